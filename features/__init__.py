@@ -1,0 +1,1 @@
+"""Feast plumbing: one definition of the features for training and serving."""

@@ -1,0 +1,56 @@
+"""How the feature store is opened and brought in step with the definitions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from feast import FeatureStore
+
+import settings as configuration
+from usecase.feature_views import OBJECTS, SERVICE
+
+YAML = Path(__file__).parent / "feature_store.yaml"
+
+
+def open_store(settings: configuration.Settings) -> FeatureStore:
+    """The store of this checkout; relative paths of its sources are below `settings.root`."""
+    settings.apply_environment()  # the YAML names the registry and the online store by variable
+    (settings.var / "feast").mkdir(parents=True, exist_ok=True)
+    os.chdir(settings.root)  # the DuckDB store reads relative paths from here
+    return FeatureStore(repo_path=str(settings.root), fs_yaml_file=YAML)
+
+
+def apply(settings: configuration.Settings) -> FeatureStore:
+    """Opens the store and registers the definitions where they differ from what is registered.
+
+    A marker beside the registry says which definitions it holds: applying costs seconds.
+    """
+    store = open_store(settings)
+    marker = settings.var / "feast" / "applied"
+    version = definitions_version()
+    if not marker.exists() or marker.read_text() != version:
+        store.apply(OBJECTS)
+        marker.write_text(version)
+    return store
+
+
+def definitions_version() -> str:
+    """A digest of all definitions, without their time stamps: the registry's version in lineage."""
+    digest = hashlib.sha256()
+    for definition in OBJECTS:
+        digest.update(_text(definition).encode())
+    return digest.hexdigest()[:16]
+
+
+def _text(definition: Any) -> str:
+    proto = definition.to_proto()
+    proto.ClearField("meta")
+    return str(proto)
+
+
+def service(store: FeatureStore) -> Any:
+    """The registered feature service; hold the object, since each look-up by name costs 2-8 ms."""
+    return store.get_feature_service(SERVICE.name)

@@ -1,0 +1,85 @@
+"""Stage: the training set, each case with its features as seen at decision time and its label."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from features import partitions
+from pipelines import stage
+from settings import LoopError, Settings
+
+
+def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
+    """Writes `data/training/`: the set of all cases whose label was known before `as_of`.
+
+    Raises `LoopError` if there are none, or no case falls on one side of the holdout's start.
+    """
+    from features.history import training_frame
+    from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
+
+    params = settings.params()
+    days = date.fromisoformat(str(params["first_day"])), as_of.date() - timedelta(days=1)
+    schedule = partitions.read(settings.data, "validated", SPINE_FEED, *days)
+    outcomes = partitions.read(settings.data, "validated", LABEL_FEED, *days)
+    if schedule.empty or outcomes.empty:
+        raise LoopError(
+            f"No validated batches from {days[0]} to {days[1]} in {settings.data}: "
+            "run `mlops ingest` first."
+        )
+    truth = labels(outcomes)
+    cases = spine(schedule).merge(truth[truth["known_at"] < as_of], on="key", validate="1:1")
+    cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
+    features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
+    frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
+    start = holdout_start(params, as_of)
+    manifest = {
+        "as_of": as_of.isoformat(),
+        "holdout_start": start.isoformat(),
+        "n_train": int((frame["known_at"] < start).sum()),
+        "n_holdout": int((frame["decision_time"] >= start).sum()),
+        "newest_label": frame["known_at"].max().isoformat(),
+    }
+    if not manifest["n_train"] or not manifest["n_holdout"]:
+        raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
+    folder = settings.data / "training"
+    partitions.write(frame, folder / "training.parquet")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return manifest
+
+
+def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:
+    """From when on no candidate sees a case (UTC).
+
+    A retraining sets `training.holdout_start`, so that the champion has not seen them either.
+    """
+    given = params["training"].get("holdout_start")
+    if given:
+        return stage.moment(given, "training.holdout_start")
+    return as_of - timedelta(days=params["training"]["holdout_days"])
+
+
+def split(frame: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(train, holdout): labels known before the holdout's start, and decisions from it on."""
+    start = stage.moment(manifest["holdout_start"])
+    return (
+        frame[frame["known_at"] < start].reset_index(drop=True),
+        frame[frame["decision_time"] >= start].reset_index(drop=True),
+    )
+
+
+def load(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The assembled set and its manifest. Raises `LoopError` if there is none."""
+    folder = settings.data / "training"
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        return pd.read_parquet(folder / "training.parquet"), manifest
+    except FileNotFoundError as error:
+        raise LoopError(f"No training set in {folder}: run `dvc repro assemble`.") from error
+
+
+if __name__ == "__main__":
+    stage.run(assemble)

@@ -1,0 +1,185 @@
+"""Which processes does a run own, and how are they started, watched and cleared?
+
+Every child starts in its own session, is recorded in `var/children.json` and carries a mark in its
+environment that its descendants inherit. So the next run finds what a run that was killed left
+behind, also where the parent of a process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from settings import LoopError, Settings
+
+MARK = "MLOPS_CHILD"
+GRACE = 10.0  # seconds from SIGTERM to SIGKILL
+# This process's own children by mark: they must be reaped once they have ended.
+_started: dict[str, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `var/children.json` holds of a child; `pid` is None until it is known."""
+
+    name: str
+    mark: str
+    pid: int | None = None
+    created: float | None = None
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that this run started; `log` is where its stdout and stderr go."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
+    """Starts `command` as the child `name`, with `env` above ours and the settings' environment.
+
+    Raises `LoopError` if the command can't be run.
+    """
+    log = settings.var / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    record = Record(name, f"{name}:{uuid.uuid4()}")
+    environment = {**os.environ, **settings.environment(), **env, MARK: record.mark}
+    others = _read(settings)
+    # Before it starts: killed between the two writes, we leave a process that its mark tells.
+    _write(settings, [*others, record])
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command, env=environment, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+    except OSError as error:
+        _write(settings, others)
+        raise LoopError(f"{name} can't be started: {error}. Command: {command[0]}") from error
+    _started[record.mark] = process
+    created = psutil.Process(process.pid).create_time()
+    _write(settings, [*others, Record(name, record.mark, process.pid, created)])
+    return Child(name, process, log)
+
+
+def wait_healthy(child: Child, url: str, timeout: float) -> None:
+    """Returns as soon as `url` answers with success; `timeout` in seconds.
+
+    Raises `LoopError` with the end of the child's log if it stops or does not answer in time.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if child.process.poll() is not None:
+            raise LoopError(_told(child, f"stopped with exit code {child.process.returncode}"))
+        if _answers(url):
+            return
+        time.sleep(0.1)
+    raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def stop_all(settings: Settings) -> None:
+    """Ends all children with their descendants, the last started first: servers outlive clients."""
+    clear_leftovers(settings)
+
+
+def clear_leftovers(settings: Settings) -> list[str]:
+    """Ends whatever recorded children are still there, with all descendants; their names.
+
+    To be called by the holder of the run lock. A process is ours only if it bears the mark, or if
+    its pid and its time of creation are those on record: a recycled pid is left alone.
+    """
+    records = _read(settings)
+    names = []
+    while records:
+        if _end(records[-1]):
+            names.append(records[-1].name)
+        records.pop()
+        _write(settings, records)
+    return names
+
+
+def _end(record: Record) -> bool:
+    """SIGTERM, and after `GRACE` SIGKILL; whether there was anything to end."""
+    found = _processes(record)
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        # Looked for again: a supervisor may have started others when its workers went.
+        rest = _processes(record)
+        for process in rest:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(_alive(process) for process in rest):
+            time.sleep(0.05)
+    if own := _started.pop(record.mark, None):
+        own.poll()
+    if stuck := _processes(record):
+        pids = ", ".join(str(process.pid) for process in stuck)
+        raise LoopError(f"{record.name} can't be killed (pid {pids}); end it by hand.")
+    return bool(found)
+
+
+def _processes(record: Record) -> list[psutil.Process]:
+    """The living processes of the child: itself, its tree, and all that bear its mark."""
+    found = {process for process in psutil.process_iter() if _mark(process) == record.mark}
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(record.pid) if record.pid else None
+        # The tolerance covers a clock that was set between the two readings.
+        if process and abs(process.create_time() - (record.created or 0)) < 1:
+            found |= {process, *process.children(recursive=True)}
+    return [process for process in found if process.pid != os.getpid() and _alive(process)]
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        mark: str | None = process.environ().get(MARK)
+        return mark
+    except (psutil.Error, OSError):
+        return None  # another user's, or gone
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _told(child: Child, what: str) -> str:
+    lines = child.log.read_text(errors="replace").splitlines()[-20:]
+    return "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
+
+
+def _read(settings: Settings) -> list[Record]:
+    path = settings.var / "children.json"
+    return [Record(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+
+
+def _write(settings: Settings, records: Sequence[Record]) -> None:
+    path = settings.var / "children.json"
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps([asdict(record) for record in records], indent=2))
+    draft.replace(path)

@@ -1,0 +1,35 @@
+"""How are Prefect's server and our runner started? Commands and environment, without Prefect."""
+
+from __future__ import annotations
+
+import sys
+
+from settings import Settings
+
+
+def prefect_environment(settings: Settings) -> dict[str, str]:
+    """What Prefect's processes need on top of `settings.environment()`.
+
+    Stated even where the user's own environment says otherwise: a `PREFECT_API_URL` of his would
+    send our runs to another server.
+    """
+    return {
+        "PREFECT_HOME": str(settings.var / "prefect"),
+        "PREFECT_API_URL": settings.prefect_url,
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "MLOPS_PREFECT_PORT": str(settings.prefect_port),
+        "MLOPS_SERVICE_PORT": str(settings.service_port),
+    }
+
+
+def server_command(settings: Settings) -> list[str]:
+    """Prefect's API, scheduler, automations and UI, on this machine only."""
+    port = str(settings.prefect_port)
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
+            "--port", port]  # fmt: skip
+
+
+def runner_command(*, schedules_active: bool) -> list[str]:
+    """The process that serves our flows; with `schedules_active` also by the clock."""
+    flags = ["--schedules"] if schedules_active else []
+    return [sys.executable, "-m", "pipelines.deploy", *flags]

@@ -1,0 +1,77 @@
+"""When does each flow run? By the clock, by an event, or when asked; one training at a time."""
+
+from __future__ import annotations
+
+import sys
+
+from prefect import serve
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from pipelines import runs
+from pipelines.flows import RETRAIN_WANTED, ingest_flow, monitor_flow, train_flow
+from settings import LoopError, Settings, load
+
+# A second run would do over what the first is doing; both would have the same disk and CPU.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
+
+
+def deploy(settings: Settings, *, schedules_active: bool) -> None:
+    """Serves the three flows against the server at `settings.prefect_url`, until it is stopped.
+
+    Registers deployments, schedules and the automation; what an earlier `deploy` left is replaced.
+    All runs are children of the one process that serves, so those that the server still believes
+    to be running when it starts are crashed.
+    """
+    with runs.server(settings):
+        runs.crash_leftover_runs(settings)
+        serve(
+            *deployments(settings, schedules_active=schedules_active),
+            # The schedules' state is what was asked for here, and not whether we run just now.
+            pause_on_shutdown=False, print_starting_message=False, query_seconds=1,
+        )  # fmt: skip
+
+
+def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDeployment]:
+    """The flows with their schedules (cron, in the use case's zone) and limits; not registered."""
+    from usecase.target import TIME_ZONE
+
+    wanted = DeploymentEventTrigger(
+        name="retrain when wanted",
+        expect={RETRAIN_WANTED}, match={"prefect.resource.id": "mlops.model"},
+        parameters={
+            name: f"{{{{ event.payload.{name} }}}}" for name in ("as_of", "reason", "decision_id")
+        },
+    )  # fmt: skip
+    made = []
+    for flow in (ingest_flow, train_flow, monitor_flow):
+        cron = settings.params()["schedules"][flow.name]
+        made.append(
+            RunnerDeployment.from_flow(
+                flow,
+                name=runs.DEPLOYMENT,
+                schedules=[Cron(cron, timezone=TIME_ZONE, active=schedules_active)],
+                triggers=[wanted] if flow is train_flow else [],
+                concurrency_limit=ONE_AT_A_TIME,
+                # By its name: a run's process imports it wherever it is started.
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+        )
+    return made
+
+
+def main() -> None:
+    try:
+        deploy(load(), schedules_active="--schedules" in sys.argv[1:])
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Stage: every candidate on the newest weeks, against baseline and champion, through the gates."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines import assemble, gate, stage
+from pipelines.train import read_predictions
+from settings import LoopError, Settings
+from usecase import evaluation
+
+
+def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
+    """Writes `data/evaluation/`: metrics, verdicts, curves and the report; returns the verdicts."""
+    from pipelines import report
+
+    params = settings.params()
+    frame, manifest = assemble.load(settings)
+    _, holdout = assemble.split(frame, manifest)
+    scores = read_predictions(settings.data)
+    if not scores["key"].equals(holdout["key"]):
+        raise LoopError("Candidates and training set do not match: run `dvc repro train`.")
+    champion = champion_scores(settings.data / "champion", holdout)
+    if champion is not None:
+        scores["champion"] = champion
+    summary = json.loads((settings.data / "candidates" / "candidates.json").read_text())
+    measured = {
+        name: evaluation.metrics(scores["label"], scores[name], params["costs"])
+        for name in ("baseline", *summary, *(["champion"] if champion is not None else []))
+    }
+    verdicts = {
+        name: [
+            verdict.as_dict()
+            for verdict in gate.judge(
+                _evidence(settings, name, holdout, scores, manifest, params), params["gates"]
+            )
+        ]
+        for name in summary
+    }
+    found = {
+        "winner": choose(verdicts, measured), "verdicts": verdicts, "manifest": manifest,
+        "slices": by_slice(holdout, scores, list(measured), params["costs"]),
+    }  # fmt: skip
+    folder = settings.data / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(measured, indent=2))
+    (folder / "gates.json").write_text(json.dumps(found, indent=2))
+    write_curves(folder, scores, list(measured))
+    report.write(folder / "report.html", measured, found, scores)
+    return found
+
+
+def choose(
+    verdicts: dict[str, list[dict[str, Any]]], measured: dict[str, dict[str, float]]
+) -> str | None:
+    """The cheapest of the candidates that passed every gate; None if none did."""
+    passed = [name for name, found in verdicts.items() if all(each["passed"] for each in found)]
+    return min(passed, key=lambda name: measured[name]["cost_per_1000"], default=None)
+
+
+def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
+    """The champion's probabilities on the same rows, shape (n_cases,); None if there is none."""
+    from serving.evaluator import Evaluator
+
+    if not (folder / "card.json").exists():
+        return None
+    digest = json.loads((folder / "card.json").read_text())["digest"]
+    return Evaluator.load(folder / "served", digest).predict_frame(holdout)
+
+
+def by_slice(
+    holdout: pd.DataFrame, scores: pd.DataFrame, names: list[str], costs: dict[str, float]
+) -> list[dict[str, Any]]:
+    """For each slice: cases, base rate, and each model's cost per 1,000 and mean prediction."""
+    rows = []
+    for kind, values in evaluation.slices(holdout).items():
+        for value, part in scores.groupby(values.to_numpy()):
+            row = {
+                "slice": kind, "value": str(value), "n": len(part),
+                "base_rate": float(part["label"].mean()),
+            }  # fmt: skip
+            for name in names:
+                row[f"{name}_cost"] = evaluation.cost_per_1000(part["label"], part[name], costs)
+                row[f"{name}_mean"] = float(part[name].mean())
+            rows.append(row)
+    return rows
+
+
+def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
+    """`roc.csv` and `calibration.csv`, a row per model and point, as `dvc plots` reads them."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import roc_curve
+
+    roc, calibration = [], []
+    for name in names:
+        false_rate, true_rate, _ = roc_curve(scores["label"], scores[name])
+        at = np.unique(np.linspace(0, len(false_rate) - 1, 100).astype(int))
+        roc.append(
+            pd.DataFrame(
+                {
+                    "model": name,
+                    "false_positive_rate": false_rate[at],
+                    "true_positive_rate": true_rate[at],
+                }
+            )
+        )
+        observed, predicted = calibration_curve(
+            scores["label"], scores[name], n_bins=10, strategy="quantile"
+        )
+        calibration.append(
+            pd.DataFrame({"model": name, "predicted": predicted, "observed": observed})
+        )
+    pd.concat(roc).to_csv(folder / "roc.csv", index=False)
+    pd.concat(calibration).to_csv(folder / "calibration.csv", index=False)
+
+
+def _evidence(
+    settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
+    manifest: dict[str, Any], params: dict[str, Any],
+) -> gate.Evidence:  # fmt: skip
+    from serving import skops_file
+    from usecase.feature_views import FEATURES
+
+    stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
+    model = skops_file.load(stored)
+    return gate.Evidence(
+        frame=holdout,
+        candidate=scores[name].to_numpy(),
+        baseline=scores["baseline"].to_numpy(),
+        champion=scores["champion"].to_numpy() if "champion" in scores else None,
+        predict=lambda rows: model.predict_proba(rows[FEATURES])[:, 1],
+        slices=evaluation.slices(holdout),
+        manifest=manifest,
+        costs=params["costs"],
+        seed=params["seed"],
+    )
+
+
+if __name__ == "__main__":
+    stage.run(evaluate)

@@ -1,0 +1,175 @@
+"""Which steps make a flow, in which order, and what is tried again?
+
+Three flows and no arithmetic: the steps are plain functions of other modules, imported by the task
+that runs them. Times are aware and UTC; a flow without `as_of` takes the use case's world time.
+Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from settings import LoopError, UserError, load
+
+RETRAIN_WANTED = "mlops.retrain.wanted"
+
+
+def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """A refusal says the same the second time; trouble with the outside may pass."""
+    error: Any = state.data
+    return not isinstance(error, LoopError) or isinstance(error.__cause__, OSError)
+
+
+OUTSIDE: dict[str, Any] = {
+    "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_pass,
+}  # fmt: skip
+
+
+@task(**OUTSIDE)
+def fetch(as_of: datetime) -> list[str]:
+    from pipelines import ingest
+
+    return ingest.fetch_new(load(), as_of)
+
+
+@task
+def validate(as_of: datetime) -> dict[str, Any]:
+    from pipelines import validate
+
+    return validate.validate_new(load(), as_of)
+
+
+@task
+def build_features(as_of: datetime) -> dict[str, Any]:
+    from pipelines import build_features
+
+    return build_features.build_new(load(), as_of)
+
+
+@task(**OUTSIDE)
+def publish(as_of: datetime) -> dict[str, Any]:
+    from pipelines import publish
+
+    return publish.publish(load(), as_of)
+
+
+@task
+def open_workspace(as_of: datetime) -> dict[str, Any]:
+    from pipelines import workspace
+
+    path = workspace.open_workspace(load(), as_of)
+    return {"path": str(path), "stages": workspace.stages(path)}
+
+
+@task(task_run_name="{stage}")
+def run_stage(path: str, stage: str) -> dict[str, Any]:
+    from pipelines import workspace
+
+    return workspace.run_stage(load(), Path(path), stage)
+
+
+@task(**OUTSIDE)
+def record(path: str) -> dict[str, str]:
+    from pipelines import workspace
+
+    return workspace.record(load(), Path(path))
+
+
+@task(**OUTSIDE)
+def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
+    from pipelines import tracking
+
+    return tracking.track(load(), Path(path), md5s)
+
+
+@task(**OUTSIDE)
+def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
+    from pipelines import register
+
+    return register.register(load(), Path(path), md5s)
+
+
+@task(**OUTSIDE)
+def promote(version: str) -> dict[str, Any]:
+    from pipelines import release
+
+    return release.promote(load(), version)
+
+
+@task
+def observe(as_of: datetime) -> dict[str, Any]:
+    from pipelines import monitor
+
+    return monitor.observe(load(), as_of)
+
+
+@task(**OUTSIDE)
+def want_retraining(decision: dict[str, Any]) -> None:
+    asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
+    # The decision gives the event its id, so that a second emission is known as the same event.
+    event = emit_event(
+        RETRAIN_WANTED, {"prefect.resource.id": "mlops.model"}, payload=asked,
+        id=uuid5(NAMESPACE_URL, f"{RETRAIN_WANTED}:{decision['decision_id']}"),
+    )  # fmt: skip
+    if event is None:
+        raise LoopError(f"Prefect took no event for decision {asked['decision_id']}; see its log.")
+
+
+def _name() -> str:
+    """As of when, and why: what the list of runs shows."""
+    given = flow_run.parameters
+    return " ".join(str(given[name]) for name in ("as_of", "reason") if given.get(name)) or "now"
+
+
+def _moment(as_of: datetime | None) -> datetime:
+    from usecase import source
+
+    if as_of is None:
+        return source.world_time(datetime.now(UTC))
+    if as_of.tzinfo is None:
+        raise UserError(f"as_of {as_of} has no time zone; write it as 2013-04-01T00:00:00Z.")
+    return as_of.astimezone(UTC)
+
+
+@flow(name="ingest", flow_run_name=_name)
+def ingest_flow(as_of: datetime | None = None) -> dict[str, Any]:
+    """New batches, from the source to the online store."""
+    moment = _moment(as_of)
+    done = {"fetched": fetch(moment), "validated": validate(moment)}
+    return {**done, "built": build_features(moment), "published": publish(moment)}
+
+
+@flow(name="train", flow_run_name=_name)
+def train_flow(
+    as_of: datetime | None = None, reason: str = "by hand", decision_id: str = ""
+) -> Any:
+    """A new version from what is known at `as_of`, promoted if no gate refuses it."""
+    opened = open_workspace(_moment(as_of))
+    path = opened["path"]
+    for stage in opened["stages"]:
+        run_stage(path, stage)
+    md5s = record(path)
+    track(path, md5s)
+    outcome = register(path, md5s)
+    if outcome["version"] is None:
+        # A refusal is the gates at work, and no failure of the flow.
+        return Completed(name="Refused", message=outcome["why"], data=outcome)
+    return promote(outcome["version"])
+
+
+@flow(name="monitor", flow_run_name=_name)
+def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
+    """What production shows at `as_of`, and the event that asks for a retraining if it must be."""
+    decision = observe(_moment(as_of))
+    if decision["retrain"]:
+        want_retraining(decision)
+    return decision

@@ -1,0 +1,131 @@
+"""Which rows of new batches are broken, and which batch must be refused as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines import batches, suites
+
+# By row number: the rules that a row breaks, each with the row's values.
+Reasons = dict[int, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked of a feed: see `usecase.schema` and `usecase.expectations`."""
+
+    schema: pa.Schema
+    key: list[str]
+    checks: Callable[[pd.DataFrame], pd.DataFrame]
+    rows: list[Any]
+    batches: list[Any]
+
+
+@dataclass
+class Verdict:
+    """The accepted days with reasons against their rows; the day refused, if one was, and why."""
+
+    accepted: dict[date, tuple[pa.Table, Reasons]] = field(default_factory=dict)
+    refused: date | None = None
+    why: list[str] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+
+
+def judge(
+    feed: str, tables: dict[date, pa.Table], before: dict[date, list[int]], rules: Rules
+) -> Verdict:
+    """Judges the new batches of `feed`, in the order of days, up to the first that is refused.
+
+    `before` holds for each day the row counts of the batches in its history.
+    """
+    verdict = Verdict()
+    fitted = {day: batches.conform(table, rules.schema) for day, table in tables.items()}
+    schemas = pd.DataFrame({"schema": [batches.schema_text(one.schema) for one in fitted.values()]})
+    expected = suites.schema_rules(batches.schema_text(rules.schema))
+    days = _accepted(verdict, expected, list(fitted), schemas, f"{feed}_schema")
+    if days:
+        parts = [fitted[day] for day in days]
+        reasons = _row_reasons(verdict, rules, days, parts, f"{feed}_rows")
+        facts = [
+            batches.facts(
+                part.to_pandas(), day,
+                key=rules.key, n_quarantined=len(against), before=before[day],
+            )
+            for day, part, against in zip(days, parts, reasons, strict=True)
+        ]  # fmt: skip
+        kept = _accepted(verdict, rules.batches, days, pd.DataFrame(facts), f"{feed}_batches")
+        verdict.accepted = dict(zip(kept, zip(parts, reasons, strict=True), strict=False))
+    return verdict
+
+
+def _accepted(
+    verdict: Verdict, rules: Sequence[Any], days: list[date], facts: pd.DataFrame, suite: str
+) -> list[date]:
+    """The days before the first that breaks one of `rules`, which is noted in `verdict`."""
+    broken, result = suites.ask(rules, facts, suite)
+    verdict.results.append(result)
+    first = min((number for numbers in broken.values() for number in numbers), default=None)
+    if first is None:
+        return days
+    verdict.refused = days[first]
+    verdict.why = [
+        _told(rule, facts.iloc[first]) for rule in rules if first in broken[rule.meta["rule"]]
+    ]
+    return days[:first]
+
+
+def _told(rule: Any, facts: pd.Series) -> str:
+    """A broken batch rule: its name, what was observed, and the bound."""
+    bounds = {name: value for name, value in rule.configuration.kwargs.items() if name != "column"}
+    observed = facts[rule.column]
+    if rule.column == "schema":
+        return f"{rule.meta['rule']}: {batches.difference(observed, *bounds['value_set'])}"
+    shown = round(observed, 4) if isinstance(observed, float) else observed
+    bound = ", ".join(f"{name} {text(value)}" for name, value in bounds.items())
+    return f"{rule.meta['rule']}: {rule.column} is {text(shown)}, expected {bound}"
+
+
+def _row_reasons(
+    verdict: Verdict, rules: Rules, days: list[date], parts: list[pa.Table], suite: str
+) -> list[Reasons]:
+    """For each part, the reasons against its rows, in the order of rules."""
+    sizes = [part.num_rows for part in parts]
+    rows = pa.concat_tables(parts).to_pandas()
+    rows["batch_day"] = np.repeat(pd.DatetimeIndex(days, tz="UTC"), sizes)
+    rows["known_day"] = rows["known_at"].dt.floor("D")
+    rows = rules.checks(rows)
+    asked = [*suites.known_rules(), *rules.rows]
+    broken, result = suites.ask(asked, rows, suite)
+    verdict.results.append(result)
+    starts = np.cumsum([0, *sizes])
+    found: list[Reasons] = [{} for _ in parts]
+    for rule in asked:
+        for number in broken[rule.meta["rule"]]:
+            part = int(np.searchsorted(starts, number, side="right")) - 1
+            values = ", ".join(f"{name}={text(rows.at[number, name])}" for name in _columns(rule))
+            found[part].setdefault(number - int(starts[part]), {})[rule.meta["rule"]] = values
+    return found
+
+
+def _columns(rule: Any) -> list[str]:
+    asked = rule.configuration.kwargs
+    named = [asked[name] for name in ("column", "column_A", "column_B") if name in asked]
+    return [*named, *asked.get("column_list", [])]
+
+
+def text(value: Any) -> str:
+    """A value as it stands in a reason: the same whatever type its column has by chance."""
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    if not isinstance(value, (list, dict)) and pd.isna(value):
+        return "missing"
+    if isinstance(value, (int, float, np.number)):
+        return f"{value:.12g}"
+    return str(value)

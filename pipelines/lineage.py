@@ -1,0 +1,49 @@
+"""What a model was made from: the facts recorded with every run and every version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.workspace import SOURCE
+
+
+def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
+    """The lineage of the training run in `path`, with the md5 of its outputs, as MLflow tags."""
+    from features.store import definitions_version
+
+    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
+    manifest: dict[str, Any] = json.loads(
+        (path / "data" / "training" / "manifest.json").read_text()
+    )
+    lock = path / "requirements.lock"
+    return {
+        "training_id": path.name,
+        "as_of": manifest["as_of"],
+        "holdout_start": manifest["holdout_start"],
+        "dvc_md5_training": md5s["data/training"],
+        "dvc_md5_validated": md5s["data/validated"],
+        "git_commit": git_commit(),
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none",
+        "seed": str(params["seed"]),
+        "feast_registry_version": definitions_version(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the code, `-dirty` if the checkout differs from it; unknown without git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("-dirty" if _git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*command: str) -> str:
+    run = subprocess.run(["git", *command], cwd=SOURCE, capture_output=True, text=True, check=True)
+    return run.stdout.strip()

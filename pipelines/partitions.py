@@ -1,0 +1,98 @@
+"""Where the rows of one day lie: daily Parquet partitions `data/<layer>/<table>/<YYYY-MM-DD>`."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from settings import LoopError
+
+SUFFIX = ".parquet"
+
+
+def path(data: Path, layer: str, table: str, day: date) -> Path:
+    """The partition of the UTC day `day`; `table` may hold a slash (`refused/<feed>`)."""
+    return data / layer / table / f"{day.isoformat()}{SUFFIX}"
+
+
+def write(rows: pd.DataFrame | pa.Table, target: Path) -> Path:
+    """Writes a partition that is there whole or not at all; the same rows give the same bytes.
+
+    Timestamps become microseconds (DuckDB fails on nanoseconds), a column without any value
+    becomes text (Parquet's null type breaks a union over days). Raises `pyarrow.ArrowException`
+    (a ValueError or TypeError) if a column mixes types.
+    """
+    table = _typed(rows)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # One name for the unfinished file: a rerun after a crash replaces it, and none is left over.
+    unfinished = target.with_suffix(f"{SUFFIX}.tmp")
+    with unfinished.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(target)
+    return target
+
+
+def load(target: Path) -> pa.Table:
+    """One partition as an Arrow table. Raises `LoopError` if the file is not whole."""
+    try:
+        with pq.ParquetFile(target) as file:
+            return file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise LoopError(
+            f"The partition {target} can't be read ({error}). Remove it and run again the command "
+            "that writes it; for a raw partition, `mlops ingest`."
+        ) from error
+
+
+def n_rows(target: Path) -> int:
+    """How many rows a partition has, from its footer."""
+    with pq.ParquetFile(target) as file:
+        return int(file.metadata.num_rows)
+
+
+def read(data: Path, layer: str, table: str, first_day: date, last_day: date) -> pd.DataFrame:
+    """All rows of the days `first_day` to `last_day` (both included), in the order of days.
+
+    An empty frame without columns if there is no partition.
+    """
+    chosen = [day for day in days(data, layer, table) if first_day <= day <= last_day]
+    if not chosen:
+        return pd.DataFrame()
+    tables = [load(path(data, layer, table, day)) for day in chosen]
+    rows: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return rows
+
+
+def days(data: Path, layer: str, table: str) -> list[date]:
+    """The days that have a partition, sorted."""
+    folder = data / layer / table
+    try:
+        return sorted(date.fromisoformat(name.stem) for name in folder.glob(f"*{SUFFIX}"))
+    except ValueError as error:
+        raise LoopError(
+            f"A file in {folder} is not named for a day ({error}): move it away."
+        ) from error
+
+
+def whole_days(first_day: date, until: date) -> list[date]:
+    """The days from `first_day` up to `until`, which is left out."""
+    return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
+
+
+def _typed(rows: pd.DataFrame | pa.Table) -> pa.Table:
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+    # A schema without pandas' own metadata, which names its version: not a matter of the rows.
+    return table.cast(pa.schema([_field(field) for field in table.schema]), safe=False)
+
+
+def _field(field: pa.Field) -> pa.Field:
+    if pa.types.is_timestamp(field.type):
+        return pa.field(field.name, pa.timestamp("us", tz=field.type.tz))
+    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)

@@ -1,0 +1,165 @@
+"""From a training that passed its gates to a version in the registry: refit, check, register."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipelines import assemble, tracking
+from pipelines.train import read_predictions
+from settings import Settings
+
+MODEL = "mlops-loop"
+
+
+def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
+    """Registers the winner of the training in `path`, refitted on all that it knows.
+
+    Returns `version` (None if every candidate, or the refit as an artefact, was refused), `why`,
+    and the verdicts on the artefact. A training that is registered already is found by its tag.
+    """
+    found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
+    if found["winner"] is None:
+        return {"version": None, "why": told_refusal(found["verdicts"]), "verdicts": []}
+    existing = version_of(settings, path.name)
+    if existing is not None:
+        return {"version": existing, "why": "registered before", "verdicts": []}
+    digest = refit(path, found["winner"])
+    verdicts = judge_refit(path, found["winner"], digest)
+    refused = [verdict for verdict in verdicts if not verdict["passed"]]
+    if refused:
+        why = told_refusal({f"refit of {found['winner']}": verdicts})
+        return {"version": None, "why": why, "verdicts": verdicts}
+    version = _create_version(settings, path, found, verdicts, md5s, digest)
+    return {"version": version, "why": "passed every gate", "verdicts": verdicts}
+
+
+def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
+    """Which gate refused which candidate, and by how much."""
+    parts = []
+    for name, judged in verdicts.items():
+        for each in judged:
+            if not each["passed"]:
+                margin = f" by {abs(each['margin']):.4g}" if each["margin"] is not None else ""
+                parts.append(f"{name} refused by '{each['gate']}'{margin} ({each['told']})")
+    return "; ".join(parts)
+
+
+def refit(path: Path, winner: str) -> str:
+    """Fits the winner's parameters on every known case; the digest of its served form.
+
+    Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
+    """
+    from serving import evaluator, skops_file
+    from usecase.feature_views import FEATURES
+    from usecase.model import build_candidates
+
+    target = path / "refit"
+    if not target.exists():
+        params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
+        frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
+        chosen = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
+        model, _ = build_candidates(params)[winner]
+        model.set_params(**chosen[winner]["params"]).fit(frame[FEATURES], frame["label"])
+        draft = path / ".refit"
+        shutil.rmtree(draft, ignore_errors=True)
+        digest = evaluator.export(model, draft / "served")
+        (draft / "model.skops").write_bytes(skops_file.dump(model))
+        (draft / "digest").write_text(digest)
+        draft.rename(target)
+    return (target / "digest").read_text()
+
+
+def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
+    """The verdicts of the artefact's gates on the refit."""
+    from pipelines import artefact, gate
+    from serving import skops_file
+    from serving.evaluator import Evaluator
+    from usecase.feature_views import FEATURES
+
+    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
+    limits = {**params["gates"], **params["gates"]["artefact"]}
+    subject = artefact.Artefact(
+        model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
+        evaluator=Evaluator.load(path / "refit" / "served", digest),
+        folder=path / "refit" / "served",
+        frame=_holdout(path),
+        evaluated=read_predictions(path / "data")[winner].to_numpy(),
+        columns=FEATURES,
+        seed=params["seed"],
+    )
+    return [each.as_dict() for each in gate.judge(subject, limits, artefact.GATES)]
+
+
+def version_of(settings: Settings, training_id: str) -> str | None:
+    """The version that this training registered; None if it has not."""
+    client = tracking.client(settings)
+    found = client.search_model_versions(f"name = '{MODEL}' and tags.training_id = '{training_id}'")
+    return str(found[0].version) if found else None
+
+
+def _create_version(
+    settings: Settings, path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]],
+    md5s: dict[str, str], digest: str,
+) -> str:  # fmt: skip
+    from pipelines import card, lineage
+    from serving import skops_file
+    from usecase.feature_views import FEATURES
+
+    tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
+    facts = _facts(path, found, verdicts, tags)
+    client = tracking.client(settings)
+    with tracking.run(settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}) as started:
+        run_id = started.info.run_id
+        model = skops_file.load((path / "refit" / "model.skops").read_bytes())
+        logged = tracking.log_model(settings, model, _holdout(path)[FEATURES].tail(5), run_id)
+        client.log_dict(run_id, facts, "facts.json")
+        client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
+        _write_reference(path)
+        client.log_artifact(run_id, str(path / "refit" / "reference.parquet"))
+    if not client.search_registered_models(f"name = '{MODEL}'"):
+        client.create_registered_model(MODEL)
+    # The version is made last and with its tags at once: until then nothing is registered.
+    made = client.create_model_version(
+        MODEL, logged.model_uri, run_id, tags=tags | {"data_until": tags["as_of"]},
+        description=card.render(card.use_case_text(), facts),
+    )  # fmt: skip
+    return str(made.version)
+
+
+def _facts(
+    path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]], tags: dict[str, str]
+) -> dict[str, Any]:
+    measured = json.loads((path / "data" / "evaluation" / "metrics.json").read_text())
+    return {
+        **tags,
+        "data_until": tags["as_of"],
+        "registered_at": datetime.now(UTC).isoformat(),
+        "evaluation": measured[found["winner"]],
+        "measured": measured,
+        "verdicts": found["verdicts"][found["winner"]] + verdicts,
+        "slices": found["slices"],
+    }
+
+
+def _holdout(path: Path) -> pd.DataFrame:
+    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
+    frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
+    return assemble.split(frame, manifest)[1]
+
+
+def _write_reference(path: Path) -> None:
+    """What drift is measured against: the newest training cases with the scores of the refit.
+
+    Holdout cases, so that the evaluated model's scores are on unseen cases.
+    """
+    found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
+    scores = read_predictions(path / "data")[["key", found["winner"]]]
+    reference = _holdout(path).merge(scores.rename(columns={found["winner"]: "probability"}))
+    reference.to_parquet(path / "refit" / "reference.parquet", index=False)

@@ -1,0 +1,112 @@
+"""Where things stand, read from what the stages left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import training
+from serving import release
+from settings import Settings, UserError
+
+
+def gates(settings: Settings, as_of: datetime | None) -> bool:
+    """Prints the verdicts of the newest training (as of `as_of`); whether a candidate passed."""
+    pattern = f"{as_of:%Y%m%dT%H%M}-*" if as_of else "*"
+    found = sorted(
+        (settings.var / "training").glob(f"{pattern}/data/evaluation/gates.json"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    if not found:
+        raise UserError("No training has been evaluated yet: run `mlops train` or `mlops run`.")
+    judged = json.loads(found[-1].read_text())
+    table = Table(title=f"Gates of {found[-1].parents[2].name}", title_justify="left")
+    for column in ("candidate", "gate", "verdict", "value", "limit", "what"):
+        table.add_column(column, overflow="fold")
+    for name, verdicts in judged["verdicts"].items():
+        for each in verdicts:
+            verdict = "[green]passed[/green]" if each["passed"] else "[red]refused[/red]"
+            table.add_row(
+                name, each["gate"], verdict, _number(each["value"]), _number(each["limit"]),
+                each["told"],
+            )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(f"Winner: {judged['winner'] or 'none'}. Report: {found[-1].parent}/report.html")
+    return judged["winner"] is not None
+
+
+def told_metrics(settings: Settings, training_id: str) -> Iterator[str]:
+    """A line per model: what it scored on the holdout."""
+    measured = json.loads(_evaluation(settings, training_id, "metrics.json").read_text())
+    for name, found in measured.items():
+        yield (
+            f"  {name}: AUC {found['auc']:.3f}, log-loss {found['log_loss']:.3f}, "
+            f"cost per 1,000 {found['cost_per_1000']:.0f}"
+        )
+
+
+def counted_gates(settings: Settings, training_id: str) -> tuple[int, int]:
+    """(passed, judged) over all candidates of a training."""
+    judged = json.loads(_evaluation(settings, training_id, "gates.json").read_text())
+    verdicts = [each["passed"] for found in judged["verdicts"].values() for each in found]
+    return sum(verdicts), len(verdicts)
+
+
+def count_quarantined(settings: Settings) -> int:
+    """Rows in quarantine, over all feeds and days."""
+    import pyarrow.parquet as pq
+
+    files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
+    return sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+
+
+def status(settings: Settings) -> None:
+    """Prints what is champion, since when, from which data; last drift, last decision."""
+    from pipelines.monitor import latest
+
+    console = Console(highlight=False, soft_wrap=True)
+    current = release.read(settings.release_file)
+    if current is None:
+        console.print("Champion: none yet. Run `mlops run`.")
+        return
+    model = current.champion
+    card = json.loads((Path(model.path).parent / "card.json").read_text())
+    console.print(
+        f"Champion:  version {model.version}, {card['candidate']}, since "
+        f"{current.changed_at:%Y-%m-%d %H:%M} UTC (release {current.generation})"
+    )
+    console.print(f"Digest:    {model.digest}")
+    console.print(
+        f"Data:      known by {card['data_until'][:16]} UTC, DVC md5 {card['dvc_md5_training']}"
+    )
+    console.print(f"           (`mlops restore {card['dvc_md5_training']} TARGET` gives it back)")
+    found = latest(settings)
+    if found is None:
+        console.print("Monitor:   nothing measured yet. Run `mlops monitor`.")
+    else:
+        _tell_monitoring(console, found)
+    for outcome in training.outcomes(settings)[-3:]:
+        console.print(f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})")
+        console.print(f"           {outcome['told']}")
+
+
+def _tell_monitoring(console: Console, found: dict[str, Any]) -> None:
+    console.print(
+        f"Decision:  retrain {'yes' if found['retrain'] else 'no'}, as of {found['as_of'][:10]}"
+    )
+    console.print(f"           {found['reason']}")
+
+
+def _evaluation(settings: Settings, training_id: str, name: str) -> Path:
+    return settings.var / "training" / training_id / "data" / "evaluation" / name
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

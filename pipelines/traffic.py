@@ -1,0 +1,106 @@
+"""Real cases replayed against the service over HTTP, in the order in which the world met them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pandas as pd
+
+from features import partitions
+from features.publish import Publisher
+from settings import LoopError, Settings
+from usecase.request import payload
+from usecase.target import SPINE_FEED, spine
+
+Told = Callable[[datetime, int, int], None]
+
+
+def replay(
+    settings: Settings, since: datetime, until: datetime, told: Told = lambda *_: None
+) -> dict[str, int]:
+    """Asks the service about every case whose decision falls in [since, until), at its moment.
+
+    Before a case is asked, the features published by its decision time are in the online store,
+    and no later ones. Cases that the log has already are not asked again. `told` hears of the
+    simulated time, the cases done and the cases in all. Raises `LoopError` if the service fails.
+    """
+    cases = cases_between(settings, since, until)
+    done = _logged_ids(settings)
+    cases["request_id"] = cases["key"].map(request_id)
+    open_cases = cases[~cases["request_id"].isin(done)]
+    if open_cases.empty:
+        return {"asked": 0, "logged_before": len(cases)}
+    publisher = Publisher(settings, since - timedelta(days=1), until)
+    asked = len(cases) - len(open_cases)
+    clients = settings.params()["turn"]["clients"]
+    with (
+        httpx.Client(base_url=settings.service_url, timeout=30) as client,
+        ThreadPoolExecutor(clients) as pool,
+    ):
+        last = open_cases["decision_time"].iloc[0].to_pydatetime()
+        publisher.step(last - timedelta(hours=26), last)
+        for moment, batch in _by_publication(open_cases, publisher.moments(last, until)):
+            if moment > last:
+                publisher.step(last, moment)
+                last = moment
+            rows = batch.to_dict("records")
+            for answer in pool.map(lambda row: _ask(client, row), rows):
+                asked += answer
+            told(moment, asked, len(cases))
+    return {"asked": len(open_cases), "logged_before": len(cases) - len(open_cases)}
+
+
+def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
+    """The spine of the cases with a decision time in [since, until), in that order."""
+    first = (since - timedelta(days=7)).astimezone(UTC).date()
+    known = partitions.read(settings.data, "validated", SPINE_FEED, first, until.date())
+    if known.empty:
+        raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}: run `mlops ingest`.")
+    cases = spine(known)
+    chosen = cases[(cases["decision_time"] >= since) & (cases["decision_time"] < until)]
+    return chosen.sort_values(["decision_time", "key"], ignore_index=True)
+
+
+def request_id(key: str) -> str:
+    """The same case asked again has the same id, so that the log counts it once."""
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def _by_publication(
+    cases: pd.DataFrame, moments: list[datetime]
+) -> Iterator[tuple[datetime, pd.DataFrame]]:
+    """The cases in groups between which something was published: (published by, cases)."""
+    starts = pd.DatetimeIndex([cases["decision_time"].iloc[0], *moments]).unique()
+    group = starts.searchsorted(cases["decision_time"], side="right") - 1
+    for number, batch in cases.groupby(group):
+        yield starts[int(str(number))].to_pydatetime(), batch
+
+
+def _ask(client: httpx.Client, row: dict[str, Any]) -> int:
+    try:
+        answer = client.post(
+            "/predict", json=payload(row), headers={"X-Request-Id": row["request_id"]}
+        )
+    except httpx.HTTPError as error:
+        raise LoopError(
+            f"The service at {client.base_url} did not answer ({error!r}); its log is "
+            "var/logs/service.log. Run `mlops run` again: it goes on from here."
+        ) from error
+    if answer.status_code != 200:
+        raise LoopError(
+            f"The service refused the case {row['key']} with {answer.status_code}: "
+            f"{answer.text[:300]}"
+        )
+    return 1
+
+
+def _logged_ids(settings: Settings) -> set[str]:
+    from serving.prediction_log import read
+
+    log = read(settings.var / "log" / "predictions")
+    return set(log["request_id"]) if len(log) else set()

@@ -1,0 +1,92 @@
+"""Stage: the candidates, fitted on the past and asked about the holdout that none has seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines import assemble, stage
+from settings import Settings
+
+
+def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
+    """Writes `data/candidates/`: each fitted model, and all predictions on the holdout.
+
+    Of the training set only the cases whose label was known before the holdout's start are used.
+    """
+    from serving import skops_file
+    from usecase.feature_views import FEATURES
+    from usecase.model import baseline, build_candidates
+
+    params = settings.params()
+    frame, manifest = assemble.load(settings)
+    known, holdout = assemble.split(frame, manifest)
+    folder = settings.data / "candidates"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    predictions = holdout[["key", "decision_time", "label"]].copy()
+    predictions["baseline"] = baseline(known, holdout)
+    summary = {}
+    for name, (model, space) in build_candidates(params).items():
+        print(f"fitting {name} on {len(known):,} cases", flush=True)
+        fitted, summary[name] = fit(model, space, known, params)
+        predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
+        (folder / f"{name}.skops").write_bytes(skops_file.dump(fitted))
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    (folder / "candidates.json").write_text(json.dumps(summary, indent=2))
+    return summary
+
+
+def fit(
+    model: Any, space: dict[str, Any], known: pd.DataFrame, params: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The model fitted on `known`, with the best draw of its search by time-ordered validation.
+
+    Returns it with a summary: chosen parameters, every draw with its log-loss, seconds. Cases must
+    be in the order of their decision times: each fold is validated on what follows it.
+    """
+    from sklearn.model_selection import RandomizedSearchCV, TimeSeriesSplit
+
+    from usecase.feature_views import FEATURES
+
+    started = time.perf_counter()
+    X, y = known[FEATURES], known["label"]
+    if not space:
+        fitted, trials = model.fit(X, y), []
+    else:
+        search = RandomizedSearchCV(
+            model, space, n_iter=params["training"]["search"]["n_iter"],
+            scoring="neg_log_loss", cv=TimeSeriesSplit(params["training"]["folds"]),
+            random_state=params["seed"], error_score="raise",
+        )  # fmt: skip
+        search.fit(X, y)
+        fitted, trials = search.best_estimator_, _trials(search.cv_results_)
+    chosen = {name: fitted.get_params()[name] for name in space}
+    return fitted, {
+        "params": chosen, "trials": trials, "n_train": len(known), "seed": params["seed"],
+        "seconds": round(time.perf_counter() - started, 3),
+    }  # fmt: skip
+
+
+def _trials(results: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"params": dict(drawn), "log_loss": -float(score), "spread": float(spread)}
+        for drawn, score, spread in zip(
+            results["params"], results["mean_test_score"], results["std_test_score"], strict=True
+        )
+    ]
+
+
+def read_predictions(data: Path) -> pd.DataFrame:
+    """Holdout cases by rows: `key`, `decision_time`, `label`, and a probability per candidate."""
+    return pd.read_parquet(data / "candidates" / "predictions.parquet")
+
+
+if __name__ == "__main__":
+    stage.run(train)

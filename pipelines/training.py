@@ -1,0 +1,55 @@
+"""What came of a training: its outcome, written last, so that a killed one shows as unfinished."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from settings import Settings
+
+
+def conclude(
+    settings: Settings, path: Path, registered: dict[str, Any], promoted: dict[str, Any] | None,
+    reason: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes `outcome.json` of the training in `path` and returns it, with the words to tell it."""
+    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
+    outcome = {
+        "training_id": path.name,
+        "as_of": manifest["as_of"],
+        "reason": reason,
+        "version": registered["version"],
+        "before": promoted["before"] if promoted else None,
+        "why": registered["why"],
+        "report": str(path / "data" / "evaluation" / "report.html"),
+        "concluded_at": datetime.now(UTC).isoformat(),
+    }
+    outcome["told"] = told(outcome)
+    draft = path / ".outcome.json"
+    draft.write_text(json.dumps(outcome, indent=2))
+    os.replace(draft, path / "outcome.json")
+    return outcome
+
+
+def told(outcome: dict[str, Any]) -> str:
+    """In a sentence: promoted or kept, and why."""
+    if outcome["version"] is None:
+        return f"No version registered, the champion stays: {outcome['why']}"
+    before = outcome["before"]
+    after = f" in place of version {before}" if before not in (None, outcome["version"]) else ""
+    return f"Version {outcome['version']} promoted to champion{after}: {outcome['why']}"
+
+
+def outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
+    """The newest concluded training as of `as_of`; None if there is none."""
+    found = [each for each in outcomes(settings) if datetime.fromisoformat(each["as_of"]) == as_of]
+    return found[-1] if found else None
+
+
+def outcomes(settings: Settings) -> list[dict[str, Any]]:
+    """All concluded trainings, the oldest first."""
+    files = (settings.var / "training").glob("*/outcome.json")
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda o: o["concluded_at"])

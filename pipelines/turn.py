@@ -1,0 +1,234 @@
+"""One full turn of the loop: what `mlops run` does, in order, on top of what is done already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from pipelines import children, commands, stage, training
+from pipelines.journal import Journal
+from serving.command import serve_command, serve_environment
+from settings import LoopError, Settings
+
+RETRAIN_WITHIN = 600.0  # seconds from the event to the end of the retraining
+
+
+def run(settings: Settings) -> None:
+    """Runs what is missing of the turn and ends with a table and what to look at next.
+
+    Raises `UserError` if another run is under way or a port is taken, `LoopError` if a step fails;
+    what was done by then stands, and the next run goes on from there.
+    """
+    params = settings.params()
+    start = stage.moment(params.get("as_of"))
+    end = start + timedelta(days=params["turn"]["traffic_days"])
+    journal = Journal()
+    with children.run_lock(settings):
+        recover(settings, journal)
+        with prefect(settings, journal):
+            ingest(settings, journal, start)
+            first = learn(settings, journal, start)
+            ingest(settings, journal, end)
+            with service(settings, journal):
+                send(settings, journal, start, end)
+                decision = watch(settings, journal, end)
+                close(settings, journal, decision, end)
+    journal.table()
+    tell_next(settings, journal, first)
+
+
+def recover(settings: Settings, journal: Journal) -> None:
+    """Clears what a killed run left: processes, and runs that would look RUNNING for ever."""
+    for name in children.clear_leftovers(settings):
+        journal.say(f"cleared what a killed run left behind: {name}")
+    if (settings.var / "mlflow" / "mlflow.db").exists():
+        from pipelines import tracking
+
+        tracking.close_leftovers(settings)
+
+
+@contextmanager
+def prefect(settings: Settings, journal: Journal, *, runner: bool = True) -> Iterator[None]:
+    """Prefect's server, and our runner, for as long as the block runs."""
+    children.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
+    environment = {**os.environ, **settings.environment(), **commands.prefect_environment(settings)}
+    os.environ.update(environment)
+    try:
+        server = children.start(
+            settings, "prefect-server", commands.server_command(settings), environment
+        )
+        children.wait_healthy(server, f"{settings.prefect_url}/health", 90)
+        journal.say(f"Prefect's server answers at {settings.prefect_url}")
+        from pipelines import flows
+
+        flows.crash_leftover_runs(settings)
+        if runner:
+            command = commands.runner_command(schedules_active=False)
+            children.start(settings, "prefect-runner", command, environment)
+        yield
+    finally:
+        children.stop_all(settings)
+
+
+@contextmanager
+def service(settings: Settings, journal: Journal) -> Iterator[None]:
+    """The prediction service, ready, for as long as the block runs."""
+    children.require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
+    environment = {**os.environ, **serve_environment(settings)}
+    child = children.start(settings, "service", serve_command(settings), environment)
+    children.wait_healthy(child, f"{settings.service_url}/readyz", 90)
+    journal.say(f"the service answers at {settings.service_url}")
+    yield
+
+
+def ingest(settings: Settings, journal: Journal, as_of: datetime) -> None:
+    """Batches known by `as_of`: validated, made into features, published online."""
+    from pipelines import flows
+
+    with journal.component("1 Data ingestion and validation") as entry:
+        journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
+        found = flows.ingest_flow(as_of=as_of)
+        for feed, counts in found["validated"].items():
+            if counts["batches"]:
+                journal.say(
+                    f"  {feed}: {counts['batches']} batches, {counts['rows']:,} rows accepted, "
+                    f"{counts['quarantined']} quarantined"
+                )
+        entry.ran = "Great Expectations on every daily batch"
+        entry.decided = _quarantined(settings)
+        entry.evidence = "data/quarantine, var/gx"
+    with journal.component("2 Features and store") as entry:
+        built = sum(found["built"].values())
+        journal.say(f"{built} table-days built; the online store stands at {as_of:%d %B %Y}")
+        entry.ran = f"Feast, {len(found['built'])} tables, offline and online"
+        entry.decided = f"published up to {as_of:%Y-%m-%d}"
+        entry.evidence = "data/features, var/feast"
+
+
+def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
+    """The training as of `as_of`, unless it is concluded; its outcome, told by components."""
+    from pipelines import flows
+
+    outcome = training.outcome(settings, as_of)
+    with journal.component("3 Experiment tracking and training") as entry:
+        if outcome is None:
+            journal.say("train candidates, evaluate them on the newest weeks, gate, register")
+            flows.train_flow(as_of=as_of, reason="first model")
+            outcome = training.outcome(settings, as_of)
+        if outcome is None or outcome["version"] is None:
+            raise LoopError(
+                f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
+            )
+        entry.ran = "baseline, logistic regression, gradient boosting; every one an MLflow run"
+        entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
+        entry.evidence = f"var/training/{outcome['training_id']}"
+    tell_training(settings, journal, outcome)
+    return outcome
+
+
+def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
+    """What the gates said, and what the registry holds since."""
+    from pipelines import shown
+
+    with journal.component("4 Evaluation and gates") as entry:
+        for line in shown.told_metrics(settings, outcome["training_id"]):
+            journal.say(line)
+        passed, judged = shown.counted_gates(settings, outcome["training_id"])
+        entry.ran = f"{judged} gates on candidates"
+        entry.decided = f"{passed} passed, {judged - passed} refused"
+        entry.evidence = str(outcome["report"])
+    with journal.component("5 Registry and versioning") as entry:
+        journal.say(outcome["told"])
+        entry.ran = "refit on all known data, artefact gates, MLflow registry"
+        entry.decided = outcome["told"].split(":")[0]
+        entry.evidence = "models:/mlops-loop@champion"
+
+
+def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
+    """The real cases between `start` and `end`, asked of the service at their decision times."""
+    from pipelines import traffic
+
+    told_days: set[str] = set()
+
+    def told(moment: datetime, done: int, total: int) -> None:
+        day = f"{moment:%d %B %Y}"
+        if day not in told_days:
+            told_days.add(day)
+            journal.say(f"  {day}: {done:,} of {total:,} cases answered")
+
+    with journal.component("6 Deployment and serving") as entry:
+        journal.say("replay real cases over HTTP, each at its decision time")
+        found = traffic.replay(settings, start, end, told)
+        total = found["asked"] + found["logged_before"]
+        journal.say(f"{found['asked']:,} asked now, {found['logged_before']:,} logged before")
+        entry.ran = "BentoML service, features from the online store"
+        entry.decided = f"{total:,} predictions, every one logged"
+        entry.evidence = "var/log/predictions"
+
+
+def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
+    """Live performance and drift once labels are known, and the decision that follows."""
+    from pipelines import flows
+
+    with journal.component("7 Monitoring and feedback") as entry:
+        journal.say("labels become known: live performance, drift, decision")
+        decision: dict[str, Any] = flows.monitor_flow(as_of=as_of)
+        journal.say(f"retrain: {'yes' if decision['retrain'] else 'no'}. {decision['reason']}")
+        entry.ran = "performance with late labels, Evidently drift report"
+        entry.decided = f"retrain: {'yes' if decision['retrain'] else 'no'}"
+        entry.evidence = "var/reports, var/evidently"
+    return decision
+
+
+def close(settings: Settings, journal: Journal, decision: dict[str, Any], as_of: datetime) -> None:
+    """Waits for the retraining that the event started, and for the service to take it up."""
+    if not decision["retrain"]:
+        journal.say("nothing to retrain: the loop ends here until the next decision")
+        return
+    outcome = training.outcome(settings, as_of)
+    with journal.component("7 Monitoring and feedback"):
+        if outcome is None:
+            from pipelines import flows
+
+            journal.say("an automation starts the retraining from the event")
+            for line in flows.await_retraining(settings, decision, RETRAIN_WITHIN):
+                journal.say(f"  {line}")
+            outcome = training.outcome(settings, as_of)
+        if outcome is None:
+            raise LoopError(
+                "The retraining did not conclude; its log is var/logs/prefect-runner.log."
+            )
+    tell_training(settings, journal, outcome)
+    if outcome["version"] is not None:
+        serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
+        journal.say(f"the service now answers with version {serving['version']}")
+
+
+def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
+    """What to look at next."""
+    reports = sorted((settings.var / "reports").glob("*.html"))
+    journal.say("done. Look at:")
+    for report in [first["report"], *map(str, reports)]:
+        journal.say(f"  {report}")
+    journal.say("`mlops status` for where things stand, `mlops ui` for MLflow, Prefect, Evidently")
+
+
+def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
+    """A training by hand, through the same flow; returns its outcome."""
+    journal = Journal()
+    with children.run_lock(settings), prefect(settings, journal, runner=False):
+        from pipelines import flows
+
+        outcome: dict[str, Any] = flows.train_flow(as_of=as_of, reason=reason)
+    return outcome
+
+
+def _quarantined(settings: Settings) -> str:
+    from pipelines import shown
+
+    return f"{shown.count_quarantined(settings):,} rows quarantined, no batch refused"

@@ -1,0 +1,66 @@
+"""The tools' own pages, all opened at once: MLflow, Prefect, Evidently, and our static reports."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import webbrowser
+
+from rich.console import Console
+
+from pipelines import children, commands
+from settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Starts the servers, prints where each is, and holds them until Ctrl-C."""
+    console = Console(highlight=False, soft_wrap=True)
+    pages = {
+        "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings), "/"),
+        "Prefect (flows, automations)": (
+            settings.prefect_port, commands.server_command(settings), "/"
+        ),
+        "Evidently (drift over time)": (settings.evidently_port, _evidently(settings), "/"),
+        "Data docs and reports": (settings.docs_port, _static(settings), "/"),
+    }  # fmt: skip
+    environment = {**os.environ, **settings.environment(), **commands.prefect_environment(settings)}
+    with children.run_lock(settings):
+        children.clear_leftovers(settings)
+        for what, (port, _, _) in pages.items():
+            children.require_port_free(port, what, "the MLOPS_..._PORT of that page")
+        try:
+            for what, (port, command, path) in pages.items():
+                name = "ui-" + what.split(" ")[0].lower()
+                child = children.start(settings, name, command, environment)
+                children.wait_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
+                console.print(f"{what}: http://127.0.0.1:{port}{path}")
+            webbrowser.open(f"http://127.0.0.1:{settings.mlflow_port}/")
+            console.print("Ctrl-C ends them.")
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print("Ending.")
+        finally:
+            children.stop_all(settings)
+
+
+def _mlflow(settings: Settings) -> list[str]:
+    return [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1",
+        "--port", str(settings.mlflow_port), "--backend-store-uri", settings.mlflow_uri,
+    ]  # fmt: skip
+
+
+def _evidently(settings: Settings) -> list[str]:
+    return [
+        sys.executable, "-m", "evidently", "ui", "--host", "127.0.0.1",
+        "--port", str(settings.evidently_port), "--workspace", str(settings.var / "evidently"),
+    ]  # fmt: skip
+
+
+def _static(settings: Settings) -> list[str]:
+    return [
+        sys.executable, "-m", "http.server", "--bind", "127.0.0.1",
+        "--directory", str(settings.var), str(settings.docs_port),
+    ]  # fmt: skip

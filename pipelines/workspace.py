@@ -1,0 +1,189 @@
+"""Where a training run works: a frozen copy of code, data and parameters, with DVC but no git.
+
+The run sees what stood when it was opened, whatever arrives meanwhile, and dirties no checkout.
+The cache and the remote are the project's, so what the run made can be had back from its md5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from settings import LoopError, Settings, UserError
+
+CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
+FILES = ("settings.py", "dvc.yaml", "requirements.lock")
+GROWING = ("raw", "validated", "quarantine", "features")
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+def training_id(settings: Settings, as_of: datetime) -> str:
+    """The name of the run that trains as of `as_of` with this code and these parameters."""
+    digest = hashlib.sha256(settings.params_file.read_bytes())
+    for path in _code_files():
+        digest.update(path.relative_to(SOURCE).as_posix().encode() + path.read_bytes())
+    return f"{as_of.astimezone(UTC):%Y%m%dT%H%M}-{digest.hexdigest()[:8]}"
+
+
+def open_workspace(settings: Settings, as_of: datetime) -> Path:
+    """The workspace of the training as of `as_of`: made whole, or found as it was left.
+
+    The champion of the moment, if there is one, is copied in, to be compared against.
+    """
+    path = settings.var / "training" / training_id(settings, as_of)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
+    _copy_code(draft)
+    _link_data(settings, draft, as_of)
+    champion = _copy_champion(settings, draft)
+    _write_params(settings, draft, as_of, champion)
+    _init_dvc(settings, draft)
+    draft.rename(path)
+    return path
+
+
+def stages(path: Path) -> list[str]:
+    """The recipe's stages, each after those that it depends on, as DVC has them."""
+    import networkx as nx
+    from dvc.repo import Repo
+
+    with Repo(str(path)) as repo:
+        return [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
+
+
+def run_stage(settings: Settings, path: Path, stage: str) -> dict[str, Any]:
+    """Runs one stage with DVC, which skips it if nothing that it depends on has changed.
+
+    Returns whether it ran. Raises `LoopError` with the stage's own words if it failed.
+    """
+    result = _dvc(settings, path, "repro", "--single-item", stage)
+    return {"stage": stage, "ran": "Running stage" in result, "log": str(path / "dvc.log")}
+
+
+def record(settings: Settings, path: Path) -> dict[str, str]:
+    """Pushes what the run made and returns the md5 of each output, by its path.
+
+    What is not pushed can't be had back, so an md5 is worth recording only after this.
+    """
+    _dvc(settings, path, "push")
+    locked = yaml.safe_load((path / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in locked.values() for out in stage.get("outs", [])}
+
+
+def restore(settings: Settings, md5: str, target: Path) -> None:
+    """Writes the recorded output with this md5 (a folder's ends in `.dir`) to `target`.
+
+    Raises `UserError` if the remote does not hold it.
+    """
+    target = target.resolve()
+    if target.exists():
+        raise UserError(f"{target} exists already; name a path that does not.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        bench = Path(folder)
+        _init_dvc(settings, bench)
+        outs = {"outs": [{"md5": md5, "hash": "md5", "path": "restored"}]}
+        (bench / "restored.dvc").write_text(yaml.safe_dump(outs))
+        try:
+            _dvc(settings, bench, "pull", "restored.dvc")
+        except LoopError as error:
+            raise UserError(f"No data with the md5 {md5} in the DVC remote: {error}") from error
+        (bench / "restored").rename(target)
+
+
+def _dvc(settings: Settings, path: Path, *command: str) -> str:
+    environment = {
+        **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-m", "dvc", *command],
+        cwd=path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    with (path / "dvc.log").open("a") as log:
+        log.write(f"$ dvc {' '.join(command)}\n{run.stdout}{run.stderr}\n")
+    if run.returncode:
+        told = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+        raise LoopError(
+            f"`dvc {' '.join(command)}` failed: "
+            + ("\n".join(told) or run.stderr[-2000:] or run.stdout[-2000:])
+            + f"\nIts whole output is in {path / 'dvc.log'}."
+        )
+    return run.stdout
+
+
+def _code_files() -> list[Path]:
+    files = [path for name in CODE for path in (SOURCE / name).rglob("*") if path.is_file()]
+    kept = [path for path in files if path.suffix in {".py", ".yaml", ".md"}]
+    return sorted(kept) + [SOURCE / name for name in FILES]
+
+
+def _copy_code(draft: Path) -> None:
+    for path in _code_files():
+        copy = draft / path.relative_to(SOURCE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
+    # Partitions are replaced and never written to, so a hard link freezes them at no cost.
+    until = as_of.astimezone(UTC).date()
+    for layer in GROWING:
+        (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
+        for path in (settings.data / layer).rglob("*.parquet"):
+            if date.fromisoformat(path.stem) < until:
+                copy = draft / path.relative_to(settings.root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, copy)
+
+
+def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
+    from serving.release import read
+
+    folder = draft / "data" / "champion"
+    folder.mkdir(parents=True)
+    (folder / ".gitkeep").touch()
+    release = read(settings.release_file)
+    if release is None:
+        return None
+    served = settings.var / "models" / release.champion.version
+    shutil.copytree(served / "served", folder / "served")
+    card: dict[str, Any] = json.loads((served / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card, indent=2))
+    return card
+
+
+def _write_params(
+    settings: Settings, draft: Path, as_of: datetime, champion: dict[str, Any] | None
+) -> None:
+    params = settings.params()
+    params["as_of"] = as_of.isoformat()
+    if champion:
+        # The period that the champion has not seen is split: the challenger trains through its
+        # first part, and both are scored on the rest.
+        seen = datetime.fromisoformat(champion["data_until"])
+        params["training"]["holdout_start"] = (seen + (as_of - seen) / 2).isoformat()
+    (draft / "usecase" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def _init_dvc(settings: Settings, draft: Path) -> None:
+    (draft / ".dvc").mkdir()
+    shared = settings.var / "dvc"
+    (draft / ".dvc" / "config").write_text(
+        f"[core]\n    no_scm = true\n    analytics = false\n    remote = local\n"
+        f"    site_cache_dir = {shared / 'site'}\n"
+        f"[cache]\n    dir = {shared / 'cache'}\n"
+        f"['remote \"local\"']\n    url = {shared / 'remote'}\n"
+    )

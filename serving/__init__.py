@@ -1,0 +1,1 @@
+"""The online service: the model it holds, the release it obeys, the predictions it records."""

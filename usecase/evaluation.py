@@ -1,0 +1,113 @@
+"""What a good prediction is worth: metrics, cost, slices, and how the model must behave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+Floats = npt.NDArray[np.float64]
+Predict = Callable[[pd.DataFrame], Floats]
+
+
+def metrics(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> dict[str, float]:
+    """All metrics of probabilities `p` against labels `y`, both of shape (n,).
+
+    Raises `ValueError` if a probability is missing or outside 0 to 1, or only one label occurs.
+    """
+    truth, prob = np.asarray(y, dtype="float64"), np.asarray(p, dtype="float64")
+    if not np.all((prob >= 0) & (prob <= 1)):
+        raise ValueError("Probabilities must lie in 0 to 1 and none may be missing.")
+    return {
+        "auc": float(roc_auc_score(truth, prob)),
+        "log_loss": float(log_loss(truth, prob)),
+        "brier": float(brier_score_loss(truth, prob)),
+        "calibration_gap": calibration_gap(truth, prob),
+        "calibration_error": calibration_error(truth, prob),
+        "cost_per_1000": cost_per_1000(truth, prob, costs),
+        "positive_rate": float(np.mean(prob >= costs["threshold"])),
+        "base_rate": float(np.mean(truth)),
+        "n": float(len(truth)),
+    }
+
+
+def case_costs(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> Floats:
+    """The cost of the decision on each case, shape (n,), in units of one false alarm."""
+    truth = np.asarray(y, dtype="float64") == 1
+    alarm = np.asarray(p, dtype="float64") >= costs["threshold"]
+    return np.where(alarm & ~truth, costs["false_alarm"], 0.0) + np.where(
+        ~alarm & truth, costs["miss"], 0.0
+    )
+
+
+def cost_per_1000(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> float:
+    return float(1000 * np.mean(case_costs(y, p, costs)))
+
+
+def calibration_gap(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
+    """|mean prediction - mean outcome|: calibration in the large."""
+    return float(abs(np.mean(np.asarray(p, float)) - np.mean(np.asarray(y, float))))
+
+
+def calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error over bins of equal size (Naeini et al., 2015)."""
+    truth, prob = np.asarray(y, float), np.asarray(p, float)
+    parts = np.array_split(np.argsort(prob, kind="stable"), bins)
+    gaps = [len(part) * abs(prob[part].mean() - truth[part].mean()) for part in parts if len(part)]
+    return float(sum(gaps) / len(truth))
+
+
+def slices(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The groups in which the model must hold up: each row's carrier, origin and hour band."""
+    bands = pd.cut(
+        frame["hour"], [-1, 8, 12, 16, 24], labels=["until 8", "9-12", "13-16", "from 17"]
+    )
+    return {
+        "carrier": frame["carrier"].astype(str),
+        "origin": frame["origin"].astype(str),
+        "hour_band": bands.astype(str),
+    }
+
+
+def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> dict[str, Any]:
+    """How the model answers to changed inputs: one entry per behaviour, with `passed`.
+
+    `predict` takes a frame of the model's columns and returns probabilities, shape (n,).
+    """
+    before = predict(rows)
+    storm = rows.assign(
+        origin_delay_rate_2h=1.0, origin_delay_rate_6h=0.9, origin_mean_delay_2h=120.0,
+        origin_mean_delay_6h=100.0, carrier_delay_rate_2h=1.0, carrier_mean_delay_2h=120.0,
+    )  # fmt: skip
+    calm = rows.assign(
+        origin_delay_rate_2h=0.0, origin_delay_rate_6h=0.0, origin_mean_delay_2h=-15.0,
+        origin_mean_delay_6h=-15.0, carrier_delay_rate_2h=0.0, carrier_mean_delay_2h=-15.0,
+        precip=0.0, visib=10.0,
+    )  # fmt: skip
+    # Only cancelled flights lack a tail number: withholding it must not tell the model anything.
+    withheld = rows.assign(
+        **{
+            f"plane_{kind}_{hours}h": rows[f"carrier_{kind}_{hours}h"]
+            for kind in ("delay_rate", "mean_delay")
+            for hours in (6, 24)
+        }
+    )
+    moved = float(np.mean(np.abs(predict(withheld) - before)))
+    worse = float(np.mean(predict(storm)) - np.mean(before))
+    better = float(np.mean(before) - np.mean(predict(calm)))
+    found = {
+        "direction: delays all around raise the risk": (worse, limits["storm_raises"], True),
+        "direction: a calm day lowers the risk": (better, limits["calm_lowers"], True),
+        "invariance: a withheld tail number tells nothing": (moved, limits["tail_moves"], False),
+    }
+    return {
+        name: {
+            "value": value, "limit": limit,
+            "passed": value >= limit if at_least else value <= limit,
+        }
+        for name, (value, limit, at_least) in found.items()
+    }  # fmt: skip

@@ -1,0 +1,179 @@
+"""Which rows and batches of each feed may enter: suites for Great Expectations.
+
+A broken row rule quarantines the row; a broken batch rule refuses the whole batch. `meta["rule"]`
+says in words what must hold; it stands in the quarantine. No rule uses `mostly`: rows are judged
+one by one, and shares belong to the batch. Columns and types stand in `schema.py`; that a row
+became known within its batch's day is asked of every feed by `pipelines.validate`.
+"""
+
+from __future__ import annotations
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.row_conditions import Column
+
+from usecase.schema import CARRIERS, KEYS, ORIGINS
+
+Rules = list[gxe.Expectation]
+Bounds = dict[str, tuple[float, float]]
+
+# Bounds on the facts of a batch (`pipelines.batches.facts`). They stand well outside what January
+# to March 2013 show, the storm of 8 and 9 February included.
+EVERY_BATCH: Bounds = {
+    "n_rows_ratio": (0.5, 2),  # the day after Thanksgiving has 0.56 of the usual
+    "duplicate_share": (0, 0.05),
+    "quarantined_share": (0, 0.05),
+}
+BATCH: dict[str, Bounds] = {
+    "planes": {"n_rows": (1000, 20_000), "null_share_year": (0, 0.1)},
+    "schedule": {
+        "n_rows": (300, 2500),  # 1,785 in the first batch, which holds two days
+        "hours_before_end": (19, 20),  # published at midnight in New York
+        "null_share_tailnum": (0, 0.5),  # 0.25 in the storm
+    },
+    "outcomes": {
+        "n_rows": (200, 2000),  # 502 on the first day, when none had left the day before
+        "hours_before_end": (0, 3),
+        "null_share_tailnum": (0, 0.5),  # 0.32 in the storm
+        "null_share_arr_delay": (0, 0.95),  # 0.82 in the storm
+    },
+    "weather": {
+        "n_rows": (40, 75),  # 3 stations, 24 hours; 49 on the first day
+        "hours_before_end": (0, 4),
+        "null_share_temp": (0, 0.25),
+        "null_share_wind_dir": (0, 0.25),  # undefined in a calm
+        "null_share_wind_speed": (0, 0.25),
+        "null_share_pressure": (0, 0.8),  # 0.65 on the worst day of 2013
+    },
+}
+
+# Bounds on the values of a row; minutes are counts of minutes, `*_minute` a part of a clock time.
+FLIGHT_NUMBER = {"flight": (1, 9999)}  # as `usecase.request` accepts
+ROW: dict[str, Bounds] = {
+    "planes": {"year": (1950, 2014), "engines": (1, 4), "seats": (1, 900)},
+    "schedule": {**FLIGHT_NUMBER, "distance": (50, 6000), "block_minutes": (20, 1080)},
+    "outcomes": {
+        **FLIGHT_NUMBER,
+        "dep_time": (1, 2400), "dep_minute": (0, 59), "dep_delay": (-60, 1440),
+        "arr_time": (1, 2400), "arr_minute": (0, 59), "arr_delay": (-120, 1440),
+        "air_time": (10, 900),
+    },
+    "weather": {
+        "temp": (-20, 115), "dewp": (-40, 90),  # °F
+        "humid": (0, 100), "wind_dir": (0, 360),
+        "wind_speed": (0, 100), "wind_gust": (0, 130),  # mph
+        "precip": (0, 5), "visib": (0, 10),  # inches, miles
+        "pressure": (940, 1060),  # millibars
+    },
+}  # fmt: skip
+WRITTEN_TIME = ["year", "month", "day", "hour"]
+GIVEN: dict[str, list[str]] = {
+    "planes": ["type", "manufacturer", "model", "engines", "seats", "engine"],
+    "schedule": [*WRITTEN_TIME, "minute", "dest", "distance", "time_hour", "sched_arr"],
+    "outcomes": ["dest", "sched_arr"],
+    "weather": [*WRITTEN_TIME, "precip", "visib"],
+}
+
+
+def batch_rules(feed: str) -> Rules:
+    """Bounds on the facts of a batch; the frame they are asked of has one row per batch."""
+    return _between({**EVERY_BATCH, **BATCH[feed]})
+
+
+def row_rules(feed: str) -> Rules:
+    """What must hold of every row of `feed`, given the columns that `schema.checks` adds."""
+    related = {"planes": _planes, "schedule": _schedule, "outcomes": _outcomes, "weather": _weather}
+    unique = gxe.ExpectCompoundColumnsToBeUnique(
+        column_list=[*KEYS[feed], "batch_day"],
+        ignore_row_if="any_value_is_missing",
+        # Which of two rows is right can't be told: both go.
+        meta={"rule": "key is unique in its batch"},
+    )
+    given = [
+        gxe.ExpectColumnValuesToNotBeNull(column=column, meta={"rule": f"{column} is given"})
+        for column in [*KEYS[feed], *GIVEN[feed]]
+    ]
+    return [*given, unique, *_between(ROW[feed]), *related[feed]()]
+
+
+def _planes() -> Rules:
+    return [_tailnum()]
+
+
+def _schedule() -> Rules:
+    return [
+        *_flight(),
+        _after("sched_arr", "sched_dep", "arrival is scheduled after departure"),
+        _after("sched_dep", "known_at", "published before departure"),
+        _equal("written_minute", "local_minute", "local time agrees with UTC"),
+        _equal("time_hour", "hour_of_departure", "time_hour is the hour of departure"),
+    ]
+
+
+def _outcomes() -> Rules:
+    return [
+        *_flight(),
+        _implies("arr_time", "dep_time", "who landed also left"),
+        _implies("arr_delay", "arr_time", "an arrival delay implies an arrival"),
+        _implies("arr_delay", "air_time", "an arrival delay implies minutes in the air"),
+        _implies("dep_time", "dep_delay", "who left has a departure delay"),
+        _equal("written_clock", "departure_clock", "departure agrees with its delay"),
+        # A row known before its flight had landed would be a leak.
+        _after("known_at", "settled_at", "not known before it happened", or_equal=True),
+    ]
+
+
+def _weather() -> Rules:
+    return [
+        _one_of("origin", ORIGINS),
+        _after("temp", "dewp", "dew point is not above temperature", or_equal=True),
+        _equal("written_hour", "local_hour", "local time agrees with UTC"),
+        _after("known_at", "time_hour", "not known before it was observed"),
+    ]
+
+
+def _flight() -> Rules:
+    dest = gxe.ExpectColumnValuesToMatchRegex(
+        column="dest", regex=r"^[A-Z]{3}$", meta={"rule": "dest is an IATA code"}
+    )
+    return [_one_of("carrier", CARRIERS), _one_of("origin", ORIGINS), dest, _tailnum()]
+
+
+def _tailnum() -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToMatchRegex(
+        column="tailnum", regex=r"^[A-Z][0-9A-Z]{3,5}$", meta={"rule": "tailnum is a registration"}
+    )
+
+
+def _between(bounds: Bounds) -> Rules:
+    return [
+        gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=low, max_value=high, meta={"rule": f"{column} within bounds"}
+        )
+        for column, (low, high) in bounds.items()
+    ]
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToBeInSet(
+        column=column, value_set=list(values), meta={"rule": f"{column} is known"}
+    )
+
+
+def _implies(given: str, column: str, rule: str) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToNotBeNull(
+        column=column, row_condition=Column(given).is_not_null(), meta={"rule": rule}
+    )
+
+
+# Of a pair, a missing value is the matter of another rule.
+def _equal(a: str, b: str, rule: str) -> gxe.Expectation:
+    return gxe.ExpectColumnPairValuesToBeEqual(
+        column_A=a, column_B=b, ignore_row_if="either_value_is_missing", meta={"rule": rule}
+    )
+
+
+def _after(later: str, earlier: str, rule: str, *, or_equal: bool = False) -> gxe.Expectation:
+    return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+        column_A=later, column_B=earlier, or_equal=or_equal,
+        ignore_row_if="either_value_is_missing", meta={"rule": rule},
+    )  # fmt: skip

