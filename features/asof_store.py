@@ -83,6 +83,8 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
         result = ibis.memtable(entity_df).to_pyarrow()  # the types that stock would return
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")  # naive timestamps in the files are UTC
+            # DuckDB takes an Arrow table for a tiny one, and would join by a nested loop.
+            connection.execute("SET asof_loop_join_threshold = 0")
             connection.register("entities", result.append_column("__row", [range(len(result))]))
             for view in feature_views:
                 source = connection.read_parquet(_parquet_path(view))

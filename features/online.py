@@ -31,7 +31,7 @@ class OnlineReader:
     def __init__(self, settings: configuration.Settings) -> None:
         self._store = open_store(settings)
         self._service = self._store.get_feature_service(LOOKUP.name)
-        self._keys = [entity.join_keys[0] for entity in self._entities()]
+        self._keys = sorted({name for view in VIEWS for name in view.entities})
         self._columns = [
             (field.name, view.ttl.total_seconds() if view.ttl else float("inf"))
             for view in VIEWS
@@ -68,9 +68,6 @@ class OnlineReader:
             )
             for number, at in enumerate(newest)
         ]
-
-    def _entities(self) -> list[Any]:
-        return self._store.list_entities()
 
 
 def _value(value: Any) -> float | str | None:

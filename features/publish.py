@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import io
+from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
@@ -35,12 +36,12 @@ def publish(settings: configuration.Settings, as_of: datetime) -> dict[str, int]
 
 def rebuild(settings: configuration.Settings, as_of: datetime) -> dict[str, int]:
     """Loads the online store from the feature tables with Feast's `materialize`."""
-    logging.getLogger("feast").setLevel(logging.WARNING)
     store = apply(settings)
     lag = timedelta(seconds=settings.params()["features"]["publish_lag_seconds"])
-    for view in VIEWS:
-        # Rows whose hour has ended but that are not published yet must not be seen.
-        store.materialize(as_of - view.ttl, as_of - lag, feature_views=[view.name])
+    with redirect_stdout(io.StringIO()):  # Feast prints a page a view
+        for view in VIEWS:
+            # Rows whose hour has ended but that are not published yet must not be seen.
+            store.materialize(as_of - view.ttl, as_of - lag, feature_views=[view.name])
     return {view.name: -1 for view in VIEWS}
 
 
@@ -70,7 +71,7 @@ class Publisher:
                 continue
             rows = rows[(rows["created"] > since) & (rows["created"] <= until)]
             rows = rows.sort_values(["event_timestamp", "created"], kind="stable")
-            rows = rows.drop_duplicates(view.join_keys[0], keep="last")
+            rows = rows.drop_duplicates(view.entities[0], keep="last")
             if len(rows):
                 self._store.write_to_online_store(view.name, df=rows)
                 written[view.name] = len(rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,19 @@ def apply(settings: configuration.Settings) -> FeatureStore:
     version = definitions_version()
     if not marker.exists() or marker.read_text() != version:
         store.apply(OBJECTS)
+        _let_readers_read()
         marker.write_text(version)
     return store
+
+
+def _let_readers_read() -> None:
+    """Puts the embedded online store in write-ahead mode, which stays with the file.
+
+    The service then reads while rows are published, and a commit costs one sync instead of three.
+    """
+    online = Path(os.environ["MLOPS_FEAST_ONLINE"])
+    with contextlib.closing(sqlite3.connect(online)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def definitions_version() -> str:

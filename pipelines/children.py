@@ -86,12 +86,17 @@ def wait_healthy(child: Child, url: str, timeout: float) -> None:
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if child.process.poll() is not None:
-            raise LoopError(_told(child, f"stopped with exit code {child.process.returncode}"))
+        require_alive(child)
         if _answers(url):
             return
         time.sleep(0.1)
     raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
+
+
+def require_alive(child: Child) -> None:
+    """Raises `LoopError` with the end of the child's log if it has stopped."""
+    if child.process.poll() is not None:
+        raise LoopError(_told(child, f"stopped with exit code {child.process.returncode}"))
 
 
 def _answers(url: str) -> bool:

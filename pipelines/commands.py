@@ -8,15 +8,12 @@ from settings import Settings
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
-    """What Prefect's processes need on top of `settings.environment()`.
-
-    Stated even where the user's own environment says otherwise: a `PREFECT_API_URL` of his would
-    send our runs to another server.
-    """
+    """What Prefect's processes need on top of `settings.environment()`."""
     return {
-        "PREFECT_HOME": str(settings.var / "prefect"),
-        "PREFECT_API_URL": settings.prefect_url,
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # A runner whose settings are not the defaults tells its runs' processes by these two.
         "MLOPS_PREFECT_PORT": str(settings.prefect_port),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
     }

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from pipelines import runs
@@ -28,8 +29,8 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     All runs are children of the one process that serves, so those that the server still believes
     to be running when it starts are crashed.
     """
-    with runs.server(settings):
-        runs.crash_leftover_runs(settings)
+    runs.crash_leftover_runs(settings)
+    with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
             *deployments(settings, schedules_active=schedules_active),
             # The schedules' state is what was asked for here, and not whether we run just now.

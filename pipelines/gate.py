@@ -71,6 +71,9 @@ def data_is_sound(evidence: Evidence, limits: Limits) -> Verdict:
             return Verdict(
                 "data is sound", False, count, limits[f"min_{side}"], f"cases in {side}, at least"
             )
+    if days < 0:
+        told = "days from the newest label to the training: it was not known yet"
+        return Verdict("data is sound", False, days, 0.0, told)
     return _at_most(
         "data is sound", days, limits["max_label_age_days"], "age of newest label, days"
     )

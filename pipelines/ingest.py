@@ -58,9 +58,5 @@ def _told(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
     return "\n".join([*lines, advice])
 
 
-def _step(settings: Settings, as_of: datetime) -> None:
-    print(f"{len(fetch_new(settings, as_of))} new batches")
-
-
 if __name__ == "__main__":
-    stage.run(_step)
+    stage.run(lambda settings, as_of: print(len(fetch_new(settings, as_of)), "new batches"))

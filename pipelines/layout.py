@@ -38,7 +38,8 @@ details { margin-top: 16px } summary { cursor: pointer; color: var(--soft) }
 def document(title: str, sections: Iterable[str]) -> str:
     """A page that loads nothing from elsewhere; `sections` are HTML already."""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n"
     )

@@ -3,138 +3,160 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
 from settings import LoopError, Settings
 
+FLOWS = ("ingest", "train", "monitor")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
 POLL = 0.5  # seconds
-STARTED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+Check = Callable[[], object]  # raises what must end the waiting, such as the end of the runner
 
 
 @contextmanager
-def server(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the server at `settings.prefect_url`, whatever the environment says."""
-    with (
-        temporary_settings({PREFECT_API_URL: settings.prefect_url}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
+def api(settings: Settings) -> Iterator[SyncPrefectClient]:
+    """A client of the server at `settings.prefect_url` and no other; `LoopError` if it is away."""
+    try:
+        with SyncPrefectClient(settings.prefect_url) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise LoopError(
+            f"Prefect's server does not answer at {settings.prefect_url} ({error}). Start it, or "
+            "set MLOPS_PREFECT_PORT to the port that it has."
+        ) from error
 
 
 def ask(settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str) -> UUID:
-    """Asks for a run of `flow` (`ingest`, `train`, `monitor`) and returns its id.
+    """Asks the runner for a run of `flow`, one of `FLOWS`, and returns its id.
 
-    The same key again gives the same run, however it ended.
+    The same key again gives the same run, however that one ended.
     """
-    with server(settings) as client:
+    with api(settings) as client:
         deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
         return client.create_flow_run_from_deployment(
             deployment.id, parameters=dict(parameters), idempotency_key=idempotency_key
         ).id
 
 
+def await_runner(settings: Settings, since: datetime, timeout: float, check: Check = bool) -> None:
+    """Returns once a runner that was started after `since` takes runs of every flow.
+
+    Before that the automation may be missing, and an event would start nothing.
+    """
+    with api(settings) as client:
+        for _ in _until(timeout, "The runner does not take runs", check):
+            if all((_polled(client, flow) or since) > since for flow in FLOWS):
+                return
+
+
 def find_run(
-    settings: Settings, flow: str, parameters: Mapping[str, Any], since: datetime, timeout: float
+    settings: Settings, flow: str, parameters: Mapping[str, str], since: datetime, timeout: float
 ) -> UUID:
-    """Waits for the run of `flow` that has these parameters, made after `since`; its id.
-
-    This is how the run that an event started is found: its `decision_id` is the decision's. Raises
-    `LoopError` if there is none within `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    wanted = {name: str(value) for name, value in parameters.items()}
-    while True:
-        with server(settings) as client:
-            made = client.read_flow_runs(
+    """Waits for the run of `flow` that has these parameters, due after `since`; its id."""
+    due = filters.FlowRunFilterExpectedStartTime(after_=since)
+    with api(settings) as client:
+        for _ in _until(timeout, f"No run of {flow} with {dict(parameters)} was asked for"):
+            for run in client.read_flow_runs(
                 flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=[flow])),
-                flow_run_filter=filters.FlowRunFilter(
-                    expected_start_time=filters.FlowRunFilterExpectedStartTime(after_=since)
-                ),
+                flow_run_filter=filters.FlowRunFilter(expected_start_time=due),
                 sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            )
-        for run in made:
-            if all(str(run.parameters.get(name)) == value for name, value in wanted.items()):
-                return run.id
-        if time.monotonic() > deadline:
-            raise LoopError(
-                f"No run of {flow} with {wanted} was started within {timeout:.0f} s. The logs of "
-                f"Prefect's server and of the runner are in {settings.var / 'logs'}."
-            )
-        time.sleep(POLL)
+            ):
+                if parameters.items() <= run.parameters.items():
+                    return run.id
+    raise AssertionError  # `_until` has raised
 
 
-def follow(settings: Settings, run_id: UUID, timeout: float) -> Iterator[str]:
-    """Yields each change of state of the run's tasks and of the run itself, until it has ended.
+def follow(
+    settings: Settings, run_id: UUID, timeout: float, check: Check = bool
+) -> Iterator[str]:
+    """Yields each change of state of the run's tasks, and of the run itself, until it has ended.
 
-    Raises `LoopError` if it has not within `timeout` seconds; the run itself goes on.
+    Raises `LoopError` if it has not within `timeout` seconds; the run goes on.
     """
-    deadline = time.monotonic() + timeout
-    seen: dict[UUID, str] = {}
-    while True:
-        with server(settings) as client:
+    of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
+    seen: dict[UUID, str | None] = {}
+    ended = 0
+    with api(settings) as client:
+        for _ in _until(timeout, f"The run {run_id} has not ended", check):
             run = client.read_flow_run(run_id)
-            tasks = client.read_task_runs(
-                flow_run_filter=filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
-            )
-        tasks.sort(key=lambda task: str(task.created))
-        for part, name, state in [*((task.id, task.name, task.state) for task in tasks),
-                                  (run.id, run.name, run.state)]:  # fmt: skip
-            if state is not None and seen.get(part) != state.name:
-                seen[part] = str(state.name)
-                yield f"{name}: {state.name}" + (f", {state.message}" if state.message else "")
-        if run.state is not None and run.state.is_final():
-            return
-        if time.monotonic() > deadline:
-            raise LoopError(f"The run {run.name} has not ended within {timeout:.0f} s.")
-        time.sleep(POLL)
+            tasks = client.read_task_runs(flow_run_filter=of_run)
+            open_tasks = any(task.state and not task.state.is_final() for task in tasks)
+            final = run.state is not None and run.state.is_final()
+            ended += final
+            # The states of tasks arrive as events, some of them after the run's own last state.
+            last = final and (ended > 3 or (ended > 1 and not open_tasks))
+            told = [(task.id, task.name, task.state) for task in reversed(tasks)]
+            for part, name, state in told + ([(run.id, run.name, run.state)] if last or not final else []):
+                if state is not None and seen.get(part) != state.name:
+                    seen[part] = state.name
+                    yield f"{name}: {state.name}" + (f", {state.message}" if state.message else "")
+            if last:
+                return
 
 
-def wait_for_run(settings: Settings, run_id: UUID, timeout: float) -> State[Any]:
-    """The state in which the run ended; `LoopError` if it has not within `timeout` seconds."""
-    for _ in follow(settings, run_id, timeout):
-        continue
-    with server(settings) as client:
-        state = client.read_flow_run(run_id).state
-    if state is None:
-        raise LoopError(f"Prefect knows no state of the run {run_id}.")
-    return state
+def await_retraining(
+    settings: Settings, decision: Mapping[str, Any], timeout: float, check: Check = bool
+) -> Iterator[str]:
+    """Follows the run that `decision` started; `LoopError` if it does not end well."""
+    run_id = UUID(decision["run_id"])
+    yield from follow(settings, run_id, timeout, check)
+    with api(settings) as client:
+        run = client.read_flow_run(run_id)
+    if run.state is None or not run.state.is_completed():
+        raise LoopError(
+            f"The retraining '{run.name}' ended {run.state}. Its log is "
+            f"{settings.var / 'logs' / 'prefect-runner.log'}."
+        )
 
 
-def crash_leftover_runs(settings: Settings) -> list[str]:
-    """Ends the runs whose process was killed together with the runner; their names.
+def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> list[str]:
+    """Ends the runs whose process was killed before it could say so; their names.
 
-    To be called while no runner serves. A run that holds the only slot of its flow would keep it
-    for ever, and one that was asked for and not started would start unasked under the next runner.
+    To be called while no run can be alive; with `deployed_only`, while no runner serves. A run that
+    holds the only slot of its flow would keep it for ever, and one that was asked for and not
+    started would start unasked under the next runner.
     """
-    gone: State[None] = Crashed(message="Its process was killed together with the runner.")
+    gone: State[None] = Crashed(message="Its process was killed, and could not say so.")
     late: State[None] = Cancelled(message="It was asked for under a runner that is gone.")
+    started = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    of_types = filters.FlowRunFilterStateType(any_=[*started, StateType.SCHEDULED])
+    left = filters.FlowRunFilter(state=filters.FlowRunFilterState(type=of_types))
     names = []
-    with server(settings) as client:
-        for run in _runs(client, STARTED):
-            client.set_flow_run_state(run.id, gone, force=True)
-            names.append(run.name)
-        for run in _runs(client, [StateType.SCHEDULED]):
-            if not run.auto_scheduled:
-                client.set_flow_run_state(run.id, late, force=True)
+    with api(settings) as client:
+        for run in client.read_flow_runs(flow_run_filter=left):
+            # What the clock scheduled may wait for its hour.
+            waiting = run.auto_scheduled and run.state_type == StateType.SCHEDULED
+            if not waiting and (run.deployment_id or not deployed_only):
+                end = gone if run.state_type in started else late
+                client.set_flow_run_state(run.id, end, force=True)
                 names.append(run.name)
     return names
 
 
-def _runs(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:
-    state = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=types))
-    deployed = filters.FlowRunFilterDeploymentId(is_null_=False)
-    return client.read_flow_runs(
-        flow_run_filter=filters.FlowRunFilter(state=state, deployment_id=deployed)
-    )
+def _polled(client: SyncPrefectClient, flow: str) -> datetime | None:
+    try:
+        return client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}").last_polled
+    except ObjectNotFound:
+        return None
+
+
+def _until(timeout: float, what: str, check: Check = bool) -> Iterator[None]:
+    """Yields every `POLL` seconds; after `timeout` raises `LoopError`, told as `what`."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        check()
+        yield
+        time.sleep(POLL)
+    raise LoopError(f"{what} within {timeout:.0f} s; see Prefect's own pages or its log in var/logs.")

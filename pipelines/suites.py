@@ -14,18 +14,12 @@ import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.core import RunIdentifier
-from great_expectations.data_context.types.base import (
-    DataContextConfig,
-    InMemoryStoreBackendDefaults,
-)
 from great_expectations.data_context.types.resource_identifiers import (
     ExpectationSuiteIdentifier,
     ValidationResultIdentifier,
 )
 
 from settings import LoopError
-
-SITE = Path("gx/uncommitted/data_docs/local_site/index.html")
 
 
 def schema_rules(schema: str) -> list[Any]:
@@ -52,10 +46,8 @@ def ask(rules: Sequence[Any], rows: pd.DataFrame, suite: str) -> tuple[dict[str,
 
     Raises `LoopError` if a rule could not be asked: a check that could not run has failed.
     """
-    # The default makes a temporary folder for pages at every call, and leaves it behind.
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    config = DataContextConfig(store_backend_defaults=stores, progress_bars={"globally": False})
-    context = gx.get_context(mode="ephemeral", project_config=config)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("data").add_dataframe_asset(suite)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": rows})
     asked = gx.ExpectationSuite(name=suite, expectations=list(rules))
@@ -75,8 +67,8 @@ def ask(rules: Sequence[Any], rows: pd.DataFrame, suite: str) -> tuple[dict[str,
     return broken, result
 
 
-def write_data_docs(results: Sequence[Any], folder: Path) -> Path:
-    """Replaces the pages in `folder` by those of `results`; returns the site's index."""
+def write_data_docs(results: Sequence[Any], folder: Path) -> None:
+    """Replaces the file context in `folder`, and its pages, by one that holds `results`."""
     made = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -90,7 +82,6 @@ def write_data_docs(results: Sequence[Any], folder: Path) -> Path:
     context.build_data_docs()
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
-    return folder / SITE
 
 
 def _cause(answer: Any) -> str:

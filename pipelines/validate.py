@@ -31,9 +31,9 @@ ADVICE = (
 def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Judges all raw partitions of days over at `as_of` that are not validated yet.
 
-    Returns by feed the accepted `batches` and `rows`, the `quarantined` rows and their `reasons`
-    (count by rule). What was accepted is stored, and only then is a `LoopError` raised if a batch
-    was refused or is missing.
+    Returns by feed how many `batches` were accepted, their `rows`, how many of these were
+    `quarantined`, and `reasons` (count by rule). Raises `LoopError` if a batch was refused or is
+    missing; all that was accepted is stored by then.
     """
     summary: dict[str, dict[str, Any]] = {}
     results: list[Any] = []
@@ -58,6 +58,11 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     if problems:
         raise LoopError("\n".join([*problems, ADVICE]))
     return summary
+
+
+def data_docs(settings: Settings) -> Path:
+    """The index of Great Expectations' pages on the last run that had something to judge."""
+    return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
 
 
 def _new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
@@ -112,9 +117,7 @@ def _store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons) 
     quarantine = partitions.path(data, "quarantine", feed, day)
     if reasons:
         bad = sorted(reasons)
-        told = [
-            "; ".join(f"{rule} ({values})" for rule, values in reasons[row].items()) for row in bad
-        ]
+        told = ["; ".join(f"{rule} ({seen})" for rule, seen in reasons[row].items()) for row in bad]
         partitions.write(table.take(bad).append_column("reasons", pa.array(told)), quarantine)
     else:
         quarantine.unlink(missing_ok=True)
@@ -126,11 +129,10 @@ def _store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons) 
 
 
 def _summary(verdict: Verdict) -> dict[str, Any]:
-    rows = sum(table.num_rows for table, _ in verdict.accepted.values())
     against = [rules for _, reasons in verdict.accepted.values() for rules in reasons.values()]
     return {
         "batches": len(verdict.accepted),
-        "rows": rows,
+        "rows": sum(table.num_rows for table, _ in verdict.accepted.values()),
         "quarantined": len(against),
         "reasons": dict(Counter(rule for rules in against for rule in rules)),
     }
@@ -144,10 +146,5 @@ def _refuse(data: Path, feed: str, day: date, why: list[str]) -> str:
     return f"The batch of {feed} for {day} is refused and moved to {target}: {'; '.join(why)}."
 
 
-def _step(settings: Settings, as_of: datetime) -> None:
-    for feed, found in validate_new(settings, as_of).items():
-        print(feed, found)
-
-
 if __name__ == "__main__":
-    stage.run(_step)
+    stage.run(lambda settings, as_of: print(validate_new(settings, as_of)))

@@ -89,7 +89,7 @@ class Evaluator:
             return np.empty(0)
         import pandas as pd
 
-        return self.pipeline.predict_proba(pd.DataFrame(inputs))[:, 1]  # type: ignore[union-attr,no-any-return]
+        return self.pipeline.predict_proba(pd.DataFrame(inputs))[:, 1]  # type: ignore[union-attr]
 
     def _code(self, column: str, value: Value) -> Any:
         codes = self.codes.get(column)
@@ -113,13 +113,13 @@ class Evaluator:
         matrix = _numbers(table, self.columns)
         if not len(matrix):
             return np.empty(0)
-        return treelite.gtil.predict(self.trees, matrix, nthread=1).reshape(-1)  # type: ignore[no-any-return]
+        return treelite.gtil.predict(self.trees, matrix, nthread=1).reshape(-1)
 
 
 def _numbers(values: Any, columns: Any) -> np.ndarray:
     try:
         if hasattr(values, "to_numpy"):
-            return values.to_numpy(dtype="float64", na_value=np.nan)  # type: ignore[no-any-return]
+            return values.to_numpy(dtype="float64", na_value=np.nan)
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LoopError(f"The model wants numbers in {columns}: {error}") from error

@@ -117,14 +117,13 @@ def read(folder: Path) -> pd.DataFrame:
 
     tables, torn_lines = [], 0
     for segment in sorted(folder.glob("*.jsonl")):
-        whole, end, rest = segment.read_bytes().rpartition(b"\n")
-        torn_lines += bool(rest)
-        if whole:
-            tables.append(_table(segment, whole + end))
-    if tables:
-        frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    else:
-        frame = pd.DataFrame(columns=list(COLUMNS))
+        content = segment.read_bytes()
+        end = content.rfind(b"\n") + 1
+        torn_lines += end < len(content)
+        if end:
+            tables.append(_table(segment, content[:end]))
+    empty = pa.table({column: [] for column in COLUMNS})
+    frame = pa.concat_tables(tables or [empty], promote_options="permissive").to_pandas()
     for column in TIMES:
         times = pd.to_datetime(frame[column], utc=True, format="ISO8601")
         frame[column] = times.astype("datetime64[us, UTC]")

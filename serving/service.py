@@ -10,15 +10,13 @@ from typing import Any
 
 import bentoml
 from pydantic import ValidationError
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 import settings as configuration
 from serving.body_limit import BodyLimit
 from serving.models import ModelHolder, Serving
+from serving.pages import PAGES
 from serving.prediction_log import PredictionLog
 from usecase.request import (
     PredictRequest,
@@ -33,28 +31,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 RELEASE_FIRST = "Release a model; the service takes it up within a second, with no restart."
 
 
-async def index_view(_: Request) -> JSONResponse:
-    """GET /: in place of BentoML's page, which has the browser load Google's tag manager."""
-    return JSONResponse({"predict": "POST /predict", "release": "/release", "schema": "/docs.json"})
-
-
-async def release_view(_: Request) -> JSONResponse:
-    """GET /release: what is served, and why it is not what was released, if so."""
-    models = bentoml.get_current_service().models
-    release = models.current.release if models.current else None
-    return JSONResponse(
-        {
-            "generation": release and release.generation,
-            "version": release and release.champion.version,
-            "digest": release and release.champion.digest,
-            "threshold": release and release.champion.threshold,
-            "changed_at": release and release.changed_at.isoformat(),
-            "problem": models.problem,
-        }
-    )
-
-
-@bentoml.asgi_app(Starlette(routes=[Route("/", index_view), Route("/release", release_view)]))
+@bentoml.asgi_app(PAGES)
 @bentoml.service(
     workers=1,
     logging={"access": {"enabled": False}},  # 7% of a request; the prediction log says more
@@ -92,7 +69,7 @@ class Predictor:
             raise HTTPException(503, f"no model yet: {self.models.problem} {RELEASE_FIRST}\n")
         return True
 
-    @bentoml.api  # type: ignore[untyped-decorator]
+    @bentoml.api
     async def predict(self, request: PredictRequest, /, ctx: bentoml.Context) -> PredictResponse:
         """The prediction for one case. The fields of the request stand at the top of the body."""
         # A coroutine, though it awaits nothing: handing a millisecond of computing to BentoML's
@@ -142,7 +119,7 @@ class Predictor:
         self.probability.labels(champion.version).observe(probability)
         return answer
 
-    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown
     def close(self) -> None:
         self.models.stop()
         self.log.close()

@@ -47,12 +47,15 @@ BATCH: dict[str, Bounds] = {
 }
 
 # Bounds on the values of a row; minutes are counts of minutes, `*_minute` a part of a clock time.
-FLIGHT_NUMBER = {"flight": (1, 9999)}  # as `usecase.request` accepts
+FLIGHT: Bounds = {
+    "flight": (1, 9999),  # as `usecase.request` accepts
+    "block_minutes": (20, 1080),
+}
 ROW: dict[str, Bounds] = {
     "planes": {"year": (1950, 2014), "engines": (1, 4), "seats": (1, 900)},
-    "schedule": {**FLIGHT_NUMBER, "distance": (50, 6000), "block_minutes": (20, 1080)},
+    "schedule": {**FLIGHT, "distance": (50, 6000)},
     "outcomes": {
-        **FLIGHT_NUMBER,
+        **FLIGHT,
         "dep_time": (1, 2400), "dep_minute": (0, 59), "dep_delay": (-60, 1440),
         "arr_time": (1, 2400), "arr_minute": (0, 59), "arr_delay": (-120, 1440),
         "air_time": (10, 900),
@@ -102,7 +105,6 @@ def _planes() -> Rules:
 def _schedule() -> Rules:
     return [
         *_flight(),
-        _after("sched_arr", "sched_dep", "arrival is scheduled after departure"),
         _after("sched_dep", "known_at", "published before departure"),
         _equal("written_minute", "local_minute", "local time agrees with UTC"),
         _equal("time_hour", "hour_of_departure", "time_hour is the hour of departure"),
@@ -115,6 +117,8 @@ def _outcomes() -> Rules:
         _implies("arr_time", "dep_time", "who landed also left"),
         _implies("arr_delay", "arr_time", "an arrival delay implies an arrival"),
         _implies("arr_delay", "air_time", "an arrival delay implies minutes in the air"),
+        # Without this one, a lost delay would make a flight that landed a disrupted one.
+        _implies("air_time", "arr_delay", "minutes in the air imply an arrival delay"),
         _implies("dep_time", "dep_delay", "who left has a departure delay"),
         _equal("written_clock", "departure_clock", "departure agrees with its delay"),
         # A row known before its flight had landed would be a leak.
@@ -135,7 +139,8 @@ def _flight() -> Rules:
     dest = gxe.ExpectColumnValuesToMatchRegex(
         column="dest", regex=r"^[A-Z]{3}$", meta={"rule": "dest is an IATA code"}
     )
-    return [_one_of("carrier", CARRIERS), _one_of("origin", ORIGINS), dest, _tailnum()]
+    lands = _after("sched_arr", "sched_dep", "arrival is scheduled after departure")
+    return [_one_of("carrier", CARRIERS), _one_of("origin", ORIGINS), dest, _tailnum(), lands]
 
 
 def _tailnum() -> gxe.Expectation:

@@ -70,12 +70,13 @@ def _schedule(rows: pd.DataFrame) -> dict[str, pd.Series]:
         "written_minute": _written(rows) * 100 + rows["minute"],
         "local_minute": _clock(rows["sched_dep"], "%Y%m%d%H%M"),
         "hour_of_departure": rows["sched_dep"].dt.floor("h"),
-        "block_minutes": (rows["sched_arr"] - rows["sched_dep"]).dt.total_seconds() / 60,
+        "block_minutes": _block_minutes(rows),
     }
 
 
 def _outcomes(rows: pd.DataFrame) -> dict[str, pd.Series]:
     return {
+        "block_minutes": _block_minutes(rows),
         # Midnight is written 2400 and 0.
         "written_clock": rows["dep_time"] % 2400,
         "departure_clock": _clock(rows["sched_dep"] + _minutes(rows["dep_delay"]), "%H%M"),
@@ -93,6 +94,11 @@ def _weather(rows: pd.DataFrame) -> dict[str, pd.Series]:
 def _written(rows: pd.DataFrame) -> pd.Series:
     """The local hour as the columns year to hour write it: 2013010105."""
     return ((rows["year"] * 100 + rows["month"]) * 100 + rows["day"]) * 100 + rows["hour"]
+
+
+def _block_minutes(rows: pd.DataFrame) -> pd.Series:
+    """Scheduled time from gate to gate."""
+    return (rows["sched_arr"] - rows["sched_dep"]).dt.total_seconds() / 60
 
 
 def _clock(times: pd.Series, form: str) -> pd.Series:

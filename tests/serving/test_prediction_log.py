@@ -90,6 +90,17 @@ def test_segments_may_differ_in_their_features(tmp_path: Path) -> None:
     assert list(frame["request.note"]) == ["2013-04-01", "text"]
 
 
+def test_texts_stay_texts_wherever_they_begin_to_look_like_times(tmp_path: Path) -> None:
+    """The first megabyte has no note at all, and the rest only notes that could be times."""
+    filler = "x" * 100_000
+    early = [record(str(n), request={"note": None, "filler": filler}) for n in range(12)]
+    late = [record(str(n), request={"note": "2013-04-01", "filler": ""}) for n in range(12, 15)]
+    write(tmp_path, *early, *late)
+    notes = read(tmp_path)["request.note"]
+    assert list(notes[:12].isna()) == [True] * 12
+    assert list(notes[12:]) == ["2013-04-01"] * 3
+
+
 def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path, record("1"), record("2"))
     path.write_bytes(path.read_bytes()[:-20])

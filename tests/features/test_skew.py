@@ -1,0 +1,199 @@
+"""Do training and serving see the same features, and neither anything from after the decision?
+
+On real data: the first days of the source. The oracle for what is online is the offline join, and
+the other way round; the oracle for time is a world from which the future has been deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features import partitions
+from features.build import build_new, record_publication
+from features.history import training_frame
+from features.online import OnlineReader
+from features.publish import Publisher, rebuild
+from settings import Settings
+from usecase.feature_views import CATEGORIES, FEATURES
+from usecase.source import FEEDS, due, fetch
+from usecase.target import LABEL_FEED, SPINE_FEED, spine
+
+FIRST, DAYS = date(2013, 1, 1), 10
+END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
+LAG = timedelta(minutes=2)
+NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
+
+Change = Callable[[str, pd.DataFrame], pd.DataFrame]
+Home = Callable[..., Settings]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Makes a home with the first days validated (changed by `change`) and their features built."""
+
+    def make(name: str, change: Change | None = None, late: dict[datetime, datetime] | None = None):
+        root = tmp_path / name
+        monkeypatch.setenv("MLOPS_FEAST_REGISTRY", f"sqlite:///{root}/var/feast/registry.db")
+        monkeypatch.setenv("MLOPS_FEAST_ONLINE", str(root / "var" / "feast" / "online.db"))
+        monkeypatch.chdir(tmp_path)
+        settings = Settings(home=root)
+        params = root / "usecase" / "params.yaml"
+        params.parent.mkdir(parents=True)
+        params.write_text(Path(__file__).parents[2].joinpath("usecase/params.yaml").read_text())
+        for feed in FEEDS:
+            for day in partitions.whole_days(FIRST, END.date()):
+                if due(feed, day):
+                    rows = fetch(feed, day)
+                    rows = change(feed, rows) if change else rows
+                    target = partitions.path(settings.data, "validated", feed, day)
+                    partitions.write(rows, target)
+        for hour, published in (late or {}).items():
+            record_publication(settings.data, hour, published)
+        build_new(settings.data, FIRST, END, LAG)
+        return settings
+
+    return make
+
+
+def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
+    found = spine(partitions.read(settings.data, "validated", SPINE_FEED, FIRST, END.date()))
+    moment = found["decision_time"]
+    chosen = found[(moment >= since) & (moment < until)]
+    return chosen.sort_values(["decision_time", "key"], ignore_index=True)
+
+
+def served(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
+    """What the online store gives each case at its moment, as rows are published one after one."""
+    last = asked["decision_time"].iloc[0].to_pydatetime()
+    rebuild(settings, last)
+    publisher = Publisher(settings, last - timedelta(days=1), END)
+    publisher.step(last - timedelta(hours=26), last)
+    reader = OnlineReader(settings)
+    moments = pd.DatetimeIndex([last, *publisher.moments(last, END)])
+    group = moments.searchsorted(asked["decision_time"], side="right") - 1
+    rows = []
+    for number, batch in asked.groupby(group):
+        moment = moments[int(str(number))].to_pydatetime()
+        if moment > last:
+            publisher.step(last, moment)
+            last = moment
+        found = reader.read(batch.to_dict("records"), list(batch["decision_time"]))
+        rows += [row.values for row in found]
+    return pd.DataFrame(rows)
+
+
+def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Equal value for value, NaN for NaN; the message names the columns that differ."""
+    assert len(one) == len(other) > 0
+    for name in CATEGORIES:
+        assert list(one[name]) == list(other[name]), name
+    left, right = (frame[NUMBERS].astype("float64").to_numpy() for frame in (one, other))
+    differ = ~((left == right) | (np.isnan(left) & np.isnan(right)))
+    columns = {NUMBERS[column]: int(differ[:, column].sum()) for column in np.where(differ)[1]}
+    assert not columns, f"of {len(one)} rows these differ: {columns}"
+
+
+def test_online_equals_offline_value_for_value(home: Home) -> None:
+    settings = home("on_time")
+    asked = cases(settings, datetime(2013, 1, 4, tzinfo=UTC), END)
+    assert len(asked) >= 5000
+    assert_same(served(settings, asked), training_frame(settings, asked))
+
+
+def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
+    start = datetime(2013, 1, 5, tzinfo=UTC)
+    late = {
+        start + timedelta(hours=hour): start + timedelta(hours=hour, minutes=minutes)
+        for hour, minutes in [(8, 7), (11, 40), (12, 90), (13, 31), (19, 200), (20, 15), (37, 59)]
+    }
+    settings = home("late", late=late)
+    asked = cases(settings, start, start + timedelta(days=3))
+    seen = training_frame(settings, asked)
+    assert_same(served(settings, asked), seen)
+    on_time = training_frame(home("punctual"), asked)
+    moved = (seen[NUMBERS].fillna(-1) != on_time[NUMBERS].fillna(-1)).any(axis=1)
+    assert moved.sum() > 100, "the delay must have been felt, or this test shows nothing"
+
+
+def test_a_value_past_its_time_to_live_is_not_served(home: Home) -> None:
+    settings = home("stale")
+    moment = datetime(2013, 1, 6, 12, tzinfo=UTC)
+    asked = cases(settings, moment + timedelta(hours=5), moment + timedelta(hours=6))
+    rebuild(settings, moment)  # and then the publishing stops
+    rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
+    fresh = served(settings, asked)
+    stopped = pd.DataFrame([row.values for row in rows])
+    lost = stopped[NUMBERS].isna().mean() - fresh[NUMBERS].isna().mean()
+    assert (lost > 0.9).sum() >= 8, "hourly features must be absent five hours after the last"
+    assert all(row.as_of is not None and row.as_of <= moment for row in rows)
+
+
+@pytest.mark.parametrize("hours", [17, 41, 53, 90, 131, 160, 184, 199, 215, 230])
+def test_no_feature_changes_when_the_future_is_deleted(home: Home, hours: int) -> None:
+    moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
+    settings = home("whole")
+    asked = cases(settings, moment - timedelta(minutes=59), moment + timedelta(seconds=1))
+    seen = training_frame(settings, asked)
+
+    def until(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[rows["known_at"] <= cut].reset_index(drop=True)
+
+    for cut in sorted(set(asked["decision_time"]))[-3:]:
+        at = (asked["decision_time"] == cut).to_numpy()
+        past = training_frame(home(f"until_{cut:%d%H%M}", change=until), asked[at])
+        assert_same(past, seen[at].reset_index(drop=True))
+
+
+def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
+    # Something happened at noon. Either it became known five hours later, or never: what was
+    # decided in between must be the same, though the event itself lies before the decisions.
+    noon = pd.Timestamp(2013, 1, 6, 17, tzinfo=UTC)
+
+    def happened(rows: pd.DataFrame) -> pd.Series:
+        return (rows["known_at"] > noon - timedelta(hours=1)) & (rows["known_at"] <= noon)
+
+    def delayed(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+        if feed != LABEL_FEED:
+            return rows
+        known = rows["known_at"].where(~happened(rows), rows["known_at"] + timedelta(hours=5))
+        return rows.assign(known_at=known)
+
+    def deleted(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[~happened(rows)].reset_index(drop=True) if feed == LABEL_FEED else rows
+
+    world = home("world")
+    asked = cases(world, noon.to_pydatetime(), noon.to_pydatetime() + timedelta(hours=4))
+    late = training_frame(home("delayed", change=delayed), asked)
+    assert_same(late, training_frame(home("deleted", change=deleted), asked))
+    in_time = training_frame(world, asked)
+    assert (in_time[NUMBERS].fillna(-1) != late[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.5
+    after = cases(world, noon + timedelta(hours=5), noon + timedelta(hours=6))
+    known = training_frame(home("delayed_again", change=delayed), after)
+    never = training_frame(home("deleted_again", change=deleted), after)
+    assert (known[NUMBERS].fillna(-1) != never[NUMBERS].fillna(-1)).any(axis=None)
+
+
+def test_day_by_day_and_all_at_once_give_the_same_bytes(home: Home) -> None:
+    at_once = home("at_once")
+    by_day = home("by_day")
+    for part in (by_day.data / "features").rglob("*.parquet"):
+        part.unlink()
+    for number in range(1, DAYS + 1):
+        build_new(by_day.data, FIRST, datetime(2013, 1, 1 + number, tzinfo=UTC), LAG)
+    assert digests(by_day.data / "features") == digests(at_once.data / "features")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    found = {
+        str(part.relative_to(folder)): hashlib.sha256(part.read_bytes()).hexdigest()
+        for part in sorted(folder.rglob("*.parquet"))
+    }
+    assert found
+    return found

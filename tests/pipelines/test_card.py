@@ -1,0 +1,120 @@
+"""Does the model card say where a version comes from and how it did, and refuse to be silent?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import card
+from settings import LoopError
+
+TEXT = "## What it is for\nTo be tested. **Owner:** the tests."
+METRICS = {
+    "auc": 0.75, "log_loss": 0.45, "brier": 0.15, "calibration_gap": 0.01,
+    "calibration_error": 0.02, "cost_per_1000": 518.235, "positive_rate": 0.4, "base_rate": 0.25,
+    "n": 12805.0,
+}  # fmt: skip
+
+
+def verdict(gate: str, **changes: Any) -> dict[str, Any]:
+    found = {"passed": True, "value": 0.0112, "limit": 0.08, "margin": 0.0688, "told": "|a - b|"}
+    return {"gate": gate, **found, **changes}
+
+
+def sliced(value: str, ratio: float, n: int = 1000) -> dict[str, Any]:
+    return {"slice": "region", "value": value, "n": n, "base_rate": 0.25,
+            "baseline_cost": 600.0, "trees_cost": 600.0 * ratio}  # fmt: skip
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    given = {
+        "training_id": "20200501T0000-ab12cd34", "as_of": "2020-05-01T00:00:00+00:00",
+        "data_until": "2020-05-02T00:00:00+00:00", "holdout_start": "2020-04-17T00:00:00+00:00",
+        "dvc_md5_training": f"{'1' * 32}.dir", "dvc_md5_validated": f"{'2' * 32}.dir",
+        "git_commit": f"{'3' * 40}-dirty", "lock_sha256": "4" * 64, "seed": "20200501",
+        "feast_registry_version": "5" * 64, "digest": "6" * 64, "candidate": "trees",
+        "measured": {"baseline": METRICS | {"auc": 0.651}, "linear": METRICS | {"auc": 0.731},
+                     "trees": METRICS | {"auc": 0.761}},
+        "verdicts": [verdict("calibrated"), verdict("small enough", value=1.0, limit=20.0)],
+        "slices": [sliced("north", 0.9), sliced("south", 0.7), sliced("east", 1.1),
+                   sliced("west", 0.8), sliced("inner", 0.85), sliced("rare", 2.0, n=9)],
+    }  # fmt: skip
+    return given | changes
+
+
+def test_card_has_the_text_and_every_fact_of_the_version() -> None:
+    text = card.render(TEXT, facts())
+    assert text.startswith("# Model card: trees\n")
+    assert TEXT in text
+    for told in ("20200501T0000-ab12cd34", f"{'1' * 32}.dir", "2020-05-02", "`20200501`", "3-dirty",
+                 "4444", "5555", "6666", "2020-04-17"):  # fmt: skip
+        assert told in text
+
+
+def test_metrics_stand_beside_the_baseline_and_the_champion() -> None:
+    text = card.render(TEXT, facts())
+    assert "|metric|trees|baseline|\n" in text
+    assert "|auc|0.7610|0.6510|\n" in text
+    assert "|cost per 1000|518.2|518.2|\n" in text
+    assert "0.7310" not in text  # another candidate's: no part of this version
+    measured = facts()["measured"] | {"champion": METRICS | {"auc": 0.751}}
+    assert "|auc|0.7610|0.6510|0.7510|\n" in card.render(TEXT, facts(measured=measured))
+
+
+def test_gates_have_their_values() -> None:
+    text = card.render(TEXT, facts())
+    assert "|calibrated|passed|0.0112|≤ 0.0800|+0.0688|\n" in text
+    refused = verdict("calibrated", passed=False, value=0.1, margin=-0.02)
+    assert "|calibrated|REFUSED|0.1000|≤ 0.0800|-0.0200|" in card.render(
+        TEXT, facts(verdicts=[refused])
+    )
+
+
+def test_slices_are_the_weakest_and_the_strongest_of_those_large_enough() -> None:
+    text = card.render(TEXT, facts())
+    lines = text[text.index("## Slices") :].splitlines()[4:]
+    assert [line.split("|")[1] for line in lines] == [
+        "region east", "region north", "region west", "region south",
+    ]  # fmt: skip
+    assert lines[0] == "|region east|1,000|0.2500|660|-10%|"
+    few = card.render(TEXT, facts(slices=[sliced("north", 0.9), sliced("south", 0.7)]))
+    assert few.count("|region ") == 2
+
+
+@pytest.mark.parametrize(
+    "name", [*card.LINEAGE, "candidate", "measured", "verdicts", "slices"]
+)  # fmt: skip
+@pytest.mark.parametrize("gone", [None, "", "absent"])
+def test_card_that_lacks_a_fact_is_not_written(name: str, gone: str | None) -> None:
+    given = facts(**{name: gone})
+    if gone == "absent":
+        del given[name]
+    with pytest.raises(LoopError, match=name):
+        card.render(TEXT, given)
+
+
+def test_version_that_no_gate_judged_has_no_card() -> None:
+    with pytest.raises(LoopError, match="verdicts"):
+        card.render(TEXT, facts(verdicts=[]))
+
+
+def test_card_longer_than_the_registry_keeps_is_refused() -> None:
+    room = card.LONGEST - len(card.render("", facts()))
+    assert len(card.render("x" * room, facts())) == card.LONGEST
+    with pytest.raises(LoopError, match=r"usecase/card.md by 3\."):
+        card.render("x" * (room + 3), facts())
+
+
+def test_shipped_text_has_room_for_two_champions_worth_of_facts() -> None:
+    measured = facts()["measured"] | {"champion": METRICS}
+    verdicts = [verdict(f"a gate with a long name {number}") for number in range(14)]
+    slices = [sliced(f"a long value {number}", number / 10) for number in range(9)]
+    text = card.use_case_text()
+    written = card.render(text, facts(measured=measured, verdicts=verdicts, slices=slices))
+    assert text.strip() in written
+
+
+def test_cells_cannot_break_the_table_or_bring_markup() -> None:
+    text = card.render(TEXT, facts(verdicts=[verdict("a|b\n<b>")]))
+    assert r"|a\|b &lt;b&gt;|passed|" in text

@@ -1,0 +1,304 @@
+"""Does each gate let through what it should, and refuse what it must?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipelines import gate
+
+N, N_POSITIVE = 4000, 1000
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+# Powers of two where a limit is met exactly, so that no rounding decides.
+LIMITS: dict[str, Any] = {
+    "min_train": 1000, "min_holdout": 500, "max_label_age_days": 2, "min_saving": 0.25,
+    "margin_cost": 31.25, "margin_log_loss": 0.01, "max_calibration_gap": 0.125,
+    "min_slice": 1000, "max_slice_ratio": 1.25, "max_auc": 0.8, "behaviour_rows": 200,
+}  # fmt: skip
+LABEL = np.tile([1, 0, 0, 0], N // 4)
+POSITIVE, NEGATIVE = np.flatnonzero(LABEL == 1), np.flatnonzero(LABEL == 0)
+# Right where it says 0.4375 and 0.125; costs 525, and its AUC is 0.7.
+FAIR = {"misses": 300, "false_alarms": 900, "low": 0.125, "high": 0.4375}
+MANIFEST = {
+    "as_of": "2020-05-01T00:00:00+00:00", "newest_label": "2020-04-30T00:00:00+00:00",
+    "n_train": 5000, "n_holdout": N,
+}  # fmt: skip
+
+
+def answers(
+    *, misses: int = 0, false_alarms: int = 0, low: float = 0.1, high: float = 0.9
+) -> np.ndarray:
+    """`high` where the label is 1, else `low`; wrong in so many cases, spread over all rows."""
+    prob = np.where(LABEL == 1, high, low)
+    for rows, wrong, given in ((POSITIVE, misses, low), (NEGATIVE, false_alarms, high)):
+        prob[rows[np.linspace(0, len(rows) - 1, wrong).astype(int)]] = given
+    return prob
+
+
+def cost(prob: np.ndarray) -> float:
+    alarm = prob >= COSTS["threshold"]
+    return float(1000 * np.mean(np.where(LABEL == 1, 4.0 * ~alarm, 1.0 * alarm)))
+
+
+def evidence(**changes: Any) -> gate.Evidence:
+    """A sound training: 20 days, a fair candidate, a baseline that always alarms, no champion."""
+    hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
+    sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
+    given = {
+        "frame": pd.DataFrame({"label": LABEL, "decision_time": hours}),
+        "candidate": answers(**FAIR),
+        "baseline": np.full(N, N_POSITIVE / N),
+        "champion": None,
+        "predict": lambda rows: np.full(len(rows), 0.5),
+        "slices": {"side": sides},
+        "manifest": MANIFEST,
+        "costs": COSTS,
+        "seed": 1,
+    }
+    return gate.Evidence(**(given | changes))
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {"manifest": MANIFEST | changes}
+
+
+def candidate(**wrong: Any) -> dict[str, Any]:
+    return {"candidate": answers(**wrong)}
+
+
+def against(champion: np.ndarray, **wrong: Any) -> dict[str, Any]:
+    return {"champion": champion, "candidate": answers(**wrong)}
+
+
+def one_bad_slice(ratio: float) -> dict[str, Any]:
+    """A candidate without a fault in the north, and at `ratio` times the baseline in the south."""
+    prob = answers()
+    south = POSITIVE[POSITIVE >= N // 2]
+    n_misses = int(ratio * 0.75 * (N // 2) / 4)  # the baseline alarms on the 75% of label 0
+    prob[south[:n_misses]] = 0.1
+    return {"candidate": prob}
+
+
+def sliced(n_north: int) -> dict[str, Any]:
+    others = (np.arange(N) // 500).astype(str)  # no more than 500 cases each
+    return {"slices": {"side": pd.Series(np.where(np.arange(N) < n_north, "north", others))}}
+
+
+def near(prob: float) -> np.ndarray:
+    return np.full(N, prob)
+
+
+# Champion and candidate differ by `false_alarms / N * 1000`: 125 of 4,000 are 31.25 per 1,000.
+CHAMPION = answers(misses=100, false_alarms=500)
+CASES: list[tuple[str, Callable[..., gate.Verdict], dict[str, Any], bool]] = [
+    ("enough cases", gate.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
+    ("too few to train", gate.data_is_sound, manifest(n_train=999), False),
+    ("too few to judge", gate.data_is_sound, manifest(n_holdout=499), False),
+    ("labels at the limit", gate.data_is_sound,
+     manifest(newest_label="2020-04-29T00:00:00+00:00"), True),
+    ("labels too old", gate.data_is_sound,
+     manifest(newest_label="2020-04-28T23:59:59+00:00"), False),
+    ("label from the future", gate.data_is_sound,
+     manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
+    # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
+    ("saves just enough", gate.beats_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", gate.beats_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", gate.beats_baseline, candidate(misses=1000), False),
+    ("no champion", gate.not_worse_than_champion, {}, True),
+    ("as good as the champion", gate.not_worse_than_champion, {"champion": CHAMPION,
+     "candidate": CHAMPION.copy()}, True),
+    ("worse within the margin", gate.not_worse_than_champion,
+     against(CHAMPION, misses=100, false_alarms=625), True),
+    ("worse beyond the margin", gate.not_worse_than_champion,
+     against(CHAMPION, misses=100, false_alarms=626), False),
+    ("log-loss of the champion", gate.log_loss_holds, against(CHAMPION, misses=100,
+     false_alarms=500), True),
+    ("log-loss 0.004 above the champion's", gate.log_loss_holds,
+     {"champion": near(0.25), "candidate": near(0.29)}, True),
+    ("log-loss 0.015 above the champion's", gate.log_loss_holds,
+     {"champion": near(0.25), "candidate": near(0.33)}, False),
+    ("log-loss below the baseline's", gate.log_loss_holds, candidate(false_alarms=600), True),
+    ("sure and wrong", gate.log_loss_holds, candidate(low=0.001, high=0.999,
+     misses=200, false_alarms=600), False),
+    ("calibrated", gate.calibrated, {"candidate": near(0.25)}, True),
+    ("off by the limit", gate.calibrated, {"candidate": near(0.375)}, True),
+    ("too high", gate.calibrated, {"candidate": near(0.376)}, False),
+    ("too low", gate.calibrated, {"candidate": near(0.124)}, False),
+    ("every slice good", gate.slices_hold, {}, True),
+    ("a slice at the limit", gate.slices_hold, one_bad_slice(1.25), True),
+    ("one bad slice", gate.slices_hold, one_bad_slice(1.3), False),
+    ("smallest slice that counts", gate.slices_hold, sliced(1000), True),
+    ("no slice with enough cases", gate.slices_hold, sliced(999), False),
+    ("a good model", gate.not_too_good, {}, True),
+    ("too good to be true", gate.not_too_good, candidate(misses=100, false_alarms=100), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("judged", "changes", "passed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_gate(judged: Callable[..., gate.Verdict], changes: dict[str, Any], passed: bool) -> None:
+    verdict = judged(evidence(**changes), LIMITS)
+    assert verdict.passed is passed, verdict
+    if verdict.margin is not None:
+        assert verdict.margin >= 0 if passed else verdict.margin < 0
+
+
+def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
+    """`behaves` needs the use case's columns: its cases are in tests/usecase/test_evaluation.py."""
+    generic = set(gate.GATES) - {gate.behaves}
+    for outcome in (True, False):
+        assert {judged for _, judged, _, passed in CASES if passed is outcome} == generic
+
+
+def test_verdict_tells_value_limit_and_who_is_compared() -> None:
+    prob = answers(misses=250)
+    verdict = gate.beats_baseline(evidence(candidate=prob), LIMITS)
+    assert verdict.value == cost(prob) == 250.0
+    assert verdict.limit == 562.5
+    assert "750" in verdict.told
+
+    verdict = gate.not_worse_than_champion(
+        evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=580)), LIMITS
+    )
+    assert verdict.value == pytest.approx(80 / N * 1000)
+    assert "90% interval" in verdict.told
+
+
+def test_log_loss_is_held_against_the_champion_where_there_is_one() -> None:
+    with_champion = evidence(champion=near(0.25) + np.where(LABEL == 1, 0.2, -0.1))
+    assert "champion" in gate.log_loss_holds(with_champion, LIMITS).told
+    alone = gate.log_loss_holds(evidence(), LIMITS)
+    assert "baseline" in alone.told
+    # No margin above the baseline: a model must be better than none.
+    assert not gate.log_loss_holds(evidence(candidate=near(0.26)), LIMITS).passed
+
+
+def test_worst_slice_is_named() -> None:
+    assert (
+        "side south (2,000 cases)" in gate.slices_hold(evidence(**one_bad_slice(1.3)), LIMITS).told
+    )
+
+
+@pytest.mark.parametrize(
+    ("passed", "value", "limit", "margin"),
+    [(True, 3.0, 5.0, 2.0), (False, 7.0, 5.0, -2.0), (True, 7.0, 5.0, 2.0), (True, 5.0, 5.0, 0.0),
+     (False, None, 5.0, None), (True, None, 5.0, None), (False, None, None, None)],
+)  # fmt: skip
+def test_margin_is_positive_inside_and_negative_outside(
+    passed: bool, value: float | None, limit: float | None, margin: float | None
+) -> None:
+    verdict = gate.Verdict("any", passed, value, limit, "")
+    assert verdict.margin == margin
+    assert json.loads(json.dumps(verdict.as_dict()))["margin"] == margin
+
+
+def test_sound_training_passes_all_generic_gates() -> None:
+    generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
+    assert len(generic) == 7
+    verdicts = gate.judge(evidence(), LIMITS, generic)
+    assert [verdict.passed for verdict in verdicts] == [True] * 7, verdicts
+
+
+def test_gate_that_raises_has_failed_and_says_why() -> None:
+    def broken(rows: pd.DataFrame) -> np.ndarray:
+        raise KeyError("a column that is gone")
+
+    verdict = gate.judge(evidence(predict=broken), LIMITS, (gate.behaves,))[0]
+    assert not verdict.passed
+    assert verdict.gate == "behaves"
+    assert "could not run: KeyError" in verdict.told
+    assert "a column that is gone" in verdict.told
+
+
+def test_other_gates_are_judged_after_one_that_raises() -> None:
+    short = evidence(champion=np.array([0.5, 0.5]))
+    verdicts = gate.judge(short, LIMITS, (gate.not_worse_than_champion, gate.calibrated))
+    assert [verdict.passed for verdict in verdicts] == [False, True]
+
+
+@pytest.mark.parametrize("judged", [each for each in gate.GATES if each is not gate.behaves])
+def test_gate_without_its_limits_has_failed(judged: Callable[..., gate.Verdict]) -> None:
+    verdict = gate.judge(evidence(champion=CHAMPION), {}, (judged,))[0]
+    assert not verdict.passed
+    assert "could not run: KeyError" in verdict.told
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_value_that_is_not_finite_has_failed(value: float) -> None:
+    def claims(given: gate.Evidence, limits: gate.Limits) -> gate.Verdict:
+        return gate.Verdict("claims", True, value, 1.0, "passes whatever it found")
+
+    verdict = gate.judge(evidence(), LIMITS, (claims,))[0]
+    assert not verdict.passed
+    assert verdict.value is None
+    assert "not finite" in verdict.told
+
+
+def test_missing_probability_is_refused() -> None:
+    prob = answers(**FAIR)
+    prob[7] = np.nan
+    verdicts = gate.judge(evidence(candidate=prob), LIMITS, (gate.log_loss_holds, gate.calibrated))
+    assert [verdict.passed for verdict in verdicts] == [False, False]
+
+
+def test_nothing_the_project_gates_read_is_missing_from_its_parameters() -> None:
+    file = Path(__file__).resolve().parents[2] / "usecase" / "params.yaml"
+    params = yaml.safe_load(file.read_text())
+    sound = evidence(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
+    generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
+    for given in (sound, replace(sound, champion=sound.candidate)):
+        told = [each.told for each in gate.judge(given, params["gates"], generic)]
+        assert not [text for text in told if "could not run" in text]
+
+
+def days(counts: list[int]) -> pd.Series:
+    starts = pd.date_range("2020-01-01", periods=len(counts), tz="UTC")
+    return pd.Series(starts.repeat(counts))
+
+
+def test_bootstrap_repeats_with_its_seed() -> None:
+    values, of = np.random.default_rng(0).normal(size=300), days([30] * 10)
+    assert gate.day_bootstrap(values, of, seed=3) == gate.day_bootstrap(values, of, seed=3)
+    assert gate.day_bootstrap(values, of, seed=3) != gate.day_bootstrap(values, of, seed=4)
+
+
+def test_bootstrap_of_constant_values_has_no_width() -> None:
+    assert gate.day_bootstrap(np.full(60, 2.5), days([10, 20, 30]), seed=0) == (2.5, 2.5)
+
+
+def test_bootstrap_draws_days_and_not_cases() -> None:
+    """Whatever happens inside days, days that are all alike leave no doubt about the mean."""
+    alike = np.tile([-100.0, 0.0, 100.0, 8.0], 12)
+    assert gate.day_bootstrap(alike, days([4] * 12), seed=0) == (2.0, 2.0)
+    # And cases of one day that go together are one piece of evidence, not many.
+    by_day = np.repeat(np.random.default_rng(1).normal(size=12), 50)
+    low, high = gate.day_bootstrap(by_day, days([50] * 12), seed=0)
+    single = gate.day_bootstrap(by_day, days([1] * 600), seed=0)
+    assert high - low > 4 * (single[1] - single[0])
+    assert low < by_day.mean() < high
+
+
+def test_bootstrap_weighs_cases_and_not_days() -> None:
+    """Of two days with 1 and 99 cases, half of the draws have both: mean 0.01, never 0.5."""
+    values = np.array([1.0] + [0.0] * 99)
+    interval = gate.day_bootstrap(values, days([1, 99]), seed=0, level=0.4)
+    assert interval == pytest.approx((0.01, 0.01))
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng, of = np.random.default_rng(5), days([5] * 40)
+    covered = []
+    for trial in range(200):
+        values = np.repeat(rng.normal(size=40), 5) + rng.normal(size=200)
+        low, high = gate.day_bootstrap(values, of, seed=trial, draws=200)
+        covered.append(low <= 0 <= high)
+    assert 0.8 < np.mean(covered) < 0.97

@@ -1,0 +1,275 @@
+"""Does the report say what was found, to anyone, with nothing but itself?"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from pipelines import charts, report, wording
+
+VOID = {"meta", "br", "img", "link"}
+CANDIDATES = ("linear", "trees")
+
+
+class Reader(HTMLParser):
+    """Checks that elements are closed in order, and gathers text, ids, and what is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.ids: list[str] = []
+        self.loaded: list[str] = []
+        self.elements: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        given = dict(attrs)
+        self.ids += [str(given["id"])] if "id" in given else []
+        self.loaded += [str(given[name]) for name in ("src", "href", "xlink:href") if name in given]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert not reader.open
+    return reader
+
+
+def verdict(gate: str, passed: bool, value: float | None, limit: float | None) -> dict[str, Any]:
+    margin = None
+    if value is not None and limit is not None:
+        margin = abs(value - limit) * (1 if passed else -1)
+    told = f"how {gate} was measured"
+    return {"gate": gate, "passed": passed, "value": value, "limit": limit, "margin": margin,
+            "told": told}  # fmt: skip
+
+
+def case(
+    names: Sequence[str] = CANDIDATES, *, champion: bool = True, n: int = 4000, value: str = "a"
+) -> tuple[dict[str, dict[str, float]], dict[str, Any], pd.DataFrame]:
+    """(measured, found, scores) of an evaluation in which the last candidate wins."""
+    rng = np.random.default_rng(0)
+    risk = rng.beta(1, 3, n)
+    scores = pd.DataFrame({"label": (rng.random(n) < risk).astype("int8")})
+    models = ["baseline", *names, *(["champion"] if champion else [])]
+    for at, name in enumerate(models):
+        scores[name] = np.clip(risk + rng.normal(0, 0.02 * (at + 1), n), 0, 1)
+    costs = dict(zip(models, (675.0, 567.0, 518.0, 544.0), strict=False))
+    measured = {name: {"auc": 0.7, "cost_per_1000": costs[name], "n": float(n)} for name in models}
+    passes = [verdict("cheaper", True, 518.0, 641.0), verdict("compared", True, None, 25.0)]
+    slices = [
+        {"slice": kind, "value": each, "n": part, "base_rate": 0.25}
+        | {f"{name}_cost": costs[name] + part / 100 for name in models}
+        | {f"{name}_mean": 0.25 for name in models}
+        for kind, parts in (("region", {value: n - 20, "tiny": 20}), ("side", {"c": n}))
+        for each, part in parts.items()
+    ]
+    found = {
+        "winner": names[-1], "verdicts": dict.fromkeys(names, passes), "slices": slices,
+        "manifest": {"as_of": "2020-05-01T00:00:00+00:00", "n_train": 12345, "n_holdout": n,
+                     "holdout_start": "2020-04-17T00:00:00+00:00"},
+    }  # fmt: skip
+    return measured, found, scores
+
+
+def refused() -> tuple[dict[str, dict[str, float]], dict[str, Any], pd.DataFrame]:
+    measured, found, scores = case()
+    found["winner"] = None
+    found["verdicts"] = {
+        "linear": [verdict("cheaper", False, 660.5, 641.0), verdict("compared", True, 3.0, 25.0)],
+        "trees": [verdict("cheaper", True, 518.0, 641.0), verdict("compared", False, None, None)],
+    }
+    return measured, found, scores
+
+
+@pytest.fixture(scope="module")
+def won() -> str:
+    return report.page(*case())
+
+
+@pytest.fixture(scope="module")
+def lost() -> str:
+    return report.page(*refused())
+
+
+def test_outcome_with_a_winner(won: str) -> None:
+    text = read(won).text
+    assert "trees passed every gate and wins." in text
+    assert "518 per 1,000 cases, 23.3% below the baseline (675)" in text
+    assert "4.8% below the champion (544)" in text
+    assert "no champion yet" not in text
+    assert "linear passed too; it costs 567" in text
+    assert "As of 2020-05-01 00:00 UTC. Fitted on 12,345 cases, judged on the 4,000" in text
+
+
+def test_outcome_with_a_winner_dearer_than_the_champion() -> None:
+    measured, found, scores = case(n=200)
+    measured["champion"]["cost_per_1000"] = 500.0
+    assert "3.6% above the champion (500)" in read(report.page(measured, found, scores)).text
+
+
+def test_refusals_say_which_gate_whom_and_by_how_much(lost: str) -> None:
+    text = read(lost).text
+    assert "No candidate passed." in text
+    assert "wins" not in text
+    assert "linear is refused by “cheaper”: 660.5, must be ≤ 641, out by 19.5" in text
+    assert "trees is refused by “compared”: how compared was measured" in text
+
+
+def test_gate_table_has_each_candidate_at_each_gate(lost: str) -> None:
+    rows = re.findall(r'<tr class="(passed|refused)">(.*?)</tr>', lost)
+    assert [kind for kind, _ in rows] == ["refused", "passed", "passed", "refused"]
+    assert ["linear" in row for _, row in rows] == [True, False, True, False]
+    cells = re.findall(r'<td class="number">(.*?)</td>', rows[0][1])
+    assert cells == ["660.5", "≤ 641", "-19.5"]
+
+
+def test_all_plots_are_there_and_readable_without_eyes(won: str) -> None:
+    reader = read(won)
+    assert reader.elements.count("svg") == 3 + len(CANDIDATES) + 2
+    for title in ("Cost", "ROC", "Calibration", "Probabilities of trees", "Cost by region"):
+        assert title in reader.text
+    assert reader.elements.count("figcaption") == reader.elements.count("svg")
+    assert "tiny" in reader.text  # a slice too small to be drawn is in the table
+
+
+def test_page_needs_nothing_else_and_its_ids_are_its_own(won: str) -> None:
+    reader = read(won)
+    assert all(link.startswith("#") for link in reader.loaded)
+    assert {link[1:] for link in reader.loaded} <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert not {"script", "link", "iframe"} & set(reader.elements)
+    assert "@import" not in won
+
+
+def test_foreign_text_stays_text() -> None:
+    hostile = "<script>alert('&')</script>"
+    measured, found, scores = case((hostile, "a$b$c"), champion=False, value='"><b>$x^2$')
+    found["winner"] = hostile
+    found["verdicts"][hostile] = [
+        verdict(hostile, True, 1.0, 2.0), verdict("compared", False, None, None),
+    ]  # fmt: skip
+    html = report.page(measured, found, scores)
+    assert "<script" not in html
+    assert '"><b>$' not in html
+    text = read(html).text
+    assert f"{hostile} passed every gate" in text
+    assert "there is no champion yet" in text
+    # In the plots too, and as it was written, not as a formula.
+    assert text.count(hostile) > 8
+    assert text.count("a$b$c") > 6
+    assert text.count('"><b>$x^2$') == 2
+
+
+def test_report_is_small_quick_and_the_same_each_time(tmp_path: Path) -> None:
+    given = case(n=13_000)
+    started = time.process_time()
+    report.write(tmp_path / "one.html", *given)
+    seconds = time.process_time() - started
+    report.write(tmp_path / "two.html", *given)
+    page = (tmp_path / "one.html").read_bytes()
+    assert page == (tmp_path / "two.html").read_bytes()
+    assert len(page) < 1_000_000
+    assert seconds < 2.5
+
+
+def test_figures_for_tracking() -> None:
+    measured, _, scores = case(champion=False)
+    for name in ("trees", "baseline"):
+        found = charts.figures({name: measured[name]}, scores, name)
+        assert list(found) == ["roc", "calibration", "histogram"]
+        assert all(isinstance(figure, Figure) for figure in found.values())
+    labels = [
+        line.get_label() for line in charts.figures(measured, scores, "trees")["roc"].axes[0].lines
+    ]
+    assert labels[1:] == ["baseline, AUC 0.700", "trees, AUC 0.700"]
+
+
+def test_roc_and_calibration_draw_what_was_scored() -> None:
+    label = np.tile([0, 0, 0, 1], 100)
+    scores = pd.DataFrame({"label": label, "perfect": label * 0.8 + 0.1, "flat": 0.25})
+    curves = charts.roc({}, scores, ["perfect", "flat"]).axes[0].lines[1:]
+    assert [0.0, 1.0] in curves[0].get_xydata().tolist()  # a perfect ranking meets the corner
+    assert curves[1].get_xydata().tolist() == [[0.0, 0.0], [1.0, 1.0]]
+    points = charts.calibration(scores, ["flat"]).axes[0].lines[0].get_xydata().tolist()
+    assert points == [[0.25, 0.25]]
+
+
+def test_histogram_shows_shares_of_each_label() -> None:
+    scores = pd.DataFrame({"label": [0] * 90 + [1] * 10, "model": [0.1] * 90 + [0.9] * 10})
+    axes = charts.histogram(scores, "model").axes[0]
+    heights = [max(patch.get_height() for patch in bars) for bars in axes.containers]
+    assert heights == pytest.approx([1.0, 1.0])
+
+
+def test_cost_bars_and_slice_dots() -> None:
+    measured, found, _ = case()
+    bars = charts.cost(measured).axes[0].patches
+    assert [bar.get_width() for bar in bars] == [675.0, 567.0, 518.0, 544.0]
+    rows = [row for row in found["slices"] if row["slice"] == "region"]
+    axes = charts.slices(rows[::-1], ["baseline", "trees"]).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a  (3,980)", "tiny  (20)"]
+    dots = axes.collections[1:]
+    assert [dot.get_offsets()[0, 0] for dot in dots] == pytest.approx([714.8, 557.8])
+
+
+def test_candidate_keeps_its_colour_beside_any_others() -> None:
+    alone = charts.colours(["linear", "trees"])
+    assert charts.colours(["baseline", "linear", "trees", "champion"]) == charts.ROLES | alone
+    assert len(set(charts.colours(["baseline", *"abcde", "champion"]).values())) == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (12805, "12,805"), (1234.56, "1,235"), (518.24, "518.2"), (1.6497, "1.65"),
+     (0.76086, "0.7609"), (0, "0"), (0.00024, "0.00024"), (1e-9, "1e-09"), (-25.69, "-25.7"),
+     (float("nan"), "nan")],
+)  # fmt: skip
+def test_number(value: float | None, text: str) -> None:
+    assert wording.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("passed", "value", "limit", "text"),
+    [(True, 3.0, 5.0, "≤ 5"), (False, 7.0, 5.0, "≤ 5"), (True, 7.0, 5.0, "≥ 5"),
+     (False, 3.0, 5.0, "≥ 5"), (True, 5.0, 5.0, "≤ 5"), (False, None, 5.0, "5"),
+     (False, None, None, "–")],
+)  # fmt: skip
+def test_limit_tells_its_direction(
+    passed: bool, value: float | None, limit: float | None, text: str
+) -> None:
+    assert wording.limit(verdict("any", passed, value, limit)) == text
+
+
+def test_slices_under_a_hundredth_of_their_kind_are_left_out() -> None:
+    sizes = (("a", "x", 990), ("a", "y", 10), ("b", "x", 991), ("b", "y", 9))
+    rows = [{"slice": kind, "value": value, "n": n} for kind, value, n in sizes]
+    large = wording.large_slices(rows)
+    assert [(row["slice"], row["value"]) for row in large] == [("a", "x"), ("a", "y"), ("b", "x")]

@@ -1,0 +1,202 @@
+"""Are costs, metrics and slices what a hand computes, and are bad manners of a model seen?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipelines import gate
+from usecase import evaluation
+from usecase.feature_views import CARRIERS, CATEGORIES, FEATURES, NUMBERS, ORIGINS
+
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+LIMITS: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).resolve().parents[2] / "usecase" / "params.yaml").read_text()
+)["gates"]
+Y, P = [1, 0, 1, 0], [0.8, 0.3, 0.25, 0.1]
+
+
+def flights(n: int = 600) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.random((n, len(NUMBERS))), columns=NUMBERS)
+    means = [name for name in NUMBERS if "mean_delay" in name]
+    frame[means] = rng.normal(5, 15, (n, len(means)))
+    return frame.assign(
+        carrier=rng.choice(CARRIERS, n), origin=rng.choice(ORIGINS, n), dest="ATL",
+        hour=rng.integers(5, 24, n).astype("float64"), label=rng.integers(0, 2, n),
+        decision_time=pd.date_range("2013-03-01", periods=n, freq="h", tz="UTC"),
+    )  # fmt: skip
+
+
+def test_metrics_by_hand() -> None:
+    assert evaluation.metrics(Y, P, COSTS) == pytest.approx(
+        {
+            "auc": 3 / 4,  # of four pairs only 0.25 against 0.3 is the wrong way round
+            "log_loss": -sum(map(math.log, (0.8, 0.7, 0.25, 0.9))) / 4,
+            "brier": (0.2**2 + 0.3**2 + 0.75**2 + 0.1**2) / 4,
+            "calibration_gap": 0.5 - 0.3625,
+            "calibration_error": (0.1 + 0.75 + 0.3 + 0.2) / 4,  # ten bins: every case is its own
+            "cost_per_1000": 250.0,
+            "positive_rate": 0.75,
+            "base_rate": 0.5,
+            "n": 4.0,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "prob", "cost"),
+    [(1, 0.9, 0.0), (1, 0.2, 0.0), (1, 0.19999, 4.0), (0, 0.9, 1.0), (0, 0.2, 1.0), (0, 0.1, 0.0)],
+)
+def test_cost_of_one_flight(label: int, prob: float, cost: float) -> None:
+    assert evaluation.case_costs([label], [prob], COSTS).tolist() == [cost]
+
+
+def test_costs_are_those_given() -> None:
+    costs = {"false_alarm": 2.0, "miss": 7.0, "threshold": 0.28}
+    assert evaluation.case_costs(Y, P, costs).tolist() == [0.0, 2.0, 7.0, 0.0]
+    assert evaluation.cost_per_1000(Y, P, costs) == 2250.0
+
+
+def test_shipped_threshold_is_where_an_alarm_begins_to_pay() -> None:
+    params = yaml.safe_load(
+        (Path(__file__).resolve().parents[2] / "usecase" / "params.yaml").read_text()
+    )
+    costs = params["costs"]
+    rate = costs["threshold"]
+    assert rate * costs["miss"] == pytest.approx((1 - rate) * costs["false_alarm"])
+
+
+@pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf])
+def test_what_is_no_probability_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="0 to 1"):
+        evaluation.metrics(Y, [*P[:3], bad], COSTS)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_label_alone_is_refused(label: int) -> None:
+    with pytest.raises(ValueError, match="label"):
+        evaluation.metrics([label] * 4, P, COSTS)
+
+
+def test_calibration_gap_forgives_what_averages_out_and_the_error_does_not() -> None:
+    y, p = [0] * 5 + [1] * 5, [0.4] * 5 + [0.6] * 5
+    assert evaluation.calibration_gap(y, p) == pytest.approx(0.0)
+    assert evaluation.calibration_error(y, p, bins=2) == pytest.approx(0.4)
+    assert evaluation.calibration_error([0, 1] * 5, [0.5] * 10, bins=1) == pytest.approx(0.0)
+    assert evaluation.calibration_gap(y, [0.9] * 10) == pytest.approx(0.4)
+
+
+def test_calibration_error_weighs_bins_by_their_cases() -> None:
+    # Sorted by probability, three bins of 2, 1 and 1 cases: gaps 0.15, 0.7 and 0.1.
+    y, p = [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9]
+    expected = (2 * 0.15 + 0.7 + 0.1) / 4
+    assert evaluation.calibration_error(y, p, bins=3) == pytest.approx(expected)
+    assert evaluation.calibration_error(y[::-1], p[::-1], bins=3) == pytest.approx(expected)
+
+
+def test_slices_put_every_flight_into_one_group_of_each_kind() -> None:
+    hours = [0.0, 8.0, 9.0, 12.0, 13.0, 16.0, 17.0, 23.0]
+    frame = pd.DataFrame({"hour": hours, "carrier": "UA", "origin": ["EWR", "JFK"] * 4})
+    found = evaluation.slices(frame)
+    assert found["hour_band"].tolist() == [
+        "until 8", "until 8", "9-12", "9-12", "13-16", "13-16", "from 17", "from 17",
+    ]  # fmt: skip
+    assert found["origin"].tolist() == ["EWR", "JFK"] * 4
+    assert set(found["carrier"]) == {"UA"}
+
+
+def risk(rows: pd.DataFrame) -> np.ndarray:
+    """A well-behaved model: the risk grows with the delays around, and nearly only with them."""
+    around = rows["origin_delay_rate_2h"] + rows["carrier_delay_rate_2h"]
+    logit = 2 * around + rows["origin_mean_delay_6h"] / 40 + rows["plane_mean_delay_6h"] / 200 - 3
+    return np.asarray(1 / (1 + np.exp(-logit)))
+
+
+def trusts_the_tail_number(rows: pd.DataFrame) -> np.ndarray:
+    same = rows["plane_delay_rate_6h"] == rows["carrier_delay_rate_6h"]
+    return np.where(same, 0.95, risk(rows))
+
+
+def only_storms(rows: pd.DataFrame) -> np.ndarray:
+    """Knows a bad day, but takes a calm one for any other."""
+    return np.maximum(risk(rows), 0.5)
+
+
+MANNERS: list[tuple[str, Callable[[pd.DataFrame], np.ndarray], str | None]] = [
+    ("well-behaved", risk, None),
+    ("ignores its inputs", lambda rows: np.full(len(rows), 0.25), "delays all around"),
+    ("reversed", lambda rows: 1 - risk(rows), "delays all around"),
+    ("a calm day is as any other", only_storms, "a calm day"),
+    ("reads the missing tail number", trusts_the_tail_number, "a withheld tail number"),
+    ("answers nothing", lambda rows: np.full(len(rows), np.nan), "delays all around"),
+]
+
+
+@pytest.mark.parametrize(
+    ("predict", "broken"), [each[1:] for each in MANNERS], ids=[each[0] for each in MANNERS]
+)
+def test_behaviours(predict: Callable[[pd.DataFrame], np.ndarray], broken: str | None) -> None:
+    found = evaluation.behaviours(predict, flights(), LIMITS)
+    failed = " ".join(name for name, each in found.items() if not each["passed"])
+    assert (broken in failed) if broken else not failed
+
+
+@pytest.mark.parametrize(
+    ("predict", "broken"), [each[1:] for each in MANNERS], ids=[each[0] for each in MANNERS]
+)
+def test_gate_on_behaviour(
+    predict: Callable[[pd.DataFrame], np.ndarray], broken: str | None
+) -> None:
+    frame = flights()
+    none = np.full(len(frame), 0.5)
+    evidence = gate.Evidence(
+        frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
+    )
+    verdict = gate.judge(evidence, LIMITS, (gate.behaves,))[0]
+    assert verdict.passed is (broken is None)
+    assert "could not run" not in verdict.told
+    if broken and verdict.value is not None:
+        assert verdict.margin is not None
+        assert verdict.margin < 0
+
+
+def test_gate_on_behaviour_names_the_worst_or_the_closest_call() -> None:
+    frame = flights()
+    none = np.full(len(frame), 0.5)
+
+    def named(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
+        evidence = gate.Evidence(frame, none, none, None, predict, {}, {}, COSTS, seed=1)
+        return gate.behaves(evidence, LIMITS).told
+
+    found = evaluation.behaviours(risk, frame, LIMITS)
+    margins = {name: abs(each["value"] - each["limit"]) for name, each in found.items()}
+    assert named(risk) == min(margins, key=lambda name: margins[name])
+    assert "a calm day" in named(only_storms)
+    assert "a withheld tail number" in named(trusts_the_tail_number)
+
+
+def test_behaviours_change_only_columns_that_the_model_has() -> None:
+    asked: list[pd.DataFrame] = []
+
+    def remember(rows: pd.DataFrame) -> np.ndarray:
+        asked.append(rows)
+        return risk(rows)
+
+    frame = flights()[FEATURES]
+    kept = frame.copy()
+    evaluation.behaviours(remember, frame, LIMITS)
+    assert len(asked) == 4
+    for rows in asked:
+        assert list(rows.columns) == FEATURES
+        assert rows[CATEGORIES].equals(frame[CATEGORIES])
+    assert frame.equals(kept)
+    changed = [set(c for c in FEATURES if not rows[c].equals(frame[c])) for rows in asked[1:]]
+    assert all(changed)
