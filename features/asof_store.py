@@ -72,8 +72,8 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
     ) -> stock_ibis.IbisRetrievalJob:
         """Joins at once, in the order of `entity_df`; the job has only on-demand views to add.
 
-        Raises `ValueError` if `entity_df` is SQL or already has a column with a feature's name, or
-        if a source is not Parquet; `FeastEntityDFMissingColumnsError` if it lacks a join key.
+        Raises `ValueError` if `entity_df` is SQL or a source not Parquet; DuckDB's `BinderException`
+        names a column that is missing.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise ValueError("AsofOfflineStore takes entity_df as a pandas DataFrame, not as SQL")
@@ -83,7 +83,7 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
         result = ibis.memtable(entity_df).to_pyarrow()  # the types that stock would return
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")  # naive timestamps in the files are UTC
-            # DuckDB takes an Arrow table for a tiny one, and would join by a nested loop.
+            # DuckDB expects one row of an Arrow table, so would join by a loop: 100 times slower.
             connection.execute("SET asof_loop_join_threshold = 0")
             connection.register("entities", result.append_column("__row", [range(len(result))]))
             for view in feature_views:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from features import partitions
+from usecase import feature_views, windows
 from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
-PUBLICATIONS = ("publications", "hours")
+PUBLICATIONS = ("raw", "publications")
 
 
 def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[str, int]:
@@ -22,7 +23,8 @@ def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[
     what `record_publication` noted where a run came later. So a full rebuild gives the same bytes
     as building day by day.
     """
-    late = _publications(data)
+    partitions.follow_recipe(data / "features", _recipe(data, lag))
+    late = publications(data)
     built = {}
     for table, (compute, feed) in TABLES.items():
         missing = _missing(data, table, feed, first, as_of)
@@ -36,6 +38,12 @@ def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[
                 )
         built[table] = len(missing)
     return built
+
+
+def _recipe(data: Path, lag: timedelta) -> str:
+    code = [Path(str(module.__file__)) for module in (feature_views, windows)]
+    rules = data / "validated" / "RECIPE"  # rows judged by other rules are other rows
+    return partitions.recipe_of(*code, str(lag), rules.read_text() if rules.exists() else "")
 
 
 def record_publication(data: Path, hour: datetime, published: datetime) -> None:
@@ -53,10 +61,11 @@ def record_publication(data: Path, hour: datetime, published: datetime) -> None:
     partitions.write(rows.sort_values("event_timestamp", ignore_index=True), target)
 
 
-def _publications(data: Path) -> pd.Series[pd.Timestamp]:
+def publications(data: Path) -> pd.Series[pd.Timestamp]:
+    """When the hours that were published late became visible, by hour; both UTC."""
     noted = partitions.read(data, *PUBLICATIONS, date.min, date.max)
     if noted.empty:
-        return pd.Series(dtype="datetime64[us, UTC]")
+        return pd.Series(dtype="datetime64[us, UTC]", index=pd.DatetimeIndex([], tz="UTC"))
     return noted.set_index("event_timestamp")["published_at"]
 
 

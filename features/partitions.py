@@ -1,7 +1,8 @@
-"""Where a day of a table lies on disk, and how it is written so that the same rows are the same bytes."""
+"""Where the rows of one day lie: daily Parquet partitions `data/<layer>/<table>/<YYYY-MM-DD>`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,47 +11,114 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from settings import LoopError
+
+SUFFIX = ".parquet"
+
 
 def path(data: Path, layer: str, table: str, day: date) -> Path:
-    return data / layer / table / f"{day.isoformat()}.parquet"
+    """The partition of the UTC day `day`; `table` may hold a slash (`refused/<feed>`)."""
+    return data / layer / table / f"{day.isoformat()}{SUFFIX}"
 
 
-def write(frame: pd.DataFrame, target: Path) -> None:
-    """Writes whole or not at all; timestamps in microseconds, no index, no time of writing."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
-    schema = pa.schema([_micro(field) for field in table.schema])
+def write(rows: pd.DataFrame | pa.Table, target: Path) -> Path:
+    """Writes a partition that is there whole or not at all; the same rows give the same bytes.
+
+    Timestamps become microseconds (DuckDB fails on nanoseconds), a column without any value
+    becomes text (Parquet's null type breaks a union over days). Raises `pyarrow.ArrowException`
+    (a ValueError or TypeError) if a column mixes types.
+    """
+    table = _typed(rows)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Readers take *.parquet: a half-written file must not match.
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    pq.write_table(table.cast(schema), part, compression="zstd")
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
-    part.rename(target)
+    # One name for the unfinished file: a rerun after a crash replaces it, and none is left over.
+    unfinished = target.with_suffix(f"{SUFFIX}.tmp")
+    with unfinished.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(target)
+    return target
 
 
-def _micro(field: pa.Field) -> pa.Field:
-    if pa.types.is_timestamp(field.type):
-        return field.with_type(pa.timestamp("us", tz=field.type.tz))
-    return field
+def load(target: Path) -> pa.Table:
+    """One partition as an Arrow table. Raises `LoopError` if the file is not whole."""
+    try:
+        with pq.ParquetFile(target) as file:
+            return file.read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise LoopError(
+            f"The partition {target} can't be read ({error}). Remove it and run again the command "
+            "that writes it; for a raw partition, `mlops ingest`."
+        ) from error
 
 
-def read(data: Path, layer: str, table: str, first: date, last: date) -> pd.DataFrame:
-    """The rows of the days `first` to `last`, in the order of days; no columns if there are none."""
-    wanted = [
-        path(data, layer, table, day) for day in days(data, layer, table) if first <= day <= last
-    ]
-    if not wanted:
+def n_rows(target: Path) -> int:
+    """How many rows a partition has, from its footer."""
+    with pq.ParquetFile(target) as file:
+        return int(file.metadata.num_rows)
+
+
+def read(data: Path, layer: str, table: str, first_day: date, last_day: date) -> pd.DataFrame:
+    """All rows of the days `first_day` to `last_day` (both included), in the order of days.
+
+    An empty frame without columns if there is no partition.
+    """
+    chosen = [day for day in days(data, layer, table) if first_day <= day <= last_day]
+    if not chosen:
         return pd.DataFrame()
-    tables = [pq.read_table(part) for part in wanted]
-    return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    tables = [load(path(data, layer, table, day)) for day in chosen]
+    rows: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return rows
 
 
 def days(data: Path, layer: str, table: str) -> list[date]:
-    """The days of which `table` has a partition, in order."""
+    """The days that have a partition, sorted."""
     folder = data / layer / table
-    return sorted(date.fromisoformat(part.stem) for part in folder.glob("[0-9]*.parquet"))
+    try:
+        return sorted(date.fromisoformat(name.stem) for name in folder.glob(f"*{SUFFIX}"))
+    except ValueError as error:
+        raise LoopError(
+            f"A file in {folder} is not named for a day ({error}): move it away."
+        ) from error
 
 
-def whole_days(first: date, until: date) -> list[date]:
-    """The days from `first` up to `until`, which is left out."""
-    return [first + timedelta(days=number) for number in range((until - first).days)]
+def whole_days(first_day: date, until: date) -> list[date]:
+    """The days from `first_day` up to `until`, which is left out."""
+    return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
+
+
+def _typed(rows: pd.DataFrame | pa.Table) -> pa.Table:
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+    # A schema without pandas' own metadata, which names its version: not a matter of the rows.
+    return table.cast(pa.schema([_field(field) for field in table.schema]), safe=False)
+
+
+def _field(field: pa.Field) -> pa.Field:
+    if pa.types.is_timestamp(field.type):
+        return pa.field(field.name, pa.timestamp("us", tz=field.type.tz))
+    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
+
+
+def follow_recipe(folder: Path, recipe: str) -> bool:
+    """Removes what `folder` holds if it was made by another recipe; whether it did.
+
+    `recipe` is a digest of the code and parameters that make the folder's partitions. They grow by
+    day, so without this a change of the code would hold for new days only.
+    """
+    note = folder / "RECIPE"
+    if note.exists() and note.read_text() == recipe:
+        return False
+    stale = any(folder.rglob(f"*{SUFFIX}"))
+    for part in folder.rglob(f"*{SUFFIX}"):
+        part.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(recipe)
+    return stale
+
+
+def recipe_of(*parts: Path | str) -> str:
+    """A digest of files (by their content) and texts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+    return digest.hexdigest()

@@ -1,82 +1,103 @@
-"""How feature rows reach the online store: hour by hour as they are published, or rebuilt."""
+"""How feature rows reach the online store: one publication after the other, or rebuilt."""
 
 from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 
 import settings as configuration
 from features import partitions
+from features.build import publications
 from features.store import apply
-from usecase.feature_views import TABLES, VIEWS
+from usecase.feature_views import VIEWS
 
-# Beyond such a gap, rebuilding by `materialize` is cheaper than writing hour after hour.
+# Beyond such a gap, rebuilding by `materialize` is cheaper than publishing hour after hour.
 REBUILD_AFTER = timedelta(days=1)
+# No row is older than this when it is published; a later one would be missed by a rebuild.
+LATEST = timedelta(days=2)
 
 
-def publish(settings: configuration.Settings, as_of: datetime) -> dict[str, int]:
-    """Brings the online store to what was published by `as_of`; rows written by table.
+def publish(settings: configuration.Settings, as_of: datetime) -> None:
+    """Brings the online store to what was published by `as_of`, from wherever it stood.
 
-    Publishing what is published already writes the same values again: a rerun is safe.
+    A rerun is safe: what is there is written again, with the same values.
     """
-    marker = settings.var / "feast" / "published"
-    since = datetime.fromisoformat(marker.read_text()) if marker.exists() else None
-    if since is not None and since >= as_of:
-        return {}
-    if since is None or as_of - since > REBUILD_AFTER:
-        written = rebuild(settings, as_of)
-    else:
-        written = Publisher(settings, since, as_of).step(since, as_of)
-    marker.write_text(as_of.isoformat())
-    return written
+    stood = stands_at(settings)
+    if stood is None or stood > as_of or as_of - stood > REBUILD_AFTER:
+        rebuild(settings, as_of)
+    elif stood < as_of:
+        Publisher(settings, stood, as_of).step(as_of)
 
 
-def rebuild(settings: configuration.Settings, as_of: datetime) -> dict[str, int]:
-    """Loads the online store from the feature tables with Feast's `materialize`."""
+def stands_at(settings: configuration.Settings) -> datetime | None:
+    """Up to when (UTC) the online store is published; None if it never was."""
+    marker = _marker(settings)
+    return datetime.fromisoformat(marker.read_text()) if marker.exists() else None
+
+
+def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
+    """Empties the online store and loads it with Feast's `materialize`, as it stood at `as_of`."""
     store = apply(settings)
+    _marker(settings).unlink(missing_ok=True)
+    provider = store._get_provider()
+    for doomed, kept in (([*VIEWS], []), ([], [*VIEWS])):  # drops their tables, and makes them
+        provider.update_infra(store.project, doomed, kept, [], [], partial=False)
+    # `materialize` does not know when a row was published: it stops before the first row that was
+    # not, and what is left to publish by `as_of` follows.
+    hidden = publications(settings.data)
     lag = timedelta(seconds=settings.params()["features"]["publish_lag_seconds"])
+    ends = [as_of - lag, *(hidden[hidden > as_of].index - timedelta(microseconds=1))]
+    end = max(min(ends), as_of - LATEST)
     with redirect_stdout(io.StringIO()):  # Feast prints a page a view
         for view in VIEWS:
-            # Rows whose hour has ended but that are not published yet must not be seen.
-            store.materialize(as_of - view.ttl, as_of - lag, feature_views=[view.name])
-    return {view.name: -1 for view in VIEWS}
+            store.materialize(as_of - LATEST - view.ttl, end, feature_views=[view.name])
+    Publisher(settings, as_of - LATEST, as_of).step(as_of)
 
 
 class Publisher:
-    """Writes the rows published in a span of time; reads the tables of that span once."""
+    """Moves the online store from `since` towards `until`; reads the tables of that span once."""
 
     def __init__(self, settings: configuration.Settings, since: datetime, until: datetime) -> None:
+        self._settings, self._at = settings, since
         self._store = apply(settings)
-        first = _day(since) - timedelta(days=1)
+        first = (since - LATEST).astimezone(UTC).date()
         self._rows = {
-            table: partitions.read(settings.data, "features", table, first, _day(until))
-            for table in TABLES
+            view.name: self._read(view.name, view.entities[0], first, until.astimezone(UTC).date())
+            for view in VIEWS
         }
 
-    def moments(self, since: datetime, until: datetime) -> list[datetime]:
-        """When something was published after `since` and before `until`, in order."""
+    def _read(self, table: str, key: str, first: date, last: date) -> pd.DataFrame:
+        rows = partitions.read(self._settings.data, "features", table, first, last)
+        if rows.empty:
+            return rows
+        rows = rows.sort_values(["created", "event_timestamp"], kind="stable")
+        # Feast would let a late row of an earlier hour replace the newer one that is online.
+        newest = rows.groupby(key, sort=False)["event_timestamp"].cummax()
+        return rows[rows["event_timestamp"] >= newest]
+
+    def moments(self, until: datetime) -> list[datetime]:
+        """When something is published between where the store stands and `until`, in order."""
         every = pd.concat([rows["created"] for rows in self._rows.values() if len(rows)])
-        found = every[(every > since) & (every < until)].drop_duplicates().sort_values()
+        found = every[(every > self._at) & (every < until)].drop_duplicates().sort_values()
         return [moment.to_pydatetime() for moment in found]
 
-    def step(self, since: datetime, until: datetime) -> dict[str, int]:
-        """Writes what was published after `since` and by `until`; the last row of each entity."""
-        written = {}
+    def step(self, until: datetime) -> None:
+        """Publishes what became visible since the last step and by `until`."""
         for view in VIEWS:
             rows = self._rows[view.name]
             if rows.empty:
                 continue
-            rows = rows[(rows["created"] > since) & (rows["created"] <= until)]
-            rows = rows.sort_values(["event_timestamp", "created"], kind="stable")
-            rows = rows.drop_duplicates(view.entities[0], keep="last")
-            if len(rows):
-                self._store.write_to_online_store(view.name, df=rows)
-                written[view.name] = len(rows)
-        return written
+            start, end = rows["created"].searchsorted([self._at, until], side="right")
+            new = rows.iloc[start:end].drop_duplicates(view.entities[0], keep="last")
+            if len(new):
+                self._store.write_to_online_store(view.name, df=new)
+        self._at = until
+        _marker(self._settings).write_text(until.isoformat())
 
 
-def _day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
+def _marker(settings: configuration.Settings) -> Path:
+    return settings.var / "feast" / "published"

@@ -152,8 +152,8 @@ def _processes(record: Record) -> list[psutil.Process]:
     found = {process for process in psutil.process_iter() if _mark(process) == record.mark}
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(record.pid) if record.pid else None
-        # The tolerance covers a clock that was set between the two readings.
-        if process and abs(process.create_time() - (record.created or 0)) < 1:
+        # Known to a clock tick; where the clock was set between the two readings, the mark tells.
+        if process and abs(process.create_time() - (record.created or 0)) < 0.05:
             found |= {process, *process.children(recursive=True)}
     return [process for process in found if process.pid != os.getpid() and _alive(process)]
 

@@ -29,7 +29,7 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     All runs are children of the one process that serves, so those that the server still believes
     to be running when it starts are crashed.
     """
-    runs.crash_leftover_runs(settings)
+    runs.crash_leftover_runs(settings, deployed_only=True)
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
             *deployments(settings, schedules_active=schedules_active),

@@ -16,8 +16,8 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
 from prefect.runtime import flow_run
-from prefect.states import Completed
 
+from pipelines import runs
 from settings import LoopError, UserError, load
 
 RETRAIN_WANTED = "mlops.retrain.wanted"
@@ -57,7 +57,7 @@ def build_features(as_of: datetime) -> dict[str, Any]:
 
 @task(**OUTSIDE)
 def publish(as_of: datetime) -> dict[str, Any]:
-    from pipelines import publish
+    from features import publish
 
     return publish.publish(load(), as_of)
 
@@ -106,22 +106,36 @@ def promote(version: str) -> dict[str, Any]:
 
 
 @task
+def conclude(
+    path: str, registered: dict[str, Any], promoted: dict[str, Any] | None, reason: str
+) -> dict[str, Any]:
+    from pipelines import training
+
+    return training.conclude(load(), Path(path), registered, promoted, reason)
+
+
+@task
 def observe(as_of: datetime) -> dict[str, Any]:
     from pipelines import monitor
 
     return monitor.observe(load(), as_of)
 
 
-@task(**OUTSIDE)
-def want_retraining(decision: dict[str, Any]) -> None:
+@task
+def want_retraining(decision: dict[str, Any]) -> str:
+    """Emits the event of the decision; the id of the training that the automation starts for it.
+
+    Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
+    """
     asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
-    # The decision gives the event its id, so that a second emission is known as the same event.
-    event = emit_event(
-        RETRAIN_WANTED, {"prefect.resource.id": "mlops.model"}, payload=asked,
-        id=uuid5(NAMESPACE_URL, f"{RETRAIN_WANTED}:{decision['decision_id']}"),
-    )  # fmt: skip
+    # Not a random id: should this run emit it twice, the server knows it as the same event.
+    identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
+    resource = {"prefect.resource.id": "mlops.model"}
+    event = emit_event(RETRAIN_WANTED, resource, payload=asked, id=identity)
     if event is None:
-        raise LoopError(f"Prefect took no event for decision {asked['decision_id']}; see its log.")
+        raise LoopError(f"Prefect took no event for {asked}; see its log.")
+    # From this run's start on: a run of the same decision, crashed since, is not the one.
+    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
 
 
 def _name() -> str:
@@ -151,25 +165,22 @@ def ingest_flow(as_of: datetime | None = None) -> dict[str, Any]:
 @flow(name="train", flow_run_name=_name)
 def train_flow(
     as_of: datetime | None = None, reason: str = "by hand", decision_id: str = ""
-) -> Any:
-    """A new version from what is known at `as_of`, promoted if no gate refuses it."""
+) -> dict[str, Any]:
+    """A new version from what is known at `as_of`, promoted if no gate refuses it; its outcome."""
     opened = open_workspace(_moment(as_of))
     path = opened["path"]
     for stage in opened["stages"]:
         run_stage(path, stage)
     md5s = record(path)
     track(path, md5s)
-    outcome = register(path, md5s)
-    if outcome["version"] is None:
-        # A refusal is the gates at work, and no failure of the flow.
-        return Completed(name="Refused", message=outcome["why"], data=outcome)
-    return promote(outcome["version"])
+    registered = register(path, md5s)
+    # A refusal is the gates at work, and no failure of the flow.
+    promoted = promote(registered["version"]) if registered["version"] else None
+    return conclude(path, registered, promoted, reason)
 
 
 @flow(name="monitor", flow_run_name=_name)
 def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
-    """What production shows at `as_of`, and the event that asks for a retraining if it must be."""
+    """The decision on what production shows at `as_of`, and the retraining that it starts."""
     decision = observe(_moment(as_of))
-    if decision["retrain"]:
-        want_retraining(decision)
-    return decision
+    return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
-from pipelines import partitions, stage
+from features import partitions
+from pipelines import stage
 from settings import LoopError, Settings
 from usecase import source
 

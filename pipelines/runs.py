@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
@@ -78,9 +78,7 @@ def find_run(
     raise AssertionError  # `_until` has raised
 
 
-def follow(
-    settings: Settings, run_id: UUID, timeout: float, check: Check = bool
-) -> Iterator[str]:
+def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool) -> Iterator[str]:
     """Yields each change of state of the run's tasks, and of the run itself, until it has ended.
 
     Raises `LoopError` if it has not within `timeout` seconds; the run goes on.
@@ -92,17 +90,18 @@ def follow(
         for _ in _until(timeout, f"The run {run_id} has not ended", check):
             run = client.read_flow_run(run_id)
             tasks = client.read_task_runs(flow_run_filter=of_run)
-            open_tasks = any(task.state and not task.state.is_final() for task in tasks)
-            final = run.state is not None and run.state.is_final()
-            ended += final
-            # The states of tasks arrive as events, some of them after the run's own last state.
-            last = final and (ended > 3 or (ended > 1 and not open_tasks))
-            told = [(task.id, task.name, task.state) for task in reversed(tasks)]
-            for part, name, state in told + ([(run.id, run.name, run.state)] if last or not final else []):
-                if state is not None and seen.get(part) != state.name:
-                    seen[part] = state.name
-                    yield f"{name}: {state.name}" + (f", {state.message}" if state.message else "")
-            if last:
+            ended += run.state is not None and run.state.is_final()
+            # The tasks' states arrive as events, some of them after the run's own last state.
+            running = any(task.state is None or not task.state.is_final() for task in tasks)
+            settled = ended > 1 and (not running or ended > 4)
+            parts: list[TaskRun | FlowRun] = [*reversed(tasks)]
+            parts += [run] if settled or not ended else []
+            for part in parts:
+                if part.state is not None and seen.get(part.id) != part.state.name:
+                    seen[part.id] = part.state.name
+                    told = f", {part.state.message}" if part.state.message else ""
+                    yield f"{part.name}: {part.state.name}{told}"
+            if settled:
                 return
 
 
@@ -159,4 +158,6 @@ def _until(timeout: float, what: str, check: Check = bool) -> Iterator[None]:
         check()
         yield
         time.sleep(POLL)
-    raise LoopError(f"{what} within {timeout:.0f} s; see Prefect's own pages or its log in var/logs.")
+    raise LoopError(
+        f"{what} within {timeout:.0f} s; see Prefect's own pages or its log in var/logs."
+    )

@@ -12,7 +12,7 @@ import httpx
 import pandas as pd
 
 from features import partitions
-from features.publish import Publisher
+from features.publish import Publisher, publish
 from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
@@ -35,22 +35,18 @@ def replay(
     open_cases = cases[~cases["request_id"].isin(done)]
     if open_cases.empty:
         return {"asked": 0, "logged_before": len(cases)}
-    publisher = Publisher(settings, since - timedelta(days=1), until)
+    start = open_cases["decision_time"].iloc[0].to_pydatetime()
+    publish(settings, start)
+    publisher = Publisher(settings, start, until)
     asked = len(cases) - len(open_cases)
     clients = settings.params()["turn"]["clients"]
     with (
         httpx.Client(base_url=settings.service_url, timeout=30) as client,
         ThreadPoolExecutor(clients) as pool,
     ):
-        last = open_cases["decision_time"].iloc[0].to_pydatetime()
-        publisher.step(last - timedelta(hours=26), last)
-        for moment, batch in _by_publication(open_cases, publisher.moments(last, until)):
-            if moment > last:
-                publisher.step(last, moment)
-                last = moment
-            rows = batch.to_dict("records")
-            for answer in pool.map(lambda row: _ask(client, row), rows):
-                asked += answer
+        for moment, batch in _by_publication(open_cases, [start, *publisher.moments(until)]):
+            publisher.step(moment)
+            asked += sum(pool.map(lambda row: _ask(client, row), batch.to_dict("records")))
             told(moment, asked, len(cases))
     return {"asked": len(open_cases), "logged_before": len(cases) - len(open_cases)}
 
@@ -75,7 +71,7 @@ def _by_publication(
     cases: pd.DataFrame, moments: list[datetime]
 ) -> Iterator[tuple[datetime, pd.DataFrame]]:
     """The cases in groups between which something was published: (published by, cases)."""
-    starts = pd.DatetimeIndex([cases["decision_time"].iloc[0], *moments]).unique()
+    starts = pd.DatetimeIndex(moments)
     group = starts.searchsorted(cases["decision_time"], side="right") - 1
     for number, batch in cases.groupby(group):
         yield starts[int(str(number))].to_pydatetime(), batch

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines import ingest, partitions, stage
+from features import partitions
+from pipelines import ingest, stage
 from settings import LoopError, Settings
 from usecase import source
 
@@ -35,6 +36,7 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     `quarantined`, and `reasons` (count by rule). Raises `LoopError` if a batch was refused or is
     missing; all that was accepted is stored by then.
     """
+    _follow_rules(settings.data)
     summary: dict[str, dict[str, Any]] = {}
     results: list[Any] = []
     problems: list[str] = []
@@ -63,6 +65,16 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
 def data_docs(settings: Settings) -> Path:
     """The index of Great Expectations' pages on the last run that had something to judge."""
     return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
+
+
+def _follow_rules(data: Path) -> None:
+    """Judges all again where the rules have changed; what is refused stays where it is."""
+    code = [Path(source.__file__).parent / name for name in ("schema.py", "expectations.py")]
+    if partitions.follow_recipe(data / "validated", partitions.recipe_of(*code)):
+        for feed in source.FEEDS:
+            for day in partitions.days(data, "quarantine", feed):
+                partitions.path(data, "quarantine", feed, day).unlink()
+    (data / "quarantine").mkdir(parents=True, exist_ok=True)
 
 
 def _new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:

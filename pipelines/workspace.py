@@ -142,8 +142,10 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     until = as_of.astimezone(UTC).date()
     for layer in GROWING:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
-        for path in (settings.data / layer).rglob("*.parquet"):
-            if date.fromisoformat(path.stem) < until:
+        for path in (settings.data / layer).rglob("*"):
+            if path.name == "RECIPE" or (
+                path.suffix == ".parquet" and date.fromisoformat(path.stem) < until
+            ):
                 copy = draft / path.relative_to(settings.root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 os.link(path, copy)

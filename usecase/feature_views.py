@@ -16,6 +16,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
+from usecase.schema import CARRIERS, ORIGINS
 from usecase.source import FIRST_DAY
 from usecase.windows import at_change_points, every_hour
 
@@ -24,10 +25,6 @@ Names = dict[int, tuple[str, str, str]]
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
-ORIGINS = ("EWR", "JFK", "LGA")
-CARRIERS = (
-    "9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV",
-)  # fmt: skip
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)

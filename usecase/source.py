@@ -31,7 +31,11 @@ OUTCOMES = [
 
 def due(feed: str, day: date) -> bool:
     """Whether a batch of `feed` is published on the UTC day `day`."""
-    return FIRST_DAY <= day <= LAST_DAY and (feed != "planes" or day == FIRST_DAY)
+    if feed == "planes":
+        return day == FIRST_DAY
+    # The year ends a day earlier for what looks ahead, and for the weather, which stops in it.
+    last = LAST_DAY if feed == "outcomes" else LAST_DAY - timedelta(days=1)
+    return FIRST_DAY <= day <= last
 
 
 def fetch(feed: str, day: date) -> pd.DataFrame:
@@ -43,8 +47,8 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
         raise LookupError(f"There is no feed {feed!r}; the feeds are {', '.join(FEEDS)}.")
     if not due(feed, day):
         raise LookupError(
-            f"The feed {feed} publishes nothing on {day}: the data run from {FIRST_DAY} "
-            f"to {LAST_DAY} (planes: {FIRST_DAY} only)."
+            f"The feed {feed} publishes nothing on {day}: the data run from {FIRST_DAY} to "
+            f"{LAST_DAY} (planes: {FIRST_DAY} only; schedule and weather end a day earlier)."
         )
     rows = _read(feed)
     start = pd.Timestamp(day, tz="UTC")

@@ -19,7 +19,7 @@ from features import partitions
 from features.build import build_new, record_publication
 from features.history import training_frame
 from features.online import OnlineReader
-from features.publish import Publisher, rebuild
+from features.publish import Publisher, publish, rebuild
 from settings import Settings
 from usecase.feature_views import CATEGORIES, FEATURES
 from usecase.source import FEEDS, due, fetch
@@ -71,19 +71,15 @@ def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
 
 def served(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
     """What the online store gives each case at its moment, as rows are published one after one."""
-    last = asked["decision_time"].iloc[0].to_pydatetime()
-    rebuild(settings, last)
-    publisher = Publisher(settings, last - timedelta(days=1), END)
-    publisher.step(last - timedelta(hours=26), last)
+    start = asked["decision_time"].iloc[0].to_pydatetime()
+    publish(settings, start)
+    publisher = Publisher(settings, start, END)
     reader = OnlineReader(settings)
-    moments = pd.DatetimeIndex([last, *publisher.moments(last, END)])
+    moments = pd.DatetimeIndex([start, *publisher.moments(END)])
     group = moments.searchsorted(asked["decision_time"], side="right") - 1
     rows = []
     for number, batch in asked.groupby(group):
-        moment = moments[int(str(number))].to_pydatetime()
-        if moment > last:
-            publisher.step(last, moment)
-            last = moment
+        publisher.step(moments[int(str(number))].to_pydatetime())
         found = reader.read(batch.to_dict("records"), list(batch["decision_time"]))
         rows += [row.values for row in found]
     return pd.DataFrame(rows)

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import ingest, partitions
+from features import partitions
+from pipelines import ingest
 from settings import LoopError, Settings, UserError
 from usecase import source
 

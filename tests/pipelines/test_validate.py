@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines import ingest, partitions, validate
+from features import partitions
+from pipelines import ingest, validate
 from settings import LoopError, Settings
 from usecase import source
 

@@ -35,7 +35,7 @@ from settings import Settings
 from usecase.feature_views import CATEGORIES, FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 APPLY = "import settings; from features.store import apply; apply(settings.load())"
@@ -85,7 +85,7 @@ class Service:
         )  # fmt: skip
         self.client = httpx.Client(base_url=self.settings.service_url, timeout=10)
 
-    def wait(self, path: str, holds: Any, seconds: float = 30) -> httpx.Response:
+    def wait(self, path: str, holds: Any, seconds: float = 60) -> httpx.Response:
         """The first response to GET `path` for which `holds(response)`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -113,12 +113,13 @@ class Service:
     def predict(self, body: Any = None, **options: Any) -> httpx.Response:
         return self.client.post("/predict", json=example() if body is None else body, **options)
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
+    def stop(self) -> None:
+        """Ends it if a test has not; SIGTERM goes to the supervisor, which ends its worker."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
         self.client.close()
         self.output.close()
-        return code
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +130,7 @@ def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Servi
         ready = service.wait("/readyz", lambda response: True)
         yield service, (ready, service.predict(), service.client.get("/release").json())
     finally:
-        if service.process.poll() is None:
-            service.stop()
+        service.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import batches, ingest, partitions, suites, validate
+from features import partitions
+from pipelines import batches, ingest, suites, validate
 from pipelines.judge import Reasons, judge
 from settings import LoopError, Settings
 from usecase import expectations, source

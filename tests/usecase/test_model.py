@@ -39,13 +39,11 @@ def flights(n: int = 1500, seed: int = 0) -> pd.DataFrame:
     """Flights with gaps, disrupted the more often the more delays are around."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.random((n, len(NUMBERS))), columns=NUMBERS)
-    around = rng.beta(1, 3, n)
-    for name in NUMBERS:
-        if "delay_rate" in name:
-            frame[name] = (around + rng.normal(0, 0.1, n)).clip(0, 1)
-        elif "mean_delay" in name:
-            frame[name] = 100 * around + rng.normal(0, 15, n)
-    frame["label"] = (rng.random(n) < around).astype("int8")
+    means = [name for name in NUMBERS if "mean_delay" in name]
+    frame[means] = rng.normal(15, 30, (n, len(means)))
+    around = frame["origin_delay_rate_2h"] + frame["carrier_delay_rate_2h"]
+    logit = 3 * around + (frame["origin_mean_delay_2h"] + frame["origin_mean_delay_6h"]) / 40 - 5
+    frame["label"] = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype("int8")
     gaps = rng.random((n, len(NUMBERS))) < 0.05
     frame[NUMBERS] = frame[NUMBERS].mask(gaps)
     return frame.assign(
@@ -141,7 +139,7 @@ def test_same_seed_gives_the_same_model(name: str) -> None:
 
 
 def test_columns_are_named_once_and_split_into_text_and_numbers() -> None:
-    assert FEATURES == [*CATEGORIES, *NUMBERS]
+    assert [*CATEGORIES, *NUMBERS] == FEATURES
     assert len(set(FEATURES)) == len(FEATURES)
     for model, _ in build_candidates(PARAMS).values():
         columns = [name for _, _, names in model[0].transformers for name in names]

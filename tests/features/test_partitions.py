@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import partitions
+from features import partitions
 from settings import LoopError
 
 DAY = date(2030, 5, 1)

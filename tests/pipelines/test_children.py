@@ -1,0 +1,202 @@
+"""Children with real processes: started, watched, ended, and cleared after a kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from pipelines import children
+from settings import LoopError, Settings
+
+# A parent with a child of its own; both say their pid, and sleep.
+FAMILY = """
+import os, subprocess, sys, time
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], {more})
+print(os.getpid(), grandchild.pid, flush=True)
+time.sleep(60)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+# A run: starts two children as its own, says so, and waits to be killed.
+RUN = """
+import sys, time
+from pathlib import Path
+from pipelines import children
+from settings import Settings
+settings = Settings(home=Path(sys.argv[1]))
+for name in ("one", "two"):
+    children.start(settings, name, [sys.executable, "-c", sys.argv[2]], {})
+print("started", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(home=tmp_path)
+    yield settings
+    children.stop_all(settings)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def wait_until(true: Callable[[], bool], timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.02)
+
+
+def family_of(child_log: Path) -> list[psutil.Process]:
+    wait_until(lambda: child_log.exists() and child_log.read_text().endswith("\n"))
+    return [psutil.Process(int(pid)) for pid in child_log.read_text().split()]
+
+
+def alive(processes: list[psutil.Process]) -> list[int]:
+    living = [each for each in processes if each.is_running()]
+    return [each.pid for each in living if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_output_and_environment_reach_the_log(settings: Settings) -> None:
+    code = "import os, sys; print(os.environ['MLOPS_HOME']); sys.stderr.write(os.environ['WORD'])"
+    child = children.start(settings, "teller", python(code), {"WORD": "said"})
+    child.process.wait(20)
+    assert child.log == settings.var / "logs" / "teller.log"
+    assert child.log.read_text() == f"{settings.home}\nsaid"
+
+
+def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> None:
+    child = children.start(settings, "sleeper", python("import time; time.sleep(60)"), {})
+    (record,) = json.loads((settings.var / "children.json").read_text())
+    assert (record["name"], record["pid"]) == ("sleeper", child.pid)
+    assert record["created"] == pytest.approx(psutil.Process(child.pid).create_time())
+    assert os.getsid(child.pid) == child.pid != os.getsid(0)
+
+
+def test_a_command_that_is_not_there_is_told_and_not_on_record(settings: Settings) -> None:
+    with pytest.raises(LoopError, match="ghost can't be started.*no-such-command"):
+        children.start(settings, "ghost", ["no-such-command"], {})
+    assert json.loads((settings.var / "children.json").read_text()) == []
+
+
+def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
+    class Warming(BaseHTTPRequestHandler):
+        answers = iter([503, 503, 200])
+
+        def do_GET(self) -> None:
+            self.send_response(next(self.answers))
+            self.end_headers()
+
+        def log_message(self, *given: object) -> None:
+            """Quiet."""
+
+    child = children.start(settings, "server", python("import time; time.sleep(60)"), {})
+    with HTTPServer(("127.0.0.1", 0), Warming) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        children.wait_healthy(child, f"http://127.0.0.1:{server.server_port}/", timeout=20)
+        server.shutdown()
+    assert next(Warming.answers, None) is None
+
+
+def test_a_child_that_dies_is_told_with_the_end_of_its_log(settings: Settings) -> None:
+    code = "for i in range(100): print('line', i)\nraise SystemExit(3)"
+    child = children.start(settings, "weak", python(code), {})
+    with pytest.raises(LoopError, match="weak stopped with exit code 3") as told:
+        children.wait_healthy(child, "http://127.0.0.1:9/", timeout=20)
+    assert str(child.log) in str(told.value)
+    assert "line 99" in str(told.value)
+    assert "line 79" not in str(told.value)
+
+
+def test_a_child_that_does_not_answer_in_time_is_told(settings: Settings) -> None:
+    child = children.start(settings, "mute", python("import time; time.sleep(60)"), {})
+    with pytest.raises(LoopError, match="mute did not answer at http://127.0.0.1:9/ within 0 s"):
+        children.wait_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
+
+
+def test_stop_all_ends_the_whole_tree(settings: Settings) -> None:
+    child = children.start(settings, "family", python(FAMILY.format(more="")), {})
+    family = family_of(child.log)
+    assert len(alive(family)) == 2
+    children.stop_all(settings)
+    assert alive(family) == []
+    assert child.process.returncode == -signal.SIGTERM
+
+
+def test_what_ignores_sigterm_is_killed_after_the_grace(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "GRACE", 0.5)
+    child = children.start(settings, "stubborn", python(STUBBORN), {})
+    wait_until(lambda: "ready" in child.log.read_text())
+    children.stop_all(settings)
+    assert child.process.returncode == -signal.SIGKILL
+
+
+def test_the_last_started_is_ended_first(settings: Settings) -> None:
+    for name in ("server", "client"):
+        children.start(settings, name, python("import time; time.sleep(60)"), {})
+    assert children.clear_leftovers(settings) == ["client", "server"]
+    assert children.clear_leftovers(settings) == []
+
+
+def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Settings) -> None:
+    code = FAMILY.format(more="start_new_session=True")
+    run = subprocess.Popen([*python(RUN), str(settings.home), code], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    with run.stdout as said:
+        assert said.readline() == b"started\n"
+        families = [family_of(settings.var / "logs" / f"{name}.log") for name in ("one", "two")]
+        run.kill()
+        run.wait(20)
+    # Of one family only the grandchild is left, in a session of its own and with no parent.
+    families[0][0].kill()
+    wait_until(lambda: alive(families[0]) == [families[0][1].pid])
+    assert len(alive(families[1])) == 2
+    assert sorted(children.clear_leftovers(settings)) == ["one", "two"]
+    assert alive(families[0] + families[1]) == []
+    assert children.clear_leftovers(settings) == []
+
+
+def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
+    stranger = subprocess.Popen(python("import time; time.sleep(60)"))
+    try:
+        child = children.start(settings, "brief", python(""), {})
+        child.process.wait(20)
+        path = settings.var / "children.json"
+        (record,) = json.loads(path.read_text())
+        long_ago = {"pid": stranger.pid, "created": record["created"] - 60}
+        path.write_text(json.dumps([{**record, **long_ago}]))
+        assert children.clear_leftovers(settings) == []
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait(20)
+
+
+def test_a_child_killed_between_its_start_and_its_record_is_found_by_its_mark(
+    settings: Settings,
+) -> None:
+    child = children.start(settings, "unrecorded", python("import time; time.sleep(60)"), {})
+    path = settings.var / "children.json"
+    (record,) = json.loads(path.read_text())
+    path.write_text(json.dumps([{**record, "pid": None, "created": None}]))
+    assert children.clear_leftovers(settings) == ["unrecorded"]
+    assert child.process.returncode == -signal.SIGTERM

@@ -1,0 +1,95 @@
+"""One run at a time, held by the kernel; a taken port is told with its holder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import exclusive
+from settings import Settings, UserError
+
+# Takes the lock, leaves a child behind that outlives it, says so, and waits to be killed.
+HOLDER = """
+import subprocess, sys, time
+from pathlib import Path
+from pipelines import exclusive
+from settings import Settings
+with exclusive.run_lock(Settings(home=Path(sys.argv[1]))):
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    print(orphan.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_a_second_run_is_told_who_is_at_work_and_since_when(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    told = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\(.*pytest"
+    with exclusive.run_lock(settings):
+        with pytest.raises(UserError, match=told), exclusive.run_lock(settings):
+            pytest.fail("two runs at once")
+        # To have been refused does not take it from the holder.
+        with pytest.raises(UserError), exclusive.run_lock(settings):
+            pytest.fail("two runs at once")
+    with exclusive.run_lock(settings):
+        assert str(os.getpid()) in (settings.var / "run.lock").read_text()
+
+
+def test_the_lock_of_a_run_killed_with_9_is_free_though_its_child_lives(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    with holder.stdout as said:
+        orphan = int(said.readline())
+        try:
+            with (
+                pytest.raises(UserError, match=f"pid {holder.pid}"),
+                exclusive.run_lock(settings),
+            ):
+                pytest.fail("two runs at once")
+            holder.kill()
+            holder.wait(20)
+            with exclusive.run_lock(settings):
+                os.kill(orphan, 0)
+        finally:
+            os.kill(orphan, 9)
+
+
+def test_a_run_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with pytest.raises(ZeroDivisionError), exclusive.run_lock(settings):
+        1 / 0  # noqa: B018
+    with exclusive.run_lock(settings):
+        pass
+
+
+def test_a_taken_port_is_told_with_its_holder_and_the_setting(listener: int) -> None:
+    assert not exclusive.port_free(listener)
+    told = (
+        f"Port {listener} \\(the service\\) is taken by pid {os.getpid()} \\(.*MLOPS_SERVICE_PORT"
+    )
+    with pytest.raises(UserError, match=told):
+        exclusive.require_port_free(listener, "the service", "MLOPS_SERVICE_PORT")
+
+
+def test_a_port_that_nobody_listens_on_is_free(listener: int) -> None:
+    with socket.create_connection(("127.0.0.1", listener)):
+        assert not exclusive.port_free(listener)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    assert exclusive.port_free(port)
+    exclusive.require_port_free(port, "the service", "MLOPS_SERVICE_PORT")
