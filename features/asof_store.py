@@ -72,8 +72,8 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
     ) -> stock_ibis.IbisRetrievalJob:
         """Joins at once, in the order of `entity_df`; the job has only on-demand views to add.
 
-        Raises `ValueError` if `entity_df` is SQL or a source not Parquet; DuckDB's `BinderException`
-        names a column that is missing.
+        Raises `ValueError` if `entity_df` is SQL or a source is not Parquet, and DuckDB's
+        `BinderException`, which names the column, if a join key is missing.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise ValueError("AsofOfflineStore takes entity_df as a pandas DataFrame, not as SQL")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ YAML = Path(__file__).parent / "feature_store.yaml"
 
 def open_store(settings: configuration.Settings) -> FeatureStore:
     """The store of this checkout; relative paths of its sources are below `settings.root`."""
+    # Feast and ibis warn the user of what is theirs to mend: an interface that they have kept for
+    # years, and a method of DuckDB that is about to be renamed.
+    warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
+    warnings.filterwarnings("ignore", message="fetch_arrow_table\\(\\) is deprecated")
     settings.apply_environment()  # the YAML names the registry and the online store by variable
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     os.chdir(settings.root)  # the DuckDB store reads relative paths from here

@@ -139,11 +139,12 @@ def _end(record: Record) -> bool:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(_alive(process) for process in rest):
             time.sleep(0.05)
-    if own := _started.pop(record.mark, None):
-        own.poll()
     if stuck := _processes(record):
         pids = ", ".join(str(process.pid) for process in stuck)
         raise LoopError(f"{record.name} can't be killed (pid {pids}); end it by hand.")
+    if own := _started.pop(record.mark, None):
+        # A zombie may still have threads, and with them its port, until it can be reaped.
+        own.wait(GRACE)
     return bool(found)
 
 

@@ -117,7 +117,7 @@ def serve() -> None:
     with told_plainly():
         import os
 
-        from pipelines.children import require_port_free
+        from pipelines.exclusive import require_port_free
         from serving.command import serve_command, serve_environment
 
         settings = _settings()
@@ -174,9 +174,9 @@ def deploy(
 ) -> None:
     """Serve the flows as deployments against the Prefect server, until Ctrl-C."""
     with told_plainly():
-        from pipelines import turn
+        from pipelines.deploy import deploy as serve_flows
 
-        turn.deploy(_settings(), schedules_active=schedules)
+        serve_flows(_settings(), schedules_active=schedules)
 
 
 @app.command()

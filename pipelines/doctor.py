@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 
-from pipelines import children, stage
+from pipelines import exclusive, stage
 from pipelines.workspace import SOURCE
 from serving import release
 from settings import LoopError, Settings
@@ -91,7 +91,7 @@ def ports(settings: Settings) -> Finding:
         (settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
     ):
         try:
-            children.require_port_free(port, what, name)
+            exclusive.require_port_free(port, what, name)
         except LoopError as error:
             told.append(str(error))
     ports = f"{settings.prefect_port}, {settings.service_port}"

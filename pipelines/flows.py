@@ -56,10 +56,10 @@ def build_features(as_of: datetime) -> dict[str, Any]:
 
 
 @task(**OUTSIDE)
-def publish(as_of: datetime) -> dict[str, Any]:
+def publish(as_of: datetime) -> None:
     from features import publish
 
-    return publish.publish(load(), as_of)
+    publish.publish(load(), as_of)
 
 
 @task
@@ -155,11 +155,14 @@ def _moment(as_of: datetime | None) -> datetime:
 
 
 @flow(name="ingest", flow_run_name=_name)
-def ingest_flow(as_of: datetime | None = None) -> dict[str, Any]:
-    """New batches, from the source to the online store."""
+def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
+    """New batches, from the source to the feature tables and, if `online`, to the online store."""
     moment = _moment(as_of)
     done = {"fetched": fetch(moment), "validated": validate(moment)}
-    return {**done, "built": build_features(moment), "published": publish(moment)}
+    done |= {"built": build_features(moment)}
+    if online:
+        publish(moment)
+    return done
 
 
 @flow(name="train", flow_run_name=_name)

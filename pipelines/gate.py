@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usecase.evaluation import calibration_gap, case_costs, cost_per_1000, metrics
+from usecase.evaluation import (
+    calibration_gap,
+    case_costs,
+    cost_per_1000,
+    day_bootstrap,
+    metrics,
+)
 
 Limits = Mapping[str, Any]
 
@@ -191,19 +197,3 @@ def judge(
             )
         verdicts.append(verdict)
     return verdicts
-
-
-def day_bootstrap(
-    values: np.ndarray, days: pd.Series, seed: int, draws: int = 1000, level: float = 0.9
-) -> tuple[float, float]:
-    """Interval of the mean of `values` (n,) when whole days are drawn with replacement.
-
-    What happens on a day happens to many of its cases: days, and not cases, are independent
-    (block bootstrap, Efron & Tibshirani 1993, ch. 8).
-    """
-    codes, _ = pd.factorize(days)
-    totals, counts = np.bincount(codes, weights=values), np.bincount(codes)
-    drawn = np.random.default_rng(seed).integers(len(totals), size=(draws, len(totals)))
-    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

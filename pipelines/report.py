@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipelines import charts
-from pipelines.layout import document, numbers, table
+from monitoring import charts
+from monitoring.layout import document, numbers, table
 from pipelines.wording import large_slices, limit, number, refusal
 
 

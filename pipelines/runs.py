@@ -15,6 +15,8 @@ from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
 from settings import LoopError, Settings
@@ -36,6 +38,20 @@ def api(settings: Settings) -> Iterator[SyncPrefectClient]:
             f"Prefect's server does not answer at {settings.prefect_url} ({error}). Start it, or "
             "set MLOPS_PREFECT_PORT to the port that it has."
         ) from error
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Around flows that are called as functions, while the server is there.
+
+    Without heartbeats, whose thread takes a second to end with each flow; what the flows logged is
+    with the server when this ends.
+    """
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        try:
+            yield
+        finally:
+            APILogHandler().flush()
 
 
 def ask(settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str) -> UUID:
@@ -105,19 +121,29 @@ def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool
                 return
 
 
+def wait_for_run(
+    settings: Settings, run_id: UUID, timeout: float, check: Check = bool
+) -> State[Any]:
+    """The state in which the run ended; `LoopError` if it has not within `timeout` seconds."""
+    for _ in follow(settings, run_id, timeout, check):
+        continue
+    with api(settings) as client:
+        state = client.read_flow_run(run_id).state
+    if state is None:
+        raise LoopError(f"Prefect knows no state of the run {run_id}.")
+    return state
+
+
 def await_retraining(
     settings: Settings, decision: Mapping[str, Any], timeout: float, check: Check = bool
 ) -> Iterator[str]:
     """Follows the run that `decision` started; `LoopError` if it does not end well."""
     run_id = UUID(decision["run_id"])
     yield from follow(settings, run_id, timeout, check)
-    with api(settings) as client:
-        run = client.read_flow_run(run_id)
-    if run.state is None or not run.state.is_completed():
-        raise LoopError(
-            f"The retraining '{run.name}' ended {run.state}. Its log is "
-            f"{settings.var / 'logs' / 'prefect-runner.log'}."
-        )
+    ended = wait_for_run(settings, run_id, timeout)
+    if not ended.is_completed():
+        log = settings.var / "logs" / "prefect-runner.log"
+        raise LoopError(f"The retraining ended {ended.name}: {ended.message} Its log is {log}.")
 
 
 def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> list[str]:

@@ -48,6 +48,7 @@ def replay(
             publisher.step(moment)
             asked += sum(pool.map(lambda row: _ask(client, row), batch.to_dict("records")))
             told(moment, asked, len(cases))
+    publisher.step(until)
     return {"asked": len(open_cases), "logged_before": len(cases) - len(open_cases)}
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
-from pipelines import children, commands, stage, training
+from pipelines import children, commands, exclusive, stage, training
 from pipelines.journal import Journal
 from serving.command import serve_command, serve_environment
 from settings import LoopError, Settings
@@ -28,14 +30,16 @@ def run(settings: Settings) -> None:
     start = stage.moment(params.get("as_of"))
     end = start + timedelta(days=params["turn"]["traffic_days"])
     journal = Journal()
-    with children.run_lock(settings):
+    with exclusive.run_lock(settings):
         recover(settings, journal)
-        with prefect(settings, journal):
-            ingest(settings, journal, start)
+        with prefect(settings, journal) as runner_ready:
+            ingest(settings, journal, start, online=_stands_before(settings, start))
             first = learn(settings, journal, start)
-            ingest(settings, journal, end)
+            # The replay publishes the features of these batches itself, hour by hour.
+            ingest(settings, journal, end, online=False)
             with service(settings, journal):
                 send(settings, journal, start, end)
+                runner_ready()
                 decision = watch(settings, journal, end)
                 close(settings, journal, decision, end)
     journal.table()
@@ -53,24 +57,38 @@ def recover(settings: Settings, journal: Journal) -> None:
 
 
 @contextmanager
-def prefect(settings: Settings, journal: Journal, *, runner: bool = True) -> Iterator[None]:
-    """Prefect's server, and our runner, for as long as the block runs."""
-    children.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
-    environment = {**os.environ, **settings.environment(), **commands.prefect_environment(settings)}
-    os.environ.update(environment)
+def prefect(
+    settings: Settings, journal: Journal, *, runner: bool = True
+) -> Iterator[Callable[[], None]]:
+    """Prefect's server, and our runner, for as long as the block runs.
+
+    Yields a function that returns once the runner takes runs: it starts beside the first stages.
+    """
+    exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
+    os.environ.update(commands.prefect_environment(settings))
+    # The journal tells what happens; each tool's own lines are in the logs of var/logs and its UI.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    started = datetime.now(UTC)
     try:
-        server = children.start(
-            settings, "prefect-server", commands.server_command(settings), environment
-        )
+        command = commands.server_command(settings)
+        server = children.start(settings, "prefect-server", command, {})
         children.wait_healthy(server, f"{settings.prefect_url}/health", 90)
         journal.say(f"Prefect's server answers at {settings.prefect_url}")
-        from pipelines import flows
+        from pipelines import runs
 
-        flows.crash_leftover_runs(settings)
-        if runner:
-            command = commands.runner_command(schedules_active=False)
-            children.start(settings, "prefect-runner", command, environment)
-        yield
+        runs.crash_leftover_runs(settings)
+        if not runner:
+            yield lambda: None
+            return
+        command = commands.runner_command(schedules_active=False)
+        verbose = {"PREFECT_LOGGING_LEVEL": "INFO"}
+        child = children.start(settings, "prefect-runner", command, verbose)
+
+        def ready() -> None:
+            runs.await_runner(settings, started, 90, lambda: children.require_alive(child))
+
+        yield ready
     finally:
         children.stop_all(settings)
 
@@ -78,7 +96,7 @@ def prefect(settings: Settings, journal: Journal, *, runner: bool = True) -> Ite
 @contextmanager
 def service(settings: Settings, journal: Journal) -> Iterator[None]:
     """The prediction service, ready, for as long as the block runs."""
-    children.require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
+    exclusive.require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
     environment = {**os.environ, **serve_environment(settings)}
     child = children.start(settings, "service", serve_command(settings), environment)
     children.wait_healthy(child, f"{settings.service_url}/readyz", 90)
@@ -86,13 +104,15 @@ def service(settings: Settings, journal: Journal) -> Iterator[None]:
     yield
 
 
-def ingest(settings: Settings, journal: Journal, as_of: datetime) -> None:
-    """Batches known by `as_of`: validated, made into features, published online."""
+def ingest(
+    settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True
+) -> None:
+    """Batches known by `as_of`: validated, made into features, and if `online` published."""
     from pipelines import flows
 
     with journal.component("1 Data ingestion and validation") as entry:
         journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
-        found = flows.ingest_flow(as_of=as_of)
+        found = flows.ingest_flow(as_of=as_of, online=online)
         for feed, counts in found["validated"].items():
             if counts["batches"]:
                 journal.say(
@@ -104,10 +124,19 @@ def ingest(settings: Settings, journal: Journal, as_of: datetime) -> None:
         entry.evidence = "data/quarantine, var/gx"
     with journal.component("2 Features and store") as entry:
         built = sum(found["built"].values())
-        journal.say(f"{built} table-days built; the online store stands at {as_of:%d %B %Y}")
+        told = f", published online as of {as_of:%d %B %Y}" if online else ""
+        journal.say(f"{built} days of feature tables built{told}")
         entry.ran = f"Feast, {len(found['built'])} tables, offline and online"
-        entry.decided = f"published up to {as_of:%Y-%m-%d}"
+        entry.decided = f"features up to {as_of:%Y-%m-%d}"
         entry.evidence = "data/features, var/feast"
+
+
+def _stands_before(settings: Settings, moment: datetime) -> bool:
+    """Whether the online store is yet to reach `moment`: a turn that goes on must not set it back."""
+    from features.publish import stands_at
+
+    stands = stands_at(settings)
+    return stands is None or stands < moment
 
 
 def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
@@ -173,11 +202,15 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
 
 def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
     """Live performance and drift once labels are known, and the decision that follows."""
-    from pipelines import flows
+    from pipelines import flows, monitor
 
     with journal.component("7 Monitoring and feedback") as entry:
         journal.say("labels become known: live performance, drift, decision")
-        decision: dict[str, Any] = flows.monitor_flow(as_of=as_of)
+        # A decision that was acted on stands: to run the flow again would ask for another training.
+        acted = training.outcome(settings, as_of) is not None
+        decision: dict[str, Any] = (
+            monitor.observe(settings, as_of) if acted else flows.monitor_flow(as_of=as_of)
+        )
         journal.say(f"retrain: {'yes' if decision['retrain'] else 'no'}. {decision['reason']}")
         entry.ran = "performance with late labels, Evidently drift report"
         entry.decided = f"retrain: {'yes' if decision['retrain'] else 'no'}"
@@ -193,20 +226,30 @@ def close(settings: Settings, journal: Journal, decision: dict[str, Any], as_of:
     outcome = training.outcome(settings, as_of)
     with journal.component("7 Monitoring and feedback"):
         if outcome is None:
-            from pipelines import flows
+            from pipelines import runs
 
-            journal.say("an automation starts the retraining from the event")
-            for line in flows.await_retraining(settings, decision, RETRAIN_WITHIN):
+            journal.say("an automation has started the retraining from the event")
+            for line in runs.await_retraining(settings, decision, RETRAIN_WITHIN):
                 journal.say(f"  {line}")
             outcome = training.outcome(settings, as_of)
         if outcome is None:
-            raise LoopError(
-                "The retraining did not conclude; its log is var/logs/prefect-runner.log."
-            )
+            raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
     if outcome["version"] is not None:
+        journal.say(f"the service answers with version {_served(settings, outcome['version'])}")
+
+
+def _served(settings: Settings, version: str) -> str:
+    """The version that the service has taken up; waits for `version`, or raises `LoopError`."""
+    serving: dict[str, Any] = {}
+    for _ in range(60):
         serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
-        journal.say(f"the service now answers with version {serving['version']}")
+        if serving["version"] == version:
+            return version
+        time.sleep(0.5)
+    raise LoopError(
+        f"The service still answers with version {serving['version']}: {serving['problem']}"
+    )
 
 
 def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
@@ -221,7 +264,7 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
 def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
     journal = Journal()
-    with children.run_lock(settings), prefect(settings, journal, runner=False):
+    with exclusive.run_lock(settings), prefect(settings, journal, runner=False):
         from pipelines import flows
 
         outcome: dict[str, Any] = flows.train_flow(as_of=as_of, reason=reason)

@@ -9,7 +9,7 @@ import webbrowser
 
 from rich.console import Console
 
-from pipelines import children, commands
+from pipelines import children, commands, exclusive
 from settings import Settings
 
 
@@ -25,10 +25,10 @@ def serve(settings: Settings) -> None:
         "Data docs and reports": (settings.docs_port, _static(settings), "/"),
     }  # fmt: skip
     environment = {**os.environ, **settings.environment(), **commands.prefect_environment(settings)}
-    with children.run_lock(settings):
+    with exclusive.run_lock(settings):
         children.clear_leftovers(settings)
         for what, (port, _, _) in pages.items():
-            children.require_port_free(port, what, "the MLOPS_..._PORT of that page")
+            exclusive.require_port_free(port, what, "the MLOPS_..._PORT of that page")
         try:
             for what, (port, command, path) in pages.items():
                 name = "ui-" + what.split(" ")[0].lower()

@@ -22,6 +22,8 @@ def metrics(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> dict
     truth, prob = np.asarray(y, dtype="float64"), np.asarray(p, dtype="float64")
     if not np.all((prob >= 0) & (prob <= 1)):
         raise ValueError("Probabilities must lie in 0 to 1 and none may be missing.")
+    if len(np.unique(truth)) < 2:
+        raise ValueError("Only one label occurs: there is nothing to tell apart.")
     return {
         "auc": float(roc_auc_score(truth, prob)),
         "log_loss": float(log_loss(truth, prob)),
@@ -59,6 +61,22 @@ def calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> flo
     parts = np.array_split(np.argsort(prob, kind="stable"), bins)
     gaps = [len(part) * abs(prob[part].mean() - truth[part].mean()) for part in parts if len(part)]
     return float(sum(gaps) / len(truth))
+
+
+def day_bootstrap(
+    values: Floats, days: pd.Series, seed: int, draws: int = 1000, level: float = 0.9
+) -> tuple[float, float]:
+    """Interval of the mean of `values` (n,) when whole days are drawn with replacement.
+
+    What happens on a day happens to many of its cases: days, and not cases, are independent
+    (block bootstrap, Efron & Tibshirani 1993, ch. 8).
+    """
+    codes, _ = pd.factorize(days)
+    totals, counts = np.bincount(codes, weights=values), np.bincount(codes)
+    drawn = np.random.default_rng(seed).integers(len(totals), size=(draws, len(totals)))
+    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def slices(frame: pd.DataFrame) -> dict[str, pd.Series]:

@@ -81,8 +81,8 @@ def view(
     return FeatureView(
         name=name, entities=entities, ttl=ttl, schema=[*keys, *features],
         source=FileSource(
-            name=f"{name}_source", path=f"{name}/*.parquet",
-            **{"timestamp_field": "event_timestamp", "created_timestamp_column": created, **source},
+            name=f"{name}_source", timestamp_field="event_timestamp",
+            created_timestamp_column=created, **{"path": f"{name}/*.parquet", **source},
         ),
     )  # fmt: skip
 
@@ -153,8 +153,10 @@ def test_every_cell_is_that_of_stock(open_store: Open, seed: int, filtered: bool
     mapping = {"dly": "delay", "ts": "event_timestamp", "absent": "nothing"}
     gates = view("gates", fields, [AIRPORT, GATE], field_mapping=mapping)
     skies = view("skies", [Field(name="sky", dtype=String)], [AIRPORT], timedelta(hours=6), "")
+    # Feast cannot compare services that hold a view both plain and under another name.
+    here = delays.with_name("here").with_join_key_map({"airport": "airport"})
     elsewhere = delays.with_name("elsewhere").with_join_key_map({"airport": "other"})
-    service = FeatureService(name="all", features=[delays, gates, skies, elsewhere])
+    service = FeatureService(name="all", features=[here, gates, skies, elsewhere])
     ours = open_store(delays, gates, skies, service)
     stock = open_store(kind=STOCK)
     assert type(ours._get_provider().offline_store) is AsofOfflineStore
@@ -170,7 +172,9 @@ def test_every_cell_is_that_of_stock(open_store: Open, seed: int, filtered: bool
     assert answers[0]["case"].to_pylist() == list(range(400))  # in the order of the cases
     expected = answers[1].sort_by("case")
     assert answers[0].schema == expected.schema
-    assert answers[0].equals(expected)
+    # As text, in which null and NaN differ, and NaN is equal to itself.
+    for row, expected_row in zip(answers[0].to_pylist(), expected.to_pylist(), strict=True):
+        assert str(row) == str(expected_row)
     filled = answers[0].to_pandas().iloc[:, 6:].notna().mean()
     assert filled.between(0.05, 0.95).all(), "the comparison must see answers and their absence"
 
@@ -270,16 +274,26 @@ def test_no_cases_give_no_rows(open_store: Open) -> None:
     assert seen(open_store(delays), []) == []
 
 
-@pytest.mark.parametrize("mode", ["python", "pandas"])
-@pytest.mark.parametrize("full_names", [False, True])
-def test_on_demand_views_follow_the_join(open_store: Open, mode: str, full_names: bool) -> None:
-    def doubled(inputs: Any) -> Any:
-        if mode == "pandas":
-            return pd.DataFrame({"twice": inputs["delay"] * 2})
-        return {"twice": [None if x is None else x * 2 for x in inputs["delay"]]}
+TWICE = [Field(name="twice", dtype=Float64)]
 
-    twice = [Field(name="twice", dtype=Float64)]
-    on_demand = on_demand_feature_view(sources=[delays], schema=twice, mode=mode)(doubled)
+
+# Feast keeps the text of these two, so that they have no annotations and use nothing outside.
+@on_demand_feature_view(name="doubled", sources=[delays], schema=TWICE, mode="python")
+def twice_of_lists(inputs):  # type: ignore[no-untyped-def]
+    return {"twice": [None if delay is None else delay * 2 for delay in inputs["delay"]]}
+
+
+@on_demand_feature_view(name="doubled", sources=[delays], schema=TWICE, mode="pandas")
+def twice_of_frame(inputs):  # type: ignore[no-untyped-def]
+    return (inputs[["delay"]] * 2).rename(columns={"delay": "twice"})
+
+
+@pytest.mark.filterwarnings("ignore:On demand feature view:RuntimeWarning")
+@pytest.mark.parametrize("full_names", [False, True])
+@pytest.mark.parametrize("on_demand", [twice_of_lists, twice_of_frame], ids=["python", "pandas"])
+def test_on_demand_views_follow_the_join(
+    open_store: Open, on_demand: Any, full_names: bool
+) -> None:
     ours, stock = open_store(delays, on_demand), open_store(kind=STOCK)
     write(delay_rows((10, 10, 1.5)), "delays")
     cases = pd.DataFrame({"airport": ["JFK", "LGA"], "event_timestamp": at([11, 11])})
@@ -315,7 +329,7 @@ def test_what_it_cannot_read_is_refused(open_store: Open) -> None:
     cases = pd.DataFrame({"airport": ["JFK"], "event_timestamp": at([11])})
     with pytest.raises(ValueError, match="not as SQL"):
         store.get_historical_features("SELECT 1", ["delays:delay"])
-    with pytest.raises(ValueError, match="odd: .* reads Parquet"):
+    with pytest.raises(ValueError, match=r"odd: .* reads Parquet"):
         store.get_historical_features(cases, ["odd:delay"])
     with pytest.raises(duckdb.BinderException, match='column named "airport"'):
         store.get_historical_features(cases[["event_timestamp"]], ["delays:delay"])

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipelines import gate
+from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
@@ -154,6 +155,7 @@ def test_gate(judged: Callable[..., gate.Verdict], changes: dict[str, Any], pass
 
 def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
     """`behaves` needs the use case's columns: its cases are in tests/usecase/test_evaluation.py."""
+    assert gate.behaves in gate.GATES
     generic = set(gate.GATES) - {gate.behaves}
     for outcome in (True, False):
         assert {judged for _, judged, _, passed in CASES if passed is outcome} == generic
@@ -267,22 +269,22 @@ def days(counts: list[int]) -> pd.Series:
 
 def test_bootstrap_repeats_with_its_seed() -> None:
     values, of = np.random.default_rng(0).normal(size=300), days([30] * 10)
-    assert gate.day_bootstrap(values, of, seed=3) == gate.day_bootstrap(values, of, seed=3)
-    assert gate.day_bootstrap(values, of, seed=3) != gate.day_bootstrap(values, of, seed=4)
+    assert day_bootstrap(values, of, seed=3) == day_bootstrap(values, of, seed=3)
+    assert day_bootstrap(values, of, seed=3) != day_bootstrap(values, of, seed=4)
 
 
 def test_bootstrap_of_constant_values_has_no_width() -> None:
-    assert gate.day_bootstrap(np.full(60, 2.5), days([10, 20, 30]), seed=0) == (2.5, 2.5)
+    assert day_bootstrap(np.full(60, 2.5), days([10, 20, 30]), seed=0) == (2.5, 2.5)
 
 
 def test_bootstrap_draws_days_and_not_cases() -> None:
     """Whatever happens inside days, days that are all alike leave no doubt about the mean."""
     alike = np.tile([-100.0, 0.0, 100.0, 8.0], 12)
-    assert gate.day_bootstrap(alike, days([4] * 12), seed=0) == (2.0, 2.0)
+    assert day_bootstrap(alike, days([4] * 12), seed=0) == (2.0, 2.0)
     # And cases of one day that go together are one piece of evidence, not many.
     by_day = np.repeat(np.random.default_rng(1).normal(size=12), 50)
-    low, high = gate.day_bootstrap(by_day, days([50] * 12), seed=0)
-    single = gate.day_bootstrap(by_day, days([1] * 600), seed=0)
+    low, high = day_bootstrap(by_day, days([50] * 12), seed=0)
+    single = day_bootstrap(by_day, days([1] * 600), seed=0)
     assert high - low > 4 * (single[1] - single[0])
     assert low < by_day.mean() < high
 
@@ -290,7 +292,7 @@ def test_bootstrap_draws_days_and_not_cases() -> None:
 def test_bootstrap_weighs_cases_and_not_days() -> None:
     """Of two days with 1 and 99 cases, half of the draws have both: mean 0.01, never 0.5."""
     values = np.array([1.0] + [0.0] * 99)
-    interval = gate.day_bootstrap(values, days([1, 99]), seed=0, level=0.4)
+    interval = day_bootstrap(values, days([1, 99]), seed=0, level=0.4)
     assert interval == pytest.approx((0.01, 0.01))
 
 
@@ -299,6 +301,6 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = []
     for trial in range(200):
         values = np.repeat(rng.normal(size=40), 5) + rng.normal(size=200)
-        low, high = gate.day_bootstrap(values, of, seed=trial, draws=200)
+        low, high = day_bootstrap(values, of, seed=trial, draws=200)
         covered.append(low <= 0 <= high)
     assert 0.8 < np.mean(covered) < 0.97

@@ -47,7 +47,7 @@ def roc(measured: Measured, scores: pd.DataFrame, names: Sequence[str]) -> Figur
     """Share of alarms among cases of label 1 against that among cases of label 0."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _axes("share of label 0 alarmed", "share of label 1 alarmed")
+    figure, axes = axes_of("share of label 0 alarmed", "share of label 1 alarmed")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
     for name, colour in colours(names).items():
         x, y, _ = roc_curve(scores["label"], scores[name])
@@ -56,7 +56,7 @@ def roc(measured: Measured, scores: pd.DataFrame, names: Sequence[str]) -> Figur
         label = _plain(name) if auc is None else f"{_plain(name)}, AUC {auc:.3f}"
         axes.plot(x[at], y[at], color=colour, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
-    _legend(axes, "lower right")
+    legend(axes, "lower right")
     return figure
 
 
@@ -64,24 +64,25 @@ def calibration(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> F
     """Observed rate against mean prediction, in bins of as many cases each."""
     from sklearn.calibration import calibration_curve
 
-    figure, axes = _axes("mean prediction", "observed rate")
+    figure, axes = axes_of("mean prediction", "observed rate")
     top = 0.0
     for name, colour in colours(names).items():
+        known = scores[["label", name]].dropna()
         observed, predicted = calibration_curve(
-            scores["label"], scores[name], n_bins=bins, strategy="quantile"
+            known["label"], known[name], n_bins=bins, strategy="quantile"
         )
         top = max(top, observed.max(), predicted.max())
         axes.plot(predicted, observed, color=colour, marker="o", markersize=4, label=_plain(name))
     top = min(1.0, top * 1.08)
     axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
     axes.set(xlim=(0, top), ylim=(0, top))
-    _legend(axes, "upper left")
+    legend(axes, "upper left")
     return figure
 
 
 def histogram(scores: pd.DataFrame, name: str) -> Figure:
     """Probabilities by label, each as shares of that label's cases."""
-    figure, axes = _axes("probability", "share of the label's cases")
+    figure, axes = axes_of("probability", "share of the label's cases")
     for label, colour in LABELS.items():
         part = scores.loc[scores["label"] == label, name]
         weights = np.full(len(part), 1 / max(len(part), 1))
@@ -90,7 +91,7 @@ def histogram(scores: pd.DataFrame, name: str) -> Figure:
             alpha=0.55, label=f"label {label} ({len(part):,})",
         )  # fmt: skip
     axes.set_xlim(0, 1)
-    _legend(axes, "upper right")
+    legend(axes, "upper right")
     return figure
 
 
@@ -98,7 +99,7 @@ def cost(measured: Measured) -> Figure:
     """Cost per 1,000 cases of each model, as bars in the order given."""
     names = list(measured)
     values = [measured[name]["cost_per_1000"] for name in names]
-    figure, axes = _axes("cost per 1,000 cases", "", height=max(3.6, 0.7 + 0.42 * len(names)))
+    figure, axes = axes_of("cost per 1,000 cases", "", height=max(3.6, 0.7 + 0.42 * len(names)))
     bars = axes.barh(
         [_plain(n) for n in names], values, color=list(colours(names).values()), height=0.55
     )
@@ -112,7 +113,7 @@ def cost(measured: Measured) -> Figure:
 def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
     """Cost per 1,000 in each slice of one kind, a dot per model; the largest slice on top."""
     ordered = sorted(rows, key=lambda row: -row["n"])
-    figure, axes = _axes("cost per 1,000 cases", "", height=0.9 + 0.27 * len(ordered))
+    figure, axes = axes_of("cost per 1,000 cases", "", height=0.9 + 0.27 * len(ordered))
     at = np.arange(len(ordered))
     costs = np.array([[row[f"{name}_cost"] for name in names] for row in ordered], dtype=float)
     axes.hlines(at, costs.min(axis=1), costs.max(axis=1), color=FAINT, linewidth=3, zorder=1)
@@ -143,7 +144,7 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
 
 
-def _axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
+def axes_of(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x, color=INK, fontsize=9)
@@ -155,7 +156,7 @@ def _axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes, place: str) -> None:
+def legend(axes: Axes, place: str) -> None:
     axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=INK)
 
 

@@ -1,0 +1,13 @@
+"""What all tests need before any library is loaded: one OpenMP thread, and no telemetry."""
+
+from __future__ import annotations
+
+import os
+
+from settings import Settings
+
+for name, value in Settings().environment().items():
+    # Addresses and paths are each test's own.
+    if not name.startswith("MLOPS_") and "URI" not in name and "PREFECT" not in name:
+        os.environ[name] = value
+os.environ.pop("BENTOML_HOME", None)

@@ -1,0 +1,330 @@
+"""The flows under a real Prefect server and runner; only what the steps do is a stand-in.
+
+A stand-in writes down that it was called, and does what `PLAN` says for that day. Each scenario
+has a day of its own as its `as_of`, so that they can be under way together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psutil
+import pytest
+
+from pipelines import children, commands
+from settings import LoopError, Settings
+
+PROJECT = Path(__file__).parents[2]
+STEPS = (
+    "pipelines/ingest", "pipelines/validate", "pipelines/build_features", "features/publish",
+    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/release",
+    "pipelines/training", "pipelines/monitor",
+)  # fmt: skip
+RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE = (
+    f"2013-04-0{day}" for day in range(1, 9)
+)
+PLAN = {
+    f"{TROUBLE}/fetch_new": "unreachable once",
+    f"{TROUBLE}/publish": "refuse",
+    f"{REFUSED}/second": "refuse",
+    f"{BUSY}/first": "await go-on",
+    f"{KILLED}/first": "await nothing",
+}
+STAND_IN = """
+import json, os, re, time
+from pathlib import Path
+from settings import LoopError
+
+PLAN = json.loads(os.environ["STEPS_PLAN"])
+LOG = Path(os.environ["MLOPS_HOME"]) / "var" / "steps.jsonl"
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return lambda *given: act(name, [each for each in given if type(each).__name__ != "Settings"])
+
+def act(name, given):
+    day = re.search(r"2013-04-\\d\\d", f"{given}  {given[0]}")
+    step = f"{day[0] if day else ''}/{given[1] if name == 'run_stage' else name}"
+    before = LOG.read_text() if LOG.exists() else ""
+    with LOG.open("a") as log:
+        log.write(json.dumps({"step": step, "given": repr(given)}) + "\\n")
+    kind, _, much = PLAN.get(step, "go").partition(" ")
+    if kind == "await":
+        while not LOG.with_name(much).exists():
+            time.sleep(0.05)
+    elif kind == "unreachable" and f'"{step}"' not in before:
+        raise OSError("the source is unreachable")
+    elif kind == "refuse":
+        raise LoopError(f"{step} is refused")
+    return {
+        "open_workspace": given[0].isoformat() if name == "open_workspace" else None,
+        "stages": ["first", "second", "third"],
+        "register": {"version": "7", "why": "passed"},
+        "observe": {
+            "retrain": step.startswith("2013-04-01"), "reason": "calibration 0.04",
+            "as_of": f"{day[0]}T00:00:00+00:00" if day else "",
+            "decision_id": f"decision of {day[0]}" if day else "",
+        },
+    }.get(name, {"step": step})
+"""
+
+
+CALLS = f"""
+from datetime import UTC, datetime
+from pipelines import flows, runs
+from settings import LoopError
+
+with runs.in_this_process():
+    print(flows.ingest_flow(as_of=datetime(2013, 4, 8, tzinfo=UTC))["built"])
+    try:
+        flows.train_flow(as_of=datetime.fromisoformat("{REFUSED}T00:00:00Z"))
+    except LoopError as error:
+        print(error)
+"""
+
+
+class Loop:
+    """A server and a runner of our own, in a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
+        (home / "usecase").mkdir()
+        shutil.copy(PROJECT / "usecase" / "params.yaml", home / "usecase")
+        steps = home / "steps"
+        for step in STEPS:
+            path = steps / f"{step}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(STAND_IN)
+            # What is not a stand-in is the real module.
+            (path.parent / "__init__.py").write_text(
+                f"__path__ = [__path__[0], {str(PROJECT / path.parent.name)!r}]\n"
+            )
+        self.environment = {
+            **commands.prefect_environment(self.settings),
+            "PYTHONPATH": os.pathsep.join((str(steps), str(PROJECT))),
+            "STEPS_PLAN": json.dumps(PLAN),
+        }
+
+    def start(self, name: str, command: list[str]) -> children.Child:
+        # The current folder goes before the stand-ins, so it must not be the project.
+        with chdir(self.settings.home):
+            return children.start(self.settings, name, command, self.environment)
+
+    def start_server(self) -> None:
+        child = self.start("prefect-server", commands.server_command(self.settings))
+        children.wait_healthy(child, f"{self.settings.prefect_url}/health", 90)
+
+    def start_runner(self, *, schedules_active: bool) -> None:
+        from pipelines import runs
+
+        since = datetime.now(UTC)
+        command = commands.runner_command(schedules_active=schedules_active)
+        child = self.start("prefect-runner", command)
+        runs.await_runner(self.settings, since, 60, lambda: children.require_alive(child))
+
+    def ask(self, flow: str, day: str) -> UUID:
+        from pipelines import runs
+
+        return runs.ask(self.settings, flow, {"as_of": f"{day}T00:00:00Z"}, str(uuid4()))
+
+    def end(self, run_id: UUID) -> tuple[str, str]:
+        """Name and message of the state in which the run ends."""
+        from pipelines import runs
+
+        state = runs.wait_for_run(self.settings, run_id, 60)
+        return str(state.name), str(state.message)
+
+    def steps(self, day: str) -> list[str]:
+        """The steps that were taken for `day`, in order."""
+        log = self.settings.var / "steps.jsonl"
+        taken = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+        return [step.removeprefix(f"{day}/") for step in taken if step.startswith(day)]
+
+    def train_runs(self, day: str) -> list[dict[str, Any]]:
+        """The runs of train that the automation made as of `day`."""
+        answer = httpx.post(
+            f"{self.settings.prefect_url}/flow_runs/filter",
+            json={"flows": {"name": {"any_": ["train"]}}},
+        )
+        of_day = [run for run in answer.json() if str(run["parameters"]["as_of"]).startswith(day)]
+        return [run for run in of_day if run["created_by"]["type"] == "AUTOMATION"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(true: Callable[[], bool], timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    made = Loop(tmp_path_factory.mktemp("home"))
+    try:
+        made.start_server()
+        made.start_runner(schedules_active=False)
+        yield made
+    finally:
+        children.stop_all(made.settings)
+
+
+@pytest.fixture(scope="module")
+def asked(loop: Loop) -> dict[str, UUID]:
+    """Runs that do not get in each other's way, under way together."""
+    return {
+        day: loop.ask(flow, day)
+        for flow, day in (("monitor", QUIET), ("ingest", TROUBLE), ("train", REFUSED))
+    }
+
+
+def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(loop: Loop) -> None:
+    environment = {
+        **os.environ, **loop.settings.environment(), **loop.environment,
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    }  # fmt: skip
+    called = subprocess.run(
+        [sys.executable, "-c", CALLS], env=environment, cwd=loop.settings.home,
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    told = [f"{{'step': '{HERE}/build_new'}}", f"{REFUSED}/second is refused"]
+    assert called.stdout.splitlines() == told
+    assert called.stderr == ""
+
+
+def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
+    assert loop.end(asked[QUIET])[0] == "Completed"
+    assert loop.steps(QUIET) == ["observe"]
+    assert loop.train_runs(QUIET) == []
+
+
+def test_trouble_with_the_outside_is_tried_again_and_a_refusal_is_not(
+    loop: Loop, asked: dict[str, UUID]
+) -> None:
+    name, message = loop.end(asked[TROUBLE])
+    assert (name, "publish is refused" in message) == ("Failed", True)
+    assert loop.steps(TROUBLE) == [
+        "fetch_new", "fetch_new", "validate_new", "build_new", "publish"
+    ]  # fmt: skip
+
+
+def test_a_stage_that_fails_fails_the_flow_and_later_ones_are_not_run(
+    loop: Loop, asked: dict[str, UUID]
+) -> None:
+    name, message = loop.end(asked[REFUSED])
+    assert (name, "second is refused" in message) == ("Failed", True)
+    assert loop.steps(REFUSED)[-4:] == ["open_workspace", "stages", "first", "second"]
+    assert "third" not in loop.steps(REFUSED)
+
+
+def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop: Loop) -> None:
+    from pipelines import runs
+
+    monitor = loop.ask("monitor", RETRAIN)
+    assert loop.end(monitor)[0] == "Completed"
+    (run,) = loop.train_runs(RETRAIN)
+    lines = list(runs.await_retraining(loop.settings, {"run_id": run["id"]}, 60))
+    assert lines[-1] == f"{RETRAIN} 00:00:00+00:00 calibration 0.04: Completed"
+    stages = [line for line in lines if line.endswith(("first: Completed", "third: Completed"))]
+    assert stages == ["first: Completed", "third: Completed"]
+    assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
+    assert loop.steps(RETRAIN) == [
+        "observe", "open_workspace", "stages", "first", "second", "third", "record", "track",
+        "register", "conclude",
+    ]  # fmt: skip
+    given = (loop.settings.var / "steps.jsonl").read_text()
+    assert "[datetime.datetime(2013, 4, 1, 0, 0, tzinfo=datetime.timezone.utc)]" in given
+
+
+def test_of_three_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
+    events = [
+        {
+            "id": str(uuid4()),
+            "event": "mlops.retrain.wanted",
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": "mlops.model"},
+            "payload": {
+                "as_of": f"{BUSY}T00:00:00Z",
+                "reason": "drift",
+                "decision_id": str(number),
+            },
+        }
+        for number in range(3)
+    ]
+    # The last one twice: the server knows it again.
+    httpx.post(f"{loop.settings.prefect_url}/events", json=[*events, events[-1]]).raise_for_status()
+    wait_until(lambda: states_of(loop, BUSY) == ["Cancelled", "Cancelled", "Running"])
+    (loop.settings.var / "go-on").touch()
+    wait_until(lambda: states_of(loop, BUSY) == ["Cancelled", "Cancelled", "Completed"])
+    assert loop.steps(BUSY).count("open_workspace") == 1
+
+
+def states_of(loop: Loop, day: str) -> list[str]:
+    return sorted(run["state_name"] for run in loop.train_runs(day))
+
+
+def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
+    from pipelines import runs
+
+    killed = loop.ask("train", KILLED)
+    wait_until(lambda: "first" in loop.steps(KILLED))
+    # Everything at once, as when the machine goes: nobody can tell the server.
+    for record in json.loads((loop.settings.var / "children.json").read_text()):
+        process = psutil.Process(record["pid"])
+        for each in [process, *process.children(recursive=True)]:
+            each.send_signal(signal.SIGKILL)
+    children.clear_leftovers(loop.settings)
+    loop.start_server()
+    waiting = loop.ask("train", AFTER)
+    with runs.api(loop.settings) as client:
+        assert client.read_flow_run(killed).state_type == "RUNNING"
+    assert len(runs.crash_leftover_runs(loop.settings)) == 2
+    assert loop.end(killed)[0] == "Crashed"
+    assert loop.end(waiting)[0] == "Cancelled"
+    loop.start_runner(schedules_active=True)
+    assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
+
+
+def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
+    # The runner of the test before was the second one.
+    url = loop.settings.prefect_url
+    (automation,) = httpx.post(f"{url}/automations/filter", json={}).json()
+    assert automation["enabled"]
+    assert automation["trigger"]["expect"] == ["mlops.retrain.wanted"]
+    wanted = loop.settings.params()["schedules"]
+    for deployment in httpx.post(f"{url}/deployments/filter", json={}).json():
+        (schedule,) = deployment["schedules"]
+        flow = httpx.get(f"{url}/flows/{deployment['flow_id']}").json()["name"]
+        assert schedule["active"]
+        assert schedule["schedule"]["cron"] == wanted.pop(flow)
+        assert schedule["schedule"]["timezone"] not in (None, "UTC")
+    assert wanted == {}
+
+
+def test_a_server_that_is_away_is_told_with_what_to_do() -> None:
+    from pipelines import runs
+
+    settings = Settings(prefect_port=free_port())
+    with pytest.raises(LoopError, match=r"does not answer.*MLOPS_PREFECT_PORT"):
+        runs.ask(settings, "train", {}, "key")
