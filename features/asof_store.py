@@ -33,7 +33,7 @@ POINT_IN_TIME = """
             CAST({event} AS TIMESTAMPTZ) AS __event,
             CAST({created} AS TIMESTAMPTZ) AS __created,
             {visible} AS __visible
-        FROM source WHERE __visible <= (SELECT max(__time) FROM entity)
+        FROM source WHERE {keyed} __visible <= (SELECT max(__time) FROM entity)
     ),
     answer AS (
         SELECT * FROM feature
@@ -87,12 +87,9 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
             connection.execute("SET asof_loop_join_threshold = 0")
             connection.register("entities", result.append_column("__row", [range(len(result))]))
             for view in feature_views:
-                source = connection.read_parquet(_parquet_path(view))
-                source.create_view("source", replace=True)
-                keys = _join_keys(view)
+                _create_source(connection, view)
                 features = _features(view, feature_refs, full_feature_names)
-                filtered = filter_by_created_timestamp
-                sql = _point_in_time(view, source.columns, keys, features, time, filtered)
+                sql = _point_in_time(view, features, time, filter_by_created_timestamp)
                 answers = connection.sql(sql).to_arrow_table()
                 for name in features.values():
                     result = result.append_column(name, answers[name])
@@ -110,20 +107,18 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
         )
 
 
-def _parquet_path(view: FeatureView) -> str:
+def _create_source(connection: duckdb.DuckDBPyConnection, view: FeatureView) -> None:
+    """Names the view's files `source`, with the names that the field mapping gives to columns."""
     source = view.batch_source
-    if isinstance(source, FileSource):
-        undeclared = source.file_format is None and source.path.endswith(".parquet")
-        if undeclared or isinstance(source.file_format, ParquetFormat):
-            return str(source.path)
-    raise ValueError(f"{view.name}: AsofOfflineStore reads Parquet file sources, not {source!r}")
-
-
-def _join_keys(view: FeatureView) -> dict[str, str]:
-    """The view's join keys: name in the view -> name in the entity frame."""
-    # Stock joins on the mapped keys alone where the map leaves some out, and so mixes entities.
-    alias = view.projection.join_key_map
-    return {column.name: alias.get(column.name, column.name) for column in view.entity_columns}
+    if not isinstance(source, FileSource) or not (
+        isinstance(source.file_format, ParquetFormat)
+        or (source.file_format is None and source.path.endswith(".parquet"))
+    ):
+        raise ValueError(f"{view.name}: AsofOfflineStore reads Parquet file sources, not {source}")
+    table = connection.read_parquet(source.path)
+    mapping = [(old, new) for old, new in source.field_mapping.items() if old in table.columns]
+    renamed = ", ".join(f"{_quoted(old)} AS {_quoted(new)}" for old, new in mapping)
+    table.project(f"* RENAME ({renamed})" if mapping else "*").create_view("source", replace=True)
 
 
 def _features(view: FeatureView, feature_refs: list[str], full_names: bool) -> dict[str, str]:
@@ -135,35 +130,28 @@ def _features(view: FeatureView, feature_refs: list[str], full_names: bool) -> d
 
 
 def _point_in_time(
-    view: FeatureView,
-    stored: list[str],
-    keys: dict[str, str],
-    features: dict[str, str],
-    time: str,
-    filter_by_created: bool,
+    view: FeatureView, features: dict[str, str], time: str, filter_by_created: bool
 ) -> str:
-    source = view.batch_source
-    renamed = {new: old for old, new in source.field_mapping.items() if old in stored}
-
-    def column(name: str) -> str:
-        return _quoted(renamed.get(name, name))
-
-    columns = [f"{column(key)} AS __key{i}" for i, key in enumerate(keys)]
-    columns += [f"{column(name)} AS {_quoted(name)}" for name in features]
-    created, ttl = source.created_timestamp_column, view.ttl or timedelta(0)
+    # Stock joins on the mapped keys alone where the map leaves some out, and so mixes entities.
+    mapped = view.projection.join_key_map
+    keys = [(f"__key{i}", column.name) for i, column in enumerate(view.entity_columns)]
+    columns = [f"{_quoted(name)} AS {key}" for key, name in keys] + [*map(_quoted, features)]
+    created = view.batch_source.created_timestamp_column
     # A row that does not say when it was created is never visible to who asks about creation.
     filtered = "CASE WHEN __created IS NOT NULL THEN greatest(__event, __created) END"
-    microseconds = ttl // timedelta(microseconds=1)
-    alive = f"__event + to_microseconds({microseconds}) >= __time" if ttl else "true"
+    microseconds = (view.ttl or timedelta(0)) // timedelta(microseconds=1)  # 0 means no limit
+    alive = f"__event + to_microseconds({microseconds}) >= __time" if microseconds else "true"
     return POINT_IN_TIME.format(
         time=_quoted(time),
         columns=", ".join(columns),
-        event=column(source.timestamp_field),
-        created=column(created) if created else "NULL",
+        event=_quoted(view.batch_source.timestamp_field),
+        created=_quoted(created) if created else "NULL",
         visible=filtered if created and filter_by_created else "__event",
-        per_key=f"PARTITION BY {', '.join(f'__key{i}' for i in range(len(keys)))}" if keys else "",
+        # Equality should do, but DuckDB 1.5 matches null to null in all keys but the first.
+        keyed="".join(f"{key} IS NOT NULL AND " for key, _ in keys),
+        per_key=f"PARTITION BY {', '.join(key for key, _ in keys)}" if keys else "",
         same_key="".join(
-            f"__key{i} = entity.{_quoted(k)} AND " for i, k in enumerate(keys.values())
+            f"{key} = entity.{_quoted(mapped.get(name, name))} AND " for key, name in keys
         ),
         picked=", ".join(
             f"CASE WHEN {alive} THEN answer.{_quoted(name)} END AS {_quoted(result)}"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from features import partitions
-from usecase import feature_views, windows
+from features import built, partitions
 from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
@@ -23,9 +22,9 @@ def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[
     what `record_publication` noted where a run came later. So a full rebuild gives the same bytes
     as building day by day.
     """
-    partitions.follow_recipe(data / "features", _recipe(data, lag))
+    partitions.follow_recipe(data / "features", built.recipe(data, lag))
     late = publications(data)
-    built = {}
+    done = {}
     for table, (compute, feed) in TABLES.items():
         missing = _missing(data, table, feed, first, as_of)
         for start, end in _ranges(missing):
@@ -36,14 +35,9 @@ def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[
                     part.drop(columns="day").reset_index(drop=True),
                     partitions.path(data, "features", table, day),
                 )
-        built[table] = len(missing)
-    return built
-
-
-def _recipe(data: Path, lag: timedelta) -> str:
-    code = [Path(str(module.__file__)) for module in (feature_views, windows)]
-    rules = data / "validated" / "RECIPE"  # rows judged by other rules are other rows
-    return partitions.recipe_of(*code, str(lag), rules.read_text() if rules.exists() else "")
+        done[table] = len(missing)
+    built.note(data, as_of, lag)
+    return done
 
 
 def record_publication(data: Path, hour: datetime, published: datetime) -> None:

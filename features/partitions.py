@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from settings import LoopError
 
 SUFFIX = ".parquet"
+RECIPE = "RECIPE"  # the file beside partitions that says what made them
 
 
 def path(data: Path, layer: str, table: str, day: date) -> Path:
@@ -105,7 +106,7 @@ def follow_recipe(folder: Path, recipe: str) -> bool:
     `recipe` is a digest of the code and parameters that make the folder's partitions. They grow by
     day, so without this a change of the code would hold for new days only.
     """
-    note = folder / "RECIPE"
+    note = folder / RECIPE
     if note.exists() and note.read_text() == recipe:
         return False
     stale = any(folder.rglob(f"*{SUFFIX}"))

@@ -10,7 +10,7 @@ reason, whatever else is decided.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -23,6 +23,7 @@ LIMITS = {
     "calibration": "max_calibration_gap",
     "performance": "max_cost_ratio",
     "drift": "max_drift_share",
+    "missing": "max_missing_change",
 }
 SETTINGS = (*LIMITS.values(), "triggers", "cool_down_days", "min_labelled")
 
@@ -79,6 +80,7 @@ def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> De
         _calibration(evidence, policy),
         _performance(evidence, policy),
         _drift(evidence, policy),
+        _missing(evidence, policy),
     ]
     asking = [each.told for each in triggers if each.fired and each.acts]
     holds = _holds(evidence, policy, as_of) if asking else []
@@ -103,7 +105,7 @@ def require(policy: Mapping[str, Any]) -> None:
 
 def _schedule(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> Trigger:
     days, limit = (as_of - evidence.data_until) / DAY, policy["every_days"]
-    told = f"the champion's data end {days:.3g} days ago (retrained every {limit:g})"
+    told = f"the champion's data ended {days:.3g} days ago (limit {limit:g})"
     return Trigger("schedule", days, limit, days >= limit, "schedule" in policy["triggers"], told)
 
 
@@ -132,8 +134,19 @@ def _of_labels(
 
 
 def _drift(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
-    share = None if evidence.drift is None else evidence.drift["share"]
-    return _over("drift", share, "share of drifted features", policy)
+    """Fires on the share of drifted features, and on predictions that have drifted themselves."""
+    what = "share of drifted features"
+    if evidence.drift is None:
+        return _over("drift", None, what, policy)
+    moved = evidence.drift["prediction"]
+    trigger = _over("drift", evidence.drift["share"], what, policy)
+    told = f"{trigger.told}, predictions moved {moved['score']:.3g} (limit {moved['limit']:g})"
+    return replace(trigger, fired=trigger.fired or moved["drifted"], told=told)
+
+
+def _missing(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
+    change = None if evidence.drift is None else evidence.drift["missing_change"]
+    return _over("missing", change, "change in a feature's share of missing values", policy)
 
 
 def _over(name: str, value: float | None, what: str, policy: Mapping[str, Any]) -> Trigger:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from monitoring import charts
@@ -24,32 +26,47 @@ def write(
 ) -> None:
     """Writes the page of the monitoring result `found` (as `pipelines.monitor` stores it).
 
-    `days` is what `performance.by_day` gives; `live` and `reference` have `label`, `probability`.
+    `days` is what `performance.by_day` gives; `live` (its label NaN where unknown) and `reference`
+    have `label` and `probability`.
     """
-    plots = {
-        "Cost per 1,000 cases, by day": daily_cost(days, found["expected"]["cost_per_1000"]),
-        "Mean prediction and rate, by day": daily_rate(days),
-        "Calibration": charts.calibration(_side_by_side(live, reference), ["live", "evaluation"]),
-        "Distribution of predictions": predictions(live, reference),
-    }
-    if found["drift"]:
-        plots["Drift of the features"] = drift(found["drift"])
-    shown = "".join(
-        f"<figure><figcaption>{escape(title)}</figcaption>{charts.svg(figure, f'm{at}')}</figure>"
-        for at, (title, figure) in enumerate(plots.items())
-    )
     sections = [
-        f"<h1>Monitoring as of {escape(found['as_of'][:16])} UTC</h1>",
-        f'<p class="soft">Version {escape(found["champion"])}, '
-        f"{found['n_predictions']:,} predictions, {found['live']['coverage']:.1%} with a known "
-        "label.</p>" if found["live"] else "",
+        f"<h1>Monitoring as of {pd.Timestamp(found['as_of']):%Y-%m-%d %H:%M} UTC</h1>",
+        f'<p class="soft">Version {escape(found["champion"])}, {found["n_predictions"]:,} '
+        f"predictions, {live['label'].notna().mean():.1%} with a known label.</p>",
         _outcome(found),
-        f'<h2>What production shows</h2><div class="plots">{shown}</div>',
         "<h2>Triggers</h2>", _triggers(found),
+        "<h2>What production shows</h2>", _plots(found, days, live, reference),
         "<h2>Live against evaluation</h2>", _metrics(found),
+        "<details><summary>By slice</summary>", _slices(found), "</details>",
     ]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(f"Monitoring {found['as_of'][:10]}", sections))
+
+
+def _plots(
+    found: Mapping[str, Any], days: pd.DataFrame, live: pd.DataFrame, reference: pd.DataFrame
+) -> str:
+    plots: list[tuple[str, str, Figure]] = []
+    if found["live"]:
+        both = _side_by_side(live.dropna(subset="label"), reference)
+        plots += [
+            ("Cost", "of each day's decisions, per 1,000 cases",
+             daily_cost(days, found["expected"]["cost_per_1000"])),
+            ("Predicted and observed", "of each day; labels known by now", daily_rate(days)),
+            ("Calibration", "on the diagonal, a probability means what it says",
+             charts.calibration(both, ["live", "evaluation"])),
+        ]  # fmt: skip
+    told = "labelled or not, against those of the evaluation"
+    plots.append(("Predictions", told, predictions(live, reference)))
+    if found["drift"]:
+        told = "the features that moved most; the line is the limit of each"
+        plots.append(("Drift", told, drift(found["drift"])))
+    shown = (
+        f"<figure><figcaption>{title} <small>{told}</small></figcaption>"
+        f'<div role="img" aria-label="{title}: {told}">{charts.svg(figure, title)}</div></figure>'
+        for title, told, figure in plots
+    )
+    return f'<div class="plots">{"".join(shown)}</div>'
 
 
 def daily_cost(days: pd.DataFrame, expected: float) -> Figure:
@@ -57,8 +74,9 @@ def daily_cost(days: pd.DataFrame, expected: float) -> Figure:
     figure, axes = charts.axes_of("", "cost per 1,000 cases")
     axes.bar(days["day"], days["cost_per_1000"], color=charts.CANDIDATES[0], width=0.8)
     axes.axhline(expected, color=charts.ROLES["champion"], linewidth=1.2, label="evaluation")
+    axes.set_ylim(0, max(expected, days["cost_per_1000"].max()) * 1.2)
     charts.legend(axes, "upper left")
-    _dates(figure)
+    _dates(axes)
     return figure
 
 
@@ -67,9 +85,9 @@ def daily_rate(days: pd.DataFrame) -> Figure:
     figure, axes = charts.axes_of("", "share of cases")
     axes.plot(days["day"], days["mean_prediction"], color=charts.CANDIDATES[0], label="predicted")
     axes.plot(days["day"], days["base_rate"], color=charts.LABELS[1], label="observed")
-    axes.set_ylim(0)
+    axes.set_ylim(0, max(days["mean_prediction"].max(), days["base_rate"].max()) * 1.25)
     charts.legend(axes, "upper left")
-    _dates(figure)
+    _dates(axes)
     return figure
 
 
@@ -87,12 +105,12 @@ def predictions(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     return figure
 
 
-def drift(found: Mapping[str, Any], most: int = 20) -> Figure:
+def drift(found: Mapping[str, Any], most: int = 12) -> Figure:
     """The features that moved most, each as a multiple of its limit."""
     moved = {name: each["score"] / each["limit"] for name, each in found["features"].items()}
     moved["probability"] = found["prediction"]["score"] / found["prediction"]["limit"]
     ranked = sorted(moved.items(), key=lambda item: -item[1])[:most]
-    figure, axes = charts.axes_of("distance, as a multiple of its limit", "", height=5.8)
+    figure, axes = charts.axes_of("distance, as a multiple of its limit", "")
     axes.barh(
         [name for name, _ in ranked],
         [value for _, value in ranked],
@@ -104,8 +122,10 @@ def drift(found: Mapping[str, Any], most: int = 20) -> Figure:
     return figure
 
 
-def _dates(figure: Figure) -> None:
-    figure.autofmt_xdate(rotation=45)
+def _dates(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _side_by_side(live: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
@@ -127,18 +147,46 @@ def _outcome(found: Mapping[str, Any]) -> str:
 
 def _triggers(found: Mapping[str, Any]) -> str:
     rows = [
-        f"<tr><td>{escape(each['name'])}</td><td>{'fired' if each['fired'] else 'quiet'}</td>"
+        f"<tr><th>{escape(each['name'])}</th><td>{_state(each)}</td>"
         f"<td>{'acts' if each['acts'] else 'is told only'}</td><td>{escape(each['told'])}</td></tr>"
         for each in found["triggers"]
     ]
     return table(["trigger", "state", "effect", "what"], rows)
 
 
+def _state(trigger: Mapping[str, Any]) -> str:
+    if trigger["value"] is None:
+        return "not judged"
+    return "<b>fired</b>" if trigger["fired"] else "quiet"
+
+
 def _metrics(found: Mapping[str, Any]) -> str:
     if not found["live"]:
-        return "<p>No label is known yet.</p>"
+        return "<p>The labels known by now allow no metric.</p>"
+    live, rows = found["live"], []
+    intervals = {
+        "cost_per_1000": f"{live['cost_low']:,.0f} to {live['cost_high']:,.0f}",
+        "bias": f"{live['bias_low']:+.3f} to {live['bias_high']:+.3f}",
+    }
+    for name in (*found["expected"], "bias"):
+        values = [_number(found[side].get(name)) for side in ("live", "expected")]
+        cells = numbers([values[0], intervals.get(name, ""), values[1]])
+        rows.append(f"<tr><th>{escape(name.replace('_', ' '))}</th>{cells}</tr>")
+    return table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
+
+
+def _slices(found: Mapping[str, Any]) -> str:
     rows = []
-    for name in ("cost_per_1000", "auc", "log_loss", "brier", "calibration_gap", "base_rate"):
-        values = [f"{found[side][name]:,.3f}" for side in ("live", "expected")]
-        rows.append(f"<tr><td>{escape(name.replace('_', ' '))}</td>{numbers(values)}</tr>")
-    return table(["metric", "*live", "*evaluation"], rows)
+    for row in found["slices"]:
+        told = f"<td>{escape(row['slice'])}</td><td>{escape(row['value'])}</td>"
+        values = [_number(row[name]) for name in ("n", "base_rate", "cost_per_1000", "bias")]
+        few = "" if row["enough"] else "too few to judge"
+        rows.append(f'<tr>{told}{numbers(values)}<td class="soft">{few}</td></tr>')
+    heads = ["slice", "value", "*labelled", "*base rate", "*cost per 1,000", "*bias", ""]
+    return table(heads, rows)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -10,15 +10,15 @@ from settings import Settings
 
 def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Builds what is missing of each table before `as_of`; number of days built by table."""
-    from features.build import build_new as build
+    from features import built
 
     params = settings.params()
-    return build(
-        settings.data,
-        date.fromisoformat(str(params["first_day"])),
-        as_of,
-        timedelta(seconds=params["features"]["publish_lag_seconds"]),
-    )
+    lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
+    if built.up_to_date(settings.data, as_of, lag):
+        return {}
+    from features.build import build_new as build
+
+    return build(settings.data, date.fromisoformat(str(params["first_day"])), as_of, lag)
 
 
 if __name__ == "__main__":

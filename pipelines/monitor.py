@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -13,50 +14,69 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide, performance
+from pipelines import training
 from serving import prediction_log, release
-from settings import LoopError, Settings
+from settings import LoopError, Settings, UserError
+
+logger = logging.getLogger(__name__)
 
 
 def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Measures the predictions of the window before `as_of`, and decides whether to retrain.
 
     Writes two pages to `var/reports`, a run to Evidently's workspace, and the result to
-    `var/monitoring`; the same moment asked again gives the stored result. Raises `LoopError` if
-    nothing is served, or nothing was predicted in the window.
+    `var/monitoring`; the same moment and champion asked again give the stored result, unless a
+    check could not run. Raises `LoopError` if nothing is served, or the champion predicted nothing
+    in the window; `UserError` for a moment that its training knew already.
     """
-    stored = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
-    if stored.exists():
-        found: dict[str, Any] = json.loads(stored.read_text())
-        return found
-    params = settings.params()
     current = release.read(settings.release_file)
     if current is None:
         raise LoopError("There is no model to monitor: run `mlops run`.")
     folder = Path(current.champion.path).parent
     card = json.loads((folder / "card.json").read_text())
+    stored = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
+    found = json.loads(stored.read_text()) if stored.exists() else None
+    if as_of <= datetime.fromisoformat(card["data_until"]):
+        if found is None:
+            raise UserError(
+                f"Version {current.champion.version} was trained on what was known by "
+                f"{card['data_until'][:16]}: choose a later moment than {as_of:%Y-%m-%dT%H:%M}."
+            )
+        return dict(found)  # this champion follows from that decision, which stands
+    if found and found["champion"] == current.champion.version and not found["problems"]:
+        return dict(found)
+    result = measure(settings, as_of, current.champion.version, folder, card)
+    _write(stored, result)
+    return result
+
+
+def measure(
+    settings: Settings, as_of: datetime, champion: str, folder: Path, card: dict[str, Any]
+) -> dict[str, Any]:
+    """The checks on the champion, whose files are in `folder`, the decision, and the reports."""
+    params = settings.params()
+    decide.require(params["monitoring"]["policy"])
     reference = pd.read_parquet(folder / "reference.parquet")
-    joined = predictions(settings, as_of, params)
+    joined = predictions(settings, as_of, params, champion)
     live, problems = _live(joined, params)
-    drift, more = _drift(settings, reference, joined, params, as_of)
+    slices, unsliced = _slices(joined, params)
+    drift, undrifted = _drift(settings, reference, joined, params, as_of)
+    problems = [*problems, *unsliced, *undrifted]
     decision = decide.decide(
         decide.Evidence(
-            champion=current.champion.version,
-            data_until=datetime.fromisoformat(card["data_until"]),
+            champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
             n_labelled=int(joined["label"].notna().sum()),
-            live=live, expected=card["evaluation"], drift=drift, problems=(*problems, *more),
+            live=live, expected=card["evaluation"], drift=drift, problems=problems,
+            last_training=last_training(settings, as_of),
         ),
         params["monitoring"]["policy"], as_of,
     )  # fmt: skip
     result = {
-        **decision.as_dict(), "champion": current.champion.version,
+        **decision.as_dict(), "champion": champion,
         "n_predictions": len(joined), "live": live, "expected": card["evaluation"],
-        "drift": drift, "problems": [*problems, *more],
-        "slices": performance.by_slice(
-            joined, model_columns(joined), params["costs"], params["monitoring"]["min_slice"]
-        ),
+        "drift": drift, "problems": problems, "slices": slices,
     }  # fmt: skip
     _report(settings, result, joined, reference, params, as_of)
-    _write(stored, result)
     return result
 
 
@@ -66,18 +86,31 @@ def latest(settings: Settings) -> dict[str, Any] | None:
     return json.loads(stored[-1].read_text()) if stored else None
 
 
-def predictions(settings: Settings, as_of: datetime, params: dict[str, Any]) -> pd.DataFrame:
-    """The logged predictions of the window before `as_of`, with the labels known by then."""
+def last_training(settings: Settings, as_of: datetime) -> datetime | None:
+    """As of when the newest training before `as_of` was, whatever came of it."""
+    moments = [datetime.fromisoformat(each["as_of"]) for each in training.outcomes(settings)]
+    return max((moment for moment in moments if moment < as_of), default=None)
+
+
+def predictions(
+    settings: Settings, as_of: datetime, params: dict[str, Any], champion: str
+) -> pd.DataFrame:
+    """What the champion predicted in the window before `as_of`, with the labels known by then.
+
+    The window is one of decision times: a replay logs at another time than it decides.
+    """
     from usecase.target import LABEL_FEED, labels
 
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
     log = prediction_log.read(settings.var / "log" / "predictions")
     if len(log):
         log = log[(log["decision_time"] >= since) & (log["decision_time"] < as_of)]
+        log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(
-            f"No prediction from {since:%Y-%m-%d} to {as_of:%Y-%m-%d} is in the log: "
-            "nothing to monitor. Send requests to the service (`mlops serve`) or run `mlops run`."
+            f"No prediction by version {champion} from {since:%Y-%m-%d} to {as_of:%Y-%m-%d} is in "
+            "the log: nothing to monitor. Send requests to the service (`mlops serve`), or run "
+            "`mlops run`."
         )
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
@@ -86,19 +119,38 @@ def predictions(settings: Settings, as_of: datetime, params: dict[str, Any]) -> 
 
 
 def model_columns(joined: pd.DataFrame) -> pd.DataFrame:
-    """The served features of each prediction, under the model's own names."""
+    """The served features of each prediction that were logged, under the model's own names."""
     from usecase.feature_views import FEATURES
 
-    return joined[[f"features.{name}" for name in FEATURES]].set_axis(FEATURES, axis=1)
+    logged = {f"features.{name}": name for name in FEATURES if f"features.{name}" in joined}
+    return joined[list(logged)].rename(columns=logged)
 
 
 def _live(
     joined: pd.DataFrame, params: dict[str, Any]
 ) -> tuple[dict[str, float] | None, list[str]]:
+    """The metrics, None if there are none, and what is wrong with them."""
+    expected, coverage = params["monitoring"]["min_coverage"], performance.coverage(joined)
+    problems = []
+    # Whether labels are late or their feed has stopped is only to be told where there are many.
+    if len(joined) >= params["monitoring"]["policy"]["min_labelled"] and coverage < expected:
+        problems.append(
+            f"labels are missing ({coverage:.0%} of {len(joined):,} predictions have one, at "
+            f"least {expected:.0%} should: run `mlops ingest` and see what validation refused)"
+        )
     try:
-        return performance.live_metrics(joined, params["costs"], params["seed"]), []
+        return performance.live_metrics(joined, params["costs"], params["seed"]), problems
     except ValueError as error:
-        return None, [f"performance ({error})"]
+        return None, [*problems, f"performance ({error})"]
+
+
+def _slices(joined: pd.DataFrame, params: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    try:
+        return performance.by_slice(
+            joined, model_columns(joined), params["costs"], params["monitoring"]["min_slice"]
+        ), []
+    except KeyError as error:
+        return [], [f"slices (the log lacks the feature {error})"]
 
 
 def _drift(
@@ -114,8 +166,10 @@ def _drift(
             reference, current, features=FEATURES, categories=CATEGORIES,
             limits=params["monitoring"]["drift"], seed=params["seed"],
         )  # fmt: skip
-    except LoopError as error:
-        return None, [str(error)]
+    except Exception as error:  # whatever stopped it: a check that could not run has failed
+        if not isinstance(error, LoopError):
+            logger.exception("The drift check stopped")
+        return None, [f"drift ({error})"]
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
     drift.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)
@@ -128,10 +182,9 @@ def _report(
 ) -> None:  # fmt: skip
     from monitoring import page
 
-    known = joined[joined["label"].notna()]
     days = performance.by_day(joined, params["costs"])
     path = settings.var / "reports" / f"monitoring-{as_of:%Y-%m-%d}.html"
-    page.write(path, result, days, known, reference)
+    page.write(path, result, days, joined, reference)
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -5,21 +5,30 @@ A run costs about 0.1 s, whatever it is asked of: ask once of many batches, not 
 
 from __future__ import annotations
 
+import logging
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import great_expectations as gx
-import great_expectations.expectations as gxe
 import pandas as pd
-from great_expectations.core import RunIdentifier
-from great_expectations.data_context.types.resource_identifiers import (
-    ExpectationSuiteIdentifier,
-    ValidationResultIdentifier,
-)
+
+with warnings.catch_warnings():
+    # It imports two modules of Python's own that are deprecated: not ours to mend.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+    from great_expectations.core import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
 
 from settings import LoopError
+
+# It tells of every temporary folder.
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 def schema_rules(schema: str) -> list[Any]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 
-from pipelines import children, commands, exclusive, stage, training
+from pipelines import children, exclusive, owned, stage, training
 from pipelines.journal import Journal
-from serving.command import serve_command, serve_environment
 from settings import LoopError, Settings
 
 RETRAIN_WITHIN = 600.0  # seconds from the event to the end of the retraining
@@ -32,16 +28,21 @@ def run(settings: Settings) -> None:
     journal = Journal()
     with exclusive.run_lock(settings):
         recover(settings, journal)
-        with prefect(settings, journal) as runner_ready:
+        with owned.prefect_server(settings):
+            journal.say(f"Prefect's server answers at {settings.prefect_url}")
             ingest(settings, journal, start, online=_stands_before(settings, start))
+            # It starts beside the training, and says "no model yet" until there is one.
+            service_ready = owned.start_service(settings)
             first = learn(settings, journal, start)
             # The replay publishes the features of these batches itself, hour by hour.
             ingest(settings, journal, end, online=False)
-            with service(settings, journal):
-                send(settings, journal, start, end)
-                runner_ready()
-                decision = watch(settings, journal, end)
-                close(settings, journal, decision, end)
+            service_ready()
+            journal.say(f"the service answers at {settings.service_url}")
+            runner_ready = owned.start_runner(settings)
+            send(settings, journal, start, end)
+            require_runner = runner_ready()
+            decision = watch(settings, journal, end)
+            close(settings, journal, decision, end, require_runner)
     journal.table()
     tell_next(settings, journal, first)
 
@@ -56,57 +57,7 @@ def recover(settings: Settings, journal: Journal) -> None:
         tracking.close_leftovers(settings)
 
 
-@contextmanager
-def prefect(
-    settings: Settings, journal: Journal, *, runner: bool = True
-) -> Iterator[Callable[[], None]]:
-    """Prefect's server, and our runner, for as long as the block runs.
-
-    Yields a function that returns once the runner takes runs: it starts beside the first stages.
-    """
-    exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
-    os.environ.update(commands.prefect_environment(settings))
-    # The journal tells what happens; each tool's own lines are in the logs of var/logs and its UI.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    started = datetime.now(UTC)
-    try:
-        command = commands.server_command(settings)
-        server = children.start(settings, "prefect-server", command, {})
-        children.wait_healthy(server, f"{settings.prefect_url}/health", 90)
-        journal.say(f"Prefect's server answers at {settings.prefect_url}")
-        from pipelines import runs
-
-        runs.crash_leftover_runs(settings)
-        if not runner:
-            yield lambda: None
-            return
-        command = commands.runner_command(schedules_active=False)
-        verbose = {"PREFECT_LOGGING_LEVEL": "INFO"}
-        child = children.start(settings, "prefect-runner", command, verbose)
-
-        def ready() -> None:
-            runs.await_runner(settings, started, 90, lambda: children.require_alive(child))
-
-        yield ready
-    finally:
-        children.stop_all(settings)
-
-
-@contextmanager
-def service(settings: Settings, journal: Journal) -> Iterator[None]:
-    """The prediction service, ready, for as long as the block runs."""
-    exclusive.require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
-    environment = {**os.environ, **serve_environment(settings)}
-    child = children.start(settings, "service", serve_command(settings), environment)
-    children.wait_healthy(child, f"{settings.service_url}/readyz", 90)
-    journal.say(f"the service answers at {settings.service_url}")
-    yield
-
-
-def ingest(
-    settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True
-) -> None:
+def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True) -> None:
     """Batches known by `as_of`: validated, made into features, and if `online` published."""
     from pipelines import flows
 
@@ -218,7 +169,10 @@ def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
     return decision
 
 
-def close(settings: Settings, journal: Journal, decision: dict[str, Any], as_of: datetime) -> None:
+def close(
+    settings: Settings, journal: Journal, decision: dict[str, Any], as_of: datetime,
+    require_runner: Callable[[], object],
+) -> None:  # fmt: skip
     """Waits for the retraining that the event started, and for the service to take it up."""
     if not decision["retrain"]:
         journal.say("nothing to retrain: the loop ends here until the next decision")
@@ -229,7 +183,7 @@ def close(settings: Settings, journal: Journal, decision: dict[str, Any], as_of:
             from pipelines import runs
 
             journal.say("an automation has started the retraining from the event")
-            for line in runs.await_retraining(settings, decision, RETRAIN_WITHIN):
+            for line in runs.await_retraining(settings, decision, RETRAIN_WITHIN, require_runner):
                 journal.say(f"  {line}")
             outcome = training.outcome(settings, as_of)
         if outcome is None:
@@ -263,12 +217,12 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
 
 def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
-    journal = Journal()
-    with exclusive.run_lock(settings), prefect(settings, journal, runner=False):
-        from pipelines import flows
+    with exclusive.run_lock(settings):
+        recover(settings, Journal())
+        with owned.prefect_server(settings):
+            from pipelines import flows
 
-        outcome: dict[str, Any] = flows.train_flow(as_of=as_of, reason=reason)
-    return outcome
+            return flows.train_flow(as_of=as_of, reason=reason)
 
 
 def _quarantined(settings: Settings) -> str:

@@ -106,6 +106,8 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
     environment = {
         **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
+        # A stage has the machine's cores; they wait for each other without spinning.
+        "OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }  # fmt: skip
     run = subprocess.run(
@@ -143,7 +145,7 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     for layer in GROWING:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
         for path in (settings.data / layer).rglob("*"):
-            if path.name == "RECIPE" or (
+            if path.name in {"RECIPE", "BUILT"} or (
                 path.suffix == ".parquet" and date.fromisoformat(path.stem) < until
             ):
                 copy = draft / path.relative_to(settings.root)

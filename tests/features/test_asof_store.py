@@ -34,9 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWar
 
 OURS, STOCK = "features.asof_store.AsofOfflineStore", "duckdb"
 T0 = pd.Timestamp("2013-03-01", tz="UTC")
-AIRPORT = Entity(name="airport", join_keys=["airport"], value_type=ValueType.STRING)
+SITE = Entity(name="site", join_keys=["site"], value_type=ValueType.STRING)
 GATE = Entity(name="gate", join_keys=["gate"], value_type=ValueType.INT64)
-KEYS = [Field(name="airport", dtype=String), Field(name="gate", dtype=Int64)]
+KEYS = [Field(name="site", dtype=String), Field(name="gate", dtype=Int64)]
 Open = Callable[..., FeatureStore]
 
 
@@ -54,7 +54,7 @@ def open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
             )
         )  # fmt: skip
         if objects:
-            opened.apply([AIRPORT, GATE, *objects])
+            opened.apply([SITE, GATE, *objects])
         return opened
 
     return store
@@ -88,20 +88,20 @@ def view(
 
 
 DELAY = Field(name="delay", dtype=Float64)
-delays = view("delays", [DELAY], [AIRPORT], timedelta(hours=2))
+delays = view("delays", [DELAY], [SITE], timedelta(hours=2))
 
 
-def delay_rows(*rows: tuple[float, float | None, float], airport: str = "JFK") -> pd.DataFrame:
+def delay_rows(*rows: tuple[float, float | None, float], site: str = "S1") -> pd.DataFrame:
     """Rows of (event, created, delay), the times in hours."""
     event, created, delay = zip(*rows, strict=True)
     return pd.DataFrame(
-        {"airport": airport, "event_timestamp": at(event), "created": at(created), "delay": delay}
+        {"site": site, "event_timestamp": at(event), "created": at(created), "delay": delay}
     )
 
 
 def seen(store: FeatureStore, hours: list[float], filtered: bool = True) -> list[float | None]:
-    """The delay at JFK as seen at each of the given hours."""
-    cases = pd.DataFrame({"airport": "JFK", "event_timestamp": at(hours)})
+    """The delay at S1 as seen at each of the given hours."""
+    cases = pd.DataFrame({"site": "S1", "event_timestamp": at(hours)})
     job = store.get_historical_features(
         cases, ["delays:delay"], filter_by_created_timestamp=filtered
     )
@@ -119,7 +119,7 @@ def messy(rng: np.random.Generator, n: int) -> pd.DataFrame:
     hour = rng.integers(0, 48, n) + rng.choice([0.0, 0.5], n)
     lag = rng.choice([-1.0, 0.0, 0.25, 1.0, 30.0, np.nan], n) + rng.integers(0, 4, n)
     rows = pd.DataFrame({
-        "airport": rng.choice(np.array(["JFK", "LGA", "EWR", None], dtype=object), n),
+        "site": rng.choice(np.array(["S1", "S2", "S3", None], dtype=object), n),
         "gate": pd.array(rng.integers(1, 4, n), "Int64"),
         "event_timestamp": at(hour), "created": at(hour + lag),
         "delay": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
@@ -127,14 +127,14 @@ def messy(rng: np.random.Generator, n: int) -> pd.DataFrame:
         "sky": rng.choice(np.array(["clear", "fog", None], dtype=object), n),
     })  # fmt: skip
     rows.loc[rng.random(n) < 0.05, ["gate", "count"]] = pd.NA
-    rows = rows.drop_duplicates(["airport", "gate", "event_timestamp", "created"])
+    rows = rows.drop_duplicates(["site", "gate", "event_timestamp", "created"])
     return pd.concat([rows, rows.sample(frac=0.1, random_state=0)])
 
 
 def messy_cases(rng: np.random.Generator, n: int) -> pd.DataFrame:
     return pd.DataFrame({
-        "airport": rng.choice(np.array(["JFK", "LGA", "XXX", None], dtype=object), n),
-        "other": rng.choice(np.array(["JFK", "EWR", None], dtype=object), n),
+        "site": rng.choice(np.array(["S1", "S2", "XXX", None], dtype=object), n),
+        "other": rng.choice(np.array(["S1", "S3", None], dtype=object), n),
         "gate": rng.choice([1.0, 2.0, 3.0, np.nan], n),
         "event_timestamp": at(rng.integers(-2, 60, n) + rng.choice([0.0, 0.5, 0.25], n)),
         "case": np.arange(n), "label": rng.choice([0.0, 1.0, np.nan], n),
@@ -146,16 +146,17 @@ def messy_cases(rng: np.random.Generator, n: int) -> pd.DataFrame:
 def test_every_cell_is_that_of_stock(open_store: Open, seed: int, filtered: bool) -> None:
     rng = np.random.default_rng(seed)
     by_gate = messy(rng, 1500)
-    write(by_gate.drop_duplicates(["airport", "event_timestamp", "created"]), "delays", 3)
+    write(by_gate.drop_duplicates(["site", "event_timestamp", "created"]), "delays", 3)
     write(by_gate.rename(columns={"delay": "dly", "event_timestamp": "ts"}), "gates", 2)
-    write(by_gate.drop_duplicates(["airport", "event_timestamp"]).drop(columns="created"), "skies")
+    naive = by_gate.assign(event_timestamp=by_gate["event_timestamp"].dt.tz_localize(None))
+    write(naive.drop_duplicates(["site", "event_timestamp"]).drop(columns="created"), "skies")
     fields = [DELAY, Field(name="count", dtype=Int64)]
     mapping = {"dly": "delay", "ts": "event_timestamp", "absent": "nothing"}
-    gates = view("gates", fields, [AIRPORT, GATE], field_mapping=mapping)
-    skies = view("skies", [Field(name="sky", dtype=String)], [AIRPORT], timedelta(hours=6), "")
+    gates = view("gates", fields, [SITE, GATE], field_mapping=mapping)
+    skies = view("skies", [Field(name="sky", dtype=String)], [SITE], timedelta(hours=6), "")
     # Feast cannot compare services that hold a view both plain and under another name.
-    here = delays.with_name("here").with_join_key_map({"airport": "airport"})
-    elsewhere = delays.with_name("elsewhere").with_join_key_map({"airport": "other"})
+    here = delays.with_name("here").with_join_key_map({"site": "site"})
+    elsewhere = delays.with_name("elsewhere").with_join_key_map({"site": "other"})
     service = FeatureService(name="all", features=[here, gates, skies, elsewhere])
     ours = open_store(delays, gates, skies, service)
     stock = open_store(kind=STOCK)
@@ -209,9 +210,9 @@ def test_any_history_is_seen_as_defined(
     store = open_store()
     history = [(event, created, float(i)) for i, (event, created) in enumerate(rows)]
     write(delay_rows(*history) if rows else delay_rows((0, 0, 0.0)).iloc[:0], "delays")
-    expiring = view("delays", [DELAY], [AIRPORT], timedelta(hours=ttl) if ttl is not None else None)
+    expiring = view("delays", [DELAY], [SITE], timedelta(hours=ttl) if ttl is not None else None)
     when = [h / 2 for h in range(-1, 13)]
-    cases = pd.DataFrame({"airport": "JFK", "event_timestamp": at(when)})
+    cases = pd.DataFrame({"site": "S1", "event_timestamp": at(when)})
     answer = AsofOfflineStore.get_historical_features(
         store.config, [expiring], ["delays:delay"], cases, store.registry, "test",
         filter_by_created_timestamp=filtered,
@@ -255,7 +256,7 @@ def test_the_frame_of_cases_is_kept(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0)), "delays")
     cases = pd.DataFrame({
-        "id": [3, 1, 2], "airport": ["JFK", None, "JFK"], "note": ["a", None, "c"],
+        "id": [3, 1, 2], "site": ["S1", None, "S1"], "note": ["a", None, "c"],
         "event_timestamp": ["2013-03-01T11:00:00Z", "2013-03-01T11:00:00Z", None],
         "tags": [[1], [], None],
     })  # fmt: skip
@@ -296,12 +297,12 @@ def test_on_demand_views_follow_the_join(
 ) -> None:
     ours, stock = open_store(delays, on_demand), open_store(kind=STOCK)
     write(delay_rows((10, 10, 1.5)), "delays")
-    cases = pd.DataFrame({"airport": ["JFK", "LGA"], "event_timestamp": at([11, 11])})
+    cases = pd.DataFrame({"site": ["S1", "S2"], "event_timestamp": at([11, 11])})
     asked = ["delays:delay", "doubled:twice"]
     frames = [
         store.get_historical_features(cases, asked, full_feature_names=full_names)
         .to_df()
-        .sort_values("airport", ignore_index=True)
+        .sort_values("site", ignore_index=True)
         for store in (ours, stock)
     ]
     pd.testing.assert_frame_equal(*frames)
@@ -319,19 +320,19 @@ def test_the_rest_is_inherited(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0), (10, 11, 2.0)), "delays", n_files=2)
     store.materialize(at(0).to_pydatetime(), at(20).to_pydatetime())
-    online = store.get_online_features(["delays:delay"], [{"airport": "JFK"}]).to_dict()
+    online = store.get_online_features(["delays:delay"], [{"site": "S1"}]).to_dict()
     assert online["delay"] == [2.0]
 
 
 def test_what_it_cannot_read_is_refused(open_store: Open) -> None:
-    store = open_store(delays, view("odd", [DELAY], [AIRPORT], path="odd.csv"))
+    store = open_store(delays, view("odd", [DELAY], [SITE], path="odd.csv"))
     write(delay_rows((10, 10, 1.0)), "delays")
-    cases = pd.DataFrame({"airport": ["JFK"], "event_timestamp": at([11])})
+    cases = pd.DataFrame({"site": ["S1"], "event_timestamp": at([11])})
     with pytest.raises(ValueError, match="not as SQL"):
         store.get_historical_features("SELECT 1", ["delays:delay"])
     with pytest.raises(ValueError, match=r"odd: .* reads Parquet"):
         store.get_historical_features(cases, ["odd:delay"])
-    with pytest.raises(duckdb.BinderException, match='column named "airport"'):
+    with pytest.raises(duckdb.BinderException, match='column named "site"'):
         store.get_historical_features(cases[["event_timestamp"]], ["delays:delay"])
 
 
@@ -339,23 +340,23 @@ def test_what_it_cannot_read_is_refused(open_store: Open) -> None:
 
 
 def test_keys_that_an_alias_leaves_out_still_count(open_store: Open) -> None:
-    gates = view("gates", [DELAY], [AIRPORT, GATE])
-    aliased = gates.with_name("there").with_join_key_map({"airport": "other"})
+    gates = view("gates", [DELAY], [SITE, GATE])
+    aliased = gates.with_name("there").with_join_key_map({"site": "other"})
     service = FeatureService(name="there", features=[aliased])
     rows = delay_rows((10, 10, 1.0), (11, 11, 2.0)).assign(gate=[1, 2])
     ours, stock = open_store(gates, service), open_store(kind=STOCK)
     write(rows, "gates")
-    cases = pd.DataFrame({"other": ["JFK"], "gate": [1], "event_timestamp": at([12])})
+    cases = pd.DataFrame({"other": ["S1"], "gate": [1], "event_timestamp": at([12])})
     found = [
         store.get_historical_features(cases, service).to_arrow()["delay"].to_pylist()
         for store in (ours, stock)
     ]
-    assert found == [[1.0], [2.0]]  # stock joins on `airport` alone and finds the other gate
+    assert found == [[1.0], [2.0]]  # stock joins on `site` alone and finds the other gate
 
 
 def test_a_ttl_may_mix_days_and_hours(open_store: Open) -> None:
     ttl = timedelta(days=1, hours=2)
-    ours, stock = open_store(view("delays", [DELAY], [AIRPORT], ttl)), open_store(kind=STOCK)
+    ours, stock = open_store(view("delays", [DELAY], [SITE], ttl)), open_store(kind=STOCK)
     write(delay_rows((10, 10, 1.0)), "delays")
     assert seen(ours, [36, 36.5]) == [1.0, None]
     with pytest.raises(ValueError, match="mixed units"):

@@ -38,9 +38,7 @@ class Home:
     """A project of its own: parameters of a small slice, nothing else; runs `mlops` in it."""
 
     def __init__(self, path: Path) -> None:
-        self.settings = Settings(
-            home=path, prefect_port=free_port(), service_port=free_port()
-        )
+        self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
         params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
         params["as_of"] = "2013-01-19T00:00:00Z"
         params["turn"]["traffic_days"] = 2
@@ -60,7 +58,9 @@ class Home:
         target.write_text(yaml.safe_dump(params))
 
     def environment(self) -> dict[str, str]:
-        names = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+        names = {
+            name: value for name, value in os.environ.items() if not name.startswith("PREFECT")
+        }
         return {
             **names,
             "MLOPS_HOME": str(self.settings.home),
@@ -97,7 +97,9 @@ class Home:
     def state(self) -> dict[str, Any]:
         """All that must be the same after any history of kills."""
         client = tracking.client(self.settings)
-        versions = sorted(client.search_model_versions(f"name = '{MODEL}'"), key=lambda v: v.version)
+        versions = sorted(
+            client.search_model_versions(f"name = '{MODEL}'"), key=lambda v: v.version
+        )
         experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
@@ -106,7 +108,9 @@ class Home:
         assert served is not None
         log = prediction_log.read(self.settings.var / "log" / "predictions")
         return {
-            "versions": [(v.version, v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions],
+            "versions": [
+                (v.version, v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions
+            ],
             "aliases": client.get_registered_model(MODEL).aliases,
             "running": len(running),
             "served": (served.champion.version, served.champion.digest),

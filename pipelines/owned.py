@@ -1,0 +1,72 @@
+"""The processes of a run: Prefect's server and runner, and the service; each ends with it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from pipelines import children, commands, exclusive
+from serving.command import serve_command, serve_environment
+from settings import Settings
+
+WITHIN = 90.0  # seconds that a process may take to answer; some 5 on a quiet machine
+
+
+@contextmanager
+def prefect_server(settings: Settings) -> Iterator[None]:
+    """Prefect's server, answering, while the block runs; then every process of the run is ended."""
+    exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
+    exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
+    os.environ.update(commands.prefect_environment(settings))
+    # The journal tells what happens; what the flows log is in Prefect's own pages.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    try:
+        server = children.start(settings, "prefect-server", commands.server_command(settings), {})
+        threading.Thread(target=_warm, daemon=True).start()
+        children.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
+        from pipelines import runs
+
+        runs.crash_leftover_runs(settings)
+        with runs.in_this_process():
+            yield
+    finally:
+        children.stop_all(settings)
+
+
+def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
+    """Starts the runner; call the result to wait until it takes runs, which gives its check."""
+    started = datetime.now(UTC)
+    command = commands.runner_command(schedules_active=False)
+    told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+    child = children.start(settings, "prefect-runner", command, told)
+
+    def alive() -> None:
+        children.require_alive(child)
+
+    def ready() -> Callable[[], None]:
+        from pipelines import runs
+
+        runs.await_runner(settings, started, WITHIN, alive)
+        return alive
+
+    return ready
+
+
+def start_service(settings: Settings) -> Callable[[], None]:
+    """Starts the prediction service; call the result to wait until it is ready to predict."""
+    environment = serve_environment(settings)
+    child = children.start(settings, "service", serve_command(settings), environment)
+
+    def ready() -> None:
+        children.wait_healthy(child, f"{settings.service_url}/readyz", WITHIN)
+
+    return ready
+
+
+def _warm() -> None:
+    """Imports what the first stages need (some 5 s) while the server starts on the other core."""
+    import pipelines.flows
+    import pipelines.suites  # noqa: F401

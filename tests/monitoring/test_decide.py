@@ -1,0 +1,155 @@
+"""Each trigger on both sides of its limit, what holds a retraining back, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from monitoring.decide import Evidence, decide
+from settings import UserError
+
+AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
+DAY = timedelta(days=1)
+POLICY: dict[str, Any] = {
+    "triggers": ["schedule", "calibration", "performance"],
+    "every_days": 14,
+    "max_calibration_gap": 0.05,
+    "max_cost_ratio": 1.25,
+    "max_drift_share": 0.5,
+    "max_missing_change": 0.2,
+    "cool_down_days": 3,
+    "min_labelled": 1000,
+}
+
+
+def drift(share: float = 0.1, moved: float = 0.1, missing: float = 0.01) -> dict[str, Any]:
+    prediction = {"score": moved, "limit": 0.25, "drifted": moved >= 0.25}
+    return {"share": share, "prediction": prediction, "missing_change": missing}
+
+
+def quiet(**found: Any) -> Evidence:
+    """Evidence of a week in which nothing is wrong, but for what is given."""
+    evidence = Evidence(
+        champion="3",
+        data_until=AS_OF - 7 * DAY,
+        n_labelled=5000,
+        live={"calibration_gap": 0.01, "cost_per_1000": 500.0},
+        expected={"cost_per_1000": 500.0},
+        drift=drift(),
+    )
+    return replace(evidence, **found)
+
+
+def live(gap: float = 0.01, cost: float = 500.0) -> dict[str, float]:
+    return {"calibration_gap": gap, "cost_per_1000": cost}
+
+
+def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
+    decision = decide(quiet(), POLICY, AS_OF)
+    assert not decision.retrain
+    for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
+        assert part in decision.reason
+    assert [each.fired for each in decision.triggers] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence", "said"),
+    [
+        ("schedule", quiet(data_until=AS_OF - 14 * DAY), "ended 14 days ago (limit 14)"),
+        ("calibration", quiet(live=live(gap=0.06)), "0.06 (limit 0.05)"),
+        ("performance", quiet(live=live(cost=640.0)), "1.28 (limit 1.25)"),
+        ("drift", quiet(drift=drift(share=0.6)), "0.6 (limit 0.5)"),
+        ("drift", quiet(drift=drift(moved=0.3)), "predictions moved 0.3 (limit 0.25)"),
+        ("missing", quiet(drift=drift(missing=0.4)), "0.4 (limit 0.2)"),
+    ],
+)
+def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
+    name: str, evidence: Evidence, said: str
+) -> None:
+    decision = decide(evidence, POLICY | {"triggers": [name]}, AS_OF)
+    assert decision.retrain
+    assert said in decision.reason
+    assert [each.name for each in decision.triggers if each.fired] == [name]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        quiet(data_until=AS_OF - 14 * DAY + timedelta(minutes=1)),
+        quiet(live=live(gap=0.05)),
+        quiet(live=live(cost=625.0)),
+    ],
+)
+def test_at_the_limit_nothing_fires(evidence: Evidence) -> None:
+    assert not decide(evidence, POLICY, AS_OF).retrain
+
+
+def test_a_trigger_that_the_policy_does_not_name_is_shown_and_changes_nothing() -> None:
+    decision = decide(quiet(drift=drift(share=0.6)), POLICY, AS_OF)
+    assert not decision.retrain
+    assert "no reason to retrain: share of drifted features 0.6" in decision.reason
+    both = decide(quiet(drift=drift(share=0.6), live=live(gap=0.06)), POLICY, AS_OF)
+    assert both.retrain
+    assert "no reason to retrain: share of drifted features 0.6" in both.reason
+
+
+def test_a_cool_down_holds_back_what_is_asked_for_and_says_so() -> None:
+    asked = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
+    decision = decide(asked, POLICY, AS_OF)
+    assert not decision.retrain
+    assert "not yet: the last training was 2 days ago and 3 must pass" in decision.reason
+    assert "ended 20 days ago" in decision.reason
+    assert decide(replace(asked, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
+
+
+def test_the_champions_own_training_counts_for_the_cool_down() -> None:
+    fresh = quiet(data_until=AS_OF - DAY, live=live(gap=0.2))
+    assert not decide(fresh, POLICY, AS_OF).retrain
+    assert decide(fresh, POLICY | {"cool_down_days": 1}, AS_OF).retrain
+
+
+def test_too_few_labels_are_not_judged_and_hold_a_retraining_back() -> None:
+    few = quiet(n_labelled=999, live=live(gap=0.3), data_until=AS_OF - 14 * DAY)
+    decision = decide(few, POLICY, AS_OF)
+    assert not decision.retrain
+    assert "not yet: 999 labels are known and 1,000 needed" in decision.reason
+    assert {each.name: each.value for each in decision.triggers}["calibration"] is None
+    assert decide(replace(few, n_labelled=1000), POLICY, AS_OF).retrain
+
+
+def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
+    broken = quiet(live=None, drift=None, problems=("drift (no value of amount)", "performance"))
+    decision = decide(broken, POLICY, AS_OF)
+    assert not decision.retrain
+    assert decision.reason.startswith("ALARM, a check could not run: drift (no value of amount)")
+    assert "could not be measured" in decision.reason
+    measured = {each.name: each.value for each in decision.triggers}
+    assert [measured[name] for name in ("calibration", "performance", "drift")] == [None] * 3
+    due = decide(replace(broken, data_until=AS_OF - 14 * DAY), POLICY, AS_OF)
+    assert due.retrain
+    assert due.reason.startswith("ALARM")
+
+
+def test_a_value_that_is_no_number_is_not_quiet() -> None:
+    decision = decide(quiet(live=live(gap=float("nan"))), POLICY, AS_OF)
+    assert "mean label: could not be measured" in decision.reason
+
+
+def test_the_same_evidence_gives_the_same_decision() -> None:
+    first, second = decide(quiet(), POLICY, AS_OF), decide(quiet(), POLICY, AS_OF)
+    assert first == second
+    assert first.decision_id == "20130415T000000Z-3"
+    assert decide(quiet(champion="4"), POLICY, AS_OF).decision_id != first.decision_id
+    assert decide(quiet(), POLICY, AS_OF + DAY).decision_id != first.decision_id
+    assert datetime.fromisoformat(first.as_dict()["as_of"]) == AS_OF
+
+
+def test_a_policy_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(UserError, match="calibratoin"):
+        decide(quiet(), POLICY | {"triggers": ["calibratoin"]}, AS_OF)
+    short = {name: value for name, value in POLICY.items() if name != "cool_down_days"}
+    with pytest.raises(UserError, match="lacks cool_down_days"):
+        decide(quiet(), short, AS_OF)

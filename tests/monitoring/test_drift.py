@@ -1,0 +1,138 @@
+"""Evidently, for real: the same distribution does not drift, and what drifts is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import drift
+from settings import LoopError
+
+TEXTS, NUMBERS = ["region", "product"], ["amount", "age", "visits", "constant"]
+FEATURES = [*TEXTS, *NUMBERS]
+LIMITS = {"max_rows": 3000, "share": 0.5, "number": 0.2, "category": 0.1, "prediction": 0.2}
+
+
+def accounts(n_rows: int = 4000, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    probability = rng.beta(2, 5, n_rows)
+    return pd.DataFrame(
+        {
+            "region": rng.choice(np.array(["north", "south", None], dtype=object), n_rows),
+            "product": rng.choice(list("abcdefgh"), n_rows),
+            "amount": rng.lognormal(3, 1, n_rows),
+            "age": np.where(rng.random(n_rows) < 0.3, np.nan, rng.normal(40, 9, n_rows)),
+            "visits": rng.integers(0, 5, n_rows).astype("float64"),
+            "constant": 1.0,
+            "probability": probability,
+            "label": (rng.random(n_rows) < probability).astype("int8"),
+        }
+    )
+
+
+def compare(current: pd.DataFrame, **limits: Any) -> drift.Drift:
+    found, _ = drift.compare(
+        accounts(), current, features=FEATURES, categories=TEXTS, limits=LIMITS | limits, seed=1
+    )
+    return found
+
+
+def drifted(found: drift.Drift) -> list[str]:
+    return [name for name, column in found.features.items() if column.drifted]
+
+
+def test_more_rows_of_the_same_distribution_in_another_order_do_not_drift() -> None:
+    current = accounts().sample(9000, replace=True, random_state=2).astype({"label": "float64"})
+    found = compare(current[sorted(current)])
+    assert drifted(found) == []
+    assert found.share == 0.0
+    assert list(found.features) == FEATURES
+    assert not found.prediction.drifted
+    assert found.target is not None
+    assert not found.target.drifted
+    assert (found.n_reference, found.n_current) == (3000, 3000)
+    assert found.missing_change < 0.05
+
+
+def test_what_has_moved_is_named_with_its_score() -> None:
+    rows = accounts(seed=3)
+    moved = rows.assign(
+        amount=rows["amount"] * 2,
+        product=rows["product"].replace(dict.fromkeys("efgh", "a")),
+        probability=rows["probability"] ** 0.5,
+        label=1,
+    )
+    found = compare(moved)
+    assert drifted(found) == ["product", "amount"]
+    assert found.share == pytest.approx(2 / 6)
+    assert found.features["amount"].score > LIMITS["number"] > found.features["visits"].score
+    assert found.prediction.drifted
+    assert found.target is not None
+    assert found.target.drifted
+
+
+def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
+    rows = accounts(seed=3)
+    sparse = rows.assign(visits=rows["visits"].where(np.arange(len(rows)) % 2 == 0))
+    found = compare(sparse)
+    assert not found.features["visits"].drifted
+    assert found.missing_change == pytest.approx(0.5, abs=0.05)
+    assert found.features["visits"].missing_reference == 0.0
+
+
+def test_a_feature_without_a_value_or_without_a_column_is_an_error_that_names_it() -> None:
+    current = accounts(seed=3).drop(columns="age").assign(amount=np.nan, region=None)
+    with pytest.raises(LoopError, match=r"lacks age and has not one value of region, amount"):
+        compare(current)
+    with pytest.raises(LoopError, match="no row in the prediction log"):
+        compare(accounts(seed=3).head(0))
+
+
+def test_a_number_logged_as_text_is_an_error() -> None:
+    with pytest.raises(ValueError, match="could not convert"):
+        compare(accounts(seed=3).assign(amount="many"))
+
+
+def test_no_label_is_no_target_and_few_labels_are_compared() -> None:
+    rows = accounts(seed=3)
+    assert compare(rows.assign(label=np.nan)).target is None
+    some = compare(rows.assign(label=rows["label"].where(np.arange(len(rows)) % 3 == 0)))
+    assert some.target is not None
+    assert not some.target.drifted
+    assert some.target.missing_current == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_the_same_seed_draws_the_same_rows() -> None:
+    current = accounts(seed=3)
+    scores = [compare(current, max_rows=500).features["amount"].score for _ in range(2)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-12)
+    assert scores[0] != pytest.approx(compare(current).features["amount"].score, abs=1e-12)
+
+
+def test_a_run_published_again_takes_its_own_place(tmp_path: Path) -> None:
+    found, snapshot = drift.compare(
+        accounts(), accounts(seed=3), features=FEATURES, categories=TEXTS, limits=LIMITS, seed=1
+    )
+    json.dumps(asdict(found))  # as it is stored
+    html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
+    for name, day in (("first", 15), ("second", 22), ("first", 15)):
+        drift.publish(
+            snapshot, html, workspace, name=name, as_of=datetime(2013, 4, day, tzinfo=UTC)
+        )
+    from evidently.ui.workspace import Workspace
+
+    space = Workspace(str(workspace))
+    [project] = space.list_projects()
+    runs = [space.get_run(project.id, run) for run in space.list_runs(project.id)]
+    assert project.name == drift.PROJECT
+    assert len(project.dashboard.model().panels) == 2
+    assert sorted((run.name, run.timestamp.day) for run in runs) == [("first", 15), ("second", 22)]
+    assert "</html>" in html.read_text()
+    assert list(html.parent.iterdir()) == [html]

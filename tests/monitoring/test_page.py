@@ -1,0 +1,100 @@
+"""The page of a monitoring run: alone, honest about what is not known, safe with any text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring import page, performance
+
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+
+
+def predictions(n_rows: int = 1400, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    probability = rng.beta(2, 5, n_rows)
+    at = pd.date_range("2013-04-01", periods=n_rows, freq="14min", tz="UTC")
+    label = (rng.random(n_rows) < probability).astype("float64")
+    return pd.DataFrame({"decision_time": at, "probability": probability, "label": label})
+
+
+def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
+    moved = {"score": 0.9, "limit": 0.5, "drifted": True}
+    live = performance.live_metrics(joined, COSTS, seed=1)
+    trigger = {
+        "name": "schedule", "value": 14.0, "limit": 14, "fired": True, "acts": True, "told": "due",
+    }  # fmt: skip
+    row = {"slice": "region", "value": "<north>", "n": 3, "enough": False,
+           "cost_per_1000": 500.0, "bias": 0.01, "base_rate": 0.3}  # fmt: skip
+    return {
+        "as_of": "2013-04-15T00:00:00+00:00", "champion": "3", "retrain": True,
+        "reason": "due; seen: a & b", "problems": [], "triggers": [trigger],
+        "n_predictions": len(joined), "live": live, "expected": live | {"cost_per_1000": 512.0},
+        "slices": [row],
+        "drift": {"features": {"amount": moved}, "prediction": moved | {"drifted": False}},
+        **changed,
+    }  # fmt: skip
+
+
+def written(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
+    labelled = joined.dropna(subset="label")
+    found = result(predictions() if labelled.empty else joined, **changed)
+    page.write(path, found, performance.by_day(joined, COSTS), joined, predictions(seed=9))
+    return path.read_text()
+
+
+class Tags(HTMLParser):
+    """What is open at the end, and what is loaded from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+        self.loaded += [str(value) for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
+    text = written(tmp_path / "reports" / "page.html", predictions())
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert [link for link in tags.loaded if not link.startswith("#")] == []
+    assert text.count("<svg") == 5
+    assert "1,400 predictions, 100.0% with a known label" in text
+    assert "<strong>Retrain</strong><ul><li>due</li><li>seen: a &amp; b</li>" in text
+    assert "&lt;north&gt;" in text
+    assert "too few to judge" in text
+
+
+def test_the_ids_of_its_pictures_differ(tmp_path: Path) -> None:
+    found = re.findall(r' id="([^"]+)"', written(tmp_path / "page.html", predictions()))
+    assert len(found) == len(set(found))
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = written(tmp_path / "first.html", predictions())
+    assert first == written(tmp_path / "second.html", predictions())
+
+
+def test_without_labels_and_drift_it_says_so_and_shows_the_predictions(tmp_path: Path) -> None:
+    unlabelled = predictions().assign(label=np.nan)
+    text = written(
+        tmp_path / "page.html", unlabelled,
+        live=None, drift=None, slices=[], problems=["drift (no value)"], retrain=False,
+    )  # fmt: skip
+    assert "0.0% with a known label" in text
+    assert "allow no metric" in text
+    assert text.count("<svg") == 1
+    assert 'class="outcome none"><strong>Keep the model' in text

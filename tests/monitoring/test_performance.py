@@ -1,0 +1,136 @@
+"""Labels that come late, and what is counted until they come."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import performance
+from usecase import evaluation
+
+START = datetime(2013, 4, 1, tzinfo=UTC)
+AS_OF = START + timedelta(days=14)
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+
+
+def hours(*values: float) -> pd.Series:
+    return pd.to_datetime([START + timedelta(hours=value) for value in values], utc=True)
+
+
+def log_of(keys: list[str], **columns: object) -> pd.DataFrame:
+    """A log of predictions an hour apart, logged as they were decided."""
+    at = hours(*range(len(keys)))
+    frame = pd.DataFrame({"key": keys, "decision_time": at, "logged_at": at, "probability": 0.5})
+    return frame.assign(**columns)
+
+
+def labels_of(**known: tuple[int, float]) -> pd.DataFrame:
+    """Labels by key: the label, and after how many hours it was known."""
+    return pd.DataFrame(
+        {
+            "key": list(known),
+            "label": np.array([label for label, _ in known.values()], dtype="int8"),
+            "known_at": hours(*(hour for _, hour in known.values())),
+        }
+    )
+
+
+def fortnight(n_rows: int = 4200, rate: float = 0.3, seed: int = 0) -> pd.DataFrame:
+    """Labelled predictions of 14 days, calibrated: joined, as `join_labels` gives them."""
+    rng = np.random.default_rng(seed)
+    probability = rng.beta(2, 2 * (1 - rate) / rate, n_rows)
+    return pd.DataFrame(
+        {
+            "key": [f"k{n}" for n in range(n_rows)],
+            "decision_time": hours(*(np.arange(n_rows) * 14 * 24 / n_rows)),
+            "probability": probability,
+            "label": (rng.random(n_rows) < probability).astype("float64"),
+        }
+    )
+
+
+def test_a_label_that_is_not_known_yet_is_no_label() -> None:
+    labels = labels_of(a=(1, 10), b=(0, 14 * 24), c=(0, 14 * 24 + 0.1))
+    joined = performance.join_labels(log_of(["a", "b", "c", "d"]), labels, AS_OF)
+    assert joined["key"].tolist() == ["a", "b", "c", "d"]
+    assert joined["label"].tolist()[:2] == [1, 0]
+    assert joined["label"].isna().tolist() == [False, False, True, True]
+    assert performance.coverage(joined) == 0.5
+
+
+def test_of_several_predictions_of_a_case_the_first_logged_counts() -> None:
+    log = log_of(["a", "a", "a"], logged_at=hours(3, 1, 2), probability=[0.3, 0.1, 0.2])
+    joined = performance.join_labels(log, labels_of(a=(1, 10)), AS_OF)
+    assert joined["probability"].tolist() == [0.1]
+
+
+def test_of_several_labels_of_a_case_the_newest_known_counts() -> None:
+    labels = pd.concat([labels_of(a=(0, 20)), labels_of(a=(1, 10)), labels_of(a=(1, 14 * 24 + 1))])
+    joined = performance.join_labels(log_of(["a"]), labels, AS_OF)
+    assert joined["label"].tolist() == [0]
+
+
+def test_the_order_of_log_and_labels_changes_nothing() -> None:
+    keys = [f"k{n}" for n in range(50)]
+    log, labels = log_of(keys), labels_of(**{key: (1, 5.0 + n) for n, key in enumerate(keys[:30])})
+    shuffled = performance.join_labels(
+        log.sample(frac=1, random_state=1), labels.sample(frac=1, random_state=2), AS_OF
+    )
+    straight = performance.join_labels(log, labels, AS_OF)
+    pd.testing.assert_frame_equal(straight, shuffled.reset_index(drop=True))
+
+
+def test_metrics_are_those_of_the_labelled_rows() -> None:
+    joined = fortnight()
+    late = joined.assign(label=joined["label"].where(np.arange(len(joined)) % 4 != 0))
+    known = late.dropna(subset="label")
+    live = performance.live_metrics(late, COSTS, seed=1)
+    alone = evaluation.metrics(known["label"], known["probability"], COSTS)
+    assert {name: live[name] for name in alone} == alone
+    assert live["coverage"] == 0.75
+    assert live["n"] == len(known)
+
+
+def test_the_interval_of_a_calibrated_model_holds_zero_and_of_a_shifted_one_does_not() -> None:
+    joined = fortnight(seed=1)
+    honest = performance.live_metrics(joined, COSTS, seed=1)
+    shifted = performance.live_metrics(
+        joined.assign(probability=(joined["probability"] + 0.1).clip(upper=1)), COSTS, seed=1
+    )
+    assert honest["bias_low"] < 0 < honest["bias_high"]
+    assert 0 < shifted["bias_low"] < shifted["bias"] < shifted["bias_high"]
+    assert honest["cost_low"] < honest["cost_per_1000"] < honest["cost_high"]
+
+
+def test_days_and_not_cases_are_independent() -> None:
+    joined = fortnight()
+    by_luck = performance.live_metrics(joined, COSTS, seed=1)
+    day = joined["decision_time"].dt.dayofyear
+    # The same rate, all on half of the days: as many cases, and far less known about the next day.
+    lumped = joined.assign(label=(day % 2 == 0).astype("float64"), probability=0.5)
+    by_days = performance.live_metrics(lumped, COSTS, seed=1)
+    assert (by_days["bias_high"] - by_days["bias_low"]) > 5 * (
+        by_luck["bias_high"] - by_luck["bias_low"]
+    )
+
+
+@pytest.mark.parametrize("label", [np.nan, 0.0, 1.0])
+def test_labels_that_allow_no_metric_are_told_as_that(label: float) -> None:
+    with pytest.raises(ValueError, match=r"of 50 predictions have a label"):
+        performance.live_metrics(fortnight(50).assign(label=label), COSTS, seed=1)
+
+
+def test_a_day_with_no_label_has_no_row() -> None:
+    joined = fortnight(1400)
+    last = joined["decision_time"] >= AS_OF - timedelta(days=1)
+    days = performance.by_day(joined.assign(label=joined["label"].mask(last)), COSTS)
+    assert len(days) == 13
+    assert days["n"].sum() == (~last).sum()
+    weighted = (days["cost_per_1000"] * days["n"]).sum() / days["n"].sum()
+    known = joined[~last]
+    assert weighted == pytest.approx(
+        evaluation.cost_per_1000(known["label"], known["probability"], COSTS)
+    )

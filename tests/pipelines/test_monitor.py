@@ -1,0 +1,219 @@
+"""Monitoring as it runs: a home with a log, labels and a champion, and what is decided there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from features import partitions
+from pipelines import monitor
+from serving import release
+from serving.prediction_log import PredictionLog
+from settings import LoopError, Settings, UserError
+from usecase import evaluation, source, target
+from usecase.feature_views import CATEGORIES, FEATURES
+
+ROOT = Path(__file__).parents[2]
+DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
+AS_OF = datetime(2013, 4, 5, tzinfo=UTC)
+CHAMPION = "7"
+Change = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def cases(seed: int) -> pd.DataFrame:
+    """Cases decided from the champion's training to `AS_OF`, with features drawn at random."""
+    rng = np.random.default_rng(seed)
+    days = partitions.whole_days(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
+    spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
+    inside = (spine["decision_time"] >= DATA_UNTIL) & (spine["decision_time"] < AS_OF)
+    frame = spine.loc[inside, ["key", "decision_time"]].sort_values("decision_time")
+    frame = frame.reset_index(drop=True)
+    for name in FEATURES:
+        drawn = rng.choice(list("abcd"), len(frame)) if name in CATEGORIES else None
+        frame[name] = rng.normal(size=len(frame)) if drawn is None else drawn
+    return frame.assign(probability=rng.beta(2, 5, len(frame)))
+
+
+def answer(settings: Settings, rows: pd.DataFrame, change: Change | None = None) -> None:
+    """Logs a prediction for each row, as the service does; `change` may alter or drop a record."""
+    log = PredictionLog(settings.var / "log" / "predictions")
+    for row in rows.to_dict("records"):
+        at = row["decision_time"].to_pydatetime()
+        record: dict[str, Any] | None = {
+            "request_id": f"{len(list(log.path.parent.iterdir()))}-{row['key']}",
+            "key": row["key"], "probability": row["probability"],
+            "decision": row["probability"] >= 0.2, "model_version": CHAMPION,
+            "model_digest": "0" * 64, "decision_time": at, "features_as_of": at,
+            "logged_at": datetime.now(UTC), "request": {"id": row["key"]},
+            "features": {name: row[name] for name in FEATURES},
+        }  # fmt: skip
+        record = change(record) if change and record else record
+        if record:
+            log.append(record)
+    log.close()
+
+
+def crown(settings: Settings, version: str, data_until: datetime) -> None:
+    """Releases a champion with its card and reference."""
+    rows = cases(seed=1)
+    label = (np.random.default_rng(2).random(len(rows)) < rows["probability"]).astype("int8")
+    folder = settings.var / "models" / version
+    folder.mkdir(parents=True)
+    rows.assign(label=label).to_parquet(folder / "reference.parquet", index=False)
+    expected = evaluation.metrics(label, rows["probability"], settings.params()["costs"])
+    card = {"version": version, "data_until": data_until.isoformat(), "evaluation": expected}
+    (folder / "card.json").write_text(json.dumps(card))
+    served = release.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
+    release.write(settings.release_file, release.Release(1, served, datetime.now(UTC)))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a champion and the labels of its predictions, and no prediction yet."""
+    settings = Settings(home=tmp_path_factory.mktemp("made"))
+    (settings.root / "usecase").mkdir()
+    params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
+    params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
+    params["monitoring"]["drift"]["max_rows"] = 1000
+    (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
+    for day in partitions.whole_days(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
+        rows = source.fetch(target.LABEL_FEED, day)
+        path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
+        partitions.write(rows, path)
+    crown(settings, CHAMPION, DATA_UNTIL)
+    return settings.home
+
+
+@pytest.fixture
+def settings(made: Path, tmp_path: Path) -> Settings:
+    """A copy of that home."""
+    shutil.copytree(made, tmp_path / "home")
+    settings = Settings(home=tmp_path / "home")
+    current = release.read(settings.release_file)
+    assert current is not None
+    served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
+    release.write(settings.release_file, replace(current, champion=served))
+    return settings
+
+
+def training_of(settings: Settings, as_of: datetime) -> None:
+    """A training that the gates refused."""
+    folder = settings.var / "training" / "refused"
+    folder.mkdir(parents=True)
+    outcome = {"as_of": as_of.isoformat(), "concluded_at": as_of.isoformat(), "version": None}
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+def files(settings: Settings) -> dict[str, int]:
+    """Each file that monitoring writes, with the time of writing."""
+    folders = ("monitoring", "reports", "evidently")
+    found = [path for folder in folders for path in (settings.var / folder).rglob("*.*")]
+    return {
+        str(path.relative_to(settings.var)): path.stat().st_mtime_ns
+        for path in found
+        if path.is_file()
+    }
+
+
+def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> None:
+    answer(settings, cases(seed=3))
+    found = monitor.observe(settings, AS_OF)
+    assert found["problems"] == []
+    assert found["retrain"]
+    assert "ended 4 days ago" in found["reason"]
+    assert found["champion"] == CHAMPION
+    assert found["as_of"] == AS_OF.isoformat()
+    # Cases of the last hours have no label yet, and the feed's later rows are not looked at.
+    assert 0.9 < found["live"]["coverage"] < 1
+    assert found["drift"]["share"] == 0
+    assert not found["drift"]["prediction"]["drifted"]
+    before = files(settings)
+    assert {"reports/drift-2013-04-05.html", "reports/monitoring-2013-04-05.html"} < set(before)
+    assert [name for name in before if name.startswith("monitoring")] == [
+        "monitoring/20130405T0000.json"
+    ]
+    assert monitor.observe(settings, AS_OF) == found
+    assert files(settings) == before
+    assert monitor.latest(settings) == found
+
+
+def test_what_another_version_predicted_is_not_the_champions(settings: Settings) -> None:
+    rows = cases(seed=3)
+    mine = set(rows["key"][::2])
+
+    def other(record: dict[str, Any]) -> dict[str, Any]:
+        if record["key"] in mine:
+            return record
+        return record | {"model_version": "6", "probability": 1.0}
+
+    answer(settings, rows, other)
+    found = monitor.predictions(settings, AS_OF, settings.params(), CHAMPION)
+    assert set(found["key"]) == mine
+    assert found["probability"].max() < 1
+
+
+def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once_mended(
+    settings: Settings,
+) -> None:
+    rows, lost = cases(seed=3), FEATURES[-1]
+    answer(
+        settings, rows[::2],
+        lambda record: record | {"features": record["features"] | {lost: None}},
+    )  # fmt: skip
+    found = monitor.observe(settings, AS_OF)
+    assert found["drift"] is None
+    assert found["live"] is not None
+    assert f"not one value of {lost}" in found["reason"]
+    assert found["reason"].startswith("ALARM")
+    answer(settings, rows[1::2])
+    mended = monitor.observe(settings, AS_OF)
+    assert mended["problems"] == []
+    assert mended["n_predictions"] == len(rows)
+    assert mended["drift"]["missing_change"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
+    answer(settings, cases(seed=3)[::4])
+    stopped = AS_OF.date() - timedelta(days=2)
+    for day in partitions.days(settings.data, "validated", target.LABEL_FEED):
+        if day >= stopped:
+            partitions.path(settings.data, "validated", target.LABEL_FEED, day).unlink()
+    found = monitor.observe(settings, AS_OF)
+    assert "ALARM, a check could not run: labels are missing" in found["reason"]
+    assert found["live"]["coverage"] < 0.6
+
+
+def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_taken(
+    settings: Settings,
+) -> None:
+    answer(settings, cases(seed=3)[::4])
+    training_of(settings, AS_OF - timedelta(days=1))
+    with_old = monitor.observe(settings, AS_OF)
+    crown(settings, "8", AS_OF)
+    assert monitor.observe(settings, AS_OF) == with_old
+    assert not with_old["retrain"]
+    assert "the last training was 1 days ago and 2 must pass" in with_old["reason"]
+    with pytest.raises(UserError, match="Version 8 was trained on what was known by 2013-04-05"):
+        monitor.observe(settings, AS_OF - timedelta(hours=1))
+    with pytest.raises(LoopError, match="No prediction by version 8"):
+        monitor.observe(settings, AS_OF + timedelta(days=1))
+
+
+def test_where_nothing_can_be_monitored_it_is_said_what_to_do(settings: Settings) -> None:
+    assert monitor.latest(settings) is None
+    with pytest.raises(LoopError, match=r"No prediction by version 7 .* `mlops run`"):
+        monitor.observe(settings, AS_OF)
+    settings.release_file.unlink()
+    with pytest.raises(LoopError, match="no model to monitor: run `mlops run`"):
+        monitor.observe(settings, AS_OF)
+    assert files(settings) == {}
