@@ -31,7 +31,10 @@ check: install          ## style, types, imports, lock, words of the use case
 	$(BIN)/python tests/words.py
 
 test: install           ## unit, integration and one turn on a slice of real days
-	$(BIN)/python -m pytest
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)

@@ -9,11 +9,15 @@ import usecase
 from features import partitions
 
 NOTE = "BUILT"
+CODE = ("columns.py", "feature_views.py", "windows.py")
 
 
 def recipe(data: Path, lag: timedelta) -> str:
     """A digest of what makes the tables: their code, the lag, and the rules that rows passed."""
-    code = [Path(usecase.__file__).parent / name for name in ("feature_views.py", "windows.py")]
+    code = [
+        Path(usecase.__file__).parent / name
+        for name in ("columns.py", "feature_views.py", "windows.py")
+    ]
     rules = data / "validated" / partitions.RECIPE  # rows judged by other rules are other rows
     return partitions.recipe_of(*code, str(lag), rules.read_text() if rules.exists() else "")
 

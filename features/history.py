@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 import settings as configuration
-from features.store import apply, service
-from usecase.feature_views import CATEGORIES, FEATURES
+from features.store import apply
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+from usecase.feature_views import LOOKUP, on_demand
 
 
 def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.DataFrame:
@@ -15,16 +16,25 @@ def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.
     Returns `key`, `decision_time` and the columns of `FEATURES`: numbers as float64 with NaN where
     nothing was known. A row of a feature table counts only if its event and its publication
     (`created`) both lie at or before the decision time.
+
+    As online, the stored features are looked up first and the on-demand view is applied to them
+    after, by the same function; Feast's own way of applying it to a history turns every column
+    into Python objects and takes three times as long as the join.
     """
     store = apply(settings)
-    entities = spine.rename(columns={"decision_time": "event_timestamp"})
     joined = store.get_historical_features(
-        entity_df=entities, features=service(store), filter_by_created_timestamp=True
+        entity_df=spine.rename(columns={"decision_time": "event_timestamp"}),
+        features=store.get_feature_service(LOOKUP.name),
+        filter_by_created_timestamp=True,
     ).to_df()
-    # Rows may come back in another order: the key brings them back to the spine's.
-    joined = joined.set_index("key").loc[spine["key"]].reset_index()
-    joined = joined.rename(columns={"event_timestamp": "decision_time"})
-    numbers = [name for name in FEATURES if name not in CATEGORIES]
-    frame = joined[["key", "decision_time", *FEATURES]].astype(dict.fromkeys(numbers, "float64"))
-    frame["decision_time"] = frame["decision_time"].astype("datetime64[us, UTC]")
+    stored = {name: joined[name].tolist() for name in joined.columns}
+    computed = pd.DataFrame(on_demand.feature_transformation.udf(stored), index=joined.index)
+    frame = pd.concat([joined, computed], axis=1)[["key", "event_timestamp", *FEATURES]]
+    frame = frame.rename(columns={"event_timestamp": "decision_time"})
+    times = frame["decision_time"].astype("datetime64[us, UTC]")
+    frame = frame.assign(decision_time=times).astype(
+        dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(CATEGORIES, "object")
+    )
+    if not frame["key"].equals(spine["key"].reset_index(drop=True)):
+        frame = frame.set_index("key").loc[spine["key"]].reset_index()
     return frame

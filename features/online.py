@@ -9,7 +9,8 @@ from typing import Any
 
 import settings as configuration
 from features.store import open_store
-from usecase.feature_views import CATEGORIES, FEATURES, LOOKUP, VIEWS, on_demand
+from usecase.columns import CATEGORIES, FEATURES
+from usecase.feature_views import LOOKUP, VIEWS, on_demand
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from feast import FeatureStore
 
 import settings as configuration
-from usecase.feature_views import OBJECTS, SERVICE
+from usecase.feature_views import OBJECTS
 
 YAML = Path(__file__).parent / "feature_store.yaml"
 
@@ -67,8 +67,3 @@ def _text(definition: Any) -> str:
     proto = definition.to_proto()
     proto.ClearField("meta")
     return str(proto)
-
-
-def service(store: FeatureStore) -> Any:
-    """The registered feature service; hold the object, since each look-up by name costs 2-8 ms."""
-    return store.get_feature_service(SERVICE.name)

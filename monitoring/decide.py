@@ -105,7 +105,7 @@ def require(policy: Mapping[str, Any]) -> None:
 
 def _schedule(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> Trigger:
     days, limit = (as_of - evidence.data_until) / DAY, policy["every_days"]
-    told = f"the champion's data ended {days:.3g} days ago (limit {limit:g})"
+    told = f"the champion's data ended {_days(days)} ago (limit {limit:g})"
     return Trigger("schedule", days, limit, days >= limit, "schedule" in policy["triggers"], told)
 
 
@@ -163,13 +163,17 @@ def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> li
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
     if days < wait:  # else a refused retraining would be asked for again at every look
-        holds.append(f"the last training was {days:.3g} days ago and {wait:g} must pass")
+        holds.append(f"the last training was {_days(days)} ago and {_days(wait)} must pass")
     if evidence.n_labelled < policy["min_labelled"]:
         holds.append(
             f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed, "
             "below which a retraining learns nothing new"
         )
     return holds
+
+
+def _days(days: float) -> str:
+    return f"{days:.3g} day{'' if days == 1 else 's'}"
 
 
 def _reason(

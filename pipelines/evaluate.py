@@ -125,7 +125,7 @@ def _evidence(
     manifest: dict[str, Any], params: dict[str, Any],
 ) -> gate.Evidence:  # fmt: skip
     from serving import skops_file
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
 
     stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
     model = skops_file.load(stored)

@@ -120,7 +120,7 @@ def predictions(
 
 def model_columns(joined: pd.DataFrame) -> pd.DataFrame:
     """The served features of each prediction that were logged, under the model's own names."""
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
 
     logged = {f"features.{name}": name for name in FEATURES if f"features.{name}" in joined}
     return joined[list(logged)].rename(columns=logged)
@@ -158,7 +158,7 @@ def _drift(
     as_of: datetime,
 ) -> tuple[dict[str, Any] | None, list[str]]:  # fmt: skip
     from monitoring import drift
-    from usecase.feature_views import CATEGORIES, FEATURES
+    from usecase.columns import CATEGORIES, FEATURES
 
     current = pd.concat([model_columns(joined), joined[["probability", "label"]]], axis=1)
     try:

@@ -57,7 +57,7 @@ def refit(path: Path, winner: str) -> str:
     Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
     """
     from serving import evaluator, skops_file
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
     from usecase.model import build_candidates
 
     target = path / "refit"
@@ -81,7 +81,7 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     from pipelines import artefact, gate
     from serving import skops_file
     from serving.evaluator import Evaluator
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
@@ -110,7 +110,7 @@ def _create_version(
 ) -> str:  # fmt: skip
     from pipelines import card, lineage
     from serving import skops_file
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
     facts = _facts(path, found, verdicts, tags)

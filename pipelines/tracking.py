@@ -125,7 +125,7 @@ def _log_candidate(
 
 def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
     from serving import skops_file
-    from usecase.feature_views import FEATURES
+    from usecase.columns import FEATURES
 
     model = skops_file.load((path / "data" / "candidates" / f"{name}.skops").read_bytes())
     training = pd.read_parquet(path / "data" / "training" / "training.parquet", columns=FEATURES)

@@ -54,7 +54,7 @@ def _mlflow(settings: Settings) -> list[str]:
 
 def _evidently(settings: Settings) -> list[str]:
     return [
-        sys.executable, "-m", "evidently", "ui", "--host", "127.0.0.1",
+        sys.executable, "-m", "evidently.cli", "ui", "--host", "127.0.0.1",
         "--port", str(settings.evidently_port), "--workspace", str(settings.var / "evidently"),
     ]  # fmt: skip
 

@@ -106,8 +106,6 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
     environment = {
         **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
-        # A stage has the machine's cores; they wait for each other without spinning.
-        "OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }  # fmt: skip
     run = subprocess.run(

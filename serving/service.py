@@ -45,7 +45,7 @@ class Predictor:
         from prometheus_client import Counter, Histogram
 
         from features.online import OnlineReader
-        from usecase.feature_views import FEATURES
+        from usecase.columns import FEATURES
 
         settings = configuration.load()
         self.features = OnlineReader(settings)

@@ -16,16 +16,15 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
+from usecase.columns import CARRIER, ON_DEMAND, ORIGIN, ROUTE, TAIL, WEATHER, Names, names
 from usecase.schema import CARRIERS, ORIGINS
 from usecase.source import FIRST_DAY
 from usecase.windows import at_change_points, every_hour
 
 Read = Callable[[str, date, date], pd.DataFrame]
-Names = dict[int, tuple[str, str, str]]
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
-WEATHER = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)
 carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
@@ -48,19 +47,6 @@ def _view(table: str, entity: Entity, columns: list[str], ttl: timedelta) -> Fea
     )
 
 
-def _window_names(prefix: str, *windows: int) -> Names:
-    kinds = ("flights", "delay_rate", "mean_delay")
-    return {
-        hours: (f"{prefix}_{kinds[0]}_{hours}h", f"{prefix}_{kinds[1]}_{hours}h",
-                f"{prefix}_{kinds[2]}_{hours}h")
-        for hours in windows
-    }  # fmt: skip
-
-
-def _columns(names: Names) -> list[str]:
-    return [column for columns in names.values() for column in columns]
-
-
 def _completed_by_hour(rows: pd.DataFrame, first: date, last: date) -> pd.DataFrame:
     """Keeps the rows of the hours that end in the days asked for: (first 00:00, last 24:00]."""
     rows["day"] = (rows["event_timestamp"] - HOUR).dt.date
@@ -80,10 +66,6 @@ weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
 
 # Delays of the flights that landed (or failed to) in the last hours. Origins and carriers have a
 # row every hour; routes and tail numbers only where a window changes.
-ORIGIN = _window_names("origin", 2, 6, 24)
-CARRIER = _window_names("carrier", 2, 6, 24)
-ROUTE = _window_names("route", 6, 24)
-TAIL = _window_names("tail", 6, 24)
 
 
 def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
@@ -118,10 +100,10 @@ def tail_delays(read: Read, first: date, last: date) -> pd.DataFrame:
     return _completed_by_hour(at_change_points(outcomes, "tailnum", TAIL), first, last)
 
 
-origin_delays_view = _view("origin_delays", origin, _columns(ORIGIN), ttl=2 * HOUR)
-carrier_delays_view = _view("carrier_delays", carrier, _columns(CARRIER), ttl=2 * HOUR)
-route_delays_view = _view("route_delays", route, _columns(ROUTE), ttl=2 * DAY)
-tail_delays_view = _view("tail_delays", tail, _columns(TAIL), ttl=2 * DAY)
+origin_delays_view = _view("origin_delays", origin, names(ORIGIN), ttl=2 * HOUR)
+carrier_delays_view = _view("carrier_delays", carrier, names(CARRIER), ttl=2 * HOUR)
+route_delays_view = _view("route_delays", route, names(ROUTE), ttl=2 * DAY)
+tail_delays_view = _view("tail_delays", tail, names(TAIL), ttl=2 * DAY)
 
 
 # Planes in coarse bands. A plane that is not in the register, or a flight without a tail number,
@@ -196,10 +178,6 @@ VIEWS = [
 
 # What the request itself brings: the scheduled departure, in seconds since 1970 (UTC).
 request = RequestSource(name="request", schema=[Field(name="sched_dep_epoch", dtype=Int64)])
-ON_DEMAND = [
-    "hour", "minute_of_day", "weekday", "plane_size", "plane_age",
-    "plane_delay_rate_6h", "plane_mean_delay_6h", "plane_delay_rate_24h", "plane_mean_delay_24h",
-]  # fmt: skip
 
 
 @on_demand_feature_view(
@@ -249,10 +227,3 @@ SERVICE = FeatureService(
     ],
 )  # fmt: skip
 OBJECTS = [origin, carrier, route, tail, *VIEWS, on_demand, LOOKUP, SERVICE]
-
-# The columns that the model sees, in this order (Feast's own order changes with the hash seed).
-CATEGORIES = ["carrier", "origin", "dest"]
-NUMBERS = [
-    *WEATHER, *_columns(ORIGIN), *_columns(CARRIER), *_columns(ROUTE), "distance", *ON_DEMAND,
-]  # fmt: skip
-FEATURES = [*CATEGORIES, *NUMBERS]

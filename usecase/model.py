@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from usecase.feature_views import CATEGORIES, NUMBERS
+from usecase.columns import CATEGORIES, NUMBERS
 
 
 def build_candidates(params: dict[str, Any]) -> dict[str, tuple[Pipeline, dict[str, Any]]]:

@@ -21,7 +21,7 @@ from features.history import training_frame
 from features.online import OnlineReader
 from features.publish import Publisher, publish, rebuild
 from settings import Settings
-from usecase.feature_views import CATEGORIES, FEATURES
+from usecase.columns import CATEGORIES, FEATURES
 from usecase.source import FEEDS, due, fetch
 from usecase.target import LABEL_FEED, SPINE_FEED, spine
 

@@ -100,7 +100,7 @@ def test_a_cool_down_holds_back_what_is_asked_for_and_says_so() -> None:
     asked = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
     decision = decide(asked, POLICY, AS_OF)
     assert not decision.retrain
-    assert "not yet: the last training was 2 days ago and 3 must pass" in decision.reason
+    assert "not yet: the last training was 2 days ago and 3 days must pass" in decision.reason
     assert "ended 20 days ago" in decision.reason
     assert decide(replace(asked, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
 

@@ -18,7 +18,7 @@ from pipelines.train import read_predictions, train
 from serving import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation
-from usecase.feature_views import CATEGORIES, FEATURES, NUMBERS
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 
 PROJECT = Path(__file__).resolve().parents[2]
 AS_OF = datetime(2020, 5, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from serving import release
 from serving.prediction_log import PredictionLog
 from settings import LoopError, Settings, UserError
 from usecase import evaluation, source, target
-from usecase.feature_views import CATEGORIES, FEATURES
+from usecase.columns import CATEGORIES, FEATURES
 
 ROOT = Path(__file__).parents[2]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -137,6 +137,11 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert 0.9 < found["live"]["coverage"] < 1
     assert found["drift"]["share"] == 0
     assert not found["drift"]["prediction"]["drifted"]
+    least = settings.params()["monitoring"]["min_slice"]
+    for kind in {row["slice"] for row in found["slices"]}:
+        sizes = [(row["n"], row["enough"]) for row in found["slices"] if row["slice"] == kind]
+        assert sum(size for size, _ in sizes) == found["live"]["n"]
+        assert [enough for _, enough in sizes] == [size >= least for size, _ in sizes]
     before = files(settings)
     assert {"reports/drift-2013-04-05.html", "reports/monitoring-2013-04-05.html"} < set(before)
     assert [name for name in before if name.startswith("monitoring")] == [
@@ -202,7 +207,7 @@ def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_
     crown(settings, "8", AS_OF)
     assert monitor.observe(settings, AS_OF) == with_old
     assert not with_old["retrain"]
-    assert "the last training was 1 days ago and 2 must pass" in with_old["reason"]
+    assert "the last training was 1 day ago and 2 days must pass" in with_old["reason"]
     with pytest.raises(UserError, match="Version 8 was trained on what was known by 2013-04-05"):
         monitor.observe(settings, AS_OF - timedelta(hours=1))
     with pytest.raises(LoopError, match="No prediction by version 8"):

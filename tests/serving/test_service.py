@@ -32,7 +32,7 @@ from serving.evaluator import Evaluator, export
 from serving.prediction_log import read
 from serving.release import Release, ServedModel, write
 from settings import Settings
-from usecase.feature_views import CATEGORIES, FEATURES
+from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
 pytestmark = pytest.mark.timeout(120)

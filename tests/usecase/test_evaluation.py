@@ -14,7 +14,8 @@ import yaml
 
 from pipelines import gate
 from usecase import evaluation
-from usecase.feature_views import CARRIERS, CATEGORIES, FEATURES, NUMBERS, ORIGINS
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+from usecase.feature_views import CARRIERS, ORIGINS
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 LIMITS: dict[str, Any] = yaml.safe_load(

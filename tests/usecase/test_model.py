@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from serving import skops_file
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.evaluation import behaviours
-from usecase.feature_views import CARRIERS, CATEGORIES, FEATURES, NUMBERS, ORIGINS
+from usecase.feature_views import CARRIERS, ORIGINS
 from usecase.model import baseline, build_candidates
 
 PARAMS: dict[str, Any] = yaml.safe_load(

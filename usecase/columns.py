@@ -1,0 +1,40 @@
+"""The columns of the features, and which of them the model sees: names only, so quick to import."""
+
+from __future__ import annotations
+
+# Window in hours -> its columns: number of flights, delay rate, mean delay.
+Names = dict[int, tuple[str, str, str]]
+
+
+def _window_names(prefix: str, *windows: int) -> Names:
+    return {
+        hours: (
+            f"{prefix}_flights_{hours}h",
+            f"{prefix}_delay_rate_{hours}h",
+            f"{prefix}_mean_delay_{hours}h",
+        )
+        for hours in windows
+    }
+
+
+def names(windows: Names) -> list[str]:
+    """All columns of some windows."""
+    return [column for columns in windows.values() for column in columns]
+
+
+WEATHER = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+ORIGIN = _window_names("origin", 2, 6, 24)
+CARRIER = _window_names("carrier", 2, 6, 24)
+ROUTE = _window_names("route", 6, 24)
+TAIL = _window_names("tail", 6, 24)
+ON_DEMAND = [
+    "hour", "minute_of_day", "weekday", "plane_size", "plane_age",
+    "plane_delay_rate_6h", "plane_mean_delay_6h", "plane_delay_rate_24h", "plane_mean_delay_24h",
+]  # fmt: skip
+
+# The columns that the model sees, in this order (Feast's own order changes with the hash seed).
+CATEGORIES = ["carrier", "origin", "dest"]
+NUMBERS = [
+    *WEATHER, *names(ORIGIN), *names(CARRIER), *names(ROUTE), "distance", *ON_DEMAND,
+]  # fmt: skip
+FEATURES = [*CATEGORIES, *NUMBERS]
