@@ -104,7 +104,7 @@ def _schedule() -> pd.DataFrame:
 
 def _outcomes() -> pd.DataFrame:
     flights = _flights()
-    left = flights["sched_dep"] + pd.to_timedelta(flights["dep_delay"], unit="min")
+    left = flights["sched_dep"] + pd.to_timedelta(flights["dep_delay"].fillna(0), unit="min")
     landed = _next_local(left, flights["arr_time"], flights["zone"])
     # A flight that never landed where it should is known to be disrupted when it was due there.
     known = landed.where(flights["arr_delay"].notna(), flights["sched_arr"])
@@ -130,14 +130,14 @@ def _flights() -> pd.DataFrame:
 def _next_local(after: pd.Series, clock: pd.Series, zone: pd.Series) -> pd.Series:
     """The first UTC time after `after` at which the local clock of `zone` shows `clock` (HHMM)."""
     found = pd.Series(pd.NaT, index=after.index, dtype="datetime64[us, UTC]")
-    minutes = pd.to_timedelta(clock // 100 * 60 + clock % 100, unit="min")
+    minutes = pd.to_timedelta((clock // 100 * 60 + clock % 100).fillna(0), unit="min")
     for name, rows in after.groupby(zone).groups.items():
         local = after.loc[rows].dt.tz_convert(str(name)).dt.tz_localize(None)
         candidate = local.dt.normalize() + minutes.loc[rows]
         candidate += pd.to_timedelta((candidate <= local).astype(int), unit="D")
         utc = candidate.dt.tz_localize(str(name), ambiguous=False, nonexistent="shift_forward")
         found.loc[rows] = utc.dt.tz_convert("UTC")
-    return found
+    return found.where(clock.notna())
 
 
 def _micro(times: pd.Series) -> pd.Series:

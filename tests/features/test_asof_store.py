@@ -62,7 +62,10 @@ def open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
 def at(hours: Any) -> Any:
     """The time `hours` after the start, in the microseconds that the project stores."""
-    times = pd.to_timedelta(np.asarray(hours, dtype="float64"), unit="h") + T0
+    given = np.asarray(hours, dtype="float64")
+    # pandas rounds what lies where a NaN was, which may be anything, and warns of it.
+    times = pd.to_timedelta(np.nan_to_num(given), unit="h") + T0
+    times = times.where(~np.isnan(given)) if given.ndim else times
     return times.as_unit("us")
 
 

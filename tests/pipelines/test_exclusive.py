@@ -37,7 +37,7 @@ def listener() -> Iterator[int]:
 
 def test_a_second_run_is_told_who_is_at_work_and_since_when(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    told = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\(.*pytest"
+    told = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\("
     with exclusive.run_lock(settings):
         with pytest.raises(UserError, match=told), exclusive.run_lock(settings):
             pytest.fail("two runs at once")

