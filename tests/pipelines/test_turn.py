@@ -37,7 +37,8 @@ def free_port() -> int:
 class Home:
     """A project of its own: parameters of a small slice, nothing else; runs `mlops` in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, measured: bool = True) -> None:
+        self.measured = measured  # by coverage, which costs half as much again
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
         params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
         params["as_of"] = "2013-01-19T00:00:00Z"
@@ -50,7 +51,9 @@ class Home:
             "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
             "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1,
         }  # fmt: skip
-        params["gates"]["artefact"]["max_score_distance"] = 0.3
+        # Two turns may share the cores with other tests: speed is judged elsewhere.
+        params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
+        params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
         params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
         params["monitoring"]["policy"]["min_labelled"] = 100
         target = path / "usecase" / "params.yaml"
@@ -109,9 +112,9 @@ class Home:
         log = prediction_log.read(self.settings.var / "log" / "predictions")
         return {
             "versions": [
-                (v.version, v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions
+                (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions
             ],
-            "aliases": client.get_registered_model(MODEL).aliases,
+            "champion": str(client.get_registered_model(MODEL).aliases["champion"]),
             "running": len(running),
             "served": (served.champion.version, served.champion.digest),
             "predictions": sorted(log["key"]),
@@ -150,15 +153,27 @@ def test_no_host_but_this_machine_is_looked_up(turned: tuple[Home, str]) -> None
     assert looked_up <= own
 
 
-def test_the_second_run_repeats_nothing(turned: tuple[Home, str]) -> None:
+def test_a_rerun_repeats_nothing_and_another_beside_it_is_turned_away(
+    turned: tuple[Home, str],
+) -> None:
     home, _ = turned
     before = home.state()
     files = {path: path.stat().st_mtime_ns for path in (home.settings.data).rglob("*.parquet")}
-    again = home.run("run")
-    assert again.returncode == 0, again.stdout + again.stderr
+    with subprocess.Popen(
+        [*MLOPS, "run"], cwd=home.settings.home, env=home.environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as again:  # fmt: skip
+        assert again.stdout is not None
+        told = [next(line for line in again.stdout if "Prefect" in line)]
+        beside = home.run("run")
+        told += again.stdout.readlines()
+    assert again.returncode == 0, "".join(told)
+    assert any("0 asked now" in line for line in told)
     assert home.state() == before
-    assert "0 asked now" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert beside.returncode == 2
+    assert f"pid {again.pid}" in beside.stderr
+    assert "Traceback" not in beside.stderr
 
 
 def test_the_md5_on_a_version_gives_its_training_set_back(
@@ -214,41 +229,6 @@ def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
     assert "Retrain: yes" in monitor.stdout
 
 
-@pytest.mark.timeout(560)
-def test_killed_at_any_stage_and_run_again_it_ends_in_the_same_state(
-    turned: tuple[Home, str], tmp_path: Path
-) -> None:
-    home = Home(tmp_path / "killed")
-    for told in (
-        "fetch and validate",
-        "train candidates",
-        "cases answered",
-        "labels become known",
-        "an automation has started",
-    ):
-        home.run_until(told)
-    done = home.run("run")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "cleared what a killed run left behind" in done.stdout
-    assert home.state() == turned[0].state()
-
-
-def test_two_at_once_the_second_says_who_is_running(turned: tuple[Home, str]) -> None:
-    home, _ = turned
-    with subprocess.Popen(
-        [*MLOPS, "run"], cwd=home.settings.home, env=home.environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as first:  # fmt: skip
-        assert first.stdout is not None
-        next(line for line in first.stdout if "Prefect" in line)
-        second = home.run("run")
-        assert second.returncode == 2
-        assert f"pid {first.pid}" in second.stderr
-        assert "Traceback" not in second.stderr
-        first.communicate()
-    assert first.returncode == 0
-
-
 def test_new_batches_during_a_training_change_nothing_in_it(turned: tuple[Home, str]) -> None:
     home, _ = turned
     settings = home.settings
@@ -262,3 +242,21 @@ def test_new_batches_during_a_training_change_nothing_in_it(turned: tuple[Home, 
         assert workspace.run_stage(settings, path, stage)["ran"] is False
     assert workspace.record(settings, path) == md5s
     assert json.loads((path / "data" / "training" / "manifest.json").read_text()) == before
+
+
+@pytest.mark.timeout(560)
+def test_killed_at_any_stage_and_run_again_it_ends_in_the_same_state(
+    turned: tuple[Home, str], tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "killed", measured=False)
+    for told in (
+        "fetch and validate",
+        "train candidates",
+        "cases answered",
+        "an automation has started",
+    ):
+        home.run_until(told)
+    done = home.run("run")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "cleared what a killed run left behind" in done.stdout
+    assert home.state() == turned[0].state()
