@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install lock clean
+.PHONY: run test check install repro lock clean
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -14,7 +14,7 @@ install: $(VENV)/installed
 
 # uv is itself in the lock, with its hashes: pip installs that one entry, uv the rest.
 $(VENV)/installed: $(LOCK) pyproject.toml
-	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] < (3, 14), "Python 3.11 to 3.13 is needed: make PYTHON=python3.11"'
+	$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11), "Python 3.11 is needed: make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' $(LOCK) > $(VENV)/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
@@ -35,6 +35,9 @@ test: install           ## unit, integration and one turn on a slice of real day
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+repro: install          ## the recipe alone, by DVC: raw batches to evaluation
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)

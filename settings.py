@@ -15,6 +15,11 @@ import yaml
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECTIONS = (
+    "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
+    "monitoring", "schedules",
+)  # fmt: skip
+
 
 class LoopError(Exception):
     """What stopped the loop, told to the person who can act: what was wrong, where, what to do."""
@@ -93,6 +98,8 @@ class Settings(BaseSettings):
             raise UserError(f"{self.params_file} is not valid YAML: {error}") from error
         if not isinstance(loaded, dict):
             raise UserError(f"{self.params_file} must hold a mapping, not {type(loaded).__name__}.")
+        if absent := [name for name in SECTIONS if name not in loaded]:
+            raise UserError(f"{self.params_file} lacks {', '.join(absent)}.")
         return loaded
 
     def environment(self) -> dict[str, str]:

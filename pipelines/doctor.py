@@ -52,7 +52,7 @@ def _checked(check: Callable[[Settings], Finding], settings: Settings) -> Findin
 def python(settings: Settings) -> Finding:
     found = sys.version_info[:2]
     told = f"Python {found[0]}.{found[1]}"
-    return Finding("python", (3, 11) <= found < (3, 14), told, "install Python 3.11 to 3.13")
+    return Finding("python", found == (3, 11), told, "install Python 3.11")
 
 
 def packages(settings: Settings) -> Finding:

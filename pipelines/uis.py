@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import webbrowser
+from pathlib import Path
 
 from rich.console import Console
 
@@ -35,6 +36,9 @@ def serve(settings: Settings) -> None:
                 child = children.start(settings, name, command, environment)
                 children.wait_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
                 console.print(f"{what}: http://127.0.0.1:{port}{path}")
+            base = f"http://127.0.0.1:{settings.docs_port}"
+            for page in _own_pages(settings):
+                console.print(f"  {base}/{page.relative_to(settings.var)}")
             webbrowser.open(f"http://127.0.0.1:{settings.mlflow_port}/")
             console.print("Ctrl-C ends them.")
             while True:
@@ -43,6 +47,16 @@ def serve(settings: Settings) -> None:
             console.print("Ending.")
         finally:
             children.stop_all(settings)
+
+
+def _own_pages(settings: Settings) -> list[Path]:
+    """The data docs, the newest monitoring pages, and the evaluation of every training."""
+    from pipelines.validate import data_docs
+
+    reports = sorted((settings.var / "reports").glob("*.html"))
+    evaluations = sorted((settings.var / "training").glob("*/data/evaluation/report.html"))
+    docs = data_docs(settings)
+    return [*([docs] if docs.exists() else []), *reports[-4:], *evaluations[-3:]]
 
 
 def _mlflow(settings: Settings) -> list[str]:

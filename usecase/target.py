@@ -7,7 +7,6 @@ from datetime import timedelta
 import pandas as pd
 
 TIME_ZONE = "America/New_York"
-TARGET = "disrupted"
 # The feeds that name the cases, and that tell how they ended.
 SPINE_FEED = "schedule"
 LABEL_FEED = "outcomes"

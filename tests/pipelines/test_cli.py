@@ -1,0 +1,124 @@
+"""Does the command answer at once, and tell a user's mistake in one message with exit code 2?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "usecase").mkdir()
+    shutil.copy(ROOT / "usecase" / "params.yaml", tmp_path / "usecase" / "params.yaml")
+    return tmp_path
+
+
+@pytest.fixture
+def mlops(home: Path) -> Run:
+    def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "160",
+            **variables,
+        }  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", *command], cwd=home, env=environment,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def refused(done: subprocess.CompletedProcess[str], *told: str, code: int = 2) -> None:
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.count("error: ") == 1
+    for text in told:
+        assert text in done.stderr
+
+
+def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
+    done = mlops("--help")
+    for part in (
+        "run", "ingest", "features", "train", "gate", "serve", "monitor", "status", "doctor", "ui",
+        "deploy", "restore",
+    ):  # fmt: skip
+        assert f" {part} " in done.stdout
+    heavy = "import sys, pipelines.cli; print([m for m in sys.modules if m in {tools}])".replace(
+        "{tools}", "('pandas', 'prefect', 'mlflow', 'feast', 'sklearn', 'pydantic', 'dvc')"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["ingest", "features", "train", "monitor"])
+def test_an_unknown_date(mlops: Run, command: str) -> None:
+    refused(mlops(command, "--as-of", "2013-02-30"), "as_of is '2013-02-30'", "2013-04-01")
+
+
+def test_no_parameters(mlops: Run, home: Path) -> None:
+    (home / "usecase" / "params.yaml").unlink()
+    refused(mlops("run"), "No parameters at", "MLOPS_HOME")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("as_of: [", "not valid YAML"), ("- a list", "must hold a mapping")]
+)
+def test_malformed_parameters(mlops: Run, home: Path, text: str, told: str) -> None:
+    (home / "usecase" / "params.yaml").write_text(text)
+    refused(mlops("run"), told, "params.yaml")
+
+
+def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
+    (home / "usecase" / "params.yaml").write_text("as_of: 2013-04-01\n")
+    refused(mlops("run"), "lacks", "turn")
+
+
+def test_a_malformed_setting(mlops: Run) -> None:
+    refused(mlops("run", MLOPS_SERVICE_PORT="many"), "MLOPS_SERVICE_PORT", "integer")
+
+
+def test_a_port_that_is_taken(mlops: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = (f"Port {port}", f"pid {os.getpid()}", "MLOPS_PREFECT_PORT")
+        refused(mlops("run", MLOPS_PREFECT_PORT=port), *told)
+
+
+def test_what_comes_before_is_named(mlops: Run) -> None:
+    refused(mlops("gate"), "mlops train")
+    refused(mlops("monitor"), "mlops run", code=1)
+    done = mlops("status")
+    assert done.returncode == 0
+    assert "none yet" in done.stdout
+
+
+def test_restore_of_what_there_is_not(mlops: Run, home: Path) -> None:
+    refused(mlops("restore", "0" * 32 + ".dir", str(home / "x")), "No data with the md5")
+    (home / "here").mkdir()
+    refused(mlops("restore", "0" * 32, str(home / "here")), "exists already")
+
+
+def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
+    done = mlops("doctor")
+    assert done.returncode == 1
+    assert "model: no version is released" in done.stdout
+    assert "mend it with: mlops run" in done.stdout
+    assert done.stdout.count("ok  ") >= 5
+    (home / "usecase" / "params.yaml").write_text("as_of: never\n")
+    sick = mlops("doctor")
+    assert "parameters: could not be checked: " in sick.stdout
+    assert "lacks first_day" in sick.stdout
