@@ -1,0 +1,69 @@
+"""Does `dvc repro` alone rebuild everything on a fresh clone, and nothing the second time?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def git(folder: Path, *command: str) -> str:
+    run = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True)
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git would hand over, uncommitted changes included, with the parameters of a slice."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    params = yaml.safe_load((folder / "usecase" / "params.yaml").read_text())
+    params["as_of"] = "2013-01-12T00:00:00Z"
+    params["training"] |= {"holdout_days": 3}
+    params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
+    (folder / "usecase" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    git(folder, "init", "-q")
+    return folder
+
+
+def dvc(clone: Path, *command: str) -> str:
+    environment = {
+        **os.environ, "MLOPS_HOME": str(clone), "COLUMNS": "200",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-m", "dvc", *command], cwd=clone, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    return run.stdout
+
+
+def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> None:
+    first = dvc(clone, "repro")
+    stages = ["ingest", "validate", "features", "assemble", "train", "evaluate"]
+    assert [stage for stage in stages if f"Running stage '{stage}'" in first] == stages
+    second = dvc(clone, "repro")
+    assert "Running stage" not in second
+    assert "up to date" in second
+    found = json.loads((clone / "data" / "evaluation" / "gates.json").read_text())
+    assert set(found["verdicts"]) == {"logistic_regression", "gradient_boosting"}
+    assert "evaluate" in dvc(clone, "dag")
+    shown = json.loads(dvc(clone, "metrics", "show", "--json"))
+    measured = shown[""]["data"]["data/evaluation/metrics.json"]["data"]
+    assert 0.5 < measured["gradient_boosting"]["auc"] < 0.9
+    assert "index.html" in dvc(clone, "plots", "show")
+    # Only the lock, and the parameters that were changed above, differ from what git handed over.
+    changed = git(clone, "status", "--porcelain", "--untracked-files=all", "data", "var")
+    assert all(".gitkeep" in line or ".gitignore" in line for line in changed.splitlines()), changed
