@@ -98,10 +98,11 @@ def behaves(artefact: Artefact, limits: Limits) -> Verdict:
         min(len(artefact.frame), limits["behaviour_rows"]), random_state=artefact.seed
     )
     found = behaviours(artefact.evaluator.predict_frame, rows, dict(limits))
-    name, first = min(found.items(), key=lambda item: item[1]["passed"])
-    return Verdict(
-        "behaves when served", bool(first["passed"]), first["value"], first["limit"], name
-    )
+    verdicts = [
+        Verdict("behaves when served", bool(each["passed"]), each["value"], each["limit"], name)
+        for name, each in found.items()
+    ]
+    return min(verdicts, key=lambda verdict: (verdict.passed, verdict.margin))
 
 
 GATES: tuple[Callable[[Artefact, Limits], Verdict], ...] = (

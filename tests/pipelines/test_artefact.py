@@ -1,0 +1,112 @@
+"""Does each gate on the artefact refuse its case, and is what was refused not registered?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipelines import artefact, gate, register, tracking
+from serving.evaluator import Evaluator, export
+from settings import Settings
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+from usecase.model import build_candidates
+
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "usecase" / "params.yaml").read_text())
+LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
+# On these made-up cases nothing pulls in a direction; the directions are the use case's to test.
+LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
+
+
+def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
+    model, _ = build_candidates(PARAMS)["gradient_boosting"]
+    return model.set_params(model__max_iter=20).fit(frame[FEATURES], label)
+
+
+def served(model: Any, folder: Path) -> tuple[Evaluator, Path]:
+    return Evaluator.load(folder, export(model, folder)), folder
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> artefact.Artefact:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.uniform(0, 24, (1500, len(NUMBERS))), columns=NUMBERS)
+    frame = frame.assign(**{name: rng.choice(list("abc"), 1500) for name in CATEGORIES})
+    label = (frame[NUMBERS[3]] + rng.normal(0, 6, 1500) > 14).to_numpy(dtype="int8")
+    model = fitted(frame, label)
+    evaluator, folder = served(model, tmp_path_factory.mktemp("served") / "model")
+    return artefact.Artefact(
+        model=model, evaluator=evaluator, folder=folder, frame=frame.assign(label=label),
+        evaluated=model.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES, seed=7,
+    )  # fmt: skip
+
+
+def refused(subject: artefact.Artefact, limits: dict[str, Any] | None = None) -> list[str]:
+    verdicts = gate.judge(subject, LIMITS | (limits or {}), artefact.GATES)
+    return [verdict.gate for verdict in verdicts if not verdict.passed]
+
+
+def test_a_healthy_artefact_passes_every_gate(healthy: artefact.Artefact) -> None:
+    assert refused(healthy) == []
+
+
+def test_one_that_is_not_served_as_fitted(healthy: artefact.Artefact, tmp_path: Path) -> None:
+    # The columns of two features swapped between training and serving.
+    swapped = healthy.frame.rename(columns={NUMBERS[3]: NUMBERS[4], NUMBERS[4]: NUMBERS[3]})
+    evaluator, _ = served(fitted(swapped, healthy.frame["label"].to_numpy()), tmp_path / "m")
+    found = refused(replace(healthy, evaluator=evaluator))
+    assert "served as fitted" in found
+    assert "near the evaluated model" in found
+
+
+def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
+    healthy: artefact.Artefact, tmp_path: Path
+) -> None:
+    labels = np.random.default_rng(0).permutation(healthy.frame["label"].to_numpy())
+    model = fitted(healthy.frame, labels)
+    evaluator, folder = served(model, tmp_path / "m")
+    found = refused(replace(healthy, model=model, evaluator=evaluator, folder=folder))
+    assert found == ["near the evaluated model"]
+
+
+def test_one_of_other_columns(healthy: artefact.Artefact) -> None:
+    assert "signature fits" in refused(replace(healthy, columns=FEATURES[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("limits", "gate_name"),
+    [
+        ({"max_size_mb": 1e-6}, "small enough"),
+        ({"max_latency_ms": 0.0}, "fast enough"),
+        ({"storm_raises": 2.0}, "behaves when served"),
+    ],
+)
+def test_one_over_a_budget(
+    healthy: artefact.Artefact, limits: dict[str, float], gate_name: str
+) -> None:
+    assert refused(healthy, limits) == [gate_name]
+
+
+def test_a_gate_that_can_not_run_has_failed(healthy: artefact.Artefact) -> None:
+    broken = replace(healthy, evaluated=healthy.evaluated[:-1])
+    assert refused(broken) == ["near the evaluated"]
+
+
+def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    verdict = gate.Verdict("calibrated", False, 0.2, 0.08, "|mean prediction - rate|").as_dict()
+    found = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
+    path = tmp_path / "var" / "training" / "refused"
+    (path / "data" / "evaluation").mkdir(parents=True)
+    (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(found))
+    outcome = register.register(settings, path, {})
+    assert outcome["version"] is None
+    told = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
+    assert outcome["why"] == told
+    assert tracking.client(settings).search_registered_models() == []
