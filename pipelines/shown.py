@@ -98,10 +98,21 @@ def status(settings: Settings) -> None:
 
 
 def _tell_monitoring(console: Console, found: dict[str, Any]) -> None:
-    console.print(
-        f"Decision:  retrain {'yes' if found['retrain'] else 'no'}, as of {found['as_of'][:10]}"
-    )
+    answer = "yes" if found["retrain"] else "no"
+    console.print(f"Decision:  retrain {answer}, as of {found['as_of'][:10]}")
     console.print(f"           {found['reason']}")
+    drift = found["drift"]
+    if drift is None:
+        console.print("Drift:     could not be measured")
+        return
+    moved = sorted(
+        (name for name, column in drift["features"].items() if column["drifted"]),
+        key=lambda name: -drift["features"][name]["score"],
+    )
+    console.print(
+        f"Drift:     {drift['share']:.0%} of the features moved beyond their limit"
+        + (f": {', '.join(moved[:5])}" if moved else "")
+    )
 
 
 def _evaluation(settings: Settings, training_id: str, name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from pipelines import children, exclusive, owned, stage, training
+from pipelines import children, exclusive, owned, stage, training, workspace
 from pipelines.journal import Journal
 from settings import LoopError, Settings
 
@@ -217,6 +217,9 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
 
 def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
+    done = training.outcome(settings, as_of)
+    if done is None:
+        workspace.require_unseen(settings, as_of)
     with exclusive.run_lock(settings):
         recover(settings, Journal())
         with owned.prefect_server(settings):

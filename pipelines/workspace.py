@@ -43,6 +43,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     path = settings.var / "training" / training_id(settings, as_of)
     if path.exists():
         return path
+    require_unseen(settings, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     _copy_code(draft)
@@ -52,6 +53,25 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     _init_dvc(settings, draft)
     draft.rename(path)
     return path
+
+
+def require_unseen(settings: Settings, as_of: datetime) -> None:
+    """Raises `UserError` if the champion knows all that is known at `as_of`.
+
+    There would be no case on which a challenger and it could be compared fairly.
+    """
+    from serving.release import read
+
+    release = read(settings.release_file)
+    if release is None:
+        return
+    card = settings.var / "models" / release.champion.version / "card.json"
+    seen = datetime.fromisoformat(json.loads(card.read_text())["data_until"])
+    if as_of <= seen:
+        raise UserError(
+            f"The champion, version {release.champion.version}, knows all data up to "
+            f"{seen:%Y-%m-%d %H:%M} UTC: train as of a later day (mlops train --as-of DAY)."
+        )
 
 
 def stages(path: Path) -> list[str]:

@@ -220,10 +220,14 @@ def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
     status = home.run("status")
     assert status.returncode == 0
     assert "Champion:  version" in status.stdout
-    assert "Decision:" in status.stdout
+    assert "Decision:  retrain yes" in status.stdout
+    assert "of the features moved beyond their limit" in status.stdout
     gate = home.run("gate")
     assert gate.returncode == 0
     assert "beats the baseline" in gate.stdout
+    stale = home.run("train", "--as-of", "2013-01-20")
+    assert stale.returncode == 2
+    assert "knows all data up to 2013-01-21" in stale.stderr
     monitor = home.run("monitor", "--as-of", "2013-01-21")
     assert monitor.returncode == 0
     assert "Retrain: yes" in monitor.stdout
