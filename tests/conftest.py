@@ -17,4 +17,4 @@ os.environ.pop("BENTOML_HOME", None)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole turns first: they take as long as all others, which run beside them."""
-    items.sort(key=lambda item: item.path.name != "test_turn.py")
+    items.sort(key=lambda item: item.path.name not in {"test_turn.py", "test_killed.py"})

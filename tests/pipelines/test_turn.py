@@ -1,4 +1,4 @@
-"""Does the loop turn, once, from one command, and end the same whatever kills it on the way?
+"""Does the loop turn, once, from one command, and close?
 
 Every process is real: the command, Prefect's server and runner, the service. A slice of real days.
 """
@@ -6,128 +6,32 @@ Every process is real: the command, Prefect's server and runner, the service. A 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from pipelines import tracking, training, workspace
+from pipelines import tracking, workspace
 from pipelines.register import MODEL
-from serving import prediction_log, release
+from serving import release
 from serving.evaluator import Evaluator
-from settings import Settings
 
-ROOT = Path(__file__).parents[2]
-MLOPS = [sys.executable, "-m", "pipelines.cli"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Home:
-    """A project of its own: parameters of a small slice, nothing else; runs `mlops` in it."""
-
-    def __init__(self, path: Path, *, measured: bool = True) -> None:
-        self.measured = measured  # by coverage, which costs half as much again
-        self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
-        params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
-        params["as_of"] = "2013-01-19T00:00:00Z"
-        params["turn"]["traffic_days"] = 2
-        params["training"] |= {"holdout_days": 5, "folds": 2}
-        params["training"]["search"] |= {"n_iter": 2, "max_iter": [40]}
-        # A slice has too few days for the shipped limits, and its weeks differ more than months.
-        params["gates"] |= {
-            "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
-            "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
-            "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1,
-        }  # fmt: skip
-        # Two turns may share the cores with other tests: speed is judged elsewhere.
-        params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
-        params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
-        params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
-        params["monitoring"]["policy"]["min_labelled"] = 100
-        target = path / "usecase" / "params.yaml"
-        target.parent.mkdir(parents=True)
-        target.write_text(yaml.safe_dump(params))
-
-    def environment(self) -> dict[str, str]:
-        names = {
-            name: value for name, value in os.environ.items() if not name.startswith("PREFECT")
-        }
-        return {
-            **names,
-            "MLOPS_HOME": str(self.settings.home),
-            "MLOPS_PREFECT_PORT": str(self.settings.prefect_port),
-            "MLOPS_SERVICE_PORT": str(self.settings.service_port),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "hosts"), str(ROOT)]),
-            "LOOKED_UP": str(self.settings.home / "looked_up"),
-            "COLUMNS": "200",
-        }
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*MLOPS, *command], cwd=self.settings.home, env=self.environment(), text=True,
-            capture_output=True, timeout=280, check=False,
-        )  # fmt: skip
-
-    def run_until(self, told: str) -> None:
-        """Runs the turn until it has told `told`, and kills the command there and then."""
-        with subprocess.Popen(
-            [*MLOPS, "run"], cwd=self.settings.home, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        ) as process:  # fmt: skip
-            assert process.stdout is not None
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                if told in line:
-                    break
-            else:
-                raise AssertionError(f"never told {told!r}: {''.join(lines)[-3000:]}")
-            time.sleep(1.0)  # into the middle of what it has just announced
-            process.send_signal(signal.SIGKILL)
-
-    def state(self) -> dict[str, Any]:
-        """All that must be the same after any history of kills."""
-        client = tracking.client(self.settings)
-        versions = sorted(
-            client.search_model_versions(f"name = '{MODEL}'"), key=lambda v: v.version
-        )
-        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-        running = client.search_runs(
-            [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
-        )
-        served = release.read(self.settings.release_file)
-        assert served is not None
-        log = prediction_log.read(self.settings.var / "log" / "predictions")
-        return {
-            "versions": [
-                (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions
-            ],
-            "champion": str(client.get_registered_model(MODEL).aliases["champion"]),
-            "running": len(running),
-            "served": (served.champion.version, served.champion.digest),
-            "predictions": sorted(log["key"]),
-            "probabilities": log.sort_values("key")["probability"].round(12).tolist(),
-            "outcomes": [(o["as_of"], o["version"]) for o in training.outcomes(self.settings)],
-        }
+Home = Any  # of conftest.py
 
 
 @pytest.fixture(scope="module")
-def turned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, str]:
-    home = Home(tmp_path_factory.mktemp("turned"))
+def turned(
+    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home], undisturbed: Path
+) -> tuple[Home, str]:
+    home = make_home(tmp_path_factory.mktemp("turned"))
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    draft = undisturbed.with_suffix(".part")
+    draft.write_text(json.dumps(home.state()))
+    draft.rename(undisturbed)
     return home, done.stdout
 
 
@@ -160,7 +64,7 @@ def test_a_rerun_repeats_nothing_and_another_beside_it_is_turned_away(
     before = home.state()
     files = {path: path.stat().st_mtime_ns for path in (home.settings.data).rglob("*.parquet")}
     with subprocess.Popen(
-        [*MLOPS, "run"], cwd=home.settings.home, env=home.environment(),
+        [*home.mlops, "run"], cwd=home.settings.home, env=home.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as again:  # fmt: skip
         assert again.stdout is not None
@@ -246,21 +150,3 @@ def test_new_batches_during_a_training_change_nothing_in_it(turned: tuple[Home, 
         assert workspace.run_stage(settings, path, stage)["ran"] is False
     assert workspace.record(settings, path) == md5s
     assert json.loads((path / "data" / "training" / "manifest.json").read_text()) == before
-
-
-@pytest.mark.timeout(560)
-def test_killed_at_any_stage_and_run_again_it_ends_in_the_same_state(
-    turned: tuple[Home, str], tmp_path: Path
-) -> None:
-    home = Home(tmp_path / "killed", measured=False)
-    for told in (
-        "fetch and validate",
-        "train candidates",
-        "cases answered",
-        "an automation has started",
-    ):
-        home.run_until(told)
-    done = home.run("run")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "cleared what a killed run left behind" in done.stdout
-    assert home.state() == turned[0].state()
