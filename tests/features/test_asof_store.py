@@ -136,7 +136,7 @@ def messy(rng: np.random.Generator, n: int) -> pd.DataFrame:
 
 def messy_cases(rng: np.random.Generator, n: int) -> pd.DataFrame:
     return pd.DataFrame({
-        "site": rng.choice(np.array(["S1", "S2", "XXX", None], dtype=object), n),
+        "site": rng.choice(np.array(["S1", "S2", "S9", None], dtype=object), n),
         "other": rng.choice(np.array(["S1", "S3", None], dtype=object), n),
         "gate": rng.choice([1.0, 2.0, 3.0, np.nan], n),
         "event_timestamp": at(rng.integers(-2, 60, n) + rng.choice([0.0, 0.5, 0.25], n)),

@@ -113,7 +113,7 @@ def test_candidate_learns_and_takes_gaps(fitted: Any) -> None:
 
 
 def test_candidate_takes_what_it_never_saw(fitted: Any) -> None:
-    strange = flights(n=20).assign(carrier="ZZ", origin="XXX", dest="YYY")
+    strange = flights(n=20).assign(carrier="ZZ", origin="QQQ", dest="YYY")
     strange[NUMBERS] = np.nan
     prob = fitted.predict_proba(strange[FEATURES])[:, 1]
     assert ((prob > 0) & (prob < 1)).all()
