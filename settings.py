@@ -6,13 +6,14 @@ mode, which needs nothing but this checkout. Nothing is read, made or set at imp
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = (
@@ -44,11 +45,46 @@ class Settings(BaseSettings):
     )
     tracking_uri: str | None = Field(None, description="MLflow; a SQLite file in var/ if unset")
     feast_registry: str | None = Field(None, description="SQLAlchemy URL of Feast's registry")
+    redis: str | None = Field(
+        None, description="Online store, as `host:port,password=…`; a SQLite file in var/ if unset"
+    )
+    prefect_url: str = Field("", description="API of a Prefect server; our own one if unset")
+    service_url: str = Field("", description="Of a service that runs; our own one if unset")
+    service_host: str = Field("127.0.0.1", description="Where our own service listens")
+    service_home: Path | None = Field(
+        None, description="Where a service keeps its metrics; each instance needs its own"
+    )
+    prediction_log: Path | None = Field(
+        None, description="Folder of the prediction log; var/log/predictions if unset"
+    )
+    dvc_remote: str | None = Field(None, description="URL of DVC's remote; var/dvc/remote if unset")
+    commit: str | None = Field(None, description="Of the code, where there is no git to ask")
     prefect_port: int = Field(4200, ge=1, le=65535)
     service_port: int = Field(3000, ge=1, le=65535)
     mlflow_port: int = Field(5000, ge=1, le=65535)
     evidently_port: int = Field(8000, ge=1, le=65535)
     docs_port: int = Field(8080, ge=1, le=65535)
+
+    _owns_prefect: bool = PrivateAttr(True)
+    _owns_service: bool = PrivateAttr(True)
+
+    @model_validator(mode="after")
+    def _name_our_own(self) -> Self:
+        self._owns_prefect = not self.prefect_url
+        self._owns_service = not self.service_url
+        self.prefect_url = self.prefect_url or f"http://127.0.0.1:{self.prefect_port}/api"
+        self.service_url = self.service_url or f"http://127.0.0.1:{self.service_port}"
+        return self
+
+    @property
+    def owns_prefect(self) -> bool:
+        """Whether a run starts Prefect's server and runner, and ends them."""
+        return self._owns_prefect
+
+    @property
+    def owns_service(self) -> bool:
+        """Whether a run starts the service, and ends it."""
+        return self._owns_service
 
     @cached_property
     def root(self) -> Path:
@@ -69,12 +105,8 @@ class Settings(BaseSettings):
         return self.tracking_uri or f"sqlite:///{self.var}/mlflow/mlflow.db"
 
     @cached_property
-    def prefect_url(self) -> str:
-        return f"http://127.0.0.1:{self.prefect_port}/api"
-
-    @cached_property
-    def service_url(self) -> str:
-        return f"http://127.0.0.1:{self.service_port}"
+    def predictions(self) -> Path:
+        return self.prediction_log or self.var / "log" / "predictions"
 
     @cached_property
     def release_file(self) -> Path:
@@ -84,6 +116,13 @@ class Settings(BaseSettings):
     @cached_property
     def params_file(self) -> Path:
         return self.root / "usecase" / "params.yaml"
+
+    @cached_property
+    def online_store(self) -> dict[str, str]:
+        """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
+        if self.redis:
+            return {"type": "redis", "connection_string": self.redis}
+        return {"type": "sqlite", "path": str(self.var / "feast" / "online.db")}
 
     def params(self) -> dict[str, Any]:
         """The use case's parameters. Raises `UserError` if the file is missing or malformed."""
@@ -128,7 +167,7 @@ class Settings(BaseSettings):
             "BENTOML_HOME": str(self.var / "bentoml"),
             "MLOPS_FEAST_REGISTRY": self.feast_registry
             or f"sqlite:///{self.var}/feast/registry.db",
-            "MLOPS_FEAST_ONLINE": str(self.var / "feast" / "online.db"),
+            "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
         }
 

@@ -40,17 +40,19 @@ def apply(settings: configuration.Settings) -> FeatureStore:
     version = definitions_version()
     if not marker.exists() or marker.read_text() != version:
         store.apply(OBJECTS)
-        _let_readers_read()
+        _let_readers_read(settings)
         marker.write_text(version)
     return store
 
 
-def _let_readers_read() -> None:
+def _let_readers_read(settings: configuration.Settings) -> None:
     """Puts the embedded online store in write-ahead mode, which stays with the file.
 
     The service then reads while rows are published, and a commit costs one sync instead of three.
     """
-    online = Path(os.environ["MLOPS_FEAST_ONLINE"])
+    if settings.redis:
+        return
+    online = settings.online_store["path"]
     with contextlib.closing(sqlite3.connect(online)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 

@@ -93,6 +93,15 @@ def wait_healthy(child: Child, url: str, timeout: float) -> None:
     raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
 
 
+def wait_for_answer(url: str, timeout: float, what: str) -> None:
+    """Returns as soon as `url` of a server that is not ours answers; `LoopError` if it does not."""
+    deadline = time.monotonic() + timeout
+    while not _answers(url):
+        if time.monotonic() > deadline:
+            raise LoopError(f"{what} did not answer at {url} within {timeout:.0f} s; see its log.")
+        time.sleep(0.2)
+
+
 def require_alive(child: Child) -> None:
     """Raises `LoopError` with the end of the child's log if it has stopped."""
     if child.process.poll() is not None:

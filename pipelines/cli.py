@@ -122,7 +122,8 @@ def serve() -> None:
 
         settings = _settings()
         require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
-        typer.echo(f"Serving on {settings.service_url}; its API: {settings.service_url}/docs.json")
+        url = f"http://{settings.service_host}:{settings.service_port}"
+        typer.echo(f"Serving on {url}; its API: {url}/docs.json")
         command = serve_command(settings)
         os.execve(command[0], command, {**os.environ, **serve_environment(settings)})
 
@@ -177,6 +178,15 @@ def deploy(
         from pipelines.deploy import deploy as serve_flows
 
         serve_flows(_settings(), schedules_active=schedules)
+
+
+@app.command()
+def worker() -> None:
+    """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""
+    with told_plainly():
+        from pipelines.deploy import work
+
+        work(_settings())
 
 
 @app.command()

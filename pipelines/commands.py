@@ -30,3 +30,9 @@ def runner_command(*, schedules_active: bool) -> list[str]:
     """The process that serves our flows; with `schedules_active` also by the clock."""
     flags = ["--schedules"] if schedules_active else []
     return [sys.executable, "-m", "pipelines.deploy", *flags]
+
+
+def worker_command(pool: str) -> list[str]:
+    """The process that runs what is due in a work pool, each run in a child of its own."""
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
+            "--type", "process", "--with-healthcheck", "--install-policy", "never"]  # fmt: skip

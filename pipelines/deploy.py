@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 from prefect import serve
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from pipelines import runs
+from pipelines.commands import prefect_environment, worker_command
 from pipelines.flows import RETRAIN_WANTED, ingest_flow, monitor_flow, train_flow
 from settings import LoopError, Settings, load
 
+POOL = "loop"
 # A second run would do over what the first is doing; both would have the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -38,8 +44,36 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
         )  # fmt: skip
 
 
+def register(settings: Settings) -> None:
+    """Makes the work pool, the deployments with their schedules on, and the automations.
+
+    What was registered before is replaced: the definitions of this code hold.
+    """
+    with runs.api(settings) as client:
+        pool = WorkPoolCreate(name=POOL, type="process", description="Runs the flows of the loop")
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(pool)
+    with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
+        for each in deployments(settings, schedules_active=True):
+            each.apply(work_pool_name=POOL)
+
+
+def work(settings: Settings) -> None:
+    """Registers the deployments, and becomes the worker of their pool. Does not return.
+
+    One worker a pool: a run that the server believes to be running was this worker's, which was
+    killed, and would hold the only slot of its flow for ever.
+    """
+    runs.require_server(settings)
+    register(settings)
+    for name in runs.crash_leftover_runs(settings, deployed_only=True):
+        print(f"crashed, its worker was killed: {name}", flush=True)
+    environment = {**os.environ, **prefect_environment(settings)}
+    os.execve(sys.executable, worker_command(POOL), environment)
+
+
 def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDeployment]:
-    """The flows with their schedules (cron, in the use case's zone) and limits; not registered."""
+    """The flows with schedules (cron, in the use case's zone) and limits; nothing is registered."""
     from usecase.target import TIME_ZONE
 
     wanted = DeploymentEventTrigger(

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.workspace import SOURCE
+from settings import Settings
 
 
 def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
@@ -36,7 +37,12 @@ def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of the code, `-dirty` if the checkout differs from it; unknown without git."""
+    """The commit of the code, `-dirty` if the checkout differs from it; unknown without git.
+
+    An image has no git: there the setting tells it.
+    """
+    if told := Settings().commit:
+        return told
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("-dirty" if _git("status", "--porcelain") else "")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from pipelines import children, commands, exclusive
 from serving.command import serve_command, serve_environment
@@ -17,38 +18,52 @@ WITHIN = 90.0  # seconds that a process may take to answer; some 5 on a quiet ma
 
 @contextmanager
 def prefect_server(settings: Settings) -> Iterator[None]:
-    """Prefect's server, answering, while the block runs; then every process of the run is ended."""
-    exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
-    exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
+    """Prefect's server, answering, while the block runs; then every process of the run is ended.
+
+    It is ours, unless the settings name one that is there.
+    """
+    from pipelines import runs
+
     os.environ.update(commands.prefect_environment(settings))
     # The journal tells what happens; what the flows log is in Prefect's own pages.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
-        server = children.start(settings, "prefect-server", commands.server_command(settings), {})
-        threading.Thread(target=_warm, daemon=True).start()
-        children.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
-        from pipelines import runs
-
-        runs.crash_leftover_runs(settings)
+        if settings.owns_prefect:
+            _start_server(settings)
+            runs.crash_leftover_runs(settings)
+        else:
+            runs.require_server(settings)
         with runs.in_this_process():
             yield
     finally:
         children.stop_all(settings)
 
 
-def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
-    """Starts the runner; call the result to wait until it takes runs, which gives its check."""
-    started = datetime.now(UTC)
-    command = commands.runner_command(schedules_active=False)
-    told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
-    child = children.start(settings, "prefect-runner", command, told)
+def _start_server(settings: Settings) -> None:
+    exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
+    if settings.owns_service:
+        exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
+    server = children.start(settings, "prefect-server", commands.server_command(settings), {})
+    threading.Thread(target=_warm, daemon=True).start()
+    children.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
 
-    def alive() -> None:
-        children.require_alive(child)
+
+def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
+    """Starts the runner; call the result to wait until it takes runs, which gives its check.
+
+    Where Prefect's server is not ours, neither is what takes its runs: a worker that polls.
+    """
+    from pipelines import runs
+
+    started = datetime.now(UTC)
+    alive: Callable[[], None] = _nothing_of_ours
+    if settings.owns_prefect:
+        command = commands.runner_command(schedules_active=False)
+        told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+        child = children.start(settings, "prefect-runner", command, told)
+        alive = partial(children.require_alive, child)
 
     def ready() -> Callable[[], None]:
-        from pipelines import runs
-
         runs.await_runner(settings, started, WITHIN, alive)
         return alive
 
@@ -57,13 +72,16 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
 
 def start_service(settings: Settings) -> Callable[[], None]:
     """Starts the prediction service; call the result to wait until it is ready to predict."""
+    url = f"{settings.service_url}/readyz"
+    if not settings.owns_service:
+        return partial(children.wait_for_answer, url, WITHIN, "the service")
     environment = serve_environment(settings)
     child = children.start(settings, "service", serve_command(settings), environment)
+    return partial(children.wait_healthy, child, url, WITHIN)
 
-    def ready() -> None:
-        children.wait_healthy(child, f"{settings.service_url}/readyz", WITHIN)
 
-    return ready
+def _nothing_of_ours() -> None:
+    """What is not ours is not watched here: a run that nobody takes ends by its time limit."""
 
 
 def _warm() -> None:

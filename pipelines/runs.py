@@ -36,8 +36,15 @@ def api(settings: Settings) -> Iterator[SyncPrefectClient]:
     except httpx.TransportError as error:
         raise LoopError(
             f"Prefect's server does not answer at {settings.prefect_url} ({error}). Start it, or "
-            "set MLOPS_PREFECT_PORT to the port that it has."
+            "set MLOPS_PREFECT_URL, or for our own one MLOPS_PREFECT_PORT, to where it is."
         ) from error
+
+
+def require_server(settings: Settings) -> None:
+    """Raises `LoopError` if no server answers, with its database, at `settings.prefect_url`."""
+    with api(settings) as client:
+        client.hello()
+        client.read_flows(limit=1)
 
 
 @contextmanager

@@ -207,5 +207,5 @@ def _init_dvc(settings: Settings, draft: Path) -> None:
         f"[core]\n    no_scm = true\n    analytics = false\n    remote = local\n"
         f"    site_cache_dir = {shared / 'site'}\n"
         f"[cache]\n    dir = {shared / 'cache'}\n"
-        f"['remote \"local\"']\n    url = {shared / 'remote'}\n"
+        f"['remote \"local\"']\n    url = {settings.dvc_remote or shared / 'remote'}\n"
     )

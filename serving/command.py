@@ -11,11 +11,11 @@ CODE = Path(__file__).resolve().parents[1]
 
 
 def serve_command(settings: Settings) -> list[str]:
-    """Starts the service on this machine's loopback; SIGTERM ends it after the requests at hand."""
+    """Starts the service where the settings say; SIGTERM ends it after the requests at hand."""
     return [
         sys.executable, "-m", "bentoml", "serve", "serving.service:Predictor",
         "--working-dir", str(CODE),
-        "--host", "127.0.0.1",
+        "--host", settings.service_host,
         "--port", str(settings.service_port),
         "--timeout-graceful-shutdown", "20",
     ]  # fmt: skip
@@ -27,5 +27,7 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         **settings.environment(),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
         # Two services with one home wipe each other's metrics: each start clears their folder.
-        "BENTOML_HOME": str(settings.var / "bentoml" / f"service-{settings.service_port}"),
+        "BENTOML_HOME": str(
+            settings.service_home or settings.var / "bentoml" / f"service-{settings.service_port}"
+        ),
     }

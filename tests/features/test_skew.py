@@ -7,6 +7,7 @@ the other way round; the oracle for time is a world from which the future has be
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,7 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     def make(name: str, change: Change | None = None, late: dict[datetime, datetime] | None = None):
         root = tmp_path / name
         monkeypatch.setenv("MLOPS_FEAST_REGISTRY", f"sqlite:///{root}/var/feast/registry.db")
-        monkeypatch.setenv("MLOPS_FEAST_ONLINE", str(root / "var" / "feast" / "online.db"))
+        online = {"type": "sqlite", "path": str(root / "var" / "feast" / "online.db")}
+        monkeypatch.setenv("MLOPS_FEAST_ONLINE", json.dumps(online))
         monkeypatch.chdir(tmp_path)
         settings = Settings(home=root)
         params = root / "usecase" / "params.yaml"
