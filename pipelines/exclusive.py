@@ -40,6 +40,19 @@ def run_lock(settings: Settings) -> Iterator[None]:
             _rewrite(lock, None)
 
 
+def busy(settings: Settings) -> bool:
+    """Whether a run holds the lock just now."""
+    path = settings.var / "run.lock"
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _rewrite(lock: IO[str], holder: dict[str, object] | None) -> None:
     lock.truncate(0)
     lock.write(json.dumps(holder) if holder else "")

@@ -1,7 +1,7 @@
 """Which steps make a flow, in which order, and what is tried again?
 
 Three flows and no arithmetic: the steps are plain functions of other modules, imported by the task
-that runs them. Times are aware and UTC; a flow without `as_of` takes the use case's world time.
+that runs them. Times are aware and UTC; a flow without `as_of` takes the world's time (`clock.py`).
 Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
 """
 
@@ -16,8 +16,9 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
-from pipelines import runs
+from pipelines import clock, exclusive, runs
 from settings import LoopError, UserError, load
 
 RETRAIN_WANTED = "mlops.retrain.wanted"
@@ -145,18 +146,28 @@ def _name() -> str:
 
 
 def _moment(as_of: datetime | None) -> datetime:
-    from usecase import source
-
     if as_of is None:
-        return source.world_time(datetime.now(UTC))
+        return clock.now(load())
     if as_of.tzinfo is None:
         raise UserError(f"as_of {as_of} has no time zone; write it as 2013-04-01T00:00:00Z.")
     return as_of.astimezone(UTC)
 
 
+def _yields(as_of: datetime | None) -> bool:
+    """Whether a run that the schedule started must leave the world to a replay that moves it."""
+    return as_of is None and exclusive.busy(load())
+
+
+def _yielded() -> Any:
+    """A state instead of a result: Prefect shows the run as cancelled, with the reason."""
+    return Cancelled(message="A replay is at work: what is due now is due again later.")
+
+
 @flow(name="ingest", flow_run_name=_name)
 def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
     """New batches, from the source to the feature tables and, if `online`, to the online store."""
+    if _yields(as_of):
+        return _yielded()
     moment = _moment(as_of)
     done = {"fetched": fetch(moment), "validated": validate(moment)}
     done |= {"built": build_features(moment)}
@@ -170,6 +181,8 @@ def train_flow(
     as_of: datetime | None = None, reason: str = "by hand", decision_id: str = ""
 ) -> dict[str, Any]:
     """A new version from what is known at `as_of`, promoted if no gate refuses it; its outcome."""
+    if _yields(as_of):
+        return _yielded()
     opened = open_workspace(_moment(as_of))
     path = opened["path"]
     for stage in opened["stages"]:
@@ -185,5 +198,7 @@ def train_flow(
 @flow(name="monitor", flow_run_name=_name)
 def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
     """The decision on what production shows at `as_of`, and the retraining that it starts."""
+    if _yields(as_of):
+        return _yielded()
     decision = observe(_moment(as_of))
     return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from pipelines import children, exclusive, owned, stage, training, workspace
+from pipelines import children, clock, exclusive, owned, stage, training, workspace
 from pipelines.journal import Journal
 from settings import LoopError, Settings
 
@@ -28,6 +28,7 @@ def run(settings: Settings) -> None:
     journal = Journal()
     with exclusive.run_lock(settings):
         recover(settings, journal)
+        clock.move(settings, start)
         with owned.prefect_server(settings):
             journal.say(f"Prefect's server answers at {settings.prefect_url}")
             ingest(settings, journal, start, online=_stands_before(settings, start))
@@ -41,6 +42,7 @@ def run(settings: Settings) -> None:
             runner_ready = owned.start_runner(settings)
             send(settings, journal, start, end)
             require_runner = runner_ready()
+            clock.move(settings, end)
             decision = watch(settings, journal, end)
             close(settings, journal, decision, end, require_runner)
     journal.table()
@@ -136,6 +138,7 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
     told_days: set[str] = set()
 
     def told(moment: datetime, done: int, total: int) -> None:
+        clock.move(settings, moment)
         day = f"{moment:%d %B %Y}"
         if day not in told_days:
             told_days.add(day)

@@ -56,13 +56,12 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
     return rows[(known >= start) & (known < start + timedelta(days=1))].reset_index(drop=True)
 
 
-def world_time(now: datetime) -> datetime:
-    """The moment of 2013 that stands for `now`: the same day and hour, so that schedules replay.
+def world_time(now: datetime, *, as_of: datetime, since: datetime) -> datetime:
+    """The moment of 2013 that stands for `now`; the world stood at `as_of` at the time `since`.
 
     A fork with a live source returns `now`.
     """
-    day = 28 if (now.month, now.day) == (2, 29) else now.day
-    return now.replace(year=2013, day=day)
+    return as_of + (now - since)
 
 
 def _folder() -> Path:

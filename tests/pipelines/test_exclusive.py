@@ -44,6 +44,8 @@ def test_a_second_run_is_told_who_is_at_work_and_since_when(tmp_path: Path) -> N
         # To have been refused does not take it from the holder.
         with pytest.raises(UserError), exclusive.run_lock(settings):
             pytest.fail("two runs at once")
+        assert exclusive.busy(settings)
+    assert not exclusive.busy(settings)
     with exclusive.run_lock(settings):
         assert str(os.getpid()) in (settings.var / "run.lock").read_text()
 

@@ -1,0 +1,47 @@
+"""What time is it in the world that the data tell of? What the scheduled flows take as `as_of`.
+
+The clock starts at the parameters' `as_of` when it is first asked, and a replay moves it forward:
+so what the schedule starts goes on where the replay stands, and never from behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.stage import moment
+from settings import Settings
+
+
+def now(settings: Settings, at: datetime | None = None) -> datetime:
+    """The world's time (UTC) at the real time `at`, by default this moment."""
+    from usecase import source
+
+    at = at or datetime.now(UTC)
+    if not _file(settings).exists():
+        _write(settings, moment(settings.params().get("as_of")), at)
+    known = json.loads(_file(settings).read_text())
+    return source.world_time(
+        at, as_of=datetime.fromisoformat(known["as_of"]), since=datetime.fromisoformat(known["at"])
+    )
+
+
+def move(settings: Settings, as_of: datetime) -> None:
+    """The world has reached `as_of`; a time that it has passed already changes nothing."""
+    at = datetime.now(UTC)
+    if not _file(settings).exists() or now(settings, at) < as_of:
+        _write(settings, as_of, at)
+
+
+def _file(settings: Settings) -> Path:
+    return settings.var / "world.json"
+
+
+def _write(settings: Settings, as_of: datetime, at: datetime) -> None:
+    path = _file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"as_of": as_of.isoformat(), "at": at.isoformat()}))
+    draft.replace(path)

@@ -1,0 +1,40 @@
+"""Does the world's clock start where the parameters say, go on, and follow a replay forward?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines import clock
+from settings import Settings
+
+START = datetime(2020, 5, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def home(path: Path) -> Settings:
+    (path / "usecase").mkdir()
+    settings = Settings(home=path)
+    sections = dict.fromkeys(
+        ("first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
+         "monitoring", "schedules")
+    )  # fmt: skip
+    lines = [f"as_of: {START.isoformat()!r}", *(f"{name}: {{}}" for name in sections)]
+    (path / "usecase" / "params.yaml").write_text("\n".join(lines))
+    return settings
+
+
+def test_it_starts_at_the_parameters_when_first_asked_and_goes_on(tmp_path: Path):
+    settings, asked = home(tmp_path), datetime.now(UTC)
+    assert clock.now(settings, asked) == START
+    assert clock.now(settings, asked + HOUR) == START + HOUR
+    assert clock.now(Settings(home=tmp_path), asked + 2 * HOUR) == START + 2 * HOUR
+
+
+def test_a_replay_moves_it_forward_and_never_back(tmp_path: Path):
+    settings = home(tmp_path)
+    clock.now(settings)
+    clock.move(settings, START + 24 * HOUR)
+    assert clock.now(settings) >= START + 24 * HOUR
+    clock.move(settings, START + HOUR)
+    assert clock.now(settings) >= START + 24 * HOUR
