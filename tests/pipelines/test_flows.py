@@ -322,6 +322,20 @@ def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop)
     assert wanted == {}
 
 
+def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> None:
+    from pipelines import exclusive, runs
+
+    with exclusive.run_lock(loop.settings):
+        yielding = [runs.ask(loop.settings, flow, {}, str(uuid4())) for flow in runs.FLOWS]
+        for run_id in yielding:
+            name, message = loop.end(run_id)
+            assert (name, "A replay is at work" in message) == ("Cancelled", True)
+    taken = len(loop.steps("2013-04-01"))
+    assert loop.end(runs.ask(loop.settings, "ingest", {}, str(uuid4())))[0] == "Completed"
+    # The world's clock has just started, at the parameters' `as_of`.
+    assert loop.steps("2013-04-01")[taken:] == ["fetch_new", "validate_new", "build_new", "publish"]
+
+
 def test_a_server_that_is_away_is_told_with_what_to_do() -> None:
     from pipelines import runs
 
