@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install repro lock clean
+.PHONY: run test check install repro lock clean up down clean-stack run-stack logs test-stack
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -29,10 +29,11 @@ check: install          ## style, types, imports, lock, words of the use case
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tests/lock.py
 	$(BIN)/python tests/words.py
+	$(BIN)/hadolint Dockerfile
 
 test: install           ## unit, integration and one turn on a slice of real days
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --ignore=tests/stack -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -45,3 +46,28 @@ lock: install           ## renews requirements.lock from pyproject.toml
 
 clean:                  ## removes run state and data; asks nothing, keeps .venv
 	rm -rf var .dvc/cache .dvc/tmp data/raw data/validated data/quarantine data/features data/training data/candidates data/evaluation
+
+# What the image is labelled with; the stack below needs Docker with Compose v2, and no Python but the system's.
+export MLOPS_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+export MLOPS_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+
+up:                     ## builds the image, starts the stack, waits until every part is healthy
+	$(PYTHON) pipelines/stack/env.py .
+	docker compose up --detach --build --wait
+	@$(PYTHON) pipelines/stack/addresses.py
+
+down:                   ## ends the stack; all data stay in their volumes
+	docker compose --profile "*" down --remove-orphans
+
+clean-stack:            ## ends the stack and removes its data; asks first, unless FORCE=1
+	@test -n "$(FORCE)" || { read -p "Remove every volume of the stack, with all runs, models and predictions? [y/N] " sure; test "$$sure" = y; }
+	docker compose --profile "*" down --remove-orphans --volumes
+
+run-stack:              ## one full turn of the loop, in the running stack
+	docker compose run --rm loop
+
+logs:                   ## what the services say, as they say it
+	docker compose logs --follow --tail 50
+
+test-stack: install     ## the stack on a real engine: image, configuration, start, failures
+	$(BIN)/pytest tests/stack

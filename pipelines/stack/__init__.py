@@ -1,0 +1,1 @@
+"""What the stack of `docker-compose.yml` needs besides the services' own code."""

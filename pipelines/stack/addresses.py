@@ -1,0 +1,36 @@
+"""Where does each part of the running stack answer? Printed by `make up`, as Compose knows it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+WHAT = {
+    "proxy": "Predictions (POST /predict)",
+    "mlflow": "MLflow: runs, models, lineage",
+    "prefect": "Prefect: flows, automations",
+    "evidently": "Evidently: drift over time",
+    "prometheus": "Prometheus: metrics, rules",
+    "alertmanager": "Alertmanager: alerts",
+    "api-staging": "Predictions of staging",
+    "grafana": "Grafana: dashboards (user admin, password in .env)",
+}
+
+
+def addresses(listed: str) -> list[str]:
+    """A line per published port of `docker compose ps --format json`."""
+    # One object a line since Compose 2.21, one array before.
+    rows = json.loads(listed) if listed.startswith("[") else map(json.loads, listed.splitlines())
+    return [
+        f"http://localhost:{port['PublishedPort']:<6} {WHAT.get(row['Service'], row['Service'])}"
+        for row in rows
+        for port in row.get("Publishers") or []
+        if port["PublishedPort"]
+    ]
+
+
+if __name__ == "__main__":
+    command = ["docker", "compose", "ps", "--format", "json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    print("\n".join(sorted(addresses(run.stdout))))
+    print("Passwords are in .env. Next: make run-stack, one full turn of the loop.")

@@ -1,0 +1,41 @@
+"""Does a service answer at these addresses as it should? The health check of our containers.
+
+`python healthy.py URL[,STATUS:WORDS] ...` exits with 1 unless every address answers with success,
+or with STATUS and a body that contains WORDS. The standard library only, and none of our code: it
+runs every few seconds in each container.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+
+TIMEOUT = 4.0  # seconds
+
+
+def problem(wanted: str) -> str | None:
+    """What is wrong with the answer at `URL[,STATUS:WORDS]`; None if nothing is."""
+    url, _, also = wanted.partition(",")
+    status, _, words = also.partition(":")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=TIMEOUT):
+            return None
+    except urllib.error.HTTPError as error:
+        body = error.read(4096).decode(errors="replace")
+        if also and str(error.code) == status and words in body:
+            return None
+        return f"{url} answered {error.code}: {body[:200]}"
+    except OSError as error:
+        return f"{url} did not answer: {error}"
+
+
+def main() -> int:
+    problems = [found for wanted in sys.argv[1:] if (found := problem(wanted))]
+    print("\n".join(problems) or "healthy")
+    return 1 if problems or len(sys.argv) == 1 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
