@@ -50,6 +50,8 @@ def postgres(url: str) -> None:
 def redis(text: str) -> None:
     """PING; `text` is Feast's `host:port,password=…`."""
     from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     address, *rest = text.split(",")
     host, _, port = address.rpartition(":")
@@ -57,7 +59,7 @@ def redis(text: str) -> None:
     with Redis(
         host, int(port), db=int(options.get("db", 0)), username=options.get("username"),
         password=options.get("password"), ssl=options.get("ssl", "").lower() == "true",
-        socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
+        socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0),
     ) as client:  # fmt: skip
         client.ping()
 
