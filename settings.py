@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     prediction_log: Path | None = Field(
         None, description="Folder of the prediction log; var/log/predictions if unset"
     )
+    evidently_url: str | None = Field(
+        None, description="Of Evidently's pages, which `mlops watch` looks after if set"
+    )
     dvc_remote: str | None = Field(None, description="URL of DVC's remote; var/dvc/remote if unset")
     commit: str | None = Field(None, description="Of the code, where there is no git to ask")
     prefect_port: int = Field(4200, ge=1, le=65535)
@@ -64,6 +67,7 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, ge=1, le=65535)
     evidently_port: int = Field(8000, ge=1, le=65535)
     docs_port: int = Field(8080, ge=1, le=65535)
+    watch_port: int = Field(9108, ge=1, le=65535)
 
     _owns_prefect: bool = PrivateAttr(True)
     _owns_service: bool = PrivateAttr(True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pandas as pd
 
 import settings as configuration
 from features import partitions
 from features.build import publications
+from features.published import marker, stands_at
 from features.store import apply
 from usecase.feature_views import VIEWS
 
@@ -33,16 +33,10 @@ def publish(settings: configuration.Settings, as_of: datetime) -> None:
         Publisher(settings, stood, as_of).step(as_of)
 
 
-def stands_at(settings: configuration.Settings) -> datetime | None:
-    """Up to when (UTC) the online store is published; None if it never was."""
-    marker = _marker(settings)
-    return datetime.fromisoformat(marker.read_text()) if marker.exists() else None
-
-
 def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
     """Empties the online store and loads it with Feast's `materialize`, as it stood at `as_of`."""
     store = apply(settings)
-    _marker(settings).unlink(missing_ok=True)
+    marker(settings).unlink(missing_ok=True)
     provider = store._get_provider()
     for doomed, kept in (([*VIEWS], []), ([], [*VIEWS])):  # drops their tables, and makes them
         provider.update_infra(store.project, doomed, kept, [], [], partial=False)
@@ -96,8 +90,4 @@ class Publisher:
             if len(new):
                 self._store.write_to_online_store(view.name, df=new)
         self._at = until
-        _marker(self._settings).write_text(until.isoformat())
-
-
-def _marker(settings: configuration.Settings) -> Path:
-    return settings.var / "feast" / "published"
+        marker(self._settings).write_text(until.isoformat())

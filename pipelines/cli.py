@@ -190,6 +190,32 @@ def worker() -> None:
 
 
 @app.command()
+def watch(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="MLOPS_WATCH_PORT, or 9108.")] = None,
+) -> None:
+    """Metrics of all parts and of the loop, and Alertmanager's webhook, until Ctrl-C."""
+    with told_plainly():
+        from pipelines.exclusive import require_port_free
+        from pipelines.watch import serve as serve_watch
+
+        settings = _settings()
+        port = port or settings.watch_port
+        require_port_free(port, "mlops watch", "MLOPS_WATCH_PORT")
+        typer.echo(f"Watching; metrics: http://{host}:{port}/metrics")
+        serve_watch(settings, host, port)
+
+
+@app.command()
+def alerts() -> None:
+    """The alerts that were recorded, the newest first."""
+    with told_plainly():
+        from pipelines import shown
+
+        shown.alerts(_settings())
+
+
+@app.command()
 def restore(
     md5: Annotated[str, typer.Argument(help="As recorded on the version: `dvc_md5_training`.")],
     target: Annotated[str, typer.Argument(help="Where to write it; must not exist.")],

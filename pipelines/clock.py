@@ -28,6 +28,11 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
     )
 
 
+def started(settings: Settings) -> bool:
+    """Whether anyone has asked yet; who only looks must not be the one who starts it."""
+    return _file(settings).exists()
+
+
 def move(settings: Settings, as_of: datetime) -> None:
     """The world has reached `as_of`; a time that it has passed already changes nothing."""
     at = datetime.now(UTC)

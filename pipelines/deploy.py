@@ -16,9 +16,9 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines import runs
+from pipelines import alerts, runs
 from pipelines.commands import prefect_environment, worker_command
-from pipelines.flows import RETRAIN_WANTED, ingest_flow, monitor_flow, train_flow
+from pipelines.flows import RETRAIN_WANTED, alert_flow, ingest_flow, monitor_flow, train_flow
 from settings import LoopError, Settings, load
 
 POOL = "loop"
@@ -97,7 +97,23 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
                 entrypoint_type=EntrypointType.MODULE_PATH,
             )
         )
-    return made
+    return [*made, _of_alerts()]
+
+
+def _of_alerts() -> RunnerDeployment:
+    """The flow `alert`: when told, and as many at a time as there are, for none may be left out."""
+    told = DeploymentEventTrigger(
+        name="record an alert",
+        expect={f"{alerts.EVENT}.firing", f"{alerts.EVENT}.resolved"},
+        match={"prefect.resource.id": alerts.RESOURCE},
+        parameters={
+            "alert": {name: f"{{{{ event.payload.{name} }}}}" for name in alerts.FIELDS}
+        },
+    )  # fmt: skip
+    return RunnerDeployment.from_flow(
+        alert_flow, name=runs.DEPLOYMENT, triggers=[told],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )  # fmt: skip
 
 
 def main() -> None:

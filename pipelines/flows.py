@@ -1,6 +1,6 @@
 """Which steps make a flow, in which order, and what is tried again?
 
-Three flows and no arithmetic: the steps are plain functions of other modules, imported by the task
+Four flows and no arithmetic: the steps are plain functions of other modules, imported by the task
 that runs them. Times are aware and UTC; a flow without `as_of` takes the world's time (`clock.py`).
 Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
 from prefect.runtime import flow_run
@@ -163,6 +163,13 @@ def _yielded() -> Any:
     return Cancelled(message="A replay is at work: what is due now is due again later.")
 
 
+@task(**OUTSIDE)
+def append_alert(alert: dict[str, str]) -> bool:
+    from pipelines import alerts
+
+    return alerts.append(load(), alert)
+
+
 @flow(name="ingest", flow_run_name=_name)
 def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
     """New batches, from the source to the feature tables and, if `online`, to the online store."""
@@ -202,3 +209,11 @@ def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
         return _yielded()
     decision = observe(_moment(as_of))
     return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}
+
+
+@flow(name="alert", flow_run_name="{alert[name]} {alert[status]}")
+def alert_flow(alert: dict[str, str]) -> bool:
+    """What Alertmanager told, on the record; False if it is there already."""
+    told = f"{alert['name']} {alert['status']} ({alert['severity']}): {alert['description']}"
+    get_run_logger().warning("%s See %s", told, alert["runbook"])
+    return append_alert(alert)

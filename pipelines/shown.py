@@ -67,6 +67,23 @@ def count_quarantined(settings: Settings) -> int:
     return sum(pq.ParquetFile(file).metadata.num_rows for file in files)
 
 
+def alerts(settings: Settings) -> None:
+    """Prints every recorded alert: its state, how bad it is, since when, what to read."""
+    from pipelines.alerts import told
+
+    found = told(settings)
+    console = Console(highlight=False, soft_wrap=True)
+    for each in found:
+        state = f"resolved {each['until'][:16]}" if each["until"] else "FIRING"
+        console.print(
+            f"{each['since'][:16]}  {each['severity']:6}  {each['name']}: {each['summary']} "
+            f"({state})", markup=False,
+        )  # fmt: skip
+        console.print(f"    {each['description']} See {each['runbook']}", markup=False)
+    if not found:
+        console.print("No alert has been recorded.")
+
+
 def status(settings: Settings) -> None:
     """Prints what is champion, since when, from which data; last drift, last decision."""
     from pipelines.monitor import latest

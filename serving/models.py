@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,18 @@ class ModelHolder:
     """The release that is served. A request takes `current` once and keeps to it.
 
     `features` are the columns that the service can provide: a model that wants others is refused.
+    `on_change` is told each release that is served from then on.
     """
 
-    def __init__(self, release_file: Path, *, features: Collection[str] | None = None) -> None:
+    def __init__(
+        self, release_file: Path, *, features: Collection[str] | None = None,
+        on_change: Callable[[Release], object] = bool,
+    ) -> None:  # fmt: skip
         self.current: Serving | None = None
         self.problem: str | None = None  # why the release at hand is not served, if so
         self._file = release_file
         self._features = features
+        self._on_change = on_change
         self._seen: tuple[int, int, int] | None = None
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
@@ -61,6 +66,7 @@ class ModelHolder:
             changed = self.current is None or loaded.release != self.current.release
             self.current, self.problem, self._seen = loaded, None, stamp
             if changed:
+                self._on_change(loaded.release)
                 champion = loaded.release.champion
                 logger.warning(
                     "Serving version %s, generation %d", champion.version, loaded.release.generation

@@ -42,7 +42,7 @@ class Predictor:
 
     def __init__(self) -> None:
         # Not at the top: the supervising process imports this module too, and needs none of it.
-        from prometheus_client import Counter, Histogram
+        from prometheus_client import Counter, Gauge, Histogram
 
         from features.online import OnlineReader
         from usecase.columns import FEATURES
@@ -59,7 +59,18 @@ class Predictor:
             ["model_version"],
             buckets=[n / 20 for n in range(1, 21)],
         )
-        self.models = ModelHolder(settings.release_file, features=FEATURES)
+        self.not_logged = Counter(
+            "predictions_not_logged", "Not answered, as the log could not be written"
+        )
+        generation = Gauge(
+            "release_generation", "Of the release that is served; 0 if there is none",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        generation.set(0)
+        self.models = ModelHolder(
+            settings.release_file, features=FEATURES,
+            on_change=lambda release: generation.set(release.generation),
+        )  # fmt: skip
         self.models.start()
         gc.collect()
         gc.freeze()  # what is loaded stays: walking it again and again took p99 from 15 to 213 ms
@@ -114,7 +125,11 @@ class Predictor:
             "request": request.model_dump(mode="json"),
             "features": row.values,
         }
-        self.log.append(record)
+        try:
+            self.log.append(record)
+        except configuration.LoopError:
+            self.not_logged.inc()
+            raise
         self.predictions.labels(champion.version, "yes" if decision else "no").inc()
         self.probability.labels(champion.version).observe(probability)
         return answer

@@ -1,0 +1,77 @@
+"""Does each part of the stack do its work? Asked by real work, and only of the parts we name.
+
+A probe returns when its part has answered well, and raises otherwise. Its own timeouts are below
+`BUDGET`, so that a thread that asks a part that hangs ends, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import httpx
+
+from settings import Settings
+
+BUDGET = 2.0  # seconds for each, all at once
+TIMEOUT = 1.5  # of a connection or a reply
+
+Probe = Callable[[], object]
+
+
+def named(settings: Settings) -> dict[str, Probe]:
+    """A probe for every server that the settings name; what we would start ourselves has none."""
+    found: dict[str, Probe] = {}
+    if settings.feast_registry and settings.feast_registry.startswith("postgresql"):
+        found["postgres"] = partial(postgres, settings.feast_registry)
+    if settings.redis:
+        found["redis"] = partial(redis, settings.redis)
+    if settings.tracking_uri and settings.tracking_uri.startswith("http"):
+        found["mlflow"] = partial(mlflow, settings.tracking_uri)
+    if not settings.owns_prefect:
+        found["prefect"] = partial(answers, f"{settings.prefect_url}/ready")  # with its database
+    if settings.evidently_url:
+        found["evidently"] = partial(answers, f"{settings.evidently_url}/api/projects")
+    if not settings.owns_service:  # by the way that its users go; 503 while it has no model
+        found["service"] = partial(answers, f"{settings.service_url}/readyz")
+    return found
+
+
+def postgres(url: str) -> None:
+    """A query; `url` is SQLAlchemy's."""
+    import psycopg
+
+    dsn = "postgresql://" + url.split("://", 1)[1]
+    options = f"-c statement_timeout={int(TIMEOUT * 1000)}"
+    with psycopg.connect(dsn, connect_timeout=2, options=options) as connection:
+        connection.execute("SELECT 1")
+
+
+def redis(text: str) -> None:
+    """PING; `text` is Feast's `host:port,password=…`."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    address, *rest = text.split(",")
+    host, _, port = address.rpartition(":")
+    options = dict(part.split("=", 1) for part in rest)
+    with Redis(
+        host, int(port), db=int(options.get("db", 0)), username=options.get("username"),
+        password=options.get("password"), ssl=options.get("ssl", "").lower() == "true",
+        socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0),
+    ) as client:  # fmt: skip
+        client.ping()
+
+
+def mlflow(url: str) -> None:
+    """A search, which MLflow's database answers; `/health` would say OK without it."""
+    searched = httpx.post(
+        f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 1},
+        timeout=TIMEOUT, trust_env=False,
+    )  # fmt: skip
+    searched.raise_for_status()
+
+
+def answers(url: str) -> None:
+    httpx.get(url, timeout=TIMEOUT, trust_env=False).raise_for_status()

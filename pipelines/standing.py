@@ -1,0 +1,176 @@
+"""How does the loop stand, in numbers? What Prometheus is told beside whether the parts are up.
+
+A reader takes the settings and gives samples; what there is none of, such as
+a champion before the first training, has no sample. It raises if what is there can't be read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import httpx
+
+from features import partitions, published
+from pipelines import clock, ingest, shown, training
+from pipelines.monitor import latest
+from pipelines.probes import TIMEOUT
+from serving import release
+from settings import Settings
+from usecase import source
+
+HELP = {
+    "champion_info": "The released version",
+    "release_generation": "Of the release document; 0 if there is none",
+    "release_changed_timestamp_seconds": "When that was released",
+    "world_timestamp_seconds": "Now, in the world that the data tell of",
+    "features_until_timestamp_seconds": "Up to when the online store is published",
+    "batches_missing": "Batches that are due and not validated",
+    "batches_refused": "Batches that validation refused whole",
+    "quarantined_rows": "Rows in quarantine",
+    "monitoring_as_of_timestamp_seconds": "Of the newest monitoring result",
+    "monitoring_retrain": "Whether it asks for a retraining",
+    "monitoring_problems": "Checks of it that could not run, and labels that are missing",
+    "trigger_value": "What the policy judges",
+    "trigger_limit": "The policy's limit",
+    "trigger_fired": "Whether a trigger is over its limit",
+    "cost_per_1000": "Of the live predictions, and as the evaluation expected",
+    "calibration_gap": "Between mean prediction and mean label, live and expected",
+    "label_coverage": "Share of the window's predictions whose label is known",
+    "label_coverage_limit": "Below which labels count as missing",
+    "prediction_distance": "Of the probabilities from the reference's",
+    "prediction_distance_limit": "Above which predictions count as drifted",
+    "training_as_of_timestamp_seconds": "Of the newest concluded training",
+    "training_concluded_timestamp_seconds": "When that ended",
+    "training_promoted": "Whether it gave a new champion",
+    "flow_failed": "Whether the newest finished run of a flow ended badly",
+    "flow_runs_late": "Runs that should have started and have not",
+    "prediction_log_bytes": "Of all files of the prediction log",
+    "prediction_log_segments": "Files of the prediction log",
+    "disk_free_bytes": "Of the disk that holds a volume",
+    "disk_size_bytes": "Of the disk that holds a volume",
+}
+
+
+class Sample(NamedTuple):
+    """One line of /metrics; `name` without the prefix, one of `HELP`."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str] = {}
+
+
+Reader = Callable[[Settings], Iterator[Sample]]
+
+
+def champion(settings: Settings) -> Iterator[Sample]:
+    current = release.read(settings.release_file)
+    yield Sample("release_generation", current.generation if current else 0)
+    if current is not None:
+        yield Sample("release_changed_timestamp_seconds", current.changed_at.timestamp())
+        model = settings.release_file.parent / current.champion.path
+        card = json.loads((model.parent / "card.json").read_text())
+        labels = {"version": current.champion.version, "candidate": card["candidate"]}
+        yield Sample("champion_info", 1, labels)
+
+
+def freshness(settings: Settings) -> Iterator[Sample]:
+    if clock.started(settings):
+        yield Sample("world_timestamp_seconds", clock.now(settings).timestamp())
+    if stands := published.stands_at(settings):
+        yield Sample("features_until_timestamp_seconds", stands.timestamp())
+
+
+def batches(settings: Settings) -> Iterator[Sample]:
+    for feed in source.FEEDS if clock.started(settings) else ():
+        here = set(partitions.days(settings.data, "validated", feed))
+        due = ingest.due_days(settings, feed, clock.now(settings))
+        yield Sample("batches_missing", len(set(due) - here), {"feed": feed})
+    refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
+    yield Sample("batches_refused", sum(1 for _ in refused))
+    yield Sample("quarantined_rows", shown.count_quarantined(settings))
+
+
+def monitoring(settings: Settings) -> Iterator[Sample]:
+    found = latest(settings)
+    if found is None:
+        return
+    as_of = datetime.fromisoformat(found["as_of"])
+    yield Sample("monitoring_as_of_timestamp_seconds", as_of.timestamp())
+    yield Sample("monitoring_retrain", found["retrain"])
+    yield Sample("monitoring_problems", len(found["problems"]))
+    for trigger in found["triggers"]:
+        labels = {"trigger": trigger["name"]}
+        if trigger["value"] is not None:
+            yield Sample("trigger_value", trigger["value"], labels)
+        yield Sample("trigger_limit", trigger["limit"], labels)
+        yield Sample("trigger_fired", trigger["fired"], labels)
+    yield Sample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
+    yield from _measured(found)
+
+
+def _measured(found: dict[str, Any]) -> Iterator[Sample]:
+    for of in ("live", "expected"):
+        if found[of] is not None:
+            yield Sample("cost_per_1000", found[of]["cost_per_1000"], {"of": of})
+            yield Sample("calibration_gap", found[of]["calibration_gap"], {"of": of})
+    if found["live"] is not None:
+        yield Sample("label_coverage", found["live"]["coverage"])
+    if found["drift"] is not None:
+        moved = found["drift"]["prediction"]
+        yield Sample("prediction_distance", moved["score"])
+        yield Sample("prediction_distance_limit", moved["limit"])
+
+
+def trainings(settings: Settings) -> Iterator[Sample]:
+    outcomes = training.outcomes(settings)
+    if outcomes:
+        as_of, concluded = (
+            datetime.fromisoformat(outcomes[-1][name]) for name in ("as_of", "concluded_at")
+        )
+        yield Sample("training_as_of_timestamp_seconds", as_of.timestamp())
+        yield Sample("training_concluded_timestamp_seconds", concluded.timestamp())
+        yield Sample("training_promoted", outcomes[-1]["version"] is not None)
+
+
+def flows(settings: Settings) -> Iterator[Sample]:
+    """By Prefect's API over HTTP: its client costs a second to import, and a cache of its own."""
+    if settings.owns_prefect:
+        return
+    with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT, trust_env=False) as client:
+        for flow in ("ingest", "train", "monitor"):
+            ended = client.post("/flow_runs/filter", json=_newest_of(flow)).raise_for_status()
+            for run in ended.json():
+                yield Sample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})
+        late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
+        found = client.post("/flow_runs/count", json=late).raise_for_status()
+        yield Sample("flow_runs_late", found.json())
+
+
+def _newest_of(flow: str) -> dict[str, Any]:
+    ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
+    return {
+        "flows": {"name": {"any_": [flow]}}, "flow_runs": {"state": ended},
+        "sort": "END_TIME_DESC", "limit": 1,
+    }  # fmt: skip
+
+
+def volumes(settings: Settings) -> Iterator[Sample]:
+    log = settings.predictions
+    files = [file.stat() for file in log.rglob("*") if file.is_file()]
+    yield Sample("prediction_log_bytes", sum(file.st_size for file in files))
+    yield Sample("prediction_log_segments", len(files))
+    for volume, folder in (("state", settings.var), ("predictions", log)):
+        if folder.exists():
+            usage = shutil.disk_usage(folder)
+            yield Sample("disk_free_bytes", usage.free, {"volume": volume})
+            yield Sample("disk_size_bytes", usage.total, {"volume": volume})
+
+
+READERS: dict[str, Reader] = {
+    reader.__name__: reader
+    for reader in (champion, freshness, batches, monitoring, trainings, flows, volumes)
+}
