@@ -1,6 +1,6 @@
 """Which steps make a flow, in which order, and what is tried again?
 
-Three flows and no arithmetic: the steps are plain functions of other modules, imported by the task
+Flows and no arithmetic: the steps are plain functions of other modules, imported by the task
 that runs them. Times are aware and UTC; a flow without `as_of` takes the use case's world time.
 Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
 """
@@ -138,6 +138,13 @@ def want_retraining(decision: dict[str, Any]) -> str:
     return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
 
 
+@task
+def compact() -> dict[str, int]:
+    from serving import compaction
+
+    return compaction.compact(load().predictions)
+
+
 def _name() -> str:
     """As of when, and why: what the list of runs shows."""
     given = flow_run.parameters
@@ -187,3 +194,9 @@ def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
     """The decision on what production shows at `as_of`, and the retraining that it starts."""
     decision = observe(_moment(as_of))
     return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}
+
+
+@flow(name="compact", flow_run_name=_name)
+def compact_flow() -> dict[str, int]:
+    """The closed segments of the prediction log as Parquet; what became of them, counted."""
+    return compact()
