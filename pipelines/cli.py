@@ -142,6 +142,21 @@ def monitor(as_of: AsOf = None) -> None:
 
 
 @app.command()
+def compact() -> None:
+    """Turn what is closed of the prediction log into Parquet; nothing is lost on the way."""
+    with told_plainly():
+        from serving import compaction
+
+        settings = _settings()
+        done = compaction.compact(settings.predictions)
+        typer.echo(
+            f"{done['segments']} segments in {settings.predictions} became {done['files']} files "
+            f"of {done['records']:,} records; left out: {done['duplicates']} logged again, "
+            f"{done['torn_lines']} torn lines."
+        )
+
+
+@app.command()
 def status() -> None:
     """What is champion, since when, from which data; last drift, last decision."""
     with told_plainly():

@@ -18,7 +18,14 @@ from prefect.types.entrypoint import EntrypointType
 
 from pipelines import alerts, runs
 from pipelines.commands import prefect_environment, worker_command
-from pipelines.flows import RETRAIN_WANTED, alert_flow, ingest_flow, monitor_flow, train_flow
+from pipelines.flows import (
+    RETRAIN_WANTED,
+    alert_flow,
+    compact_flow,
+    ingest_flow,
+    monitor_flow,
+    train_flow,
+)
 from settings import LoopError, Settings, load
 
 POOL = "loop"
@@ -29,7 +36,7 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 
 def deploy(settings: Settings, *, schedules_active: bool) -> None:
-    """Serves the three flows against the server at `settings.prefect_url`, until it is stopped.
+    """Serves the flows against the server at `settings.prefect_url`, until it is stopped.
 
     Registers deployments, schedules and the automation; what an earlier `deploy` left is replaced.
     All runs are children of the one process that serves, so those that the server still believes
@@ -84,7 +91,7 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
         },
     )  # fmt: skip
     made = []
-    for flow in (ingest_flow, train_flow, monitor_flow):
+    for flow in (ingest_flow, train_flow, monitor_flow, compact_flow):
         cron = settings.params()["schedules"][flow.name]
         made.append(
             RunnerDeployment.from_flow(

@@ -1,6 +1,6 @@
 """Which steps make a flow, in which order, and what is tried again?
 
-Four flows and no arithmetic: the steps are plain functions of other modules, imported by the task
+Flows and no arithmetic: the steps are plain functions of other modules, imported by the task
 that runs them. Times are aware and UTC; a flow without `as_of` takes the world's time (`clock.py`).
 Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
 """
@@ -139,6 +139,13 @@ def want_retraining(decision: dict[str, Any]) -> str:
     return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
 
 
+@task
+def compact() -> dict[str, int]:
+    from serving import compaction
+
+    return compaction.compact(load().predictions)
+
+
 def _name() -> str:
     """As of when, and why: what the list of runs shows."""
     given = flow_run.parameters
@@ -217,3 +224,9 @@ def alert_flow(alert: dict[str, str]) -> bool:
     told = f"{alert['name']} {alert['status']} ({alert['severity']}): {alert['description']}"
     get_run_logger().warning("%s See %s", told, alert["runbook"])
     return append_alert(alert)
+
+
+@flow(name="compact", flow_run_name=_name)
+def compact_flow() -> dict[str, int]:
+    """The closed segments of the prediction log as Parquet; what became of them, counted."""
+    return compact()

@@ -102,10 +102,8 @@ def predictions(
     from usecase.target import LABEL_FEED, labels
 
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = prediction_log.read(settings.var / "log" / "predictions")
-    if len(log):
-        log = log[(log["decision_time"] >= since) & (log["decision_time"] < as_of)]
-        log = log[log["model_version"] == champion]
+    log = prediction_log.read(settings.predictions, since=since, until=as_of)
+    log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(
             f"No prediction by version {champion} from {since:%Y-%m-%d} to {as_of:%Y-%m-%d} is in "

@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Crashed
 
 from settings import LoopError, Settings
 
-FLOWS = ("ingest", "train", "monitor")
+FLOWS = ("ingest", "train", "monitor", "compact")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
 POLL = 0.5  # seconds
 Check = Callable[[], object]  # raises what must end the waiting, such as the end of the runner

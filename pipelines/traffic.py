@@ -30,7 +30,7 @@ def replay(
     simulated time, the cases done and the cases in all. Raises `LoopError` if the service fails.
     """
     cases = cases_between(settings, since, until)
-    done = _logged_ids(settings)
+    done = _logged_ids(settings, since, until)
     cases["request_id"] = cases["key"].map(request_id)
     open_cases = cases[~cases["request_id"].isin(done)]
     if open_cases.empty:
@@ -96,8 +96,7 @@ def _ask(client: httpx.Client, row: dict[str, Any]) -> int:
     return 1
 
 
-def _logged_ids(settings: Settings) -> set[str]:
+def _logged_ids(settings: Settings, since: datetime, until: datetime) -> set[str]:
     from serving.prediction_log import read
 
-    log = read(settings.var / "log" / "predictions")
-    return set(log["request_id"]) if len(log) else set()
+    return set(read(settings.predictions, since=since, until=until)["request_id"])

@@ -1,4 +1,4 @@
-"""How are lines of JSON read into columns, with every text left a text?"""
+"""How are lines of JSON read into columns, with every text left a text, and tables made one?"""
 
 from __future__ import annotations
 
@@ -24,6 +24,33 @@ def table(content: bytes) -> pa.Table:
     while any(pa.types.is_struct(field.type) for field in found.schema):
         found = found.flatten()
     return found
+
+
+def merged(tables: list[pa.Table]) -> pa.Table:
+    """The rows of all `tables` under all of their columns; null where a table lacks one.
+
+    Types that can't be one (a code that was a number and became a text) become texts.
+    """
+    types: dict[str, pa.DataType] = {}
+    for field in (field for table in tables for field in table.schema):
+        types[field.name] = _common(types.get(field.name, field.type), field.type)
+    return pa.concat_tables(
+        [
+            table.cast(pa.schema([(f.name, types[f.name]) for f in table.schema]))
+            for table in tables
+        ],
+        promote_options="default",
+    )
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if one == other:
+        return one
+    schemas = [pa.schema([("", each)]) for each in (one, other)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        return pa.string()
 
 
 def _parse(content: bytes, texts: list[Any]) -> pa.Table:

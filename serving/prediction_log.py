@@ -1,51 +1,65 @@
 """What did the service answer, to whom, on what grounds? An append-only log that loses nothing.
 
 A record is one line, written by one `write(2)` before the answer is sent: it outlives the process
-from then on. A thread syncs it to the disk every 100 ms: a power cut costs no more than that.
+from then on. A thread syncs it to the disk every 100 ms: a power cut costs no more than that. Many
+processes, on many hosts, may log to one folder, and `serving.compaction` turns what they have
+closed into Parquet.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from serving.durable import sync_folder
+from serving import segments
 from settings import LoopError
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
-TIMES = ("decision_time", "features_as_of", "logged_at")
-COLUMNS = (
-    "request_id", "key", "probability", "decision", "model_version", "model_digest", *TIMES,
-)  # fmt: skip
+logger = logging.getLogger(__name__)
+RETRY = 60.0  # seconds between attempts to make a new segment where that fails
 
 
 class PredictionLog:
-    """The segment of one process: `<UTC start>-<pid>.jsonl`. Safe to share between threads."""
+    """What one process logs, in one segment after another. Safe to share between threads."""
 
-    def __init__(self, folder: Path, *, sync_every: float = 0.1) -> None:
+    def __init__(
+        self, folder: Path, *, sync_every: float = 0.1,
+        max_size: int = 64 << 20, max_age: float = 3600.0,
+    ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self.path = folder / f"{started}-{os.getpid()}.jsonl"
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        sync_folder(folder)
+        self.path, self._file = segments.create(folder)
+        self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
         self._lock = threading.Lock()
         self._size = 0
         self._unsynced = False
         self._failure: OSError | None = None
+        self._rotate_after = 0.0
+        self._began = time.monotonic()
         self._closing = threading.Event()
         self._thread = threading.Thread(
             target=self._sync_loop, args=(sync_every,), name="prediction-log", daemon=True
         )
         self._thread.start()
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing more can be logged until the service is started anew; None if it can."""
+        if self._failure is None:
+            return None
+        return (
+            f"The prediction log {self.path} could not be synced to the disk ({self._failure}), so "
+            "nothing more is answered. Look at the disk, then restart the service."
+        )
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes one record; when this returns, the record outlives the process.
@@ -58,10 +72,7 @@ class PredictionLog:
             if self._closing.is_set():
                 raise LoopError(f"The prediction log {self.path} is closed.")
             if self._failure is not None:
-                raise LoopError(
-                    f"The prediction log {self.path} could not be synced to the disk, so nothing "
-                    "more is answered. Look at the disk, then restart the service."
-                ) from self._failure
+                raise LoopError(self.failure) from self._failure
             self._write(line)
 
     def close(self) -> None:
@@ -93,6 +104,10 @@ class PredictionLog:
     def _sync_loop(self, interval: float) -> None:
         while not self._closing.wait(interval):
             self._sync()
+            # Not in `append`: no request waits for the disk, and a service that nobody asks any
+            # more lets go of its segment, too.
+            if self._is_full():
+                self._rotate()
 
     def _sync(self) -> None:
         with self._lock:
@@ -103,47 +118,62 @@ class PredictionLog:
             except OSError as error:
                 self._failure = error
 
+    def _is_full(self) -> bool:
+        now = time.monotonic()
+        if not self._size:
+            self._began = now
+        old = now - self._began >= self._max_age
+        return (old or self._size >= self._max_size) and now >= self._rotate_after
 
-def read(folder: Path) -> pd.DataFrame:
-    """All records in `folder`, one row per request, in the order in which they were logged.
+    def _rotate(self) -> None:
+        """Goes on in a new segment, and closes the one at hand, which may be compacted then."""
+        try:
+            path, file = segments.create(self.path.parent)
+        except OSError as error:
+            self._rotate_after = time.monotonic() + RETRY
+            logger.warning("%s grows on, there can be no new segment: %s", self.path, error)
+            return
+        with self._lock:
+            old, self._file = self._file, file
+            self.path, self._size = path, 0
+        try:
+            os.fsync(old)
+            os.close(old)
+        except OSError as error:
+            self._failure = error
 
-    `COLUMNS`, then the logged objects flattened: `request.<field>` and `features.<column>`. Times
-    are datetime64[us, UTC]. Of records with one `request_id` the first counts. A last line without
-    its end was never acknowledged and is left out. `attrs` counts both: `torn_lines`,
+
+def read(
+    folder: Path, *, since: datetime | None = None, until: datetime | None = None
+) -> pd.DataFrame:
+    """The records in `folder`, one row per request, in the order in which they were logged.
+
+    `records.COLUMNS`, then the logged objects flattened: `request.<field>` and `features.<column>`.
+    Times are datetime64[us, UTC]. Of records with one `request_id` the first counts. A last line
+    without its end was never acknowledged and is left out. `attrs` counts both: `torn_lines`,
     `duplicates`. Raises `LoopError` if a whole line is not a record.
+
+    With `since` and `until` (aware), only what was decided in [since, until), and the columns that
+    were logged then: what was compacted is not read beyond that. Should clients use a `request_id`
+    again for a case of another time, the first within the range may count.
     """
-    import pandas as pd
-    import pyarrow as pa
+    from serving import compacted, json_lines, records
 
-    tables, torn_lines = [], 0
-    for segment in sorted(folder.glob("*.jsonl")):
-        content = segment.read_bytes()
-        end = content.rfind(b"\n") + 1
-        torn_lines += end < len(content)
-        if end:
-            tables.append(_table(segment, content[:end]))
-    empty = pa.table({column: [] for column in COLUMNS})
-    frame = pa.concat_tables(tables or [empty], promote_options="permissive").to_pandas()
-    for column in TIMES:
-        times = pd.to_datetime(frame[column], utc=True, format="ISO8601")
-        frame[column] = times.astype("datetime64[us, UTC]")
-    once: pd.DataFrame = frame.drop_duplicates("request_id", keep="first", ignore_index=True)
-    once.attrs = {"torn_lines": torn_lines, "duplicates": len(frame) - len(once)}
+    logged = records.read(folder)  # first: what vanishes since is among the files by then
+    tables, notes = compacted.read(folder, since, until)
+    held = {name for note in notes for name in note.segments}
+    open_segments = [segment for segment in logged if segment.name not in held]
+    tables += [segment.table for segment in open_segments]
+    frame = json_lines.merged([records.EMPTY.empty_table(), *tables]).to_pandas()
+    frame = frame.sort_values("logged_at", kind="stable")
+    once: pd.DataFrame = frame.drop_duplicates("request_id", keep="first")
+    duplicates = len(frame) - len(once) + sum(note.duplicates for note in notes)
+    if since is not None:
+        once = once[once["decision_time"] >= since]
+    if until is not None:
+        once = once[once["decision_time"] < until]
+    once = once.reset_index(drop=True)
+    torn_lines = sum(note.torn_lines for note in notes)
+    torn_lines += sum(segment.torn for segment in open_segments)
+    once.attrs = {"torn_lines": torn_lines, "duplicates": duplicates}
     return once
-
-
-def _table(segment: Path, content: bytes) -> pa.Table:
-    import pyarrow as pa
-
-    from serving import json_lines
-
-    try:
-        table = json_lines.table(content)
-    except pa.ArrowInvalid as error:
-        raise LoopError(
-            f"{segment} holds a line that is not a record ({error}). Something else wrote to it or "
-            "the disk is faulty: restore the file, or move it away and lose its records."
-        ) from error
-    if absent := set(COLUMNS) - set(table.column_names):
-        raise LoopError(f"{segment} holds records without {sorted(absent)}: not a prediction log.")
-    return table

@@ -49,7 +49,7 @@ class Predictor:
 
         settings = configuration.load()
         self.features = OnlineReader(settings)
-        self.log = PredictionLog(settings.var / "log" / "predictions")
+        self.log = PredictionLog(settings.predictions)
         self.predictions = Counter(
             "predictions", "Requests answered, or failed", ["model_version", "outcome"]
         )
@@ -76,6 +76,8 @@ class Predictor:
         gc.freeze()  # what is loaded stays: walking it again and again took p99 from 15 to 213 ms
 
     def __is_ready__(self) -> bool:
+        if self.log.failure is not None:
+            raise HTTPException(503, f"{self.log.failure}\n")
         if self.models.current is None:
             raise HTTPException(503, f"no model yet: {self.models.problem} {RELEASE_FIRST}\n")
         return True

@@ -107,7 +107,7 @@ class Home:
         )
         served = release.read(self.settings.release_file)
         assert served is not None
-        log = prediction_log.read(self.settings.var / "log" / "predictions")
+        log = prediction_log.read(self.settings.predictions)
         return {
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions

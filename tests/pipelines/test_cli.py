@@ -49,8 +49,8 @@ def refused(done: subprocess.CompletedProcess[str], *told: str, code: int = 2) -
 def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
     done = mlops("--help")
     for part in (
-        "run", "ingest", "features", "train", "gate", "serve", "monitor", "status", "doctor", "ui",
-        "deploy", "restore",
+        "run", "ingest", "features", "train", "gate", "serve", "monitor", "compact", "status",
+        "doctor", "ui", "deploy", "restore",
     ):  # fmt: skip
         assert f" {part} " in done.stdout
     heavy = "import sys, pipelines.cli; print([m for m in sys.modules if m in {tools}])".replace(

@@ -326,7 +326,10 @@ def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> No
     from pipelines import exclusive, runs
 
     with exclusive.run_lock(loop.settings):
-        yielding = [runs.ask(loop.settings, flow, {}, str(uuid4())) for flow in runs.FLOWS]
+        yielding = [
+            runs.ask(loop.settings, flow, {}, str(uuid4()))
+            for flow in ("ingest", "train", "monitor")
+        ]
         for run_id in yielding:
             name, message = loop.end(run_id)
             assert (name, "A replay is at work" in message) == ("Cancelled", True)

@@ -46,7 +46,7 @@ def cases(seed: int) -> pd.DataFrame:
 
 def answer(settings: Settings, rows: pd.DataFrame, change: Change | None = None) -> None:
     """Logs a prediction for each row, as the service does; `change` may alter or drop a record."""
-    log = PredictionLog(settings.var / "log" / "predictions")
+    log = PredictionLog(settings.predictions)
     for row in rows.to_dict("records"):
         at = row["decision_time"].to_pydatetime()
         record: dict[str, Any] | None = {

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from serving.prediction_log import COLUMNS, TIMES, PredictionLog, read
+from serving.prediction_log import PredictionLog, read
+from serving.records import COLUMNS, TIMES
 from settings import LoopError
 
 ROOT = Path(__file__).parents[2]

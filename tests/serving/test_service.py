@@ -76,7 +76,7 @@ class Service:
             self.settings = Settings(home=home, service_port=free.getsockname()[1])
         self.environment = os.environ | serve_environment(self.settings)
         self.generation = 0
-        self.log = self.settings.var / "log" / "predictions"
+        self.log = self.settings.predictions
         subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=self.environment, check=True)
         self.output = (home / "service.log").open("w")
         self.process = subprocess.Popen(

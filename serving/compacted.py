@@ -1,0 +1,114 @@
+"""What does a compacted file of the prediction log hold, and how is it written and read?
+
+A Parquet file whose footer says which segments it holds: a segment that it names counts no more,
+whether it is still there or not. So a file can be there whole before its segments go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from serving.durable import sync_folder
+from settings import LoopError
+
+SUFFIX = ".parquet"
+UNFINISHED = ".tmp"
+KEY = b"prediction_log"
+ROWS = 1 << 16  # of a row group: the piece that a reader of a time range can leave out
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a file says of itself: its segments, what was left out of them, its decision times."""
+
+    segments: list[str]
+    torn_lines: int
+    duplicates: int
+    first: str | None  # ISO 8601; None if it has no rows
+    last: str | None
+
+    def overlaps(self, since: datetime | None, until: datetime | None) -> bool:
+        """Whether a decision time of the file may fall in [since, until)."""
+        if self.first is None or self.last is None:
+            return False
+        return (since is None or datetime.fromisoformat(self.last) >= since) and (
+            until is None or datetime.fromisoformat(self.first) < until
+        )
+
+
+def write(target: Path, table: pa.Table, note: Note) -> None:
+    """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
+    unfinished = target.with_name(target.name + UNFINISHED)
+    table = table.replace_schema_metadata({KEY: json.dumps(asdict(note))})
+    try:
+        with unfinished.open("wb") as file:
+            pq.write_table(table, file, compression="zstd", row_group_size=ROWS)
+            file.flush()
+            os.fsync(file.fileno())
+        if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
+            raise LoopError(
+                f"{unfinished} does not hold what was written to it; the segments stay as they "
+                "are. Look at the disk, then compact again."
+            )
+        unfinished.replace(target)
+        sync_folder(target.parent)
+    except (OSError, pa.ArrowException) as error:
+        raise LoopError(
+            f"{target} could not be written ({error}); the segments stay as they are. Free some "
+            "space on the disk, then compact again."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def notes(folder: Path) -> Iterator[tuple[Path, Note]]:
+    """Each file with what it says of itself. Raises `LoopError` if one can't be read."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+            yield path, Note(**json.loads(metadata[KEY]))
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise _unreadable(path, error) from error
+
+
+def read(
+    folder: Path, since: datetime | None, until: datetime | None
+) -> tuple[list[pa.Table], list[Note]]:
+    """The rows whose decision time is in [since, until), and the notes of all files."""
+    wanted = None
+    if since is not None:
+        wanted = pc.field("decision_time") >= since
+    if until is not None:
+        before = pc.field("decision_time") < until
+        wanted = before if wanted is None else wanted & before
+    tables, found = [], []
+    for path, note in notes(folder):
+        found.append(note)
+        if note.overlaps(since, until):
+            try:
+                tables.append(pq.read_table(path, filters=wanted, partitioning=None))
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(path, error) from error
+    return tables, found
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what a compaction was killed over; to be called while none is at work."""
+    for path in folder.glob(f"*{SUFFIX}{UNFINISHED}"):
+        path.unlink()
+
+
+def _unreadable(path: Path, error: Exception) -> LoopError:
+    return LoopError(
+        f"{path} is not a file of the prediction log that can be read ({error!r}). Restore it, or "
+        "move it away and lose its records."
+    )
