@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
+
+from feast import FeatureService
 
 import settings as configuration
 from features.store import open_store
@@ -31,7 +34,6 @@ class OnlineReader:
 
     def __init__(self, settings: configuration.Settings) -> None:
         self._store = open_store(settings)
-        self._service = self._store.get_feature_service(LOOKUP.name)
         self._keys = sorted({name for view in VIEWS for name in view.entities})
         self._columns = [
             (field.name, view.ttl.total_seconds() if view.ttl else float("inf"))
@@ -39,6 +41,11 @@ class OnlineReader:
             for field in view.features
         ]
         self._transform = on_demand.feature_transformation.udf
+
+    @cached_property
+    def _service(self) -> FeatureService:
+        # Not at the start: the service waits for its first release where no feature is registered.
+        return self._store.get_feature_service(LOOKUP.name)
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
