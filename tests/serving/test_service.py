@@ -315,7 +315,8 @@ def test_accepted_requests_are_answered_before_it_stops(service: Service) -> Non
         half.settimeout(10)
         half.sendall(head.encode() + body[:10])
         load.start()
-        time.sleep(0.3)
+        while len(load.answers) <= 10:  # until requests are surely under way
+            time.sleep(0.05)
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         half.sendall(body[10:])
