@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install repro lock clean up down clean-stack run-stack logs test-stack
+.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack logs test-stack
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -55,6 +55,16 @@ up:                     ## builds the image, starts the stack, waits until every
 	$(PYTHON) pipelines/stack/env.py .
 	docker compose up --detach --build --wait
 	@$(PYTHON) pipelines/stack/addresses.py
+
+up-staging:             ## the same with a staging service, through which every release then passes
+	$(PYTHON) pipelines/stack/env.py . COMPOSE_PROFILES=staging MLOPS_STAGING_URL=http://api-staging:3000
+	$(MAKE) up
+
+smoke:                  ## asks the stack's staging about real cases
+	docker compose run --rm loop mlops smoke
+
+promote:                ## releases VERSION, or what is in staging, to the stack's production
+	docker compose run --rm loop mlops promote $(VERSION)
 
 down:                   ## ends the stack; all data stay in their volumes
 	docker compose --profile "*" down --remove-orphans

@@ -10,10 +10,10 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = (
@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     prefect_url: str = Field("", description="API of a Prefect server; our own one if unset")
     service_url: str = Field("", description="Of a service that runs; our own one if unset")
     service_host: str = Field("127.0.0.1", description="Where our own service listens")
+    stage: Literal["production", "staging"] = Field(
+        "production", description="Which release document a service follows"
+    )
+    staging_url: str | None = Field(
+        None, description="Of a service in staging; if set, a version passes through it first"
+    )
     service_home: Path | None = Field(
         None, description="Where a service keeps its metrics; each instance needs its own"
     )
@@ -71,6 +77,13 @@ class Settings(BaseSettings):
 
     _owns_prefect: bool = PrivateAttr(True)
     _owns_service: bool = PrivateAttr(True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        # Compose hands on a variable that nobody set as an empty text.
+        default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
+        return default if value == "" else value
 
     @model_validator(mode="after")
     def _name_our_own(self) -> Self:
@@ -114,8 +127,18 @@ class Settings(BaseSettings):
 
     @cached_property
     def release_file(self) -> Path:
-        """What the service is to serve: written by the release process, polled by the service."""
+        """What production is to serve: written by the release process, polled by the service."""
         return self.var / "release" / "release.json"
+
+    @cached_property
+    def staging_file(self) -> Path:
+        """The same for staging."""
+        return self.var / "release" / "staging.json"
+
+    @cached_property
+    def followed_file(self) -> Path:
+        """The release document that a service with these settings follows."""
+        return self.staging_file if self.stage == "staging" else self.release_file
 
     @cached_property
     def params_file(self) -> Path:

@@ -195,6 +195,47 @@ def deploy(
         serve_flows(_settings(), schedules_active=schedules)
 
 
+Version = Annotated[str, typer.Argument(help="Number of the version in the registry.")]
+
+
+@app.command()
+def stage(version: Version) -> None:
+    """Put a version into staging, where `mlops smoke` tries it."""
+    with told_plainly():
+        from pipelines import staging
+
+        served = staging.stage(_settings(), version)
+        typer.echo(f"Staging is to serve version {served.version}. Next: `mlops smoke`.")
+
+
+@app.command()
+def smoke() -> None:
+    """Ask staging about real cases; exit code 1 if an answer is not what it should be."""
+    with told_plainly():
+        from pipelines import staging
+
+        typer.echo("Asking staging ...")
+        found = staging.smoke(_settings())
+        typer.echo(
+            f"Version {found['version']} answered {found['asked']} cases rightly. "
+            f"Next: `mlops promote {found['version']}`."
+        )
+
+
+@app.command()
+def promote(
+    version: Annotated[str | None, typer.Argument(help="What is in staging, if not given.")] = None,
+) -> None:
+    """Release a registered version to production, after staging where there is one."""
+    with told_plainly():
+        from pipelines import release, staging
+
+        settings = _settings()
+        version = version or staging.staged(settings).version
+        done = release.promote(settings, version)
+        typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
+
+
 @app.command()
 def worker() -> None:
     """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""

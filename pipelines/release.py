@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipelines import tracking
@@ -19,19 +20,29 @@ CHAMPION = "champion"
 def promote(settings: Settings, version: str) -> dict[str, Any]:
     """Makes `version` the champion: for the registry by its alias, for the service by the release.
 
-    Each step may be repeated; what a killed promotion left undone, the next one does. Raises
-    `LoopError` if the version's files are not those that were registered.
+    Where there is a staging service, the version answers there first. Each step may be repeated;
+    what a killed promotion left undone, the next one does. Raises `LoopError` if the version's
+    files are not those that were registered, or staging does not answer as it should.
     """
+    if settings.staging_url:
+        from pipelines import staging
+
+        staging.rehearse(settings, version)
     served = fetch(settings, version)
     client = tracking.client(settings)
     before = champion(settings)
     if before != version:
         client.set_registered_model_alias(MODEL, CHAMPION, version)
-    current = release.read(settings.release_file)
+    write(settings.release_file, served)
+    return {"version": version, "before": before, "digest": served.digest}
+
+
+def write(document: Path, served: release.ServedModel) -> None:
+    """Has the services that follow `document` serve this, unless it says so already."""
+    current = release.read(document)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
-        release.write(settings.release_file, release.Release(generation, served, datetime.now(UTC)))
-    return {"version": version, "before": before, "digest": served.digest}
+        release.write(document, release.Release(generation, served, datetime.now(UTC)))
 
 
 def champion(settings: Settings) -> str | None:

@@ -1,7 +1,8 @@
 """Which secrets does this machine's stack use? Writes `.env` from `.env.example`, once.
 
 Run by `make up` with whatever Python 3 there is. What `.env.example` leaves empty is a secret, and
-is drawn here. A `.env` that exists is never touched: the volumes know its secrets.
+is drawn here. The secrets of a `.env` that exists are never touched: the volumes know them. What is
+given as `NAME=value` after the folder is set in it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,20 @@ def write(folder: Path) -> bool:
     return True
 
 
+def choose(folder: Path, chosen: list[str]) -> None:
+    """Has `folder/.env` say `NAME=value` for each of `chosen`, in place of what it said before."""
+    env = folder / ".env"
+    names = tuple(each.split("=", 1)[0] + "=" for each in chosen)
+    kept = [line for line in env.read_text().splitlines() if not line.startswith(names)]
+    number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")
+    with os.fdopen(number, "w") as file:
+        file.write("\n".join([*kept, *chosen]) + "\n")
+    os.replace(draft, env)
+
+
 if __name__ == "__main__":
     if write(Path(sys.argv[1])):
         print("Wrote .env with new secrets; it stays on this machine.")
+    if sys.argv[2:]:
+        choose(Path(sys.argv[1]), sys.argv[2:])
+        print("Set in .env:", *sys.argv[2:])

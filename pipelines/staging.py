@@ -1,0 +1,142 @@
+"""Does a version answer in staging as it should? Asked before it is released to production.
+
+The staging service is the real one, with the real features; only its release document and its log
+are its own. Real cases of the newest day are sent to it over HTTP, and every answer must be what
+the version's model, loaded here, says of the features that are online.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pipelines import release, traffic
+from serving.release import ServedModel
+from settings import LoopError, Settings, UserError
+
+STAGING = "staging"
+CASES = 200
+TAKEN_UP_WITHIN = 30.0  # seconds; the service looks twice a second
+
+
+def rehearse(settings: Settings, version: str) -> dict[str, Any]:
+    """Puts `version` into staging and has it answer real cases; the evidence.
+
+    Raises `LoopError` if it is not taken up, or an answer is not what it should be: production
+    then stays as it is.
+    """
+    stage(settings, version)
+    return smoke(settings)
+
+
+def stage(settings: Settings, version: str) -> ServedModel:
+    """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
+    from pipelines import tracking
+    from pipelines.register import MODEL
+
+    served = release.fetch(settings, version)
+    tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
+    release.write(settings.staging_file, served)
+    return served
+
+
+def smoke(settings: Settings) -> dict[str, Any]:
+    """Asks staging about real cases; writes and returns the evidence for the version there."""
+    from features.published import stands_at
+
+    url = settings.staging_url
+    if url is None:
+        raise UserError("There is no staging service: set MLOPS_STAGING_URL to its address.")
+    served = staged(settings)
+    as_of = stands_at(settings)
+    if as_of is None:
+        raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
+    cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(CASES)
+    with httpx.Client(base_url=url, timeout=30) as client:
+        _await_version(client, served)
+        found = compare(settings, client, served, cases.to_dict("records"))
+    evidence = {
+        "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
+        "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": found,
+    }  # fmt: skip
+    _write(evidence_file(settings, served.version), evidence)
+    if found or not len(cases):
+        raise LoopError(
+            f"Version {served.version} does not pass staging: {len(found)} of {len(cases)} answers "
+            f"are wrong{': ' + found[0] if found else ''}. Production stays as it is; the evidence "
+            f"is in {evidence_file(settings, served.version)}."
+        )
+    return evidence
+
+
+def compare(
+    settings: Settings, client: httpx.Client, served: ServedModel, cases: list[dict[str, Any]]
+) -> list[str]:
+    """What is wrong with the answers to `cases`, in words; empty if nothing is."""
+    from features.online import OnlineReader
+    from serving.evaluator import Evaluator
+    from usecase.request import PredictRequest, decision_time, entity_row, payload
+
+    requests = [PredictRequest.model_validate(payload(case)) for case in cases]
+    if not requests:
+        return []
+    rows = OnlineReader(settings).read(
+        [entity_row(each) for each in requests], [decision_time(each) for each in requests]
+    )
+    model = Evaluator.load(settings.staging_file.parent / served.path, served.digest)
+    expected = model.predict([row.values for row in rows])
+    wrong = []
+    for case, probability in zip(cases, expected, strict=True):
+        answer = client.post("/predict", json=payload(case))
+        if answer.status_code != 200:
+            wrong.append(f"{case['key']}: {answer.status_code} {answer.text[:200]}")
+            continue
+        told = answer.json()
+        if told["model_version"] != served.version:
+            wrong.append(f"{case['key']}: answered by version {told['model_version']}")
+        elif abs(told["probability"] - probability) > 1e-9:
+            wrong.append(f"{case['key']}: {told['probability']} instead of {probability}")
+    return wrong
+
+
+def evidence_file(settings: Settings, version: str) -> Path:
+    return settings.staging_file.with_name(f"staging-{version}.json")
+
+
+def staged(settings: Settings) -> ServedModel:
+    """What is in staging; `UserError` if nothing is."""
+    from serving.release import read
+
+    current = read(settings.staging_file)
+    if current is None:
+        raise UserError("No version is in staging: `mlops stage VERSION` puts one there.")
+    return current.champion
+
+
+def _await_version(client: httpx.Client, served: ServedModel) -> None:
+    told: dict[str, Any] = {}
+    deadline = time.monotonic() + TAKEN_UP_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            told = client.get("/release").json()
+        except httpx.TransportError as error:
+            told = {"problem": repr(error)}
+        if told.get("digest") == served.digest:
+            return
+        time.sleep(0.2)
+    raise LoopError(
+        f"Staging at {client.base_url} did not take up version {served.version} within "
+        f"{TAKEN_UP_WITHIN:.0f} s: {told.get('problem')}. Production stays as it is."
+    )
+
+
+def _write(path: Path, evidence: dict[str, Any]) -> None:
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(evidence, indent=2))
+    os.replace(draft, path)
