@@ -1,0 +1,57 @@
+"""Are the stack's secrets drawn once, kept to their owner, and complete?"""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.stack import env
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def variables(text: str) -> set[str]:
+    """Every variable of a `.env`, also of the lines that are commented out."""
+    return set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", text, flags=re.MULTILINE))
+
+
+def test_compose_and_the_example_name_the_same_variables() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert variables(EXAMPLE) == used
+
+
+def test_a_variable_without_a_default_is_a_secret_and_the_other_way_round() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    required = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+):\?", compose))
+    assert set(env.EMPTY.findall(EXAMPLE)) == required
+    assert not re.search(r"(?<!\$)\$\{[A-Z0-9_]+\}", compose), "neither a default nor required"
+
+
+def test_every_secret_is_drawn_and_no_two_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    assert env.write(tmp_path)
+    written = (tmp_path / ".env").read_text()
+    assert variables(written) == variables(EXAMPLE)
+    drawn = re.findall(r"^[A-Z_]+=([0-9a-f]{48})$", written, flags=re.MULTILINE)
+    assert len(set(drawn)) == len(env.EMPTY.findall(EXAMPLE)) > 0
+    assert not env.EMPTY.search(written)
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+
+
+def test_an_env_that_exists_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    (tmp_path / ".env").write_text("REDIS_PASSWORD=mine\n")
+    assert not env.write(tmp_path)
+    assert (tmp_path / ".env").read_text() == "REDIS_PASSWORD=mine\n"
+    assert {path.name for path in tmp_path.iterdir()} == {".env", ".env.example"}
+
+
+def test_it_runs_with_the_standard_library_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    command = [sys.executable, "-IS", str(ROOT / "pipelines/stack/env.py"), str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / ".env").exists()

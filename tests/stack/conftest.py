@@ -1,0 +1,86 @@
+"""A real engine for the tests of the stack: `make test-stack`. Without one they fail, not skip."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.stack import env
+
+ROOT = Path(__file__).parents[2]
+
+
+def docker(*command: str, **environment: str) -> str:
+    """What `docker ...` says; the test fails with its words if it fails."""
+    run = subprocess.run(
+        ["docker", *command], cwd=ROOT, env={**os.environ, **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, f"docker {' '.join(command)}\n{run.stdout}\n{run.stderr}"
+    return run.stdout
+
+
+class Stack:
+    """The services of docker-compose.yml under a project, secrets and ports of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.secrets = folder / ".env"
+        (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
+        env.write(folder)
+        self.environment = {
+            "COMPOSE_PROJECT_NAME": f"test-{uuid.uuid4().hex[:8]}",
+            "MLOPS_VERSION": "test",
+            "MLOPS_COMMIT": "0123456789abcdef",
+        }
+        for name in ("SERVICE", "STAGING", "PREFECT", "MLFLOW", "EVIDENTLY", "PROMETHEUS",
+                     "ALERTMANAGER", "GRAFANA"):  # fmt: skip
+            self.environment[f"MLOPS_{name}_PORT"] = str(free_port())
+
+    def compose(self, *command: str) -> str:
+        return docker("compose", "--env-file", str(self.secrets), *command, **self.environment)
+
+    def config(self) -> dict[str, Any]:
+        told = self.compose("--profile", "*", "config", "--format", "json")
+        loaded: dict[str, Any] = json.loads(told)
+        return loaded
+
+    def url(self, name: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.environment[f'MLOPS_{name}_PORT']}{path}"
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        number: int = held.getsockname()[1]
+        return number
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The configuration; nothing is started."""
+    return Stack(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="session")
+def image(stack: Stack) -> str:
+    """The image, built."""
+    stack.compose("build", "api")
+    return "mlops-loop:test"
+
+
+@pytest.fixture(scope="session")
+def running(stack: Stack, image: str) -> Iterator[Stack]:
+    """All services up and healthy, on empty volumes."""
+    try:
+        stack.compose("up", "--detach", "--wait")
+        yield stack
+    finally:
+        stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
