@@ -70,7 +70,7 @@ down:                   ## ends the stack; all data stay in their volumes
 	docker compose --profile "*" down --remove-orphans
 
 clean-stack:            ## ends the stack and removes its data; asks first, unless FORCE=1
-	@test -n "$(FORCE)" || { read -p "Remove every volume of the stack, with all runs, models and predictions? [y/N] " sure; test "$$sure" = y; }
+	@test -n "$(FORCE)" || { printf 'Remove every volume of the stack, with all runs, models and predictions? [y/N] '; read sure; test "$$sure" = y; }
 	docker compose --profile "*" down --remove-orphans --volumes
 
 run-stack:              ## one full turn of the loop, in the running stack
