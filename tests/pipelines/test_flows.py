@@ -32,7 +32,7 @@ PROJECT = Path(__file__).parents[2]
 STEPS = (
     "pipelines/ingest", "pipelines/validate", "pipelines/build_features", "features/publish",
     "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/release",
-    "pipelines/training", "pipelines/monitor",
+    "pipelines/training", "pipelines/monitor", "serving/compaction",
 )  # fmt: skip
 RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE = (
     f"2013-04-0{day}" for day in range(1, 9)
@@ -211,6 +211,18 @@ def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(l
     told = [f"{{'step': '{HERE}/build_new'}}", f"{REFUSED}/second is refused"]
     assert called.stdout.splitlines() == told
     assert called.stderr == ""
+
+
+def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
+    from pipelines import runs
+
+    run_id = runs.ask(loop.settings, "compact", {}, str(uuid4()))
+    assert loop.end(run_id)[0] == "Completed"
+    taken = (loop.settings.var / "steps.jsonl").read_text().splitlines()
+    (given,) = [
+        each["given"] for each in map(json.loads, taken) if each["step"].endswith("/compact")
+    ]
+    assert str(loop.settings.predictions) in given
 
 
 def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from serving.compaction import compact
 from serving.prediction_log import PredictionLog, read
 from serving.records import COLUMNS, TIMES
 from settings import LoopError
@@ -183,7 +187,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
 
 
-# The disk is full after 2,000 bytes: what does not fit must be refused, and leave no trace.
+# The disk is full after some records: what does not fit must be refused, and leave no trace.
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
@@ -226,6 +230,136 @@ def test_a_record_is_one_line_on_the_disk_when_append_returns(tmp_path: Path) ->
     assert json.loads(line)["key"] == "with\nnewline"
     assert f"-{os.getpid()}.jsonl" in log.path.name
     log.close()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.005)
+
+
+def test_a_full_file_system_refuses_and_leaves_no_half_record(tmp_path: Path) -> None:
+    """The file system has room for some records, and for more once a file is gone."""
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)], check=False,
+        capture_output=True,
+    ).returncode:  # fmt: skip
+        pytest.skip("only root may mount; the test of a limited file size stands in for this one")
+    try:
+        (mounted / "filler").write_bytes(b"x" * 40_000)
+        log = PredictionLog(mounted)
+        acknowledged: list[str] = []
+        refused: list[str] = []
+        for number in range(80):
+            try:
+                log.append(record(str(number)))
+                acknowledged.append(str(number))
+            except LoopError as error:
+                refused.append(str(error))
+        assert len(refused) == 80 - len(acknowledged)
+        assert all("Free some space" in each for each in refused)
+        assert 10 < len(acknowledged) < 70
+        (mounted / "filler").unlink()
+        log.append(record("after"))
+        log.close()
+        frame = read(mounted)
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+    assert list(frame["request_id"]) == [*acknowledged, "after"]
+    assert frame.attrs["torn_lines"] == 0
+
+
+def test_names_tell_replicas_apart_that_share_a_pid(tmp_path: Path) -> None:
+    path = write(tmp_path, record("1"))
+    started, _, writer = path.stem.partition("-")
+    assert writer == f"{socket.gethostname()}-{os.getpid()}"
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(started)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("limit", [{"max_size": 1}, {"max_age": 0.02}])
+def test_a_large_or_old_segment_is_closed_and_another_one_begun(
+    limit: dict[str, Any], tmp_path: Path
+) -> None:
+    log = PredictionLog(tmp_path, sync_every=0.002, **limit)
+    paths = []
+    for number in range(3):
+        paths.append(log.path)
+        log.append(record(str(number)))
+        wait_until(lambda: log.path != paths[-1])
+        wait_until(lambda: compact(tmp_path)["records"] == 1)  # it has let go of the old one
+    assert log.path.exists()
+    time.sleep(0.1)  # many times the age: an empty one is not rotated
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == [log.path.name]
+    assert list(read(tmp_path)["request_id"]) == ["0", "1", "2"]
+    log.close()
+
+
+def test_within_its_limits_a_segment_is_kept(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, sync_every=0.002)
+    for number in range(20):
+        log.append(record(str(number)))
+        time.sleep(0.003)
+    log.close()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_threads_lose_nothing_to_rotation(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, sync_every=0.001, max_size=10_000)
+    rotated = threading.Event()
+
+    def append(name: int) -> list[str]:
+        ids = []
+        while not rotated.is_set():
+            ids.append(f"{name}-{len(ids)}")
+            log.append(record(ids[-1]))
+        return ids
+
+    with ThreadPoolExecutor(4) as pool:
+        logged = pool.map(append, range(4))
+        try:
+            wait_until(lambda: len(list(tmp_path.glob("*.jsonl"))) > 4)
+        finally:
+            rotated.set()
+        acknowledged = sorted(one for ids in logged for one in ids)
+    log.close()
+    frame = read(tmp_path)
+    assert sorted(frame["request_id"]) == acknowledged
+    assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
+
+
+def test_where_no_new_segment_can_be_made_the_old_one_grows_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "log"
+    log = PredictionLog(folder, sync_every=0.002, max_size=1)
+    folder.rename(tmp_path / "moved")
+    log.append(record("1"))
+    wait_until(lambda: "grows on" in caplog.text)
+    log.append(record("2"))
+    time.sleep(0.05)
+    log.close()
+    assert list(read(tmp_path / "moved")["request_id"]) == ["1", "2"]
+    assert caplog.text.count("grows on") == 1
+
+
+def test_after_a_failed_sync_nothing_more_is_taken_and_it_says_why(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, sync_every=0.002)
+    log.append(record("1"))
+    assert log.failure is None
+    unsyncable, other_end = os.pipe()[::-1]
+    os.dup2(unsyncable, log._file)  # takes what is written, but can't be synced
+    log.append(record("2"))
+    wait_until(lambda: log.failure is not None)
+    assert f"{log.path} could not be synced" in str(log.failure)
+    with pytest.raises(LoopError, match=r"could not be synced .* restart the service"):
+        log.append(record("3"))
+    with pytest.raises(LoopError, match="was not synced"):
+        log.close()
+    os.close(unsyncable)
+    os.close(other_end)
 
 
 def test_appending_is_cheap(tmp_path: Path) -> None:

@@ -265,6 +265,40 @@ def test_broken_release_is_not_served_but_told(service: Service) -> None:
     service.wait("/release", lambda response: response.json()["problem"] is None)
 
 
+# A descriptor that takes what is written, but can't be synced, stands in for a disk that breaks.
+UNSYNCABLE = """
+import os, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from serving.prediction_log import PredictionLog
+from serving.service import Predictor
+
+log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
+service = SimpleNamespace(log=log, models=SimpleNamespace(current="a release"))
+print(Predictor.inner.__is_ready__(service))
+reading, writing = os.pipe()
+os.dup2(writing, log._file)
+log.append({"request_id": "1"})
+while log.failure is None:
+    time.sleep(0.005)
+try:
+    Predictor.inner.__is_ready__(service)
+except Exception as error:
+    print(error.status_code, error.detail)
+"""
+
+
+def test_a_log_that_cannot_be_synced_makes_the_service_unready(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNSYNCABLE, str(tmp_path)], cwd=ROOT,
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    ready, unready = done.stdout.strip().split("\n")
+    assert ready == "True"
+    assert unready.startswith("503 The prediction log")
+    assert "could not be synced" in unready
+
+
 class Load(threading.Thread):
     """One client that asks again and again, over a kept connection, until told to stop."""
 
