@@ -15,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines import alerts, clock, probes, standing
+from pipelines import alerts, clock, probes, runs, standing
 from pipelines.watch import LIMIT, Watch
 from settings import LoopError, Settings
 
@@ -140,7 +140,7 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
     parts = {key[1]: value for key, value in found.items() if key[0] == "mlops_up"}
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
     assert failures(found) == set()
-    for flow in ("ingest", "train", "monitor"):
+    for flow in runs.FLOWS:
         assert found["mlops_flow_failed", flow] == 1
     assert found["mlops_flow_runs_late",] == 3
     assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March

@@ -251,12 +251,14 @@ def run_all(system: System, far: int) -> None:
     until(lambda: system.get(f"{settings.service_url}/readyz"), "the service")
     config, port = "/etc/alertmanager/alertmanager.yml", system.port["alertmanager"]
     system.contain(
-        "prom/alertmanager:v0.28.1", config, alertmanager(system),
+        "prom/alertmanager:v0.28.1", config, alertmanager(system), "--storage.path=/alertmanager",
         f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
     )  # fmt: skip
     config, port = "/etc/prometheus/prometheus.yml", system.port["prometheus"]
-    system.contain("prom/prometheus:v2.53.3", config, prometheus(system, far),
-                   f"--web.listen-address=127.0.0.1:{port}")  # fmt: skip
+    system.contain(
+        "prom/prometheus:v2.53.3", config, prometheus(system, far),
+        "--storage.tsdb.path=/prometheus", f"--web.listen-address=127.0.0.1:{port}",
+    )  # fmt: skip
     until(lambda: system.query("up") and not system.query("up == 0"), "all targets up")
 
 
