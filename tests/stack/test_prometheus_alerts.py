@@ -7,8 +7,10 @@ numbers of parts that are not here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -51,9 +53,12 @@ MAY_BE_EMPTY = {"Alerts that fire"}
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the system gives away by itself: one is used a minute after it is chosen."""
+    while True:
+        port = random.randint(20000, 30000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(holds: Callable[[], Any], what: str, seconds: float = 120) -> Any:
@@ -105,7 +110,8 @@ class System:
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(40)
 
     def start_prefect(self) -> None:
