@@ -112,7 +112,11 @@ class System:
         process = self.processes.pop(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(40)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
 
     def start_prefect(self) -> None:
         self.start("server", commands.server_command(self.settings))
@@ -265,6 +269,7 @@ def run_all(system: System, far: int) -> None:
         "prom/prometheus:v2.53.3", config, prometheus(system, far),
         "--storage.tsdb.path=/prometheus", f"--web.listen-address=127.0.0.1:{port}",
     )  # fmt: skip
+    until(lambda: system.get(f"http://127.0.0.1:{port}/-/ready"), "Prometheus")
     until(lambda: system.query("up") and not system.query("up == 0"), "all targets up")
 
 
