@@ -108,7 +108,10 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
 
 
 def _of_alerts() -> RunnerDeployment:
-    """The flow `alert`: when told, and as many at a time as there are, for none may be left out."""
+    """The flow `alert`: when told; a few at a time, for alerts come in swarms, a process each.
+
+    The others wait and are not cancelled: none may be left out.
+    """
     told = DeploymentEventTrigger(
         name="record an alert",
         expect={f"{alerts.EVENT}.firing", f"{alerts.EVENT}.resolved"},
@@ -119,6 +122,9 @@ def _of_alerts() -> RunnerDeployment:
     )  # fmt: skip
     return RunnerDeployment.from_flow(
         alert_flow, name=runs.DEPLOYMENT, triggers=[told],
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=4, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+        ),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )  # fmt: skip
 

@@ -55,6 +55,9 @@ HELP = {
 }
 
 
+FLOWS = ("ingest", "train", "monitor", "compact")  # as in runs.py, which imports Prefect
+
+
 class Sample(NamedTuple):
     """One line of /metrics; `name` without the prefix, one of `HELP`."""
 
@@ -141,7 +144,7 @@ def flows(settings: Settings) -> Iterator[Sample]:
     if settings.owns_prefect:
         return
     with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT, trust_env=False) as client:
-        for flow in ("ingest", "train", "monitor"):
+        for flow in FLOWS:
             ended = client.post("/flow_runs/filter", json=_newest_of(flow)).raise_for_status()
             for run in ended.json():
                 yield Sample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})

@@ -292,6 +292,23 @@ def test_of_three_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loo
     assert loop.steps(BUSY).count("open_workspace") == 1
 
 
+def test_the_event_of_an_alert_puts_it_on_the_record(loop: Loop) -> None:
+    from pipelines import alerts
+
+    given = {name: f"the {name} with {{{{ 1 }}}} and \"quotes'" for name in alerts.FIELDS}
+    event = {
+        "id": str(uuid4()),
+        "event": "mlops.alert.resolved",
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": alerts.RESOURCE},
+        "payload": given,
+    }
+    httpx.post(f"{loop.settings.prefect_url}/events", json=[event]).raise_for_status()
+    wait_until(lambda: alerts.recorded(loop.settings) != [], timeout=60)
+    (line,) = alerts.recorded(loop.settings)
+    assert {name: line[name] for name in given} == given
+
+
 def states_of(loop: Loop, day: str) -> list[str]:
     return sorted(run["state_name"] for run in loop.train_runs(day))
 
@@ -321,13 +338,18 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
     # The runner of the test before was the second one.
     url = loop.settings.prefect_url
-    (automation,) = httpx.post(f"{url}/automations/filter", json={}).json()
-    assert automation["enabled"]
-    assert automation["trigger"]["expect"] == ["mlops.retrain.wanted"]
+    automations = httpx.post(f"{url}/automations/filter", json={}).json()
+    assert all(each["enabled"] for each in automations)
+    assert sorted(sorted(each["trigger"]["expect"]) for each in automations) == [
+        ["mlops.alert.firing", "mlops.alert.resolved"], ["mlops.retrain.wanted"],
+    ]  # fmt: skip
     wanted = loop.settings.params()["schedules"]
     for deployment in httpx.post(f"{url}/deployments/filter", json={}).json():
-        (schedule,) = deployment["schedules"]
         flow = httpx.get(f"{url}/flows/{deployment['flow_id']}").json()["name"]
+        if flow == "alert":
+            assert deployment["schedules"] == []
+            continue
+        (schedule,) = deployment["schedules"]
         assert schedule["active"]
         assert schedule["schedule"]["cron"] == wanted.pop(flow)
         assert schedule["schedule"]["timezone"] not in (None, "UTC")

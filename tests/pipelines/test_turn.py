@@ -150,3 +150,12 @@ def test_new_batches_during_a_training_change_nothing_in_it(turned: tuple[Home, 
         assert workspace.run_stage(settings, path, stage)["ran"] is False
     assert workspace.record(settings, path) == md5s
     assert json.loads((path / "data" / "training" / "manifest.json").read_text()) == before
+
+
+def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> None:
+    from pipelines import standing
+
+    home, _ = turned
+    told = {s.name for reader in standing.READERS.values() for s in reader(home.settings)}
+    # A Prefect server of our own is asked nothing: it comes and goes with the turn.
+    assert set(standing.HELP) - told == {"flow_failed", "flow_runs_late"}

@@ -1,0 +1,114 @@
+"""Does every alert have a test, a severity, a runbook and a way to someone? Read from the files.
+
+Prometheus and Alertmanager themselves judge these files in tests/stack.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import watch
+
+ROOT = Path(__file__).parents[2]
+STACK = ROOT / "monitoring" / "stack"
+DASHBOARDS = sorted((STACK / "grafana" / "dashboards").glob("*.json"))
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((STACK / name).read_text())
+
+
+RULES: list[dict[str, Any]] = [
+    rule for group in read("rules.yml")["groups"] for rule in group["rules"]
+]
+NAMES = {rule["alert"] for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_read(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    # The anchor as GitHub makes it of a heading.
+    headings = re.findall(r"^## (\w+)$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    assert anchor == rule["alert"].lower()
+    assert rule["alert"] in headings
+
+
+def test_a_runbook_is_of_an_alert_and_whole() -> None:
+    parts = re.split(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert set(found) == NAMES
+    assert len(parts[1::2]) == len(NAMES), "one each"
+    for name, text in found.items():
+        for part in ("Means", "Users see", "First look", "Mend", "Escalate"):
+            assert f"**{part}.**" in text, (name, part)
+    anchors = {name.lower() for name in NAMES}
+    linked = set(re.findall(r"\(#(\w+)\)", "".join(parts)))
+    assert linked <= anchors
+
+
+def test_every_alert_is_tested_to_fire_and_to_clear() -> None:
+    tested = {}
+    for test in read("rules_test.yml")["tests"]:
+        expected = [bool(each["exp_alerts"]) for each in test["alert_rule_test"]]
+        assert {each["alertname"] for each in test["alert_rule_test"]} == {test["name"]}
+        tested[test["name"]] = expected
+    assert set(tested) == NAMES
+    assert all(expected == [False, True, False] for expected in tested.values())
+
+
+def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are() -> None:
+    config = read("alertmanager.yml")
+    for rule in config["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            label, names = re.fullmatch(r'(\w+)=~?"(.+)"', matcher).groups()  # type: ignore[union-attr]
+            if label == "alertname":
+                assert set(names.split("|")) <= NAMES, matcher
+    for receiver in config["receivers"]:
+        (hook,) = receiver["webhook_configs"]
+        assert hook == {"url": "http://watch:9108/alerts", "send_resolved": True}
+    assert config["route"]["routes"][0]["matchers"] == ['severity="page"']
+
+
+def test_a_notification_is_given_up_before_the_next_one_is_due() -> None:
+    config = read("alertmanager.yml")["route"]
+    for route in (config, *config["routes"]):
+        minutes = re.fullmatch(r"(\d+)m", route["group_interval"])
+        assert minutes is not None
+        assert int(minutes[1]) * 60 > watch.PATIENCE
+
+
+def queries() -> list[tuple[str, str]]:
+    """Every PromQL text that the stack has: rules and dashboards."""
+    found = [(rule["alert"], rule["expr"]) for rule in RULES]
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            found += [(panel["title"], target["expr"]) for target in panel["targets"]]
+    return found
+
+
+@pytest.mark.parametrize(("where", "query"), queries())
+def test_a_metric_of_ours_that_is_asked_for_is_one_that_we_give(where: str, query: str) -> None:
+    asked = set(re.findall(r"mlops_(\w+)", query))
+    assert asked <= set(watch.HELP), where
+
+
+def test_dashboards_stand_alone() -> None:
+    assert [path.name for path in DASHBOARDS] == ["loop.json", "service.json"]
+    source = read("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["uid"]
+    boards = [json.loads(path.read_text()) for path in DASHBOARDS]
+    assert len({board["uid"] for board in boards}) == len(boards)
+    for board in boards:
+        ids = [panel["id"] for panel in board["panels"]]
+        assert len(set(ids)) == len(ids)
+        for panel in board["panels"]:
+            assert {target["datasource"]["uid"] for target in panel["targets"]} == {source}
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= 24

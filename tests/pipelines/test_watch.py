@@ -1,0 +1,264 @@
+"""What `mlops watch` tells of parts that hang and files that are broken, and what it takes in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipelines import alerts, clock, probes, runs, standing
+from pipelines.watch import LIMIT, Watch
+from settings import LoopError, Settings
+
+ROOT = Path(__file__).parents[2]
+FIRING: dict[str, Any] = {
+    "status": "firing",
+    "labels": {"alertname": "PartDown", "severity": "page", "part": "redis", "job": "watch"},
+    "annotations": {"summary": "redis is down", "runbook_url": "docs/runbooks.md#partdown"},
+    "startsAt": "2026-11-21T09:00:00.123456789Z",
+    "endsAt": "0001-01-01T00:00:00Z",
+    "fingerprint": "18ec04c3d0a4ac1b",
+}
+RESOLVED = {**FIRING, "status": "resolved", "endsAt": "2026-11-21T09:05:00Z"}
+
+
+class Part(BaseHTTPRequestHandler):
+    """Prefect, MLflow and all others: answers what stands in `answers`, and keeps what it got."""
+
+    url: str
+    answers: ClassVar[dict[str, tuple[int, Any]]]
+    received: ClassVar[list[tuple[str, Any]]]
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        self.received.append((self.path, json.loads(self.rfile.read(length) or "null")))
+        status, body = self.answers.get(self.path, (404, None))
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def part() -> Iterator[type[Part]]:
+    class Fresh(Part):
+        answers: ClassVar[dict[str, tuple[int, Any]]] = {}
+        received: ClassVar[list[tuple[str, Any]]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Fresh)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    Fresh.url = f"http://127.0.0.1:{server.server_port}"
+    yield Fresh
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """A port that takes connections and says nothing."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen(8)
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "usecase").mkdir()
+    params = (ROOT / "usecase" / "params.yaml").read_text()
+    (tmp_path / "usecase" / "params.yaml").write_text(params)
+    return Settings(home=tmp_path)
+
+
+def ask(watch: Watch, method: str, path: str, **options: Any) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(watch.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://watch") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(asked())
+
+
+def told(settings: Settings) -> dict[tuple[str, ...], float]:
+    """(name, label values...) → value, of one scrape."""
+    answer = ask(Watch(settings), "GET", "/metrics")
+    assert answer.status_code == 200
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def failures(found: dict[tuple[str, ...], float]) -> set[str]:
+    return {key[1] for key, value in found.items() if key[0] == "mlops_watch_failures" and value}
+
+
+def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
+    found = told(settings)
+    assert failures(found) == set()
+    assert found["mlops_release_generation",] == 0
+    assert not any(key[0] == "mlops_up" for key in found), "no server is named, none is asked"
+    assert not any("world" in key[0] for key in found)
+    assert not clock.started(settings), "who only looks does not start the clock"
+
+
+def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
+    settings: Settings, part: type[Part], hanging: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{free.getsockname()[1]}"
+    url = part.url
+    part.answers |= {
+        "/api/2.0/mlflow/experiments/search": (500, None),
+        "/api/ready": (200, "OK"),
+        "/api/flow_runs/filter": (200, [{"state_type": "CRASHED"}]),
+        "/api/flow_runs/count": (200, 3),
+    }
+    named = Settings(
+        home=settings.home, redis=f"{hanging},password=x", evidently_url=f"http://{hanging}",
+        feast_registry=f"postgresql+psycopg://feast:x@{closed}/feast", tracking_uri=url,
+        prefect_url=f"{url}/api",
+    )  # fmt: skip
+    clock.now(named)
+    found = told(named)
+    parts = {key[1]: value for key, value in found.items() if key[0] == "mlops_up"}
+    assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
+    assert failures(found) == set()
+    for flow in runs.FLOWS:
+        assert found["mlops_flow_failed", flow] == 1
+    assert found["mlops_flow_runs_late",] == 3
+    assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March
+
+
+def test_a_file_that_cannot_be_read_is_a_gap_that_is_told(settings: Settings) -> None:
+    for name in ("monitoring/20130415T0000.json", "release/release.json"):
+        (settings.var / name).parent.mkdir(parents=True)
+        (settings.var / name).write_text("{half a")
+    found = told(settings)
+    assert failures(found) == {"monitoring", "champion"}
+    assert ("mlops_release_generation",) not in found
+    assert found["mlops_disk_free_bytes", "state"] > 0
+
+
+def test_a_reader_that_hangs_is_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def hangs(_: Settings) -> Iterator[standing.Sample]:
+        ended.wait(30)
+        yield standing.Sample("release_generation", 1)
+
+    monkeypatch.setitem(standing.READERS, "champion", hangs)
+    monkeypatch.setattr(probes, "BUDGET", 0.3)
+    found = told(settings)
+    ended.set()
+    assert failures(found) == {"champion"}
+    assert found["mlops_watch_failures", "volumes"] == 0
+
+
+def test_only_servers_of_the_settings_are_asked(settings: Settings) -> None:
+    assert probes.named(settings) == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ("", "json"),
+        ('{"version": "4"}', "alerts"),
+        ({"version": "3", "alerts": []}, "version"),
+        ({"version": "4", "alerts": [{**FIRING, "startsAt": "now"}]}, "startsAt"),
+        ({"version": "4", "alerts": [{**FIRING, "startsAt": "2026-11-21T09:00:00"}]}, "startsAt"),
+        ({"version": "4", "alerts": [{**FIRING, "labels": {}}]}, "alertname"),
+        ({"version": "4", "alerts": [{**FIRING, "status": "silent"}]}, "status"),
+        ({"version": "4", "alerts": [{**FIRING, "fingerprint": "../x"}]}, "fingerprint"),
+    ],
+)
+def test_what_is_no_notification_is_refused(settings: Settings, body: Any, wrong: str) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    answer = ask(Watch(settings), "POST", "/alerts", content=content)
+    assert answer.status_code == 400
+    assert wrong in json.dumps(answer.json()["detail"])
+
+
+def test_a_body_too_long_is_refused(settings: Settings) -> None:
+    answer = ask(Watch(settings), "POST", "/alerts", content=b"x" * (LIMIT + 1))
+    assert answer.status_code == 413
+
+
+def test_an_alert_is_answered_for_only_when_it_is_on_the_disk(
+    settings: Settings, part: type[Part]
+) -> None:
+    watch = Watch(Settings(home=settings.home, prefect_url=part.url), patience=0.2)
+    given = {"version": "4", "alerts": [FIRING, RESOLVED], "receiver": "page", "groupKey": "{}"}
+    assert ask(watch, "POST", "/alerts", json=given).status_code == 503, "Prefect takes no event"
+    part.answers["/events"] = (204, None)
+    answer = ask(watch, "POST", "/alerts", json=given)
+    assert answer.status_code == 503, "no flow has written it"
+    assert "2 alerts were not recorded" in answer.json()["detail"]
+    events = part.received[-1][1]
+    assert [event["event"] for event in events] == ["mlops.alert.firing", "mlops.alert.resolved"]
+    assert part.received[0][1][0]["id"] == events[0]["id"], "sent again it is the same event"
+    assert alerts.append(settings, events[0]["payload"])
+    ask(watch, "POST", "/alerts", json=given)
+    assert [event["id"] for event in part.received[-1][1]] == [events[1]["id"]], "only what is new"
+    assert alerts.append(settings, events[1]["payload"])
+    n_received = len(part.received)
+    assert ask(watch, "POST", "/alerts", json=given).status_code == 200
+    assert len(part.received) == n_received, "nothing more to say"
+
+
+def fields(**changes: Any) -> dict[str, str]:
+    return alerts.Alert.model_validate({**FIRING, **changes}).fields()
+
+
+def test_an_alert_is_written_once_and_a_torn_line_harms_nobody(settings: Settings) -> None:
+    assert alerts.append(settings, fields())
+    assert not alerts.append(settings, fields())
+    with alerts.log(settings).open("a") as file:
+        file.write('{"id": "torn')
+    assert len(alerts.recorded(settings)) == 1
+    assert alerts.append(settings, fields(fingerprint="ab"))
+    lines = alerts.log(settings).read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["PartDown", "PartDown"]
+    with pytest.raises(LoopError, match="has the fields"):
+        alerts.append(settings, {"id": "1"})
+
+
+def test_many_at_once_are_all_written(settings: Settings) -> None:
+    given = [fields(fingerprint=f"{number:x}") for number in range(40)]
+    threads = [
+        threading.Thread(target=alerts.append, args=(settings, each)) for each in (*given, *given)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(line["id"] for line in alerts.recorded(settings)) == sorted(
+        each["id"] for each in given
+    )
+
+
+def test_an_alert_is_told_once_in_its_last_state(settings: Settings) -> None:
+    later = fields(startsAt="2026-11-21T10:00:00Z", labels={"alertname": "ApiDown"})
+    resolved = alerts.Alert.model_validate(RESOLVED).fields()
+    for each in (resolved, later, fields()):  # the resolution has overtaken it
+        alerts.append(settings, each)
+    states = [(line["name"], line["until"][:16]) for line in alerts.told(settings)]
+    assert states == [("ApiDown", ""), ("PartDown", "2026-11-21T09:05")]

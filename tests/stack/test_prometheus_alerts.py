@@ -1,0 +1,362 @@
+"""From a number that is wrong to a line on the disk, and from traffic to every dashboard.
+
+Prometheus, Alertmanager, Prefect's server and runner, `mlops watch` and the service are real. The
+configuration is the stack's, with other addresses and shorter waits; the fixture `far` tells
+numbers of parts that are not here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from features import published
+from monitoring import decide
+from pipelines import alerts, clock, commands, training
+from serving.command import serve_command, serve_environment
+from serving.evaluator import export
+from serving.release import Release, ServedModel, write
+from settings import Settings
+from usecase.columns import CATEGORIES, FEATURES
+from usecase.request import PredictRequest
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+STACK = ROOT / "monitoring" / "stack"
+AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
+APPLY = "import settings; from features.store import apply; apply(settings.load())"
+# What these panels show is not there while all is well.
+MAY_BE_EMPTY = {"Alerts that fire"}
+
+
+def free_port() -> int:
+    """Below those that the system gives away by itself: one is used a minute after it is chosen."""
+    while True:
+        port = random.randint(20000, 30000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def until(holds: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found := holds():
+                return found
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(f"{what}: not within {seconds:.0f} s")
+
+
+class Far(BaseHTTPRequestHandler):
+    """Tells whatever numbers a test wants to be told."""
+
+    lines = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(Far.lines.encode())
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class System:
+    """All processes and containers of the test, in a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.processes, self.containers = home, {}, []  # type: ignore[var-annotated]
+        self.port = {name: free_port() for name in ("watch", "prometheus", "alertmanager")}
+        self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
+        (home / "usecase").mkdir()
+        (home / "usecase" / "params.yaml").write_text((ROOT / "usecase/params.yaml").read_text())
+        names = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
+        self.environment = {
+            **names, **self.settings.environment(), **commands.prefect_environment(self.settings),
+            "PYTHONPATH": str(ROOT), "PREFECT_SERVER_METRICS_ENABLED": "true",
+        }  # fmt: skip
+
+    def start(self, name: str, command: list[str], **variables: str) -> None:
+        self.processes[name] = subprocess.Popen(
+            command, env=self.environment | variables, cwd=self.home, start_new_session=True,
+            stdout=(self.home / f"{name}.log").open("ab"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+    def start_prefect(self) -> None:
+        self.start("server", commands.server_command(self.settings))
+        until(lambda: self.get(f"{self.settings.prefect_url}/ready"), "Prefect's server")
+        self.start("runner", commands.runner_command(schedules_active=False))
+
+    def contain(self, image: str, file: str, content: Any, *arguments: str) -> None:
+        path = self.home / file.rpartition("/")[2]
+        path.write_text(yaml.safe_dump(content))
+        mounts = ["-v", f"{path}:{file}:ro"]
+        if "prometheus" in image:
+            mounts += ["-v", f"{self.home / 'rules.yml'}:/etc/prometheus/rules.yml:ro"]
+        done = subprocess.run(
+            ["docker", "run", "-d", "--network", "host", *mounts, image, f"--config.file={file}",
+             *arguments], text=True, capture_output=True, check=True,
+        )  # fmt: skip
+        self.containers.append(done.stdout.strip())
+
+    def end(self) -> None:
+        for container in self.containers:
+            subprocess.run(["docker", "rm", "-fv", container], capture_output=True, check=False)
+        for name in [*self.processes]:
+            self.stop(name)
+
+    def get(self, url: str) -> Any:
+        answer = httpx.get(url, timeout=10, trust_env=False)
+        return answer if answer.is_success else None
+
+    def query(self, text: str) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{self.port['prometheus']}/api/v1/query"
+        answer = httpx.get(url, params={"query": text}, timeout=10, trust_env=False).json()
+        assert answer["status"] == "success", (text, answer)
+        return list(answer["data"]["result"])
+
+    def lines(self, name: str, status: str, label: str = "") -> list[dict[str, Any]]:
+        return [
+            line for line in alerts.recorded(self.settings)
+            if (line["name"], line["status"]) == (name, status) and label in line["labels"]
+        ]  # fmt: skip
+
+    def of_prefect(self, path: str, body: Any) -> Any:
+        url = f"{self.settings.prefect_url}/{path}/filter"
+        return httpx.post(url, json=body, timeout=10, trust_env=False).raise_for_status().json()
+
+
+def champion(settings: Settings) -> None:
+    """A model in service, and what the loop leaves behind: measured, trained, published."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(200, len(FEATURES))), columns=FEATURES)
+    numbers = [name for name in FEATURES if name not in CATEGORIES][:3]
+    model = make_pipeline(
+        make_column_transformer(("passthrough", numbers), remainder="drop"), LogisticRegression()
+    )
+    model.fit(frame, rng.integers(0, 2, 200))
+    folder = settings.var / "models" / "1"
+    digest = export(model, folder / "served")
+    (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
+    served = ServedModel("1", digest, "../models/1/served", 0.2)
+    write(settings.release_file, Release(1, served, datetime.now(UTC)))
+
+
+def standing(settings: Settings) -> None:
+    clock.move(settings, AS_OF)
+    published.marker(settings).write_text(AS_OF.isoformat())
+    path = settings.var / "training" / "20130401T0000-0"
+    (path / "data" / "training").mkdir(parents=True)
+    manifest = path / "data" / "training" / "manifest.json"
+    manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
+    training.conclude(settings, path, {"version": "1", "why": "passed"}, {"before": None}, "first")
+    live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98}
+    moved = {"score": 0.1, "limit": 0.5, "drifted": False}
+    drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "features": {}}
+    decision = decide.decide(
+        decide.Evidence(champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live,
+                        drift=drift), settings.params()["monitoring"]["policy"], AS_OF,
+    )  # fmt: skip
+    result = {**decision.as_dict(), "live": live, "expected": live, "drift": drift, "problems": []}
+    (settings.var / "monitoring").mkdir()
+    (settings.var / "monitoring" / "20130401T0000.json").write_text(json.dumps(result))
+
+
+def prometheus(system: System, far: int) -> dict[str, Any]:
+    """The stack's configuration, with the addresses of this test and shorter waits."""
+    rules = yaml.safe_load((STACK / "rules.yml").read_text())
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        rule |= {"for": "1s"} if "for" in rule else {}
+    (system.home / "rules.yml").write_text(yaml.safe_dump(rules))
+    config: dict[str, Any] = yaml.safe_load((STACK / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
+    ports = {
+        "api": [system.settings.service_port], "watch": [system.port["watch"], far],
+        "prefect": [system.settings.prefect_port], "prometheus": [system.port["prometheus"]],
+        "alertmanager": [system.port["alertmanager"]],
+    }  # fmt: skip
+    for job in config["scrape_configs"]:
+        targets = [f"127.0.0.1:{port}" for port in ports[job["job_name"]]]
+        job.pop("dns_sd_configs", None)
+        job |= {"static_configs": [{"targets": targets}]}
+        job |= {"scrape_interval": "5s", "scrape_timeout": "5s"} if "scrape_timeout" in job else {}
+    (told,) = config["alerting"]["alertmanagers"]
+    told["static_configs"] = [{"targets": [f"127.0.0.1:{system.port['alertmanager']}"]}]
+    return config
+
+
+def alertmanager(system: System) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((STACK / "alertmanager.yml").read_text())
+    for route in (config["route"], *config["route"]["routes"]):
+        route |= {"group_wait": "1s", "group_interval": "20s", "group_by": ["alertname", "part"]}
+    for receiver in config["receivers"]:
+        receiver["webhook_configs"][0]["url"] = f"http://127.0.0.1:{system.port['watch']}/alerts"
+    return config
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    made = System(tmp_path_factory.mktemp("home"))
+    far = ThreadingHTTPServer(("127.0.0.1", 0), Far)
+    thread = threading.Thread(target=far.serve_forever)
+    thread.start()
+    try:
+        run_all(made, far.server_port)
+        yield made
+    finally:
+        made.end()
+        far.shutdown()
+        thread.join()
+        far.server_close()
+
+
+def run_all(system: System, far: int) -> None:
+    settings = system.settings
+    subprocess.run(
+        [sys.executable, "-c", APPLY], cwd=ROOT, env=system.environment, check=True
+    )  # fmt: skip
+    champion(settings)
+    standing(settings)
+    system.start_prefect()
+    system.start("service", serve_command(settings), **serve_environment(settings))
+    watch = [sys.executable, "-m", "pipelines.cli", "watch", "--port", str(system.port["watch"])]
+    named = {"MLOPS_PREFECT_URL": settings.prefect_url, "MLOPS_SERVICE_URL": settings.service_url}
+    system.start("watch", watch, **named)
+    until(lambda: system.get(f"{settings.service_url}/readyz"), "the service")
+    config, port = "/etc/alertmanager/alertmanager.yml", system.port["alertmanager"]
+    system.contain(
+        "prom/alertmanager:v0.28.1", config, alertmanager(system), "--storage.path=/alertmanager",
+        f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
+    )  # fmt: skip
+    config, port = "/etc/prometheus/prometheus.yml", system.port["prometheus"]
+    system.contain(
+        "prom/prometheus:v2.53.3", config, prometheus(system, far),
+        "--storage.tsdb.path=/prometheus", f"--web.listen-address=127.0.0.1:{port}",
+    )  # fmt: skip
+    until(lambda: system.get(f"http://127.0.0.1:{port}/-/ready"), "Prometheus")
+    until(lambda: system.query("up") and not system.query("up == 0"), "all targets up")
+
+
+def test_a_number_that_is_wrong_becomes_a_line_on_the_disk_and_so_does_its_end(
+    system: System,
+) -> None:
+    Far.lines = 'mlops_up{part="postgres"} 0\nmlops_up{part="mlflow"} 0\n'
+    [fired] = until(lambda: system.lines("PartDown", "firing", "part=postgres"), "the alert")
+    assert fired["severity"] == "page"
+    assert fired["summary"] == "postgres does not do its work"
+    assert fired["runbook"] == "docs/runbooks.md#partdown"
+    url = f"http://127.0.0.1:{system.port['alertmanager']}/api/v2/alerts"
+    states = {a["labels"].get("part"): a["status"]["state"] for a in httpx.get(url).json()}
+    assert states["mlflow"] == "suppressed", "it follows from the other one"
+    Far.lines = 'mlops_up{part="postgres"} 1\nmlops_up{part="mlflow"} 1\n'
+    [resolved] = until(lambda: system.lines("PartDown", "resolved", "part=postgres"), "its end")
+    assert resolved["since"] == fired["since"]
+    assert resolved["until"] > fired["since"]
+    assert not system.lines("PartDown", "firing", "part=mlflow")
+    told = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "alerts"], env=system.environment, text=True,
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    assert re.search(r"page +PartDown: postgres does not do its work \(resolved", told)
+
+
+def test_the_same_notification_again_makes_no_other_event_run_or_line(system: System) -> None:
+    [line] = system.lines("PartDown", "firing", "part=postgres")
+    asked = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
+    given = {
+        "status": "firing", "labels": {"alertname": "Twice", "severity": "ticket", "odd": '{"}\''},
+        "startsAt": line["since"], "fingerprint": "abc", "annotations": {"summary": "{{ 1 }} \"'"},
+    }  # fmt: skip
+    for _ in range(2):
+        answer = httpx.post(
+            f"http://127.0.0.1:{system.port['watch']}/alerts", timeout=60,
+            json={"version": "4", "alerts": [given, given]},
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.text
+    [twice] = system.lines("Twice", "firing")
+    assert twice["summary"] == "{{ 1 }} \"'"
+    assert twice["labels"] == "odd={\"}'"
+    until(lambda: system.of_prefect("events", asked)["total"], "events on the record")
+    ids = [event["id"] for event in system.of_prefect("events", asked)["events"]]
+    assert ids.count(twice["id"]) == 1
+    runs = system.of_prefect("flow_runs", {"flows": {"name": {"any_": ["alert"]}}})
+    [run] = [run for run in runs if run["parameters"]["alert"]["id"] == twice["id"]]
+    assert run["created_by"]["type"] == "AUTOMATION"
+    until(lambda: system.get(f"{system.settings.prefect_url}/flow_runs/{run['id']}").json()[
+        "state_type"] == "COMPLETED", "the run's end")  # fmt: skip
+
+
+def test_every_query_of_the_dashboards_is_answered_with_data(system: System) -> None:
+    body = {
+        name: (field.get("examples") or field.get("enum") or [None])[0]
+        for name, field in PredictRequest.model_json_schema()["properties"].items()
+    }
+    # A run that fails, for what there is of one: no prediction has a label here.
+    of_monitor = {"flows": {"name": {"any_": ["monitor"]}}}
+    [monitor] = system.of_prefect("deployments", of_monitor)
+    url = f"{system.settings.prefect_url}/deployments/{monitor['id']}/create_flow_run"
+    httpx.post(url, json={"parameters": {}}).raise_for_status()
+    until(lambda: system.query('mlops_flow_failed{flow="monitor"}'), "a run that has ended")
+    Far.lines = 'mlops_up{part="postgres"} 1\n'
+    empty: dict[str, str] = {}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        httpx.post(f"{system.settings.service_url}/predict", json=body).raise_for_status()
+        time.sleep(0.5)
+        empty = {
+            f"{path.stem}: {panel['title']}": target["expr"]
+            for path in sorted((STACK / "grafana" / "dashboards").glob("*.json"))
+            for panel in json.loads(path.read_text())["panels"]
+            for target in panel["targets"]
+            if not system.query(target["expr"]) and panel["title"] not in MAY_BE_EMPTY
+        }
+        if not empty:
+            break
+    assert empty == {}
+
+
+def test_no_alert_is_lost_while_prefect_is_away(system: System) -> None:
+    for name in ("runner", "server"):
+        system.stop(name)
+    Far.lines = 'mlops_up{part="redis"} 0\n'
+    failed = "sum(alertmanager_notifications_failed_total) > 0"
+    until(lambda: system.query(failed), "a notification that is not taken")
+    assert not system.lines("PartDown", "firing", "part=redis")
+    system.start_prefect()
+    assert until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert")
