@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack logs test-stack
+.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack chaos logs test-stack
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -75,6 +75,9 @@ clean-stack:            ## ends the stack and removes its data; asks first, unle
 
 run-stack:              ## one full turn of the loop, in the running stack
 	docker compose run --rm loop
+
+chaos: install          ## breaks the running stack on purpose, part by part, and tells what came of it
+	$(BIN)/python -m tests.stack.chaos $(CHAOS)
 
 logs:                   ## what the services say, as they say it
 	docker compose logs --follow --tail 50

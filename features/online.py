@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,11 +51,11 @@ class OnlineReader:
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> list[OnlineRow]:
-        """One row per case, in order; a value that is absent or stale at its time is None."""
-        found = self._store.get_online_features(
-            features=self._service,
-            entity_rows=[{key: row[key] for key in self._keys} for row in entity_rows],
-        ).to_dict(include_event_timestamps=True)
+        """One row per case, in order; a value that is absent or stale at its time is None.
+
+        Raises `LoopError` if the online store does not answer.
+        """
+        found = self._found([{key: row[key] for key in self._keys} for row in entity_rows])
         moments = [at.timestamp() for at in decision_times]
         columns: dict[str, list[Any]] = {}
         newest = [0] * len(entity_rows)
@@ -76,6 +77,19 @@ class OnlineReader:
             )
             for number, at in enumerate(newest)
         ]
+
+    def _found(self, entity_rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+        from redis.exceptions import RedisError
+
+        try:
+            return self._store.get_online_features(
+                features=self._service, entity_rows=entity_rows
+            ).to_dict(include_event_timestamps=True)
+        except (RedisError, sqlite3.Error, OSError) as error:
+            raise configuration.LoopError(
+                f"The online store does not answer ({type(error).__name__}: {error}), so there are "
+                "no features to predict from. Look at Redis, or at the disk of var/feast."
+            ) from error
 
 
 def _value(value: Any) -> float | str | None:

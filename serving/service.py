@@ -18,6 +18,7 @@ from serving.body_limit import BodyLimit
 from serving.models import ModelHolder, Serving
 from serving.pages import PAGES
 from serving.prediction_log import PredictionLog
+from settings import LoopError
 from usecase.request import (
     PredictRequest,
     PredictResponse,
@@ -68,7 +69,7 @@ class Predictor:
         )  # fmt: skip
         generation.set(0)
         self.models = ModelHolder(
-            settings.release_file, features=FEATURES,
+            settings.followed_file, features=FEATURES,
             on_change=lambda release: generation.set(release.generation),
         )  # fmt: skip
         self.models.start()
@@ -99,6 +100,9 @@ class Predictor:
             return self._answer(request_id, request, serving)
         except Exception as error:
             self.predictions.labels(serving.release.champion.version, "failed").inc()
+            if isinstance(error, LoopError):  # a part that it needs is away; another replica may do
+                told = {"error": "unavailable", "detail": str(error)}
+                return JSONResponse(told, status_code=503)  # type: ignore[return-value]
             if isinstance(error, ValidationError):  # ours, but BentoML would blame the client
                 raise RuntimeError("The prediction does not fit its own schema") from error
             raise

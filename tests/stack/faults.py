@@ -1,0 +1,123 @@
+"""What can break in the stack, done on purpose: each fault returns what recovered, and how fast."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.stack.project import WITHIN, Stack, ask_training, await_state
+
+HELD = 8.0  # seconds that a pause or a cut lasts
+
+
+def killed(service: str) -> Callable[[Stack], str]:
+    """kill -9 of a container's first process, from outside: its restart policy brings it back."""
+
+    def fault(stack: Stack) -> str:
+        name = stack.container(service)
+        before = stack.docker("inspect", "--format", "{{.State.Pid}}", name).strip()
+        if os.geteuid() == 0 and Path(f"/proc/{before}").exists():
+            os.kill(int(before), 9)
+            how = "came back by its restart policy"
+        else:  # the engine is in a machine of its own; it takes its own kill for a wish to stop
+            stack.docker("kill", name)
+            stack.docker("start", name)
+            how = "started again"
+        started = time.monotonic()
+        deadline = started + WITHIN
+        while time.monotonic() < deadline:
+            now = stack.docker("inspect", "--format", "{{.State.Pid}}", name).strip()
+            if now not in (before, "0"):
+                break
+            time.sleep(0.2)
+        stack.healthy(service)
+        return f"{how}, healthy after {time.monotonic() - started:.0f} s"
+
+    return fault
+
+
+def redis_paused(stack: Stack) -> str:
+    stack.compose("pause", "redis")
+    time.sleep(HELD)
+    stack.compose("unpause", "redis")
+    stack.healthy("redis")
+    return f"paused for {HELD:.0f} s"
+
+
+def redis_cut_off(stack: Stack) -> str:
+    name = stack.container("redis")
+    form = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}"
+    network = stack.docker("inspect", "--format", form, name).strip()
+    stack.docker("network", "disconnect", network, name)
+    time.sleep(HELD)
+    stack.docker("network", "connect", "--alias", "redis", network, name)
+    stack.healthy("redis")
+    return f"cut off for {HELD:.0f} s"
+
+
+def postgres_full(stack: Stack) -> str:
+    """All connections taken for a while, by sessions that do nothing."""
+    hold = (
+        "export PGPASSWORD=$FEAST_DB_PASSWORD; for n in $(seq 250); do "
+        f"psql -h 127.0.0.1 -U feast -d feast -qc 'SELECT pg_sleep({HELD})' >/dev/null 2>&1 & "
+        "done; wait"
+    )
+    stack.compose("exec", "-T", "postgres", "bash", "-c", hold)
+    for service in ("postgres", "mlflow", "prefect", "worker"):
+        stack.healthy(service)
+    return "all 200 connections taken; given back when the sessions ended"
+
+
+def log_full(stack: Stack) -> str:
+    """One more replica, whose log is on a disk of one megabyte that fills up."""
+    volume = "chaos-full-log"
+    name = f"{volume}-replica"
+    stack.docker(
+        "volume", "create", "--driver", "local", "--opt", "type=tmpfs", "--opt", "device=tmpfs",
+        "--opt", "o=size=64k,uid=1000,gid=1000", volume,
+    )  # fmt: skip
+    try:
+        stack.compose(
+            "run", "--detach", "--no-deps", "--use-aliases", "--name", name,
+            "--volume", f"{volume}:/predictions", "api",
+        )  # fmt: skip
+        time.sleep(45)  # it starts, takes its share of the requests, and its disk fills up
+        told = stack.docker("logs", "--tail", "200", name)
+    finally:
+        stack.docker("rm", "--force", name)
+        stack.docker("volume", "rm", volume)
+    refused = "No space left" in told or "cannot be written" in told
+    return f"the full replica refused: {'yes' if refused else 'it never filled up'}"
+
+
+def worker_killed_in_training(stack: Stack) -> str:
+    """The run is seen as crashed, its slot is free, and the next training runs through."""
+    first = ask_training(stack)
+    await_state(stack, first, {"RUNNING"})
+    time.sleep(10)  # into a stage
+    told = killed("worker")(stack)
+    ended = await_state(stack, first, {"CRASHED", "FAILED", "CANCELLED"})
+    return f"{told}; the training {ended.lower()}; {retrained(stack)}"
+
+
+def retrained(stack: Stack) -> str:
+    """A training asked for now, through the worker, until it has ended well."""
+    started = time.monotonic()
+    await_state(stack, ask_training(stack), {"COMPLETED"})
+    return f"the next one ran through in {time.monotonic() - started:.0f} s"
+
+
+FAULTS: dict[str, Callable[[Stack], str]] = {
+    "kill -9 of an api replica": killed("api"),
+    "kill -9 of Redis": killed("redis"),
+    "Redis paused": redis_paused,
+    "network cut between api and Redis": redis_cut_off,
+    "kill -9 of Postgres": killed("postgres"),
+    "Postgres full of connections": postgres_full,
+    "kill -9 of MLflow": killed("mlflow"),
+    "kill -9 of Prefect's server": killed("prefect"),
+    "a replica's log disk full": log_full,
+    "kill -9 of the worker in a training": worker_killed_in_training,
+}

@@ -1,0 +1,90 @@
+"""Real cases asked of the stack all the time, and what came of each: what users saw of a fault."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, Self
+
+import httpx
+
+from usecase import source
+from usecase.request import payload
+from usecase.target import SPINE_FEED, spine
+
+PAUSE = 0.05  # seconds between two requests of a client
+CLIENTS = 2
+
+
+def cases(first: date, days: int = 3) -> list[dict[str, Any]]:
+    """Request bodies of real cases that became known on these days."""
+    found: list[dict[str, Any]] = []
+    for number in range(days):
+        rows = spine(source.fetch(SPINE_FEED, first + timedelta(days=number)))
+        found += [payload(row) for row in rows.to_dict("records")]
+    return found
+
+
+@dataclass
+class Load:
+    """`CLIENTS` users; each asks, notes the outcome, and asks the next. To be used with `with`."""
+
+    url: str
+    bodies: list[dict[str, Any]]
+    acknowledged: list[str] = field(default_factory=list)
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    last_good: float = 0.0
+
+    def __enter__(self) -> Self:
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_good(self, since: float, timeout: float) -> float:
+        """Seconds from `since` until users are served for two seconds on end."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            trouble = max((at for at, _ in list(self.failures)), default=since)
+            if self.last_good > max(trouble, since) + 2.0:
+                return max(trouble - since, 0.0)
+            time.sleep(0.1)
+        raise AssertionError(f"not served again within {timeout:.0f} s: {self.failures[-3:]}")
+
+    def told(self, since: float) -> str:
+        """What users saw since then: how many failed, how."""
+        kinds: dict[str, int] = {}
+        for at, what in list(self.failures):
+            if at >= since:
+                kinds[what] = kinds.get(what, 0) + 1
+        return ", ".join(f"{count} × {what}" for what, count in kinds.items()) or "nothing"
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(base_url=self.url, timeout=15, trust_env=False) as client:
+            while not self._stopping.wait(PAUSE):
+                number += CLIENTS
+                request_id = f"chaos-{uuid.uuid4().hex}"
+                body = self.bodies[number % len(self.bodies)]
+                try:
+                    answer = client.post(
+                        "/predict", json=body, headers={"X-Request-Id": request_id}
+                    )
+                except httpx.HTTPError as error:
+                    self.failures.append((time.monotonic(), type(error).__name__))
+                    continue
+                if answer.status_code == 200:
+                    self.acknowledged.append(request_id)
+                    self.last_good = time.monotonic()
+                else:
+                    self.failures.append((time.monotonic(), str(answer.status_code)))

@@ -1,0 +1,95 @@
+"""The running stack as `make chaos` sees it: containers, flows, what it holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+WITHIN = 180.0  # seconds in which a part must be healthy again
+STATE = Path(__file__).with_name("state.py")
+
+
+class Stack:
+    """The Compose project that the environment names, by default the one of this folder."""
+
+    def compose(self, *command: str, stdin: str | None = None) -> str:
+        return self._run(["docker", "compose", *command], stdin)
+
+    def docker(self, *command: str) -> str:
+        return self._run(["docker", *command], None)
+
+    def container(self, service: str) -> str:
+        return self.compose("ps", "--all", "--quiet", service).split()[0]
+
+    def address(self, service: str, port: int) -> str:
+        return "http://" + self.compose("port", service, str(port)).strip()
+
+    def state(self) -> dict[str, Any]:
+        told = self.compose(
+            "run", "--rm", "-T", "--no-deps", "loop", "python", "-W", "ignore", "-",
+            stdin=STATE.read_text(),
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
+        return found
+
+    def healthy(self, service: str, timeout: float = WITHIN) -> None:
+        """Returns once every container of `service` is healthy."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            names = self.compose("ps", "--quiet", service).split()
+            states = [self._health(name) for name in names]
+            if states and set(states) == {"healthy"}:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"{service} is not healthy again: {states}")
+
+    def _health(self, name: str) -> str:
+        return self.docker("inspect", "--format", "{{.State.Health.Status}}", name).strip()
+
+    @staticmethod
+    def _run(command: list[str], stdin: str | None) -> str:
+        run = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise AssertionError(f"{' '.join(command)}: {run.stderr[-2000:]}")
+        return run.stdout
+
+
+def ask_training(stack: Stack) -> str:
+    """As of a day later than any that was trained: with its batches, and only what they tell."""
+    until = max(filter(None, stack.state()["data_until"].values()))
+    as_of = datetime.fromisoformat(until) + timedelta(days=2)
+    ingest = create_run(stack, "ingest", {"as_of": as_of.isoformat(), "online": False})
+    await_state(stack, ingest, {"COMPLETED"})
+    return create_run(stack, "train", {"as_of": as_of.isoformat(), "reason": "chaos"})
+
+
+def create_run(stack: Stack, flow: str, parameters: dict[str, Any]) -> str:
+    url = stack.address("prefect", 4200) + "/api"
+    deployment = httpx.get(f"{url}/deployments/name/{flow}/loop", timeout=30).json()["id"]
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    made = httpx.post(f"{url}/deployments/{deployment}/create_flow_run", json=body, timeout=30)
+    made.raise_for_status()
+    return str(made.json()["id"])
+
+
+def await_state(stack: Stack, run_id: str, wanted: set[str], timeout: float = 600.0) -> str:
+    url = f"{stack.address('prefect', 4200)}/api/flow_runs/{run_id}"
+    ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    state, deadline = "unknown", time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            state = httpx.get(url, timeout=10).json()["state_type"]
+        except (httpx.HTTPError, KeyError, ValueError):
+            state = "unknown"  # the server itself may be what is broken
+        if state in wanted:
+            return str(state)
+        if state in ended:
+            break
+        time.sleep(1)
+    raise AssertionError(f"the run {run_id} is {state}, not {' or '.join(sorted(wanted))}")

@@ -1,0 +1,32 @@
+"""What does the stack hold? Run inside a container, by `python - < state.py`; prints JSON."""
+
+import json
+
+from pipelines import tracking, training
+from pipelines.register import MODEL
+from serving import prediction_log, release
+from settings import load
+
+settings = load()
+client = tracking.client(settings)
+registered = client.search_registered_models(f"name = '{MODEL}'")
+versions = client.search_model_versions(f"name = '{MODEL}'")
+experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+ids = [experiment.experiment_id] if experiment else []
+running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
+served = release.read(settings.release_file)
+log = prediction_log.read(settings.predictions)
+print(
+    json.dumps(
+        {
+            "champion": registered[0].aliases.get("champion") if registered else None,
+            "served": served and served.champion.version,
+            "data_until": {v.version: v.tags.get("data_until") for v in versions},
+            "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
+            "running": [run.info.run_name for run in running],
+            "outcomes": [outcome["told"] for outcome in training.outcomes(settings)],
+            "logged": list(log["request_id"]),
+            "told_twice": int(log.attrs.get("duplicates", 0)),
+        }
+    )
+)
