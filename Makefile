@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack chaos logs test-stack
+.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack chaos sizing logs test-stack
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -78,6 +78,9 @@ run-stack:              ## one full turn of the loop, in the running stack
 
 chaos: install          ## breaks the running stack on purpose, part by part, and tells what came of it
 	$(BIN)/python -m tests.stack.chaos $(CHAOS)
+
+sizing: install         ## what a prediction costs the running stack, and what its parts hold
+	$(BIN)/python -m tests.stack.sizing
 
 logs:                   ## what the services say, as they say it
 	docker compose logs --follow --tail 50

@@ -15,7 +15,6 @@ from usecase import source
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
 
-PAUSE = 0.05  # seconds between two requests of a client
 CLIENTS = 2
 
 
@@ -34,6 +33,7 @@ class Load:
 
     url: str
     bodies: list[dict[str, Any]]
+    pause: float = 0.05  # seconds between two requests of a client
     acknowledged: list[str] = field(default_factory=list)
     failures: list[tuple[float, str]] = field(default_factory=list)
     last_good: float = 0.0
@@ -72,7 +72,7 @@ class Load:
 
     def _ask(self, number: int) -> None:
         with httpx.Client(base_url=self.url, timeout=15, trust_env=False) as client:
-            while not self._stopping.wait(PAUSE):
+            while not self._stopping.wait(self.pause):
                 number += CLIENTS
                 request_id = f"chaos-{uuid.uuid4().hex}"
                 body = self.bodies[number % len(self.bodies)]

@@ -27,6 +27,9 @@ class Stack:
     def container(self, service: str) -> str:
         return self.compose("ps", "--all", "--quiet", service).split()[0]
 
+    def containers(self) -> list[str]:
+        return self.compose("ps", "--quiet").split()
+
     def address(self, service: str, port: int) -> str:
         return "http://" + self.compose("port", service, str(port)).strip()
 
