@@ -8,6 +8,6 @@ def _unchecked(target: object = None, **_: object) -> object:
 
 
 # Feast has typeguard rewrite its classes so that every call checks its types: most of the time of
-# its import, in each process anew (tests/bench/import_of_feast.py). typeguard says of itself that this is
-# not meant for production and does nothing under `python -O`, which would drop all assertions too.
+# its import, in each process anew (`make bench`, tests/bench/imports.py). typeguard says that this
+# is not meant for production and does nothing under `python -O`, which would drop all assertions.
 typeguard.typechecked = _unchecked  # type: ignore[assignment]
