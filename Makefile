@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: run test check install repro lock clean up up-staging smoke promote down clean-stack run-stack chaos sizing logs test-stack
+.PHONY: bench chaos check clean clean-stack down install lock logs promote repro run run-stack sizing smoke test test-stack up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -43,6 +43,17 @@ repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
+
+BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/retraining.py \
+	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
+
+bench: export PYTHONPATH := tests/bench:tests/usecase/bench
+bench: install          ## the figures of documents and comments, to docs/benchmarks/loop.md
+	mkdir -p docs/benchmarks
+	$(BIN)/python tests/usecase/bench/year.py
+	$(BIN)/python tests/bench/measure.py > docs/benchmarks/.loop.md
+	set -e; for script in $(BENCHES); do echo "$$script"; $(BIN)/python $$script >> docs/benchmarks/.loop.md; done
+	mv docs/benchmarks/.loop.md docs/benchmarks/loop.md
 
 clean:                  ## removes run state and data; asks nothing, keeps .venv
 	rm -rf var .dvc/cache .dvc/tmp data/raw data/validated data/quarantine data/features data/training data/candidates data/evaluation

@@ -1,4 +1,4 @@
-"""Are the feature tables up to date? Answered without importing what builds them (some 3 s)."""
+"""Are the feature tables up to date? Answered without importing what builds them."""
 
 from __future__ import annotations
 

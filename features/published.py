@@ -1,4 +1,4 @@
-"""Up to when is the online store published? Answered without importing Feast (some 5 s)."""
+"""Up to when is the online store published? Answered without importing Feast."""
 
 from __future__ import annotations
 

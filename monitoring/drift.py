@@ -1,4 +1,4 @@
-"""Do the served cases still look like those that the model was evaluated on? All of Evidently.
+"""Do the served cases still look like those that the model was evaluated on? By Evidently.
 
 Tests of significance flag nearly every column between any two windows of this size, so distances
 are measured: Wasserstein in standard deviations of the reference for numbers, Jensen-Shannon for
@@ -11,11 +11,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from math import isfinite
-from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 import pandas as pd
 
@@ -23,11 +20,6 @@ from settings import LoopError
 
 NUMBER, CATEGORY = "wasserstein", "jensenshannon"
 PREDICTION, TARGET = "probability", "label"
-PROJECT = "Monitoring"
-PANELS = (
-    ("Share of drifted features", "DriftedColumnsCount", {"value_type": "share"}),
-    ("Drift of the predictions", "ValueDrift", {"column": PREDICTION}),
-)
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ def compare(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     categories: Sequence[str], limits: dict[str, Any], seed: int,
 ) -> tuple[Drift, Any]:  # fmt: skip
-    """The drift of `current` and Evidently's snapshot, which `publish` takes.
+    """The drift of `current` and Evidently's snapshot, which `drift_report.publish` takes.
 
     Both frames hold `features`, `probability` and `label` (NaN where unknown); of each at most
     `limits["max_rows"]` rows are compared, drawn with `seed`. Raises `LoopError` if a column is
@@ -92,35 +84,8 @@ def compare(
     ), snapshot
 
 
-def publish(snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: datetime) -> None:
-    """Writes the report to `html` and the run `name` to the Evidently workspace.
-
-    The ids of project and run follow from their names: a run published again takes its own place.
-    """
-    with _evidently():
-        from evidently.sdk.models import PanelMetric, ProjectModel
-        from evidently.sdk.panels import line_plot_panel
-        from evidently.ui.workspace import Workspace
-    html.parent.mkdir(parents=True, exist_ok=True)
-    draft = html.with_name(f".{html.name}")
-    snapshot.save_html(str(draft))
-    draft.replace(html)
-    space = Workspace(str(workspace))
-    identity = uuid5(NAMESPACE_URL, f"mlops:{PROJECT}")
-    project = space.get_project(identity)
-    if project is None:
-        project = space.add_project(ProjectModel(id=identity, name=PROJECT))
-        for title, metric, labels in PANELS:
-            value = PanelMetric(metric=metric, metric_labels=labels, legend=title)
-            project.dashboard.add_panel(line_plot_panel(title, [value]))
-    model = snapshot.to_snapshot_model()
-    model.name, model.timestamp = name, as_of
-    # Not `add_run`: it draws a new id, and a rerun would stand there twice.
-    space.state.write_snapshot(identity, uuid5(identity, name), model)
-
-
 @contextmanager
-def _evidently() -> Iterator[None]:
+def evidently() -> Iterator[None]:
     """Evidently's import warns of what its own dependencies call deprecated: not ours to mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -163,7 +128,7 @@ def _snapshot(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     texts: Sequence[str], limits: dict[str, Any],
 ) -> Any:  # fmt: skip
-    with _evidently():
+    with evidently():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
         from evidently.presets import DataDriftPreset

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.gate import Limits, Verdict, _at_most
+from pipelines.verdict import Limits, Verdict, at_most
 from serving.evaluator import Evaluator
 
 
@@ -33,7 +33,7 @@ def parity(artefact: Artefact, limits: Limits) -> Verdict:
     rows = pd.concat([artefact.frame[artefact.columns], fuzzed(artefact)], ignore_index=True)
     own = artefact.evaluator.predict_frame(rows)
     theirs = artefact.model.predict_proba(rows)[:, 1]
-    return _at_most(
+    return at_most(
         "served as fitted", float(np.max(np.abs(own - theirs))), limits["max_parity_gap"],
         f"largest difference to scikit-learn on {len(rows):,} rows",
     )  # fmt: skip
@@ -56,7 +56,7 @@ def fuzzed(artefact: Artefact, n_rows: int = 500) -> pd.DataFrame:
 def size(artefact: Artefact, limits: Limits) -> Verdict:
     """All files of the served form."""
     total = sum(part.stat().st_size for part in artefact.folder.rglob("*") if part.is_file())
-    return _at_most("small enough", total / 1e6, limits["max_size_mb"], "MB on disk")
+    return at_most("small enough", total / 1e6, limits["max_size_mb"], "MB on disk")
 
 
 def latency(artefact: Artefact, limits: Limits) -> Verdict:
@@ -67,7 +67,7 @@ def latency(artefact: Artefact, limits: Limits) -> Verdict:
         started = time.perf_counter()
         artefact.evaluator.predict([row])
         seconds.append(time.perf_counter() - started)
-    return _at_most(
+    return at_most(
         "fast enough", 1000 * float(np.median(seconds)), limits["max_latency_ms"], "ms, median"
     )
 
@@ -84,7 +84,7 @@ def signature(artefact: Artefact, limits: Limits) -> Verdict:
 def near_the_evaluated(artefact: Artefact, limits: Limits) -> Verdict:
     """The refit has seen the holdout, so its scores may move, but not far."""
     moved = np.abs(artefact.evaluator.predict_frame(artefact.frame) - artefact.evaluated)
-    return _at_most(
+    return at_most(
         "near the evaluated model", float(moved.mean()), limits["max_score_distance"],
         "mean |change of probability| by the refit",
     )  # fmt: skip

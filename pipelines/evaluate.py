@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipelines import assemble, gate, stage
 from pipelines.train import read_predictions
+from pipelines.verdict import judge
 from settings import LoopError, Settings
 from usecase import evaluation
 
@@ -37,8 +38,10 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     verdicts = {
         name: [
             verdict.as_dict()
-            for verdict in gate.judge(
-                _evidence(settings, name, holdout, scores, manifest, params), params["gates"]
+            for verdict in judge(
+                _evidence(settings, name, holdout, scores, manifest, params),
+                params["gates"],
+                gate.GATES,
             )
         ]
         for name in summary

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.verdict import Limits, Verdict, at_most
 from usecase.evaluation import (
     calibration_gap,
     case_costs,
@@ -16,28 +17,6 @@ from usecase.evaluation import (
     day_bootstrap,
     metrics,
 )
-
-Limits = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out)."""
-
-    gate: str
-    passed: bool
-    value: float | None
-    limit: float | None
-    told: str
-
-    @property
-    def margin(self) -> float | None:
-        if self.value is None or self.limit is None:
-            return None
-        return abs(self.value - self.limit) * (1 if self.passed else -1)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "margin": self.margin}
 
 
 @dataclass(frozen=True)
@@ -63,10 +42,6 @@ class Evidence:
         return self.frame["label"].to_numpy()
 
 
-def _at_most(gate: str, value: float, limit: float, told: str) -> Verdict:
-    return Verdict(gate, bool(value <= limit), float(value), float(limit), told)
-
-
 def data_is_sound(evidence: Evidence, limits: Limits) -> Verdict:
     """Enough cases on both sides, and labels that are fresh at the moment of training."""
     age = pd.Timestamp(evidence.manifest["as_of"]) - pd.Timestamp(evidence.manifest["newest_label"])
@@ -80,9 +55,7 @@ def data_is_sound(evidence: Evidence, limits: Limits) -> Verdict:
     if days < 0:
         told = "days from the newest label to the training: it was not known yet"
         return Verdict("data is sound", False, days, 0.0, told)
-    return _at_most(
-        "data is sound", days, limits["max_label_age_days"], "age of newest label, days"
-    )
+    return at_most("data is sound", days, limits["max_label_age_days"], "age of newest label, days")
 
 
 def beats_baseline(evidence: Evidence, limits: Limits) -> Verdict:
@@ -90,7 +63,7 @@ def beats_baseline(evidence: Evidence, limits: Limits) -> Verdict:
     own = cost_per_1000(evidence.y, evidence.candidate, evidence.costs)
     other = cost_per_1000(evidence.y, evidence.baseline, evidence.costs)
     limit = other * (1 - limits["min_saving"])
-    return _at_most(
+    return at_most(
         "beats the baseline", own, limit, f"cost per 1,000; the baseline's is {other:.0f}"
     )
 
@@ -112,7 +85,7 @@ def not_worse_than_champion(evidence: Evidence, limits: Limits) -> Verdict:
     days = evidence.frame["decision_time"].dt.floor("D")
     low, high = day_bootstrap(difference, days, evidence.seed)
     told = f"difference in cost per 1,000; 90% interval {low:+.1f} to {high:+.1f}"
-    return _at_most(gate, float(difference.mean()), limits["margin_cost"], told)
+    return at_most(gate, float(difference.mean()), limits["margin_cost"], told)
 
 
 def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
@@ -123,13 +96,13 @@ def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
     own = metrics(evidence.y, evidence.candidate, evidence.costs)["log_loss"]
     theirs = metrics(evidence.y, other, evidence.costs)["log_loss"]
     limit = theirs + (limits["margin_log_loss"] if against == "champion" else 0.0)
-    return _at_most("log-loss holds", own, limit, f"log-loss; the {against}'s is {theirs:.4f}")
+    return at_most("log-loss holds", own, limit, f"log-loss; the {against}'s is {theirs:.4f}")
 
 
 def calibrated(evidence: Evidence, limits: Limits) -> Verdict:
     """Mean prediction near the mean outcome, on the newest weeks."""
     gap = calibration_gap(evidence.y, evidence.candidate)
-    return _at_most("calibrated", gap, limits["max_calibration_gap"], "|mean prediction - rate|")
+    return at_most("calibrated", gap, limits["max_calibration_gap"], "|mean prediction - rate|")
 
 
 def slices_hold(evidence: Evidence, limits: Limits) -> Verdict:
@@ -147,13 +120,13 @@ def slices_hold(evidence: Evidence, limits: Limits) -> Verdict:
     if worst == -np.inf:
         return Verdict("slices hold", False, None, None, f"{name}: this gate could not run")
     told = f"cost against the baseline's in the worst slice, {name}"
-    return _at_most("slices hold", worst, limits["max_slice_ratio"], told)
+    return at_most("slices hold", worst, limits["max_slice_ratio"], told)
 
 
 def not_too_good(evidence: Evidence, limits: Limits) -> Verdict:
     """A result well above what the field knows is a leak until shown otherwise."""
     auc = metrics(evidence.y, evidence.candidate, evidence.costs)["auc"]
-    return _at_most("not too good to be true", auc, limits["max_auc"], "AUC on the holdout")
+    return at_most("not too good to be true", auc, limits["max_auc"], "AUC on the holdout")
 
 
 def behaves(evidence: Evidence, limits: Limits) -> Verdict:
@@ -175,25 +148,3 @@ GATES: tuple[Callable[[Evidence, Limits], Verdict], ...] = (
     data_is_sound, beats_baseline, not_worse_than_champion, log_loss_holds, calibrated,
     slices_hold, not_too_good, behaves,
 )  # fmt: skip
-
-
-def judge(
-    evidence: Any, limits: Limits,
-    gates: tuple[Callable[[Any, Limits], Verdict], ...] = GATES,
-) -> list[Verdict]:  # fmt: skip
-    """The verdict of every gate; a gate that raises has failed, and says what stopped it."""
-    verdicts = []
-    for gate in gates:
-        try:
-            verdict = gate(evidence, limits)
-            if verdict.value is not None and not np.isfinite(verdict.value):
-                verdict = Verdict(
-                    verdict.gate, False, None, verdict.limit, "the value is not finite"
-                )
-        except Exception as error:  # whatever stopped it: a gate that could not run has failed
-            name = gate.__name__.replace("_", " ")
-            verdict = Verdict(
-                name, False, None, None, f"could not run: {type(error).__name__}: {error}"
-            )
-        verdicts.append(verdict)
-    return verdicts

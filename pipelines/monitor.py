@@ -155,7 +155,7 @@ def _drift(
     settings: Settings, reference: pd.DataFrame, joined: pd.DataFrame, params: dict[str, Any],
     as_of: datetime,
 ) -> tuple[dict[str, Any] | None, list[str]]:  # fmt: skip
-    from monitoring import drift
+    from monitoring import drift, drift_report
     from usecase.columns import CATEGORIES, FEATURES
 
     current = pd.concat([model_columns(joined), joined[["probability", "label"]]], axis=1)
@@ -170,7 +170,7 @@ def _drift(
         return None, [f"drift ({error})"]
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
-    drift.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)
+    drift_report.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)
     return asdict(found), []
 
 

@@ -78,7 +78,7 @@ def refit(path: Path, winner: str) -> str:
 
 def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
-    from pipelines import artefact, gate
+    from pipelines import artefact, verdict
     from serving import skops_file
     from serving.evaluator import Evaluator
     from usecase.columns import FEATURES
@@ -94,7 +94,7 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
         columns=FEATURES,
         seed=params["seed"],
     )
-    return [each.as_dict() for each in gate.judge(subject, limits, artefact.GATES)]
+    return [each.as_dict() for each in verdict.judge(subject, limits, artefact.GATES)]
 
 
 def version_of(settings: Settings, training_id: str) -> str | None:

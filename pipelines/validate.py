@@ -19,7 +19,7 @@ from pipelines import ingest, stage
 from settings import LoopError, Settings
 from usecase import source
 
-if TYPE_CHECKING:  # Great Expectations takes 2 to 3 s to import: only if there is work
+if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
     from pipelines.judge import Reasons, Rules, Verdict
 
 ADVICE = (

@@ -1,8 +1,9 @@
 """How is a fitted model stored for serving, and evaluated there fast and exactly?
 
-scikit-learn needs over a millisecond for one row; the same trees in treelite's GTIL need some
-20 µs and agree with it to the last bits. So a pipeline of ordinal codes and gradient-boosted trees
-is served as trees, and any other pipeline as itself, through skops. Never a pickle.
+For one row scikit-learn takes many times as long as the same trees in treelite's GTIL, which agree
+with it to the last bits (`make bench`, tests/bench/one_row.py). So a pipeline of ordinal codes and
+gradient-boosted trees is served as trees, and any other pipeline as itself, through skops. Never a
+pickle.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
 
 TIME_ZONE = "America/New_York"
@@ -19,8 +20,11 @@ UNKNOWN_TAIL = "UNKNOWN"
 
 def key(flights: pd.DataFrame) -> pd.Series:
     """One text per flight: scheduled departure (UTC), carrier, number, origin."""
+    # As strftime would write them, which goes through them one by one.
+    minutes = flights["sched_dep"].dt.tz_localize(None).to_numpy("datetime64[m]")
+    departures = np.datetime_as_string(minutes, timezone="UTC").astype(object)
     return (
-        flights["sched_dep"].dt.strftime("%Y-%m-%dT%H:%MZ")
+        pd.Series(departures, index=flights.index)
         + ":" + flights["carrier"]
         + ":" + flights["flight"].astype(str)
         + ":" + flights["origin"]

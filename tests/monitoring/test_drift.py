@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import drift
+from monitoring import drift, drift_report
 from settings import LoopError
 
 TEXTS, NUMBERS = ["region", "product"], ["amount", "age", "visits", "constant"]
@@ -123,7 +123,7 @@ def test_a_run_published_again_takes_its_own_place(tmp_path: Path) -> None:
     json.dumps(asdict(found))  # as it is stored
     html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
     for name, day in (("first", 15), ("second", 22), ("first", 15)):
-        drift.publish(
+        drift_report.publish(
             snapshot, html, workspace, name=name, as_of=datetime(2013, 4, day, tzinfo=UTC)
         )
     from evidently.ui.workspace import Workspace
@@ -131,7 +131,7 @@ def test_a_run_published_again_takes_its_own_place(tmp_path: Path) -> None:
     space = Workspace(str(workspace))
     [project] = space.list_projects()
     runs = [space.get_run(project.id, run) for run in space.list_runs(project.id)]
-    assert project.name == drift.PROJECT
+    assert project.name == drift_report.PROJECT
     assert len(project.dashboard.model().panels) == 2
     assert sorted((run.name, run.timestamp.day) for run in runs) == [("first", 15), ("second", 22)]
     assert "</html>" in html.read_text()

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import artefact, gate, register, tracking
+from pipelines import artefact, register, tracking
+from pipelines.verdict import Verdict, judge
 from serving.evaluator import Evaluator, export
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
@@ -48,7 +49,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> artefact.Artefact:
 
 
 def refused(subject: artefact.Artefact, limits: dict[str, Any] | None = None) -> list[str]:
-    verdicts = gate.judge(subject, LIMITS | (limits or {}), artefact.GATES)
+    verdicts = judge(subject, LIMITS | (limits or {}), artefact.GATES)
     return [verdict.gate for verdict in verdicts if not verdict.passed]
 
 
@@ -100,7 +101,7 @@ def test_a_gate_that_can_not_run_has_failed(healthy: artefact.Artefact) -> None:
 
 def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    verdict = gate.Verdict("calibrated", False, 0.2, 0.08, "|mean prediction - rate|").as_dict()
+    verdict = Verdict("calibrated", False, 0.2, 0.08, "|mean prediction - rate|").as_dict()
     found = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
     path = tmp_path / "var" / "training" / "refused"
     (path / "data" / "evaluation").mkdir(parents=True)

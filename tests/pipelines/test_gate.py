@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipelines import gate
+from pipelines.verdict import Limits, Verdict, judge
 from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
@@ -99,7 +100,7 @@ def near(prob: float) -> np.ndarray:
 
 # Champion and candidate differ by `false_alarms / N * 1000`: 125 of 4,000 are 31.25 per 1,000.
 CHAMPION = answers(misses=100, false_alarms=500)
-CASES: list[tuple[str, Callable[..., gate.Verdict], dict[str, Any], bool]] = [
+CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("enough cases", gate.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
     ("too few to train", gate.data_is_sound, manifest(n_train=999), False),
     ("too few to judge", gate.data_is_sound, manifest(n_holdout=499), False),
@@ -146,7 +147,7 @@ CASES: list[tuple[str, Callable[..., gate.Verdict], dict[str, Any], bool]] = [
 @pytest.mark.parametrize(
     ("judged", "changes", "passed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_gate(judged: Callable[..., gate.Verdict], changes: dict[str, Any], passed: bool) -> None:
+def test_gate(judged: Callable[..., Verdict], changes: dict[str, Any], passed: bool) -> None:
     verdict = judged(evidence(**changes), LIMITS)
     assert verdict.passed is passed, verdict
     if verdict.margin is not None:
@@ -198,7 +199,7 @@ def test_worst_slice_is_named() -> None:
 def test_margin_is_positive_inside_and_negative_outside(
     passed: bool, value: float | None, limit: float | None, margin: float | None
 ) -> None:
-    verdict = gate.Verdict("any", passed, value, limit, "")
+    verdict = Verdict("any", passed, value, limit, "")
     assert verdict.margin == margin
     assert json.loads(json.dumps(verdict.as_dict()))["margin"] == margin
 
@@ -206,7 +207,7 @@ def test_margin_is_positive_inside_and_negative_outside(
 def test_sound_training_passes_all_generic_gates() -> None:
     generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
     assert len(generic) == 7
-    verdicts = gate.judge(evidence(), LIMITS, generic)
+    verdicts = judge(evidence(), LIMITS, generic)
     assert [verdict.passed for verdict in verdicts] == [True] * 7, verdicts
 
 
@@ -214,7 +215,7 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
 
-    verdict = gate.judge(evidence(predict=broken), LIMITS, (gate.behaves,))[0]
+    verdict = judge(evidence(predict=broken), LIMITS, (gate.behaves,))[0]
     assert not verdict.passed
     assert verdict.gate == "behaves"
     assert "could not run: KeyError" in verdict.told
@@ -223,23 +224,23 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
 
 def test_other_gates_are_judged_after_one_that_raises() -> None:
     short = evidence(champion=np.array([0.5, 0.5]))
-    verdicts = gate.judge(short, LIMITS, (gate.not_worse_than_champion, gate.calibrated))
+    verdicts = judge(short, LIMITS, (gate.not_worse_than_champion, gate.calibrated))
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 
 @pytest.mark.parametrize("judged", [each for each in gate.GATES if each is not gate.behaves])
-def test_gate_without_its_limits_has_failed(judged: Callable[..., gate.Verdict]) -> None:
-    verdict = gate.judge(evidence(champion=CHAMPION), {}, (judged,))[0]
+def test_gate_without_its_limits_has_failed(judged: Callable[..., Verdict]) -> None:
+    verdict = judge(evidence(champion=CHAMPION), {}, (judged,))[0]
     assert not verdict.passed
     assert "could not run: KeyError" in verdict.told
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_not_finite_has_failed(value: float) -> None:
-    def claims(given: gate.Evidence, limits: gate.Limits) -> gate.Verdict:
-        return gate.Verdict("claims", True, value, 1.0, "passes whatever it found")
+    def claims(given: gate.Evidence, limits: Limits) -> Verdict:
+        return Verdict("claims", True, value, 1.0, "passes whatever it found")
 
-    verdict = gate.judge(evidence(), LIMITS, (claims,))[0]
+    verdict = judge(evidence(), LIMITS, (claims,))[0]
     assert not verdict.passed
     assert verdict.value is None
     assert "not finite" in verdict.told
@@ -248,7 +249,7 @@ def test_value_that_is_not_finite_has_failed(value: float) -> None:
 def test_missing_probability_is_refused() -> None:
     prob = answers(**FAIR)
     prob[7] = np.nan
-    verdicts = gate.judge(evidence(candidate=prob), LIMITS, (gate.log_loss_holds, gate.calibrated))
+    verdicts = judge(evidence(candidate=prob), LIMITS, (gate.log_loss_holds, gate.calibrated))
     assert [verdict.passed for verdict in verdicts] == [False, False]
 
 
@@ -258,7 +259,7 @@ def test_nothing_the_project_gates_read_is_missing_from_its_parameters() -> None
     sound = evidence(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
     for given in (sound, replace(sound, champion=sound.candidate)):
-        told = [each.told for each in gate.judge(given, params["gates"], generic)]
+        told = [each.told for each in judge(given, params["gates"], generic)]
         assert not [text for text in told if "could not run" in text]
 
 

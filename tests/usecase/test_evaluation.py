@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipelines import gate
+from pipelines.verdict import judge
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.feature_views import CARRIERS, ORIGINS
@@ -171,7 +172,7 @@ def test_gate_on_behaviour(
     evidence = gate.Evidence(
         frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
     )
-    verdict = gate.judge(evidence, LIMITS, (gate.behaves,))[0]
+    verdict = judge(evidence, LIMITS, (gate.behaves,))[0]
     assert verdict.passed is (broken is None)
     assert "could not run" not in verdict.told
     if broken and verdict.value is not None:

@@ -1,0 +1,43 @@
+"""Where is drift shown? As a report of its own, and over time in Evidently's workspace."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from monitoring.drift import PREDICTION, evidently
+
+PROJECT = "Monitoring"
+PANELS = (
+    ("Share of drifted features", "DriftedColumnsCount", {"value_type": "share"}),
+    ("Drift of the predictions", "ValueDrift", {"column": PREDICTION}),
+)
+
+
+def publish(snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: datetime) -> None:
+    """Writes the report to `html` and the run `name` to the Evidently workspace.
+
+    The ids of project and run follow from their names: a run published again takes its own place.
+    """
+    with evidently():
+        from evidently.sdk.models import PanelMetric, ProjectModel
+        from evidently.sdk.panels import line_plot_panel
+        from evidently.ui.workspace import Workspace
+    html.parent.mkdir(parents=True, exist_ok=True)
+    draft = html.with_name(f".{html.name}")
+    snapshot.save_html(str(draft))
+    draft.replace(html)
+    space = Workspace(str(workspace))
+    identity = uuid5(NAMESPACE_URL, f"mlops:{PROJECT}")
+    project = space.get_project(identity)
+    if project is None:
+        project = space.add_project(ProjectModel(id=identity, name=PROJECT))
+        for title, metric, labels in PANELS:
+            value = PanelMetric(metric=metric, metric_labels=labels, legend=title)
+            project.dashboard.add_panel(line_plot_panel(title, [value]))
+    model = snapshot.to_snapshot_model()
+    model.name, model.timestamp = name, as_of
+    # Not `add_run`: it draws a new id, and a rerun would stand there twice.
+    space.state.write_snapshot(identity, uuid5(identity, name), model)

@@ -1,0 +1,57 @@
+"""What did a gate find, and what if it could not run? It has failed, and says what stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Limits = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out)."""
+
+    gate: str
+    passed: bool
+    value: float | None
+    limit: float | None
+    told: str
+
+    @property
+    def margin(self) -> float | None:
+        if self.value is None or self.limit is None:
+            return None
+        return abs(self.value - self.limit) * (1 if self.passed else -1)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "margin": self.margin}
+
+
+def at_most(gate: str, value: float, limit: float, told: str) -> Verdict:
+    """Passed while `value` is not above `limit`."""
+    return Verdict(gate, bool(value <= limit), float(value), float(limit), told)
+
+
+def judge(
+    evidence: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
+) -> list[Verdict]:
+    """The verdict of every gate; a gate that raises has failed, and says what stopped it."""
+    verdicts = []
+    for gate in gates:
+        try:
+            verdict = gate(evidence, limits)
+            if verdict.value is not None and not np.isfinite(verdict.value):
+                verdict = Verdict(
+                    verdict.gate, False, None, verdict.limit, "the value is not finite"
+                )
+        except Exception as error:  # whatever stopped it: a gate that could not run has failed
+            name = gate.__name__.replace("_", " ")
+            verdict = Verdict(
+                name, False, None, None, f"could not run: {type(error).__name__}: {error}"
+            )
+        verdicts.append(verdict)
+    return verdicts

@@ -1,0 +1,33 @@
+"""What do the tools' imports cost, and what does Feast's cost without its checks of every call?"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+
+from measure import compare, cpu_seconds, told
+
+MODULES = (
+    "feast", "great_expectations", "evidently", "mlflow", "prefect", "bentoml", "sklearn.ensemble",
+    "matplotlib.figure",
+)  # fmt: skip
+
+
+def python(code: str) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True)
+
+
+def main() -> None:
+    print("\n## Imports, each in a process of its own (`tests/bench/imports.py`)\n")
+    for module in MODULES:
+        spent = [cpu_seconds(lambda name=module: python(f"import {name}")) for _ in range(3)]
+        print(f"- `{module}`: {told(statistics.median(spent))} of CPU time")
+    compare(
+        "Feast with its checks against Feast without", lambda: python("import feast"),
+        lambda: python("import features, feast"), clock=cpu_seconds,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

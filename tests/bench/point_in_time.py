@@ -1,0 +1,66 @@
+"""How much faster is our offline store than Feast's stock one, for the same values?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+from feast import FeatureStore, RepoConfig
+from measure import compare
+from year import END, cases
+
+from features import partitions
+from usecase.feature_views import LOOKUP, OBJECTS
+from usecase.source import FIRST_DAY
+from usecase.target import SPINE_FEED, spine
+
+N_CASES = 10_000
+
+
+@contextmanager
+def stores() -> Iterator[list[FeatureStore]]:
+    """The stock store and ours, on a registry of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        opened = [
+            FeatureStore(
+                config=RepoConfig(
+                    project="bench", provider="local", registry=f"{folder}/registry.db",
+                    online_store={"type": "sqlite", "path": f"{folder}/online.db"},
+                    offline_store={"type": kind}, entity_key_serialization_version=3,
+                )
+            )
+            for kind in ("duckdb", "features.asof_store.AsofOfflineStore")
+        ]  # fmt: skip
+        opened[0].apply(OBJECTS)
+        yield opened
+
+
+def read(store: FeatureStore, asked: pd.DataFrame) -> pd.DataFrame:
+    job = store.get_historical_features(
+        asked, store.get_feature_service(LOOKUP.name), filter_by_created_timestamp=True
+    )
+    return job.to_df().sort_values("key", ignore_index=True)
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    settings, _ = cases()
+    os.chdir(settings.root)
+    known = partitions.read(settings.data, "validated", SPINE_FEED, FIRST_DAY, END.date())
+    asked = spine(known).sample(N_CASES, random_state=settings.params()["seed"])
+    asked = asked.rename(columns={"decision_time": "event_timestamp"})
+    print("\n## The point-in-time join (`tests/bench/point_in_time.py`)\n")
+    with stores() as (stock, ours):
+        expected, found = read(stock, asked), read(ours, asked)
+        pd.testing.assert_frame_equal(expected, found[expected.columns], check_dtype=False)
+        print(f"- {N_CASES:,} cases drawn from the year, {expected.shape[1]} columns: same values")
+        what = "Feast's stock duckdb store against the ASOF JOIN"
+        compare(what, lambda: read(stock, asked), lambda: read(ours, asked), repeats=3)
+
+
+if __name__ == "__main__":
+    main()

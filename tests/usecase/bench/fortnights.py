@@ -1,0 +1,127 @@
+"""How far do two fortnights of January to March lie apart while nothing is wrong?
+
+The limits of `usecase/params.yaml` are set above this, and from these months alone. At each moment
+a model is evaluated on the fortnight before it, refitted on all, and watched for a fortnight.
+"""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from year import cases
+
+from monitoring import drift
+from usecase import evaluation
+from usecase.columns import CATEGORIES, FEATURES
+from usecase.model import baseline, build_candidates
+
+FORTNIGHT = timedelta(days=14)
+MOMENTS = [datetime(2013, 2, 4, tzinfo=UTC) + timedelta(days=7 * week) for week in range(7)]
+NINETY = 2 * 1.645  # the width of a 90% interval, in standard errors
+SHIFT = 0.05
+
+
+def main() -> None:
+    settings, frame = cases()
+    params = settings.params()
+    rows = pd.DataFrame([one(frame, moment, params) for moment in MOMENTS])
+    print("\n## Fortnights of January to March (`tests/usecase/bench/fortnights.py`)\n")
+    print(f"{len(rows)} moments, a week apart; gradient boosting, first draw of the search.\n")
+    print("| | min | median | max |\n|---|---|---|---|")
+    for name in rows:
+        values = rows[name]
+        print(f"| {name} | {values.min():.3g} | {values.median():.3g} | {values.max():.3g} |")
+    days = frame[frame["decision_time"] < datetime(2013, 4, 1, tzinfo=UTC)]
+    weekly = days.groupby((days["decision_time"] - days["decision_time"].min()).dt.days // 7)
+    print(f"\nStandard deviation of the weekly rate: {weekly['label'].mean().std():.3f}.")
+
+
+def one(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) -> dict[str, float]:
+    """What gates and monitoring would measure of the model of `moment`."""
+    before = frame[frame["known_at"] < moment - FORTNIGHT]
+    known = frame[frame["known_at"] < moment]
+    decided = frame["decision_time"]
+    holdout = frame[(decided >= moment - FORTNIGHT) & (frame["known_at"] < moment)]
+    window = frame[(decided >= moment) & (decided < moment + FORTNIGHT)]
+    evaluated, refit = fit(before, params), fit(known, params)
+    judged, scores = ask(evaluated, holdout), ask(refit, window)
+    expected = measure(holdout, judged, params)
+    live = measure(window, scores, params)
+    moved = drifted(holdout, judged, window, scores, params)
+    rng = np.random.default_rng(params["seed"])
+    shuffled = fit(known.assign(label=rng.permutation(known["label"])), params)
+    y, costs = window["label"], params["costs"]
+    older = evaluation.case_costs(y, ask(evaluated, window), costs)
+    newer = evaluation.case_costs(y, scores, costs)
+    off = np.mean([evaluation.cost_per_1000(y, np.clip(scores + sign * SHIFT, 0, 1), costs)
+                   for sign in (-1, 1)])  # fmt: skip
+    plain = evaluation.cost_per_1000(holdout["label"], baseline(before, holdout), costs)
+    ratio = live["cost"] / expected["cost"]
+    noise = np.hypot(live["cost_se"] / live["cost"], expected["cost_se"] / expected["cost"])
+    return {
+        "AUC in the evaluation": expected["auc"],
+        "share of the baseline's cost saved": 1 - expected["cost"] / plain,
+        "calibration gap in the evaluation": expected["gap"],
+        "calibration gap, live": live["gap"],
+        "its standard error": live["gap_se"],
+        f"rise of the cost by a shift of {SHIFT}": off / live["cost"] - 1,
+        "cost, live against evaluation": ratio,
+        "its standard error ": ratio * noise,
+        "share of drifted features": moved.share,
+        "distance of predictions": moved.prediction.score,
+        "change of missing values": moved.missing_change,
+        "cost of the newer model less the older's": 1000 * float(np.mean(newer - older)),
+        "its standard error  ": 1000 * error(newer - older, window, params),
+        "distance of the refit's scores": float(np.abs(ask(refit, holdout) - judged).mean()),
+        "the same, labels shuffled": float(np.abs(ask(shuffled, holdout) - judged).mean()),
+    }
+
+
+def fit(known: pd.DataFrame, params: dict[str, Any]) -> Any:
+    model, space = build_candidates(params)["gradient_boosting"]
+    first = {name: values[0] for name, values in space.items()}
+    return clone(model).set_params(**first).fit(known[FEATURES], known["label"])
+
+
+def ask(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
+
+
+def error(values: np.ndarray, rows: pd.DataFrame, params: dict[str, Any]) -> float:
+    """The standard error of the mean when days are drawn, not cases."""
+    days = rows["decision_time"].dt.floor("D")
+    low, high = evaluation.day_bootstrap(values, days, params["seed"])
+    return (high - low) / NINETY
+
+
+def measure(rows: pd.DataFrame, scores: np.ndarray, params: dict[str, Any]) -> dict[str, float]:
+    found = evaluation.metrics(rows["label"], scores, params["costs"])
+    costs = 1000 * evaluation.case_costs(rows["label"], scores, params["costs"])
+    return {
+        "auc": found["auc"], "gap": found["calibration_gap"],
+        "gap_se": error(scores - rows["label"].to_numpy(), rows, params),
+        "cost": found["cost_per_1000"], "cost_se": error(costs, rows, params),
+    }  # fmt: skip
+
+
+def drifted(
+    reference: pd.DataFrame, judged: np.ndarray, current: pd.DataFrame, scores: np.ndarray,
+    params: dict[str, Any],
+) -> drift.Drift:  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, _ = drift.compare(
+            reference.assign(probability=judged), current.assign(probability=scores),
+            features=FEATURES, categories=CATEGORIES, limits=params["monitoring"]["drift"],
+            seed=params["seed"],
+        )  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Does retraining help? A model frozen at the end of March against one refitted every month."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+
+import pandas as pd
+from fortnights import ask, fit
+from year import END, cases
+
+from usecase import evaluation
+
+STARTS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(4, 13)]
+
+
+def main() -> None:
+    settings, frame = cases()
+    params = settings.params()
+    frozen = fit(frame[frame["known_at"] < STARTS[0]], params)
+    rows = []
+    for start, end in zip(STARTS, [*STARTS[1:], END], strict=True):
+        decided = frame["decision_time"]
+        month = frame[(decided >= start) & (decided < end)]
+        for name, model in (
+            ("frozen", frozen), ("refitted", fit(frame[frame["known_at"] < start], params)),
+        ):  # fmt: skip
+            found = evaluation.metrics(month["label"], ask(model, month), params["costs"])
+            rows.append({"month": f"{start:%B}", "model": name, **found})
+        print(f"retraining: {start:%B} is done", file=sys.stderr, flush=True)
+    table = pd.DataFrame(rows)
+    columns = ["auc", "log_loss", "cost_per_1000", "calibration_gap"]
+    print("\n## Frozen or refitted every month (`tests/usecase/bench/retraining.py`)\n")
+    print("April to December; all data known by then; gradient boosting, first draw of the search.")
+    print("\n| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
+    for name, part in table.groupby("model"):
+        print(f"| {name}, mean of months | " + " | ".join(f"{part[c].mean():.4g}" for c in columns)
+              + " |")  # fmt: skip
+    frozen_cost, new_cost = (
+        table[table["model"] == name].set_index("month")["cost_per_1000"]
+        for name in ("frozen", "refitted")
+    )
+    better = int((new_cost < frozen_cost).sum())
+    print(f"\nIn {better} of {len(frozen_cost)} months the refitted model costs less.")
+
+
+if __name__ == "__main__":
+    main()

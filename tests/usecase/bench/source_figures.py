@@ -1,0 +1,32 @@
+"""What is in the source that the documents speak of?"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from year import END, cases
+
+from features import partitions
+from usecase.source import FIRST_DAY
+from usecase.target import LABEL_FEED, SPINE_FEED
+
+
+def main() -> None:
+    settings, frame = cases()
+    days: tuple[date, date] = (FIRST_DAY, END.date())
+    schedule = partitions.read(settings.data, "raw", SPINE_FEED, *days)
+    outcomes = partitions.read(settings.data, "raw", LABEL_FEED, *days)
+    absent = schedule[schedule["tailnum"].isna()]
+    told = outcomes[outcomes["tailnum"].isna()]
+    print("\n## The source (`tests/usecase/bench/source_figures.py`)\n")
+    print(f"- flights in the schedule of batches up to {END:%Y-%m-%d}: {len(schedule):,}")
+    lost = told["arr_delay"].isna().mean()
+    print(f"- flights without a tail number: {len(absent):,}")
+    print(f"- the outcome of {len(told):,} of them is known by then: {lost:.1%} never arrived")
+    print(f"- cases with a label: {len(frame):,}; rate {frame['label'].mean():.3f}")
+    known = frame.groupby(frame["decision_time"].dt.month)["label"].mean()
+    print("- rate by month: " + " ".join(f"{rate:.2f}" for rate in known))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What would the loop have seen of the whole year? Every case with its features and its label.
+
+Built once below `var/bench`, by the same code as a training; the other benchmarks read it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+import settings as configuration
+
+ROOT = Path(__file__).parents[3]
+HOME = ROOT / "var" / "bench"
+END = datetime(2014, 1, 1, tzinfo=UTC)
+
+
+def home() -> configuration.Settings:
+    """The settings of the scratch home, with today's parameters; sets the environment for it."""
+    target = HOME / "usecase" / "params.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
+    for name in [name for name in os.environ if name.startswith("MLOPS_")]:
+        del os.environ[name]
+    os.environ["MLOPS_HOME"] = str(HOME)
+    return configuration.load()
+
+
+def cases() -> tuple[configuration.Settings, pd.DataFrame]:
+    """All cases of the year in the order of their decision times, as a training sees them."""
+    settings = home()
+    frame = settings.data / "training" / "training.parquet"
+    if not frame.exists():
+        from pipelines import assemble, build_features, ingest, validate
+
+        for step in (
+            ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,
+        ):  # fmt: skip
+            started = time.monotonic()
+            step(settings, END)
+            told = f"the year: {step.__name__}, {time.monotonic() - started:.0f} s"
+            print(told, file=sys.stderr, flush=True)
+    return settings, pd.read_parquet(frame)
+
+
+if __name__ == "__main__":
+    print(f"{len(cases()[1]):,} cases", file=sys.stderr)
