@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: bench chaos check clean clean-stack down install lock logs promote repro run run-stack sizing smoke test test-stack up up-staging
+.PHONY: bench chaos check clean clean-stack down install lock logs promote report repro run run-stack sizing smoke test test-stack up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -30,12 +30,19 @@ check: install          ## style, types, imports, lock, words of the use case
 	$(BIN)/python tests/lock.py
 	$(BIN)/python tests/words.py
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --offline --strict-collection --quiet --no-progress .github/workflows
 
 test: install           ## unit, integration and one turn on a slice of real days
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --ignore=tests/stack -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# main, another commit, the folder of a report made before, or nothing: `make report BASE=`
+BASE ?= main
+
+report: install         ## what this checkout does to the model, on a slice, beside BASE
+	$(BIN)/python -m pipelines.delivery --out var/report --base "$(BASE)"
 
 repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.wording import large_slices, limit, number
+from pipelines.wording import large_slices, limit, markdown_table, number
 from settings import LoopError
 
 # MLflow's registry keeps so much of a description, and its Postgres refuses what is longer.
@@ -40,7 +40,7 @@ def render(text: str, facts: Mapping[str, Any]) -> str:
     lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE.items()]
     sections = [
         f"# Model card: {name}", text.strip(),
-        "## This version", REFITTED, _table(["fact", "value"], lineage),
+        "## This version", REFITTED, markdown_table(["fact", "value"], lineage),
         "## Metrics", _metrics(measured, name),
         "## Gates", _gates(facts["verdicts"]),
         "## Slices against the baseline", _slices(facts["slices"], name),
@@ -60,7 +60,7 @@ def _metrics(measured: Mapping[str, Mapping[str, float]], name: str) -> str:
         [metric.replace("_", " "), *(number(measured[model][metric]) for model in models)]
         for metric in measured[name]
     ]
-    return _table(["metric", *models], rows)
+    return markdown_table(["metric", *models], rows)
 
 
 def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
@@ -69,7 +69,7 @@ def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
          limit(each), number(each["margin"], sign=True)]
         for each in verdicts
     ]  # fmt: skip
-    return _table(["gate", "", "value", "limit", "margin"], rows)
+    return markdown_table(["gate", "", "value", "limit", "margin"], rows)
 
 
 def _slices(found: Sequence[Mapping[str, Any]], name: str, each_end: int = 2) -> str:
@@ -86,18 +86,7 @@ def _slices(found: Sequence[Mapping[str, Any]], name: str, each_end: int = 2) ->
          number(row[f"{name}_cost"]), f"{saving(row):+.0%}"]
         for row in chosen
     ]  # fmt: skip
-    return _table(["slice", "cases", "base rate", "cost", "saving"], rows)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["-"] * len(heads), *rows]
-    return "\n".join("|" + "|".join(map(_cell, line)) + "|" for line in lines)
-
-
-def _cell(text: str) -> str:
-    for mark, written in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(mark, written)
-    return text
+    return markdown_table(["slice", "cases", "base rate", "cost", "saving"], rows)
 
 
 def _short(value: Any) -> str:

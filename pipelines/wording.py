@@ -1,4 +1,4 @@
-"""How numbers and verdicts are put into words, the same way in the report and on the model card."""
+"""How numbers and verdicts are put into words: the same way in every report and model card."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ def large_slices(rows: Sequence[Mapping[str, Any]], share: float = 0.01) -> list
     for row in rows:
         totals[row["slice"]] = totals.get(row["slice"], 0) + row["n"]
     return [row for row in rows if row["n"] >= share * totals[row["slice"]]]
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Texts as a table in Markdown, whatever marks they hold."""
+    lines = [heads, ["-"] * len(heads), *rows]
+    return "\n".join("|" + "|".join(map(_cell, line)) + "|" for line in lines)
+
+
+def _cell(text: str) -> str:
+    for mark, written in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, written)
+    return text

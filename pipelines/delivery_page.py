@@ -1,0 +1,152 @@
+"""What does a change do to the model? The report in Markdown, as a pull request shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.wording import limit, markdown_table, number
+
+Report = Mapping[str, Any]
+Verdicts = Sequence[Mapping[str, Any]]
+
+
+def page(head: Report, base: Report | None) -> str:
+    """The report on `head` (with `refused` and `against_main`), beside `base` if there is one."""
+    manifest = head["manifest"]
+    sections = [
+        "# What this change does to the model", _outcome(head),
+        f"Trained as of {manifest['as_of'][:16]} UTC on {manifest['n_train']:,} cases, judged on "
+        f"{manifest['n_holdout']:,} that no candidate has seen. Commit {_commit(head)}, "
+        + (f"main {_commit(base)}." if base else "compared with nothing."),
+        "## Metrics", _metrics(head, base),
+        "## Gates", _gates(head, base),
+        "## The refit, as it is served", _artefact(head, base),
+        "## Against main", _against(head, base),
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def _commit(report: Report) -> str:
+    commit = report["commit"]
+    return f"`{commit[:12]}`" + (" with uncommitted changes" if "-dirty" in commit else "")
+
+
+def _outcome(head: Report) -> str:
+    if head["refused"]:
+        return "\n".join(["**Refused.**", "", *(f"- {reason}" for reason in head["refused"])])
+    cost = number(head["measured"][head["winner"]]["cost_per_1000"])
+    return f"**Accepted.** {head['winner']} wins; it costs {cost} per 1,000 cases."
+
+
+def _metrics(head: Report, base: Report | None) -> str:
+    """In brackets the difference to main's model of the same name."""
+    columns = list(head["measured"]["baseline"])
+    rows = []
+    for name, values in head["measured"].items():
+        before = base["measured"].get(name, {}) if base else {}
+        cells = [number(values[column]) for column in columns]
+        for at, column in enumerate(columns):
+            if column in before:
+                cells[at] += f" ({number(values[column] - before[column], sign=True)})"
+        rows.append([name, *cells])
+    return markdown_table(["model", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def _gates(head: Report, base: Report | None) -> str:
+    rows = []
+    for name, verdicts in head["verdicts"].items():
+        before = _by_gate(base["verdicts"].get(name, [])) if base else {}
+        rows += [
+            [name, *_verdict(each), _told(before.get(each["gate"])), each["told"]]
+            for each in verdicts
+        ]
+    return markdown_table(
+        ["candidate", "gate", "", "value", "limit", "margin", "on main", "what was measured"], rows
+    )
+
+
+def _artefact(head: Report, base: Report | None) -> str:
+    if not head["artefact"]:
+        return "There is none: no candidate passed."
+    before = _by_gate(base["artefact"]) if base else {}
+    rows = []
+    for each in head["artefact"]:
+        main = before.get(each["gate"])
+        rows.append([*_verdict(each), _told(main), _ratio(each, main), each["told"]])
+    return markdown_table(
+        ["gate", "", "value", "limit", "margin", "on main", "ratio", "what was measured"], rows
+    )
+
+
+def _against(head: Report, base: Report | None) -> str:
+    if base is None:
+        return "Not compared: no BASE was named."
+    parts = []
+    if paired := head["against_main"]:
+        parts += [
+            f"{head['winner']}, with main's {base['winner']} in the champion's place, on the "
+            f"{paired[0]['n_cases']:,} cases that both were asked about:",
+            markdown_table(
+                ["gate", "", "value", "limit", "margin", "what was measured"],
+                [[*_verdict(each), each["told"]] for each in paired],
+            ),
+        ]
+    else:
+        parts.append("One side has no winner, so there are no two to compare.")
+    moved = rules_moved(head, base)
+    told = "The change alters what it is judged by:" if moved else "It is judged as main is."
+    parts.append("\n".join([told, "", *(f"- {each}" for each in moved)]).rstrip())
+    return "\n\n".join(parts)
+
+
+def rules_moved(head: Report, base: Report) -> list[str]:
+    """Where the change altered what it is judged by: parameters, candidates and gates."""
+    ours, theirs = flat(head["params"]), flat(base["params"])
+    names = sorted({*ours, *theirs})
+    moved = [
+        f"{name}: {theirs.get(name, 'absent')} on main, {ours.get(name, 'absent')} now"
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    ]
+    for kind, of in (("candidate", set), ("gate", _gate_names)):
+        now, then = of(head["verdicts"]), of(base["verdicts"])
+        moved += [f"{kind} {name}: gone" for name in sorted(then - now)]
+        moved += [f"{kind} {name}: new" for name in sorted(now - then)]
+    return moved
+
+
+def _gate_names(verdicts: Mapping[str, list[dict[str, Any]]]) -> set[str]:
+    return {each["gate"] for judged in verdicts.values() for each in judged}
+
+
+def flat(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested parameters as `a.b.c: value`."""
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        inner = isinstance(value, dict)
+        found |= flat(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
+    return found
+
+
+def _verdict(each: Mapping[str, Any]) -> list[str]:
+    mark = "passed" if each["passed"] else "**REFUSED**"
+    margin = number(each["margin"], sign=True)
+    return [each["gate"], mark, number(each["value"]), limit(each), margin]
+
+
+def _by_gate(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
+    return {each["gate"]: each for each in verdicts}
+
+
+def _told(each: Mapping[str, Any] | None) -> str:
+    """A verdict of main in a cell."""
+    if each is None:
+        return "–"
+    return number(each["value"]) + ("" if each["passed"] else " (refused)")
+
+
+def _ratio(now: Mapping[str, Any], main: Mapping[str, Any] | None) -> str:
+    if main is None or not main["value"] or now["value"] is None:
+        return "–"
+    return f"× {now['value'] / main['value']:.2f}"

@@ -1,0 +1,145 @@
+"""What does a checkout make of a slice of the data? Its recipe, gates and refit, in a scratch home.
+
+The same functions as in a training, so what is measured is what a training would do. Another commit
+is measured by its own code, in a git worktree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipelines import lineage, register, stage, workspace
+from settings import LoopError, Settings, UserError
+
+FORMAT = 1  # of report.json: what we compare with may be older than we are
+SLICE = workspace.SOURCE / "usecase" / "slice.yaml"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `report.json` holds, and each candidate's predictions on the holdout."""
+
+    report: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def overlaid(params: dict[str, Any], over: dict[str, Any], at: str = "") -> dict[str, Any]:
+    """`params` with the values of `over`. Raises `UserError` at a name that `params` lacks."""
+    merged = dict(params)
+    for name, value in over.items():
+        if name not in params:
+            raise UserError(f"The slice sets {at}{name}, which usecase/params.yaml does not have.")
+        nested = isinstance(params[name], dict) and isinstance(value, dict)
+        merged[name] = overlaid(params[name], value, f"{at}{name}.") if nested else value
+    return merged
+
+
+def scratch(home: Path, slice_file: Path) -> Settings:
+    """Settings of a home that shares nothing with any other, whatever the environment says."""
+    try:
+        over = yaml.safe_load(slice_file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"The slice {slice_file} can't be read: {error}") from error
+    if not isinstance(over, dict):
+        raise UserError(f"The slice {slice_file} must hold a mapping, as params.yaml does.")
+    settings = Settings(
+        home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
+        dvc_remote=None,
+    )  # fmt: skip
+    own = Settings(home=workspace.SOURCE, workspace=None).params()
+    settings.params_file.parent.mkdir(parents=True)
+    settings.params_file.write_text(yaml.safe_dump(overlaid(own, over), sort_keys=False))
+    return settings
+
+
+def measure(folder: Path, slice_file: Path) -> None:
+    """Trains this checkout on the slice and writes what came of it to `folder`.
+
+    `report.json`, `predictions.parquet` on the holdout, and the evaluation's page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("report.json", "report.md"):  # of an earlier time: not to be taken for this one
+        (folder / name).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="measured-") as home:
+        settings = scratch(Path(home), slice_file)
+        settings.apply_environment()
+        params = settings.params()
+        path = workspace.open_workspace(settings, stage.moment(params["as_of"]))
+        for name in workspace.stages(path):
+            print(f"  {name}", flush=True)
+            workspace.run_stage(settings, path, name)
+        found = path / "data" / "evaluation"
+        judged = json.loads((found / "gates.json").read_text())
+        winner, refit = judged["winner"], []
+        if winner is not None:
+            print("  refit", flush=True)
+            refit = register.judge_refit(path, winner, register.refit(path, winner))
+        shutil.copyfile(found / "report.html", folder / "evaluation.html")
+        predictions = path / "data" / "candidates" / "predictions.parquet"
+        shutil.copyfile(predictions, folder / "predictions.parquet")
+        measured = json.loads((found / "metrics.json").read_text())
+    report = {
+        "format": FORMAT, "commit": lineage.git_commit(), "params": params, "measured": measured,
+        **judged, "artefact": refit,
+    }  # fmt: skip
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
+
+
+def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
+    """Has the code of the commit `name` measure itself, on our slice and with our packages."""
+    commit = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", of=name)
+    with tempfile.TemporaryDirectory(prefix="commit-") as parent:
+        tree = Path(parent) / "tree"
+        _git("worktree", "add", "--quiet", "--detach", str(tree), commit, of=name)
+        try:
+            if not (tree / "pipelines" / "delivery.py").exists():
+                raise UserError(f"{name} is from before `make report`: name a newer commit.")
+            # Its settings are its own: ours name our commit, our home and our servers.
+            kept = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+            subprocess.run(
+                [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
+                 "--slice", str(slice_file.resolve())],
+                cwd=tree, env=kept, stdout=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+        finally:
+            _git("worktree", "remove", "--force", str(tree), of=name)
+    if not (folder / "report.json").exists():
+        raise LoopError(f"{name} could not be measured (see above): there is no comparison.")
+
+
+def _git(*command: str, of: str) -> str:
+    run = subprocess.run(
+        ["git", *command], cwd=workspace.SOURCE, capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        told = run.stderr.strip() or "git does not know it"
+        raise UserError(
+            f"{of} is neither the folder of a report nor a commit here ({told}). Fetch it, or "
+            "name another one (`make report BASE=...`; BASE= compares with nothing)."
+        )
+    return run.stdout.strip()
+
+
+def read(folder: Path) -> Measured:
+    """What was measured into `folder`. Raises `UserError` if it can't be compared with."""
+    try:
+        report = json.loads((folder / "report.json").read_text())
+        predictions = pd.read_parquet(folder / "predictions.parquet")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"No report, with its predictions beside it, in {folder}: {error}"
+        ) from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise UserError(f"The report in {folder} is not of format {FORMAT}: make it again.")
+    return Measured(report, predictions)
