@@ -171,12 +171,13 @@ def backup(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_it_says_what_is_in_it_and_is_for_its_owner_alone(backup: Path) -> None:
+def test_it_says_what_is_in_it_and_is_for_its_owner_alone(kept: Kept, backup: Path) -> None:
     manifest = json.loads((backup / "manifest.json").read_text())
     assert manifest["contents"] == {
         "predictions": 8, "versions": 1, "champion": "1", "released": "1", "online_keys": 1,
     }  # fmt: skip
-    assert (manifest["version"], manifest["commit"]) == ("test", "0123456789abcdef")
+    assert manifest["version"] == kept.stack.environment["MLOPS_VERSION"]
+    assert manifest["commit"] == kept.stack.environment["MLOPS_COMMIT"]
     assert set(manifest["files"]) | {"manifest.json"} == {path.name for path in backup.iterdir()}
     assert {path.stat().st_mode & 0o777 for path in backup.iterdir()} == {0o600}
     assert backup.stat().st_mode & 0o777 == 0o700

@@ -27,7 +27,8 @@ with engine.begin() as connection:
     command.upgrade(config, "4465047574b1")
 with engine.begin() as connection:
     for statement in (
-        "INSERT INTO experiments (experiment_id, name, lifecycle_stage) VALUES (0, 'old', 'active')",
+        "INSERT INTO experiments (experiment_id, name, lifecycle_stage)"
+        " VALUES (0, 'old', 'active')",
         "INSERT INTO runs (run_uuid, name, status, start_time, lifecycle_stage, artifact_uri,"
         " experiment_id) VALUES ('0ld', 'kept', 'FINISHED', 1, 'active', 'mlflow-artifacts:/0', 0)",
         "INSERT INTO latest_metrics (run_uuid, key, value, timestamp, step, is_nan)"
@@ -47,6 +48,12 @@ class Databases:
     def sql(self, database: str, statement: str) -> str:
         command = ("psql", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-tAc", statement, database)
         return self.stack.compose("exec", "-T", "postgres", *command).strip()
+
+    def revision(self, database: str) -> str:
+        return self.sql(database, "SELECT version_num FROM alembic_version")
+
+    def stamp(self, database: str, revision: str) -> None:
+        self.sql(database, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
 
     def everything(self, database: str) -> list[str]:
         """Schema and rows; without the key that each dump draws anew."""
@@ -78,11 +85,11 @@ def test_an_older_mlflow_is_migrated_and_keeps_its_runs_a_newer_one_is_refused(
     databases: Databases,
 ) -> None:
     databases.once("mlflow", "python", "-c", OLD_MLFLOW)
-    assert databases.sql("mlflow", "SELECT version_num FROM alembic_version") == "4465047574b1"
+    assert databases.revision("mlflow") == "4465047574b1"
 
     databases.stack.compose("up", "--detach", "--wait", "mlflow")
 
-    newest = databases.sql("mlflow", "SELECT version_num FROM alembic_version")
+    newest = databases.revision("mlflow")
     assert newest != "4465047574b1"
     url = databases.stack.url("MLFLOW", "/api/2.0/mlflow/runs/get?run_id=0ld")
     run = httpx.get(url, trust_env=False).raise_for_status().json()["run"]
@@ -90,14 +97,14 @@ def test_an_older_mlflow_is_migrated_and_keeps_its_runs_a_newer_one_is_refused(
     assert [(each["key"], each["value"]) for each in run["data"]["metrics"]] == [("cost", 537.5)]
 
     databases.stack.compose("stop", "mlflow")
-    databases.sql("mlflow", f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
+    databases.stamp("mlflow", UNKNOWN)
     before = databases.everything("mlflow")
     told = databases.refuses("mlflow")
     assert f"the schema {UNKNOWN}, which mlflow" in told
     assert "Traceback" not in told
     assert databases.everything("mlflow") == before
 
-    databases.sql("mlflow", f"UPDATE alembic_version SET version_num = '{newest}'")
+    databases.stamp("mlflow", newest)
     databases.stack.compose("up", "--detach", "--wait", "mlflow")
 
 
@@ -105,19 +112,19 @@ def test_an_older_prefect_is_migrated_and_keeps_its_variables_a_newer_one_is_ref
     databases: Databases,
 ) -> None:
     databases.once("prefect", "prefect", "server", "database", "upgrade", "-y")
-    newest = databases.sql("prefect", "SELECT version_num FROM alembic_version")
+    newest = databases.revision("prefect")
     databases.once("prefect", "prefect", "server", "database", "downgrade", "-y", "-r", "-3")
-    assert databases.sql("prefect", "SELECT version_num FROM alembic_version") != newest
+    assert databases.revision("prefect") != newest
     databases.sql("prefect", "INSERT INTO variable (name, value) VALUES ('kept', '\"yes\"')")
 
     databases.stack.compose("up", "--detach", "--wait", "prefect")
 
-    assert databases.sql("prefect", "SELECT version_num FROM alembic_version") == newest
+    assert databases.revision("prefect") == newest
     url = databases.stack.url("PREFECT", "/api/variables/name/kept")
     assert httpx.get(url, trust_env=False).raise_for_status().json()["value"] == "yes"
 
     databases.stack.compose("stop", "prefect")
-    databases.sql("prefect", f"UPDATE alembic_version SET version_num = '{UNKNOWN}'")
+    databases.stamp("prefect", UNKNOWN)
     before = databases.everything("prefect")
     told = databases.refuses("prefect")
     assert f"the schema {UNKNOWN}, which prefect" in told
