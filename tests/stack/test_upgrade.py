@@ -27,10 +27,11 @@ with engine.begin() as connection:
     command.upgrade(config, "4465047574b1")
 with engine.begin() as connection:
     for statement in (
-        "INSERT INTO experiments (experiment_id, name, lifecycle_stage)"
-        " VALUES (0, 'old', 'active')",
+        "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage)"
+        " VALUES (0, 'old', 'mlflow-artifacts:/0', 'active')",
         "INSERT INTO runs (run_uuid, name, status, start_time, lifecycle_stage, artifact_uri,"
-        " experiment_id) VALUES ('0ld', 'kept', 'FINISHED', 1, 'active', 'mlflow-artifacts:/0', 0)",
+        " user_id, experiment_id)"
+        " VALUES ('0ld', 'kept', 'FINISHED', 1, 'active', 'mlflow-artifacts:/0', 'me', 0)",
         "INSERT INTO latest_metrics (run_uuid, key, value, timestamp, step, is_nan)"
         " VALUES ('0ld', 'cost', 537.5, 1, 0, false)",
     ):
