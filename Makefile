@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: bench chaos check clean clean-stack down install lock logs promote report repro run run-stack sizing smoke test test-stack up up-staging
+.PHONY: backup bench chaos check clean clean-stack down install lock logs promote report repro restore run run-stack sizing smoke test test-stack up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -90,6 +90,16 @@ down:                   ## ends the stack; all data stay in their volumes
 clean-stack:            ## ends the stack and removes its data; asks first, unless FORCE=1
 	@test -n "$(FORCE)" || { printf 'Remove every volume of the stack, with all runs, models and predictions? [y/N] '; read sure; test "$$sure" = y; }
 	docker compose --profile "*" down --remove-orphans --volumes
+
+backup:                 ## copies the stack's data to TO, or to backups/<UTC time>; it serves on
+	@$(PYTHON) -m pipelines.stack.backup $(if $(TO),"$(TO)")
+
+restore:                ## gives the stack the data of FROM; asks before its own go, unless FORCE=1
+	@test -n "$(FROM)" || { echo "Which backup? make restore FROM=backups/<UTC time>"; exit 2; }
+	$(PYTHON) pipelines/stack/env.py .
+	docker compose build api
+	@$(PYTHON) -m pipelines.stack.restore $(if $(FORCE),--force) "$(FROM)"
+	@$(PYTHON) pipelines/stack/addresses.py
 
 run-stack:              ## one full turn of the loop, in the running stack
 	docker compose run --rm loop

@@ -1,0 +1,57 @@
+"""What does the stack hold that a backup must give back? Run in a container of the image.
+
+Prints a line of JSON. The log of predictions comes as a tar on stdin: the files grow, the archive
+does not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tarfile
+from typing import IO, Any
+
+from settings import Settings, load
+
+
+def predictions(archive: IO[bytes]) -> int:
+    """Records in an archived log; a last line without its end, never acknowledged, is none."""
+    import pyarrow.parquet as pq
+
+    from serving import compacted, segments
+
+    lines, held, rows = {}, set[str](), 0
+    with tarfile.open(fileobj=archive, mode="r|") as members:
+        for member in members:
+            content = members.extractfile(member)
+            if content is None:
+                continue  # a folder
+            name = member.name.rpartition("/")[2]
+            if name.endswith(segments.SUFFIX):
+                lines[name] = content.read().count(b"\n")
+            elif name.endswith(compacted.SUFFIX):
+                metadata = pq.read_metadata(io.BytesIO(content.read()))
+                rows += metadata.num_rows
+                held |= set(json.loads(metadata.metadata[compacted.KEY])["segments"])
+    return rows + sum(count for name, count in lines.items() if name not in held)
+
+
+def registry(settings: Settings) -> dict[str, Any]:
+    """How many versions are registered, which is champion, and which one is released."""
+    from pipelines import tracking
+    from pipelines.register import MODEL
+    from pipelines.release import champion
+    from serving import release
+
+    found = tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
+    released = release.read(settings.release_file)
+    return {
+        "versions": len(found),
+        "champion": champion(settings),
+        "released": released.champion.version if released else None,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"predictions": predictions(sys.stdin.buffer), **registry(load())}))

@@ -1,0 +1,63 @@
+"""Is what a restore must find again counted as the readers of the same data count it?"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.register import MODEL
+from pipelines.stack import facts
+from pipelines.tracking import client
+from serving import compaction, prediction_log
+from serving.release import Release, ServedModel, write
+from settings import Settings
+
+
+def _log(folder: Path, names: str) -> None:
+    log = prediction_log.PredictionLog(folder)
+    for name in names:
+        times = dict.fromkeys(("decision_time", "features_as_of", "logged_at"), datetime.now(UTC))
+        log.append({
+            "request_id": name, "key": name, "probability": 0.5, "decision": True,
+            "model_version": "1", "model_digest": "0" * 64, **times,
+        })  # fmt: skip
+    log.close()
+
+
+def _archive(folder: Path) -> io.BytesIO:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        archive.add(folder, arcname=".")
+    made.seek(0)
+    return made
+
+
+def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
+    _log(tmp_path, "abc")
+    [segment] = tmp_path.glob("*.jsonl")
+    content = segment.read_bytes()
+    compaction.compact(tmp_path)
+    segment.write_bytes(content)  # as if the compaction was killed before it could remove it
+    _log(tmp_path, "de")
+    [other] = set(tmp_path.glob("*.jsonl")) - {segment}
+    other.write_bytes(other.read_bytes() + b'{"torn')
+    assert facts.predictions(_archive(tmp_path)) == len(prediction_log.read(tmp_path)) == 5
+
+
+def test_a_log_without_records_has_none(tmp_path: Path) -> None:
+    assert facts.predictions(_archive(tmp_path)) == 0
+
+
+def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert facts.registry(settings) == {"versions": 0, "champion": None, "released": None}
+    registry = client(settings)
+    registry.create_registered_model(MODEL)
+    for _ in range(2):
+        registry.create_model_version(MODEL, str(tmp_path))
+    registry.set_registered_model_alias(MODEL, "champion", "2")
+    champion = ServedModel("1", "0" * 64, "elsewhere", 0.5)
+    write(settings.release_file, Release(1, champion, datetime.now(UTC)))
+    assert facts.registry(settings) == {"versions": 2, "champion": "2", "released": "1"}

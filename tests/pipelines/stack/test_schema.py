@@ -1,0 +1,33 @@
+"""Which revisions of a database does the installed code know?"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from pipelines.stack import schema
+from settings import LoopError
+
+
+@pytest.mark.parametrize("tool", schema.TOOLS)
+def test_they_are_those_that_alembic_finds(tool: str) -> None:
+    spec = find_spec(tool)
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / schema.TOOLS[tool][1]
+    known, newest = schema.revisions(folder)
+    script = ScriptDirectory(str(folder), version_locations=[str(folder)])
+    assert known == {each.revision for each in script.walk_revisions()}
+    assert newest == set(script.get_heads())
+
+
+def test_an_unknown_revision_is_refused_and_a_known_or_none_is_not() -> None:
+    schema.require_known("mlflow", {"a"}, {"a", "b"})
+    schema.require_known("mlflow", set(), {"a", "b"})
+    with pytest.raises(LoopError, match=r"schema c, which mlflow .* does not know"):
+        schema.require_known("mlflow", {"c"}, {"a", "b"})
+    with pytest.raises(LoopError, match="does not know"):
+        schema.require_known("mlflow", {"a"}, set())
