@@ -30,6 +30,7 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -103,10 +104,11 @@ class System:
         }  # fmt: skip
 
     def start(self, name: str, command: list[str], **variables: str) -> None:
-        self.processes[name] = subprocess.Popen(
-            command, env=self.environment | variables, cwd=self.home, start_new_session=True,
-            stdout=(self.home / f"{name}.log").open("ab"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with (self.home / f"{name}.log").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.environment | variables, cwd=self.home, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -165,12 +167,10 @@ class System:
 def champion(settings: Settings) -> None:
     """A model in service, and what the loop leaves behind: measured, trained, published."""
     rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(200, len(FEATURES))), columns=FEATURES)
     numbers = [name for name in FEATURES if name not in CATEGORIES][:3]
-    model = make_pipeline(
-        make_column_transformer(("passthrough", numbers), remainder="drop"), LogisticRegression()
-    )
-    model.fit(frame, rng.integers(0, 2, 200))
+    frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=numbers)
+    encode = make_column_transformer((SimpleImputer(), numbers))
+    model = make_pipeline(encode, LogisticRegression()).fit(frame, rng.integers(0, 2, 200))
     folder = settings.var / "models" / "1"
     digest = export(model, folder / "served")
     (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
