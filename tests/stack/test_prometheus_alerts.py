@@ -202,7 +202,7 @@ def prometheus(system: System, far: int) -> dict[str, Any]:
     """The stack's configuration, with the addresses of this test and shorter waits."""
     rules = yaml.safe_load((STACK / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        rule |= {"for": "1s"} if "for" in rule else {}
+        rule |= {"for": "1s"} if rule["alert"] == "PartDown" else {}  # others stay out of its way
     (system.home / "rules.yml").write_text(yaml.safe_dump(rules))
     config: dict[str, Any] = yaml.safe_load((STACK / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
@@ -303,12 +303,10 @@ def test_the_same_notification_again_makes_no_other_event_run_or_line(system: Sy
         "status": "firing", "labels": {"alertname": "Twice", "severity": "ticket", "odd": '{"}\''},
         "startsAt": line["since"], "fingerprint": "abc", "annotations": {"summary": "{{ 1 }} \"'"},
     }  # fmt: skip
-    for _ in range(2):
-        answer = httpx.post(
-            f"http://127.0.0.1:{system.port['watch']}/alerts", timeout=60,
-            json={"version": "4", "alerts": [given, given]},
-        )  # fmt: skip
-        assert answer.status_code == 200, answer.text
+    url, body = f"http://127.0.0.1:{system.port['watch']}/alerts", {"version": "4"}
+    sent: dict[str, Any] = {"url": url, "json": {**body, "alerts": [given, given]}, "timeout": 60}
+    for _ in range(2):  # and as often as Alertmanager would, where the machine is slow
+        until(lambda: httpx.post(**sent).status_code == 200, "an answer")
     [twice] = system.lines("Twice", "firing")
     assert twice["summary"] == "{{ 1 }} \"'"
     assert twice["labels"] == "odd={\"}'"
@@ -359,4 +357,4 @@ def test_no_alert_is_lost_while_prefect_is_away(system: System) -> None:
     until(lambda: system.query(failed), "a notification that is not taken")
     assert not system.lines("PartDown", "firing", "part=redis")
     system.start_prefect()
-    assert until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert")
+    assert until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert", 240)
