@@ -121,7 +121,7 @@ def _of_alerts() -> RunnerDeployment:
         },
     )  # fmt: skip
     return RunnerDeployment.from_flow(
-        alert_flow, name=runs.DEPLOYMENT, triggers=[told],
+        alert_flow, name=runs.DEPLOYMENT, triggers=[told], tags=[runs.KEPT],
         concurrency_limit=ConcurrencyLimitConfig(
             limit=4, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
         ),

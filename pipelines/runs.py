@@ -23,6 +23,7 @@ from settings import LoopError, Settings
 
 FLOWS = ("ingest", "train", "monitor", "compact")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
+KEPT = "outlives its runner"  # the tag of runs that wait for the next runner, whoever that is
 POLL = 0.5  # seconds
 Check = Callable[[], object]  # raises what must end the waiting, such as the end of the runner
 
@@ -169,7 +170,8 @@ def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> l
     with api(settings) as client:
         for run in client.read_flow_runs(flow_run_filter=left):
             # What the clock scheduled may wait for its hour.
-            waiting = run.auto_scheduled and run.state_type == StateType.SCHEDULED
+            kept = run.auto_scheduled or KEPT in run.tags
+            waiting = kept and run.state_type == StateType.SCHEDULED
             if not waiting and (run.deployment_id or not deployed_only):
                 end = gone if run.state_type in started else late
                 client.set_flow_run_state(run.id, end, force=True)

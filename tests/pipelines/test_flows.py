@@ -293,20 +293,33 @@ def test_of_three_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loo
 
 
 def test_the_event_of_an_alert_puts_it_on_the_record(loop: Loop) -> None:
+    given = alert(loop, "the first")
+    wait_until(lambda: recorded(loop, given) != [], timeout=60)
+    (line,) = recorded(loop, given)
+    assert {name: line[name] for name in given} == given
+
+
+def alert(loop: Loop, name: str) -> dict[str, str]:
+    """Emits the event of an alert; its fields."""
     from pipelines import alerts
 
-    given = {name: f"the {name} with {{{{ 1 }}}} and \"quotes'" for name in alerts.FIELDS}
+    given = {each: f"the {each} with {{{{ 1 }}}} and \"quotes'" for each in alerts.FIELDS}
+    given |= {"id": str(uuid4()), "name": name}
     event = {
-        "id": str(uuid4()),
+        "id": given["id"],
         "event": "mlops.alert.resolved",
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": alerts.RESOURCE},
         "payload": given,
     }
     httpx.post(f"{loop.settings.prefect_url}/events", json=[event]).raise_for_status()
-    wait_until(lambda: alerts.recorded(loop.settings) != [], timeout=60)
-    (line,) = alerts.recorded(loop.settings)
-    assert {name: line[name] for name in given} == given
+    return given
+
+
+def recorded(loop: Loop, given: dict[str, str]) -> list[dict[str, Any]]:
+    from pipelines import alerts
+
+    return [line for line in alerts.recorded(loop.settings) if line["id"] == given["id"]]
 
 
 def states_of(loop: Loop, day: str) -> list[str]:
@@ -326,6 +339,8 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     children.clear_leftovers(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
+    told = alert(loop, "while no runner is there")
+    wait_until(lambda: told in alert_runs(loop))
     with runs.api(loop.settings) as client:
         assert client.read_flow_run(killed).state_type == "RUNNING"
     assert len(runs.crash_leftover_runs(loop.settings)) == 2
@@ -333,6 +348,15 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     assert loop.end(waiting)[0] == "Cancelled"
     loop.start_runner(schedules_active=True)
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
+    wait_until(lambda: recorded(loop, told) != [], timeout=60)
+
+
+def alert_runs(loop: Loop) -> list[dict[str, str]]:
+    answer = httpx.post(
+        f"{loop.settings.prefect_url}/flow_runs/filter",
+        json={"flows": {"name": {"any_": ["alert"]}}},
+    )
+    return [run["parameters"]["alert"] for run in answer.json()]
 
 
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:

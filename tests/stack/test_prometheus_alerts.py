@@ -30,6 +30,7 @@ import pandas as pd
 import pytest
 import yaml
 from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -103,10 +104,11 @@ class System:
         }  # fmt: skip
 
     def start(self, name: str, command: list[str], **variables: str) -> None:
-        self.processes[name] = subprocess.Popen(
-            command, env=self.environment | variables, cwd=self.home, start_new_session=True,
-            stdout=(self.home / f"{name}.log").open("ab"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with (self.home / f"{name}.log").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.environment | variables, cwd=self.home, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -165,12 +167,10 @@ class System:
 def champion(settings: Settings) -> None:
     """A model in service, and what the loop leaves behind: measured, trained, published."""
     rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(200, len(FEATURES))), columns=FEATURES)
     numbers = [name for name in FEATURES if name not in CATEGORIES][:3]
-    model = make_pipeline(
-        make_column_transformer(("passthrough", numbers), remainder="drop"), LogisticRegression()
-    )
-    model.fit(frame, rng.integers(0, 2, 200))
+    frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=numbers)
+    encode = make_column_transformer((SimpleImputer(), numbers))
+    model = make_pipeline(encode, LogisticRegression()).fit(frame, rng.integers(0, 2, 200))
     folder = settings.var / "models" / "1"
     digest = export(model, folder / "served")
     (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
@@ -202,7 +202,7 @@ def prometheus(system: System, far: int) -> dict[str, Any]:
     """The stack's configuration, with the addresses of this test and shorter waits."""
     rules = yaml.safe_load((STACK / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        rule |= {"for": "1s"} if "for" in rule else {}
+        rule |= {"for": "1s"} if rule["alert"] == "PartDown" else {}  # others stay out of its way
     (system.home / "rules.yml").write_text(yaml.safe_dump(rules))
     config: dict[str, Any] = yaml.safe_load((STACK / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
@@ -303,12 +303,10 @@ def test_the_same_notification_again_makes_no_other_event_run_or_line(system: Sy
         "status": "firing", "labels": {"alertname": "Twice", "severity": "ticket", "odd": '{"}\''},
         "startsAt": line["since"], "fingerprint": "abc", "annotations": {"summary": "{{ 1 }} \"'"},
     }  # fmt: skip
-    for _ in range(2):
-        answer = httpx.post(
-            f"http://127.0.0.1:{system.port['watch']}/alerts", timeout=60,
-            json={"version": "4", "alerts": [given, given]},
-        )  # fmt: skip
-        assert answer.status_code == 200, answer.text
+    url, body = f"http://127.0.0.1:{system.port['watch']}/alerts", {"version": "4"}
+    sent: dict[str, Any] = {"url": url, "json": {**body, "alerts": [given, given]}, "timeout": 60}
+    for _ in range(2):  # and as often as Alertmanager would, where the machine is slow
+        until(lambda: httpx.post(**sent).status_code == 200, "an answer")
     [twice] = system.lines("Twice", "firing")
     assert twice["summary"] == "{{ 1 }} \"'"
     assert twice["labels"] == "odd={\"}'"
@@ -359,4 +357,4 @@ def test_no_alert_is_lost_while_prefect_is_away(system: System) -> None:
     until(lambda: system.query(failed), "a notification that is not taken")
     assert not system.lines("PartDown", "firing", "part=redis")
     system.start_prefect()
-    assert until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert")
+    assert until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert", 240)
