@@ -68,9 +68,9 @@ def prepare(tool: str) -> None:
     """Brings the tool's database up to date, if that is not left to its server."""
     variable, below = TOOLS[tool]
     spec = find_spec(tool)
-    if spec is None or spec.origin is None:
+    if spec is None or not spec.submodule_search_locations:
         raise LoopError(f"{tool} is not installed.")
-    known, newest = revisions(Path(spec.origin).parent / below)
+    known, newest = revisions(Path(spec.submodule_search_locations[0]) / below)
     try:
         found = current(os.environ[variable])
     except psycopg.Error as error:

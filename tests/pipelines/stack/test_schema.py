@@ -16,8 +16,8 @@ from settings import LoopError
 def test_they_are_those_that_alembic_finds(tool: str) -> None:
     spec = find_spec(tool)
     assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / schema.TOOLS[tool][1]
+    assert spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / schema.TOOLS[tool][1]
     known, newest = schema.revisions(folder)
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     assert known == {each.revision for each in script.walk_revisions()}
