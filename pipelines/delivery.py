@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import delivery_page, gate, measured
+from pipelines import delivery_page, gate, measured, verdict
 from pipelines.wording import refusal
 from settings import LoopError
 
@@ -42,8 +42,8 @@ def against_main(
         champion=both["champion"].to_numpy(), predict=_not_asked, slices={}, manifest={},
         costs=head["params"]["costs"], seed=head["params"]["seed"],
     )  # fmt: skip
-    found = gate.judge(evidence, head["params"]["gates"], PAIRED)
-    return [verdict.as_dict() | {"n_cases": len(both)} for verdict in found]
+    found = verdict.judge(evidence, head["params"]["gates"], PAIRED)
+    return [each.as_dict() | {"n_cases": len(both)} for each in found]
 
 
 def _not_asked(rows: pd.DataFrame) -> np.ndarray:
