@@ -7,7 +7,13 @@ from typing import Any
 
 from pipelines.stack.saved import VOLUMES
 
-SNAPSHOT = 'REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli --rdb -'
+# By way of a file: on a pipe, redis-cli leaves the mark of the end of a transfer behind the data.
+SNAPSHOT = """set -e
+export REDISCLI_AUTH="$REDIS_PASSWORD"
+trap 'rm -f /data/backup.rdb' EXIT
+redis-cli --rdb /data/backup.rdb >&2
+cat /data/backup.rdb
+"""
 COUNT_KEYS = 'REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli dbsize'
 # A snapshot is what an append-only file begins with: https://redis.io, "Multi-part AOF".
 FILL_REDIS = """set -e
