@@ -83,6 +83,11 @@ class Home:
             capture_output=True, timeout=1200, check=False,
         )  # fmt: skip
 
+    @staticmethod
+    def heed_ctrl_c() -> None:
+        """In a child: whoever runs the tests in the background has told it to ignore SIGINT."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     def processes(self) -> list[psutil.Process]:
         """All that were started in this home, by whomever, and are alive."""
         home = str(self.settings.home)

@@ -42,24 +42,18 @@ def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
         children.stop_all(home.settings)
 
 
-def runs_of(home: Home, flow: str) -> list[dict[str, Any]]:
-    answer = httpx.post(
-        f"{home.settings.prefect_url}/flow_runs/filter",
-        json={"flows": {"name": {"any_": [flow]}}, "sort": "EXPECTED_START_TIME_ASC"},
-        timeout=30,
-    )
-    return list(answer.raise_for_status().json())
-
-
-def await_first(home: Home, wanted: Callable[[dict[str, Any]], bool], seconds: float) -> Any:
-    """The first run of ingest that is as wanted."""
+def await_run(home: Home, wanted: Callable[[dict[str, Any]], Any], seconds: float) -> Any:
+    """The first run of ingest that is as wanted, in the order in which they are due."""
+    query = {"flows": {"name": {"any_": ["ingest"]}}, "sort": "EXPECTED_START_TIME_ASC"}
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for run in runs_of(home, "ingest"):
-            if wanted(run):
-                return run
-        time.sleep(0.5)
-    raise AssertionError([(run["name"], run["state"]) for run in runs_of(home, "ingest")])
+    with httpx.Client(base_url=home.settings.prefect_url, timeout=30) as client:
+        while time.monotonic() < deadline:
+            runs = client.post("/flow_runs/filter", json=query).raise_for_status().json()
+            for run in runs:
+                if wanted(run):
+                    return run
+            time.sleep(1)
+    raise AssertionError([(run["name"], run["state"]) for run in runs])
 
 
 def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Home) -> None:
@@ -67,15 +61,13 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
         deploy = subprocess.Popen(
             [*scheduled.mlops, "deploy"], cwd=scheduled.settings.home,
             env=scheduled.environment(), stdout=log, stderr=subprocess.STDOUT,
+            preexec_fn=scheduled.heed_ctrl_c,
         )  # fmt: skip
         try:
-            # Registering comes first, and the last minute's run may be seen after the minute.
-            await_first(scheduled, lambda run: True, 60)
-            begun = await_first(scheduled, lambda run: run["start_time"], TICK)
-            done = await_first(
-                scheduled,
-                lambda run: run["id"] == begun["id"] and run["end_time"],
-                180,
+            await_run(scheduled, lambda run: run["auto_scheduled"], 150)
+            begun = await_run(scheduled, lambda run: run["start_time"], TICK)
+            done = await_run(
+                scheduled, lambda run: run["id"] == begun["id"] and run["end_time"], 150
             )
         finally:
             deploy.send_signal(signal.SIGINT)

@@ -26,7 +26,7 @@ def test_every_announced_page_answers_and_ctrl_c_leaves_nothing_behind(
     environment = {**home.environment(), **ports, "BROWSER": str(browser)}
     with subprocess.Popen(
         [*home.mlops, "ui"], cwd=home.settings.home, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=home.heed_ctrl_c,
     ) as ui:  # fmt: skip
         assert ui.stdout is not None
         told = ""
