@@ -25,7 +25,11 @@ def serve(settings: Settings) -> None:
         "Evidently (drift over time)": (settings.evidently_port, _evidently(settings), "/"),
         "Data docs and reports": (settings.docs_port, _static(settings), "/"),
     }  # fmt: skip
-    environment = {**os.environ, **settings.environment(), **commands.prefect_environment(settings)}
+    environment = {
+        **os.environ, **settings.environment(), **commands.prefect_environment(settings),
+        # Eight processes that wait for evaluations of chat models; nobody here starts one.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # fmt: skip
     with exclusive.run_lock(settings):
         children.clear_leftovers(settings)
         for what, (port, _, _) in pages.items():

@@ -1,8 +1,9 @@
-"""What all tests need before any library is loaded: one OpenMP thread, and no telemetry."""
+"""What all tests need before any library is loaded; which run first, and which on one worker."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,17 @@ for name, value in Settings().environment().items():
         os.environ[name] = value
 os.environ.pop("BENTOML_HOME", None)
 
+# For the processes that a test starts: see startup/sitecustomize.py.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent / "startup"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+# What lasts longest, since the others run beside it; a schedule is waited for without any CPU.
+FIRST = ("test_turn.py", "test_deploy.py", "test_killed.py", "test_flows.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole turns first: they take as long as all others, which run beside them."""
-    items.sort(key=lambda item: item.path.name not in {"test_turn.py", "test_killed.py"})
+    """A file's tests run on one worker, and so do all that look at the same turn."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else 9)
+    for item in items:
+        shared = "turned" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("turned" if shared else item.path.name))

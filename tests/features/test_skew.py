@@ -7,7 +7,8 @@ the other way round; the oracle for time is a world from which the future has be
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features import partitions
+from features import partitions, store
 from features.build import build_new, record_publication
 from features.history import training_frame
 from features.online import OnlineReader
@@ -29,36 +30,67 @@ from usecase.target import LABEL_FEED, SPINE_FEED, spine
 FIRST, DAYS = date(2013, 1, 1), 10
 END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
 LAG = timedelta(minutes=2)
+PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
 Change = Callable[[str, pd.DataFrame], pd.DataFrame]
 Home = Callable[..., Settings]
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Makes a home with the first days validated (changed by `change`) and their features built."""
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first days validated and their features built, and Feast's registry: made once."""
+    root = tmp_path_factory.mktemp("template")
+    settings = Settings(home=root)
+    for feed in FEEDS:
+        for day in partitions.whole_days(FIRST, END.date()):
+            if due(feed, day):
+                target = partitions.path(settings.data, "validated", feed, day)
+                partitions.write(fetch(feed, day), target)
+    build_new(settings.data, FIRST, END, LAG)
+    with pytest.MonkeyPatch.context() as patched:
+        enter(settings, patched)
+        store.apply(settings)
+    return root
 
-    def make(name: str, change: Change | None = None, late: dict[datetime, datetime] | None = None):
-        root = tmp_path / name
-        monkeypatch.setenv("MLOPS_FEAST_REGISTRY", f"sqlite:///{root}/var/feast/registry.db")
-        online = {"type": "sqlite", "path": str(root / "var" / "feast" / "online.db")}
-        monkeypatch.setenv("MLOPS_FEAST_ONLINE", json.dumps(online))
-        monkeypatch.chdir(tmp_path)
+
+def link(one: str, other: str) -> None:
+    """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
+    (os.link if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
+
+
+def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that Feast's configuration names are this home's, and so is the folder."""
+    for name in ("MLOPS_FEAST_REGISTRY", "MLOPS_FEAST_ONLINE"):
+        monkeypatch.setenv(name, settings.environment()[name])
+    monkeypatch.chdir(settings.root)
+
+
+@pytest.fixture
+def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Makes a home with the days before `end`; what differs from the template is built anew."""
+
+    def make(
+        name: str, change: Change | None = None, late: dict[datetime, datetime] | None = None,
+        end: datetime = END,
+    ) -> Settings:  # fmt: skip
+        root, changed = tmp_path / name, bool(change or late)
         settings = Settings(home=root)
-        params = root / "usecase" / "params.yaml"
-        params.parent.mkdir(parents=True)
-        params.write_text(Path(__file__).parents[2].joinpath("usecase/params.yaml").read_text())
-        for feed in FEEDS:
-            for day in partitions.whole_days(FIRST, END.date()):
-                if due(feed, day):
-                    rows = fetch(feed, day)
-                    rows = change(feed, rows) if change else rows
-                    target = partitions.path(settings.data, "validated", feed, day)
-                    partitions.write(rows, target)
+        (root / "usecase").mkdir(parents=True)
+        shutil.copy(PARAMS, root / "usecase")
+        shutil.copytree(template / "var", root / "var")
+        for layer in ("validated",) if changed else ("validated", "features"):
+            shutil.copytree(template / "data" / layer, root / "data" / layer, copy_function=link)
+        for part in (root / "data" / "validated").rglob("*.parquet"):
+            if date.fromisoformat(part.stem) >= end.date():
+                part.unlink()
+            elif change:
+                rows = pd.read_parquet(part)
+                partitions.write(change(part.parent.name, rows), part)
         for hour, published in (late or {}).items():
             record_publication(settings.data, hour, published)
-        build_new(settings.data, FIRST, END, LAG)
+        enter(settings, monkeypatch)
+        build_new(settings.data, FIRST, end, LAG)
         return settings
 
     return make
@@ -145,7 +177,9 @@ def test_no_feature_changes_when_the_future_is_deleted(home: Home, hours: int) -
 
     for cut in sorted(set(asked["decision_time"]))[-3:]:
         at = (asked["decision_time"] == cut).to_numpy()
-        past = training_frame(home(f"until_{cut:%d%H%M}", change=until), asked[at])
+        # The last day is the one that the cut falls on; the days after it hold no row any more.
+        end = cut.to_pydatetime().replace(hour=0, minute=0) + timedelta(days=1)
+        past = training_frame(home(f"until_{cut:%d%H%M}", change=until, end=end), asked[at])
         assert_same(past, seen[at].reset_index(drop=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -25,6 +28,7 @@ MLOPS = [sys.executable, "-m", "pipelines.cli"]
 
 
 def free_port() -> int:
+    """One that nobody has, as long as nobody takes it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -36,13 +40,13 @@ class Home:
     mlops = MLOPS
 
     def __init__(self, path: Path, *, measured: bool = True) -> None:
-        self.measured = measured  # by coverage, which costs half as much again
+        self.measured = measured  # by coverage: not what another turn does, too
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
         params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
         params["as_of"] = "2013-01-19T00:00:00Z"
         params["turn"]["traffic_days"] = 2
         params["training"] |= {"holdout_days": 5, "folds": 2}
-        params["training"]["search"] |= {"n_iter": 2, "max_iter": [40]}
+        params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
         # A slice has too few days for the shipped limits, and its weeks differ more than months.
         params["gates"] |= {
             "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
@@ -60,14 +64,15 @@ class Home:
 
     def environment(self) -> dict[str, str]:
         names = {
-            name: value for name, value in os.environ.items() if not name.startswith("PREFECT")
-        }
+            name: value for name, value in os.environ.items()
+            if not name.startswith(("PREFECT", *([] if self.measured else ["COVERAGE"])))
+        }  # fmt: skip
         return {
             **names,
             "MLOPS_HOME": str(self.settings.home),
             "MLOPS_PREFECT_PORT": str(self.settings.prefect_port),
             "MLOPS_SERVICE_PORT": str(self.settings.service_port),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "hosts"), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "startup"), str(ROOT)]),
             "LOOKED_UP": str(self.settings.home / "looked_up"),
             "COLUMNS": "200",
         }
@@ -75,8 +80,24 @@ class Home:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*MLOPS, *command], cwd=self.settings.home, env=self.environment(), text=True,
-            capture_output=True, timeout=280, check=False,
+            capture_output=True, timeout=1200, check=False,
         )  # fmt: skip
+
+    @staticmethod
+    def heed_ctrl_c() -> None:
+        """In a child: whoever runs the tests in the background has told it to ignore SIGINT."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that were started in this home, by whomever, and are alive."""
+        home = str(self.settings.home)
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                of_home = process.environ().get("MLOPS_HOME") == home
+                if of_home and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
     def run_until(self, told: str) -> None:
         """Runs the turn until it has told `told`, and kills the command there and then."""
@@ -127,8 +148,27 @@ def make_home() -> Callable[..., Home]:
 
 
 @pytest.fixture(scope="session")
+def a_free_port() -> Callable[[], int]:
+    return free_port
+
+
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the state of the undisturbed turn is written, by whichever worker ran it."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     return shared / "undisturbed.json"
+
+
+@pytest.fixture(scope="session")
+def turned(
+    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home], undisturbed: Path
+) -> tuple[Home, str]:
+    """A home in which the loop has turned once, and what it told."""
+    home = make_home(tmp_path_factory.mktemp("turned"))
+    done = home.run("run")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    draft = undisturbed.with_suffix(".part")
+    draft.write_text(json.dumps(home.state()))
+    draft.rename(undisturbed)
+    return home, done.stdout

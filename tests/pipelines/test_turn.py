@@ -5,34 +5,17 @@ Every process is real: the command, Prefect's server and runner, the service. A 
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from pipelines import tracking, workspace
+from pipelines import tracking
 from pipelines.register import MODEL
 from serving import release
 from serving.evaluator import Evaluator
 
 Home = Any  # of conftest.py
-
-
-@pytest.fixture(scope="module")
-def turned(
-    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home], undisturbed: Path
-) -> tuple[Home, str]:
-    home = make_home(tmp_path_factory.mktemp("turned"))
-    done = home.run("run")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    draft = undisturbed.with_suffix(".part")
-    draft.write_text(json.dumps(home.state()))
-    draft.rename(undisturbed)
-    return home, done.stdout
 
 
 def test_a_turn_covers_the_seven_components_and_closes_the_loop(turned: tuple[Home, str]) -> None:
@@ -135,21 +118,6 @@ def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
     monitor = home.run("monitor", "--as-of", "2013-01-21")
     assert monitor.returncode == 0
     assert "Retrain: yes" in monitor.stdout
-
-
-def test_new_batches_during_a_training_change_nothing_in_it(turned: tuple[Home, str]) -> None:
-    home, _ = turned
-    settings = home.settings
-    path = next(iter((settings.var / "training").glob("20130119*")))
-    before = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    # Batches of later days are in the project since, and the workspace has none of them.
-    assert max(settings.data.glob("validated/*/2013-01-2*.parquet"))
-    assert not list(path.glob("data/validated/*/2013-01-19.parquet"))
-    md5s = workspace.record(settings, path)
-    for stage in workspace.stages(path):
-        assert workspace.run_stage(settings, path, stage)["ran"] is False
-    assert workspace.record(settings, path) == md5s
-    assert json.loads((path / "data" / "training" / "manifest.json").read_text()) == before
 
 
 def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> None:

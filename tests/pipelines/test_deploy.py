@@ -1,0 +1,95 @@
+"""Does `mlops deploy` start a flow by the clock, under a real Prefect server, on real batches?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from features import partitions, published
+from pipelines import children, commands
+from usecase import source
+
+Home = Any  # of conftest.py
+TICK = 70  # seconds within which the schedule must have come due: every minute, and what is slow
+
+
+@pytest.fixture
+def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
+    """A home whose schedule is due every minute, and the server that tells the time."""
+    home = make_home(tmp_path / "scheduled")
+    params = home.settings.params()
+    params["as_of"] = "2013-01-03T00:00:00Z"
+    params["schedules"]["ingest"] = "* * * * *"
+    home.settings.params_file.write_text(yaml.safe_dump(params))
+    server = children.start(
+        home.settings, "prefect-server", commands.server_command(home.settings),
+        commands.prefect_environment(home.settings),
+    )  # fmt: skip
+    try:
+        children.wait_healthy(server, f"{home.settings.prefect_url}/health", 90)
+        yield home
+    finally:
+        children.stop_all(home.settings)
+
+
+def await_run(home: Home, wanted: Callable[[dict[str, Any]], Any], seconds: float) -> Any:
+    """The first run of ingest that is as wanted, in the order in which they are due."""
+    query = {"flows": {"name": {"any_": ["ingest"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    deadline = time.monotonic() + seconds
+    with httpx.Client(base_url=home.settings.prefect_url, timeout=30) as client:
+        while time.monotonic() < deadline:
+            runs = client.post("/flow_runs/filter", json=query).raise_for_status().json()
+            for run in runs:
+                if wanted(run):
+                    return run
+            time.sleep(1)
+    raise AssertionError([(run["name"], run["state"]) for run in runs])
+
+
+def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Home) -> None:
+    with (scheduled.settings.home / "deploy.log").open("w") as log:
+        deploy = subprocess.Popen(
+            [*scheduled.mlops, "deploy"], cwd=scheduled.settings.home,
+            env=scheduled.environment(), stdout=log, stderr=subprocess.STDOUT,
+            preexec_fn=scheduled.heed_ctrl_c,
+        )  # fmt: skip
+        try:
+            await_run(scheduled, lambda run: run["auto_scheduled"], 150)
+            begun = await_run(scheduled, lambda run: run["start_time"], TICK)
+            done = await_run(
+                scheduled, lambda run: run["id"] == begun["id"] and run["end_time"], 150
+            )
+        finally:
+            deploy.send_signal(signal.SIGINT)
+            deploy.wait(60)
+    assert done["state"]["name"] == "Completed", done["state"]
+    assert done["auto_scheduled"]
+    assert done["created_by"]["type"] == "SCHEDULE"
+    assert done["parameters"] == {"as_of": None, "online": True} or not done["parameters"]
+    due = datetime.fromisoformat(done["expected_start_time"])
+    assert (due.second, due.microsecond) == (0, 0)
+    assert timedelta(0) <= datetime.fromisoformat(done["start_time"]) - due
+
+    days = [date(2013, 1, 1), date(2013, 1, 2)]
+    for feed in source.FEEDS:
+        wanted = [day for day in days if source.due(feed, day)]
+        for layer in ("raw", "validated"):
+            assert partitions.days(scheduled.settings.data, layer, feed) == wanted
+    stands = published.stands_at(scheduled.settings)
+    assert stands is not None
+    assert stands.date() == date(2013, 1, 3)
+
+    assert "Traceback" not in (scheduled.settings.home / "deploy.log").read_text()
+    (server,) = {process.environ()[children.MARK] for process in scheduled.processes()}
+    assert server.startswith("prefect-server:")
+    assert os.getpid() not in {process.pid for process in scheduled.processes()}

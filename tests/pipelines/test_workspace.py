@@ -1,0 +1,113 @@
+"""Does a training use and record what stood when it was opened, whatever arrives meanwhile?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from features import partitions
+from pipelines import register, training, workspace
+from usecase.target import LABEL_FEED
+
+Home = Any  # of conftest.py
+INGEST = """
+import sys
+import settings
+from pipelines import build_features, ingest, stage, validate
+here, as_of = settings.load(), stage.moment(sys.argv[1])
+for step in (ingest.fetch_new, validate.validate_new, build_features.build_new):
+    step(here, as_of)
+"""
+# How long each fit took is in the summary beside the models; their predictions are compared.
+TIMED = {"data/candidates", "data/evaluation/report.html"}
+
+
+def train(home: Home, path: Path, arriving: Future[Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """When each stage ended, and the md5s on record; before the last stage all has arrived."""
+    ended = {}
+    for name in workspace.stages(path):
+        if name == "evaluate":
+            arriving.result()
+        workspace.run_stage(home.settings, path, name)
+        ended[name] = time.time()
+    return ended, workspace.record(home.settings, path)
+
+
+def ingest_once_begun(home: Home, path: Path, module: str, until: datetime) -> tuple[float, float]:
+    """Brings later days into the home while `module` runs in the workspace; from when to when."""
+    deadline = time.monotonic() + 200
+    while not runs_in(path, module):
+        assert time.monotonic() < deadline, f"{module} was never seen"
+        time.sleep(0.1)
+    began = time.time()
+    subprocess.run(
+        [sys.executable, "-c", INGEST, until.isoformat()], cwd=home.settings.home,
+        env=home.environment(), check=True,
+    )  # fmt: skip
+    return began, time.time()
+
+
+def runs_in(path: Path, module: str) -> bool:
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if module in (process.info["cmdline"] or []) and process.info["cwd"] == str(path):
+            return True
+    return False
+
+
+def on_record(path: Path) -> dict[tuple[str, str], str]:
+    """The md5 of all that the stages read and wrote, as `("deps" or "outs", path)`."""
+    stages = yaml.safe_load((path / "dvc.lock").read_text())["stages"].values()
+    return {
+        (where, each["path"]): each["md5"]
+        for stage in stages for where in ("deps", "outs") for each in stage.get(where, [])
+    }  # fmt: skip
+
+
+def test_data_that_arrive_during_a_training_change_nothing_in_it(
+    turned: tuple[Home, str], make_home: Callable[..., Home], tmp_path: Path
+) -> None:
+    first = training.outcomes(turned[0].settings)[0]
+    undisturbed = turned[0].settings.var / "training" / first["training_id"]
+    home = make_home(tmp_path / "disturbed")
+    for layer in workspace.GROWING:
+        shutil.copytree(undisturbed / "data" / layer, home.settings.data / layer)
+    as_of = datetime.fromisoformat(first["as_of"])
+    path = workspace.open_workspace(home.settings, as_of)
+    assert path.name == undisturbed.name, "code, parameters and moment are the same"
+
+    days = [as_of.date(), as_of.date() + timedelta(days=1)]
+    with ThreadPoolExecutor(2) as pool:
+        arriving = pool.submit(
+            ingest_once_begun, home, path, "pipelines.assemble", as_of + timedelta(days=2)
+        )
+        ended, md5s = pool.submit(train, home, path, arriving).result()
+    began, arrived = arriving.result()
+    assert ended["features"] < began < ended["assemble"]
+    assert arrived < ended["evaluate"]
+    for layer in ("raw", "validated"):
+        assert partitions.days(home.settings.data, layer, LABEL_FEED)[-2:] == days
+        assert max(partitions.days(path / "data", layer, LABEL_FEED)) < days[0]
+
+    before, after = on_record(undisturbed), on_record(path)
+    assert {out for _, out in after} == {out for _, out in before} > TIMED
+    changed = {out for where, out in after if after[where, out] != before[where, out]}
+    assert changed <= TIMED
+    assert {name: after["outs", name] for name in md5s} == md5s
+    assert workspace.run_stage(home.settings, path, "assemble")["ran"] is False
+    predictions = Path("data", "candidates", "predictions.parquet")
+    assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
+    winner = json.loads((path / "data" / "evaluation" / "gates.json").read_text())["winner"]
+    digest = register.refit(path, winner)
+    assert digest == (undisturbed / "refit" / "digest").read_text()
+    assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])
