@@ -22,6 +22,7 @@ from pipelines import tracking, training
 from pipelines.register import MODEL
 from serving import prediction_log, release
 from settings import Settings
+from tests import sliced
 
 ROOT = Path(__file__).parents[2]
 MLOPS = [sys.executable, "-m", "pipelines.cli"]
@@ -42,22 +43,7 @@ class Home:
     def __init__(self, path: Path, *, measured: bool = True) -> None:
         self.measured = measured  # by coverage: not what another turn does, too
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
-        params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
-        params["as_of"] = "2013-01-19T00:00:00Z"
-        params["turn"]["traffic_days"] = 2
-        params["training"] |= {"holdout_days": 5, "folds": 2}
-        params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
-        # A slice has too few days for the shipped limits, and its weeks differ more than months.
-        params["gates"] |= {
-            "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
-            "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
-            "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1,
-        }  # fmt: skip
-        # Two turns may share the cores with other tests: speed is judged elsewhere.
-        params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
-        params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
-        params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
-        params["monitoring"]["policy"]["min_labelled"] = 100
+        params = sliced.parameters()
         target = path / "usecase" / "params.yaml"
         target.parent.mkdir(parents=True)
         target.write_text(yaml.safe_dump(params))

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.stack import env
+from tests import sliced
+from tests.stack import project
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +42,14 @@ class Stack:
             "COMPOSE_PROJECT_NAME": f"test-{uuid.uuid4().hex[:8]}",
             "MLOPS_VERSION": "test",
             "MLOPS_COMMIT": "0123456789abcdef",
+            "COMPOSE_FILE": os.pathsep.join(("docker-compose.yml", "tests/stack/slice.yml")),
+            "COMPOSE_ENV_FILES": str(self.secrets),
+            "COMPOSE_PROFILES": "staging",
+            "MLOPS_STAGING_URL": "http://api-staging:3000",
+            "SLICE": str(folder / "params.yaml"),
         }
+        (folder / "params.yaml").write_text(yaml.safe_dump(sliced.parameters()))
+        (folder / "params.yaml").chmod(0o644)
         for name in ("SERVICE", "STAGING", "PREFECT", "MLFLOW", "EVIDENTLY", "PROMETHEUS",
                      "ALERTMANAGER", "GRAFANA"):  # fmt: skip
             self.environment[f"MLOPS_{name}_PORT"] = str(free_port())
@@ -84,3 +94,11 @@ def running(stack: Stack, image: str) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="session")
+def turned(running: Stack) -> project.Stack:
+    """The stack after one turn of the loop on a slice of days, as `make run-stack` does it."""
+    found = project.Stack(running.environment)
+    print(found.compose("run", "--rm", "-T", "loop"))
+    return found

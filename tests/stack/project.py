@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,14 @@ import httpx
 
 WITHIN = 180.0  # seconds in which a part must be healthy again
 STATE = Path(__file__).with_name("state.py")
+ROOT = Path(__file__).parents[2]
 
 
 class Stack:
-    """The Compose project that the environment names, by default the one of this folder."""
+    """The Compose project that `environment` names, by default the one of this folder."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = {**os.environ, **(environment or {})}
 
     def compose(self, *command: str, stdin: str | None = None) -> str:
         return self._run(["docker", "compose", *command], stdin)
@@ -55,9 +61,11 @@ class Stack:
     def _health(self, name: str) -> str:
         return self.docker("inspect", "--format", "{{.State.Health.Status}}", name).strip()
 
-    @staticmethod
-    def _run(command: list[str], stdin: str | None) -> str:
-        run = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    def _run(self, command: list[str], stdin: str | None) -> str:
+        run = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, cwd=ROOT,
+            env=self._environment,
+        )  # fmt: skip
         if run.returncode:
             raise AssertionError(f"{' '.join(command)}: {run.stderr[-2000:]}")
         return run.stdout

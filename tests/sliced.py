@@ -1,0 +1,31 @@
+"""The parameters of a turn on a few days of the shipped data: what tests of whole turns run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
+
+
+def parameters() -> dict[str, Any]:
+    """The shipped ones with fewer days, fewer draws, and limits that so few days can keep."""
+    params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    params["as_of"] = "2013-01-19T00:00:00Z"
+    params["turn"]["traffic_days"] = 2
+    params["training"] |= {"holdout_days": 5, "folds": 2}
+    params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
+    # A slice has too few days for the shipped limits, and its weeks differ more than months.
+    params["gates"] |= {
+        "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
+        "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
+        "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1,
+    }  # fmt: skip
+    # Two turns may share the cores with other tests: speed is judged elsewhere.
+    params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
+    params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
+    params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
+    params["monitoring"]["policy"]["min_labelled"] = 100
+    return params

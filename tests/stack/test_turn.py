@@ -1,0 +1,120 @@
+"""Does the loop turn on the stack, with staging, replicas and faults, and is nothing lost?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack.chaos import lost
+from tests.stack.chaos import run as broken
+from tests.stack.faults import retrained
+from tests.stack.load import Load, cases
+from tests.stack.project import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
+
+DAY = date(2013, 1, 18)
+REDUCED = [
+    "kill -9 of an api replica", "Redis paused", "kill -9 of Postgres",
+    "a replica's log disk full", "kill -9 of the worker in a training",
+]  # fmt: skip
+PARTS = ("postgres", "redis", "mlflow", "prefect", "evidently", "service")
+
+
+def test_the_turn_ends_with_a_retrained_model_that_every_service_answers_with(turned: Stack):
+    state = turned.state()
+    assert state["champion"] == state["served"] == "2"
+    assert state["whole"] == {"1": True, "2": True}
+    assert state["running"] == []
+    assert len(state["outcomes"]) == 2
+    assert len(state["logged"]) > 1000
+    assert lost(state, []) == "nothing"
+    for service, port in (("proxy", 8080), ("api-staging", 3000)):
+        told = httpx.get(turned.address(service, port) + "/release", trust_env=False).json()
+        assert told["version"] == "2"
+
+
+def test_prometheus_sees_every_part_at_work_and_no_alert_on_them(turned: Stack):
+    url = turned.address("prometheus", 9090) + "/api/v1/query"
+    found: dict[str, str] = {}
+    for _ in range(60):
+        told = httpx.get(url, params={"query": "mlops_up"}, trust_env=False).json()
+        found = {each["metric"]["part"]: each["value"][1] for each in told["data"]["result"]}
+        if set(found) >= set(PARTS) and set(found.values()) == {"1"}:
+            break
+        time.sleep(2)
+    assert found == dict.fromkeys(PARTS, "1")
+    down = httpx.get(url, params={"query": "up == 0"}, trust_env=False).json()
+    assert down["data"]["result"] == []
+
+
+def test_no_release_without_staging(turned: Stack):
+    turned.compose("stop", "api-staging")
+    with pytest.raises(AssertionError, match="did not take up version 1"):
+        turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "1")
+    state = turned.state()
+    assert state["champion"] == state["served"] == "2"
+    turned.compose("up", "--detach", "--wait", "--no-recreate", "api-staging")
+
+
+def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack):
+    turned.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=3", "api")
+    time.sleep(2)  # the proxy asks for the names every second
+    bodies, served = cases(DAY, 1)[:300], Counter[str]()
+    with httpx.Client(base_url=turned.address("proxy", 8080), trust_env=False) as client:
+        for number, body in enumerate(bodies):
+            answer = client.post(
+                "/predict", json=body, headers={"X-Request-Id": f"shared-{number}"}
+            )
+            assert answer.status_code == 200
+            served[answer.headers["X-Served-By"]] += 1
+    assert len(served) == 3, served
+    logged = turned.state()["logged"]
+    assert {each for each in logged if each.startswith("shared-")} == {
+        f"shared-{number}" for number in range(len(bodies))
+    }
+    assert len(logged) == len(set(logged))
+    # Back to version 1, through staging: all three follow, and none is left behind.
+    turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "1")
+    assert [_version(turned, index) for index in (1, 2, 3)] == ["1", "1", "1"]
+    turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "2")
+    assert [_version(turned, index) for index in (1, 2, 3)] == ["2", "2", "2"]
+
+
+def _version(stack: Stack, index: int) -> str:
+    """What a replica serves two seconds after a release: it looks twice a second."""
+    time.sleep(2 if index == 1 else 0)
+    ask = "import json, urllib.request as r; print(json.load(r.urlopen('http://localhost:3000/release'))['version'])"
+    return stack.compose(
+        "exec", "-T", "--index", str(index), "api", "python", "-c", ask
+    ).strip()  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REDUCED)
+def test_it_comes_through(turned: Stack, fault: str):
+    assert broken(turned, [fault], DAY)
+
+
+if "ENGINE_UP" in os.environ:  # whoever started the engine says how, and may have it killed
+
+    def test_a_power_cut_costs_nothing_that_was_acknowledged(turned: Stack):
+        """kill -9 of the engine with all its containers; started again, they come back."""
+        with Load(turned.address("proxy", 8080), cases(DAY)) as load:
+            load.await_good(time.monotonic(), 120)
+            time.sleep(3)
+            engine = int(Path("/var/run/docker.pid").read_text())
+            os.kill(engine, signal.SIGKILL)
+            time.sleep(3)
+            subprocess.run([os.environ["ENGINE_UP"]], check=True, capture_output=True)
+            for service in turned.compose("ps", "--services").split():
+                turned.healthy(service, 400)
+        assert lost(turned.state(), load.acknowledged) == "nothing"
+        assert "ran through" in retrained(turned)
