@@ -127,7 +127,8 @@ def _create_version(
         client.create_registered_model(MODEL)
     # The version is made last and with its tags at once: until then nothing is registered.
     made = client.create_model_version(
-        MODEL, logged.model_uri, run_id, tags=tags | {"data_until": tags["as_of"]},
+        MODEL, logged.model_uri, run_id, model_id=logged.model_id,
+        tags=tags | {"data_until": tags["as_of"]},
         description=card.render(card.use_case_text(), facts),
     )  # fmt: skip
     return str(made.version)
