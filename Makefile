@@ -55,6 +55,7 @@ BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench
+bench: export OMP_NUM_THREADS := 1
 bench: install          ## the figures of documents and comments, to docs/benchmarks/loop.md
 	mkdir -p docs/benchmarks
 	$(BIN)/python tests/usecase/bench/year.py
