@@ -34,7 +34,7 @@ check: install          ## style, types, imports, lock, words of the use case
 
 test: install           ## unit, integration and one turn on a slice of real days
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --ignore=tests/stack -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --ignore=tests/stack -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from settings import Settings
 
@@ -21,11 +23,20 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 # What lasts longest, since the others run beside it; a schedule is waited for without any CPU.
 FIRST = ("test_turn.py", "test_deploy.py", "test_killed.py", "test_flows.py")
+ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run on one worker, and so do all that look at the same turn."""
     items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else 9)
-    for item in items:
-        shared = "turned" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("turned" if shared else item.path.name))
+
+
+class ByFile(LoadFileScheduling):
+    """The tests of a file go to one worker, and so do the files that look at the same turn."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return "turned" if scope.endswith(ONE_TURN) else scope
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
