@@ -1,0 +1,59 @@
+"""What do all commands of `mlops` share: the app, its options, how an error is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from settings import Settings
+
+# Nothing else at the top: `mlops --help` answers at once, each command imports what it needs.
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="MLOps Loop: data in, model out, watched, retrained. Start with `mlops run`.",
+)  # fmt: skip
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(help="Day or UTC time as of which to work; usecase/params.yaml's if not given."),
+]
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """A known error is one message and an exit code, without a traceback."""
+    from settings import LoopError
+
+    try:
+        yield
+    except LoopError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+def our_settings() -> Settings:
+    from pydantic import ValidationError
+
+    import settings
+    from settings import UserError
+
+    try:
+        return settings.load()
+    except ValidationError as error:
+        told = "; ".join(
+            f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise UserError(f"A setting in the environment is wrong: {told}.") from error
+
+
+def given_moment(settings: Settings, as_of: str | None) -> datetime:
+    from pipelines.stage import moment
+
+    return moment(as_of if as_of is not None else settings.params().get("as_of"))

@@ -1,0 +1,139 @@
+"""The commands of the loop: a whole turn, its stages one at a time, and where things stand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import AsOf, app, given_moment, our_settings, told_plainly
+
+
+@app.command()
+def run() -> None:
+    """One full turn on real data: from raw batches to a retrained model in service."""
+    with told_plainly():
+        from pipelines import turn
+
+        turn.run(our_settings())
+
+
+@app.command()
+def ingest(as_of: AsOf = None) -> None:
+    """Fetch and validate the batches that are due; bad rows go to quarantine."""
+    with told_plainly():
+        from pipelines.ingest import fetch_new
+        from pipelines.validate import validate_new
+
+        settings = our_settings()
+        moment = given_moment(settings, as_of)
+        typer.echo(f"Fetching what became known before {moment:%Y-%m-%d %H:%M} UTC ...")
+        typer.echo(f"{len(fetch_new(settings, moment))} new batches. Validating ...")
+        for feed, found in validate_new(settings, moment).items():
+            reasons = "; ".join(f"{rule}: {count}" for rule, count in found["reasons"].items())
+            typer.echo(
+                f"  {feed}: {found['batches']} batches, {found['rows']:,} rows, "
+                f"{found['quarantined']} quarantined {f'({reasons})' if reasons else ''}"
+            )
+        typer.echo(f"Next: `mlops features`; quarantine is in {settings.data / 'quarantine'}.")
+
+
+@app.command()
+def features(as_of: AsOf = None) -> None:
+    """Build the feature tables and bring the online store up to date."""
+    with told_plainly():
+        from features.publish import publish
+        from pipelines.build_features import build_new
+
+        settings = our_settings()
+        moment = given_moment(settings, as_of)
+        typer.echo("Building feature tables ...")
+        for table, days in build_new(settings, moment).items():
+            typer.echo(f"  {table}: {days} new days")
+        typer.echo("Publishing to the online store ...")
+        publish(settings, moment)
+        typer.echo("Next: `mlops train`.")
+
+
+@app.command()
+def train(
+    as_of: AsOf = None,
+    reason: Annotated[str, typer.Option(help="Why; recorded with the run.")] = "by hand",
+) -> None:
+    """Train candidates, gate them, register and release the winner."""
+    with told_plainly():
+        from pipelines import turn
+
+        settings = our_settings()
+        outcome = turn.train(settings, given_moment(settings, as_of), reason)
+        typer.echo(f"{outcome['told']}\nReport: {outcome['report']}\nNext: `mlops serve`.")
+
+
+@app.command()
+def gate(as_of: AsOf = None) -> None:
+    """Show what each gate said of the newest training; exit code 1 if no candidate passed."""
+    with told_plainly():
+        from pipelines import shown
+
+        settings = our_settings()
+        moment = given_moment(settings, as_of) if as_of else None
+        if not shown.gates(settings, moment):
+            raise typer.Exit(1)
+
+
+@app.command()
+def serve() -> None:
+    """Run the prediction service in the foreground, until Ctrl-C."""
+    with told_plainly():
+        import os
+
+        from pipelines.exclusive import require_port_free
+        from serving.command import serve_command, serve_environment
+
+        settings = our_settings()
+        require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
+        url = f"http://{settings.service_host}:{settings.service_port}"
+        typer.echo(f"Serving on {url}; its API: {url}/docs.json")
+        command = serve_command(settings)
+        os.execve(command[0], command, {**os.environ, **serve_environment(settings)})
+
+
+@app.command()
+def monitor(as_of: AsOf = None) -> None:
+    """Join labels to the log, measure performance and drift, decide on retraining."""
+    with told_plainly():
+        from pipelines.monitor import observe
+
+        settings = our_settings()
+        typer.echo("Measuring ...")
+        found = observe(settings, given_moment(settings, as_of))
+        typer.echo(f"Retrain: {'yes' if found['retrain'] else 'no'}. {found['reason']}")
+        typer.echo(f"Reports: {settings.var / 'reports'}. Next: `mlops status`.")
+
+
+@app.command()
+def status() -> None:
+    """What is champion, since when, from which data; last drift, last decision."""
+    with told_plainly():
+        from pipelines import shown
+
+        shown.status(our_settings())
+
+
+@app.command()
+def doctor() -> None:
+    """What is missing or misconfigured, and the command that mends it."""
+    with told_plainly():
+        from pipelines import doctor as checks
+
+        if not checks.report(our_settings()):
+            raise typer.Exit(1)
+
+
+@app.command()
+def ui() -> None:
+    """Open MLflow, Prefect, Evidently and the data docs, until Ctrl-C."""
+    with told_plainly():
+        from pipelines import uis
+
+        uis.serve(our_settings())

@@ -1,0 +1,126 @@
+"""The commands of operation: releases, schedules, the log, alerts, and data to be had back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import app, our_settings, told_plainly
+
+
+@app.command()
+def compact() -> None:
+    """Turn what is closed of the prediction log into Parquet; nothing is lost on the way."""
+    with told_plainly():
+        from serving import compaction
+
+        settings = our_settings()
+        done = compaction.compact(settings.predictions)
+        typer.echo(
+            f"{done['segments']} segments in {settings.predictions} became {done['files']} files "
+            f"of {done['records']:,} records; left out: {done['duplicates']} logged again, "
+            f"{done['torn_lines']} torn lines."
+        )
+
+
+@app.command()
+def deploy(
+    schedules: Annotated[bool, typer.Option(help="Run the flows by their cron, too.")] = True,
+) -> None:
+    """Serve the flows as deployments against the Prefect server, until Ctrl-C."""
+    with told_plainly():
+        from pipelines.deploy import deploy as serve_flows
+
+        serve_flows(our_settings(), schedules_active=schedules)
+
+
+Version = Annotated[str, typer.Argument(help="Number of the version in the registry.")]
+
+
+@app.command()
+def stage(version: Version) -> None:
+    """Put a version into staging, where `mlops smoke` tries it."""
+    with told_plainly():
+        from pipelines import staging
+
+        served = staging.stage(our_settings(), version)
+        typer.echo(f"Staging is to serve version {served.version}. Next: `mlops smoke`.")
+
+
+@app.command()
+def smoke() -> None:
+    """Ask staging about real cases; exit code 1 if an answer is not what it should be."""
+    with told_plainly():
+        from pipelines import staging
+
+        typer.echo("Asking staging ...")
+        found = staging.smoke(our_settings())
+        typer.echo(
+            f"Version {found['version']} answered {found['asked']} cases rightly. "
+            f"Next: `mlops promote {found['version']}`."
+        )
+
+
+@app.command()
+def promote(
+    version: Annotated[str | None, typer.Argument(help="What is in staging, if not given.")] = None,
+) -> None:
+    """Release a registered version to production, after staging where there is one."""
+    with told_plainly():
+        from pipelines import release, staging
+
+        settings = our_settings()
+        version = version or staging.staged(settings).version
+        done = release.promote(settings, version)
+        typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
+
+
+@app.command()
+def worker() -> None:
+    """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""
+    with told_plainly():
+        from pipelines.deploy import work
+
+        work(our_settings())
+
+
+@app.command()
+def watch(
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="MLOPS_WATCH_PORT, or 9108.")] = None,
+) -> None:
+    """Metrics of all parts and of the loop, and Alertmanager's webhook, until Ctrl-C."""
+    with told_plainly():
+        from pipelines.exclusive import require_port_free
+        from pipelines.watch import serve as serve_watch
+
+        settings = our_settings()
+        port = port or settings.watch_port
+        require_port_free(port, "mlops watch", "MLOPS_WATCH_PORT")
+        typer.echo(f"Watching; metrics: http://{host}:{port}/metrics")
+        serve_watch(settings, host, port)
+
+
+@app.command()
+def alerts() -> None:
+    """The alerts that were recorded, the newest first."""
+    with told_plainly():
+        from pipelines import shown
+
+        shown.alerts(our_settings())
+
+
+@app.command()
+def restore(
+    md5: Annotated[str, typer.Argument(help="As recorded on the version: `dvc_md5_training`.")],
+    target: Annotated[str, typer.Argument(help="Where to write it; must not exist.")],
+) -> None:
+    """Get back the exact data that a model version was trained on."""
+    with told_plainly():
+        from pathlib import Path
+
+        from pipelines import workspace
+
+        workspace.restore(our_settings(), md5, Path(target))
+        typer.echo(f"Restored to {target}.")
