@@ -90,9 +90,7 @@ class Predictor:
         # back costs throughput and gains nothing.
         serving = self.models.current
         if serving is None:
-            ctx.response.status_code = 503
-            error = {"error": "no model yet", "detail": f"{self.models.problem} {RELEASE_FIRST}"}
-            return JSONResponse(error, status_code=503)  # type: ignore[return-value]
+            return _unavailable(ctx, "no model yet", f"{self.models.problem} {RELEASE_FIRST}")
         given = ctx.request.headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         ctx.response.headers["X-Request-Id"] = request_id
@@ -101,8 +99,7 @@ class Predictor:
         except Exception as error:
             self.predictions.labels(serving.release.champion.version, "failed").inc()
             if isinstance(error, LoopError):  # a part that it needs is away; another replica may do
-                told = {"error": "unavailable", "detail": str(error)}
-                return JSONResponse(told, status_code=503)  # type: ignore[return-value]
+                return _unavailable(ctx, "unavailable", str(error))
             if isinstance(error, ValidationError):  # ours, but BentoML would blame the client
                 raise RuntimeError("The prediction does not fit its own schema") from error
             raise
@@ -144,6 +141,12 @@ class Predictor:
     def close(self) -> None:
         self.models.stop()
         self.log.close()
+
+
+def _unavailable(ctx: bentoml.Context, error: str, detail: str) -> Any:
+    # BentoML takes the status from the context, whatever the response that is returned says.
+    ctx.response.status_code = 503
+    return JSONResponse({"error": error, "detail": detail}, status_code=503)
 
 
 Predictor.add_asgi_middleware(BodyLimit, limit=64 * 1024)  # type: ignore[attr-defined]

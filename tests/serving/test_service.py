@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -231,6 +232,26 @@ def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
     assert "Traceback" not in answer.text
     metrics = service.client.get("/metrics").text
     assert 'predictions_total{model_version="broken",outcome="failed"} 1.0' in metrics
+
+
+def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_asked(
+    service: Service,
+) -> None:
+    limit, unlimited = psutil.RLIMIT_FSIZE, psutil.RLIM_INFINITY
+    workers = psutil.Process(service.process.pid).children(recursive=True)
+    before = len(read(service.log))
+    for worker in workers:
+        worker.rlimit(limit, (1, unlimited))
+    try:
+        answer = service.predict()
+    finally:
+        for worker in workers:
+            worker.rlimit(limit, (unlimited, unlimited))
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "unavailable"
+    assert "cannot be written" in answer.json()["detail"]
+    assert len(read(service.log)) == before
+    assert service.predict().status_code == 200
 
 
 def test_pages_describe_the_service_and_load_nothing_from_elsewhere(service: Service) -> None:
