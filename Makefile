@@ -114,5 +114,6 @@ sizing: install         ## what a prediction costs the running stack, and what i
 logs:                   ## what the services say, as they say it
 	docker compose logs --follow --tail 50
 
+STACK_TESTS ?= tests/stack
 test-stack: install     ## the stack on a real engine: image, configuration, start, failures
-	$(BIN)/pytest tests/stack
+	$(BIN)/pytest $(STACK_TESTS)
