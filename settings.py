@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         """What our tools must find in the environment of every process that we start.
 
         Telemetry is off in each tool's own way. One OpenMP thread per process: under contention
-        the default made a fit ten times slower and put the service's p90 above a second.
+        the default makes fits and the service slower, not faster: its threads wait for each other.
         """
         return {
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -67,5 +67,21 @@ def definitions_version() -> str:
 
 def _text(definition: Any) -> str:
     proto = definition.to_proto()
-    proto.ClearField("meta")
+    _clear(proto)
     return str(proto)
+
+
+def _clear(message: Any) -> None:
+    """Removes what differs with the moment and the folder: time stamps, and pickled functions.
+
+    The text of a function stays, beside its pickled body.
+    """
+    for field, value in message.ListFields():
+        if field.name in {"meta", "body"}:
+            message.ClearField(field.name)
+        elif field.message_type:
+            mapped = field.message_type.GetOptions().map_entry
+            parts = value.values() if mapped else value if field.is_repeated else [value]
+            for part in parts:
+                if hasattr(part, "ListFields"):  # not a map of texts
+                    _clear(part)

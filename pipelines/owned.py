@@ -13,7 +13,7 @@ from pipelines import children, commands, exclusive
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
-WITHIN = 90.0  # seconds that a process may take to answer; some 5 on a quiet machine
+WITHIN = 90.0  # seconds that a process may take to answer, on a machine that does much else
 
 
 @contextmanager
@@ -85,6 +85,6 @@ def _nothing_of_ours() -> None:
 
 
 def _warm() -> None:
-    """Imports what the first stages need (some 5 s) while the server starts on the other core."""
+    """Imports what the first stages need while the server starts on the other core."""
     import pipelines.flows
     import pipelines.suites  # noqa: F401
