@@ -20,7 +20,6 @@ from pipelines import children, commands
 from usecase import source
 
 Home = Any  # of conftest.py
-TICK = 70  # seconds within which the schedule must have come due: every minute, and what is slow
 
 
 @pytest.fixture
@@ -42,16 +41,15 @@ def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
         children.stop_all(home.settings)
 
 
-def await_run(home: Home, wanted: Callable[[dict[str, Any]], Any], seconds: float) -> Any:
-    """The first run of ingest that is as wanted, in the order in which they are due."""
+def await_end(home: Home, seconds: float) -> Any:
+    """The first run of ingest that has ended."""
     query = {"flows": {"name": {"any_": ["ingest"]}}, "sort": "EXPECTED_START_TIME_ASC"}
     deadline = time.monotonic() + seconds
     with httpx.Client(base_url=home.settings.prefect_url, timeout=30) as client:
         while time.monotonic() < deadline:
             runs = client.post("/flow_runs/filter", json=query).raise_for_status().json()
-            for run in runs:
-                if wanted(run):
-                    return run
+            if ended := [run for run in runs if run["end_time"]]:
+                return ended[0]
             time.sleep(1)
     raise AssertionError([(run["name"], run["state"]) for run in runs])
 
@@ -64,11 +62,8 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
             preexec_fn=scheduled.heed_ctrl_c,
         )  # fmt: skip
         try:
-            await_run(scheduled, lambda run: run["auto_scheduled"], 150)
-            begun = await_run(scheduled, lambda run: run["start_time"], TICK)
-            done = await_run(
-                scheduled, lambda run: run["id"] == begun["id"] and run["end_time"], 150
-            )
+            # A minute at most until it is due, and what a busy machine takes to run it.
+            done = await_end(scheduled, 240)
         finally:
             deploy.send_signal(signal.SIGINT)
             deploy.wait(60)
