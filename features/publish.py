@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
+from feast import FeatureStore, FeatureView
 
 import settings as configuration
 from features import partitions
@@ -39,7 +40,8 @@ def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
     store = apply(settings)
     marker(settings).unlink(missing_ok=True)
     provider = store._get_provider()
-    for doomed, kept in (([*VIEWS], []), ([], [*VIEWS])):  # drops their tables, and makes them
+    views = registered(store)
+    for doomed, kept in ((views, []), ([], views)):  # drops their tables, and makes them
         provider.update_infra(store.project, doomed, kept, [], [], partial=False)
     # `materialize` does not know when a row was published: it stops before the first row that was
     # not, and what is left to publish by `as_of` follows.
@@ -51,6 +53,11 @@ def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
         for view in VIEWS:
             store.materialize(as_of - LATEST - view.ttl, end, feature_views=[view.name])
     Publisher(settings, as_of - LATEST, as_of).step(as_of)
+
+
+def registered(store: FeatureStore) -> list[FeatureView]:
+    """The views as the registry has them."""
+    return [store.get_feature_view(view.name) for view in VIEWS]
 
 
 class Publisher:
@@ -67,7 +74,9 @@ class Publisher:
         self._provider = self._store._get_provider()
         self._rows: dict[str, pd.DataFrame] = {}
         self._stored: dict[str, list[Any]] = {}  # the same rows, as Feast stores them
-        for view in VIEWS:
+        # As registered: Feast learns a view's keys when it is applied, which may be long ago.
+        self._views = registered(self._store)
+        for view in self._views:
             rows = self._rows[view.name] = self._read(view.name, view.entities[0], since, until)
             convert = self._provider._prep_rows_to_write_for_ingestion
             self._stored[view.name] = convert(view, rows) if len(rows) else []
@@ -92,7 +101,7 @@ class Publisher:
 
     def step(self, until: datetime) -> None:
         """Publishes what became visible since the last step and by `until`."""
-        for view in VIEWS:
+        for view in self._views:
             rows = self._rows[view.name]
             if rows.empty:
                 continue
