@@ -113,5 +113,7 @@ def _clock(times: pd.Series, form: str) -> pd.Series:
 
 
 def _minutes(delay: pd.Series) -> pd.Series:
-    # Clipped to ten weeks: a delay beyond any sense must break a rule, not the arithmetic.
-    return pd.to_timedelta(delay.clip(-1e5, 1e5), unit="min").astype("timedelta64[us]")
+    # Clipped to ten weeks: a delay beyond any sense must break a rule, not the arithmetic. pandas
+    # reckons with what lies where a NaN was, which may be anything, and warns of it.
+    spans = pd.to_timedelta(delay.clip(-1e5, 1e5).fillna(0.0), unit="min")
+    return spans.astype("timedelta64[us]").where(delay.notna())

@@ -116,7 +116,9 @@ class Loop:
             )
         self.environment = {
             **commands.prefect_environment(self.settings),
-            "PYTHONPATH": os.pathsep.join((str(steps), str(PROJECT))),
+            "PYTHONPATH": os.pathsep.join(
+                map(str, (steps, PROJECT, PROJECT / "tests" / "startup"))
+            ),
             "STEPS_PLAN": json.dumps(PLAN),
         }
 

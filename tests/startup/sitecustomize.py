@@ -1,7 +1,7 @@
 """What happens first in each process that a test starts, by whomever: Python runs this file.
 
-Coverage measures our processes only: to trace those of the tools takes a third of the CPU of the
-tests, and says nothing. Every host name looked up is noted in the file that LOOKED_UP names.
+Coverage measures our processes only: to trace those of the tools costs much and says nothing.
+Every host name looked up is noted in the file that LOOKED_UP names.
 """
 
 import os
@@ -11,12 +11,10 @@ import sys
 TOOLS = {"bentoml", "dvc", "evidently", "http", "mlflow", "prefect", "uvicorn"}  # python -m ...
 OURS = ("prefect.engine", "prefect.flow_engine", "prefect.runner")  # these run our flows
 started = "".join(sys.orig_argv[2:3])
+of_a_tool = started.partition(".")[0] in TOOLS and not started.startswith(OURS)
 
-if (
-    "COVERAGE_PROCESS_CONFIG" in os.environ
-    and started.partition(".")[0] in TOOLS
-    and not started.startswith(OURS)
-):
+# The stages of a training, in its workspace, are those of the recipe, whose test measures them.
+if "COVERAGE_PROCESS_CONFIG" in os.environ and (of_a_tool or "MLOPS_WORKSPACE" in os.environ):
     from coverage import Coverage
 
     if measuring := Coverage.current():
