@@ -31,7 +31,8 @@ def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, 
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
     digest = refit(path, found["winner"])
-    verdicts = judge_refit(path, found["winner"], digest)
+    verdicts = judge_sources(settings, path, md5s)
+    verdicts += judge_refit(path, found["winner"], digest)
     refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:
         why = told_refusal({f"refit of {found['winner']}": verdicts})
@@ -80,21 +81,40 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
     from pipelines import artefact, verdict
     from serving import skops_file
-    from serving.evaluator import Evaluator
-    from usecase.columns import FEATURES
+    from usecase.columns import CATEGORIES, FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
     subject = artefact.Artefact(
         model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
-        evaluator=Evaluator.load(path / "refit" / "served", digest),
         folder=path / "refit" / "served",
+        digest=digest,
         frame=_holdout(path),
         evaluated=read_predictions(path / "data")[winner].to_numpy(),
         columns=FEATURES,
+        texts=CATEGORIES,
         seed=params["seed"],
+        running=champion if (champion := path / "data" / "champion" / "served").exists() else None,
     )
     return [each.as_dict() for each in verdict.judge(subject, limits, artefact.GATES)]
+
+
+def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
+    """The verdicts on what the training in `path` was made from, and on the online store."""
+    from pipelines import verdict
+    from pipelines.gates import sources
+    from pipelines.stage import moment
+    from usecase.columns import FEATURES
+
+    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
+    limits = {**params["gates"], **params["gates"]["sources"]}
+    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
+    subject = sources.Sources(
+        settings=settings, path=path, md5s=md5s, seed=params["seed"], columns=FEATURES,
+        frame=pd.read_parquet(path / "data" / "training" / "training.parquet"),
+        as_of=moment(manifest["as_of"]), holdout_start=moment(manifest["holdout_start"]),
+    )  # fmt: skip
+    return [each.as_dict() for each in verdict.judge(subject, limits, sources.GATES)]
 
 
 def version_of(settings: Settings, training_id: str) -> str | None:
