@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
+from features.build import Tables
 from pipelines.verdict import Limits, Verdict, at_most, worst
 from settings import Settings
+from usecase.feature_views import TABLES
 
 RECORDED = ("data/training", "data/candidates")
 
@@ -33,6 +35,7 @@ class Sources:
     holdout_start: datetime
     columns: list[str]
     seed: int
+    tables: Tables = field(default_factory=lambda: TABLES)
 
     @cached_property
     def workspace(self) -> Settings:
@@ -60,7 +63,9 @@ def known_at_decision(sources: Sources, limits: Limits) -> Verdict:
     for moment in moments:
         rows = sources.frame[sources.frame["decision_time"] == moment]
         cases = _cases(sources.workspace, rows["key"], moment)
-        again = recomputed.without_future(sources.workspace, cases, moment.to_pydatetime())
+        again = recomputed.without_future(
+            sources.workspace, cases, moment.to_pydatetime(), sources.tables
+        )
         trained = rows.set_index("key").loc[again["key"]].reset_index()
         for name, count in parity.differing(again, trained).items():
             counts[name] = counts.get(name, 0) + count
