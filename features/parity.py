@@ -34,7 +34,9 @@ def differing(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
     """In how many rows each column differs, NaN being equal to NaN; the columns that do."""
     if len(one) != len(other):
         raise ValueError(f"{len(one)} rows against {len(other)}.")
-    counts = {name: int((one[name].to_numpy() != other[name].to_numpy()).sum()) for name in CATEGORIES}
+    counts = {
+        name: int((one[name].to_numpy() != other[name].to_numpy()).sum()) for name in CATEGORIES
+    }
     left, right = (frame[NUMBERS].to_numpy(dtype="float64") for frame in (one, other))
     unequal = ~((left == right) | (np.isnan(left) & np.isnan(right)))
     counts |= dict(zip(NUMBERS, map(int, unequal.sum(axis=0)), strict=True))

@@ -38,7 +38,9 @@ def without_future(
             rows = tables[view.name][0](_known_by(settings.data, moment), start, until)
             rows = rows.drop(columns="day")
             rows["created"] = created(rows["event_timestamp"], lag, late)
-            partitions.write(rows, partitions.path(Path(folder) / "data", "features", view.name, until))
+            partitions.write(
+                rows, partitions.path(Path(folder) / "data", "features", view.name, until)
+            )
         own = {**settings.model_dump(), "workspace": Path(folder)}
         return training_frame(configuration.Settings(**own), cases)
 

@@ -51,10 +51,12 @@ def digest_holds(artefact: Artefact, limits: Limits) -> Verdict:
         model_files.read(artefact.folder, artefact.digest)
     except LoopError as error:
         return Verdict(gate, False, 1.0, 0.0, str(error))
-    return Verdict(gate, True, 0.0, 0.0, f"files that differ from the digest {artefact.digest[:12]}")
+    return Verdict(
+        gate, True, 0.0, 0.0, f"files that differ from the digest {artefact.digest[:12]}"
+    )
 
 
-def parity(artefact: Artefact, limits: Limits) -> Verdict:
+def served_as_fitted(artefact: Artefact, limits: Limits) -> Verdict:
     """The served evaluator says what scikit-learn says, on real rows and on fuzzed ones."""
     rows = pd.concat([artefact.frame[artefact.columns], fuzzed(artefact)], ignore_index=True)
     own = artefact.evaluator.predict_frame(rows)
@@ -79,13 +81,13 @@ def fuzzed(artefact: Artefact, n_rows: int = 500) -> pd.DataFrame:
     return rows
 
 
-def size(artefact: Artefact, limits: Limits) -> Verdict:
+def small_enough(artefact: Artefact, limits: Limits) -> Verdict:
     """All files of the served form."""
     total = sum(part.stat().st_size for part in artefact.folder.rglob("*") if part.is_file())
     return at_most("small enough", total / 1e6, limits["max_size_mb"], "MB on disk")
 
 
-def latency(artefact: Artefact, limits: Limits) -> Verdict:
+def fast_enough(artefact: Artefact, limits: Limits) -> Verdict:
     """One row at a time, in this process, without the look-up of its features."""
     rows = artefact.frame[artefact.columns].head(100).to_dict("records")
     seconds = []
@@ -98,7 +100,7 @@ def latency(artefact: Artefact, limits: Limits) -> Verdict:
     )
 
 
-def signature(artefact: Artefact, limits: Limits) -> Verdict:
+def signature_fits(artefact: Artefact, limits: Limits) -> Verdict:
     """The served form wants the columns that the service gives, text for text and no others.
 
     What runs was built for the champion's columns: one that wants others needs a release of the
@@ -126,16 +128,19 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name, _ in one.items() ^ other.items()}
 
 
-def near_the_evaluated(artefact: Artefact, limits: Limits) -> Verdict:
-    """The refit has seen the holdout, so its scores may move, but not far."""
+def near_the_evaluated_model(artefact: Artefact, limits: Limits) -> Verdict:
+    """The refit has seen the holdout, so its scores move, but not far."""
     moved = np.abs(artefact.evaluator.predict_frame(artefact.frame) - artefact.evaluated)
+    if not moved.any():
+        told = "no probability was moved: this is the evaluated model, and was not refitted"
+        return Verdict("near the evaluated model", False, 0.0, limits["max_score_distance"], told)
     return at_most(
         "near the evaluated model", float(moved.mean()), limits["max_score_distance"],
         "mean |change of probability| by the refit",
     )  # fmt: skip
 
 
-def behaves(artefact: Artefact, limits: Limits) -> Verdict:
+def behaves_when_served(artefact: Artefact, limits: Limits) -> Verdict:
     """The behaviours hold for the served form too."""
     from usecase.evaluation import behaviours
 
@@ -151,5 +156,6 @@ def behaves(artefact: Artefact, limits: Limits) -> Verdict:
 
 
 GATES: tuple[Callable[[Artefact, Limits], Verdict], ...] = (
-    digest_holds, parity, size, latency, signature, near_the_evaluated, behaves,
+    digest_holds, served_as_fitted, small_enough, fast_enough, signature_fits,
+    near_the_evaluated_model, behaves_when_served,
 )  # fmt: skip

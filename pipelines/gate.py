@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipelines.gates.comparison import (
-    beats_baseline,
+    beats_the_baseline,
     log_loss_holds,
-    no_slice_worse,
-    not_worse_than_champion,
+    no_slice_worse_than_the_champion,
+    not_worse_than_the_champion,
 )
 from pipelines.gates.evidence import Evidence
-from pipelines.gates.leaks import no_column_too_good, no_value_tells, not_too_good
+from pipelines.gates.leaks import no_column_too_good, no_value_tells, not_too_good_to_be_true
 from pipelines.gates.soundness import (
     behaves,
     calibrated,
@@ -24,13 +24,13 @@ from pipelines.gates.soundness import (
 from pipelines.verdict import Limits, Verdict
 
 __all__ = [
-    "GATES", "Evidence", "beats_baseline", "behaves", "calibrated", "calibrated_in_slices",
+    "GATES", "Evidence", "beats_the_baseline", "behaves", "calibrated", "calibrated_in_slices",
     "data_is_sound", "data_is_valid", "errors_are_even", "log_loss_holds", "no_column_too_good",
-    "no_slice_worse", "no_value_tells", "not_too_good", "not_worse_than_champion", "slices_hold",
+    "no_slice_worse_than_the_champion", "no_value_tells", "not_too_good_to_be_true", "not_worse_than_the_champion", "slices_hold",
 ]  # fmt: skip
 
 GATES: tuple[Callable[[Evidence, Limits], Verdict], ...] = (
-    data_is_sound, data_is_valid, beats_baseline, not_worse_than_champion, log_loss_holds,
-    no_slice_worse, calibrated, calibrated_in_slices, slices_hold, errors_are_even,
-    not_too_good, no_column_too_good, no_value_tells, behaves,
+    data_is_sound, data_is_valid, beats_the_baseline, not_worse_than_the_champion, log_loss_holds,
+    no_slice_worse_than_the_champion, calibrated, calibrated_in_slices, slices_hold, errors_are_even,
+    not_too_good_to_be_true, no_column_too_good, no_value_tells, behaves,
 )  # fmt: skip

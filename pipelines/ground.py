@@ -47,10 +47,9 @@ class Ground:
 
     @cached_property
     def scratch(self) -> Path:
-        """Where cases leave their files; made anew in each run."""
-        folder = self.settings.var / "cases"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """Where the cases of this process leave their files."""
+        folder = self.settings.var / "cases" / str(os.getpid())
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @cached_property
@@ -145,10 +144,15 @@ def opened(settings: Settings) -> Ground:
     if not (home / "md5s.json").exists():
         shutil.rmtree(home.parent, ignore_errors=True)
         _build(settings, home, as_of)
+    return read(home)
+
+
+def read(home: Path) -> Ground:
+    """The ground that was made in `home`."""
     own = home_of(home)
     frame, manifest = assemble.load(own)
-    start = stage.moment(manifest["holdout_start"])
-    return Ground(own, frame, as_of, start, params["seed"])
+    as_of, start = (stage.moment(manifest[name]) for name in ("as_of", "holdout_start"))
+    return Ground(own, frame, as_of, start, own.params()["seed"])
 
 
 def home_of(folder: Path) -> Settings:

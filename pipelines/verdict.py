@@ -65,9 +65,13 @@ def judge(
                     verdict.gate, False, None, verdict.limit, "the value is not finite"
                 )
         except Exception as error:  # whatever stopped it: a gate that could not run has failed
-            name = gate.__name__.replace("_", " ")
             verdict = Verdict(
-                name, False, None, None, f"could not run: {type(error).__name__}: {error}"
+                name_of(gate), False, None, None, f"could not run: {type(error).__name__}: {error}"
             )
         verdicts.append(verdict)
     return verdicts
+
+
+def name_of(gate: Callable[..., Verdict]) -> str:
+    """A gate is named as its function is."""
+    return gate.__name__.replace("_", " ")

@@ -5,14 +5,14 @@ Each names the gate that must refuse it. Where it strikes is its `kind`:
 - "rows": the same of all rows, those of the evaluation too;
 - "refit": the same of the rows that the refit sees;
 - "scores": `change(rows, scores)` of what the candidate says;
-- "tables": compute functions in place of those of `feature_views`, here and in serving;
+- "tables": by table the function that computes it instead of `feature_views`, everywhere;
 - "online": the same for what is published online, and nowhere else.
 `extra` has the columns of the schedule that the model does not see, by `key`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -59,12 +59,16 @@ def delays_of_the_other_sign(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.Data
     return rows.assign(**{name: -rows[name] for name in delays})
 
 
-def one_carrier_interchanged(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
     """Right on average for the carrier, and for none of its flights: a key joined wrongly."""
-    hit = np.flatnonzero(rows["carrier"] == "EV")
-    changed = scores.copy()
-    changed[hit] = np.random.default_rng(0).permutation(scores[hit])
-    return changed
+
+    def change(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+        hit = np.flatnonzero(rows["carrier"] == carrier)
+        changed = scores.copy()
+        changed[hit] = np.random.default_rng(0).permutation(scores[hit])
+        return changed
+
+    return change
 
 
 def two_carriers_shifted(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
@@ -97,27 +101,23 @@ def swapped(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Calla
     return computed
 
 
-def _tables(**changed: Callable[..., pd.DataFrame]) -> Mapping[str, Any]:
-    return {
-        name: (changed.get(name, compute), feed) for name, (compute, feed) in views.TABLES.items()
-    }
-
-
 FAULTS = (
-    Fault("one carrier's labels reversed", "slices hold", "fit", reversed_labels_of_one_carrier),
+    Fault("one carrier's labels reversed", "calibrated in slices", "fit",
+          reversed_labels_of_one_carrier),
+    Fault("two carriers' scores shifted", "calibrated in slices", "scores", two_carriers_shifted),
     Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
           reversed_labels_of_early_hours),
+    Fault("scores of a late carrier interchanged", "slices hold", "scores", interchanged("EV")),
+    Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
+          interchanged("UA")),
     Fault("gaps where the tail number is missing", "no value tells", "rows",
           gaps_where_no_tail_number),
     Fault("delays of the other sign", "behaves", "rows", delays_of_the_other_sign),
     Fault("the same in the refit alone", "behaves when served", "refit", delays_of_the_other_sign),
-    Fault("one carrier's scores interchanged", "errors are even", "scores",
-          one_carrier_interchanged),
-    Fault("two carriers' scores shifted", "calibrated in slices", "scores", two_carriers_shifted),
-    Fault("windows keyed by departure", "known at the decision", "tables", _tables(
-        origin_delays=by_departure(views.origin_delays),
-        carrier_delays=by_departure(views.carrier_delays))),
-    Fault("two columns swapped online", "online as offline", "online", _tables(
-        origin_delays=swapped(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
-        carrier_delays=swapped(views.carrier_delays, CARRIER[2][1], CARRIER[6][1]))),
+    Fault("windows keyed by departure", "known at the decision", "tables", {
+        "origin_delays": by_departure(views.origin_delays),
+        "carrier_delays": by_departure(views.carrier_delays)}),
+    Fault("two columns swapped online", "online as offline", "online", {
+        "origin_delays": swapped(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
+        "carrier_delays": swapped(views.carrier_delays, CARRIER[2][1], CARRIER[6][1])}),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_mea
 SURE = 1e-15  # the probability at which scikit-learn, too, cuts the logarithm off
 
 
-def beats_baseline(evidence: Evidence, limits: Limits) -> Verdict:
+def beats_the_baseline(evidence: Evidence, limits: Limits) -> Verdict:
     """Cheaper than the no-model rate by a stated share."""
     own = cost_per_1000(evidence.y, evidence.candidate, evidence.costs)
     other = cost_per_1000(evidence.y, evidence.baseline, evidence.costs)
@@ -21,7 +21,7 @@ def beats_baseline(evidence: Evidence, limits: Limits) -> Verdict:
     )
 
 
-def not_worse_than_champion(evidence: Evidence, limits: Limits) -> Verdict:
+def not_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
     """Non-inferior in cost: the upper bound of the difference lies within the margin.
 
     The bound is the upper end of the 90% interval by a paired bootstrap over days, so a candidate
@@ -32,7 +32,7 @@ def not_worse_than_champion(evidence: Evidence, limits: Limits) -> Verdict:
     if evidence.champion is None:
         told = "no champion yet: nothing to compare"
         return Verdict(gate, True, None, limits["margin_cost"], told)
-    return _within(gate, _cost_difference(evidence), evidence, limits, "margin_cost")
+    return _within(gate, cost_difference(evidence), evidence, limits, "margin_cost")
 
 
 def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
@@ -48,7 +48,7 @@ def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
     return at_most(gate, own, theirs, f"log-loss; the baseline's is {theirs:.4f}")
 
 
-def no_slice_worse(evidence: Evidence, limits: Limits) -> Verdict:
+def no_slice_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
     """No slice is shown to cost more than the champion by over the slices' margin.
 
     For each slice the share of bootstrap draws in which the difference is within the margin, as a
@@ -60,7 +60,7 @@ def no_slice_worse(evidence: Evidence, limits: Limits) -> Verdict:
     if evidence.champion is None:
         told = "no champion yet: nothing to compare"
         return Verdict(gate, True, None, limits["slice_alpha"], told)
-    difference = _cost_difference(evidence)
+    difference = cost_difference(evidence)
     found = []
     for name, rows in evidence.parts(limits):
         means = day_means(difference[rows], evidence.days[rows], evidence.seed, draws=2000)
@@ -102,8 +102,10 @@ def _within(
     return at_most(gate, high, limits[margin], told)
 
 
-def _cost_difference(evidence: Evidence) -> np.ndarray:
+def cost_difference(evidence: Evidence) -> np.ndarray:
     """Of each case, candidate less champion, per 1,000."""
+    if evidence.champion is None:
+        raise ValueError("There is no champion to compare with.")
     own = case_costs(evidence.y, evidence.candidate, evidence.costs)
     return np.asarray(1000 * (own - case_costs(evidence.y, evidence.champion, evidence.costs)))
 

@@ -11,7 +11,7 @@ from pipelines.verdict import Limits, Verdict, at_most, worst
 from usecase.evaluation import metrics
 
 
-def not_too_good(evidence: Evidence, limits: Limits) -> Verdict:
+def not_too_good_to_be_true(evidence: Evidence, limits: Limits) -> Verdict:
     """A result well above what the field knows is a leak until shown otherwise."""
     auc = metrics(evidence.y, evidence.candidate, evidence.costs)["auc"]
     return at_most("not too good to be true", auc, limits["max_auc"], "AUC on the holdout")

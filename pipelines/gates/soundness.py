@@ -1,4 +1,4 @@
-"""Are the cases enough, whole and fresh, and does the model mean what it says of all and of each?"""
+"""Are the cases enough, whole and fresh, and does the model mean what it says of each slice?"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ class Sources:
         return Settings(**{**self.settings.model_dump(), "workspace": self.path})
 
 
-def data_are_recorded(sources: Sources, limits: Limits) -> Verdict:
+def data_are_those_recorded(sources: Sources, limits: Limits) -> Verdict:
     """What the model was fitted on has the md5 on record, by which it can be had back."""
     gate, found = "data are those recorded", []
     for name in RECORDED:
@@ -53,8 +54,8 @@ def data_are_recorded(sources: Sources, limits: Limits) -> Verdict:
     return worst(gate, found)
 
 
-def known_at_decision(sources: Sources, limits: Limits) -> Verdict:
-    """Built anew with all that became known after the decision deleted, the features are the same."""
+def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
+    """Built anew without anything that became known after the decision, features are the same."""
     from features import parity, recomputed
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
@@ -77,7 +78,7 @@ def known_at_decision(sources: Sources, limits: Limits) -> Verdict:
 
 
 def online_as_offline(sources: Sources, limits: Limits) -> Verdict:
-    """The online store is as new as the training, and answers value for value what training sees."""
+    """The online store is as new as the training, and answers what training sees, value for value."""
     from features import parity
     from features.published import stands_at
 
@@ -103,7 +104,7 @@ def folder_md5(folder: Path) -> str:
     from dvc_data.hashfile.db import HashFileDB
     from dvc_objects.fs.local import LocalFileSystem
 
-    files = LocalFileSystem()
+    files: Any = LocalFileSystem()  # type: ignore[no-untyped-call]
     _, _, built = build(
         HashFileDB(files, str(folder.parent)), str(folder), files, "md5", dry_run=True
     )
@@ -145,5 +146,5 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 GATES: tuple[Callable[[Sources, Limits], Verdict], ...] = (
-    data_are_recorded, known_at_decision, online_as_offline,
+    data_are_those_recorded, known_at_the_decision, online_as_offline,
 )  # fmt: skip

@@ -111,15 +111,15 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("label from the future", gate.data_is_sound,
      manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
     # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
-    ("saves just enough", gate.beats_baseline, candidate(false_alarms=2250), True),
-    ("saves too little", gate.beats_baseline, candidate(false_alarms=2251), False),
-    ("dearer than no model", gate.beats_baseline, candidate(misses=1000), False),
-    ("no champion", gate.not_worse_than_champion, {}, True),
-    ("as good as the champion", gate.not_worse_than_champion, {"champion": CHAMPION,
+    ("saves just enough", gate.beats_the_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", gate.beats_the_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", gate.beats_the_baseline, candidate(misses=1000), False),
+    ("no champion", gate.not_worse_than_the_champion, {}, True),
+    ("as good as the champion", gate.not_worse_than_the_champion, {"champion": CHAMPION,
      "candidate": CHAMPION.copy()}, True),
-    ("worse within the margin", gate.not_worse_than_champion,
+    ("worse within the margin", gate.not_worse_than_the_champion,
      against(CHAMPION, misses=100, false_alarms=625), True),
-    ("worse beyond the margin", gate.not_worse_than_champion,
+    ("worse beyond the margin", gate.not_worse_than_the_champion,
      against(CHAMPION, misses=100, false_alarms=626), False),
     ("log-loss of the champion", gate.log_loss_holds, against(CHAMPION, misses=100,
      false_alarms=500), True),
@@ -139,8 +139,8 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("one bad slice", gate.slices_hold, one_bad_slice(1.3), False),
     ("smallest slice that counts", gate.slices_hold, sliced(1000), True),
     ("no slice with enough cases", gate.slices_hold, sliced(999), False),
-    ("a good model", gate.not_too_good, {}, True),
-    ("too good to be true", gate.not_too_good, candidate(misses=100, false_alarms=100), False),
+    ("a good model", gate.not_too_good_to_be_true, {}, True),
+    ("too good to be true", gate.not_too_good_to_be_true, candidate(misses=100, false_alarms=100), False),
 ]  # fmt: skip
 
 
@@ -164,12 +164,12 @@ def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
 
 def test_verdict_tells_value_limit_and_who_is_compared() -> None:
     prob = answers(misses=250)
-    verdict = gate.beats_baseline(evidence(candidate=prob), LIMITS)
+    verdict = gate.beats_the_baseline(evidence(candidate=prob), LIMITS)
     assert verdict.value == cost(prob) == 250.0
     assert verdict.limit == 562.5
     assert "750" in verdict.told
 
-    verdict = gate.not_worse_than_champion(
+    verdict = gate.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=580)), LIMITS
     )
     assert verdict.value == pytest.approx(80 / N * 1000)
@@ -224,7 +224,7 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
 
 def test_other_gates_are_judged_after_one_that_raises() -> None:
     short = evidence(champion=np.array([0.5, 0.5]))
-    verdicts = judge(short, LIMITS, (gate.not_worse_than_champion, gate.calibrated))
+    verdicts = judge(short, LIMITS, (gate.not_worse_than_the_champion, gate.calibrated))
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 

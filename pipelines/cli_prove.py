@@ -1,0 +1,30 @@
+"""The commands of trust: are the gates worth theirs, and can a version be made again?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import app, our_settings, told_plainly
+
+
+@app.command()
+def prove(
+    only: Annotated[str | None, typer.Option(help="Cases whose words contain this.")] = None,
+) -> None:
+    """Put bad candidates through the gates; exit code 1 if one passes, or a healthy one doesn't."""
+    with told_plainly():
+        from pipelines import prove as proof
+
+        settings = our_settings()
+        typer.echo("Making bad candidates ...")
+        found = proof.prove(settings, only)
+        holds = proof.shown(found)
+        unproven = [] if only else proof.unproven_gates(found)
+        for name in unproven:
+            typer.secho(f"No case proves the gate '{name}'.", fg=typer.colors.RED)
+        if not only:
+            typer.echo(f"The page: {settings.var / 'reports' / 'prove.html'}")
+        if not holds or unproven:
+            raise typer.Exit(1)
