@@ -28,3 +28,24 @@ def prove(
             typer.echo(f"The page: {settings.var / 'reports' / 'prove.html'}")
         if not holds or unproven:
             raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="Number of the version in the registry.")],
+) -> None:
+    """Make a version again from its data, parameters and code; exit code 1 if it differs."""
+    with told_plainly():
+        from pipelines import reproduce as again
+
+        typer.echo(f"Making version {version} again ...")
+        found = again.reproduce(our_settings(), version)
+        for line in found.told:
+            typer.echo(f"{line}.")
+        for name, (before, now) in found.differing.items():
+            typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
+        if not found.same:
+            typer.echo(f"Version {version} is not the same bit for bit: its digest is "
+                       f"{found.digest[:12]} now.")  # fmt: skip
+            raise typer.Exit(1)
+        typer.echo(f"Version {version} is the same bit for bit: digest {found.digest[:12]}.")

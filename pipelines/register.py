@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipelines import assemble, tracking
+from pipelines import assemble, card, governance, tracking
 from pipelines.train import read_predictions
 from settings import Settings
 
@@ -30,6 +30,7 @@ def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, 
     existing = version_of(settings, path.name)
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
+    governance.parted(card.use_case_text())  # before anything is fitted for nobody's model
     digest = refit(path, found["winner"])
     verdicts = judge_sources(settings, path, md5s)
     verdicts += judge_refit(path, found["winner"], digest)
@@ -128,19 +129,24 @@ def _create_version(
     settings: Settings, path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]],
     md5s: dict[str, str], digest: str,
 ) -> str:  # fmt: skip
-    from pipelines import card, lineage
+    from pipelines import card_page, explained, lineage
     from serving import skops_file
     from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
-    facts = _facts(path, found, verdicts, tags)
+    facts = _facts(path, found, verdicts, tags) | explained.facts(path, found["winner"])
+    whole = card.render(card.use_case_text(), facts)
     client = tracking.client(settings)
     with tracking.run(settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}) as started:
         run_id = started.info.run_id
         model = skops_file.load((path / "refit" / "model.skops").read_bytes())
         logged = tracking.log_model(settings, model, _holdout(path)[FEATURES].tail(5), run_id)
         client.log_dict(run_id, facts, "facts.json")
+        client.log_text(run_id, whole, "card.md")
+        page = card_page.page(card.use_case_text(), facts, read_predictions(path / "data"))
+        client.log_text(run_id, page, "card.html")
         client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
+        client.log_artifact(run_id, str(path / "usecase" / "params.yaml"))
         _write_reference(path)
         client.log_artifact(run_id, str(path / "refit" / "reference.parquet"))
     if not client.search_registered_models(f"name = '{MODEL}'"):
@@ -149,7 +155,7 @@ def _create_version(
     made = client.create_model_version(
         MODEL, logged.model_uri, run_id, model_id=logged.model_id,
         tags=tags | {"data_until": tags["as_of"]},
-        description=card.render(card.use_case_text(), facts),
+        description=card.brief(card.use_case_text(), facts),
     )  # fmt: skip
     return str(made.version)
 

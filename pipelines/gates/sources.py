@@ -78,7 +78,7 @@ def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
 
 
 def online_as_offline(sources: Sources, limits: Limits) -> Verdict:
-    """The online store is as new as the training, and answers what training sees, value for value."""
+    """The online store is as new as the training, and answers value for value what it sees."""
     from features import parity
     from features.published import stands_at
 
