@@ -346,7 +346,7 @@ CASES = (
     Case("shuffled labels", "beats the baseline", shuffled_labels),
     Case("worse beyond the margin", "not worse than the champion", worse_than_the_champion),
     Case("the same in lucky days", "not worse than the champion", lucky_days),
-    Case("overconfident", "log-loss holds", overconfident),
+    Case("overconfident", "log loss holds", overconfident),
     Case("classes balanced, so miscalibrated", "calibrated", balanced_classes),
     Case("leaked label", "not too good to be true", lambda ground: leaked_label(ground, 0.2)),
     Case("half-leaked label", "no column too good", lambda ground: leaked_label(ground, 0.4)),

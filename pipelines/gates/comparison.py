@@ -37,7 +37,7 @@ def not_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
 
 def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
     """The same of the log-loss; where there is no champion, below the baseline's."""
-    gate = "log-loss holds"
+    gate = "log loss holds"
     if evidence.champion is not None:
         difference = _log_losses(evidence, evidence.candidate) - _log_losses(
             evidence, evidence.champion
@@ -95,8 +95,8 @@ def _within(
     digits = 1 if margin == "margin_cost" else 4
     unit = "cost per 1,000" if margin == "margin_cost" else "log-loss"
     told = (
-        f"upper bound of the difference in {unit}: {difference.mean():+.{digits}f}, 90% interval "
-        f"{low:+.{digits}f} to {high:+.{digits}f}; "
+        f"upper bound of the difference to the champion in {unit}: "
+        f"{difference.mean():+.{digits}f}, 90% interval {low:+.{digits}f} to {high:+.{digits}f}; "
         + ("superior" if high < 0 else "not shown to be superior")
     )
     return at_most(gate, high, limits[margin], told)

@@ -49,6 +49,9 @@ def no_value_tells(evidence: Evidence, limits: Limits) -> Verdict:
             shown = "no value" if pd.isna(values[code]) else f"the value {values[code]}"
             told = f"rarer outcome's daily share, {counts[code]:,} cases with {shown} in {name}"
             found.append(at_most("no value tells", rate, limits["max_value_rate"], told))
+    if evidence.columns and not found:
+        told = f"no value or gap is shared by {limits['min_value_cases']} cases on enough days"
+        return at_most("no value tells", 0.0, limits["max_value_rate"], told)
     return worst("no value tells", found)
 
 
