@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: backup bench chaos check clean clean-stack down install lock logs promote report repro restore run run-stack sizing smoke test test-stack up up-staging
+.PHONY: backup bench chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-stack up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -44,6 +44,9 @@ BASE ?= main
 report: install         ## what this checkout does to the model, on a slice, beside BASE
 	$(BIN)/python -m pipelines.delivery --out var/report --base "$(BASE)"
 
+prove: install          ## bad candidates through every gate: each must be refused by its own
+	OMP_NUM_THREADS=1 $(BIN)/mlops prove
+
 repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
@@ -51,7 +54,8 @@ lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
 
-BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/retraining.py \
+BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
+	tests/usecase/bench/retraining.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench

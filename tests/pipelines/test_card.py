@@ -50,7 +50,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         "training_id": "20200501T0000-ab12cd34", "as_of": "2020-05-01T00:00:00+00:00",
         "data_until": "2020-05-02T00:00:00+00:00", "holdout_start": "2020-04-17T00:00:00+00:00",
         "dvc_md5_training": f"{'1' * 32}.dir", "dvc_md5_validated": f"{'2' * 32}.dir",
-        "git_commit": f"{'3' * 40}-dirty", "code_sha256": "7" * 64, "lock_sha256": "4" * 64, "seed": "20200501",
+        "git_commit": f"{'3' * 40}-dirty", "code_sha256": "7" * 64,
+        "lock_sha256": "4" * 64, "seed": "20200501",
         "feast_registry_version": "5" * 64, "digest": "6" * 64, "candidate": "trees",
         "measured": {"baseline": METRICS | {"auc": 0.651}, "linear": METRICS | {"auc": 0.731},
                      "trees": METRICS | {"auc": 0.761}},
@@ -169,7 +170,7 @@ def test_page_tells_the_same_and_loads_nothing() -> None:
     scores["label"] = rng.integers(0, 2, 200)
     html = card_page.page(TEXT, facts(), scores)
     for told in ("the tests", "a tester", "2020-04-01", "who waits", "patience", "a column",
-                 "watched by the tests", "more of it raises", "490 to 540", "6666", "north"):  # fmt: skip
+                 "watched by the tests", "more of it raises", "490 to 540", "6666"):  # fmt: skip
         assert told in html
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)=["']http""", html)

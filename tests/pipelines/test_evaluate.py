@@ -53,8 +53,13 @@ def write_parameters(home: Path) -> None:
     )
     # Made-up cases are as good as they are made, and their slices are small.
     params["gates"].update(
-        min_train=1000, min_holdout=500, min_slice=100, max_column_auc=0.9,
-        max_slice_calibration_gap=0.5, max_error_excess=0.5, margin_slice_cost=1000.0,
+        min_train=1000,
+        min_holdout=500,
+        min_slice=100,
+        max_column_auc=0.9,
+        max_slice_calibration_gap=0.5,
+        max_error_excess=0.5,
+        margin_slice_cost=1000.0,
     )
     (home / "usecase").mkdir()
     (home / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
