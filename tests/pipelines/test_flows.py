@@ -328,6 +328,7 @@ def states_of(loop: Loop, day: str) -> list[str]:
     return sorted(run["state_name"] for run in loop.train_runs(day))
 
 
+@pytest.mark.long
 def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
     from pipelines import runs
 
