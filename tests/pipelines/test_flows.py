@@ -362,6 +362,7 @@ def alert_runs(loop: Loop) -> list[dict[str, str]]:
     return [run["parameters"]["alert"] for run in answer.json()]
 
 
+@pytest.mark.long  # looks at what the test before has left
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
     # The runner of the test before was the second one.
     url = loop.settings.prefect_url
