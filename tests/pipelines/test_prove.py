@@ -25,7 +25,10 @@ QUICK = (
     "labels of three days ago", "cases twice", "leaked label", "tampered with after evaluation",
     "not refitted", "data of another md5",
 )  # fmt: skip
-LONG = ("a lost publication", "windows keyed by departure", "healthy, seed 0")
+LONG = (
+    "a lost publication", "healthy, seed 0",
+    *(each.told for each in bad_candidates.CASES if each.gate == "known at the decision"),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
