@@ -178,6 +178,7 @@ class Settings(BaseSettings):
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "DVC_NO_ANALYTICS": "1",
             "BENTOML_DO_NOT_TRACK": "True",
             "FEAST_USAGE": "False",

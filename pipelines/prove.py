@@ -36,13 +36,14 @@ def prove(settings: Settings, only: str | None = None) -> list[Proof]:
 
     Raises `UserError` if there is no such case.
     """
-    from pipelines import bad_candidates, ground
+    from pipelines import ground
+    from pipelines.proofs import cases
     from settings import UserError
 
-    cases = bad_candidates.all_cases()
-    chosen = [n for n, case in enumerate(cases) if not only or only.lower() in case.told.lower()]
+    every = cases.all_cases()
+    chosen = [n for n, case in enumerate(every) if not only or only.lower() in case.told.lower()]
     if not chosen:
-        raise UserError(f"No case is told by {only!r}: {', '.join(case.told for case in cases)}.")
+        raise UserError(f"No case is told by {only!r}: {', '.join(case.told for case in every)}.")
     made = ground.opened(settings)
     shutil.rmtree(made.settings.var / "cases", ignore_errors=True)
     found = []
@@ -62,9 +63,9 @@ def _run(home: Path, chosen: Sequence[int]) -> Iterator[Proof]:
 
 
 def _one(home: Path, number: int) -> Proof:
-    from pipelines import bad_candidates
+    from pipelines.proofs import cases
 
-    case = bad_candidates.all_cases()[number]
+    case = cases.all_cases()[number]
     started = time.monotonic()
     verdicts = case.made(_ground(home))
     return judged(case.told, case.gate, verdicts, time.monotonic() - started)

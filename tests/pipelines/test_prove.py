@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import bad_candidates, ground, prove
+from pipelines import ground, prove
+from pipelines.proofs import cases
 from pipelines.verdict import Verdict
 from settings import Settings, UserError
 from tests import sliced
@@ -27,7 +28,7 @@ QUICK = (
 )  # fmt: skip
 LONG = (
     "a lost publication", "healthy, seed 0",
-    *(each.told for each in bad_candidates.CASES if each.gate == "known at the decision"),
+    *(each.told for each in cases.BAD if each.gate == "known at the decision"),
 )  # fmt: skip
 
 
@@ -55,13 +56,13 @@ def test_only_its_own_gate_proves_a_case(
 
 
 def test_every_gate_has_a_case_and_every_case_a_gate() -> None:
-    cases = bad_candidates.all_cases()
-    named = [prove.Proof(case.told, case.gate, [], "", True, 0.0) for case in cases]
+    every = cases.all_cases()
+    named = [prove.Proof(case.told, case.gate, [], "", True, 0.0) for case in every]
     assert prove.unproven_gates(named) == []
     assert "calibrated" in prove.unproven_gates([each for each in named if each.gate is None])
-    assert len({case.told for case in cases}) == len(cases)
-    assert sum(case.gate is None for case in cases) >= 5
-    assert {*QUICK, *LONG} <= {case.told for case in cases}
+    assert len({case.told for case in every}) == len(every)
+    assert sum(case.gate is None for case in every) >= 5
+    assert {*QUICK, *LONG} <= {case.told for case in every}
 
 
 def test_a_failed_proof_stands_on_the_page_and_is_not_passed_over(
@@ -94,6 +95,6 @@ def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
     "told", [*QUICK, *(pytest.param(told, marks=pytest.mark.long) for told in LONG)]
 )
 def test_real_case(slice_of_days: ground.Ground, told: str) -> None:
-    [case] = [each for each in bad_candidates.all_cases() if each.told == told]
+    [case] = [each for each in cases.all_cases() if each.told == told]
     proof = prove.judged(told, case.gate, case.made(slice_of_days), 0.0)
     assert proof.holds, proof
