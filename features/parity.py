@@ -19,14 +19,20 @@ def online_and_offline(
     """The model's columns of `cases` (of the spine), as if all were decided at this moment.
 
     The moment is that up to which the online store is published: it holds the newest values alone.
-    Raises `LoopError` if nothing was ever published.
+    If it moved on meanwhile, both are asked again. Raises `LoopError` if nothing was ever published,
+    or the store never stands still.
     """
-    stands = stands_at(settings)
-    if stands is None:
-        raise LoopError("Nothing is published online: run `mlops features`.")
-    asked = cases.assign(decision_time=pd.Timestamp(stands)).reset_index(drop=True)
-    offline = training_frame(settings, asked)
-    found = OnlineReader(settings).read(asked.to_dict("records"), [stands] * len(asked))
+    for _ in range(5):
+        stands = stands_at(settings)
+        if stands is None:
+            raise LoopError("Nothing is published online: run `mlops features`.")
+        asked = cases.assign(decision_time=pd.Timestamp(stands)).reset_index(drop=True)
+        offline = training_frame(settings, asked)
+        found = OnlineReader(settings).read(asked.to_dict("records"), [stands] * len(asked))
+        if stands_at(settings) == stands:
+            break
+    else:
+        raise LoopError("The online store is published to all the time: compare when it rests.")
     return pd.DataFrame([row.values for row in found])[FEATURES], offline[FEATURES]
 
 

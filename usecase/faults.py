@@ -73,7 +73,7 @@ def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarra
 
 def two_carriers_shifted(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """Too high for one carrier and too low for another, and right on the whole."""
-    shift = rows["carrier"].map({"UA": -0.17, "DL": 0.17}).fillna(0.0).to_numpy()
+    shift = rows["carrier"].map({"UA": -0.25, "DL": 0.25}).fillna(0.0).to_numpy()
     return np.clip(scores + shift, 0.001, 0.999)
 
 
