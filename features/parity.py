@@ -19,8 +19,8 @@ def online_and_offline(
     """The model's columns of `cases` (of the spine), as if all were decided at this moment.
 
     The moment is that up to which the online store is published: it holds the newest values alone.
-    If it moved on meanwhile, both are asked again. Raises `LoopError` if nothing was ever published,
-    or the store never stands still.
+    If it moved on meanwhile, both are asked again. Raises `LoopError` if nothing was ever
+    published, or the store never stands still.
     """
     for _ in range(5):
         stands = stands_at(settings)
