@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from pipelines import tracking
 from pipelines.register import MODEL
 from serving import evaluator
+from serving.release import Release, read
 from settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +58,10 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
         MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
         tags={"digest": digest, "dvc_md5_training": f"{seed:032d}"},
     )  # fmt: skip
+
+
+def file(settings: Settings) -> Release:
+    """What the services are told."""
+    found = read(settings.release_file)
+    assert found is not None
+    return found
