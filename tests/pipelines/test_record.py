@@ -212,11 +212,22 @@ def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
     assert verify(released)[0] == []
 
 
-def test_a_document_edited_into_sense_is_found(released: Settings) -> None:
-    text = released.release_file.read_text().replace('"threshold": 0.2', '"threshold": 0.2')
-    edited = text.replace(f'"version": "{file(released).champion.version}"', '"version": "3"')
+@pytest.mark.parametrize("threshold", ["0.2", "0.9"])
+def test_a_document_edited_into_sense_is_found_and_not_followed(
+    threshold: str, released: Settings
+) -> None:
+    good = released.release_file.read_text()
+    edited = good.replace('"threshold": 0.2', f'"threshold": {threshold}')
+    if threshold == "0.2":
+        edited = edited.replace('"version": "1"', '"version": "3"')
     tracking.client(released).set_registered_model_tag(MODEL, "release", edited)
     assert "changed by hand" in " ".join(verify(released)[0])
+    with pytest.raises(LoopError, match="changed by hand"):
+        release.promote(released, "2", **ME)
+    assert released.release_file.read_text() == good
+    repair.repair(released, **ME)
+    assert verify(released)[0] == []
+    assert (file(released).champion.version, file(released).champion.threshold) == ("1", 0.2)
 
 
 def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Settings) -> None:
