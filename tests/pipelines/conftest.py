@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -142,24 +141,13 @@ def a_free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the state of the undisturbed turn is written, by whichever worker ran it."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return shared / "undisturbed.json"
-
-
-@pytest.fixture(scope="session")
 def turned(
-    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home], undisturbed: Path
+    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home]
 ) -> tuple[Home, str]:
     """A home in which the loop has turned once, and what it told."""
     home = make_home(tmp_path_factory.mktemp("turned"))
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    draft = undisturbed.with_suffix(".part")
-    draft.write_text(json.dumps(home.state()))
-    draft.rename(undisturbed)
     return home, done.stdout
 
 
