@@ -49,7 +49,10 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     model = Pipeline([("encode", encode), ("model", HistGradientBoostingClassifier(max_iter=2))])
     digest = evaluator.export(model.fit(frame, rng.permutation(60) % 2), made / "served")
     frame.to_parquet(made / "reference.parquet")
-    facts = {"candidate": "boosting", "digest": digest, "verdicts": VERDICTS}
+    facts = {
+        "candidate": "boosting", "digest": digest, "verdicts": VERDICTS,
+        "data_until": "2013-04-01T00:00:00+00:00", "dvc_md5_training": f"{seed:032d}",
+    }  # fmt: skip
     (made / "facts.json").write_text(json.dumps(facts))
     client = tracking.client(settings)
     with tracking.run(settings, f"refit {seed}", {"training_id": f"training-{seed}"}) as run:

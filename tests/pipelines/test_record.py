@@ -64,7 +64,12 @@ STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
+AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the others take longer
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(s, marks=() if s in AT_ONCE else pytest.mark.long) for s in STEPS]
+)
 def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_whole(
     step: str, released: Settings
 ) -> None:
