@@ -166,8 +166,8 @@ def _carry_on(settings: Settings, client: Any, found: Stands) -> None:
     if ahead is not None and ahead.generation > state.generation:
         raise LoopError(
             f"{settings.release_file} says generation {ahead.generation} and the registry only "
-            f"{state.generation}: the registry was set back. What is served stays as it is; "
-            "`mlops repair` makes the registry follow it."
+            f"{state.generation}: the registry was set back, or a freeze was made while it was "
+            "away. What is served stays as it is; `mlops repair` makes the registry follow it."
         )
     if ahead != state and not found.vouched:
         raise LoopError(

@@ -80,6 +80,25 @@ def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> N
     assert file(released).champion.version == "1"
 
 
+def test_the_kill_switch_works_while_mlflow_is_away(
+    mlops: Run, released: Settings, a_free_port: Callable[[], int]
+) -> None:
+    mlops("challenge", "2", *ME, "--canary", "50")
+    away = {
+        "MLOPS_TRACKING_URI": f"http://127.0.0.1:{a_free_port()}",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    with patch.dict(os.environ, away):
+        told = mlops("freeze", "--reason", "it errs", code=1)
+        assert "services are frozen, and that is on no record yet" in told
+    assert (file(released).frozen, file(released).challenger) == (True, None)
+    assert "`mlops repair`" in mlops("promote", "2", code=1)
+    assert "PROBLEM" in mlops("history", "--verify", code=1)
+    mlops("repair", *ME)
+    assert "whole" in mlops("history", "--verify")
+    assert "frozen" in mlops("promote", "2", code=1)
+
+
 def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
     mlops: Run, released: Settings
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,8 @@ from pipelines.approval import RefusedError
 from pipelines.history import Entry
 from pipelines.register import MODEL
 from pipelines.shown_release import standing, verify
-from serving import release as served
+from serving.models import ModelHolder
+from serving.release import Release, write
 from settings import LoopError, Settings, UserError
 from tests.released import file
 
@@ -95,6 +97,24 @@ def test_an_experiment_that_ended_bars_nobody(released: Settings) -> None:
     release.challenge(released, "2", "experiment", 50, name="trial", **ME)
     release.withdraw(released, bar=False, **ME)
     assert release.promote(released, "2", **ME)["version"] == "2"
+
+
+def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
+    release.promote(released, "2", **ME)
+    holder = ModelHolder(released.release_file)
+    holder.start()  # at the service's own pace
+    try:
+        rollback.rollback(released, **ME)
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            assert holder.current is not None
+            if holder.current.release.champion.version == "1":
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("version 1 is not served")
+    finally:
+        holder.stop()
 
 
 def test_rollback_goes_to_the_last_good_champion(released: Settings) -> None:
@@ -288,7 +308,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
     tracking.client(released).delete_registered_model_tag(MODEL, "release")
     now = file(released)
-    served.write(released.release_file, served.Release(7, now.champion, now.changed_at))
+    write(released.release_file, Release(7, now.champion, now.changed_at))
     release.promote(released, "2", **ME)
     assert file(released).generation == 8
     last = entries(released)[-1]
