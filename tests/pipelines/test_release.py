@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import pytest
 
-from pipelines import approval, record, release, rollback, tracking
+from pipelines import approval, record, release, rollback, tracking, training
 from pipelines.approval import RefusedError
 from pipelines.history import Entry
 from pipelines.register import MODEL
@@ -314,3 +316,17 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
     last = entries(released)[-1]
     assert (last.seq, last.before["champion"]["version"]) == (1, "1")
     assert json.loads(json.dumps(last.after))["champion"]["version"] == "2"
+
+
+def test_a_training_whose_version_awaits_an_approval_says_so_and_does_not_fail(
+    released: Settings,
+) -> None:
+    from pipelines import flows
+
+    manual(released)
+    with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
+        found = flows.promote.fn("2", "passed every gate")
+    assert "not approved by anybody" in found["refused"]
+    told = training.told({**found, "version": "2", "why": "passed", "before": None})
+    assert told.startswith("Version 2 registered, the champion stays: ")
+    assert file(released).champion.version == "1"
