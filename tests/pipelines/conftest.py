@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,11 +18,13 @@ import psutil
 import pytest
 import yaml
 
+from pipelines import release as releases
 from pipelines import tracking, training
 from pipelines.register import MODEL
 from serving import prediction_log, release
 from settings import Settings
 from tests import sliced
+from tests.released import copy_registry, make_registry
 
 ROOT = Path(__file__).parents[2]
 MLOPS = [sys.executable, "-m", "pipelines.cli"]
@@ -146,3 +149,19 @@ def turned(
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return home, done.stdout
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three versions, of which 1 is champion; to be copied, not changed."""
+    settings = make_registry(tmp_path_factory.mktemp("made") / "home")
+    releases.promote(settings, "1", by="me", why="the first")
+    return settings
+
+
+@pytest.fixture
+def released(registry: Settings, tmp_path: Path) -> Settings:
+    """A copy of `registry` of the test's own."""
+    settings = copy_registry(registry, tmp_path / "home")
+    shutil.copytree(registry.var / "release", settings.var / "release")
+    return settings
