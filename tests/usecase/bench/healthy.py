@@ -28,18 +28,23 @@ def main() -> None:
         del os.environ[name]
     made = ground.opened(Settings(home=Path(__file__).parents[3]))
     found: dict[str, list[float]] = {}
-    refused = 0
+    refused: list[str] = []
     for moment in MOMENTS:
         for weeks in (1, 2):
             verdicts = one(made, moment, weeks * WEEK)
-            refused += any(not each.passed for each in verdicts)
+            refused += [
+                f"{moment:%d %B}, {weeks} weeks: {each.gate}, {each.value:.4g}, limit "
+                f"{each.limit:.4g} ({each.told})"
+                for each in verdicts
+                if not each.passed
+            ]
             for each in verdicts:
                 if each.value is not None:
                     found.setdefault(each.gate, []).append(each.value)
     for name, values in behaviours(made).items():
         found[name] = values
     print("\n## Healthy models at the gates (`tests/usecase/bench/healthy.py`)\n")
-    print(f"{2 * len(MOMENTS)} challengers, {refused} of them refused.\n")
+    print(f"{2 * len(MOMENTS)} challengers; refused: {'; '.join(refused) or 'none'}.\n")
     print("| value of the gate | min | median | max |\n|---|---|---|---|")
     for name, values in found.items():
         told = pd.Series(values)
