@@ -1,7 +1,7 @@
 """Is one model worse than another on the same requests? An answer that may be looked at every day.
 
-The interval is Robbins' normal mixture (1970), as a confidence sequence in Howard, Ramdas, McAuliffe
-and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics
+The interval is the normal mixture of Robbins (1970), as a confidence sequence in Howard et al.
+"Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics
 49 (2021), eq. 14: with probability 1 - alpha it holds the true mean at *all* times at once, so to
 stop as soon as it leaves a limit is no cheating. It asks for blocks that are independent with a
 known spread: a block is a day, for what happens on a day happens to many of its cases, and the
@@ -70,7 +70,7 @@ def daily_difference(
     """A row per day (UTC) of decision: `n` labels, `difference` in cost per 1,000 cases.
 
     `paired` has `decision_time`, `label` (none missing), and `probability` and `rival` of the same
-    requests; above 0 the rival costs more. Days with fewer labels are left out: their mean is noise.
+    requests; above 0 the rival costs more. Days with fewer labels are left out: they are noise.
     """
     label = paired["label"]
     own = evaluation.case_costs(label, paired["probability"], costs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -17,51 +16,138 @@ from fortnights import FORTNIGHT, MOMENTS, ask, fit
 from year import cases
 
 from monitoring import sequential
+from monitoring.arms import Evidence
+from pipelines import rollout
 
-Frames = Iterator[tuple[str, pd.DataFrame]]
-SEQUENCE = ("spread", "alpha", "focus")
+EVERY = 50  # requests between two looks at the scores
 
 
 def main() -> None:
     settings, frame = cases()
     params = settings.params()
-    policy = params["rollout"]["shadow"]
     table = pd.DataFrame([row for moment in MOMENTS for row in at(frame, moment, params)])
+    policy = params["rollout"]
+    days = policy["shadow"]["days"]
     print("\n## Challengers in shadow (`tests/usecase/bench/challengers.py`)\n")
-    print(f"{len(MOMENTS)} moments of January to March, a week apart; a fortnight of shadow each;")
-    print(f"withdrawn when surely more than {policy['margin_cost']:g} per 1,000 cases worse.\n")
-    print("| challenger | cost beyond the champion's | standard deviation of a day | withdrawn |"
-          " days, median | labels, median | scores moved by | withdrawn within 60 days |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"{len(MOMENTS)} moments of January to March, a week apart, a fortnight of shadow each.")
+    print("Cost per 1,000 cases, the challenger's less the champion's; median (min to max).\n")
+    print("| challenger | cost | standard deviation of a day | mean score | the same, of a day |")
+    print("|---|---|---|---|---|")
     for name, part in table.groupby("challenger", sort=False):
-        gone = part["day"].notna()
-        print(f"| {name} | {part['difference'].median():+.0f} ({part['difference'].min():+.0f} to "
-              f"{part['difference'].max():+.0f}) | {part['spread'].median():.0f} (at most "
-              f"{part['spread'].max():.0f}) | {gone.sum()} of {len(part)} | "
-              + (f"{part['day'].median():.0f} | {part['labels'].median():,.0f}"
-                 if gone.any() else "- | -")
-              + f" | {part['moved'].median():+.3f} ({part['moved'].min():+.3f} to "
-              f"{part['moved'].max():+.3f}) | {resampled(table, name, policy):.1%} |")  # fmt: skip
+        moved = np.concatenate(part["moved_days"].to_list())
+        print(f"| {name} | {told(part['cost'], '+.0f')} | {told(part['spread'], '.0f')} | "
+              f"{told(part['moved'], '+.3f')} | {moved.min():+.3f} to {moved.max():+.3f} |")  # fmt: skip
+    print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
+    print(f"shadow of {days} days with labels as shipped, and of 7; at most "
+          f"{policy['shadow']['max_days']}.")  # fmt: skip
+    print("Then by scores alone: requests until it is stopped, in shadow and in a canary.\n")
+    print(f"| challenger | stopped, {days} days | after days | labels | advanced | stopped, 7 days |"
+          " advanced | surely worse in 60 days | by scores, shadow | canary |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name, part in table.groupby("challenger", sort=False):
+        short, long = (fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, 7))
+        gone = short[short["action"] == "withdraw"]
+        print(f"| {name} | {len(gone) / len(short):.0%} | {dash(gone['day'])} | "
+              f"{dash(gone['labels'])} | {(short['action'] == 'advance').mean():.0%} | "
+              f"{(long['action'] == 'withdraw').mean():.0%} | "
+              f"{(long['action'] == 'advance').mean():.0%} | "
+              f"{surely_worse(part, policy['shadow']):.0%} | {dash(part['shadow_stop'])} of "
+              f"{part['shadow_stop'].notna().mean():.0%} | {dash(part['canary_stop'])} of "
+              f"{part['canary_stop'].notna().mean():.0%} |")  # fmt: skip
+
+
+def told(values: pd.Series, form: str) -> str:
+    return f"{values.median():{form}} ({values.min():{form}} to {values.max():{form}})"
+
+
+def dash(values: pd.Series) -> str:
+    return f"{values.median():,.0f}" if values.notna().any() else "-"
 
 
 def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row per challenger of `moment`: its difference, and the day on which it is withdrawn."""
+    """A row per challenger of `moment`: how it differs, and when its scores alone would stop it."""
     print(f"challengers: {moment:%d %B}", file=sys.stderr, flush=True)
-    policy = params["rollout"]["shadow"]
+    policy = params["rollout"]
     decided = frame["decision_time"]
     window = frame[(decided >= moment) & (decided < moment + FORTNIGHT)]
-    champion = ask(fit(frame[frame["known_at"] < moment - timedelta(days=14)], params), window)
+    champion = ask(fit(frame[frame["known_at"] < moment - FORTNIGHT], params), window)
+    in_canary = np.random.default_rng(params["seed"]).random(len(window)) < 0.1
     for name, rival in challengers(frame[frame["known_at"] < moment], window, champion, params):
         paired = window[["decision_time", "label"]].assign(probability=champion, rival=rival)
-        days = sequential.daily_difference(paired, params["costs"], min_labels=policy["day_labels"])
-        difference = days["difference"].to_numpy()
-        day = stopped(difference, policy)
+        days = sequential.daily_difference(
+            paired, params["costs"], min_labels=policy["shadow"]["day_labels"]
+        )
+        moved = pd.Series(rival - champion, index=window.index)
         yield {
-            "challenger": name, "difference": float(difference.mean()),
-            "spread": float(difference.std(ddof=1)), "days": difference, "day": day,
-            "labels": days["n"].iloc[: int(day)].sum() if day == day else np.nan,
-            "moved": float(np.mean(rival - champion)),
+            "challenger": name, "days": days["difference"].to_numpy(), "n": days["n"].to_numpy(),
+            "cost": float(days["difference"].mean()), "spread": float(days["difference"].std()),
+            "moved": float(moved.mean()),
+            "moved_days": moved.groupby(window["decision_time"].dt.floor("D")).mean().to_numpy(),
+            "shadow_stop": stopped_by_scores(moved.to_numpy(), policy["harm"]),
+            "canary_stop": stopped_in_canary(champion, rival, in_canary, policy["harm"]),
         }  # fmt: skip
+
+
+def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
+    """After how many mirrored requests; NaN if never."""
+    how = {name: harm[name] for name in ("alpha", "focus")}
+    for n in range(EVERY, len(moved), EVERY):
+        seen = sequential.sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
+        if rollout.harm(Evidence(requests=n, moved=seen), harm, live=False) is not None:
+            return float(n)
+    return np.nan
+
+
+def stopped_in_canary(
+    champion: np.ndarray, rival: np.ndarray, chosen: np.ndarray, harm: dict[str, Any]
+) -> float:
+    """After how many requests that the challenger answered; NaN if never."""
+    how = {name: harm[name] for name in ("alpha", "focus")}
+    for n in range(10 * EVERY, len(champion), 10 * EVERY):
+        ours, others = rival[:n][chosen[:n]], champion[:n][~chosen[:n]]
+        seen = Evidence(requests=len(ours), moved=sequential.means_apart(ours, others, **how))
+        if rollout.harm(seen, harm, live=False) is not None:
+            return float(len(ours))
+    return np.nan
+
+
+def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) -> pd.DataFrame:
+    """What becomes of it in 300 shadows, whose days are drawn from all of `part`."""
+    rng = np.random.default_rng(0)
+    difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
+    state = rollout.State("2", "shadow", MOMENTS[0])
+    found = []
+    for _ in range(300):
+        drawn = rng.integers(len(difference), size=shadow["max_days"])
+        for day in range(1, len(drawn) + 1):
+            labels = int(n[drawn[:day]].sum())
+            evidence = Evidence(
+                requests=labels, days=day, labels=labels, coverage=1.0,
+                cost=sequential.sequence(difference[drawn[:day]], **sequence_of(shadow)),
+            )  # fmt: skip
+            decision = rollout.step(state, evidence, {**policy, "shadow": shadow}, MOMENTS[0])
+            if decision.moves:
+                found.append({"action": decision.action, "day": day, "labels": labels})
+                break
+    return pd.DataFrame(found)
+
+
+def surely_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
+    """The share that is ever withdrawn as surely worse, looked at daily for 60 days."""
+    rng = np.random.default_rng(0)
+    days = np.concatenate(part["days"].to_list())
+    found = [
+        any(
+            sequential.sequence(drawn[:n], **sequence_of(shadow)).low > shadow["margin_cost"]
+            for n in range(1, 61)
+        )
+        for drawn in (rng.choice(days, 60) for _ in range(200))
+    ]
+    return float(np.mean(found))
+
+
+def sequence_of(shadow: dict[str, Any]) -> dict[str, float]:
+    return {name: shadow[name] for name in ("spread", "alpha", "focus")}
 
 
 def challengers(
@@ -95,23 +181,6 @@ def part_shuffled(labels: pd.Series, share: float, rng: np.random.Generator) -> 
     chosen = np.flatnonzero(rng.random(len(values)) < share)
     values[chosen] = rng.permutation(values[chosen])
     return values
-
-
-def stopped(difference: np.ndarray, policy: dict[str, Any]) -> float:
-    """The day, from 1, on which it would be withdrawn; NaN if never."""
-    settings = {name: policy[name] for name in SEQUENCE}
-    for day in range(1, len(difference) + 1):
-        if sequential.sequence(difference[:day], **settings).low > policy["margin_cost"]:
-            return float(day)
-    return np.nan
-
-
-def resampled(table: pd.DataFrame, name: Any, policy: dict[str, Any], runs: int = 300) -> float:
-    """The share withdrawn when its days are drawn anew, for 60 days of daily looking."""
-    days = np.concatenate(table.loc[table["challenger"] == name, "days"].to_list())
-    rng = np.random.default_rng(0)
-    found = [stopped(rng.choice(days, 60), policy) for _ in range(runs)]
-    return float(np.mean(~np.isnan(found)))
 
 
 if __name__ == "__main__":
