@@ -87,8 +87,8 @@ def test_what_is_surely_worse_is_withdrawn_however_few_its_days(policy: dict[str
     [
         ({"errors": 3}, "errors"),
         ({"slower_ms": 5.1}, "slow"),
-        ({"moved": Interval(95, -0.1, -0.14, -0.061)}, "scores"),
-        ({"moved": Interval(95, 0.1, 0.061, 0.14)}, "scores"),
+        ({"moved": Interval(95, -0.2, -0.25, -0.151)}, "scores"),
+        ({"moved": Interval(95, 0.2, 0.151, 0.25)}, "scores"),
     ],
 )
 def test_harm_stops_a_challenger_in_any_stage(
@@ -104,7 +104,7 @@ def test_harm_stops_a_challenger_in_any_stage(
     [
         {"errors": 2},
         {"slower_ms": 5.0},
-        {"moved": Interval(95, 0.1, 0.059, 0.14)},
+        {"moved": Interval(95, 0.2, 0.149, 0.25)},
         {"moved": Interval(49, 0.3, 0.2, 0.4), "requests": 49},
         {"slower_ms": 50.0, "requests": 49},
     ],

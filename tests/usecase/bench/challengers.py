@@ -174,6 +174,7 @@ def challengers(
                                             window)  # fmt: skip
     yield "scores too low by 0.10", np.clip(healthy - 0.10, 0, 1)
     yield "scores too high by 0.10", np.clip(healthy + 0.10, 0, 1)
+    yield "scores too high by 0.25", np.clip(healthy + 0.25, 0, 1)
 
 
 def part_shuffled(labels: pd.Series, share: float, rng: np.random.Generator) -> np.ndarray:
