@@ -18,7 +18,7 @@ from pipelines import approval, record, release, rollout
 from pipelines.rollout import Decision, State
 from serving import prediction_log
 from serving.release import Challenger, Release
-from settings import Settings, UserError
+from settings import Settings
 
 logger = logging.getLogger(__name__)
 BY = "rollout"
@@ -36,13 +36,14 @@ def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any
     state = stands.state
     if not isinstance(state, Release) or state.challenger is None:
         return {"action": "stay", "stage": None, "version": None, "told": "No challenger."}
-    evidence = gather(settings, stands, params, as_of, live=live)
     challenger = state.challenger
+    rows = answered(settings, stands, challenger, params, as_of, live=live)
+    evidence = gather(settings, state, challenger, rows, params, as_of)
     now = State(challenger.model.version, challenger.stage, challenger.since)
     decision = rollout.step(now, evidence, params["rollout"], as_of, live=live)
     kept = {**evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause}
     try:
-        _move(settings, state, decision, params["rollout"]["canary"]["percent"], kept)
+        _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)
     except (record.SupersededError, approval.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
@@ -90,15 +91,12 @@ def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, A
 
 
 def gather(
-    settings: Settings, stands: record.Stands, params: dict[str, Any], as_of: datetime,
-    *, live: bool,
+    settings: Settings, state: Release, challenger: Challenger, rows: pd.DataFrame,
+    params: dict[str, Any], as_of: datetime,
 ) -> arms.Evidence:  # fmt: skip
-    """The evidence on the challenger since its stage began. Raises `UserError` without labels."""
-    state, policy = stands.state, params["rollout"]
-    assert state.champion is not None
-    assert state.challenger is not None
-    rows = answered(settings, stands, params, as_of, live=live)
-    if state.challenger.stage != "shadow":
+    """The evidence that `rows` and the labels known by `as_of` give on the challenger."""
+    policy = params["rollout"]
+    if challenger.stage != "shadow":
         return arms.in_canary(rows, policy, as_of)
     # Another champion's answers are no pair to compare with.
     rows = rows[rows["model_version"] == state.champion.version]
@@ -109,15 +107,13 @@ def gather(
 
 
 def answered(
-    settings: Settings, stands: record.Stands, params: dict[str, Any], as_of: datetime,
-    *, live: bool, days: int | None = None,
+    settings: Settings, stands: record.Stands, challenger: Challenger, params: dict[str, Any],
+    as_of: datetime, *, live: bool, days: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """The requests since the challenger's stage began; of a replay, those before `as_of`.
 
     When it began is told by generations: a replay's clock is not the record's.
     """
-    challenger = stands.state.challenger
-    assert challenger is not None
     days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
     log = prediction_log.read(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
@@ -140,20 +136,24 @@ def began(stands: record.Stands, challenger: Challenger) -> int:
 
 
 def known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
-    """`key`, `label` and `known_at` of the validated outcomes from `since` on."""
+    """`key`, `label` and `known_at` of the validated outcomes from `since` on; maybe none.
+
+    Harm has to be stopped without labels, too.
+    """
     from usecase.target import LABEL_FEED, labels
 
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
-        raise UserError(f"No validated {LABEL_FEED} since {since:%Y-%m-%d}: run `mlops ingest`.")
+        none = pd.DataFrame({"key": [], "label": [], "known_at": pd.to_datetime([], utc=True)})
+        return none.astype({"key": object})
     return labels(known)
 
 
 def _move(
-    settings: Settings, state: Release, decision: Decision, percent: float, kept: dict[str, Any]
-) -> None:
-    assert state.challenger is not None
-    version = state.challenger.model.version
+    settings: Settings, state: Release, now: State, decision: Decision, percent: float,
+    kept: dict[str, Any],
+) -> None:  # fmt: skip
+    version = now.version
     how: dict[str, Any] = {
         "why": decision.why, "by": BY, "evidence": kept, "generation": state.generation,
     }  # fmt: skip

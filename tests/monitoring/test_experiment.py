@@ -27,16 +27,14 @@ def rows(days: int, rate: float, *, seed: int = 0, n: int = 400) -> pd.DataFrame
     A day's storm hits both arms.
     """
     rng = np.random.default_rng(seed)
+    day, i = np.repeat(np.arange(days), n), np.tile(np.arange(n), days)
     frame = pd.DataFrame({
-        "decision_time": [
-            pd.Timestamp(START + timedelta(days=day, minutes=2 * i))
-            for day in range(days) for i in range(n)
-        ],
-        "key": [f"{day}-{i}" for day in range(days) for i in range(n)],
+        "decision_time": pd.Timestamp(START) + pd.to_timedelta(1440 * day + 2 * i, unit="min"),
+        "key": pd.Series(day).astype(str) + "-" + pd.Series(i).astype(str),
         "arm": rng.choice(["champion", "challenger"], days * n),
         "probability": 0.1,
     })  # fmt: skip
-    storm = np.repeat(rng.normal(0, 0.03, days), n)
+    storm = np.repeat(rng.normal(0, 0.01, days), n)
     missed = np.where(frame["arm"] == "challenger", rate, 0.1) + storm
     return frame.assign(label=(rng.random(len(frame)) < missed).astype("float64"))
 
@@ -98,7 +96,7 @@ def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_i
         analyse(rows(needed, 0.115, seed=seed), needed, replace(PLAN, days=needed)).verdict
         for seed in range(20)
     ]
-    assert found.count("worse") >= 10, f"{needed} days were to suffice four times in five"
+    assert found.count("worse") >= 13, f"{needed} days were to suffice four times in five"
 
 
 def test_too_little_of_a_log_plans_nothing() -> None:

@@ -35,25 +35,31 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, part in table.groupby("challenger", sort=False):
         moved = np.concatenate(part["moved_days"].to_list())
-        print(f"| {name} | {told(part['cost'], '+.0f')} | {told(part['spread'], '.0f')} | "
-              f"{told(part['moved'], '+.3f')} | {moved.min():+.3f} to {moved.max():+.3f} |")  # fmt: skip
+        row = [name, told(part["cost"], "+.0f"), told(part["spread"], ".0f"),
+               told(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}"]  # fmt: skip
+        print("| " + " | ".join(row) + " |")
     print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
     print(f"shadow of {days} days with labels as shipped, and of 7; at most "
           f"{policy['shadow']['max_days']}.")  # fmt: skip
     print("Then by scores alone: requests until it is stopped, in shadow and in a canary.\n")
-    print(f"| challenger | stopped, {days} days | after days | labels | advanced | stopped, 7 days |"
-          " advanced | surely worse in 60 days | by scores, shadow | canary |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = (
+        "challenger", f"stopped, {days} days", "after days", "labels", "advanced",
+        "stopped, 7 days", "advanced", "surely worse in 60 days", "by scores, shadow", "canary",
+    )  # fmt: skip
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for name, part in table.groupby("challenger", sort=False):
         short, long = (fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, 7))
         gone = short[short["action"] == "withdraw"]
-        print(f"| {name} | {len(gone) / len(short):.0%} | {dash(gone['day'])} | "
-              f"{dash(gone['labels'])} | {(short['action'] == 'advance').mean():.0%} | "
-              f"{(long['action'] == 'withdraw').mean():.0%} | "
-              f"{(long['action'] == 'advance').mean():.0%} | "
-              f"{surely_worse(part, policy['shadow']):.0%} | {dash(part['shadow_stop'])} of "
-              f"{part['shadow_stop'].notna().mean():.0%} | {dash(part['canary_stop'])} of "
-              f"{part['canary_stop'].notna().mean():.0%} |")  # fmt: skip
+        row = [
+            name, f"{len(gone) / len(short):.0%}", dash(gone["day"]), dash(gone["labels"]),
+            f"{(short['action'] == 'advance').mean():.0%}",
+            f"{(long['action'] == 'withdraw').mean():.0%}",
+            f"{(long['action'] == 'advance').mean():.0%}",
+            f"{surely_worse(part, policy['shadow']):.0%}",
+            *(f"{dash(part[stop])}, in {part[stop].notna().mean():.0%}"
+              for stop in ("shadow_stop", "canary_stop")),
+        ]  # fmt: skip
+        print("| " + " | ".join(map(str, row)) + " |")
 
 
 def told(values: pd.Series, form: str) -> str:
