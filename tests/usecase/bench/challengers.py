@@ -35,8 +35,10 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, part in table.groupby("challenger", sort=False):
         moved = np.concatenate(part["moved_days"].to_list())
-        row = [name, told(part["cost"], "+.0f"), told(part["spread"], ".0f"),
-               told(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}"]  # fmt: skip
+        row = [
+            name, told(part["cost"], "+.0f"), told(part["spread"], ".0f"),
+            told(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}",
+        ]  # fmt: skip
         print("| " + " | ".join(row) + " |")
     print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
     print(f"shadow of {days} days with labels as shipped, and of 7; at most "
