@@ -47,7 +47,7 @@ def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any
     except (record.SupersededError, approval.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
-        decision = Decision("stay", str(refusal))
+        decision = Decision("stay", str(refusal), "refused")
     version = challenger.model.version
     return {
         "action": decision.action, "cause": decision.cause, "stage": challenger.stage,
@@ -62,32 +62,49 @@ def look(settings: Settings) -> record.Stands:
     return seen[0]
 
 
+def challenger(settings: Settings) -> Challenger | None:
+    """Who is on the way to be champion; none of an experiment, which has a plan of its own."""
+    found = look(settings).state.challenger
+    return None if found is None or found.stage == "experiment" else found
+
+
 def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, Any]:
     """Starts the rollout of a gated version: in the shadow, or as champion if there is none.
 
-    An older version on its way gives way to it; an experiment does not. Raises as
-    `release.challenge` does. May be called again.
+    An older version on its way gives way to it; an experiment does not. May be called again. What
+    is refused (a freeze, a missing approval) is told as `refused`; else raises as
+    `release.challenge` does.
     """
     state = look(settings).state
-    if state.champion is None or state.champion.version == version:
-        first = f"first model, there is no champion to compare it with. {why}"
-        return {**release.promote(settings, version, why=first, by=by), "stage": "champion"}
-    challenger = state.challenger
-    if challenger is not None and challenger.model.version != version:
-        if challenger.stage == "experiment":
-            raise approval.RefusedError(
-                f"an experiment with version {challenger.model.version} is under way; "
-                f"`mlops experiment stop`, then `mlops rollout --version {version}`."
-            )
-        newer = f"version {version} is newer and takes its place"
-        release.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
-    if challenger is None or challenger.model.version != version:
+    try:
+        if not isinstance(state, Release) or state.champion.version == version:
+            first = f"the first model: there is no champion to compare it with. {why}"
+            return {**release.promote(settings, version, why=first, by=by), "stage": "champion"}
+        _make_way(settings, state, version, by)
         if settings.staging_url:
             from pipelines import staging
 
             staging.rehearse(settings, version)
-        release.challenge(settings, version, "shadow", why=why, by=by)
+        current = state.challenger
+        if current is None or current.model.version != version:
+            release.challenge(settings, version, "shadow", why=why, by=by)
+    except approval.RefusedError as refusal:
+        return {"version": None, "stage": None, "refused": str(refusal)}
     return {"version": version, "before": state.champion.version, "stage": "shadow"}
+
+
+def _make_way(settings: Settings, state: Release, version: str, by: str) -> None:
+    challenger = state.challenger
+    if challenger is None or challenger.model.version == version:
+        return
+    if challenger.stage == "experiment":
+        raise approval.RefusedError(
+            f"Version {version} is not released: an experiment with version "
+            f"{challenger.model.version} is under way. `mlops experiment stop`, then `mlops "
+            f"challenge {version}`."
+        )
+    newer = f"version {version} is newer and takes its place"
+    release.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
 
 
 def gather(

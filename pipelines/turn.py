@@ -45,6 +45,7 @@ def run(settings: Settings) -> None:
             clock.move(settings, end)
             decision = watch(settings, journal, end)
             close(settings, journal, decision, end, require_runner)
+            roll_out(settings, journal, end)
     journal.table()
     tell_next(settings, journal, first)
 
@@ -106,6 +107,8 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
             raise LoopError(
                 f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
             )
+        if outcome.get("refused"):
+            raise LoopError(f"There is no champion to go on with: {outcome['refused']}")
         entry.ran = "baseline, logistic regression, gradient boosting; every one an MLflow run"
         entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
         entry.evidence = f"var/training/{outcome['training_id']}"
@@ -192,20 +195,56 @@ def close(
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
-    if outcome["version"] is not None:
-        journal.say(f"the service answers with version {_served(settings, outcome['version'])}")
 
 
-def _served(settings: Settings, version: str) -> str:
-    """The version that the service has taken up; waits for `version`, or raises `LoopError`."""
+def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
+    """As many further days as the challenger needs, looked at after each: to the top, or out."""
+    from pipelines import controller, flows, traffic
+
+    days = settings.params()["turn"]["rollout_days"]
+    if controller.challenger(settings) is None:
+        return
+    with journal.component("6 Deployment and serving") as entry:
+        ingest_quietly(settings, start + timedelta(days=days))
+        found: dict[str, Any] = {}
+        for day in range(days):
+            if (challenger := controller.challenger(settings)) is None:
+                break
+            journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
+            until = start + timedelta(days=day + 1)
+            await_release(settings)
+            sent = traffic.replay(settings, until - timedelta(days=1), until)
+            clock.move(settings, until)
+            journal.say(f"  {until:%d %B %Y}: {sum(sent.values()):,} cases answered")
+            found = flows.rollout_flow(as_of=until)
+            journal.say(f"  {found['told']}")
+        await_release(settings)
+        entry.ran = "shadow and canary beside the champion, judged by cost and harm"
+        entry.decided = found["told"].split(":")[0] if found else "no challenger"
+        entry.evidence = "mlops history"
+
+
+def ingest_quietly(settings: Settings, as_of: datetime) -> None:
+    """The batches of the days to come; what is known of them when is in the rows."""
+    from pipelines import flows
+
+    flows.ingest_flow(as_of=as_of, online=False)
+
+
+def await_release(settings: Settings) -> None:
+    """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
+    from serving import release
+
+    wanted = release.read(settings.release_file)
     serving: dict[str, Any] = {}
-    for _ in range(60):
+    for _ in range(120):
         serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
-        if serving["version"] == version:
-            return version
-        time.sleep(0.5)
+        if wanted and serving["generation"] == wanted.generation and not serving["problem"]:
+            return
+        time.sleep(0.25)
     raise LoopError(
-        f"The service still answers with version {serving['version']}: {serving['problem']}"
+        f"The service answers by release {serving['generation']} and not by "
+        f"{wanted and wanted.generation}: {serving['problem']}"
     )
 
 

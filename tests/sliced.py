@@ -23,6 +23,13 @@ def parameters() -> dict[str, Any]:
         "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
         "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1,
     }  # fmt: skip
+    # Two days answer too few to judge: a day in the shadow, and one in the canary.
+    params["turn"]["rollout_days"] = 4
+    params["rollout"]["shadow"] |= {
+        "days": 1, "min_labels": 100, "day_labels": 100, "margin_cost": 400.0, "min_coverage": 0.5,
+    }  # fmt: skip
+    params["rollout"]["canary"] |= {"min_requests": 10, "percent": 30}
+    params["rollout"]["harm"]["max_moved"] = 0.5
     # Two turns may share the cores with other tests: speed is judged elsewhere.
     params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
     params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
