@@ -27,6 +27,7 @@ def parameters() -> dict[str, Any]:
     params["turn"]["rollout_days"] = 4
     params["rollout"]["shadow"] |= {
         "days": 1, "min_labels": 100, "day_labels": 100, "margin_cost": 400.0, "min_coverage": 0.5,
+        "label_hours": 0,
     }  # fmt: skip
     params["rollout"]["canary"] |= {"min_requests": 10, "percent": 30}
     params["rollout"]["harm"]["max_moved"] = 0.5

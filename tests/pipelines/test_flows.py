@@ -31,7 +31,7 @@ from settings import LoopError, Settings
 PROJECT = Path(__file__).parents[2]
 STEPS = (
     "pipelines/ingest", "pipelines/validate", "pipelines/build_features", "features/publish",
-    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/release",
+    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/controller",
     "pipelines/training", "pipelines/monitor", "serving/compaction",
 )  # fmt: skip
 RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE = (
@@ -55,7 +55,7 @@ LOG = Path(os.environ["MLOPS_HOME"]) / "var" / "steps.jsonl"
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    return lambda *given: act(name, [each for each in given if type(each).__name__ != "Settings"])
+    return lambda *given, **_: act(name, [e for e in given if type(e).__name__ != "Settings"])
 
 def act(name, given):
     day = re.search(r"2013-04-\\d\\d", f"{given}  {given[0]}")
@@ -229,7 +229,7 @@ def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
 
 def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
     assert loop.end(asked[QUIET])[0] == "Completed"
-    assert loop.steps(QUIET) == ["observe"]
+    assert loop.steps(QUIET) == ["control", "observe"]
     assert loop.train_runs(QUIET) == []
 
 
@@ -264,8 +264,8 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     assert stages == ["first: Completed", "third: Completed"]
     assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
     assert loop.steps(RETRAIN) == [
-        "observe", "open_workspace", "stages", "first", "second", "third", "record", "track",
-        "register", "conclude",
+        "control", "observe", "open_workspace", "stages", "first", "second", "third", "record",
+        "track", "register", "conclude",
     ]  # fmt: skip
     given = (loop.settings.var / "steps.jsonl").read_text()
     assert "[datetime.datetime(2013, 4, 1, 0, 0, tzinfo=datetime.timezone.utc)]" in given
@@ -388,7 +388,7 @@ def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> No
     with exclusive.run_lock(loop.settings):
         yielding = [
             runs.ask(loop.settings, flow, {}, str(uuid4()))
-            for flow in ("ingest", "train", "monitor")
+            for flow in ("ingest", "train", "monitor", "rollout")
         ]
         for run_id in yielding:
             name, message = loop.end(run_id)
