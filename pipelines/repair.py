@@ -38,7 +38,7 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
             )
         step = Step(
             "repair", served.champion.version, served.champion, served.challenger, served.frozen,
-            {"found": wrong or f"generation {said.generation}" if said else wrong},
+            {"found": wrong[:300] if said is None else f"generation {said.generation}"},
         )  # fmt: skip
         moment = at or datetime.now(UTC)
         return record.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)

@@ -124,15 +124,14 @@ class ModelHolder:
         return evaluator
 
     def _loaded(self, model: ServedModel) -> Evaluator | None:
-        """What is in memory already: by its digest, so it is the same wherever its files are."""
+        """What is in memory already, of the same files: a change of arms reads nothing again."""
         if self.current is None:
             return None
-        if self.current.release.champion.digest == model.digest:
-            return self.current.champion
-        challenger = self.current.release.challenger
-        if challenger is not None and challenger.model.digest == model.digest:
-            return self.current.challenger
-        return None
+        held = [(self.current.release.champion, self.current.champion)]
+        if (challenger := self.current.release.challenger) and self.current.challenger:
+            held.append((challenger.model, self.current.challenger))
+        named = (model.version, model.digest, model.path)
+        return next((e for m, e in held if (m.version, m.digest, m.path) == named), None)
 
 
 def _told(serving: Serving) -> str:

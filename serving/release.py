@@ -24,7 +24,7 @@ def _require_digest(name: str, value: object) -> None:
 
 def _utc(name: str, moment: object) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ValueError(f"{name} must be a time that states its zone, not {moment!r}")
+        raise ValueError(f"{name} must be a time that states its time zone, not {moment!r}")
     return moment.astimezone(UTC)
 
 
