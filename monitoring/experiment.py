@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -109,11 +108,15 @@ def spread_of(
     return math.sqrt(float(np.mean(found)))
 
 
-def days_needed(effect: float, spread: float, alpha: float) -> int:
-    """Days for a true `effect` to be told from none with a power of 80% (two-sided, normal)."""
-    normal = NormalDist()
-    quantiles = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(POWER)
-    return max(2, math.ceil((quantiles * spread / effect) ** 2))
+def days_needed(effect: float, spread: float, alpha: float, most: int = 1000) -> int:
+    """Days for a true `effect` to be told from none with a power of 80%; two-sided, Student's."""
+    from scipy.stats import t
+
+    for n in range(2, most):
+        quantiles = float(t.ppf(1 - alpha / 2, n - 1) + t.ppf(POWER, n - 1))
+        if quantiles * spread <= effect * math.sqrt(n):
+            return n
+    return most
 
 
 def analyse(

@@ -51,14 +51,14 @@ def start(
             f"{as_of:%Y-%m-%d}: {error}. Choose another percentage, or wait for labels."
         ) from error
     plan = Plan(
-        version=version, metric=metric, percent=percent, effect=effect, days=days,
+        version=version, metric=metric, percent=float(percent), effect=float(effect), days=days,
         alpha=policy["alpha"], min_labels=policy["min_labels"], spread=spread,
         days_needed=analysis.days_needed(effect, spread, policy["alpha"]),
         planned_at=as_of.isoformat(),
     )  # fmt: skip
     name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
     release.challenge(
-        settings, version, "experiment", percent, name=name, why=why, by=by,
+        settings, version, "experiment", plan.percent, name=name, why=why, by=by,
         evidence={"plan": plan.as_dict()}, generation=stands.state.generation,
     )  # fmt: skip
     return plan
