@@ -107,8 +107,8 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
             raise LoopError(
                 f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
             )
-        if outcome.get("refused"):
-            raise LoopError(f"There is no champion to go on with: {outcome['refused']}")
+        if outcome.get("refused") and not settings.release_file.exists():
+            raise LoopError(f"{outcome['told']} Then promote it, and `mlops run` goes on.")
         entry.ran = "baseline, logistic regression, gradient boosting; every one an MLflow run"
         entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
         entry.evidence = f"var/training/{outcome['training_id']}"

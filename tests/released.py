@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from pipelines import tracking
 from pipelines.register import MODEL
 from serving import evaluator
+from serving.release import Release, read
 from settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,10 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     model = Pipeline([("encode", encode), ("model", HistGradientBoostingClassifier(max_iter=2))])
     digest = evaluator.export(model.fit(frame, rng.permutation(60) % 2), made / "served")
     frame.to_parquet(made / "reference.parquet")
-    facts = {"candidate": "boosting", "digest": digest, "verdicts": VERDICTS}
+    facts = {
+        "candidate": "boosting", "digest": digest, "verdicts": VERDICTS,
+        "data_until": "2013-04-01T00:00:00+00:00", "dvc_md5_training": f"{seed:032d}",
+    }  # fmt: skip
     (made / "facts.json").write_text(json.dumps(facts))
     client = tracking.client(settings)
     with tracking.run(settings, f"refit {seed}", {"training_id": f"training-{seed}"}) as run:
@@ -57,3 +61,10 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
         MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
         tags={"digest": digest, "dvc_md5_training": f"{seed:032d}"},
     )  # fmt: skip
+
+
+def file(settings: Settings) -> Release:
+    """What the services are told."""
+    found = read(settings.release_file)
+    assert found is not None
+    return found

@@ -328,6 +328,7 @@ def states_of(loop: Loop, day: str) -> list[str]:
     return sorted(run["state_name"] for run in loop.train_runs(day))
 
 
+@pytest.mark.long
 def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
     from pipelines import runs
 
@@ -361,6 +362,7 @@ def alert_runs(loop: Loop) -> list[dict[str, str]]:
     return [run["parameters"]["alert"] for run in answer.json()]
 
 
+@pytest.mark.long  # looks at what the test before has left
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
     # The runner of the test before was the second one.
     url = loop.settings.prefect_url

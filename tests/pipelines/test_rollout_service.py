@@ -115,7 +115,7 @@ def ask(settings: Settings, requests: int) -> None:
             assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("stage", ["shadow", "canary"])
 @pytest.mark.parametrize(
     ("version", "cause"), [(SHIFTED, "scores"), (SLOW, "slow"), (NOT_LOADABLE, "errors")]
