@@ -230,8 +230,8 @@ def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    control(moment, live=as_of is None)
     decision = observe(moment)
+    control(moment, live=as_of is None)
     return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}
 
 

@@ -229,7 +229,7 @@ def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
 
 def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
     assert loop.end(asked[QUIET])[0] == "Completed"
-    assert loop.steps(QUIET) == ["control", "observe"]
+    assert loop.steps(QUIET) == ["observe", "control"]
     assert loop.train_runs(QUIET) == []
 
 
@@ -264,7 +264,7 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     assert stages == ["first: Completed", "third: Completed"]
     assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
     assert loop.steps(RETRAIN) == [
-        "control", "observe", "open_workspace", "stages", "first", "second", "third", "record",
+        "observe", "control", "open_workspace", "stages", "first", "second", "third", "record",
         "track", "register", "conclude",
     ]  # fmt: skip
     given = (loop.settings.var / "steps.jsonl").read_text()
