@@ -54,7 +54,8 @@ lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
 
-BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/retraining.py \
+BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py \
+	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench
