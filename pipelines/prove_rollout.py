@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -21,29 +20,13 @@ from features import partitions
 from monitoring import arms
 from monitoring.arms import Evidence
 from pipelines import rollout, stage
+from pipelines.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.rollout import Decision, State
 from serving.evaluator import Evaluator
 from serving.models import Serving
 from serving.release import Challenger, Release, ServedModel, Stage
 from serving.scoring import score
 from settings import LoopError, Settings
-
-EVERY = 50  # requests between two looks, on the first day of a stage; then at each day's end
-Says = Callable[[dict[str, Any]], float]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A challenger, where it begins to be bad, and by what and within what it must be stopped."""
-
-    name: str
-    what: str
-    begins: Stage
-    says: Says
-    cause: str  # of its withdrawal; empty: it must become champion
-    requests: float = math.inf  # that may reach it until then
-    days: float = math.inf
-    labelled: bool = True  # whether labels come in at all
 
 
 @dataclass(frozen=True)
@@ -63,59 +46,6 @@ class Found:
         wanted = "withdraw" if self.case.cause else "promote"
         ended = (self.decision.action, self.decision.cause) == (wanted, self.case.cause)
         return ended and self.requests <= self.case.requests and self.days <= self.case.days
-
-
-def _healthy(row: dict[str, Any]) -> float:
-    return float(np.clip(row["score"] + row["noise"], 0, 1))
-
-
-def _fails(row: dict[str, Any]) -> float:
-    if row["number"] % 10 == 0:
-        raise RuntimeError("one case in ten is more than it can take")
-    return _healthy(row)
-
-
-def _slow(row: dict[str, Any]) -> float:
-    time.sleep(0.008)
-    return _healthy(row)
-
-
-def _no_number(row: dict[str, Any]) -> float:
-    return math.nan
-
-
-def _shifted(row: dict[str, Any]) -> float:
-    return float(np.clip(row["score"] + 0.3, 0, 1))
-
-
-def _shuffled(row: dict[str, Any]) -> float:
-    return float(row["another"])
-
-
-def _upside_down(row: dict[str, Any]) -> float:
-    return float(np.clip(2 * row["mean"] - row["score"], 0, 1))
-
-
-def cases(policy: dict[str, Any]) -> list[Case]:
-    """Bad challengers, at least one for each cause in each stage, and a healthy one."""
-    few, shadow, canary = 2 * EVERY, policy["shadow"]["max_days"], policy["canary"]["max_days"]
-    # Of the keys a canary has few: it is looked at every EVERY requests to either arm.
-    return [
-        Case("healthy", "scores beside the champion's, as refits have them", "shadow", _healthy,
-             "", days=policy["shadow"]["days"] + policy["canary"]["days"] + 2),
-        Case("errors", "raises on one case in ten", "shadow", _fails, "errors", few),
-        Case("no numbers", "answers NaN", "shadow", _no_number, "errors", few),
-        Case("slow", "takes 8 ms longer", "shadow", _slow, "slow", few),
-        Case("shifted scores", "0.3 too high", "shadow", _shifted, "scores", few),
-        Case("worse on labels", "scores of other cases", "shadow", _shuffled, "cost", days=shadow),
-        Case("far worse on labels", "scores upside down", "shadow", _upside_down, "cost", days=4),
-        Case("no labels", "healthy, but no label comes in", "shadow", _healthy, "time",
-             days=shadow + 1, labelled=False),
-        Case("errors, in the canary", "raises on one case in ten", "canary", _fails, "errors", few),
-        Case("slow, in the canary", "takes 8 ms longer", "canary", _slow, "slow", few),
-        Case("shifted, in the canary", "0.3 too high", "canary", _shifted, "scores", few,
-             days=canary),
-    ]  # fmt: skip
 
 
 def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Found]:
@@ -226,7 +156,7 @@ def _serving(case: Case, now: Stage, percent: float) -> Serving:
     )
     since = datetime(2000, 1, 1, tzinfo=UTC)
     share = 0.0 if now == "shadow" else percent
-    says = case.says if now == case.begins or not case.cause else _healthy
+    says = case.says if now == case.begins or not case.cause else healthy
     return Serving(
         Release(1, champion, since, Challenger(rival, now, share, since)),
         cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(says)),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
-
-from pipelines import children, clock, exclusive, owned, stage, training, workspace
+from pipelines import children, clock, exclusive, owned, stage, training, trial, workspace
 from pipelines.journal import Journal
 from settings import LoopError, Settings
 
@@ -45,7 +42,7 @@ def run(settings: Settings) -> None:
             clock.move(settings, end)
             decision = watch(settings, journal, end)
             close(settings, journal, decision, end, require_runner)
-            roll_out(settings, journal, end)
+            trial.roll_out(settings, journal, end)
     journal.table()
     tell_next(settings, journal, first)
 
@@ -195,59 +192,6 @@ def close(
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
-
-
-def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
-    """As many further days as the challenger needs, looked at after each: to the top, or out."""
-    from pipelines import controller, flows, traffic
-
-    days = settings.params()["turn"]["rollout_days"]
-    if controller.challenger(settings) is None:
-        return
-    with journal.component("6 Deployment and serving") as entry:
-        ingest_quietly(settings, start + timedelta(days=days))
-        found: dict[str, Any] = {}
-        for day in range(days):
-            if (challenger := controller.challenger(settings)) is None:
-                break
-            journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
-            until = start + timedelta(days=day + 1)
-            await_release(settings)
-            sent = traffic.replay(settings, until - timedelta(days=1), until)
-            clock.move(settings, until)
-            journal.say(f"  {until:%d %B %Y}: {sum(sent.values()):,} cases answered")
-            found = flows.rollout_flow(as_of=until)
-            journal.say(f"  {found['told']}")
-        await_release(settings)
-        entry.ran = "shadow and canary beside the champion, judged by cost and harm"
-        entry.decided = found["told"].split(":")[0] if found else "no challenger"
-        entry.evidence = "mlops history"
-
-
-def ingest_quietly(settings: Settings, as_of: datetime) -> None:
-    """The batches of the days to come; what is known of them when is in the rows."""
-    from pipelines import flows
-
-    flows.ingest_flow(as_of=as_of, online=False)
-
-
-def await_release(settings: Settings) -> None:
-    """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
-    from serving import release
-
-    wanted = release.read(settings.release_file)
-    serving: dict[str, Any] = {}
-    for _ in range(120):
-        serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
-        if wanted and serving["generation"] == wanted.generation and not serving["problem"]:
-            if not settings.owns_service:
-                time.sleep(1.0)  # one of several answered; the others look twice a second, too
-            return
-        time.sleep(0.25)
-    raise LoopError(
-        f"The service answers by release {serving['generation']} and not by "
-        f"{wanted and wanted.generation}: {serving['problem']}"
-    )
 
 
 def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
