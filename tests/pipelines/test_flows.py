@@ -55,7 +55,9 @@ LOG = Path(os.environ["MLOPS_HOME"]) / "var" / "steps.jsonl"
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    return lambda *given, **_: act(name, [e for e in given if type(e).__name__ != "Settings"])
+    return lambda *given, **named: act(
+        name, [each for each in (*given, *named.values()) if type(each).__name__ != "Settings"]
+    )
 
 def act(name, given):
     day = re.search(r"2013-04-\\d\\d", f"{given}  {given[0]}")
