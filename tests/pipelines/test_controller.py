@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from features import partitions
 from pipelines import (
@@ -24,6 +27,7 @@ from pipelines import (
     rollout,
     tracking,
 )
+from pipelines.cli import app
 from pipelines.register import MODEL
 from serving.prediction_log import PredictionLog
 from serving.release import Release, read
@@ -286,3 +290,26 @@ def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, Any], told: str, home
     plan = {"percent": 50.0, "metric": "cost", "effect": 50.0, "days": 4, "as_of": START, **ME}
     with pytest.raises(UserError, match=told):
         experiment.start(home, "2", **{**plan, **wrong})
+
+
+def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
+    home: Settings, made: Cases
+) -> None:
+    def mlops(*command: str, code: int = 0) -> str:
+        with patch.dict(os.environ, {"MLOPS_HOME": str(home.home)}):
+            found = CliRunner().invoke(app, command)
+        assert found.exit_code == code, found.output
+        assert "Traceback" not in found.output
+        return " ".join(found.output.split())
+
+    assert "No challenger." in mlops("rollout", "--as-of", "2013-04-03")
+    assert "No experiment is under way" in mlops("experiment", "status", code=2)
+    serve(home, made, 2)
+    plan = ("--version", "2", "--effect", "60", "--days", "2", "--as-of", "2013-04-03")
+    assert "cost, brier" in mlops("experiment", "start", *plan, "--metric", "joy", code=2)
+    assert "answers 50 % of the keys for 2 days" in mlops("experiment", "start", *plan)
+    serve(home, made, 3, skip=2)
+    assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
+    stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
+    assert "The champion is alone. Verdict on version 2: too early" in stopped
+    assert "(no time)" in record.stands(home).chain.entries[-1].why
