@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 
 # Imported for their commands, in the order in which help lists them.
-from pipelines import cli_loop, cli_operate, cli_prove, cli_record, cli_release  # noqa: F401
+from pipelines import (  # noqa: F401
+    cli_loop,
+    cli_operate,
+    cli_prove,
+    cli_record,
+    cli_release,
+    cli_rollout,
+)
 from pipelines.cli_app import app
 
 __all__ = ["app"]

@@ -24,6 +24,7 @@ from pipelines.flows import (
     compact_flow,
     ingest_flow,
     monitor_flow,
+    rollout_flow,
     train_flow,
 )
 from settings import LoopError, Settings, load
@@ -91,7 +92,7 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
         },
     )  # fmt: skip
     made = []
-    for flow in (ingest_flow, train_flow, monitor_flow, compact_flow):
+    for flow in (ingest_flow, train_flow, monitor_flow, rollout_flow, compact_flow):
         cron = settings.params()["schedules"][flow.name]
         made.append(
             RunnerDeployment.from_flow(

@@ -101,23 +101,26 @@ def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
 
 
 @task(**OUTSIDE)
-def promote(version: str, why: str) -> dict[str, Any]:
-    from pipelines import release
-    from pipelines.approval import RefusedError
+def enter(version: str, why: str) -> dict[str, Any]:
+    from pipelines import controller
 
-    try:
-        return release.promote(load(), version, why=why, by="train_flow")
-    except RefusedError as refusal:  # a person's word is awaited, or stands against it
-        return {"version": None, "refused": str(refusal)}
+    return controller.enter(load(), version, why=why, by="train_flow")
+
+
+@task(**OUTSIDE)
+def control(as_of: datetime, live: bool) -> dict[str, Any]:
+    from pipelines import controller
+
+    return controller.control(load(), as_of, live=live)
 
 
 @task
 def conclude(
-    path: str, registered: dict[str, Any], promoted: dict[str, Any] | None, reason: str
+    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str
 ) -> dict[str, Any]:
     from pipelines import training
 
-    return training.conclude(load(), Path(path), registered, promoted, reason)
+    return training.conclude(load(), Path(path), registered, entered, reason)
 
 
 @task
@@ -199,7 +202,10 @@ def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str,
 def train_flow(
     as_of: datetime | None = None, reason: str = "by hand", decision_id: str = ""
 ) -> dict[str, Any]:
-    """A new version from what is known at `as_of`, promoted if no gate refuses it; its outcome."""
+    """A new version from what is known at `as_of`, unless a gate refuses it; its outcome.
+
+    It starts its rollout in the shadow; the first one is champion at once.
+    """
     if _yields(as_of):
         return _yielded()
     opened = open_workspace(_moment(as_of))
@@ -211,17 +217,30 @@ def train_flow(
     registered = register(path, md5s)
     # A refusal is the gates at work, and no failure of the flow.
     why = f"{registered['why']} ({reason})"
-    promoted = promote(registered["version"], why) if registered["version"] else None
-    return conclude(path, registered, promoted, reason)
+    entered = enter(registered["version"], why) if registered["version"] else None
+    return conclude(path, registered, entered, reason)
 
 
 @flow(name="monitor", flow_run_name=_name)
 def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
-    """The decision on what production shows at `as_of`, and the retraining that it starts."""
+    """The decision on what production shows at `as_of`, and the retraining that it starts.
+
+    Labels have come in by then, so a challenger is looked at, too.
+    """
     if _yields(as_of):
         return _yielded()
-    decision = observe(_moment(as_of))
+    moment = _moment(as_of)
+    decision = observe(moment)
+    control(moment, live=as_of is None)
     return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}
+
+
+@flow(name="rollout", flow_run_name=_name)
+def rollout_flow(as_of: datetime | None = None) -> dict[str, Any]:
+    """A look at the challenger, and its next step if that is due: on, to the top, or out."""
+    if _yields(as_of):
+        return _yielded()
+    return control(_moment(as_of), live=as_of is None)
 
 
 @flow(name="alert", flow_run_name="{alert[name]} {alert[status]}")

@@ -45,7 +45,7 @@ HELP = {
     "prediction_distance_limit": "Above which predictions count as drifted",
     "training_as_of_timestamp_seconds": "Of the newest concluded training",
     "training_concluded_timestamp_seconds": "When that ended",
-    "training_promoted": "Whether it gave a new champion",
+    "training_promoted": "Whether its version was released: as champion, or into the shadow",
     "flow_failed": "Whether the newest finished run of a flow ended badly",
     "flow_runs_late": "Runs that should have started and have not",
     "prediction_log_bytes": "Of all files of the prediction log",

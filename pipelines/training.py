@@ -12,7 +12,7 @@ from settings import Settings
 
 
 def conclude(
-    settings: Settings, path: Path, registered: dict[str, Any], promoted: dict[str, Any] | None,
+    settings: Settings, path: Path, registered: dict[str, Any], entered: dict[str, Any] | None,
     reason: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Writes `outcome.json` of the training in `path` and returns it, with the words to tell it."""
@@ -22,8 +22,9 @@ def conclude(
         "as_of": manifest["as_of"],
         "reason": reason,
         "version": registered["version"],
-        "before": promoted.get("before") if promoted else None,
-        "refused": promoted.get("refused") if promoted else None,
+        "stage": entered.get("stage") if entered else None,
+        "before": entered.get("before") if entered else None,
+        "refused": entered.get("refused") if entered else None,
         "why": registered["why"],
         "report": str(path / "data" / "evaluation" / "report.html"),
         "concluded_at": datetime.now(UTC).isoformat(),
@@ -36,12 +37,17 @@ def conclude(
 
 
 def told(outcome: dict[str, Any]) -> str:
-    """In a sentence: promoted or kept, and why."""
+    """In a sentence: promoted, on its way, or kept out, and why."""
     if outcome["version"] is None:
         return f"No version registered, the champion stays: {outcome['why']}"
     if outcome.get("refused"):
         return f"Version {outcome['version']} registered, the champion stays: {outcome['refused']}"
     before = outcome["before"]
+    if outcome.get("stage") == "shadow":
+        return (
+            f"Version {outcome['version']} registered, in the shadow of champion version {before}: "
+            f"{outcome['why']}"
+        )
     after = f" in place of version {before}" if before not in (None, outcome["version"]) else ""
     return f"Version {outcome['version']} promoted to champion{after}: {outcome['why']}"
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
-
-from pipelines import children, clock, exclusive, owned, stage, training, workspace
+from pipelines import children, clock, exclusive, owned, stage, training, trial, workspace
 from pipelines.journal import Journal
 from settings import LoopError, Settings
 
@@ -45,6 +42,7 @@ def run(settings: Settings) -> None:
             clock.move(settings, end)
             decision = watch(settings, journal, end)
             close(settings, journal, decision, end, require_runner)
+            trial.roll_out(settings, journal, end)
     journal.table()
     tell_next(settings, journal, first)
 
@@ -194,21 +192,6 @@ def close(
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
-    if outcome["version"] is not None and not outcome.get("refused"):
-        journal.say(f"the service answers with version {_served(settings, outcome['version'])}")
-
-
-def _served(settings: Settings, version: str) -> str:
-    """The version that the service has taken up; waits for `version`, or raises `LoopError`."""
-    serving: dict[str, Any] = {}
-    for _ in range(60):
-        serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
-        if serving["version"] == version:
-            return version
-        time.sleep(0.5)
-    raise LoopError(
-        f"The service still answers with version {serving['version']}: {serving['problem']}"
-    )
 
 
 def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:

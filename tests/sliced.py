@@ -26,6 +26,14 @@ def parameters() -> dict[str, Any]:
         "max_column_auc": 0.95, "max_value_rate": 1.0, "early_calm": 1.0, "late_storm": 0.0,
     }  # fmt: skip
     params["gates"]["sources"]["recomputed_moments"] = 2
+    # Two days answer too few to judge: a day in the shadow, and one in the canary.
+    params["turn"]["rollout_days"] = 4
+    params["rollout"]["shadow"] |= {
+        "days": 1, "min_labels": 100, "day_labels": 100, "margin_cost": 400.0, "min_coverage": 0.5,
+        "label_hours": 0,
+    }  # fmt: skip
+    params["rollout"]["canary"] |= {"min_requests": 10, "percent": 30}
+    params["rollout"]["harm"]["max_moved"] = 0.5
     # Two turns may share the cores with other tests: speed is judged elsewhere.
     params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
     params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come

@@ -31,7 +31,7 @@ from settings import LoopError, Settings
 PROJECT = Path(__file__).parents[2]
 STEPS = (
     "pipelines/ingest", "pipelines/validate", "pipelines/build_features", "features/publish",
-    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/release",
+    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/controller",
     "pipelines/training", "pipelines/monitor", "serving/compaction",
 )  # fmt: skip
 RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE = (
@@ -231,7 +231,7 @@ def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
 
 def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
     assert loop.end(asked[QUIET])[0] == "Completed"
-    assert loop.steps(QUIET) == ["observe"]
+    assert loop.steps(QUIET) == ["observe", "control"]
     assert loop.train_runs(QUIET) == []
 
 
@@ -266,8 +266,8 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     assert stages == ["first: Completed", "third: Completed"]
     assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
     assert loop.steps(RETRAIN) == [
-        "observe", "open_workspace", "stages", "first", "second", "third", "record", "track",
-        "register", "conclude",
+        "observe", "control", "open_workspace", "stages", "first", "second", "third", "record",
+        "track", "register", "conclude",
     ]  # fmt: skip
     given = (loop.settings.var / "steps.jsonl").read_text()
     assert "[datetime.datetime(2013, 4, 1, 0, 0, tzinfo=datetime.timezone.utc)]" in given
@@ -392,7 +392,7 @@ def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> No
     with exclusive.run_lock(loop.settings):
         yielding = [
             runs.ask(loop.settings, flow, {}, str(uuid4()))
-            for flow in ("ingest", "train", "monitor")
+            for flow in ("ingest", "train", "monitor", "rollout")
         ]
         for run_id in yielding:
             name, message = loop.end(run_id)

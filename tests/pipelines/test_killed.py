@@ -23,6 +23,7 @@ def test_killed_at_any_stage_and_run_again_it_ends_in_the_same_state(
         "train candidates",
         "cases answered",
         "an automation has started",
+        "is in the canary",
     ):
         home.run_until(told)
     done = home.run("run")

@@ -1,0 +1,181 @@
+"""What does an experiment with two versions show? The analysis that was planned, and no other.
+
+The hash of its key gives every case to one arm. A day's difference of the arms is one observation:
+what happens on a day happens to both. At the planned end the answer is Student's interval of the
+mean over days; who looks earlier is told so, and sees the interval that allows for looking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring import sequential
+from monitoring.sequential import Interval
+from usecase import evaluation
+
+Floats = sequential.Floats
+PerCase = Callable[[pd.Series, pd.Series, dict[str, float]], Floats]
+SALTS = 20  # splits of the log, to learn how far arms of one model lie apart on a day
+POWER = 0.8
+
+
+def _brier(y: pd.Series, p: pd.Series, costs: dict[str, float]) -> Floats:
+    return 1000 * (p.to_numpy(dtype="float64") - y.to_numpy(dtype="float64")) ** 2
+
+
+def _cost(y: pd.Series, p: pd.Series, costs: dict[str, float]) -> Floats:
+    return 1000 * evaluation.case_costs(y, p, costs)
+
+
+METRICS: dict[str, PerCase] = {"cost": _cost, "brier": _brier}  # per 1,000 cases; less is better
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Fixed at the start; `effect` is the least difference that matters, in units of the metric."""
+
+    version: str
+    metric: str
+    percent: float
+    effect: float
+    days: int
+    alpha: float
+    min_labels: int  # of an arm on a day; with fewer the day is left out
+    spread: float  # of a day's difference between arms of one model, as the log shows it
+    days_needed: int  # for even a true effect of this size to be seen with a power of 80%
+    planned_at: str  # as of when (UTC)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Result:
+    """`verdict`: early, better, worse, no difference, or undecided; of the challenger."""
+
+    verdict: str
+    interval: Interval
+    labels: tuple[int, int]  # of the champion, of the challenger
+    days: int  # of decision that are over
+    told: str
+
+
+def daily(
+    rows: pd.DataFrame, metric: str, costs: dict[str, float], *, min_labels: int
+) -> pd.DataFrame:
+    """A row per day (UTC) of decision: labels of both arms, `difference` challenger - champion.
+
+    `rows` has `decision_time`, `arm`, `probability` and `label`; what has no label is left out.
+    """
+    known = rows[rows["label"].notna()]
+    values = METRICS[metric](known["label"], known["probability"].astype("float64"), costs)
+    frame = known[["arm"]].assign(value=values, day=known["decision_time"].dt.floor("D"))
+    table = frame.pivot_table(index="day", columns="arm", values="value", aggfunc=["size", "mean"])
+    both = [(what, arm) for what in ("size", "mean") for arm in ("champion", "challenger")]
+    table = table.reindex(columns=both).dropna()
+    found = pd.DataFrame({
+        "champion": table[("size", "champion")].astype(int),
+        "challenger": table[("size", "challenger")].astype(int),
+        "difference": table[("mean", "challenger")] - table[("mean", "champion")],
+    })  # fmt: skip
+    enough = found[["champion", "challenger"]].min(axis=1) >= min_labels
+    return found[enough].reset_index()
+
+
+def spread_of(
+    rows: pd.DataFrame, metric: str, percent: float, costs: dict[str, float], *, min_labels: int
+) -> float:
+    """The standard deviation of a day's difference where both arms are one model.
+
+    The log's own cases, split anew as often as `SALTS` says. Raises `ValueError` with fewer than
+    two days that have enough labels.
+    """
+    found = []
+    for salt in range(SALTS):
+        arms = np.where(_points(rows["key"], salt) < percent / 100, "challenger", "champion")
+        days = daily(rows.assign(arm=arms), metric, costs, min_labels=min_labels)
+        if len(days) < 2:
+            raise ValueError(f"{len(days)} days of the log have {min_labels} labels in each arm")
+        found.append(float((days["difference"] ** 2).mean()))
+    return math.sqrt(float(np.mean(found)))
+
+
+def days_needed(effect: float, spread: float, alpha: float, most: int = 1000) -> int:
+    """Days for a true `effect` to be told from none with a power of 80%; two-sided, Student's."""
+    from scipy.stats import t
+
+    for n in range(2, most):
+        quantiles = float(t.ppf(1 - alpha / 2, n - 1) + t.ppf(POWER, n - 1))
+        if quantiles * spread <= effect * math.sqrt(n):
+            return n
+    return most
+
+
+def analyse(
+    rows: pd.DataFrame, plan: Plan, costs: dict[str, float], as_of: datetime, *,
+    label_hours: float,
+) -> Result:  # fmt: skip
+    """What the planned days show as of `as_of`; those after them are not looked at."""
+    first = rows["decision_time"].min().floor("D") if len(rows) else None
+    over = as_of - timedelta(hours=label_hours)
+    ends = rows["decision_time"].dt.floor("D") + timedelta(days=1)
+    due = rows[ends <= over]
+    if first is not None:
+        due = due[due["decision_time"] < first + timedelta(days=plan.days)]
+    days = daily(due, plan.metric, costs, min_labels=plan.min_labels)
+    labels = (int(days["champion"].sum()), int(days["challenger"].sum()))
+    seen = 0 if first is None else min(plan.days, max(0, (pd.Timestamp(over) - first).days))
+    difference = days["difference"].to_numpy(dtype="float64")
+    if seen < plan.days:
+        interval = sequential.sequence(
+            difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
+        )
+        told = f"too early: {seen} of {plan.days} planned days are over"
+        return Result("early", interval, labels, seen, f"{told}; {_told(interval, plan)}")
+    interval = student(difference, plan.alpha)
+    verdict = judge(interval, plan.effect)
+    return Result(verdict, interval, labels, seen, f"{verdict}; {_told(interval, plan)}")
+
+
+def judge(interval: Interval, effect: float) -> str:
+    """Of the challenger, where less is better."""
+    if interval.high < 0:
+        return "better"
+    if interval.low > 0:
+        return "worse"
+    small = interval.low > -effect and interval.high < effect
+    return "no difference" if small else "undecided"
+
+
+def student(values: Floats, alpha: float) -> Interval:
+    """Student's interval of the mean of independent `values`; infinite for fewer than two."""
+    from scipy.stats import t  # scikit-learn's own dependency
+
+    n = len(values)
+    mean = float(np.mean(values)) if n else math.nan
+    if n < 2:
+        return Interval(n, mean, -math.inf, math.inf)
+    half = float(t.ppf(1 - alpha / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(n, mean, mean - half, mean + half)
+
+
+def _told(interval: Interval, plan: Plan) -> str:
+    return (
+        f"{plan.metric} {interval.mean:+.0f} per 1,000 ({interval.low:+.0f} to {interval.high:+.0f}"
+        f") over {interval.n} days; the least effect that matters is {plan.effect:g}"
+    )
+
+
+def _points(keys: pd.Series, salt: int) -> Floats:
+    """A number from 0 to 1 for each key, as the service draws it."""
+    by = salt.to_bytes(8, "big")
+    digests = (blake2b(key.encode(), digest_size=8, key=by).digest() for key in keys)
+    return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])

@@ -1,0 +1,88 @@
+"""The commands of rollout and experiments: the next step of a challenger, two versions compared."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import AsOf, app, given_moment, patient_no_more, told_plainly, who
+
+Me = Annotated[str | None, typer.Option(help="Who decides; the user's name if not given.")]
+experiments = typer.Typer(no_args_is_help=True, help="Two versions side by side, by a plan.")
+app.add_typer(experiments, name="experiment")
+
+
+@app.command()
+def rollout(
+    as_of: AsOf = None,
+    proof: Annotated[
+        bool, typer.Option("--prove", help="Put bad challengers through it instead.")
+    ] = False,
+) -> None:
+    """Look at the challenger, and take its next step if that is due: on, to the top, or out."""
+    with told_plainly():
+        settings = patient_no_more()
+        if proof:
+            from pipelines import prove_rollout
+
+            if not prove_rollout.shown(prove_rollout.prove(settings)):
+                raise typer.Exit(1)
+            return
+        from pipelines import clock, controller
+
+        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        found = controller.control(settings, moment, live=as_of is None)
+        typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")
+
+
+@experiments.command()
+def start(
+    version: Annotated[str, typer.Option(help="The challenger.")],
+    effect: Annotated[float, typer.Option(help="Least difference that matters, per 1,000 cases.")],
+    days: Annotated[int, typer.Option(help="Planned length, in days of decision.")],
+    percent: Annotated[float, typer.Option(help="Of the keys that it answers.")] = 50.0,
+    metric: Annotated[str, typer.Option(help="cost or brier.")] = "cost",
+    as_of: AsOf = None,
+    reason: Annotated[str, typer.Option(help="Why; it goes on the record.")] = "an experiment",
+    by: Me = None,
+) -> None:
+    """Give a version some of the keys until a planned end; tells whether that is long enough."""
+    with told_plainly():
+        from pipelines import clock, experiment
+
+        settings = patient_no_more()
+        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        plan = experiment.start(
+            settings, version, percent=percent, metric=metric, effect=effect, days=days,
+            as_of=moment, by=who(by), why=reason,
+        )  # fmt: skip
+        typer.echo(f"{experiment.told(plan)}\nNext: `mlops experiment status`.")
+
+
+@experiments.command()
+def status(as_of: AsOf = None) -> None:
+    """What it shows; before its planned end, that this is too early."""
+    with told_plainly():
+        from pipelines import clock, experiment
+
+        settings = patient_no_more()
+        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        plan, found = experiment.status(settings, moment)
+        typer.echo(f"{experiment.told(plan)}\nVerdict: {found.told}.")
+
+
+@experiments.command()
+def stop(
+    as_of: AsOf = None,
+    reason: Annotated[str, typer.Option(help="Why now; it goes on the record.")] = "",
+    by: Me = None,
+) -> None:
+    """End it: the champion alone again, and the conclusion on the record."""
+    with told_plainly():
+        from pipelines import clock, experiment
+
+        settings = patient_no_more()
+        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        plan, found = experiment.stop(settings, moment, by=who(by), why=reason)
+        typer.echo(f"The champion is alone. Verdict on version {plan.version}: {found.told}.")

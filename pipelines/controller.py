@@ -1,0 +1,191 @@
+"""The rollout's hands: reads the record, the log and the labels, asks `rollout.step`, and moves.
+
+Every move is made on the generation that it was decided on: of two controllers one moves, and the
+other sees it. A killed one is carried on by the next look.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from features import partitions
+from monitoring import arms
+from pipelines import approval, record, release, rollout
+from pipelines.rollout import Decision, State
+from serving import prediction_log
+from serving.release import Challenger, Release
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+BY = "rollout"
+
+
+def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any]:
+    """Looks at the challenger as of `as_of`, and moves it if it is due; what was done, told.
+
+    `live`: the requests come in real time, so their speed counts, and all that are logged do.
+    Raises `LoopError` where the record, the log or the labels can't be read: nothing moved then.
+    """
+    params = settings.params()
+    rollout.require(params["rollout"])
+    stands = look(settings)
+    state = stands.state
+    if not isinstance(state, Release) or state.challenger is None:
+        return {"action": "stay", "stage": None, "version": None, "told": "No challenger."}
+    challenger = state.challenger
+    rows = answered(settings, stands, challenger, params, as_of, live=live)
+    evidence = gather(settings, state, challenger, rows, params, as_of)
+    now = State(challenger.model.version, challenger.stage, challenger.since)
+    decision = rollout.step(now, evidence, params["rollout"], as_of, live=live)
+    kept = {**evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause}
+    try:
+        _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)
+    except (record.SupersededError, approval.RefusedError) as refusal:
+        # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
+        logger.warning("%s", refusal)
+        decision = Decision("stay", str(refusal), "refused")
+    version = challenger.model.version
+    return {
+        "action": decision.action, "cause": decision.cause, "stage": challenger.stage,
+        "version": version, "evidence": kept, "told": told(version, decision),
+    }  # fmt: skip
+
+
+def look(settings: Settings) -> record.Stands:
+    """Where the record stands, after what a killed change left undone was carried on."""
+    seen: list[record.Stands] = []
+    record.change(settings, lambda found: seen.append(found), by=BY, why="looks, changes nothing")
+    return seen[0]
+
+
+def challenger(settings: Settings) -> Challenger | None:
+    """Who is on the way to be champion; none of an experiment, which has a plan of its own."""
+    found = look(settings).state.challenger
+    return None if found is None or found.stage == "experiment" else found
+
+
+def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, Any]:
+    """Starts the rollout of a gated version: in the shadow, or as champion if there is none.
+
+    An older version on its way gives way to it; an experiment does not. May be called again. What
+    is refused (a freeze, a missing approval) is told as `refused`; else raises as
+    `release.challenge` does.
+    """
+    state = look(settings).state
+    try:
+        if not isinstance(state, Release) or state.champion.version == version:
+            first = f"the first model: there is no champion to compare it with. {why}"
+            return {**release.promote(settings, version, why=first, by=by), "stage": "champion"}
+        _make_way(settings, state, version, by)
+        if settings.staging_url:
+            from pipelines import staging
+
+            staging.rehearse(settings, version)
+        current = state.challenger
+        if current is None or current.model.version != version:
+            release.challenge(settings, version, "shadow", why=why, by=by)
+    except approval.RefusedError as refusal:
+        return {"version": None, "stage": None, "refused": str(refusal)}
+    return {"version": version, "before": state.champion.version, "stage": "shadow"}
+
+
+def _make_way(settings: Settings, state: Release, version: str, by: str) -> None:
+    challenger = state.challenger
+    if challenger is None or challenger.model.version == version:
+        return
+    if challenger.stage == "experiment":
+        raise approval.RefusedError(
+            f"Version {version} is not released: an experiment with version "
+            f"{challenger.model.version} is under way. `mlops experiment stop`, then `mlops "
+            f"challenge {version}`."
+        )
+    newer = f"version {version} is newer and takes its place"
+    release.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
+
+
+def gather(
+    settings: Settings, state: Release, challenger: Challenger, rows: pd.DataFrame,
+    params: dict[str, Any], as_of: datetime,
+) -> arms.Evidence:  # fmt: skip
+    """The evidence that `rows` and the labels known by `as_of` give on the challenger."""
+    policy = params["rollout"]
+    if challenger.stage != "shadow":
+        return arms.in_canary(rows, policy, as_of)
+    # Another champion's answers are no pair to compare with.
+    rows = rows[rows["model_version"] == state.champion.version]
+    since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
+    return arms.in_shadow(
+        rows, known_labels(settings, since, as_of), policy, params["costs"], as_of
+    )
+
+
+def answered(
+    settings: Settings, stands: record.Stands, challenger: Challenger, params: dict[str, Any],
+    as_of: datetime, *, live: bool, days: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """The requests since the challenger's stage began; of a replay, those before `as_of`.
+
+    When it began is told by generations: a replay's clock is not the record's.
+    """
+    days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
+    log = prediction_log.read(
+        settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
+    )
+    rows = arms.of_stage(log, challenger.model.version, challenger.stage)
+    return rows[rows["generation"] >= began(stands, challenger)]
+
+
+def began(stands: record.Stands, challenger: Challenger) -> int:
+    """The generation with which the challenger's stage began; approvals since do not end it."""
+    first = stands.state.generation
+    for entry in reversed(stands.chain.entries):
+        held = entry.after["challenger"]
+        if not held or (held["version"], held["stage"], held["percent"], held["name"]) != (
+            challenger.model.version, challenger.stage, challenger.percent, challenger.name,
+        ):  # fmt: skip
+            break
+        first = entry.after["generation"]
+    return first
+
+
+def known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
+    """`key`, `label` and `known_at` of the validated outcomes from `since` on; maybe none.
+
+    Harm has to be stopped without labels, too.
+    """
+    from usecase.target import LABEL_FEED, labels
+
+    known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    if known.empty:
+        none = pd.DataFrame({"key": [], "label": [], "known_at": pd.to_datetime([], utc=True)})
+        return none.astype({"key": object})
+    return labels(known)
+
+
+def _move(
+    settings: Settings, state: Release, now: State, decision: Decision, percent: float,
+    kept: dict[str, Any],
+) -> None:  # fmt: skip
+    version = now.version
+    how: dict[str, Any] = {
+        "why": decision.why, "by": BY, "evidence": kept, "generation": state.generation,
+    }  # fmt: skip
+    if decision.action == "advance":
+        release.challenge(settings, version, "canary", percent, **how)
+    elif decision.action == "promote":
+        release.promote(settings, version, **how)
+    elif decision.action == "withdraw":
+        release.withdraw(settings, **how)
+
+
+def told(version: str, decision: Decision) -> str:
+    """In a sentence: what became of the version, and why."""
+    done = {
+        "stay": "stays as it is", "advance": "goes from the shadow into the canary",
+        "promote": "is champion", "withdraw": "is withdrawn, the champion serves alone",
+    }[decision.action]  # fmt: skip
+    return f"Version {version} {done}: {decision.why}"

@@ -1,0 +1,157 @@
+"""Two versions side by side until a planned end: begun, looked at, concluded, on the record.
+
+The plan is the evidence of the entry that begins the experiment, and is read back from there: the
+analysis at the end is the one that was written down before anybody had seen a label.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+import pandas as pd
+
+from monitoring import experiment as analysis
+from monitoring import performance
+from monitoring.experiment import Plan, Result
+from pipelines import controller, entries, release, tracking
+from pipelines.record import Stands
+from serving import prediction_log
+from serving.release import Challenger
+from settings import LoopError, Settings, UserError
+
+LOOK_BACK = 28  # days of the log, to learn how far arms of one model lie apart
+
+
+def start(
+    settings: Settings, version: str, *, percent: float, metric: str, effect: float, days: int,
+    as_of: datetime, by: str, why: str,
+) -> Plan:  # fmt: skip
+    """Gives `percent` of the keys to `version` for `days`; the plan, with its power.
+
+    Raises `UserError` for a plan that can't be, or a log too thin to plan on; as
+    `release.challenge` does, too.
+    """
+    params = settings.params()
+    policy = params["rollout"]["experiment"]
+    _require(metric, effect, days, percent)
+    stands = controller.look(settings)
+    champion = stands.state.champion
+    if champion is None:
+        raise UserError(f"There is no champion to compare with: `mlops promote {version}`.")
+    rows = _logged(settings, champion.version, as_of)
+    try:
+        spread = analysis.spread_of(
+            rows, metric, percent, params["costs"], min_labels=policy["min_labels"]
+        )
+    except ValueError as error:
+        raise UserError(
+            f"No experiment can be planned on what version {champion.version} answered before "
+            f"{as_of:%Y-%m-%d}: {error}. Choose another percentage, or wait for labels."
+        ) from error
+    plan = Plan(
+        version=version, metric=metric, percent=float(percent), effect=float(effect), days=days,
+        alpha=policy["alpha"], min_labels=policy["min_labels"], spread=spread,
+        days_needed=analysis.days_needed(effect, spread, policy["alpha"]),
+        planned_at=as_of.isoformat(),
+    )  # fmt: skip
+    name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
+    release.challenge(
+        settings, version, "experiment", plan.percent, name=name, why=why, by=by,
+        evidence={"plan": plan.as_dict()}, generation=stands.state.generation,
+    )  # fmt: skip
+    return plan
+
+
+def status(settings: Settings, as_of: datetime) -> tuple[Plan, Result]:
+    """What the experiment at hand shows as of `as_of`. Raises `UserError` if there is none."""
+    return _status(settings, controller.look(settings), as_of)
+
+
+def stop(settings: Settings, as_of: datetime, *, by: str, why: str = "") -> tuple[Plan, Result]:
+    """Ends it: the champion alone again, and what was found on the record, early or not."""
+    stands = controller.look(settings)
+    plan, result = _status(settings, stands, as_of)
+    ended = f"the experiment ended: {result.told}{f' ({why})' if why else ''}"
+    release.withdraw(
+        settings, why=ended[:1000], by=by, bar=False, generation=stands.state.generation,
+        evidence={
+            "plan": plan.as_dict(), "verdict": result.verdict, "labels": list(result.labels),
+            "days": result.days, **result.interval.as_dict(), "as_of": as_of.isoformat(),
+        },
+    )  # fmt: skip
+    return plan, result
+
+
+def _status(settings: Settings, stands: Stands, as_of: datetime) -> tuple[Plan, Result]:
+    challenger = _running(stands)
+    plan = planned(settings, stands, challenger)
+    params = settings.params()
+    rows = controller.answered(
+        settings, stands, challenger, params, as_of, live=False, days=plan.days + LOOK_BACK
+    )
+    # A case is of the arm that its key was given, whoever answered when the challenger failed.
+    joined = _joined(settings, rows, as_of)
+    hours = params["rollout"]["shadow"]["label_hours"]
+    return plan, analysis.analyse(joined, plan, params["costs"], as_of, label_hours=hours)
+
+
+def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
+    """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
+    began = controller.began(stands, challenger)
+    entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
+    with entries.reached(settings):
+        client = tracking.client(settings)
+        stored = next(
+            each for each in entries.stored(settings, client)
+            if each.tags.get("digest") == entry.digest
+        )  # fmt: skip
+        text = entries.read_evidence(client, stored.run_id)
+    if sha256(text.encode()).hexdigest() != entry.evidence:
+        raise LoopError(
+            f"The plan of the experiment (entry {entry.seq}) was changed after its start: see "
+            "`mlops history --verify`. `mlops withdraw` ends it without a verdict."
+        )
+    return Plan(**json.loads(text)["plan"])
+
+
+def _running(stands: Stands) -> Challenger:
+    challenger = stands.state.challenger
+    if challenger is None or challenger.stage != "experiment":
+        raise UserError("No experiment is under way: `mlops experiment start --help`.")
+    return challenger
+
+
+def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
+    since = as_of - timedelta(days=LOOK_BACK)
+    log = prediction_log.read(settings.predictions, since=since, until=as_of)
+    return _joined(settings, log[log["model_version"] == champion], as_of)
+
+
+def _joined(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+    first = rows["decision_time"].min() if len(rows) else as_of
+    return performance.join_labels(rows, controller.known_labels(settings, first, as_of), as_of)
+
+
+def _require(metric: str, effect: float, days: int, percent: float) -> None:
+    if metric not in analysis.METRICS:
+        raise UserError(f"The metric is {', '.join(analysis.METRICS)}; not {metric!r}.")
+    if not effect > 0:
+        raise UserError(f"The least effect that matters must be above 0, not {effect:g}.")
+    if days < 2:
+        raise UserError(f"{days} days give no interval: plan 2 at least.")
+    if not 0 < percent < 100:
+        raise UserError(f"{percent:g} % of the keys leave one of the arms empty.")
+
+
+def told(plan: Plan) -> str:
+    """What the plan can show, before anybody looks."""
+    enough = plan.days >= plan.days_needed
+    advice = "" if enough else f" Plan {plan.days_needed} days, or a larger effect."
+    return (
+        f"Version {plan.version} answers {plan.percent:g} % of the keys for {plan.days} days. A "
+        f"true effect of {plan.effect:g} per 1,000 in {plan.metric} needs {plan.days_needed} days "
+        f"to be seen with a power of 80 % (a day's difference between arms of one model spreads by "
+        f"{plan.spread:.0f}): {'long enough' if enough else 'too short'}.{advice}"
+    )

@@ -1,0 +1,207 @@
+"""Is every bad challenger gone within the requests, labels and days that are stated for it?
+
+Real cases and labels, with scores drawn for them; the service's own routing and scoring make the
+log, and what reads it and decides is what does so in production. A list of cases and a loop.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from features import partitions
+from monitoring import arms
+from monitoring.arms import Evidence
+from pipelines import rollout, stage
+from pipelines.challengers import EVERY, Case, Says, cases, healthy
+from pipelines.rollout import Decision, State
+from serving.evaluator import Evaluator
+from serving.models import Serving
+from serving.release import Challenger, Release, ServedModel, Stage
+from serving.scoring import score
+from settings import LoopError, Settings
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a case, and after how much."""
+
+    case: Case
+    stage: Stage
+    decision: Decision
+    requests: int
+    labels: int
+    days: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it ended by its own guard, and in time."""
+        wanted = "withdraw" if self.case.cause else "promote"
+        ended = (self.decision.action, self.decision.cause) == (wanted, self.case.cause)
+        return ended and self.requests <= self.case.requests and self.days <= self.case.days
+
+
+def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Found]:
+    """Every case through shadow and canary, on the days from the parameters' `as_of` on."""
+    params = settings.params()
+    policy = policy or params["rollout"]
+    rollout.require(policy)
+    start = stage.moment(params["as_of"])
+    rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
+    return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
+
+
+def _days(start: datetime, days: int, params: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The source's cases, with scores drawn so that labels follow them; and the labels."""
+    from usecase import source, target
+
+    end = start + timedelta(days=days)
+    feeds = {}
+    for feed in (target.SPINE_FEED, target.LABEL_FEED):
+        since = (start - timedelta(days=2)).date()
+        dates = partitions.whole_days(since, (end + timedelta(days=1)).date())
+        feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
+    labels = target.labels(feeds[target.LABEL_FEED])
+    spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]
+    rows = spine.merge(labels.drop_duplicates("key", keep="last")[["key", "label"]], on="key")
+    rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
+    rows = rows.drop_duplicates("key").sort_values(["decision_time", "key"], ignore_index=True)
+    if rows.empty:
+        raise LoopError(f"The source has no labelled cases from {start:%Y-%m-%d} on.")
+    rng = np.random.default_rng(params["seed"])
+    drawn = np.where(
+        rows["label"] == 1, rng.beta(2.2, 3.5, len(rows)), rng.beta(1.6, 6.0, len(rows))
+    )
+    return rows.assign(
+        score=drawn, noise=rng.normal(0.01, 0.05, len(rows)), another=rng.permutation(drawn),
+        mean=float(drawn.mean()), number=range(len(rows)),
+    ), labels  # fmt: skip
+
+
+class _Model:
+    """Stands where a loaded model stands: says what the case's challenger would say."""
+
+    def __init__(self, says: Says) -> None:
+        self._says = says
+
+    def predict(self, rows: list[dict[str, Any]]) -> list[float]:
+        return [self._says(row) for row in rows]
+
+
+def _through(
+    case: Case, rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any],
+    costs: dict[str, float], start: datetime,
+) -> Found:  # fmt: skip
+    """The case's way until it is champion or withdrawn, or the days are over."""
+    known = labels if case.labelled else labels[:0]
+    now: Stage = case.begins
+    seen, reached, begun = 0, 0, start
+    evidence, decision = Evidence(), Decision("stay", "the days are over")
+    while decision.action in ("stay", "advance") and seen < len(rows):
+        log: list[dict[str, Any]] = []
+        for as_of, batch in _looks(rows[seen:], case, now, policy):
+            log += batch
+            seen += len(batch)
+            frame = arms.of_stage(pd.DataFrame(log), "2", now)
+            if now == "shadow":
+                evidence = arms.in_shadow(frame, known, policy, costs, as_of)
+            else:
+                evidence = arms.in_canary(frame, policy, as_of)
+            decision = rollout.step(State("2", now, begun), evidence, policy, as_of)
+            if decision.moves:
+                break
+        reached += evidence.requests
+        if decision.action != "advance":
+            break
+        now, begun = "canary", as_of
+    days = (as_of - start) / timedelta(days=1)
+    return Found(case, now, decision, reached, evidence.labels, days)
+
+
+def _looks(
+    rows: pd.DataFrame, case: Case, now: Stage, policy: dict[str, Any]
+) -> Iterator[tuple[datetime, list[dict[str, Any]]]]:
+    """What the service logs between two looks: (time of the look, records)."""
+    serving = _serving(case, now, policy["canary"]["percent"])
+    day = rows["decision_time"].dt.floor("D")
+    batch: list[dict[str, Any]] = []
+    for row, this, following in zip(
+        rows.to_dict("records"), day, [*day[1:], day.iloc[-1] + timedelta(days=1)], strict=True
+    ):
+        said = score(serving, row["key"], row)
+        batch.append({
+            "key": row["key"], "decision_time": row["decision_time"],
+            "logged_at": row["decision_time"], "probability": said.probability,
+            "model_version": said.model.version, **said.logged(),
+        })  # fmt: skip
+        if following != this:
+            yield following.to_pydatetime(), batch
+            batch = []
+        elif this == day.iloc[0] and len(batch) == EVERY:
+            yield row["decision_time"].to_pydatetime(), batch
+            batch = []
+
+
+def _serving(case: Case, now: Stage, percent: float) -> Serving:
+    champion, rival = (
+        ServedModel(version, f"{number:064x}", version, 0.2)
+        for number, version in ((1, "1"), (2, "2"))
+    )
+    since = datetime(2000, 1, 1, tzinfo=UTC)
+    share = 0.0 if now == "shadow" else percent
+    says = case.says if now == case.begins or not case.cause else healthy
+    return Serving(
+        Release(1, champion, since, Challenger(rival, now, share, since)),
+        cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(says)),
+    )  # fmt: skip
+
+
+def shown(found: list[Found]) -> bool:
+    """Prints the table; whether all held."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Challengers through shadow and canary")
+    for column in ("challenger", "what it is", "must end by, within", "ended in", "by", "requests",
+                   "labels", "days", "evidence", ""):  # fmt: skip
+        table.add_column(column, overflow="fold")
+    for each in found:
+        by = each.decision.cause or each.decision.action
+        table.add_row(
+            each.case.name, each.case.what, _limit(each.case), each.stage, by,
+            f"{each.requests:,}", f"{each.labels:,}", f"{each.days:.1f}", each.decision.why,
+            "holds" if each.holds else "FAILS",
+        )  # fmt: skip
+    Console().print(table)
+    return all(each.holds for each in found)
+
+
+def _limit(case: Case) -> str:
+    limits = [
+        f"{most:g} {unit}"
+        for most, unit in ((case.requests, "requests"), (case.days, "days"))
+        if math.isfinite(most)
+    ]
+    return f"{case.cause or 'promote'}, within {' and '.join(limits)}"
+
+
+def main() -> None:
+    from settings import load
+
+    try:
+        holds = shown(prove(load()))
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

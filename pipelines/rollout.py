@@ -1,0 +1,145 @@
+"""What becomes of a challenger now? Pure: its stage, the evidence and the policy give a decision.
+
+registered → shadow (every request mirrored) → canary (some requests answered) → champion, or
+withdrawn. In the shadow cost is judged, as labels become known; a canary is there to stop harm.
+What could not be judged in its time is withdrawn: a release that nobody can vouch for is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from monitoring.arms import Evidence, Stage
+from settings import UserError
+
+Action = Literal["stay", "advance", "promote", "withdraw"]
+POLICY = {
+    "harm": {"max_errors", "max_slower_ms", "max_moved", "alpha", "focus", "min_requests"},
+    "shadow": {
+        "days", "min_labels", "day_labels", "label_hours", "min_coverage", "margin_cost", "spread",
+        "alpha", "focus", "max_days",
+    },
+    "canary": {"percent", "days", "min_requests", "max_days"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """A challenger's version and stage, since when (UTC, as the release says)."""
+
+    version: str
+    stage: Stage
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, why in a sentence, and in which words' name it was stopped, if it was."""
+
+    action: Action
+    why: str
+    cause: str = ""  # errors, slow, scores, cost, time
+
+    @property
+    def moves(self) -> bool:
+        return self.action != "stay"
+
+
+def require(policy: dict[str, Any]) -> None:
+    """Raises `UserError` for a policy that lacks a limit or has one that is unknown."""
+    for part, names in POLICY.items():
+        if set(policy.get(part, {})) != names:
+            wrong = sorted(names ^ set(policy.get(part, {})))
+            raise UserError(
+                f"`rollout.{part}` in usecase/params.yaml lacks, or does not know: "
+                f"{', '.join(wrong)}."
+            )
+    if not 0 < policy["canary"]["percent"] < 100:
+        raise UserError("`rollout.canary.percent` must lie between 0 and 100.")
+
+
+def step(
+    state: State, evidence: Evidence, policy: dict[str, Any], as_of: datetime, *, live: bool = True
+) -> Decision:
+    """The next step of the challenger `state` at `as_of`.
+
+    Not `live`: requests are replayed as fast as may be, and how long one took says nothing.
+    """
+    stopped = harm(evidence, policy["harm"], live=live)
+    if stopped is not None or state.stage == "experiment":
+        return stopped or Decision("stay", "an experiment ends by its plan, or by harm")
+    # A replay is at another time than the release, which then says nothing of days gone by.
+    days = max(evidence.days, (as_of - state.since).days if as_of > state.since else 0)
+    if state.stage == "shadow":
+        return _in_shadow(evidence, policy["shadow"], days)
+    return _in_canary(evidence, policy["canary"], days)
+
+
+def harm(evidence: Evidence, limits: dict[str, Any], *, live: bool) -> Decision | None:
+    """What must stop a challenger in any stage; None if nothing does."""
+    seen = f"{evidence.requests:,} requests"
+    if evidence.errors >= limits["max_errors"]:
+        return Decision(
+            "withdraw", f"it failed on {evidence.errors} of {seen}, {limits['max_errors']} are too "
+            "many", "errors",
+        )  # fmt: skip
+    slower = evidence.slower_ms
+    enough = evidence.requests - evidence.errors >= limits["min_requests"]
+    if live and enough and slower is not None and slower > limits["max_slower_ms"]:
+        return Decision(
+            "withdraw", f"a score takes {slower:.1f} ms longer than the champion's (median of "
+            f"{seen}), more than {limits['max_slower_ms']:g}", "slow",
+        )  # fmt: skip
+    moved, limit = evidence.moved, limits["max_moved"]
+    if moved is not None and enough and (moved.low > limit or moved.high < -limit):
+        return Decision(
+            "withdraw", f"its scores lie {moved.mean:+.3f} from the champion's (interval "
+            f"{moved.low:+.3f} to {moved.high:+.3f}, {seen}), more than {limit:g}", "scores",
+        )  # fmt: skip
+    return None
+
+
+def _in_shadow(evidence: Evidence, limits: dict[str, Any], days: int) -> Decision:
+    cost, margin = evidence.cost, limits["margin_cost"]
+    covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
+    told = _told_cost(evidence)
+    # With labels missing no cost is to be believed, and what is missing may be the costly part.
+    if cost is not None and covered and cost.low > margin:
+        return Decision(
+            "withdraw", f"it is surely worse than the margin of {margin:g}: {told}", "cost"
+        )
+    ripe = cost is not None and cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
+    if cost is not None and ripe and covered and cost.mean <= margin:
+        return Decision("advance", f"it is not worse than the margin of {margin:g}: {told}")
+    if days >= limits["max_days"]:
+        return Decision(
+            "withdraw", f"{days} days did not show that it is not worse than the margin of "
+            f"{margin:g}: {told}", "time",
+        )  # fmt: skip
+    needed = f"{limits['days']} days and {limits['min_labels']:,} labels"
+    return Decision("stay", f"in the shadow, {told}; {needed} are needed, {days} days are over")
+
+
+def _in_canary(evidence: Evidence, limits: dict[str, Any], days: int) -> Decision:
+    seen = f"{evidence.requests:,} requests on {days} days"
+    if days >= limits["days"] and evidence.requests >= limits["min_requests"]:
+        return Decision("promote", f"no harm in {seen}, {evidence.errors} of them failed")
+    if days >= limits["max_days"]:
+        return Decision(
+            "withdraw", f"{seen} are too few to tell, and its time is over", "time"
+        )  # fmt: skip
+    needed = f"{limits['min_requests']} on {limits['days']} are needed"
+    return Decision("stay", f"in the canary, no harm in {seen}; {needed}")
+
+
+def _told_cost(evidence: Evidence) -> str:
+    if evidence.cost is None:
+        return f"{evidence.labels:,} labels known, no whole day of them"
+    cost = evidence.cost
+    coverage = f"{evidence.coverage:.0%}" if evidence.coverage is not None else "none"
+    return (
+        f"cost {cost.mean:+.0f} per 1,000 ({cost.low:+.0f} to {cost.high:+.0f}) over {cost.n} days "
+        f"and {evidence.labels:,} labels, {coverage} of those due"
+    )

@@ -1,0 +1,77 @@
+"""A new version on trial in a replay: as many further days as its shadow and canary need."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from pipelines import clock
+from pipelines.journal import Journal
+from serving import release
+from settings import LoopError, Settings
+
+WITHIN = 60.0  # seconds for the service to load a version; it looks twice a second
+
+
+def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
+    """Replays day after day from `start`, the rollout looked at after each: to the top, or out.
+
+    Days that a killed run has replayed are not asked again, and looks back change nothing.
+    """
+    from pipelines import controller, flows
+
+    if controller.challenger(settings) is None:
+        return
+    with journal.component("6 Deployment and serving") as entry:
+        days = settings.params()["turn"]["rollout_days"]
+        # What is known of these days when is in the rows: a look sees no later label.
+        flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
+        found: dict[str, Any] = {}
+        for day in range(days):
+            challenger = controller.challenger(settings)
+            if challenger is None or found.get("cause") == "refused":
+                break
+            journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
+            found = one_day(settings, journal, start + timedelta(days=day))
+        await_release(settings)
+        if challenger := controller.challenger(settings):
+            journal.say(f"still in the {challenger.stage}: the flow `rollout` goes on with it")
+        if found:
+            entry.ran = f"{entry.ran}; shadow and canary"
+            entry.decided = f"{entry.decided}; {found['told'].split(':')[0]}"
+
+
+def one_day(settings: Settings, journal: Journal, day: datetime) -> dict[str, Any]:
+    """The cases of a day, and what the controller makes of them at its end."""
+    from pipelines import flows, traffic
+
+    until = day + timedelta(days=1)
+    await_release(settings)
+    sent = traffic.replay(settings, day, until)
+    clock.move(settings, until)
+    journal.say(f"  {day:%d %B %Y}: {sum(sent.values()):,} cases answered")
+    found: dict[str, Any] = flows.rollout_flow(as_of=until)
+    journal.say(f"  {found['told']}")
+    return found
+
+
+def await_release(settings: Settings) -> None:
+    """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
+    wanted = release.read(settings.release_file)
+    serving: dict[str, Any] = {}
+    deadline = time.monotonic() + WITHIN
+    while time.monotonic() < deadline:
+        serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
+        # A challenger that can't be loaded is told there as a problem; to stop it is the rollout's.
+        if wanted and serving["generation"] == wanted.generation:
+            if not settings.owns_service:
+                time.sleep(1.0)  # one of several answered; the others look twice a second, too
+            return
+        time.sleep(0.25)
+    raise LoopError(
+        f"The service answers by release {serving['generation']} and not by "
+        f"{wanted and wanted.generation}: {serving['problem']}"
+    )

@@ -1,0 +1,103 @@
+"""Is the evidence of a stage that of its own requests, days and labels, and of no others?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from monitoring import arms
+
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+START = datetime(2013, 4, 1, tzinfo=UTC)
+AT = pd.Timestamp(START)
+
+
+@pytest.fixture(scope="module")
+def policy() -> dict[str, Any]:
+    shipped = Path(__file__).parents[2] / "usecase" / "params.yaml"
+    found: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
+    return {**found, "shadow": {**found["shadow"], "day_labels": 2}}
+
+
+def mirrored(days: int, n: int = 4) -> pd.DataFrame:
+    """`n` requests a day, each scored by version 1 with 0.1 and in the shadow by 2 with 0.3."""
+    rows = [(day, i) for day in range(days) for i in range(n)]
+    return pd.DataFrame({
+        "key": [f"{day}-{i}" for day, i in rows],
+        "decision_time": [AT + timedelta(days=day, hours=8 + i) for day, i in rows],
+        "logged_at": AT, "probability": 0.1, "model_version": "1", "arm": "champion",
+        "generation": 2, "scoring_ms": 0.1, "shadow_version": "2", "shadow_probability": 0.3,
+        "shadow_ms": 0.6, "shadow_error": None, "challenger_version": "2",
+        "challenger_error": None,
+    })  # fmt: skip
+
+
+def labels(rows: pd.DataFrame, hours: float = 3.0) -> pd.DataFrame:
+    known = rows["decision_time"] + pd.Timedelta(hours=hours)
+    return pd.DataFrame({"key": rows["key"], "label": 1, "known_at": known})
+
+
+def test_the_shadow_is_judged_on_whole_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
+    rows = mirrored(3)
+    noon = START + timedelta(days=2, hours=12)
+    found = arms.in_shadow(rows, labels(rows), policy, COSTS, noon)
+    assert (found.requests, found.errors, found.days) == (12, 0, 2)
+    assert found.cost is not None
+    assert (found.cost.n, found.cost.mean, found.labels, found.coverage) == (2, -4000.0, 8, 1.0)
+    assert found.moved is not None
+    assert found.moved.mean == pytest.approx(0.2)
+    assert found.slower_ms == pytest.approx(0.5)
+    before = arms.in_shadow(rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1))
+    assert (before.cost and before.cost.n, before.labels) == (1, 4)
+
+
+def test_labels_that_are_late_lower_the_coverage_and_are_not_left_out(
+    policy: dict[str, Any],
+) -> None:
+    rows = mirrored(1)
+    late = labels(rows)
+    late.loc[1:, "known_at"] = AT + timedelta(days=9)
+    found = arms.in_shadow(rows, late, policy, COSTS, START + timedelta(days=2))
+    assert (found.coverage, found.labels, found.cost) == (0.25, 1, None)
+    none = arms.in_shadow(rows, late[:0], policy, COSTS, START + timedelta(days=2))
+    assert (none.coverage, none.labels, none.cost) == (0.0, 0, None)
+
+
+def test_a_challenger_that_never_answers_has_errors_and_no_scores(policy: dict[str, Any]) -> None:
+    rows = mirrored(1).assign(shadow_probability=None, shadow_error="RuntimeError: no")
+    found = arms.in_shadow(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
+    assert (found.errors, found.moved, found.cost) == (4, None, None)
+
+
+def test_requests_of_another_stage_or_version_are_none_of_its(policy: dict[str, Any]) -> None:
+    shadow = mirrored(1)
+    canary = mirrored(1).assign(shadow_version=None, generation=3)
+    log = pd.concat([shadow, canary], ignore_index=True)
+    assert len(arms.of_stage(log, "2", "shadow")) == len(arms.of_stage(log, "2", "canary")) == 4
+    assert arms.of_stage(log, "3", "shadow").empty
+    assert arms.of_stage(log, "3", "canary").empty
+    old = log[["key", "decision_time", "logged_at", "probability", "model_version"]]
+    assert arms.of_stage(old, "2", "shadow").empty
+    nothing = arms.in_shadow(
+        arms.of_stage(old, "2", "shadow"), labels(shadow), policy, COSTS, START
+    )
+    assert (nothing.requests, nothing.days, nothing.cost, nothing.moved) == (0, 0, None, None)
+    idle = arms.in_canary(arms.of_stage(old, "2", "canary"), policy, START)
+    assert (idle.requests, idle.moved, idle.slower_ms) == (0, None, None)
+
+
+def test_a_canary_is_compared_with_the_other_arm(policy: dict[str, Any]) -> None:
+    rows = mirrored(2, n=10).assign(shadow_version=None)
+    mine = rows.index % 2 == 0
+    rows.loc[mine, ["arm", "probability", "scoring_ms"]] = ["challenger", 0.4, 7.1]
+    rows.loc[[0, 2], ["challenger_error", "probability"]] = ["ValueError: NaN", 0.1]
+    found = arms.in_canary(rows, policy, START + timedelta(days=1))
+    assert (found.requests, found.errors, found.days) == (10, 2, 1)
+    assert found.moved is not None
+    assert (found.moved.n, found.moved.mean) == (8, pytest.approx(0.3))
+    assert found.slower_ms == pytest.approx(7.0)

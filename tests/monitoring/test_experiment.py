@@ -1,0 +1,107 @@
+"""Does an experiment find what is there, say nothing before its end, and deceive no more often?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import experiment
+from monitoring.sequential import Interval
+
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+START = datetime(2013, 4, 15, tzinfo=UTC)
+PLAN = experiment.Plan(
+    version="3", metric="cost", percent=50.0, effect=60.0, days=14, alpha=0.05, min_labels=50,
+    spread=45.0, days_needed=5, planned_at=START.isoformat(),
+)  # fmt: skip
+
+
+def rows(days: int, rate: float, *, seed: int = 0, n: int = 400) -> pd.DataFrame:
+    """Cases of `days` days; the challenger misses the share `rate` of all, the champion 10%.
+
+    A day's storm hits both arms.
+    """
+    rng = np.random.default_rng(seed)
+    day, i = np.repeat(np.arange(days), n), np.tile(np.arange(n), days)
+    frame = pd.DataFrame({
+        "decision_time": pd.Timestamp(START) + pd.to_timedelta(1440 * day + 2 * i, unit="min"),
+        "key": pd.Series(day).astype(str) + "-" + pd.Series(i).astype(str),
+        "arm": rng.choice(["champion", "challenger"], days * n),
+        "probability": 0.1,
+    })  # fmt: skip
+    storm = np.repeat(rng.normal(0, 0.01, days), n)
+    missed = np.where(frame["arm"] == "challenger", rate, 0.1) + storm
+    return frame.assign(label=(rng.random(len(frame)) < missed).astype("float64"))
+
+
+def analyse(frame: pd.DataFrame, days: float, plan: experiment.Plan = PLAN) -> experiment.Result:
+    as_of = START + timedelta(days=days, hours=12)
+    return experiment.analyse(frame, plan, COSTS, as_of, label_hours=12)
+
+
+@pytest.mark.parametrize(
+    ("rate", "effect", "verdict"),
+    [(0.16, 60.0, "worse"), (0.04, 60.0, "better"), (0.1, 120.0, "no difference"),
+     (0.1, 5.0, "undecided")],
+)  # fmt: skip
+def test_the_verdict_at_the_end_is_the_planned_one(
+    rate: float, effect: float, verdict: str
+) -> None:
+    found = analyse(rows(14, rate), 14, replace(PLAN, effect=effect))
+    assert found.verdict == verdict
+    assert found.interval.n == found.days == 14
+    assert sum(found.labels) == 14 * 400
+
+
+def test_who_looks_early_is_told_so_and_sees_the_wider_interval() -> None:
+    frame = rows(14, 0.16)
+    early, end = analyse(frame, 13.9), analyse(frame, 14)
+    assert early.verdict == "early"
+    assert "too early: 13 of 14 planned days" in early.told
+    width = early.interval.high - early.interval.low
+    assert width > 1.3 * (end.interval.high - end.interval.low)
+    nothing = analyse(frame[:0], 3)
+    assert (nothing.verdict, nothing.interval.n) == ("early", 0)
+
+
+def test_what_comes_after_the_planned_end_changes_nothing() -> None:
+    frame = rows(20, 0.1)
+    later = frame["decision_time"] >= START + timedelta(days=14)
+    frame.loc[later & (frame["arm"] == "challenger"), "label"] = 1.0
+    assert analyse(frame, 20) == analyse(frame[~later], 14)
+
+
+def test_labels_that_are_not_due_yet_are_not_looked_at() -> None:
+    frame = rows(2, 0.1)
+    assert analyse(frame, 1.9).interval.n == 1
+    without = frame.assign(label=frame["label"].where(frame["decision_time"].dt.day == 15))
+    assert analyse(without, 2).interval.n == 1
+
+
+def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_is() -> None:
+    alike = [analyse(rows(14, 0.1, seed=seed, n=150), 14).verdict for seed in range(60)]
+    told_apart = sum(verdict in {"better", "worse"} for verdict in alike)
+    assert told_apart <= 8, "5% of 60 are 3, and 8 are beyond three standard deviations"
+    frame = rows(14, 0.1)
+    spread = experiment.spread_of(frame, "cost", 50.0, COSTS, min_labels=50)
+    # Each arm has 200 cases a day, with a cost of 4 for one in ten.
+    assert spread == pytest.approx(1000 * math.sqrt(2 * 16 * 0.09 / 200), rel=0.25)
+    needed = experiment.days_needed(60.0, spread, 0.05)
+    found = [
+        analyse(rows(needed, 0.115, seed=seed), needed, replace(PLAN, days=needed)).verdict
+        for seed in range(30)
+    ]
+    assert found.count("worse") >= 18, f"{needed} days suffice about three times in four"
+
+
+def test_too_little_of_a_log_plans_nothing() -> None:
+    with pytest.raises(ValueError, match="1 days of the log"):
+        experiment.spread_of(rows(1, 0.1), "cost", 50.0, COSTS, min_labels=50)
+    assert experiment.days_needed(25.0, 100.0, 0.05) > experiment.days_needed(100.0, 100.0, 0.05)
+    assert experiment.student(np.array([1.0]), 0.05).high == math.inf
+    assert experiment.judge(Interval(3, 0.0, -math.inf, math.inf), 10.0) == "undecided"

@@ -1,0 +1,103 @@
+"""Does the interval hold at every look, and is it narrow enough to be of use?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import sequential
+
+SETTINGS: dict[str, Any] = {"spread": 60.0, "alpha": 0.05, "focus": 1.0}
+COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
+DAYS = 120
+
+
+def stopped_on(values: np.ndarray, margin: float = 0.0) -> int:
+    """The first look, from 1, at which the mean surely lies above `margin`; 0 if none."""
+    for n in range(1, len(values) + 1):
+        if sequential.sequence(values[:n], **SETTINGS).low > margin:
+            return n
+    return 0
+
+
+def drawn(rng: np.random.Generator, kind: str, spread: float) -> np.ndarray:
+    if kind == "heavy":  # two storms a month, as days of real differences have them
+        storm = rng.random(DAYS) < 1 / 15
+        values = rng.normal(size=DAYS) * np.where(storm, 3.0, 0.7)
+        return spread * values / math.sqrt(9 / 15 + 0.49 * 14 / 15)
+    return spread * rng.normal(size=DAYS)
+
+
+@pytest.mark.parametrize(("kind", "spread"), [("normal", 60.0), ("normal", 30.0), ("heavy", 60.0)])
+def test_who_looks_daily_is_deceived_less_often_than_alpha(kind: str, spread: float) -> None:
+    rng = np.random.default_rng(7)
+    alarms = [stopped_on(drawn(rng, kind, spread)) > 0 for _ in range(250)]
+    assert np.mean(alarms) <= SETTINGS["alpha"]
+
+
+def test_a_plain_interval_looked_at_daily_deceives_far_more_often() -> None:
+    """Else the test above could not fail."""
+    rng = np.random.default_rng(7)
+    days = np.arange(1, DAYS + 1)
+    alarms = [
+        bool((np.cumsum(drawn(rng, "normal", 60.0)) / days > 1.645 * 60 / np.sqrt(days)).any())
+        for _ in range(250)
+    ]
+    assert np.mean(alarms) > 4 * SETTINGS["alpha"]
+
+
+def test_the_power_that_the_documents_claim() -> None:
+    rng = np.random.default_rng(7)
+    found = [stopped_on(60 * rng.normal(size=14) + 145.0, margin=25.0) for _ in range(250)]
+    assert np.mean(np.array(found) > 0) > 0.99
+    assert np.median(found) <= 4
+    slight = [stopped_on(60 * rng.normal(size=14) + 65.0, margin=25.0) for _ in range(250)]
+    assert 0.1 < np.mean(np.array(slight) > 0) < 0.6, "a slight loss takes longer than a fortnight"
+
+
+def test_days_that_spread_more_than_was_thought_widen_the_interval() -> None:
+    calm = sequential.sequence([1.0, -1.0, 1.0, -1.0], **SETTINGS)
+    wild = sequential.sequence([300.0, -300.0, 300.0, -300.0], **SETTINGS)
+    assert calm.mean == wild.mean == 0
+    assert wild.high > 5 * calm.high
+    assert calm.high == pytest.approx(60 * math.sqrt(5 / 16 * math.log(5 / 0.0025)))
+
+
+def test_nothing_seen_says_nothing_and_a_missing_day_is_no_zero() -> None:
+    nothing = sequential.sequence([], **SETTINGS)
+    assert (nothing.n, nothing.low, nothing.high) == (0, -math.inf, math.inf)
+    with pytest.raises(ValueError, match="no value"):
+        sequential.sequence([1.0, math.nan], **SETTINGS)
+
+
+def test_a_day_is_compared_on_the_same_requests_and_thin_days_are_left_out() -> None:
+    at = pd.to_datetime(["2013-04-01T08:00Z"] * 4 + ["2013-04-02T08:00Z"] * 2)
+    paired = pd.DataFrame({
+        "decision_time": at, "label": [1, 1, 0, 0, 1, 1],
+        "probability": [0.9, 0.9, 0.1, 0.1, 0.9, 0.9], "rival": [0.1, 0.9, 0.9, 0.1, 0.1, 0.1],
+    })  # fmt: skip
+    days = sequential.daily_difference(paired, COSTS, min_labels=3)
+    assert days["n"].to_list() == [4]
+    assert days["difference"].to_list() == [1000 * (4 + 1) / 4]
+
+
+def test_arms_apart_are_told_from_arms_alike() -> None:
+    rng = np.random.default_rng(3)
+    alike = sequential.means_apart(rng.beta(2, 5, 100), rng.beta(2, 5, 900), alpha=0.01, focus=20.0)
+    apart = sequential.means_apart(
+        rng.beta(2, 5, 100) + 0.3, rng.beta(2, 5, 900), alpha=0.01, focus=20.0
+    )
+    assert alike.low < 0 < alike.high
+    assert apart.low > 0.1
+    assert sequential.means_apart([0.5], [0.1, 0.2], alpha=0.01, focus=20.0).high == math.inf
+
+
+def test_a_small_effect_needs_more_days_than_a_large_one() -> None:
+    large = sequential.days_needed(100.0, **SETTINGS)
+    small = sequential.days_needed(25.0, **SETTINGS)
+    assert 1 < large < small < 366
+    assert sequential.days_needed(0.01, **SETTINGS, most=50) == 50

@@ -1,0 +1,315 @@
+"""The controller as it runs: a registry, a log and labels in; moves on the record out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from features import partitions
+from pipelines import (
+    approval,
+    controller,
+    experiment,
+    prove_rollout,
+    record,
+    release,
+    rollback,
+    rollout,
+    tracking,
+)
+from pipelines.cli import app
+from pipelines.register import MODEL
+from serving.prediction_log import PredictionLog
+from serving.release import Release, read
+from serving.routing import arm
+from settings import LoopError, Settings, UserError
+from tests.released import copy_registry, make_registry
+from usecase import source, target
+
+START = datetime(2013, 4, 1, tzinfo=UTC)
+DAYS = 5
+ME = {"by": "me", "why": "it is right"}
+Scores = Callable[[dict[str, Any]], float | None]
+Cases = tuple[Settings, pd.DataFrame]
+
+
+def healthy(row: dict[str, Any]) -> float | None:
+    return float(np.clip(row["score"] + 0.2 * row["noise"], 0, 1))
+
+
+def worse(row: dict[str, Any]) -> float | None:
+    return float(row["another"])
+
+
+def failing(row: dict[str, Any]) -> float | None:
+    return None if row["number"] % 10 == 0 else healthy(row)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
+    """Version 1 is champion; five days of cases with scores, and the outcomes."""
+    settings = make_registry(tmp_path_factory.mktemp("made") / "home")
+    controller.enter(settings, "1", **ME)
+    for day in partitions.whole_days(START.date(), (START + timedelta(days=DAYS)).date()):
+        rows = source.fetch(target.LABEL_FEED, day)
+        path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
+        partitions.write(rows, path)
+    cases, _ = prove_rollout._days(START, DAYS, settings.params())
+    return settings, cases
+
+
+@pytest.fixture
+def home(made: Cases, tmp_path: Path) -> Settings:
+    settings = copy_registry(made[0], tmp_path / "home")
+    for part in ("var/release", "data"):
+        shutil.copytree(made[0].home / part, settings.home / part)
+    return settings
+
+
+def serve(
+    settings: Settings, made: Cases, days: int, says: Scores = healthy, skip: int = 0
+) -> None:
+    """Logs the cases of these days as the service would by the release at hand."""
+    current = standing(settings)
+    challenger = current.challenger
+    since, until = START + timedelta(days=skip), START + timedelta(days=days)
+    at = made[1]["decision_time"]
+    log = PredictionLog(settings.predictions)
+    for row in made[1][(at >= since) & (at < until)].to_dict("records"):
+        routed, said = arm(row["key"], current), says(row)
+        mirrored = challenger is not None and challenger.stage == "shadow"
+        answers = routed == "challenger" and said is not None
+        model = challenger.model if challenger and answers else current.champion
+        error = "RuntimeError: no" if said is None else None
+        log.append({
+            "request_id": f"{current.generation}-{row['key']}", "key": row["key"],
+            "probability": said if answers else row["score"], "decision": False,
+            "model_version": model.version, "model_digest": model.digest,
+            "decision_time": row["decision_time"].to_pydatetime(),
+            "features_as_of": row["decision_time"].to_pydatetime(),
+            "logged_at": datetime.now(UTC), "request": {}, "features": {},
+            "arm": routed, "generation": current.generation, "scoring_ms": 0.1,
+            "shadow_version": challenger.model.version if challenger and mirrored else None,
+            "shadow_probability": said if mirrored else None,
+            "shadow_ms": 0.1 if mirrored else None, "shadow_error": error if mirrored else None,
+            "challenger_version": challenger.model.version if challenger else None,
+            "challenger_error": error if routed == "challenger" else None,
+        })  # fmt: skip
+    log.close()
+
+
+def standing(settings: Settings) -> Release:
+    found = read(settings.release_file)
+    assert found is not None
+    return found
+
+
+def control(settings: Settings, day: float) -> dict[str, Any]:
+    return controller.control(settings, START + timedelta(days=day), live=False)
+
+
+def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_the_record(
+    home: Settings, made: Cases
+) -> None:
+    assert control(home, 1)["told"] == "No challenger."
+    entered = controller.enter(home, "2", **ME)
+    assert (entered["stage"], entered["before"]) == ("shadow", "1")
+    assert controller.enter(home, "2", **ME) == entered
+    serve(home, made, 3)
+    assert control(home, 1)["action"] == "stay"
+    assert control(home, 2)["action"] == "stay", "of the second day labels are still to come"
+    found = control(home, 3)
+    assert (found["action"], found["evidence"]["cost"]["n"]) == ("advance", 2)
+    challenger = standing(home).challenger
+    assert challenger is not None
+    assert (challenger.stage, challenger.percent) == ("canary", 10)
+    assert control(home, 3)["action"] == "stay"
+    assert control(home, 2)["action"] == "stay", "a look back at the shadow moves no canary"
+    serve(home, made, 4, skip=3)
+    assert control(home, 4)["action"] == "promote"
+    assert standing(home).champion.version == "2"
+    assert standing(home).challenger is None
+    aliases = tracking.client(home).get_registered_model(MODEL).aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
+    moves = [(e.action, e.by) for e in record.stands(home).chain.entries]
+    assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),
+                     ("promote", "rollout")]  # fmt: skip
+    assert "over 2 days and 1," in record.stands(home).chain.entries[2].why
+
+
+@pytest.mark.parametrize(("says", "cause"), [(worse, "cost"), (failing, "errors")])
+def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
+    home: Settings, made: Cases, says: Scores, cause: str
+) -> None:
+    controller.enter(home, "2", **ME)
+    serve(home, made, 3, says)
+    found = control(home, 3)
+    assert (found["action"], found["cause"]) == ("withdraw", cause)
+    assert standing(home).challenger is None
+    assert standing(home).champion.version == "1"
+    again = controller.enter(home, "2", **ME)
+    assert again["version"] is None
+    assert "took it back" in again["refused"]
+
+
+def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
+    home: Settings, made: Cases
+) -> None:
+    controller.enter(home, "2", **ME)
+    serve(home, made, 3)
+    assert control(home, 3)["action"] == "advance"
+    serve(home, made, 4, failing, skip=3)
+    found = control(home, 4)
+    assert (found["action"], found["stage"], found["cause"]) == ("withdraw", "canary", "errors")
+    assert found["evidence"]["requests"] < 200
+
+
+def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) -> None:
+    shutil.rmtree(home.data / "validated")
+    controller.enter(home, "2", **ME)
+    serve(home, made, 1)
+    assert "0 labels known" in control(home, 1)["told"]
+    controller.enter(home, "3", **ME)
+    serve(home, made, 2, failing, skip=1)
+    assert control(home, 2)["cause"] == "errors"
+
+
+def test_of_two_controllers_one_moves_and_the_other_sees_it(
+    home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.enter(home, "2", **ME)
+    serve(home, made, 3)
+    step = rollout.step
+
+    def slow_to_decide(*given: Any, **named: Any) -> rollout.Decision:
+        decided = step(*given, **named)
+        rollback.freeze(home, **ME)
+        return decided
+
+    monkeypatch.setattr(rollout, "step", slow_to_decide)
+    found = control(home, 3)
+    assert (found["action"], found["cause"]) == ("stay", "refused")
+    assert "was based on generation" in found["told"]
+    assert standing(home).frozen
+    assert standing(home).challenger is None
+    assert controller.enter(home, "3", **ME)["refused"].startswith("Version 3 is not released")
+
+
+def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
+    home: Settings, made: Cases
+) -> None:
+    text = home.params_file.read_text()
+    home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
+    controller.enter(home, "2", **ME)
+    serve(home, made, 3)
+    assert "was not approved by anybody" in control(home, 3)["told"]
+    challenger = standing(home).challenger
+    assert challenger is not None
+    assert challenger.stage == "shadow"
+    approval.approve(home, "2", **ME)
+    assert control(home, 3)["action"] == "advance"
+
+
+def test_a_newer_version_takes_the_place_of_an_older_one_but_not_of_an_experiment(
+    home: Settings, made: Cases
+) -> None:
+    controller.enter(home, "2", **ME)
+    controller.enter(home, "3", **ME)
+    challenger = standing(home).challenger
+    assert challenger is not None
+    assert challenger.model.version == "3"
+    release.withdraw(home, bar=False, **ME)
+    release.challenge(home, "2", "experiment", 50, name="a test", **ME)
+    assert controller.challenger(home) is None
+    assert "experiment with version 2 is under way" in controller.enter(home, "3", **ME)["refused"]
+
+
+def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
+    home: Settings, made: Cases
+) -> None:
+    plan = {"percent": 50.0, "metric": "cost", "effect": 60.0, "by": "me", "why": "to know"}
+    as_of = START + timedelta(days=2)
+    with pytest.raises(UserError, match="wait for labels"):
+        experiment.start(home, "2", days=2, as_of=as_of, **plan)
+    serve(home, made, 2)
+    made_plan = experiment.start(home, "2", days=2, as_of=as_of, **plan)
+    assert made_plan.days_needed > 2
+    assert "too short" in experiment.told(made_plan)
+    serve(home, made, 4, worse, skip=2)
+    _, early = experiment.status(home, START + timedelta(days=3.6))
+    assert early.verdict == "early"
+    _, found = experiment.status(home, START + timedelta(days=4.6))
+    assert found.verdict != "early"
+    assert found.interval.n == 2
+    assert found.interval.mean > 100
+    assert control(home, 4.6)["action"] == "stay"
+    experiment.stop(home, START + timedelta(days=4.6), by="me")
+    entry = record.stands(home).chain.entries[-1]
+    assert (entry.action, found.told in entry.why) == ("withdraw", True)
+    assert standing(home).challenger is None
+    with pytest.raises(UserError, match="No experiment"):
+        experiment.status(home, as_of)
+
+
+def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
+    home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import entries
+
+    serve(home, made, 2)
+    as_of = START + timedelta(days=2)
+    experiment.start(home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME)
+    written = entries.read_evidence
+    monkeypatch.setattr(
+        entries,
+        "read_evidence",
+        lambda *given: written(*given).replace('"effect": 50.0', '"effect": 5.0'),
+    )
+    with pytest.raises(LoopError, match="was changed after its start"):
+        experiment.status(home, as_of)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"metric": "joy"}, "cost, brier"), ({"effect": 0.0}, "above 0"),
+        ({"days": 1}, "no interval"), ({"percent": 100.0}, "empty"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, Any], told: str, home: Settings) -> None:
+    plan = {"percent": 50.0, "metric": "cost", "effect": 50.0, "days": 4, "as_of": START, **ME}
+    with pytest.raises(UserError, match=told):
+        experiment.start(home, "2", **{**plan, **wrong})
+
+
+def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
+    home: Settings, made: Cases
+) -> None:
+    def mlops(*command: str, code: int = 0) -> str:
+        with patch.dict(os.environ, {"MLOPS_HOME": str(home.home)}):
+            found = CliRunner().invoke(app, command)
+        assert found.exit_code == code, found.output
+        assert "Traceback" not in found.output
+        return " ".join(found.output.split())
+
+    assert "No challenger." in mlops("rollout", "--as-of", "2013-04-03")
+    assert "No experiment is under way" in mlops("experiment", "status", code=2)
+    serve(home, made, 2)
+    plan = ("--version", "2", "--effect", "60", "--days", "2", "--as-of", "2013-04-03")
+    assert "cost, brier" in mlops("experiment", "start", *plan, "--metric", "joy", code=2)
+    assert "answers 50 % of the keys for 2 days" in mlops("experiment", "start", *plan)
+    serve(home, made, 3, skip=2)
+    assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
+    stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
+    assert "The champion is alone. Verdict on version 2: too early" in stopped
+    assert "(no time)" in record.stands(home).chain.entries[-1].why

@@ -1,0 +1,66 @@
+"""Is a bad challenger gone in time, by the guard that is for it, and is it noticed if not?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import prove_rollout, rollout
+from pipelines.prove_rollout import Found
+from settings import Settings
+
+HOME = Path(__file__).parents[2]
+TOOTHLESS: dict[str, dict[str, Any]] = {
+    "errors": {"max_errors": 10**6}, "slow": {"max_slower_ms": 1e6}, "scores": {"max_moved": 1.0},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return Settings(home=HOME)
+
+
+@pytest.fixture(scope="module")
+def found(settings: Settings) -> list[Found]:
+    policy = copy.deepcopy(settings.params()["rollout"])
+    policy["shadow"]["max_days"] = 6  # the days that a case without labels waits for
+    return prove_rollout.prove(settings, policy)
+
+
+def test_every_case_ends_by_its_own_guard_within_what_is_stated(found: list[Found]) -> None:
+    assert [each.case.name for each in found if not each.holds] == []
+    assert {"errors", "slow", "scores", "cost", "time", ""} == {each.case.cause for each in found}
+    in_canary = {each.case.cause for each in found if each.case.begins == "canary"}
+    assert in_canary == {"errors", "slow", "scores"}
+    assert prove_rollout.shown(found)
+
+
+def test_a_guard_without_teeth_fails_its_cases(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = copy.deepcopy(settings.params()["rollout"])
+    for limits in TOOTHLESS.values():
+        policy["harm"] |= limits
+    policy["canary"]["max_days"] = 2
+    all_cases: Callable[[dict[str, Any]], list[prove_rollout.Case]] = prove_rollout.cases
+    short = [each for each in all_cases(policy) if each.begins == "canary"]
+    monkeypatch.setattr(prove_rollout, "cases", lambda _: short)
+    found = prove_rollout.prove(settings, policy)
+    assert [each.holds for each in found] == [False] * 3
+    assert [each.decision.action for each in found] == ["promote"] * 3
+    assert not prove_rollout.shown(found)
+
+
+def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(found: list[Found]) -> None:
+    case = next(each.case for each in found if each.case.name == "errors, in the canary")
+    decision = rollout.Decision("withdraw", "slow, at last", "slow")
+    other = replace(found[0], case=case, decision=decision, requests=10, days=0.1)
+    assert not other.holds
+    by_its_own = replace(other, decision=rollout.Decision("withdraw", "errors", "errors"))
+    assert by_its_own.holds
+    assert not replace(by_its_own, requests=10_000).holds

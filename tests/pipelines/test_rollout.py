@@ -1,0 +1,149 @@
+"""Does the controller stop what is bad, in its stage and time, and let pass what is not?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monitoring.arms import Evidence, Stage
+from monitoring.sequential import Interval
+from pipelines import rollout
+from settings import UserError
+
+SHIPPED = Path(__file__).parents[2] / "usecase" / "params.yaml"
+SINCE = datetime(2013, 4, 15, tzinfo=UTC)
+GOOD_COST = Interval(2, 5.0, -130.0, 140.0)
+SHADOW = Evidence(
+    requests=2800, days=3, slower_ms=0.1, moved=Interval(2800, 0.01, 0.0, 0.02), labels=1900,
+    coverage=0.99, cost=GOOD_COST,
+)  # fmt: skip
+CANARY = Evidence(
+    requests=95, days=1, slower_ms=0.1, moved=Interval(95, 0.01, -0.04, 0.06)
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def policy() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())["rollout"]
+    rollout.require(found)
+    return found
+
+
+def step(
+    stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True
+) -> rollout.Decision:
+    state = rollout.State("2", stage, SINCE)
+    return rollout.step(state, evidence, policy, SINCE + timedelta(days=days), live=live)
+
+
+def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
+    policy: dict[str, Any],
+) -> None:
+    assert step("shadow", SHADOW, policy).action == "advance"
+    assert step("canary", CANARY, policy).action == "promote"
+
+
+@pytest.mark.parametrize(
+    ("change", "waits_for"),
+    [
+        ({"cost": None, "labels": 0}, "2 days and 1,000 labels are needed"),
+        ({"cost": replace(GOOD_COST, n=1)}, "over 1 days"),
+        ({"labels": 999}, "999 labels"),
+        ({"coverage": 0.5}, "50% of those due"),
+        ({"coverage": None}, "none of those due"),
+        ({"cost": Interval(2, 40.0, -90.0, 170.0)}, "cost +40"),
+    ],
+)
+def test_what_is_not_shown_yet_waits_and_is_withdrawn_when_its_time_is_over(
+    change: dict[str, Any], waits_for: str, policy: dict[str, Any]
+) -> None:
+    evidence = replace(SHADOW, **change)
+    waits = step("shadow", evidence, policy)
+    assert waits.action == "stay"
+    assert waits_for in waits.why
+    over = step("shadow", replace(evidence, days=policy["shadow"]["max_days"]), policy)
+    assert (over.action, over.cause) == ("withdraw", "time")
+    by_the_clock = step("shadow", evidence, policy, days=policy["shadow"]["max_days"])
+    assert (by_the_clock.action, by_the_clock.cause) == ("withdraw", "time")
+
+
+def test_what_is_surely_worse_is_withdrawn_however_few_its_days(policy: dict[str, Any]) -> None:
+    worse = replace(SHADOW, cost=Interval(1, 300.0, 26.0, 574.0), days=1)
+    found = step("shadow", worse, policy)
+    assert (found.action, found.cause) == ("withdraw", "cost")
+    barely = replace(worse, cost=Interval(1, 300.0, 25.0, 575.0))
+    assert step("shadow", barely, policy).action == "stay"
+    assert step("shadow", replace(worse, coverage=0.5), policy).action == "stay"
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary", "experiment"])
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"errors": 3}, "errors"),
+        ({"slower_ms": 5.1}, "slow"),
+        ({"moved": Interval(95, -0.2, -0.25, -0.151)}, "scores"),
+        ({"moved": Interval(95, 0.2, 0.151, 0.25)}, "scores"),
+    ],
+)
+def test_harm_stops_a_challenger_in_any_stage(
+    stage: Stage, change: dict[str, Any], cause: str, policy: dict[str, Any]
+) -> None:
+    good = CANARY if stage != "shadow" else SHADOW
+    found = step(stage, replace(good, **change), policy)
+    assert (found.action, found.cause) == ("withdraw", cause)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"errors": 2},
+        {"slower_ms": 5.0},
+        {"moved": Interval(95, 0.2, 0.149, 0.25)},
+        {"moved": Interval(49, 0.3, 0.2, 0.4), "requests": 49},
+        {"slower_ms": 50.0, "requests": 49},
+    ],
+)
+def test_what_may_be_chance_stops_nothing(change: dict[str, Any], policy: dict[str, Any]) -> None:
+    assert step("canary", replace(CANARY, **change), policy).action != "withdraw"
+
+
+def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> None:
+    slow = replace(CANARY, slower_ms=500.0)
+    assert step("canary", slow, policy, live=False).action == "promote"
+    assert step("canary", slow, policy, live=True).action == "withdraw"
+    before = rollout.State("2", "canary", SINCE + timedelta(days=5000))
+    found = rollout.step(before, replace(CANARY, days=0), policy, SINCE)
+    assert found.action == "stay", "a release that is later than the replay has no age"
+
+
+def test_a_canary_that_nobody_asks_is_neither_promoted_nor_kept_for_ever(
+    policy: dict[str, Any],
+) -> None:
+    idle = Evidence(requests=4, days=1)
+    assert step("canary", idle, policy).action == "stay"
+    found = step("canary", idle, policy, days=policy["canary"]["max_days"])
+    assert (found.action, found.cause) == ("withdraw", "time")
+
+
+def test_an_experiment_goes_on_by_its_plan(policy: dict[str, Any]) -> None:
+    assert step("experiment", CANARY, policy, days=400).action == "stay"
+
+
+def test_a_policy_with_a_limit_left_out_misspelt_or_senseless_is_refused(
+    policy: dict[str, Any],
+) -> None:
+    for part, names in rollout.POLICY.items():
+        for name in names:
+            lacking = {k: v for k, v in policy[part].items() if k != name}
+            with pytest.raises(UserError, match=name):
+                rollout.require({**policy, part: lacking})
+    with pytest.raises(UserError, match="max_eror"):
+        rollout.require({**policy, "harm": {**policy["harm"], "max_eror": 1}})
+    with pytest.raises(UserError, match="percent"):
+        rollout.require({**policy, "canary": {**policy["canary"], "percent": 0}})

@@ -1,0 +1,136 @@
+"""Does the real service, asked for real, give the controller what it needs to stop harm in time?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+
+from pipelines import children, controller, release, tracking
+from pipelines.register import MODEL
+from serving import evaluator
+from serving.command import serve_command, serve_environment
+from settings import Settings
+from tests.released import make_registry
+from usecase.columns import CATEGORIES, FEATURES
+from usecase.request import PredictRequest
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
+APPLY = "import settings; from features.store import apply; apply(settings.load())"
+ME = {"by": "me", "why": "a test"}
+MOST = 60  # requests until harm is stopped, of those that reached the challenger
+# The three that the registry has already want columns that the feature store does not give.
+CHAMPION, SHIFTED, SLOW, NOT_LOADABLE = "4", "5", "6", "2"
+
+
+def fitted(model: Any, rate: float) -> Pipeline:
+    """`model` on numbers without meaning, labels with this rate; as many as the store gives."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(300, len(NUMBERS))), columns=NUMBERS)
+    encode = ColumnTransformer([("numbers", SimpleImputer(keep_empty_features=True), NUMBERS)])
+    if isinstance(model, HistGradientBoostingClassifier):
+        encode = ColumnTransformer([("numbers", "passthrough", NUMBERS)])
+    pipeline = Pipeline([("encode", encode), ("model", model)])
+    return pipeline.fit(frame[NUMBERS], (rng.random(300) < rate).astype(int))
+
+
+def add(settings: Settings, version: str, model: Pipeline) -> None:
+    made = settings.home / "made" / version
+    digest = evaluator.export(model, made / "served")
+    pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
+    (made / "facts.json").write_text(json.dumps({"candidate": version, "digest": digest}))
+    client = tracking.client(settings)
+    with tracking.run(settings, f"refit {version}", {"training_id": version}) as run:
+        client.log_artifacts(run.info.run_id, str(made))
+    client.create_model_version(
+        MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest}
+    )
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, a_free_port: Callable[[], int]
+) -> Iterator[Settings]:
+    """The service, and a registry with a champion and its challengers."""
+    home = tmp_path_factory.mktemp("served") / "home"
+    make_registry(home)
+    settings = Settings(home=home, service_port=a_free_port())
+    params = settings.params()
+    params["rollout"]["harm"] |= {"min_requests": 30, "max_slower_ms": 1.0}
+    settings.params_file.write_text(yaml.safe_dump(params))
+    boosting = HistGradientBoostingClassifier(max_iter=3)
+    add(settings, CHAMPION, fitted(boosting, 0.3))
+    add(settings, SHIFTED, fitted(boosting, 0.95))
+    add(settings, SLOW, fitted(LogisticRegression(), 0.3))
+    environment = os.environ | serve_environment(settings)
+    subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=environment, check=True)
+    release.promote(settings, CHAMPION, **ME)
+    child = children.start(
+        settings, "service", serve_command(settings), serve_environment(settings)
+    )
+    try:
+        children.wait_healthy(child, f"{settings.service_url}/readyz", 90)
+        yield settings
+    finally:
+        children.stop_all(settings)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def ask(settings: Settings, requests: int) -> None:
+    """So many requests about different cases, when the service has taken up the release."""
+    wanted = controller.look(settings).state.generation
+    body: dict[str, Any] = {}
+    for name, field in PredictRequest.model_json_schema()["properties"].items():
+        values = field.get("examples") or field.get("enum")
+        body[name] = values[0] if values else None
+    [whole] = [name for name, value in body.items() if type(value) is int]
+    when = next(name for name, value in body.items() if str(value).endswith("Z"))
+    with httpx.Client(base_url=settings.service_url, timeout=10) as client:
+        deadline = time.monotonic() + 90  # it imports a library to load the slow one
+        while client.get("/release").json()["generation"] != wanted:
+            assert time.monotonic() < deadline, client.get("/release").text
+            time.sleep(0.05)
+        body[when] = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+        for number in range(requests):
+            answer = client.post("/predict", json={**body, whole: 1 + number})
+            assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("version", "cause", "stage"),
+    [
+        (SHIFTED, "scores", "canary"), (SLOW, "slow", "shadow"), (SLOW, "slow", "canary"),
+        (NOT_LOADABLE, "errors", "shadow"), (NOT_LOADABLE, "errors", "canary"),
+    ],
+)  # fmt: skip
+def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
+    served: Settings, version: str, cause: str, stage: Any
+) -> None:
+    percent = 0.0 if stage == "shadow" else 60.0
+    release.challenge(served, version, stage, percent, again=True, **ME)
+    ask(served, 40 if stage == "shadow" else 80)
+    found = controller.control(served, datetime.now(UTC), live=True)
+    assert (found["action"], found["cause"], found["stage"]) == ("withdraw", cause, stage)
+    assert found["evidence"]["requests"] <= MOST
+    assert controller.challenger(served) is None

@@ -1,0 +1,196 @@
+"""How soon does shadow tell a bad challenger from a healthy one, on January to March?
+
+At each moment a champion is what a fortnight before would have trained, and every challenger is
+mirrored on the fortnight after. The limits of `rollout` in `usecase/params.yaml` come from here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fortnights import FORTNIGHT, MOMENTS, ask, fit
+from year import cases
+
+from monitoring import sequential
+from monitoring.arms import Evidence
+from pipelines import rollout
+
+EVERY = 50  # requests between two looks at the scores
+
+
+def main() -> None:
+    settings, frame = cases()
+    params = settings.params()
+    table = pd.DataFrame([row for moment in MOMENTS for row in at(frame, moment, params)])
+    policy = params["rollout"]
+    days = policy["shadow"]["days"]
+    print("\n## Challengers in shadow (`tests/usecase/bench/challengers.py`)\n")
+    print(f"{len(MOMENTS)} moments of January to March, a week apart, a fortnight of shadow each.")
+    print("Cost per 1,000 cases, the challenger's less the champion's; median (min to max).\n")
+    print("| challenger | cost | standard deviation of a day | mean score | the same, of a day |")
+    print("|---|---|---|---|---|")
+    for name, part in table.groupby("challenger", sort=False):
+        moved = np.concatenate(part["moved_days"].to_list())
+        row = [
+            name, told(part["cost"], "+.0f"), told(part["spread"], ".0f"),
+            told(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}",
+        ]  # fmt: skip
+        print("| " + " | ".join(row) + " |")
+    print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
+    print(f"shadow of {days} days with labels as shipped, and of 7; at most "
+          f"{policy['shadow']['max_days']}.")  # fmt: skip
+    print("Then by scores alone: requests until it is stopped, in shadow and in a canary.\n")
+    columns = (
+        "challenger", f"stopped, {days} days", "after days", "labels", "advanced",
+        "stopped, 7 days", "advanced", "surely worse in 60 days", "by scores, shadow", "canary",
+    )  # fmt: skip
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for name, part in table.groupby("challenger", sort=False):
+        short, long = (fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, 7))
+        gone = short[short["action"] == "withdraw"]
+        row = [
+            name, f"{len(gone) / len(short):.0%}", dash(gone["day"]), dash(gone["labels"]),
+            f"{(short['action'] == 'advance').mean():.0%}",
+            f"{(long['action'] == 'withdraw').mean():.0%}",
+            f"{(long['action'] == 'advance').mean():.0%}",
+            f"{surely_worse(part, policy['shadow']):.0%}",
+            *(f"{dash(part[stop])}, in {part[stop].notna().mean():.0%}"
+              for stop in ("shadow_stop", "canary_stop")),
+        ]  # fmt: skip
+        print("| " + " | ".join(map(str, row)) + " |")
+
+
+def told(values: pd.Series, form: str) -> str:
+    return f"{values.median():{form}} ({values.min():{form}} to {values.max():{form}})"
+
+
+def dash(values: pd.Series) -> str:
+    return f"{values.median():,.0f}" if values.notna().any() else "-"
+
+
+def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row per challenger of `moment`: how it differs, and when its scores alone would stop it."""
+    print(f"challengers: {moment:%d %B}", file=sys.stderr, flush=True)
+    policy = params["rollout"]
+    decided = frame["decision_time"]
+    window = frame[(decided >= moment) & (decided < moment + FORTNIGHT)]
+    champion = ask(fit(frame[frame["known_at"] < moment - FORTNIGHT], params), window)
+    in_canary = np.random.default_rng(params["seed"]).random(len(window)) < 0.1
+    for name, rival in challengers(frame[frame["known_at"] < moment], window, champion, params):
+        paired = window[["decision_time", "label"]].assign(probability=champion, rival=rival)
+        days = sequential.daily_difference(
+            paired, params["costs"], min_labels=policy["shadow"]["day_labels"]
+        )
+        moved = pd.Series(rival - champion, index=window.index)
+        yield {
+            "challenger": name, "days": days["difference"].to_numpy(), "n": days["n"].to_numpy(),
+            "cost": float(days["difference"].mean()), "spread": float(days["difference"].std()),
+            "moved": float(moved.mean()),
+            "moved_days": moved.groupby(window["decision_time"].dt.floor("D")).mean().to_numpy(),
+            "shadow_stop": stopped_by_scores(moved.to_numpy(), policy["harm"]),
+            "canary_stop": stopped_in_canary(champion, rival, in_canary, policy["harm"]),
+        }  # fmt: skip
+
+
+def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
+    """After how many mirrored requests; NaN if never."""
+    how = {name: harm[name] for name in ("alpha", "focus")}
+    for n in range(EVERY, len(moved), EVERY):
+        seen = sequential.sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
+        if rollout.harm(Evidence(requests=n, moved=seen), harm, live=False) is not None:
+            return float(n)
+    return np.nan
+
+
+def stopped_in_canary(
+    champion: np.ndarray, rival: np.ndarray, chosen: np.ndarray, harm: dict[str, Any]
+) -> float:
+    """After how many requests that the challenger answered; NaN if never."""
+    how = {name: harm[name] for name in ("alpha", "focus")}
+    for n in range(10 * EVERY, len(champion), 10 * EVERY):
+        ours, others = rival[:n][chosen[:n]], champion[:n][~chosen[:n]]
+        seen = Evidence(requests=len(ours), moved=sequential.means_apart(ours, others, **how))
+        if rollout.harm(seen, harm, live=False) is not None:
+            return float(len(ours))
+    return np.nan
+
+
+def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) -> pd.DataFrame:
+    """What becomes of it in 300 shadows, whose days are drawn from all of `part`."""
+    rng = np.random.default_rng(0)
+    difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
+    state = rollout.State("2", "shadow", MOMENTS[0])
+    found = []
+    for _ in range(300):
+        drawn = rng.integers(len(difference), size=shadow["max_days"])
+        for day in range(1, len(drawn) + 1):
+            labels = int(n[drawn[:day]].sum())
+            evidence = Evidence(
+                requests=labels, days=day, labels=labels, coverage=1.0,
+                cost=sequential.sequence(difference[drawn[:day]], **sequence_of(shadow)),
+            )  # fmt: skip
+            decision = rollout.step(state, evidence, {**policy, "shadow": shadow}, MOMENTS[0])
+            if decision.moves:
+                found.append({"action": decision.action, "day": day, "labels": labels})
+                break
+    return pd.DataFrame(found)
+
+
+def surely_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
+    """The share that is ever withdrawn as surely worse, looked at daily for 60 days."""
+    rng = np.random.default_rng(0)
+    days = np.concatenate(part["days"].to_list())
+    found = [
+        any(
+            sequential.sequence(drawn[:n], **sequence_of(shadow)).low > shadow["margin_cost"]
+            for n in range(1, 61)
+        )
+        for drawn in (rng.choice(days, 60) for _ in range(200))
+    ]
+    return float(np.mean(found))
+
+
+def sequence_of(shadow: dict[str, Any]) -> dict[str, float]:
+    return {name: shadow[name] for name in ("spread", "alpha", "focus")}
+
+
+def challengers(
+    known: pd.DataFrame, window: pd.DataFrame, champion: np.ndarray, params: dict[str, Any]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The scores on `window` of a healthy challenger, and of ever worse ones."""
+    rng = np.random.default_rng(params["seed"])
+    healthy = ask(fit(known, params), window)
+    yield "healthy: refitted a fortnight later", healthy
+    yield (
+        "other seed of the same rows",
+        ask(fit(known.sample(frac=0.9, random_state=params["seed"]), params), window),
+    )
+    yield "trained on 2,000 cases", ask(fit(known.iloc[-2000:], params), window)
+    yield (
+        "half of the labels shuffled",
+        ask(fit(known.assign(label=part_shuffled(known["label"], 0.5, rng)), params), window),
+    )
+    yield (
+        "all labels shuffled",
+        ask(fit(known.assign(label=part_shuffled(known["label"], 1.0, rng)), params), window),
+    )
+    yield "labels the wrong way round", ask(fit(known.assign(label=1 - known["label"]), params),
+                                            window)  # fmt: skip
+    yield "scores too low by 0.10", np.clip(healthy - 0.10, 0, 1)
+    yield "scores too high by 0.10", np.clip(healthy + 0.10, 0, 1)
+    yield "scores too high by 0.25", np.clip(healthy + 0.25, 0, 1)
+
+
+def part_shuffled(labels: pd.Series, share: float, rng: np.random.Generator) -> np.ndarray:
+    values = labels.to_numpy().copy()
+    chosen = np.flatnonzero(rng.random(len(values)) < share)
+    values[chosen] = rng.permutation(values[chosen])
+    return values
+
+
+if __name__ == "__main__":
+    main()
