@@ -148,8 +148,14 @@ class Settings(BaseSettings):
     def online_store(self) -> dict[str, str]:
         """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
         if self.redis:
-            return {"type": "redis", "connection_string": self.redis}
-        return {"type": "sqlite", "path": str(self.var / "feast" / "online.db")}
+            return {
+                "type": "features.redis_store.LeanRedisOnlineStore",
+                "connection_string": self.redis,
+            }
+        return {
+            "type": "features.sqlite_store.LeanSqliteOnlineStore",
+            "path": str(self.var / "feast" / "online.db"),
+        }
 
     def params(self) -> dict[str, Any]:
         """The use case's parameters. Raises `UserError` if the file is missing or malformed."""

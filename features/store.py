@@ -10,10 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from feast import FeatureStore
+from feast import FeatureStore, FeatureView
 
 import settings as configuration
-from usecase.feature_views import OBJECTS
+from usecase.feature_views import OBJECTS, VIEWS
 
 YAML = Path(__file__).parent / "feature_store.yaml"
 
@@ -55,6 +55,11 @@ def _let_readers_read(settings: configuration.Settings) -> None:
     online = settings.online_store["path"]
     with contextlib.closing(sqlite3.connect(online)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def registered(store: FeatureStore) -> list[FeatureView]:
+    """The views as the registry has them: Feast learns a view's keys when it is applied."""
+    return [store.get_feature_view(view.name) for view in VIEWS]
 
 
 def definitions_version() -> str:
