@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
-    "monitoring", "schedules",
+    "monitoring", "release", "schedules",
 )  # fmt: skip
 
 
@@ -32,6 +32,10 @@ class UserError(LoopError):
     """A mistake in what the user asked for: an unknown date, a taken port, a malformed file."""
 
     exit_code = 2
+
+
+class UnreachableError(LoopError):
+    """Something that we need is away or did not answer: the same may succeed a little later."""
 
 
 class Settings(BaseSettings):

@@ -25,6 +25,10 @@ AsOf = Annotated[
     typer.Option(help="Day or UTC time as of which to work; usecase/params.yaml's if not given."),
 ]
 
+Version = Annotated[str, typer.Argument(help="Number of the version in the registry.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes on the record.")]
+By = Annotated[str, typer.Option(help="Who decides; it goes on the record.")]
+
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
@@ -57,3 +61,27 @@ def given_moment(settings: Settings, as_of: str | None) -> datetime:
     from pipelines.stage import moment
 
     return moment(as_of if as_of is not None else settings.params().get("as_of"))
+
+
+def who(by: str | None) -> str:
+    """The name given, or the one of whoever runs this."""
+    import getpass
+
+    if by is not None:
+        return by
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container the user may have no name
+        import os
+
+        return f"uid {os.getuid()}"
+
+
+def patient_no_more() -> Settings:
+    """The settings; a person is told in seconds that MLflow is away, a flow may wait longer."""
+    import os
+
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    return our_settings()

@@ -63,20 +63,6 @@ def smoke() -> None:
 
 
 @app.command()
-def promote(
-    version: Annotated[str | None, typer.Argument(help="What is in staging, if not given.")] = None,
-) -> None:
-    """Release a registered version to production, after staging where there is one."""
-    with told_plainly():
-        from pipelines import release, staging
-
-        settings = our_settings()
-        version = version or staging.staged(settings).version
-        done = release.promote(settings, version)
-        typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
-
-
-@app.command()
 def worker() -> None:
     """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""
     with told_plainly():

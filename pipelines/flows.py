@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from pipelines import clock, exclusive, runs
-from settings import LoopError, UserError, load
+from settings import LoopError, UnreachableError, UserError, load
 
 RETRAIN_WANTED = "mlops.retrain.wanted"
 
@@ -27,7 +27,8 @@ RETRAIN_WANTED = "mlops.retrain.wanted"
 def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """A refusal says the same the second time; trouble with the outside may pass."""
     error: Any = state.data
-    return not isinstance(error, LoopError) or isinstance(error.__cause__, OSError)
+    passing = isinstance(error, UnreachableError) or isinstance(error.__cause__, OSError)
+    return passing or not isinstance(error, LoopError)
 
 
 OUTSIDE: dict[str, Any] = {
@@ -100,10 +101,14 @@ def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
 
 
 @task(**OUTSIDE)
-def promote(version: str) -> dict[str, Any]:
+def promote(version: str, why: str) -> dict[str, Any]:
     from pipelines import release
+    from pipelines.approval import RefusedError
 
-    return release.promote(load(), version)
+    try:
+        return release.promote(load(), version, why=why, by="train_flow")
+    except RefusedError as refusal:  # a person's word is awaited, or stands against it
+        return {"version": None, "refused": str(refusal)}
 
 
 @task
@@ -205,7 +210,8 @@ def train_flow(
     track(path, md5s)
     registered = register(path, md5s)
     # A refusal is the gates at work, and no failure of the flow.
-    promoted = promote(registered["version"]) if registered["version"] else None
+    why = f"{registered['why']} ({reason})"
+    promoted = promote(registered["version"], why) if registered["version"] else None
     return conclude(path, registered, promoted, reason)
 
 

@@ -1,79 +1,156 @@
-"""Which version serves: its files fetched and checked, the alias moved, the service told."""
+"""Which version serves, and which stands beside it? Every move, each an entry of the record.
+
+All may be called again after a kill. `generation`, where given, is that of the document on which
+the caller decided: a controller gives it, a person who means what he says need not.
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from pipelines import tracking
-from pipelines.register import MODEL
-from serving import release
-from serving.evaluator import Evaluator
-from settings import LoopError, Settings
+from pipelines import approval, entries, tracking
+from pipelines.approval import AGAIN, BARRED, RefusedError
+from pipelines.document import State, Step
+from pipelines.fetch import fetch
+from pipelines.record import Stands, change
+from serving.release import Challenger, ServedModel, Stage
+from settings import Settings, UserError
 
 CHAMPION = "champion"
+Evidence = Mapping[str, Any]
 
 
-def promote(settings: Settings, version: str) -> dict[str, Any]:
-    """Makes `version` the champion: for the registry by its alias, for the service by the release.
+def promote(
+    settings: Settings, version: str, *, why: str, by: str, evidence: Evidence | None = None,
+    again: bool = False, generation: int | None = None, at: datetime | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Makes `version` the champion; who challenged the one before challenges no more.
 
-    Where there is a staging service, the version answers there first. Each step may be repeated;
-    what a killed promotion left undone, the next one does. Raises `LoopError` if the version's
-    files are not those that were registered, or staging does not answer as it should.
+    Where there is a staging service, the version answers there first. Raises `RefusedError` if all
+    is frozen, the policy wants an approval that there is not, or the version was rolled back
+    before and this is not meant (`again`); `LoopError` if its files are not those registered.
     """
+    at = at or datetime.now(UTC)
     if settings.staging_url:
         from pipelines import staging
 
         staging.rehearse(settings, version)
     served = fetch(settings, version)
-    client = tracking.client(settings)
-    before = champion(settings)
-    if before != version:
-        client.set_registered_model_alias(MODEL, CHAMPION, version)
-    write(settings.release_file, served)
-    return {"version": version, "before": before, "digest": served.digest}
+
+    def step(found: Stands) -> Step | None:
+        if found.state.champion == served:
+            return None
+        _require_allowed(settings, found, served, again, at)
+        return found.step(
+            "promote",
+            version,
+            champion=served,
+            challenger=None,
+            details=lifted(found, version),
+        )
+
+    before, after = change(
+        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+    )
+    return {
+        "version": version, "before": before.champion and before.champion.version,
+        "digest": served.digest, "generation": after.generation,
+    }  # fmt: skip
 
 
-def write(document: Path, served: release.ServedModel) -> None:
-    """Has the services that follow `document` serve this, unless it says so already."""
-    current = release.read(document)
-    if current is None or current.champion != served:
-        generation = current.generation + 1 if current else 1
-        release.write(document, release.Release(generation, served, datetime.now(UTC)))
+def challenge(
+    settings: Settings, version: str, stage: Stage, percent: float = 0.0, *, why: str, by: str,
+    evidence: Evidence | None = None, name: str | None = None, again: bool = False,
+    generation: int | None = None, at: datetime | None = None,
+) -> State:  # fmt: skip
+    """Puts `version` beside the champion, or moves it on to this stage and percentage.
+
+    Raises as `promote` does; a shadow, which answers nobody, needs no approval. `UserError` if
+    there is no champion, the stage can't be so, or another version is the challenger.
+    """
+    at = at or datetime.now(UTC)
+    served = fetch(settings, version)
+    try:
+        wanted = Challenger(served, stage, percent, at, name)
+    except ValueError as error:
+        raise UserError(f"Version {version} can't challenge so: {error}.") from error
+
+    def step(found: Stands) -> Step | None:
+        current = found.state.challenger
+        if current is not None and replace(current, since=wanted.since) == wanted:
+            return None
+        _require_free(found.state, version)
+        _require_allowed(settings, found, served, again, at, shadow=stage == "shadow")
+        return found.step("challenge", version, challenger=wanted, details=lifted(found, version))
+
+    return change(settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at)[
+        1
+    ]
+
+
+def withdraw(
+    settings: Settings, *, why: str, by: str, evidence: Evidence | None = None, bar: bool = True,
+    generation: int | None = None, at: datetime | None = None,
+) -> State:  # fmt: skip
+    """The champion alone again; with `bar` the challenger may not come back by itself."""
+
+    def step(found: Stands) -> Step | None:
+        challenger = found.state.challenger
+        if challenger is None:
+            return None
+        version = challenger.model.version
+        details = {BARRED: version} if bar else {}
+        return found.step("withdraw", version, challenger=None, details=details)
+
+    return change(settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at)[
+        1
+    ]
 
 
 def champion(settings: Settings) -> str | None:
     """The version with the alias `champion`; None if there is none."""
-    client = tracking.client(settings)
-    found = client.search_registered_models(f"name = '{MODEL}'")
-    return str(found[0].aliases[CHAMPION]) if found and CHAMPION in found[0].aliases else None
+    with entries.reached(settings):
+        found = entries.registered_model(tracking.client(settings))
+    return str(found.aliases[CHAMPION]) if found and CHAMPION in found.aliases else None
 
 
-def fetch(settings: Settings, version: str) -> release.ServedModel:
-    """Brings the version's files to `var/models/<version>/`, checked against its digest."""
-    client = tracking.client(settings)
-    registered = client.get_model_version(MODEL, version)
-    digest = registered.tags["digest"]
-    target = settings.var / "models" / version
-    if not (target / "card.json").exists():
-        draft = target.with_name(f".{version}")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        for artifact in ("served", "reference.parquet", "facts.json"):
-            client.download_artifacts(registered.run_id, artifact, str(draft))
-        facts = json.loads((draft / "facts.json").read_text())
-        (draft / "card.json").write_text(json.dumps({**facts, "version": version}, indent=2))
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
-    try:
-        Evaluator.load(target / "served", digest)
-    except LoopError as error:
-        raise LoopError(
-            f"Version {version} is not promoted: its files are not those that were registered. "
-            f"{error}"
-        ) from error
-    threshold = settings.params()["costs"]["threshold"]
-    return release.ServedModel(version, digest, str(target / "served"), threshold)
+def _require_allowed(
+    settings: Settings, found: Stands, served: ServedModel, again: bool, at: datetime,
+    *, shadow: bool = False,
+) -> None:  # fmt: skip
+    version, known = served.version, found.chain.entries
+    if found.state.frozen:
+        raise RefusedError(f"Version {version} is not released: {_told_freeze(found)}")
+    bar = approval.barred(known, version)
+    if bar is not None and not again:
+        raise RefusedError(
+            f"Version {version} is not released: {bar.by} took it back on {bar.at:%Y-%m-%d %H:%M} "
+            f"UTC ({bar.why}). If that is mended, `mlops promote {version} --again`."
+        )
+    if not shadow:
+        approval.require(settings, known, version, served.digest, at)
+
+
+def lifted(found: Stands, version: str) -> dict[str, Any]:
+    """What an entry says of a version that comes back though it was barred."""
+    return {AGAIN: True} if approval.barred(found.chain.entries, version) else {}
+
+
+def _told_freeze(found: Stands) -> str:
+    frozen = [entry for entry in found.chain.entries if entry.action == "freeze"]
+    who = f" by {frozen[-1].by} ({frozen[-1].why})" if frozen else ""
+    return f"releases are frozen{who}. `mlops unfreeze` lifts it."
+
+
+def _require_free(state: State, version: str) -> None:
+    if state.champion is None:
+        raise UserError(f"There is no champion to challenge: `mlops promote {version}`.")
+    if state.champion.version == version:
+        raise UserError(f"Version {version} is the champion and can't challenge itself.")
+    if state.challenger is not None and state.challenger.model.version != version:
+        raise UserError(
+            f"Version {state.challenger.model.version} is the challenger: `mlops withdraw` first."
+        )

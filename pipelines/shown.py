@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipelines import training
 from serving import release
-from settings import Settings, UserError
+from settings import LoopError, Settings, UserError
 
 
 def gates(settings: Settings, as_of: datetime | None) -> bool:
@@ -96,9 +96,10 @@ def status(settings: Settings) -> None:
     model = current.champion
     card = json.loads((Path(model.path).parent / "card.json").read_text())
     console.print(
-        f"Champion:  version {model.version}, {card['candidate']}, since "
-        f"{current.changed_at:%Y-%m-%d %H:%M} UTC (release {current.generation})"
+        f"Champion:  version {model.version}, {card['candidate']} (release {current.generation}, "
+        f"changed {current.changed_at:%Y-%m-%d %H:%M} UTC)"
     )
+    _tell_release(settings, console, current)
     console.print(f"Digest:    {model.digest}")
     console.print(
         f"Data:      known by {card['data_until'][:16]} UTC, DVC md5 {card['dvc_md5_training']}"
@@ -112,6 +113,27 @@ def status(settings: Settings) -> None:
     for outcome in training.outcomes(settings)[-3:]:
         console.print(f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})")
         console.print(f"           {outcome['told']}")
+
+
+def _tell_release(settings: Settings, console: Console, current: release.Release) -> None:
+    """The challenger, the freeze and, from the record, approvals and overrides."""
+    from pipelines.shown_release import standing
+
+    if (challenger := current.challenger) is not None:
+        share = f" at {challenger.percent:g} %" if challenger.percent else ""
+        console.print(
+            f"Beside it: version {challenger.model.version}, {challenger.stage}{share}"
+            f"{f' ({challenger.name})' if challenger.name else ''}, since "
+            f"{challenger.since:%Y-%m-%d %H:%M} UTC"
+        )
+    if current.frozen:
+        console.print("FROZEN:    nothing is released until `mlops unfreeze`")
+    try:
+        lines = standing(settings)
+    except LoopError as error:  # the rest of the status needs no MLflow
+        lines = [f"Record:    {error}"]
+    for line in lines:
+        console.print(line, markup=False)
 
 
 def _tell_monitoring(console: Console, found: dict[str, Any]) -> None:

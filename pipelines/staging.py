@@ -16,7 +16,9 @@ from typing import Any
 
 import httpx
 
-from pipelines import release, traffic
+from pipelines import traffic
+from pipelines.fetch import fetch
+from serving import release
 from serving.release import ServedModel
 from settings import LoopError, Settings, UserError
 
@@ -40,9 +42,13 @@ def stage(settings: Settings, version: str) -> ServedModel:
     from pipelines import tracking
     from pipelines.register import MODEL
 
-    served = release.fetch(settings, version)
+    served = fetch(settings, version)
     tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
-    release.write(settings.staging_file, served)
+    current = release.read(settings.staging_file)
+    if current is None or current.champion != served:
+        generation = current.generation + 1 if current else 1
+        staged = release.Release(generation, served, datetime.now(UTC))
+        release.write(settings.staging_file, staged)
     return served
 
 
@@ -111,9 +117,7 @@ def evidence_file(settings: Settings, version: str) -> Path:
 
 def staged(settings: Settings) -> ServedModel:
     """What is in staging; `UserError` if nothing is."""
-    from serving.release import read
-
-    current = read(settings.staging_file)
+    current = release.read(settings.staging_file)
     if current is None:
         raise UserError("No version is in staging: `mlops stage VERSION` puts one there.")
     return current.champion

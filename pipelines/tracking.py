@@ -7,6 +7,7 @@ back from its cache, and a run that is killed half-way leaves nothing in MLflow 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -46,6 +47,16 @@ def track(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str
 def client(settings: Settings) -> Any:
     """MLflow's client on our tracking server and registry."""
     return _mlflow(settings).MlflowClient()
+
+
+def experiment(settings: Settings, name: str) -> str:
+    """The id of the experiment, made if there is none."""
+    return _experiment(settings, _mlflow(settings), name)
+
+
+def told_uri(settings: Settings) -> str:
+    """Where MLflow is, without a password."""
+    return re.sub(r"//[^/@]*@", "//", settings.mlflow_uri)
 
 
 def find_run(settings: Settings, tags: dict[str, str]) -> str | None:
@@ -154,8 +165,16 @@ def _mlflow(settings: Settings) -> Any:
 
     mlflow.set_tracking_uri(settings.mlflow_uri)
     if settings.tracking_uri is None:
-        folder = settings.var / "mlflow"
-        folder.mkdir(parents=True, exist_ok=True)
-        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            mlflow.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+        (settings.var / "mlflow").mkdir(parents=True, exist_ok=True)
+        _experiment(settings, mlflow, EXPERIMENT)
     return mlflow
+
+
+def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
+    found = mlflow.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    own = (
+        (settings.var / "mlflow" / "artifacts").as_uri() if settings.tracking_uri is None else None
+    )
+    return str(mlflow.create_experiment(name, artifact_location=own))

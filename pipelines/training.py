@@ -22,7 +22,8 @@ def conclude(
         "as_of": manifest["as_of"],
         "reason": reason,
         "version": registered["version"],
-        "before": promoted["before"] if promoted else None,
+        "before": promoted.get("before") if promoted else None,
+        "refused": promoted.get("refused") if promoted else None,
         "why": registered["why"],
         "report": str(path / "data" / "evaluation" / "report.html"),
         "concluded_at": datetime.now(UTC).isoformat(),
@@ -38,6 +39,8 @@ def told(outcome: dict[str, Any]) -> str:
     """In a sentence: promoted or kept, and why."""
     if outcome["version"] is None:
         return f"No version registered, the champion stays: {outcome['why']}"
+    if outcome.get("refused"):
+        return f"Version {outcome['version']} registered, the champion stays: {outcome['refused']}"
     before = outcome["before"]
     after = f" in place of version {before}" if before not in (None, outcome["version"]) else ""
     return f"Version {outcome['version']} promoted to champion{after}: {outcome['why']}"

@@ -1,4 +1,4 @@
-"""Which model is served right now? Held in memory, and swapped when the release changes."""
+"""Which models are served right now? Held in memory, and swapped when the release changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.evaluator import Evaluator
-from serving.release import Release, read
+from serving.release import Release, ServedModel, read
 from settings import LoopError
 
 logger = logging.getLogger(__name__)
@@ -17,10 +17,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Serving:
-    """A release and its loaded model, which change together or not at all."""
+    """A release and its loaded models, which change together or not at all.
+
+    `challenger` is None where there is none, or where `problem` says why it can't be used: then the
+    champion answers alone.
+    """
 
     release: Release
     champion: Evaluator
+    challenger: Evaluator | None = None
+    problem: str | None = None
 
 
 class ModelHolder:
@@ -63,14 +69,11 @@ class ModelHolder:
                     logger.warning("Release not served: %s", error, exc_info=unforeseen)
                 self.problem = str(error)
                 return False
-            changed = self.current is None or loaded.release != self.current.release
-            self.current, self.problem, self._seen = loaded, None, stamp
+            changed = loaded != self.current
+            self.current, self.problem, self._seen = loaded, loaded.problem, stamp
             if changed:
                 self._on_change(loaded.release)
-                champion = loaded.release.champion
-                logger.warning(
-                    "Serving version %s, generation %d", champion.version, loaded.release.generation
-                )
+                logger.warning("Serving %s", _told(loaded))
             return changed
 
     def start(self, every: float = 0.5) -> None:
@@ -100,11 +103,41 @@ class ModelHolder:
         release = read(self._file)
         if release is None:
             raise LoopError(f"No model is released yet: there is no {self._file}.")
-        champion = release.champion
-        evaluator = Evaluator.load(self._file.parent / champion.path, champion.digest)
+        champion = self._evaluator(release.champion)
+        challenger, problem = None, None
+        if release.challenger is not None:
+            try:
+                challenger = self._evaluator(release.challenger.model)
+            except LoopError as error:
+                problem = f"The challenger can't be used, the champion answers alone. {error}"
+        return Serving(release, champion, challenger, problem)
+
+    def _evaluator(self, model: ServedModel) -> Evaluator:
+        if (loaded := self._loaded(model)) is not None:
+            return loaded
+        evaluator = Evaluator.load(self._file.parent / model.path, model.digest)
         if self._features is not None and (wanted := set(evaluator.columns) - set(self._features)):
             raise LoopError(
-                f"Version {champion.version} wants the columns {sorted(wanted)}, which the feature "
+                f"Version {model.version} wants the columns {sorted(wanted)}, which the feature "
                 "store does not give. Release a model trained on today's features."
             )
-        return Serving(release, evaluator)
+        return evaluator
+
+    def _loaded(self, model: ServedModel) -> Evaluator | None:
+        """What is in memory already, of the same files: a change of arms reads nothing again."""
+        if self.current is None:
+            return None
+        held = [(self.current.release.champion, self.current.champion)]
+        if (challenger := self.current.release.challenger) and self.current.challenger:
+            held.append((challenger.model, self.current.challenger))
+        named = (model.version, model.digest, model.path)
+        return next((e for m, e in held if (m.version, m.digest, m.path) == named), None)
+
+
+def _told(serving: Serving) -> str:
+    release = serving.release
+    told = f"version {release.champion.version}, generation {release.generation}"
+    if release.challenger is not None:
+        state = "in its" if serving.challenger else "without its"
+        told += f", {state} {release.challenger.stage} version {release.challenger.model.version}"
+    return told

@@ -15,9 +15,11 @@ from starlette.responses import JSONResponse
 
 import settings as configuration
 from serving.body_limit import BodyLimit
+from serving.metrics import Metrics
 from serving.models import ModelHolder, Serving
 from serving.pages import PAGES
 from serving.prediction_log import PredictionLog
+from serving.scoring import score
 from settings import LoopError
 from usecase.request import (
     PredictRequest,
@@ -43,7 +45,7 @@ class Predictor:
 
     def __init__(self) -> None:
         # Not at the top: the supervising process imports this module too, and needs none of it.
-        from prometheus_client import Counter, Gauge, Histogram
+        from prometheus_client import Gauge
 
         from features.online import OnlineReader
         from usecase.columns import FEATURES
@@ -51,18 +53,7 @@ class Predictor:
         settings = configuration.load()
         self.features = OnlineReader(settings)
         self.log = PredictionLog(settings.predictions)
-        self.predictions = Counter(
-            "predictions", "Requests answered, or failed", ["model_version", "outcome"]
-        )
-        self.probability = Histogram(
-            "prediction_probability",
-            "Probability of class 1",
-            ["model_version"],
-            buckets=[n / 20 for n in range(1, 21)],
-        )
-        self.not_logged = Counter(
-            "predictions_not_logged", "Not answered, as the log could not be written"
-        )
+        self.metrics = Metrics()
         generation = Gauge(
             "release_generation", "Of the release that is served; 0 if there is none",
             multiprocess_mode="mostrecent",
@@ -81,6 +72,8 @@ class Predictor:
             raise HTTPException(503, f"{self.log.failure}\n")
         if self.models.current is None:
             raise HTTPException(503, f"no model yet: {self.models.problem} {RELEASE_FIRST}\n")
+        if self.models.problem is not None:  # ready, and the body says what is not as released
+            raise HTTPException(200, f"{self.models.problem}\n")
         return True
 
     @bentoml.api
@@ -97,7 +90,7 @@ class Predictor:
         try:
             return self._answer(request_id, request, serving)
         except Exception as error:
-            self.predictions.labels(serving.release.champion.version, "failed").inc()
+            self.metrics.failed(serving.release.champion.version)
             if isinstance(error, LoopError):  # a part that it needs is away; another replica may do
                 return _unavailable(ctx, "unavailable", str(error))
             if isinstance(error, ValidationError):  # ours, but BentoML would blame the client
@@ -107,21 +100,21 @@ class Predictor:
     def _answer(
         self, request_id: str, request: PredictRequest, serving: Serving
     ) -> PredictResponse:
-        champion = serving.release.champion
         decided_at = decision_time(request)
         [row] = self.features.read([entity_row(request)], [decided_at])
-        probability = float(serving.champion.predict([row.values])[0])
-        decision = probability >= champion.threshold
-        answer = response(
-            request_id, probability, decision, champion.version, decided_at, row.as_of
-        )
+        scored = score(serving, key(request), row.values)
+        self.metrics.challenged(scored)
+        model, probability = scored.model, scored.probability
+        decision = probability >= model.threshold
+        answer = response(request_id, probability, decision, model.version, decided_at, row.as_of)
         record: dict[str, Any] = {
             "request_id": request_id,
             "key": key(request),
             "probability": probability,
             "decision": decision,
-            "model_version": champion.version,
-            "model_digest": champion.digest,
+            "model_version": model.version,
+            "model_digest": model.digest,
+            **scored.logged(),
             "decision_time": decided_at,
             "features_as_of": row.as_of,
             "logged_at": datetime.now(UTC),
@@ -131,10 +124,9 @@ class Predictor:
         try:
             self.log.append(record)
         except configuration.LoopError:
-            self.not_logged.inc()
+            self.metrics.not_logged.inc()
             raise
-        self.predictions.labels(champion.version, "yes" if decision else "no").inc()
-        self.probability.labels(champion.version).observe(probability)
+        self.metrics.answered(scored, decision)
         return answer
 
     @bentoml.on_shutdown

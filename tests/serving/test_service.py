@@ -231,7 +231,8 @@ def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
     assert answer.status_code == 500
     assert "Traceback" not in answer.text
     metrics = service.client.get("/metrics").text
-    assert 'predictions_total{model_version="broken",outcome="failed"} 1.0' in metrics
+    counted = 'predictions_total{arm="champion",model_version="broken",outcome="failed"} 1.0'
+    assert counted in metrics
 
 
 def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_asked(
@@ -263,14 +264,19 @@ def test_pages_describe_the_service_and_load_nothing_from_elsewhere(service: Ser
 def test_metrics_count_by_version_and_outcome(service: Service) -> None:
     def count() -> float:
         text = service.client.get("/metrics").text
-        pattern = r'predictions_total\{model_version="1",outcome="(?:yes|no)"\} (\S+)'
+        pattern = (
+            r'predictions_total\{arm="champion",model_version="1",outcome="(?:yes|no)"\} (\S+)'
+        )
         return sum(float(value) for value in re.findall(pattern, text))
 
     before = count()
     for _ in range(3):
         service.predict()
     assert count() == before + 3
-    assert 'prediction_probability_bucket{le="0.5",' in service.client.get("/metrics").text
+    assert (
+        'prediction_probability_bucket{arm="champion",le="0.5",'
+        in service.client.get("/metrics").text
+    )
 
 
 def test_broken_release_is_not_served_but_told(service: Service) -> None:
@@ -295,7 +301,7 @@ from serving.prediction_log import PredictionLog
 from serving.service import Predictor
 
 log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
-service = SimpleNamespace(log=log, models=SimpleNamespace(current="a release"))
+service = SimpleNamespace(log=log, models=SimpleNamespace(current="a release", problem=None))
 print(Predictor.inner.__is_ready__(service))
 reading, writing = os.pipe()
 os.dup2(writing, log._file)

@@ -1,0 +1,181 @@
+"""Who has approved what, until when? Decisions of people, as entries of the record.
+
+An approval is bound to the digest of the version's files, and expires. The record's chain decides;
+the tags on the version are there to be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipelines import fetch, record, tracking
+from pipelines.document import State, Step
+from pipelines.entries import reached
+from pipelines.history import Entry
+from settings import LoopError, Settings, UserError
+
+POLICIES = ("auto", "manual")
+BARRED = "barred"
+AGAIN = "again"
+
+
+class RefusedError(LoopError):
+    """A release that may not be: not approved, barred, or everything is frozen."""
+
+
+def policy(settings: Settings) -> str:
+    """`auto` or `manual`. Raises `UserError` if the parameters say neither."""
+    found = settings.params()["release"].get("policy")
+    if found not in POLICIES:
+        raise UserError(
+            f"release.policy in {settings.params_file} must be auto or manual, not {found!r}."
+        )
+    return str(found)
+
+
+def approval(
+    entries: Sequence[Entry], version: str, digest: str, at: datetime
+) -> tuple[Entry | None, str]:
+    """The approval that holds for these files at `at`, or None and why there is none."""
+    about = [e for e in entries if e.version == version and e.action in {"approve", "reject"}]
+    if not about:
+        return None, f"version {version} was not approved by anybody"
+    newest = about[-1]
+    if newest.action == "reject":
+        return None, f"version {version} was rejected by {newest.by}: {newest.why}"
+    if newest.details["digest"] != digest:
+        return None, (
+            f"{newest.by} approved version {version} with the digest "
+            f"{newest.details['digest'][:12]}, and its files have {digest[:12]}"
+        )
+    if at >= datetime.fromisoformat(newest.details["until"]):
+        return None, f"the approval by {newest.by} ended on {newest.details['until'][:16]} UTC"
+    return newest, ""
+
+
+def require(
+    settings: Settings, entries: Sequence[Entry], version: str, digest: str, at: datetime
+) -> None:
+    """Raises `RefusedError` where the policy is manual and no approval holds."""
+    if policy(settings) == "auto":
+        return
+    found, why = approval(entries, version, digest, at)
+    if found is None:
+        raise RefusedError(
+            f"Version {version} is not released: {why}. Look at its card and gates, then "
+            f"`mlops approve {version} --by NAME --reason TEXT`."
+        )
+
+
+def overrides(
+    entries: Sequence[Entry], version: str, digest: str, at: datetime
+) -> dict[str, Entry]:
+    """The gates that somebody has overridden for these files at `at`, each with the newest word."""
+    found = [
+        e for e in entries
+        if e.action == "override" and e.version == version and e.details["digest"] == digest
+    ]  # fmt: skip
+    return {
+        entry.details["gate"]: entry
+        for entry in found
+        if at < datetime.fromisoformat(entry.details["until"])
+    }
+
+
+def barred(entries: Sequence[Entry], version: str) -> Entry | None:
+    """The rollback or withdrawal by which the version may not come back by itself."""
+    for entry in reversed(entries):
+        if entry.details.get(BARRED) == version:
+            return entry
+        if entry.version == version and entry.action in {"promote", "challenge", "rollback"}:
+            return None
+    return None
+
+
+def approve(
+    settings: Settings, version: str, *, by: str, why: str, days: float | None = None,
+    digest: str | None = None, generation: int | None = None, at: datetime | None = None,
+) -> State:  # fmt: skip
+    """Approves the files that the version has now, for `days`.
+
+    With `digest`, of the files that the approver looked at, raises `UserError` if they are others.
+    """
+    at = at or datetime.now(UTC)
+    days = settings.params()["release"]["approval_days"] if days is None else days
+    if not days > 0:
+        raise UserError(f"An approval holds for more than {days} days.")
+    details = {"until": (at + timedelta(days=days)).isoformat()}
+    return _decide(settings, "approve", version, details, by, why, digest, generation, at)
+
+
+def reject(
+    settings: Settings, version: str, *, by: str, why: str,
+    generation: int | None = None, at: datetime | None = None,
+) -> State:  # fmt: skip
+    """Ends what approval there is. Raises `UserError` if the version is being served."""
+
+    def serves(found: record.Stands) -> None:
+        state = found.state
+        arms = [state.champion, state.challenger and state.challenger.model]
+        if version in [model.version for model in arms if model]:
+            raise UserError(
+                f"Version {version} is being served: `mlops rollback` or `mlops withdraw` first."
+            )
+
+    return _decide(settings, "reject", version, {}, by, why, None, generation, at, serves)
+
+
+def override(
+    settings: Settings, version: str, *, gate: str, until: datetime, by: str, why: str,
+    generation: int | None = None, at: datetime | None = None,
+) -> State:  # fmt: skip
+    """Lets the version pass `gate` until then, against its verdict, and shows it everywhere."""
+    at = at or datetime.now(UTC)
+    if not gate.strip():
+        raise UserError("Which gate? Name it as `mlops gate` does.")
+    if until <= at:
+        raise UserError(f"An override needs an end that is to come, not {until:%Y-%m-%d %H:%M}.")
+    details = {"gate": gate, "until": until.astimezone(UTC).isoformat()}
+    return _decide(settings, "override", version, details, by, why, None, generation, at)
+
+
+def _decide(
+    settings: Settings, action: str, version: str, details: dict[str, Any], by: str, why: str,
+    expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
+) -> State:  # fmt: skip
+    with reached(settings):
+        digest = fetch.registered(settings, tracking.client(settings), version).tags["digest"]
+    if expected is not None and not digest.startswith(expected):
+        raise UserError(
+            f"Nothing was recorded: you looked at {expected[:12]}, and version {version} has the "
+            f"digest {digest[:12]}."
+        )
+
+    def step(found: record.Stands) -> Step:
+        check(found)
+        return found.step(action, version, details={"digest": digest, **details})
+
+    return record.change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+
+
+def version_tags(entry: Entry) -> dict[str, dict[str, str]]:
+    """What to show on which version after this entry, by version and name of the tag."""
+    said = f"by {entry.by} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.why}"
+    found: dict[str, dict[str, str]] = {}
+    if entry.details.get(BARRED):
+        found[entry.details[BARRED]] = {BARRED: said}
+    if entry.version is None:
+        return found
+    of_version = {
+        "approve": {"approval": f"approved until {entry.details.get('until', '')[:16]} {said}"},
+        "reject": {"approval": f"rejected {said}"},
+        "override": {
+            f"override {entry.details.get('gate')}":
+            f"until {entry.details.get('until', '')[:16]} {said}",
+        },
+    }.get(entry.action, {})  # fmt: skip
+    if entry.details.get(AGAIN):
+        of_version = {**of_version, BARRED: f"no more: {entry.action} {said}"}
+    return {entry.version: of_version} | found if of_version else found

@@ -1,0 +1,96 @@
+"""The commands of the record: who approved what, what was changed, why an answer was so."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import By, Reason, Version, app, patient_no_more, told_plainly
+
+
+@app.command()
+def approve(
+    version: Version,
+    by: By,
+    reason: Reason,
+    days: Annotated[float | None, typer.Option(help="release.approval_days if not given.")] = None,
+    digest: Annotated[str | None, typer.Option(help="Of the files that you looked at.")] = None,
+) -> None:
+    """Approve a version's files for some days; release.policy manual lets nothing move without."""
+    with told_plainly():
+        from pipelines import approval
+
+        approval.approve(patient_no_more(), version, by=by, why=reason, days=days, digest=digest)
+        typer.echo(f"Version {version} is approved by {by}.")
+
+
+@app.command()
+def reject(version: Version, by: By, reason: Reason) -> None:
+    """End a version's approval, or say that it gets none."""
+    with told_plainly():
+        from pipelines import approval
+
+        approval.reject(patient_no_more(), version, by=by, why=reason)
+        typer.echo(f"Version {version} is rejected by {by}.")
+
+
+@app.command()
+def override(
+    version: Version,
+    gate: Annotated[str, typer.Option(help="Name of the gate.")],
+    until: Annotated[str, typer.Option(help="Day or UTC time at which it ends.")],
+    by: By,
+    reason: Reason,
+) -> None:
+    """Let a version pass a gate that refuses it, until a day; shown wherever the version is."""
+    with told_plainly():
+        from pipelines import approval
+        from pipelines.stage import moment
+
+        ends = moment(until)
+        approval.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
+        typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
+
+
+@app.command()
+def history(
+    at: Annotated[str | None, typer.Option(help="Who answered at this day or UTC time?")] = None,
+    verify: Annotated[bool, typer.Option(help="Is the record whole? Exit code 1 if not.")] = False,
+    holds: Annotated[str | None, typer.Option(help="Digest noted elsewhere, to be found.")] = None,
+) -> None:
+    """Every change of the release: who, when, from, to, why."""
+    with told_plainly():
+        from pipelines import shown_release
+        from pipelines.stage import moment
+
+        settings = patient_no_more()
+        if verify or holds:
+            if not shown_release.verified(settings, holds):
+                raise typer.Exit(1)
+        elif at is not None:
+            shown_release.answered(settings, moment(at))
+        else:
+            shown_release.history(settings)
+
+
+@app.command()
+def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
+    """From one prediction to its features, version, data, gates and approval."""
+    with told_plainly():
+        from pipelines.why import explained
+
+        for title, fields in explained(patient_no_more(), request_id).items():
+            typer.echo(f"{title}:")
+            for name, value in fields.items():
+                typer.echo(f"  {name}: {value}")
+
+
+@app.command()
+def repair(reason: Reason, by: By) -> None:
+    """Make the registry's release document anew, from what is served, when it is nonsense."""
+    with told_plainly():
+        from pipelines import repair as repairs
+
+        state = repairs.repair(patient_no_more(), why=reason, by=by)
+        typer.echo(f"The release document is generation {state.generation}, as it is served.")

@@ -1,0 +1,113 @@
+"""What does the registry's release document say? Its reading, its writing, what follows from it.
+
+It is the tag `release` of the registered model: the same fields as the file that services follow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines import entries
+from pipelines.history import Entry
+from pipelines.register import MODEL
+from serving import release
+from serving.release import MALFORMED, Challenger, History, Release, ServedModel
+from settings import LoopError, Settings
+
+DOCUMENT = "release"
+
+
+@dataclass(frozen=True)
+class Unreleased:
+    """The document before the first champion: it may hold approvals, and a freeze."""
+
+    generation: int
+    changed_at: datetime
+    frozen: bool = False
+    history: History = field(default_factory=History)
+    champion: None = None
+    challenger: None = None
+
+
+State = Release | Unreleased
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a change makes of the document; approvals leave the arms as they are."""
+
+    action: str
+    version: str | None
+    champion: ServedModel | None
+    challenger: Challenger | None
+    frozen: bool
+    details: Mapping[str, Any]
+
+
+def following(state: State, step: Step, entry: Entry) -> State:
+    """The document after the change."""
+    history = History(entry.seq, entry.digest)
+    if step.champion is None:
+        return Unreleased(state.generation + 1, entry.at, step.frozen, history)
+    return Release(
+        state.generation + 1, step.champion, entry.at, step.challenger, step.frozen, history
+    )
+
+
+def arms(state: State | Step, generation: int | None = None) -> dict[str, Any]:
+    """What serves, as an entry keeps it."""
+    champion, challenger = state.champion, state.challenger
+    return {
+        "generation": state.generation if not isinstance(state, Step) else generation,
+        "champion": champion and {"version": champion.version, "digest": champion.digest},
+        "challenger": challenger
+        and {
+            "version": challenger.model.version, "digest": challenger.model.digest,
+            "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
+        },
+        "frozen": state.frozen,
+    }  # fmt: skip
+
+
+def document(settings: Settings, client: Any) -> State:
+    """What the registry says; before the first change, what an older release left in the file."""
+    model = entries.registered_model(client)
+    text = model.tags.get(DOCUMENT) if model else None
+    if text is None:
+        return _undocumented(settings)
+    try:
+        fields = json.loads(text)
+        if fields["champion"] is not None:
+            return release.parse(fields)
+        return Unreleased(
+            fields["generation"], datetime.fromisoformat(fields["changed_at"]), fields["frozen"],
+            History(**fields["history"]),
+        )  # fmt: skip
+    except MALFORMED as error:
+        raise LoopError(
+            f"The release document (tag `{DOCUMENT}` of the registered model {MODEL}) cannot be "
+            f"used ({type(error).__name__}: {error}). What is served stays as it is; `mlops "
+            "repair` writes it anew from that."
+        ) from error
+
+
+def _undocumented(settings: Settings) -> State:
+    left = release.read(settings.release_file)
+    if left is None:
+        return Unreleased(0, datetime.fromtimestamp(0, UTC))
+    if left.history.count:
+        raise LoopError(
+            f"The registry has lost its release document (tag `{DOCUMENT}` of the registered model "
+            f"{MODEL}), while {settings.release_file} says generation {left.generation}. What is "
+            "served stays as it is; `mlops repair` writes it anew from that."
+        )
+    return left
+
+
+def point(client: Any, state: State) -> None:
+    """Makes `state` the document: from here on the change stands, and is carried on if killed."""
+    client.set_registered_model_tag(MODEL, DOCUMENT, release.as_json(state))

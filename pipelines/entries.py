@@ -1,0 +1,105 @@
+"""How are the entries of the record kept? Each a run of MLflow's experiment `releases`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines import tracking
+from pipelines.history import Entry, Stored
+from pipelines.register import MODEL
+from settings import LoopError, Settings, UnreachableError
+
+EXPERIMENT = "releases"
+EVIDENCE = "evidence.json"
+GIVEN_UP = "KILLED"
+
+
+@contextmanager
+def reached(settings: Settings) -> Iterator[None]:
+    """Whatever MLflow can't do, told: where it was asked, and that what is served stays."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        told = str(error).splitlines()[0][:300]
+        raise UnreachableError(
+            f"MLflow at {tracking.told_uri(settings)} did not do what was asked ({told}). What is "
+            "served stays as it is. Look at it, then run this again: it carries on."
+        ) from error
+
+
+def registered_model(client: Any) -> Any | None:
+    """The registered model with its tags and aliases; None before the first version."""
+    found = client.search_registered_models(f"name = '{MODEL}'")
+    return found[0] if found else None
+
+
+def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:
+    """Keeps the entry; the id of its run. It counts from when the document names it."""
+    experiment = tracking.experiment(settings, EXPERIMENT)
+    run = client.create_run(
+        experiment, run_name=f"{entry.seq} {entry.action}",
+        tags={**entry.shown(), "entry": entry.body, "digest": entry.digest},
+    )  # fmt: skip
+    client.log_text(run.info.run_id, evidence, EVIDENCE)
+    return str(run.info.run_id)
+
+
+def stored(settings: Settings, client: Any, *, evidence: bool = False) -> list[Stored]:
+    """All that is kept, deleted or not; with `evidence` its files are digested, too."""
+    from mlflow.entities import ViewType
+
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return []
+    found, token = [], None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000,
+            page_token=token,
+        )  # fmt: skip
+        found += page
+        token = page.token
+        if not token:
+            break
+    return [
+        Stored(
+            run_id=run.info.run_id, tags=run.data.tags,
+            concluded=run.info.status == "FINISHED",
+            deleted=run.info.lifecycle_stage == "deleted",
+            evidence=_evidence(client, run.info.run_id) if evidence else None,
+        )
+        for run in found
+    ]  # fmt: skip
+
+
+def give_up(client: Any, stored: Stored) -> None:
+    """Ends the run of an attempt that no document ever named; it stays, and is told as such."""
+    run = client.get_run(stored.run_id)
+    if run.info.status == "RUNNING" and not stored.deleted:
+        client.set_terminated(stored.run_id, status=GIVEN_UP)
+
+
+def read_evidence(client: Any, run_id: str) -> str:
+    """The text of the file. Raises `LoopError` if it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    with TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run_id, EVIDENCE, folder)).read_text()
+        except (MlflowException, OSError) as error:
+            raise LoopError(f"The evidence of entry {run_id} is gone: {error}") from error
+
+
+def _evidence(client: Any, run_id: str) -> str:
+    try:
+        return sha256(read_evidence(client, run_id).encode()).hexdigest()
+    except LoopError:
+        return "gone"

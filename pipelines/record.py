@@ -1,0 +1,177 @@
+"""What is released, on the record: one document in the registry, and an entry for every change.
+
+The document is the tag `release` of the registered model; its entries are runs of the experiment
+`releases`. A change writes, in this order: the entry; the document, which names the entry; the file
+that services follow; aliases and tags. What a killed one left undone, the next call does first.
+MLflow has no compare-and-set: docs/decisions/ says what the lock here protects against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from pipelines import entries, tracking
+from pipelines.document import State, Step, arms, document, following, point
+from pipelines.history import Chain, Entry, chain
+from pipelines.register import MODEL
+from pipelines.release_lock import locked
+from serving import release
+from serving.release import Release
+from settings import LoopError, Settings, UserError
+
+
+class SupersededError(LoopError):
+    """What the caller decided on is not what stands any more: somebody else changed it since."""
+
+
+@dataclass(frozen=True)
+class Stands:
+    """Where the record stands: the document, and the entries that it vouches for."""
+
+    state: State
+    chain: Chain
+
+    def step(self, action: str, version: str | None, **changed: Any) -> Step:
+        """This, with what is `changed` of champion, challenger, frozen; `details` if any."""
+        state = self.state
+        unchanged: dict[str, Any] = {
+            "champion": state.champion, "challenger": state.challenger, "frozen": state.frozen,
+            "details": {},
+        }  # fmt: skip
+        return Step(action, version, **(unchanged | changed))
+
+
+def stands(settings: Settings) -> Stands:
+    """The document and its entries. Raises `LoopError` if it is nonsense, or MLflow is away."""
+    with entries.reached(settings):
+        client = tracking.client(settings)
+        state = document(settings, client)
+        return Stands(state, chain(entries.stored(settings, client), state.history))
+
+
+def change(
+    settings: Settings, decide: Callable[[Stands], Step | None], *,
+    by: str, why: str, evidence: Mapping[str, Any] | None = None,
+    generation: int | None = None, at: datetime | None = None,
+) -> tuple[State, State]:  # fmt: skip
+    """Records and makes the change that `decide` makes of what stands; before and after.
+
+    None of `decide` is no change. `generation` is that of the document on which the caller's own
+    decision was based: raises `SupersededError` if another stands by now. Raises `UserError`
+    without a reason, `LoopError` if the lock is held, MLflow is away, or the document is nonsense:
+    what is served then stays as it is, or the next call carries on what is recorded already.
+    """
+    require_words(by, why)
+    with locked(settings), entries.reached(settings):
+        client = tracking.client(settings)
+        state = document(settings, client)
+        found = Stands(state, chain(entries.stored(settings, client), state.history))
+        _carry_on(settings, client, found)
+        if generation is not None and generation != state.generation:
+            raise SupersededError(
+                f"Nothing was changed: the decision was based on generation {generation} of the "
+                f"release, and generation {state.generation} stands. Look again, decide again."
+            )
+        step = decide(found)
+        if step is None:
+            return state, state
+        moment = at or datetime.now(UTC)
+        after = make(
+            settings, client, state, step, by=by, why=why, evidence=evidence or {}, at=moment
+        )
+        return state, after
+
+
+def require_words(by: str, why: str) -> None:
+    """Raises `UserError` if nobody stands for a change, or without a reason that can be kept."""
+    if not (by.strip() and why.strip()) or len(by) > 100 or len(why) > 1000:
+        raise UserError(
+            "A change needs a name (--by, up to 100 characters) and a reason (up to 1,000)."
+        )
+
+
+def make(
+    settings: Settings, client: Any, state: State, step: Step, *, by: str, why: str,
+    evidence: Mapping[str, Any], at: datetime,
+) -> State:  # fmt: skip
+    """Writes entry, document, file, aliases and tags, in this order; to be called under the lock.
+
+    Raises `SupersededError` if somebody without the lock wrote over the document.
+    """
+    text = json.dumps(dict(evidence), sort_keys=True, indent=1, default=str)
+    entry = Entry(
+        seq=state.history.count + 1, at=at.astimezone(UTC), by=by, action=step.action,
+        version=step.version, why=why, before=arms(state), after=arms(step, state.generation + 1),
+        evidence=sha256(text.encode()).hexdigest(), previous=state.history.head,
+        details=dict(step.details),
+    )  # fmt: skip
+    after = following(state, step, entry)
+    run_id = entries.append(settings, client, entry, text)
+    point(client, after)
+    # Whoever wrote without our lock, from another machine or by hand, may have been the last.
+    if (written := document(settings, client)) != after:
+        raise SupersededError(
+            f"Generation {written.generation} of the release was written by somebody without the "
+            "lock, over ours. The services were told nothing: look at `mlops history --verify`."
+        )
+    follow(settings, client, after)
+    conclude(client, entry, run_id)
+    return after
+
+
+def follow(settings: Settings, client: Any, state: State) -> None:
+    """Has the services' file and the aliases say what the document says."""
+    if isinstance(state, Release) and served(settings) != state:
+        release.write(settings.release_file, state)
+    model = entries.registered_model(client)
+    aliases = model.aliases if model else {}
+    wanted = {
+        "champion": state.champion and state.champion.version,
+        "challenger": state.challenger and state.challenger.model.version,
+    }
+    for alias, version in wanted.items():
+        if version is not None and str(aliases.get(alias)) != version:
+            client.set_registered_model_alias(MODEL, alias, version)
+        elif version is None and alias in aliases:
+            client.delete_registered_model_alias(MODEL, alias)
+
+
+def conclude(client: Any, entry: Entry, run_id: str) -> None:
+    """Tags the version with what was decided of it; last, the entry counts as concluded."""
+    from pipelines.approval import version_tags
+
+    for version, tags in version_tags(entry).items():
+        for name, text in tags.items():
+            client.set_model_version_tag(MODEL, version, name, text)
+    client.set_terminated(run_id, status="FINISHED")
+
+
+def _carry_on(settings: Settings, client: Any, found: Stands) -> None:
+    """Does what a killed change left undone; refuses where the services are ahead of the record."""
+    state, newest = found.state, found.chain.newest
+    ahead = served(settings)
+    if ahead is not None and ahead.generation > state.generation:
+        raise LoopError(
+            f"{settings.release_file} says generation {ahead.generation} and the registry only "
+            f"{state.generation}: the registry was set back. What is served stays as it is; "
+            "`mlops repair` makes the registry follow it."
+        )
+    if state.generation:
+        follow(settings, client, state)
+    if newest is not None and not newest.concluded and found.chain.entries:
+        conclude(client, found.chain.entries[-1], newest.run_id)
+    for each in found.chain.unfinished:
+        entries.give_up(client, each)
+
+
+def served(settings: Settings) -> Release | None:
+    """What the file says; None too if it is nonsense, which is written over."""
+    try:
+        return release.read(settings.release_file)
+    except LoopError:
+        return None

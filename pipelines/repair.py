@@ -1,0 +1,51 @@
+"""The release document is nonsense, lost or set back: how does it say again what is served?
+
+From the file that the services follow, which is the last good document. It is a change on the
+record like any other. An entry that is missing stays missing, and `mlops history --verify` goes on
+saying so: a repair mends the release, not the history.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipelines import entries, record, tracking
+from pipelines.document import DOCUMENT, State, Step, document
+from pipelines.release_lock import locked
+from settings import LoopError, Settings, UserError
+
+
+def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None) -> State:
+    """Writes the document from the file that is served, if it needs that. The document.
+
+    Raises `UserError` if the document can be used and the services are not ahead of it; `LoopError`
+    if the file can't be used either: then `mlops promote` begins anew once its tag is deleted.
+    """
+    record.require_words(by, why)
+    with locked(settings), entries.reached(settings):
+        client = tracking.client(settings)
+        said, wrong = _usable(settings, client)
+        served = record.served(settings)
+        if said is not None and (served is None or served.generation <= said.generation):
+            raise UserError(
+                f"The release document can be used (generation {said.generation}): there is "
+                "nothing to repair, and whatever a killed change left undone the next one does."
+            )
+        if served is None:
+            raise LoopError(
+                f"{wrong} And {settings.release_file} is not there to repair it from. Delete the "
+                f"tag `{DOCUMENT}` of the registered model, then `mlops promote VERSION`."
+            )
+        step = Step(
+            "repair", served.champion.version, served.champion, served.challenger, served.frozen,
+            {"found": wrong or f"generation {said.generation}" if said else wrong},
+        )  # fmt: skip
+        moment = at or datetime.now(UTC)
+        return record.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)
+
+
+def _usable(settings: Settings, client: object) -> tuple[State | None, str]:
+    try:
+        return document(settings, client), ""
+    except LoopError as error:
+        return None, str(error)[:500]

@@ -1,0 +1,100 @@
+"""Back to what was good: an older champion, or the champion alone and nothing new.
+
+Neither needs an approval: both make less of what is new, never more.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pipelines import approval
+from pipelines.approval import BARRED
+from pipelines.document import State, Step
+from pipelines.fetch import fetch
+from pipelines.record import Stands, change
+from pipelines.release import Evidence, lifted
+from serving.release import ServedModel
+from settings import Settings, UserError
+
+
+def rollback(
+    settings: Settings, to: str | None = None, *, why: str, by: str,
+    evidence: Evidence | None = None, generation: int | None = None, at: datetime | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Makes a champion of before the champion: `to`, or the last one that was not rolled back.
+
+    What was champion may not come back by itself. Needs no approval and works in a freeze: it makes
+    less of what is new, never more. Raises `UserError` if there is no such version, `LoopError` if
+    its files are gone: what is served then stays as it is.
+    """
+    done: dict[str, Any] = {}
+
+    def step(found: Stands) -> Step | None:
+        current = found.state.champion
+        if current is None:
+            raise UserError("There is no champion yet, so nothing to roll back to.")
+        done.update(before=current.version, version=to or _previous(found, current))
+        if done["version"] == current.version:
+            return None
+        _require_was_champion(found, done["version"])
+        served = fetch(settings, done["version"])
+        return found.step(
+            "rollback", served.version, champion=served, challenger=None,
+            details={BARRED: current.version, **lifted(found, served.version)},
+        )  # fmt: skip
+
+    _, after = change(
+        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+    )
+    return {**done, "generation": after.generation}
+
+
+def freeze(
+    settings: Settings, *, why: str, by: str, generation: int | None = None,
+    at: datetime | None = None,
+) -> State:  # fmt: skip
+    """The champion alone, and no release until `unfreeze`."""
+
+    def step(found: Stands) -> Step | None:
+        if found.state.frozen:
+            return None
+        return found.step("freeze", None, challenger=None, frozen=True)
+
+    return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+
+
+def unfreeze(
+    settings: Settings, *, why: str, by: str, generation: int | None = None,
+    at: datetime | None = None,
+) -> State:  # fmt: skip
+    """Lifts the freeze; who was a challenger before is none until somebody says so."""
+
+    def step(found: Stands) -> Step | None:
+        return found.step("unfreeze", None, frozen=False) if found.state.frozen else None
+
+    return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+
+
+def _champions(found: Stands) -> list[str]:
+    """Those that were champion by the record, the newest first."""
+    arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
+    return [each["champion"]["version"] for each in reversed(arms) if each["champion"]]
+
+
+def _previous(found: Stands, current: ServedModel) -> str:
+    for version in _champions(found):
+        if version != current.version and not approval.barred(found.chain.entries, version):
+            return version
+    raise UserError(
+        f"The record knows no champion before version {current.version} to go back to"
+        f"{'; ' + found.chain.problems[0] if found.chain.problems else '.'}"
+    )
+
+
+def _require_was_champion(found: Stands, version: str) -> None:
+    if version not in _champions(found):
+        raise UserError(
+            f"Version {version} was never champion by the record, so there is no rollback to it. "
+            f"`mlops promote {version}` is the way for a new one."
+        )

@@ -1,0 +1,114 @@
+"""What does the record say, in words? History, who answered when, whether it is whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from pipelines import approval, entries, record, tracking
+from pipelines import history as chained
+from pipelines.document import arms, document
+from settings import Settings
+
+
+def console() -> Console:
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def history(settings: Settings) -> None:
+    """Prints every entry, the newest first, then what is wrong with the record, if anything."""
+    found = record.stands(settings)
+    out = console()
+    for entry in reversed(found.chain.entries):
+        for line in chained.lines(entry):
+            out.print(line)
+    if not found.chain.entries:
+        out.print("Nothing is on the record yet.")
+    for each in found.chain.unfinished:
+        out.print(f"Unfinished: {_told_attempt(each)}")
+    for problem in found.chain.problems:
+        out.print(f"PROBLEM: {problem}")
+
+
+def _told_attempt(stored: chained.Stored) -> str:
+    tags = stored.tags
+    return (
+        f"{tags.get('action')} of version {tags.get('version') or '-'} by {tags.get('by')} at "
+        f"{tags.get('at', '')[:19]} was begun and changed nothing (run {stored.run_id})"
+    )
+
+
+def answered(settings: Settings, moment: datetime) -> None:
+    """Prints which version answered what share of traffic at `moment`."""
+    found = record.stands(settings)
+    shares = chained.at(found.chain.entries, moment)
+    out = console()
+    for problem in found.chain.problems:
+        out.print(f"PROBLEM: {problem}")
+    if not shares:
+        out.print(f"By the record no version answered at {moment:%Y-%m-%d %H:%M:%S} UTC.")
+    for version, share in shares.items():
+        told_share = f"{share:.1%}" if share else "none, in the shadow"
+        out.print(f"version {version}: {told_share} of the traffic")
+
+
+def verified(settings: Settings, holds: str | None = None) -> bool:
+    """Whether the record is whole, down to the evidence, and holds the digest noted elsewhere."""
+    problems, chain = verify(settings)
+    if holds and not any(entry.digest.startswith(holds) for entry in chain.entries):
+        problems = [*problems, f"No entry has the digest {holds}: what was noted is gone."]
+    out = console()
+    for each in chain.unfinished:
+        out.print(f"Unfinished: {_told_attempt(each)}")
+    for problem in problems:
+        out.print(f"PROBLEM: {problem}")
+    if not problems:
+        newest = f"; the newest is {chain.entries[-1].digest}" if chain.entries else ""
+        out.print(f"The record is whole: {len(chain.entries)} entries{newest}")
+    return not problems
+
+
+def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
+    """What is wrong with the record, in words, and its entries as far as they can be trusted."""
+    with entries.reached(settings):
+        client = tracking.client(settings)
+        state = document(settings, client)
+        stored = entries.stored(settings, client, evidence=True)
+        chain = chained.chain(stored, state.history)
+    problems = list(chain.problems)
+    if chain.entries and not problems and arms(state) != dict(chain.entries[-1].after):
+        problems.append(
+            "The release document was changed by hand: its newest entry says otherwise."
+        )
+    served = record.served(settings)
+    if served is not None and (served.generation, served.history) != (
+        state.generation, state.history,
+    ):  # fmt: skip
+        problems.append(
+            f"{settings.release_file} says generation {served.generation}, the registry "
+            f"{state.generation}: a change was killed, or one of them was set back."
+        )
+    return problems, chain
+
+
+def standing(settings: Settings) -> list[str]:
+    """For `mlops status`: since when who serves, and which overrides hold."""
+    found = record.stands(settings)
+    known, now = found.chain.entries, datetime.now(UTC)
+    state = found.state
+    models = [state.champion, state.challenger and state.challenger.model]
+    lines = [f"PROBLEM:   {problem}" for problem in found.chain.problems]
+    for model in [each for each in models if each]:
+        approved, _ = approval.approval(known, model.version, model.digest, now)
+        if approved is not None:
+            lines.append(
+                f"Approval:  version {model.version} by {approved.by} until "
+                f"{approved.details['until'][:16]} UTC"
+            )
+        for gate, entry in approval.overrides(known, model.version, model.digest, now).items():
+            lines.append(
+                f"OVERRIDE:  version {model.version} passes '{gate}' until "
+                f"{entry.details['until'][:16]} UTC, by {entry.by}: {entry.why}"
+            )
+    return lines

@@ -1,0 +1,78 @@
+"""Why was an answer as it was? The way to its features, version, data, gates and approval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pipelines import approval, entries, record, tracking
+from pipelines import history as chained
+from pipelines.fetch import registered
+from pipelines.history import Entry
+from serving import prediction_log
+from settings import Settings, UserError
+
+
+def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
+    """The prediction, its request and features, its version with data and gates, its release.
+
+    Raises `UserError` if the log has no such prediction.
+    """
+    log = prediction_log.read(settings.predictions)
+    rows = log[log["request_id"] == request_id]
+    if rows.empty:
+        raise UserError(f"No prediction {request_id} is in {settings.predictions}.")
+    logged = json.loads(rows.iloc[0].to_json(date_format="iso"))
+    fields = {name: value for name, value in logged.items() if value is not None}
+    version = str(fields["model_version"])
+    known = record.stands(settings).chain.entries
+    with entries.reached(settings):
+        client = tracking.client(settings)
+        found = registered(settings, client, version)
+        gates = _gates(client, found.run_id)
+    return {
+        "Prediction": {name: value for name, value in fields.items() if "." not in name},
+        "Request": _below("request.", fields),
+        "Features": _below("features.", fields),
+        f"Version {version}": dict(found.tags),
+        "Gates": gates,
+        "Release": release_of(known, fields),
+    }
+
+
+def _below(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name[len(prefix) :]: fields[name] for name in fields if name.startswith(prefix)}
+
+
+def _gates(client: Any, run_id: str) -> dict[str, str]:
+    """What each gate said of the version, as it was registered."""
+    from mlflow.artifacts import load_dict
+    from mlflow.exceptions import MlflowException
+
+    try:
+        facts = load_dict(f"{client.get_run(run_id).info.artifact_uri}/facts.json")
+    except (MlflowException, OSError) as error:
+        return {"unknown": f"the version's facts can't be had ({str(error)[:100]})"}
+    return {
+        each["gate"]: f"{'passed' if each['passed'] else 'refused'} ({each['told']})"
+        for each in facts.get("verdicts", [])
+    }
+
+
+def release_of(known: Sequence[Entry], fields: Mapping[str, Any]) -> dict[str, str]:
+    """The entry under which the answer was given, and the approval and overrides that held then."""
+    version, digest = str(fields["model_version"]), str(fields["model_digest"])
+    moment = datetime.fromisoformat(str(fields["logged_at"]))
+    served = [e for e in known if e.after["generation"] == fields.get("generation")]
+    before = [e for e in known if e.at <= moment]
+    told = "; ".join(chained.lines(served[-1])) if served else "not on the record"
+    held, why = approval.approval(before, version, digest, moment)
+    found = {
+        "entry": told,
+        "approval": f"by {held.by} at {held.at:%Y-%m-%d %H:%M} UTC: {held.why}" if held else why,
+    }
+    for gate, entry in approval.overrides(before, version, digest, moment).items():
+        found[f"override of '{gate}'"] = f"by {entry.by}: {entry.why}"
+    return found
