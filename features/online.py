@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 import settings as configuration
-from features.lookup import Found, Read
-from features.store import open_store, registered
+from features.lookup import NOTHING, Found, Read
+from features.store import online_reader
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.feature_views import VIEWS, on_demand
 
@@ -44,9 +44,7 @@ class OnlineReader:
 
     @cached_property
     def _read(self) -> Read:
-        # Not at the start: the service waits for its first release where no feature is registered.
-        store = open_store(self._settings)
-        return store._get_provider().online_store.reader(store.config, registered(store))
+        return online_reader(self._settings)  # not at the start: the store may be away for now
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
@@ -56,16 +54,27 @@ class OnlineReader:
         Raises `LoopError` if the online store does not answer.
         """
         moments = [at.timestamp() for at in decision_times]
+        return self._assembled(entity_rows, moments, self._found(entity_rows))
+
+    def without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
+        """The same, as if the store held nothing: what the request brings is all there is."""
+        nothing = [[NOTHING] * len(entity_rows)] * len(VIEW_COLUMNS)
+        return self._assembled(entity_rows, [0.0] * len(entity_rows), nothing)
+
+    def _assembled(
+        self, entity_rows: Sequence[Mapping[str, Any]], moments: Sequence[float],
+        found: Sequence[Sequence[Found]],
+    ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
         newest = [0.0] * len(entity_rows)
-        for (ttl, names), of_rows in zip(VIEW_COLUMNS, self._found(entity_rows), strict=True):
+        for (ttl, names), of_rows in zip(VIEW_COLUMNS, found, strict=True):
             fresh = [
-                found.values if now - ttl <= found.at else {}
-                for found, now in zip(of_rows, moments, strict=True)
+                one.values if now - ttl <= one.at else {}
+                for one, now in zip(of_rows, moments, strict=True)
             ]
             for name in names:
                 columns[name] = [values.get(name) for values in fresh]
-            newest = [max(at, found.at) for at, found in zip(newest, of_rows, strict=True)]
+            newest = [max(at, one.at) for at, one in zip(newest, of_rows, strict=True)]
         columns["sched_dep_epoch"] = [row["sched_dep_epoch"] for row in entity_rows]
         columns |= self._transform(columns)
         for name in CATEGORIES:

@@ -79,6 +79,13 @@ class Evaluator:
 
         return self.predict_frame(pd.DataFrame(table, dtype=object))
 
+    def unknown(self, row: Mapping[str, Value]) -> list[str]:
+        """The columns whose category in `row` the model has not seen; it takes it for missing."""
+        return [
+            column for column, codes in self.codes.items()
+            if row[column] is not None and row[column] not in codes
+        ]  # fmt: skip
+
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
         """Like `predict`, for the rows of a frame in their order; its index is ignored."""
         if absent := [c for c in self.columns if c not in frame]:
