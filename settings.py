@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     tokens_file: Path | None = Field(
         None, description="Who may ask the service: a line `role sha256 name` for each token"
     )
-    tokens: SecretStr | None = Field(None, description="The same lines, each ending in `;`")
+    tokens: SecretStr | None = Field(None, description="The same lines, with commas between them")
     token: SecretStr | None = Field(None, description="What our own clients show the service")
     requests_per_second: float = Field(
         1000.0, gt=0, description="That the service answers one client, on average"
@@ -168,16 +168,18 @@ class Settings(BaseSettings):
         return self.root / "usecase" / "params.yaml"
 
     @cached_property
-    def online_store(self) -> dict[str, str]:
+    def online_store(self) -> dict[str, str | float]:
         """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
         if self.redis:
             return {
                 "type": "features.redis_store.LeanRedisOnlineStore",
                 "connection_string": self.redis,
+                "seconds": self.lookup_seconds,
             }
         return {
             "type": "features.sqlite_store.LeanSqliteOnlineStore",
             "path": str(self.var / "feast" / "online.db"),
+            "seconds": self.lookup_seconds,
         }
 
     def params(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -41,10 +42,12 @@ class OnlineReader:
     def __init__(self, settings: configuration.Settings) -> None:
         self._settings = settings
         self._transform = on_demand.feature_transformation.udf
+        with suppress(sqlite3.Error, OSError):  # it may be away for now
+            _ = self._read  # imports what it needs, which no request is to wait for
 
     @cached_property
     def _read(self) -> Read:
-        return online_reader(self._settings)  # not at the start: the store may be away for now
+        return online_reader(self._settings)
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
@@ -58,8 +61,13 @@ class OnlineReader:
 
     def without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
         """The same, as if the store held nothing: what the request brings is all there is."""
-        nothing = [[NOTHING] * len(entity_rows)] * len(VIEW_COLUMNS)
-        return self._assembled(entity_rows, [0.0] * len(entity_rows), nothing)
+        moments = [0.0] * len(entity_rows)
+        return self._assembled(entity_rows, moments, self.nothing(entity_rows))
+
+    @staticmethod
+    def nothing(entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+        """What an empty store holds of so many cases."""
+        return [[NOTHING] * len(entity_rows)] * len(VIEW_COLUMNS)
 
     def _assembled(
         self, entity_rows: Sequence[Mapping[str, Any]], moments: Sequence[float],

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores import redis
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis import Redis
 
 from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
 
@@ -16,6 +17,7 @@ class LeanRedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
     type: Literal["features.redis_store.LeanRedisOnlineStore"] = (
         "features.redis_store.LeanRedisOnlineStore"
     )
+    seconds: float = 1.0  # that a reader waits for an answer
 
 
 class LeanRedisOnlineStore(redis.RedisOnlineStore):
@@ -28,6 +30,8 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
 
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
         """Reads what each view holds of each row's entity. Raises RedisError."""
+        if config.online_store.redis_type == redis.RedisType.redis:
+            self._client = self._patient(config)
         project = config.project.encode()
         keys_of = [Keys(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
@@ -54,6 +58,16 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             ]  # fmt: skip
 
         return read
+
+    def _patient(self, config: RepoConfig) -> Any:
+        """A client that gives up after `seconds`: who writes may take longer than who reads."""
+        [node], options = self._parse_connection_string(config.online_store.connection_string)
+        within = {
+            "socket_timeout": config.online_store.seconds,
+            "socket_connect_timeout": config.online_store.seconds,
+            "retry": None,
+        }
+        return Redis(host=node["host"], port=int(node["port"]), **{**options, **within})
 
 
 def _fields(config: RepoConfig, view: FeatureView) -> list[Any]:

@@ -19,7 +19,7 @@ class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
     type: Literal["features.sqlite_store.LeanSqliteOnlineStore"] = (
         "features.sqlite_store.LeanSqliteOnlineStore"
     )
-    seconds: float = 5.0  # that a reader waits for a writer before it gives up
+    seconds: float = 1.0  # that a reader waits for a lock
 
 
 class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):

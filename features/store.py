@@ -65,6 +65,7 @@ def _let_readers_read(settings: configuration.Settings) -> None:
 def online_reader(settings: configuration.Settings) -> Read:
     """Reads all views of the use case online. Needs the online store alone, and no registry."""
     settings.apply_environment()
+    (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     config = load_repo_config(settings.root, YAML)
     store: Any = get_online_store_from_config(config.online_store)
     return store.reader(config, [_with_keys(view) for view in VIEWS])

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from features import partitions
 from features.publish import Publisher, publish
+from serving.access import bearer
 from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
@@ -45,7 +46,12 @@ def replay(
     clients = settings.params()["turn"]["clients"]
     # urllib3, not httpx: a thousand small requests cost it a third of the time.
     with (
-        connection_from_url(settings.service_url, maxsize=clients, timeout=30) as service,
+        connection_from_url(
+            settings.service_url,
+            maxsize=clients,
+            timeout=30,
+            headers={"Content-Type": "application/json", **bearer(settings)},
+        ) as service,
         ThreadPoolExecutor(clients) as pool,
     ):
         for moment, batch in _by_publication(open_cases, [start, *publisher.moments(until)]):
@@ -94,7 +100,7 @@ def _ask(pool: HTTPConnectionPool, row: dict[str, Any]) -> None:
     try:
         answer = pool.request(
             "POST", "/predict", body=json.dumps(payload(row)),
-            headers={"Content-Type": "application/json", "X-Request-Id": row["request_id"]},
+            headers={**pool.headers, "X-Request-Id": row["request_id"]},
         )  # fmt: skip
     except HTTPError as error:
         raise LoopError(

@@ -18,7 +18,7 @@ from serving.errors import Refused
 from settings import Settings, UserError
 
 Role = Literal["predict", "feedback", "admin"]
-LINE = re.compile(r"(?P<role>\w+)\s+(?P<digest>[0-9a-f]{64})(?:\s+(?P<name>[\w.-]+))?")
+LINE = re.compile(r"(?P<role>\w+)[\s:]+(?P<digest>[0-9a-f]{64})(?:[\s:]+(?P<name>[\w.-]+))?")
 WANTED = {"WWW-Authenticate": 'Bearer realm="mlops"'}
 
 
@@ -47,9 +47,9 @@ def parse(text: str) -> tuple[Token, ...]:
 
 
 def tokens(settings: Settings) -> tuple[Token, ...]:
-    """Those that the settings name: of the file, and of the text, whose lines may end in `;`."""
+    """Those that the settings name: of the file, and of the text with commas for lines."""
     text = settings.tokens.get_secret_value() if settings.tokens else ""
-    found = parse(text.replace(";", "\n"))
+    found = parse(text.replace(",", "\n"))
     if settings.tokens_file is not None:
         try:
             found += parse(settings.tokens_file.read_text())

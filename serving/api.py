@@ -57,6 +57,7 @@ class Api:
         route = self._routes.get(path)
         identity = messages.request_id(headers)
         self._under_way += 1
+        self._metrics.under_way.set(self._under_way)
         try:
             answer = await self._answer(route, scope, headers, identity, receive)
         except DisconnectedError:
@@ -72,6 +73,7 @@ class Api:
             answer = Answer(Refused(500, "internal error", told).body(identity), 500)
         finally:
             self._under_way -= 1
+            self._metrics.under_way.set(self._under_way)
         # Counted before it is sent: who has the answer finds it counted.
         self._metrics.request(path if route else "other", answer.status, began)
         await messages.send(answer, identity, send)

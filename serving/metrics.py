@@ -22,6 +22,9 @@ class Metrics:
             "service_request_seconds", "From the request's head to its answer", ["path"],
             buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
         )  # fmt: skip
+        self.under_way = Gauge(
+            "service_requests_under_way", "Being answered", multiprocess_mode="livesum"
+        )
         self.overloaded = Counter("service_overloaded", "Requests told to wait: too many at once")
         self.lookups = Counter(
             "feature_lookups", "Of cases in the online store, by how they ended", ["outcome"]

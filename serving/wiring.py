@@ -25,6 +25,7 @@ class Parts:
     api: Api
     models: ModelHolder
     log: PredictionLog
+    predicting: Predicting
 
     def close(self) -> None:
         self.models.stop()
@@ -43,4 +44,4 @@ def wire(settings: Settings, metrics: Metrics) -> Parts:
     lookup = Lookup(OnlineReader(settings), metrics)
     predicting = Predicting(lookup, models, log, metrics)
     routes = table(predicting, Pages(models, log, metrics))
-    return Parts(Api(routes, access, metrics, settings.requests_at_once), models, log)
+    return Parts(Api(routes, access, metrics, settings.requests_at_once), models, log, predicting)

@@ -125,7 +125,7 @@ def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: Parts) -
     assert read(parts.log.path.parent).empty
 
 
-TOKENS = "predict {p} shop; feedback {f} desk; admin {a} ops"
+TOKENS = "predict:{p}:shop,feedback {f} desk, admin {a} ops"
 
 
 @pytest.fixture(scope="module")
