@@ -15,6 +15,7 @@ REFUSALS = {
     403: "The token is not one for this.",
     404: "There is no such thing.",
     413: "The body is too long.",
+    409: "It contradicts what stands.",
     415: "The body is not said to be JSON.",
     429: "Too many requests: Retry-After says when to ask again.",
     500: "A fault of the service.",

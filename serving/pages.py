@@ -22,7 +22,17 @@ class Pages:
 
     def index(self, _: Request) -> Answer:
         """GET /: in place of BentoML's page, which has the browser load Google's tag manager."""
-        return _json({"predict": "POST /predict", "release": "/release", "schema": "/docs.json"})
+        return _json(
+            {
+                "predict": "POST /predict",
+                "predict_batch": "POST /predict_batch",
+                "score": "POST /score",
+                "explain": "POST /explain",
+                "feedback": "POST /feedback",
+                "release": "/release",
+                "schema": "/docs.json",
+            }
+        )
 
     def alive(self, _: Request) -> Answer:
         """GET /livez: the process answers."""

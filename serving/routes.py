@@ -7,11 +7,21 @@ from functools import cache
 from pydantic_core import to_json
 
 from serving.api import Route
+from serving.explaining import Explaining
+from serving.feedback import Feedback
 from serving.messages import Answer, Request
 from serving.openapi import Posts, document
 from serving.pages import Pages
 from serving.predicting import Predicting
-from serving.schemas import BatchRequest, BatchResponse, Error, ScoreRequest
+from serving.schemas import (
+    BatchRequest,
+    BatchResponse,
+    Error,
+    ExplainResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    ScoreRequest,
+)
 from usecase.request import PredictRequest, PredictResponse
 
 KIB = 1024
@@ -19,6 +29,8 @@ POSTS: Posts = {
     "/predict": (PredictRequest, PredictResponse, "One prediction, from the online features"),
     "/predict_batch": (BatchRequest, BatchResponse, "Many at once; all are answered, or none"),
     "/score": (ScoreRequest, PredictResponse, "One prediction, from features in the request"),
+    "/explain": (PredictRequest, ExplainResponse, "Why a case is answered as it is"),
+    "/feedback": (FeedbackRequest, FeedbackResponse, "How a predicted case turned out"),
 }
 GETS = {
     "/": "Where to begin",
@@ -28,11 +40,15 @@ GETS = {
 }
 
 
-def table(predicting: Predicting, pages: Pages) -> dict[str, Route]:
+def table(
+    predicting: Predicting, explaining: Explaining, feedback: Feedback, pages: Pages
+) -> dict[str, Route]:
     return {
         "/predict": Route("POST", predicting.one, "predict", 64 * KIB),
         "/predict_batch": Route("POST", predicting.many, "predict", 512 * KIB, heavy=True),
         "/score": Route("POST", predicting.given, "predict", 64 * KIB),
+        "/explain": Route("POST", explaining.one, "predict", 64 * KIB, heavy=True),
+        "/feedback": Route("POST", feedback.one, "feedback", 4 * KIB, heavy=True),
         "/": Route("GET", pages.index, None),
         "/livez": Route("GET", pages.alive, None),
         "/readyz": Route("GET", pages.ready, None),

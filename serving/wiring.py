@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from features.online import OnlineReader
 from serving.access import Access
 from serving.api import Api
+from serving.explaining import Explaining
+from serving.feedback import Feedback
 from serving.lookup import Lookup
 from serving.metrics import Metrics
 from serving.models import ModelHolder
@@ -43,5 +45,7 @@ def wire(settings: Settings, metrics: Metrics) -> Parts:
     )
     lookup = Lookup(OnlineReader(settings), metrics)
     predicting = Predicting(lookup, models, log, metrics)
-    routes = table(predicting, Pages(models, log, metrics))
+    explaining = Explaining(lookup, predicting)
+    feedback = Feedback(settings.predictions, metrics)
+    routes = table(predicting, explaining, feedback, Pages(models, log, metrics))
     return Parts(Api(routes, access, metrics, settings.requests_at_once), models, log, predicting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -101,6 +101,21 @@ def entity_row(request: PredictRequest) -> dict[str, Any]:
         "tailnum": request.tailnum or UNKNOWN_TAIL,
         "sched_dep_epoch": int(request.sched_dep.timestamp()),
     }
+
+
+def alternatives(request: PredictRequest) -> list[tuple[str, PredictRequest]]:
+    """What could be changed about the case, in words, and the case so changed; the least first.
+
+    A schedule can be moved within the day, by half an hour or more; where a flight goes, who
+    operates it and the weather can't.
+    """
+    found = []
+    for half_hours in range(1, 13):
+        for sign, word in ((-1, "earlier"), (1, "later")):
+            moved = request.sched_dep + sign * timedelta(minutes=30 * half_hours)
+            told = f"{half_hours / 2:g} h {word}"
+            found.append((told, request.model_copy(update={"sched_dep": moved})))
+    return found
 
 
 def payload(case: dict[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: Parts) -
     assert "stranger" not in page
     assert set(re.findall(r'service_requests_total\{path="([^"]+)"', page)) <= {
         "/predict", "/predict_batch", "/score", "/livez", "/metrics", "other",
-        "/feedback", "/explain",
+        "/feedback", "/explain", "/", "/readyz", "/release", "/docs.json",
     }  # fmt: skip
     assert read(parts.log.path.parent).empty
 
