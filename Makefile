@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: backup bench chaos check clean clean-stack down install lock logs promote report repro restore run run-stack sizing smoke test test-stack up up-staging
+.PHONY: backup bench chaos check clean clean-stack down install lock logs promote report repro restore run run-stack sizing smoke test test-long test-stack up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -34,9 +34,12 @@ check: install          ## style, types, imports, lock, words of the use case
 
 test: install           ## unit, integration and one turn on a slice of real days
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --ignore=tests/stack -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --ignore=tests/stack -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-long: install      ## kills at every stage, schedules waited for, the recipe on a fresh clone
+	$(BIN)/pytest --ignore=tests/stack -m long -n 2 --dist loadfile --no-loadscope-reorder
 
 # main, another commit, the folder of a report made before, or nothing: `make report BASE=`
 BASE ?= main

@@ -48,7 +48,7 @@ def override(
         from pipelines import approval
         from pipelines.stage import moment
 
-        ends = moment(until)
+        ends = moment(until, "--until")
         approval.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
         typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
@@ -69,7 +69,7 @@ def history(
             if not shown_release.verified(settings, holds):
                 raise typer.Exit(1)
         elif at is not None:
-            shown_release.answered(settings, moment(at))
+            shown_release.answered(settings, moment(at, "--at"))
         else:
             shown_release.history(settings)
 

@@ -86,8 +86,17 @@ def freeze(reason: Reason, by: Me = None) -> None:
     """The kill switch: the champion alone, and no release until `mlops unfreeze`."""
     with told_plainly():
         from pipelines import rollback as back
+        from settings import UnreachableError
 
-        back.freeze(patient_no_more(), why=reason, by=who(by))
+        settings = patient_no_more()
+        try:
+            back.freeze(settings, why=reason, by=who(by))
+        except UnreachableError as error:
+            back.freeze_unrecorded(settings)
+            raise UnreachableError(
+                f"The services are frozen, and that is on no record yet. {error} When it is back: "
+                f"`mlops repair --by {who(by)} --reason '{reason}'`."
+            ) from error
         typer.echo("Frozen: the champion alone answers, and nothing is released.")
 
 

@@ -63,14 +63,18 @@ def arms(state: State | Step, generation: int | None = None) -> dict[str, Any]:
     champion, challenger = state.champion, state.challenger
     return {
         "generation": state.generation if not isinstance(state, Step) else generation,
-        "champion": champion and {"version": champion.version, "digest": champion.digest},
+        "champion": champion and _kept(champion),
         "challenger": challenger
         and {
-            "version": challenger.model.version, "digest": challenger.model.digest,
+            **_kept(challenger.model),
             "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
         },
         "frozen": state.frozen,
     }  # fmt: skip
+
+
+def _kept(model: ServedModel) -> dict[str, Any]:
+    return {"version": model.version, "digest": model.digest, "threshold": model.threshold}
 
 
 def document(settings: Settings, client: Any) -> State:

@@ -28,11 +28,15 @@ def reached(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
-        told = str(error).splitlines()[0][:300]
+        told = f"MLflow at {settings.mlflow_uri} did not do what was asked ({_short(error)})."
         raise UnreachableError(
-            f"MLflow at {tracking.told_uri(settings)} did not do what was asked ({told}). What is "
-            "served stays as it is. Look at it, then run this again: it carries on."
+            f"{tracking.without_password(told)} What is served stays as it is. Look at it, then "
+            "run this again: it carries on."
         ) from error
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
 def registered_model(client: Any) -> Any | None:

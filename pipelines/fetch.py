@@ -19,16 +19,14 @@ NEEDED = ("served", "reference.parquet", "facts.json")
 
 def registered(settings: Settings, client: Any, version: str) -> Any:
     """The version in the registry. Raises `UserError` if there is none of this number."""
-    from mlflow.exceptions import MlflowException, RestException
+    from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version(MODEL, version)
     except MlflowException as error:
-        if isinstance(error, RestException) or error.error_code in {
-            "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE",
-        }:  # fmt: skip
-            raise UserError(f"There is no version {version} in the registry.") from error
-        raise
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        raise UserError(f"There is no version {version} in the registry.") from error
 
 
 def fetch(settings: Settings, version: str) -> ServedModel:

@@ -36,6 +36,14 @@ class Stands:
     state: State
     chain: Chain
 
+    @property
+    def vouched(self) -> bool:
+        """Whether the newest entry says what the document says, or there is none yet."""
+        if not self.state.history.count:
+            return True
+        known = self.chain.entries
+        return bool(known) and dict(known[-1].after) == arms(self.state)
+
     def step(self, action: str, version: str | None, **changed: Any) -> Step:
         """This, with what is `changed` of champion, challenger, frozen; `details` if any."""
         state = self.state
@@ -158,8 +166,14 @@ def _carry_on(settings: Settings, client: Any, found: Stands) -> None:
     if ahead is not None and ahead.generation > state.generation:
         raise LoopError(
             f"{settings.release_file} says generation {ahead.generation} and the registry only "
-            f"{state.generation}: the registry was set back. What is served stays as it is; "
-            "`mlops repair` makes the registry follow it."
+            f"{state.generation}: the registry was set back, or a freeze was made while it was "
+            "away. What is served stays as it is; `mlops repair` makes the registry follow it."
+        )
+    if ahead != state and not found.vouched:
+        raise LoopError(
+            "The release document was changed by hand, or its newest entry was: they contradict "
+            "each other. What is served stays as it is; `mlops repair` makes the registry follow "
+            "it, and `mlops history --verify` says what was changed."
         )
     if state.generation:
         follow(settings, client, state)

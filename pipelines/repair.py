@@ -8,9 +8,11 @@ saying so: a repair mends the release, not the history.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from pipelines import entries, record, tracking
 from pipelines.document import DOCUMENT, State, Step, document
+from pipelines.history import chain
 from pipelines.release_lock import locked
 from settings import LoopError, Settings, UserError
 
@@ -38,14 +40,19 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
             )
         step = Step(
             "repair", served.champion.version, served.champion, served.challenger, served.frozen,
-            {"found": wrong or f"generation {said.generation}" if said else wrong},
+            {"found": wrong if said is None else f"generation {said.generation}"},
         )  # fmt: skip
         moment = at or datetime.now(UTC)
         return record.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)
 
 
-def _usable(settings: Settings, client: object) -> tuple[State | None, str]:
+def _usable(settings: Settings, client: Any) -> tuple[State | None, str]:
+    """The document if it is one that its newest entry vouches for, and what is wrong with it."""
     try:
-        return document(settings, client), ""
+        state = document(settings, client)
     except LoopError as error:
-        return None, str(error)[:500]
+        return None, str(error)[:300]
+    kept = chain(entries.stored(settings, client), state.history)
+    if not record.Stands(state, kept).vouched and record.served(settings) != state:
+        return None, "its newest entry contradicts it"
+    return state, ""

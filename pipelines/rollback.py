@@ -5,7 +5,8 @@ Neither needs an approval: both make less of what is new, never more.
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import approval
@@ -14,8 +15,10 @@ from pipelines.document import State, Step
 from pipelines.fetch import fetch
 from pipelines.record import Stands, change
 from pipelines.release import Evidence, lifted
-from serving.release import ServedModel
-from settings import Settings, UserError
+from pipelines.release_lock import locked
+from serving import release
+from serving.release import Release, ServedModel
+from settings import LoopError, Settings, UserError
 
 
 def rollback(
@@ -62,6 +65,26 @@ def freeze(
         return found.step("freeze", None, challenger=None, frozen=True)
 
     return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+
+
+def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Release:
+    """The same for the services alone, by their file, for when MLflow is away: what must not wait.
+
+    The file is then ahead of the registry, which nothing passes over in silence: `mlops repair`
+    puts it on the record. Raises `LoopError` if nothing is served.
+    """
+    with locked(settings):
+        now = release.read(settings.release_file)
+        if now is None:
+            raise LoopError("Nothing is served, so there is nothing to freeze.")
+        if now.frozen:
+            return now
+        frozen = replace(
+            now, generation=now.generation + 1, challenger=None, frozen=True,
+            changed_at=at or datetime.now(UTC),
+        )  # fmt: skip
+        release.write(settings.release_file, frozen)
+        return frozen
 
 
 def unfreeze(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from pipelines import approval, entries, record, tracking
 from pipelines import history as chained
-from pipelines.document import arms, document
+from pipelines.document import document
 from settings import Settings
 
 
@@ -77,7 +77,7 @@ def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
         stored = entries.stored(settings, client, evidence=True)
         chain = chained.chain(stored, state.history)
     problems = list(chain.problems)
-    if chain.entries and not problems and arms(state) != dict(chain.entries[-1].after):
+    if not problems and not record.Stands(state, chain).vouched:
         problems.append(
             "The release document was changed by hand: its newest entry says otherwise."
         )

@@ -136,7 +136,8 @@ def trainings(settings: Settings) -> Iterator[Sample]:
         )
         yield Sample("training_as_of_timestamp_seconds", as_of.timestamp())
         yield Sample("training_concluded_timestamp_seconds", concluded.timestamp())
-        yield Sample("training_promoted", outcomes[-1]["version"] is not None)
+        promoted = outcomes[-1]["version"] is not None and not outcomes[-1].get("refused")
+        yield Sample("training_promoted", promoted)
 
 
 def flows(settings: Settings) -> Iterator[Sample]:

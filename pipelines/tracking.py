@@ -54,9 +54,9 @@ def experiment(settings: Settings, name: str) -> str:
     return _experiment(settings, _mlflow(settings), name)
 
 
-def told_uri(settings: Settings) -> str:
-    """Where MLflow is, without a password."""
-    return re.sub(r"//[^/@]*@", "//", settings.mlflow_uri)
+def without_password(text: str) -> str:
+    """The text, with no name and password in the addresses that it tells."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def find_run(settings: Settings, tags: dict[str, str]) -> str | None:

@@ -106,6 +106,8 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
             raise LoopError(
                 f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
             )
+        if outcome.get("refused") and not settings.release_file.exists():
+            raise LoopError(f"{outcome['told']} Then promote it, and `mlops run` goes on.")
         entry.ran = "baseline, logistic regression, gradient boosting; every one an MLflow run"
         entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
         entry.evidence = f"var/training/{outcome['training_id']}"
@@ -192,7 +194,7 @@ def close(
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
-    if outcome["version"] is not None:
+    if outcome["version"] is not None and not outcome.get("refused"):
         journal.say(f"the service answers with version {_served(settings, outcome['version'])}")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +18,13 @@ import psutil
 import pytest
 import yaml
 
+from pipelines import release as releases
 from pipelines import tracking, training
 from pipelines.register import MODEL
 from serving import prediction_log, release
 from settings import Settings
 from tests import sliced
+from tests.released import copy_registry, make_registry
 
 ROOT = Path(__file__).parents[2]
 MLOPS = [sys.executable, "-m", "pipelines.cli"]
@@ -139,22 +141,27 @@ def a_free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the state of the undisturbed turn is written, by whichever worker ran it."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return shared / "undisturbed.json"
-
-
-@pytest.fixture(scope="session")
 def turned(
-    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home], undisturbed: Path
+    tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home]
 ) -> tuple[Home, str]:
     """A home in which the loop has turned once, and what it told."""
     home = make_home(tmp_path_factory.mktemp("turned"))
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    draft = undisturbed.with_suffix(".part")
-    draft.write_text(json.dumps(home.state()))
-    draft.rename(undisturbed)
     return home, done.stdout
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Three versions, of which 1 is champion; to be copied, not changed."""
+    settings = make_registry(tmp_path_factory.mktemp("made") / "home")
+    releases.promote(settings, "1", by="me", why="the first")
+    return settings
+
+
+@pytest.fixture
+def released(registry: Settings, tmp_path: Path) -> Settings:
+    """A copy of `registry` of the test's own."""
+    settings = copy_registry(registry, tmp_path / "home")
+    shutil.copytree(registry.var / "release", settings.var / "release")
+    return settings

@@ -16,6 +16,8 @@ import yaml
 from pipelines import delivery, measured, workspace
 from settings import UserError
 
+pytestmark = pytest.mark.long  # the recipe, by the code of another commit
+
 TINY = {
     "as_of": "2013-01-12T00:00:00Z",
     "training": {"holdout_days": 3, "search": {"n_iter": 1, "max_iter": [20]}},

@@ -54,6 +54,7 @@ def await_end(home: Home, seconds: float) -> Any:
     raise AssertionError([(run["name"], run["state"]) for run in runs])
 
 
+@pytest.mark.long
 def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Home) -> None:
     with (scheduled.settings.home / "deploy.log").open("w") as log:
         deploy = subprocess.Popen(

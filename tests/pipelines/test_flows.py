@@ -55,7 +55,9 @@ LOG = Path(os.environ["MLOPS_HOME"]) / "var" / "steps.jsonl"
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    return lambda *given: act(name, [each for each in given if type(each).__name__ != "Settings"])
+    return lambda *given, **named: act(
+        name, [each for each in (*given, *named.values()) if type(each).__name__ != "Settings"]
+    )
 
 def act(name, given):
     day = re.search(r"2013-04-\\d\\d", f"{given}  {given[0]}")
@@ -328,6 +330,7 @@ def states_of(loop: Loop, day: str) -> list[str]:
     return sorted(run["state_name"] for run in loop.train_runs(day))
 
 
+@pytest.mark.long
 def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
     from pipelines import runs
 
@@ -361,6 +364,7 @@ def alert_runs(loop: Loop) -> list[dict[str, str]]:
     return [run["parameters"]["alert"] for run in answer.json()]
 
 
+@pytest.mark.long  # looks at what the test before has left
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
     # The runner of the test before was the second one.
     url = loop.settings.prefect_url

@@ -50,6 +50,7 @@ def dvc(clone: Path, *command: str) -> str:
     return run.stdout
 
 
+@pytest.mark.long
 def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> None:
     first = dvc(clone, "repro")
     stages = ["ingest", "validate", "features", "assemble", "train", "evaluate"]

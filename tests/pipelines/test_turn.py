@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.register import MODEL
+from pipelines.shown_release import verify
 from serving import release
 from serving.evaluator import Evaluator
 
@@ -84,6 +85,9 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     version = tracking.client(home.settings).get_model_version(MODEL, served.champion.version)
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
+    problems, chain = verify(home.settings)
+    assert problems == []
+    assert [entry.version for entry in chain.entries] == [v for v, _, _ in home.state()["versions"]]
     Evaluator.load(Path(served.champion.path), served.champion.digest)
 
 

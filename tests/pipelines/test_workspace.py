@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
 from dvc.repo import Repo
 
@@ -75,6 +76,7 @@ def on_record(path: Path) -> dict[tuple[str, str], str]:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_data_that_arrive_during_a_training_change_nothing_in_it(
     turned: tuple[Home, str], make_home: Callable[..., Home], tmp_path: Path
 ) -> None:

@@ -271,6 +271,7 @@ def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     made = tmp_path / "made"
     write(made, record(1), record(2))
@@ -367,6 +368,7 @@ def killed(processes: list[subprocess.Popen[str]]) -> list[str]:
     return acknowledged
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_compactions", [1, 2])
 def test_every_acknowledged_record_is_read_once_while_writers_and_compactions_are_killed(
     n_compactions: int, tmp_path: Path

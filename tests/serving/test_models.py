@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from serving.evaluator import export
 from serving.models import ModelHolder
-from serving.release import Release, ServedModel, write
+from serving.release import Challenger, Release, ServedModel, write
 
 FEATURES = ["region", "product", "amount", "age", "visits"]
 
@@ -25,11 +26,17 @@ class Releases:
         self.models = root / "models"
         self.generation = 0
 
-    def release(self, model: Pipeline, version: str) -> Release:
+    def export(self, model: Pipeline, version: str) -> ServedModel:
         digest = export(model, self.models / version)
+        return ServedModel(version, digest, f"../models/{version}", 0.2)
+
+    def release(
+        self, model: Pipeline, version: str, challenger: ServedModel | None = None
+    ) -> Release:
         self.generation += 1
-        champion = ServedModel(version, digest, f"../models/{version}", 0.2)
-        release = Release(self.generation, champion, datetime.now(UTC))
+        now = datetime.now(UTC)
+        beside = Challenger(challenger, "canary", 10, now) if challenger else None
+        release = Release(self.generation, self.export(model, version), now, beside)
         write(self.file, release)
         return release
 
@@ -112,6 +119,57 @@ def test_model_of_other_features_is_refused(releases: Releases, trees: Pipeline)
     assert served(holder) is None
     assert "visits" in str(holder.problem)
     assert served(ModelHolder(releases.file, features=[*FEATURES, "more"])) == "1"
+
+
+def test_champion_and_challenger_change_together(
+    releases: Releases, trees: Pipeline, linear: Pipeline
+) -> None:
+    second = releases.export(linear, "2")
+    releases.release(trees, "1", second)
+    holder = ModelHolder(releases.file)
+    assert holder.current is not None
+    first = holder.current
+    assert first.challenger is not None
+    releases.release(linear, "2")
+    assert holder.refresh() is True
+    assert (served(holder), holder.current.challenger) == ("2", None)
+    assert holder.current.champion is first.challenger  # it was in memory already
+
+
+def test_a_challenger_that_cannot_be_used_leaves_the_champion_alone_and_is_told(
+    releases: Releases, trees: Pipeline, linear: Pipeline
+) -> None:
+    second = releases.export(linear, "2")
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file)
+    file = releases.models / "2" / "model.skops"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    releases.release(trees, "1", second)
+    assert holder.refresh() is True
+    assert holder.current is not None
+    assert (served(holder), holder.current.challenger) == ("1", None)
+    assert "challenger can't be used" in str(holder.problem)
+    assert "digest" in str(holder.problem)
+    assert holder.refresh() is False
+
+    file.write_bytes(content)  # nobody released anything: its files have come
+    assert holder.refresh() is True
+    assert holder.current.challenger is not None
+    assert holder.problem is None
+
+
+def test_a_challenger_of_other_features_leaves_the_champion_alone(
+    releases: Releases, trees: Pipeline, accounts: pd.DataFrame
+) -> None:
+    columns = ["amount", "age"]
+    narrow = Pipeline([("boosting", HistGradientBoostingClassifier(max_iter=2))])
+    narrow.fit(accounts[columns], accounts["label"])
+    releases.release(narrow, "1", releases.export(trees, "2"))
+    holder = ModelHolder(releases.file, features=columns)
+    assert holder.current is not None
+    assert (served(holder), holder.current.challenger) == ("1", None)
+    assert "region" in str(holder.problem)
 
 
 def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None:

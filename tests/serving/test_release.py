@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from serving.release import Release, ServedModel, read, write
+from serving.release import Challenger, History, Release, ServedModel, read, write
 from settings import LoopError
 
 CHAMPION = ServedModel(version="7", digest="a" * 64, path="../models/7", threshold=0.2)
-RELEASE = Release(3, CHAMPION, datetime(2013, 4, 1, 12, 30, 1, 250, tzinfo=UTC))
+NOW = datetime(2013, 4, 1, 12, 30, 1, 250, tzinfo=UTC)
+CANARY = Challenger(replace(CHAMPION, version="8", digest="b" * 64), "canary", 12.5, NOW, "trial")
+RELEASE = Release(3, CHAMPION, NOW, CANARY, history=History(2, "c" * 64))
 
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
@@ -23,6 +25,9 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     assert read(path) == RELEASE
     write(path, replace(RELEASE, generation=4))
     assert read(path) == replace(RELEASE, generation=4)
+    alone = Release(5, CHAMPION, NOW, frozen=True)
+    write(path, alone)
+    assert read(path) == alone
     assert [file.name for file in path.parent.iterdir()] == ["release.json"]
 
 
@@ -60,6 +65,33 @@ def test_no_document_is_no_release(tmp_path: Path) -> None:
         {"champion.threshold": float("nan")},
         {"champion.threshold": True},
         {"champion.weight": 1},
+        {"challenger.percent": 0},
+        {"challenger.percent": -1},
+        {"challenger.percent": 100.5},
+        {"challenger.percent": "12"},
+        {"challenger.percent": float("nan")},
+        {"challenger.percent": True},
+        {"challenger.stage": "shadow"},
+        {"challenger.stage": "mirror"},
+        {"challenger.stage": None},
+        {"challenger.since": "2013-04-01T12:30:00"},
+        {"challenger.name": ""},
+        {"challenger.model": None},
+        {"challenger.model": {"version": "8"}},
+        {"challenger.weight": 1},
+        {"challenger": []},
+        {"challenger": "8"},
+        {"champion.version": "8"},
+        {"frozen": True},
+        {"frozen": 1},
+        {"frozen": None},
+        {"history.count": -1},
+        {"history.count": 0},
+        {"history.count": "2"},
+        {"history.head": "0" * 64},
+        {"history.head": "c"},
+        {"history.tail": 1},
+        {"history": None},
     ],
     ids=str,
 )
@@ -81,6 +113,14 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
     path.write_text(content, encoding="latin-1")
     with pytest.raises(LoopError, match="release document"):
         read(path)
+
+
+def test_a_document_of_before_there_were_challengers_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "release.json"
+    write(path, RELEASE)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({n: fields[n] for n in ("generation", "champion", "changed_at")}))
+    assert read(path) == Release(3, CHAMPION, NOW)
 
 
 def test_times_without_a_zone_are_refused() -> None:

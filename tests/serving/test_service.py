@@ -31,7 +31,8 @@ from sklearn.preprocessing import OrdinalEncoder
 from serving.command import serve_command, serve_environment
 from serving.evaluator import Evaluator, export
 from serving.prediction_log import read
-from serving.release import Release, ServedModel, write
+from serving.release import Challenger, Release, ServedModel, write
+from serving.release import read as read_release
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
@@ -111,6 +112,17 @@ class Service:
         write(self.settings.release_file, Release(self.generation, champion, datetime.now(UTC)))
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
         return folder
+
+    def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
+        """Puts an exported model beside what is released, and waits until it is taken up."""
+        current = read_release(self.settings.release_file)
+        assert current is not None
+        self.generation += 1
+        now = datetime.now(UTC)
+        beside = Challenger(challenger, stage, percent, now)
+        release = Release(self.generation, current.champion, now, beside)
+        write(self.settings.release_file, release)
+        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def predict(self, body: Any = None, **options: Any) -> httpx.Response:
         return self.client.post("/predict", json=example() if body is None else body, **options)
@@ -234,6 +246,58 @@ def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
     metrics = service.client.get("/metrics").text
     counted = 'predictions_total{arm="champion",model_version="broken",outcome="failed"} 1.0'
     assert counted in metrics
+
+
+def logged(service: Service, request_id: str) -> dict[str, Any]:
+    frame = read(service.log)
+    [record] = frame[frame["request_id"] == request_id].to_dict("records")
+    return record
+
+
+def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
+    """Unused, then used; and when it breaks, the champion answers in either stage."""
+    linear = fitted(LogisticRegression(), make_pipeline(SimpleImputer()))
+    good, broken = "challenger", "broken challenger"
+    digest = export(linear, service.settings.var / "models" / good)
+    challenger = ServedModel(good, digest, f"../models/{good}", 0.5)
+    linear[-1].coef_[:] = np.nan
+    digest = export(linear, service.settings.var / "models" / broken)
+    nan = ServedModel(broken, digest, f"../models/{broken}", 0.5)
+    found = {}
+    try:
+        for name, model, stage, percent in (
+            ("shadow", challenger, "shadow", 0), ("canary", challenger, "canary", 100),
+            ("nan-shadow", nan, "shadow", 0), ("nan-canary", nan, "canary", 100),
+        ):  # fmt: skip
+            service.challenge(model, stage, percent)
+            answer = service.predict(headers={"X-Request-Id": name})
+            assert answer.status_code == 200
+            found[name] = answer.json()["model_version"], logged(service, name)
+        missing = ServedModel("gone", "c" * 64, "../models/gone", 0.5)
+        service.challenge(missing, "canary", 100)
+        told, ready = service.client.get("/release").json(), service.client.get("/readyz")
+        alone = service.predict()
+    finally:
+        service.release("1")
+    assert {name: version for name, (version, _) in found.items()} == {
+        "shadow": "1", "canary": good, "nan-shadow": "1", "nan-canary": "1",
+    }  # fmt: skip
+    shadow = found["shadow"][1]
+    assert shadow["shadow_version"] == good
+    assert 0 <= shadow["shadow_probability"] <= 1
+    assert found["canary"][1]["arm"] == "challenger"
+    assert "no probability" in found["nan-shadow"][1]["shadow_error"]
+    assert "no probability" in found["nan-canary"][1]["challenger_error"]
+    metrics = service.client.get("/metrics").text
+    failures = "challenger_failures_total"
+    assert f'{failures}{{arm="shadow",model_version="{broken}"}} 1.0' in metrics
+    assert f'{failures}{{arm="challenger",model_version="{broken}"}} 1.0' in metrics
+
+    assert (told["version"], told["challenger"]["loaded"]) == ("1", False)
+    assert "challenger can't be used" in told["problem"]
+    assert ready.status_code == 200
+    assert "challenger can't be used" in ready.text
+    assert alone.json()["model_version"] == "1"
 
 
 def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_asked(

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,20 @@ class Stack:
 
     def healthy(self, service: str, timeout: float = WITHIN) -> None:
         """Returns once every container of `service` is healthy."""
+        self._until_healthy(lambda: self.compose("ps", "--quiet", service).split(), timeout)
+
+    def container_healthy(self, name: str) -> None:
+        """Returns once this container is healthy."""
+        self._until_healthy(lambda: [name], WITHIN)
+
+    def _until_healthy(self, names: Callable[[], list[str]], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            names = self.compose("ps", "--quiet", service).split()
-            states = [self._health(name) for name in names]
-            if states and set(states) == {"healthy"}:
+            states = {name: self._health(name) for name in names()}
+            if states and set(states.values()) == {"healthy"}:
                 return
             time.sleep(0.5)
-        raise AssertionError(f"{service} is not healthy again: {states}")
+        raise AssertionError(f"not healthy again: {states}")
 
     def _health(self, name: str) -> str:
         return self.docker("inspect", "--format", "{{.State.Health.Status}}", name).strip()

@@ -48,7 +48,7 @@ with tracking.run(settings, "seed", {"training_id": "seed"}) as run:
 client.create_registered_model(register.MODEL)
 client.create_model_version(
     register.MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest})
-release.promote(settings, "1")
+release.promote(settings, "1", why="the seed", by="test")
 
 def log(names):
     kept = prediction_log.PredictionLog(settings.predictions)

@@ -1,0 +1,122 @@
+"""Do the commands of release say what they did, and tell a mistake with exit code 2?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from serving import prediction_log
+from settings import Settings
+from tests.released import file
+
+Run = Callable[..., str]
+ME = ("--by", "boss", "--reason", "it is right")
+
+
+@pytest.fixture
+def mlops(released: Settings) -> Iterator[Run]:
+    """Runs a command in this process; its output, once its exit code is as expected."""
+
+    def run(*command: str, code: int = 0) -> str:
+        found = CliRunner().invoke(app, command)
+        assert found.exit_code == code, found.output
+        assert "Traceback" not in found.output
+        return found.output
+
+    # The settings set what the tools must find, for the whole process.
+    with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
+        yield run
+
+
+def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: Settings) -> None:
+    began = datetime.now(UTC)
+    assert "approved by boss" in mlops("approve", "2", *ME, "--days", "3")
+    assert "shadow 2" in mlops("challenge", "2", *ME)
+    assert "canary 2 at 25 %" in mlops("challenge", "2", *ME, "--canary", "25")
+    canary = datetime.now(UTC)
+    assert "champion, in place of 1" in mlops("promote", "2", *ME)
+    until = (began + timedelta(days=2)).isoformat()
+    assert "may pass 'calibrated'" in mlops(
+        "override", "2", *ME, "--gate", "calibrated", "--until", until
+    )
+    status = mlops("status")
+    assert "version 2" in status
+    assert "OVERRIDE:  version 2 passes 'calibrated'" in status
+    assert "Approval:  version 2 by boss" in status
+    assert "Version 1 is champion, in place of 2" in mlops("rollback", "--reason", "it errs")
+    assert "Frozen" in mlops("freeze", "--reason", "an incident")
+    assert "FROZEN" in mlops("status")
+
+    told = mlops("history")
+    for action in ("approve", "challenge", "promote", "override", "rollback", "freeze"):
+        assert action in told
+    assert "it errs" in told
+    shares = mlops("history", "--at", canary.isoformat())
+    assert "version 1: 75.0%" in shares
+    assert "version 2: 25.0%" in shares
+    assert "8 entries" in mlops("history", "--verify")
+    head = file(released).history.head
+    assert "whole" in mlops("history", "--holds", head)
+    assert "what was noted is gone" in mlops("history", "--holds", "f" * 64, code=1)
+
+
+def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> None:
+    assert "no version 99" in mlops("promote", "99", code=2)
+    assert "never champion" in mlops("rollback", "--to", "3", "--reason", "x", code=2)
+    assert "--reason" in mlops("rollback", code=2)
+    assert "--by" in mlops("approve", "2", "--reason", "x", code=2)
+    assert "nothing to repair" in mlops("repair", *ME, code=2)
+    assert "No prediction nobody" in mlops("why", "nobody", code=2)
+    gate = ("--gate", "calibrated")
+    assert "--until is 'soon'" in mlops("override", "2", *ME, *gate, "--until", "soon", code=2)
+    mlops("freeze", "--reason", "an incident")
+    assert "frozen" in mlops("promote", "2", code=1)
+    assert file(released).champion.version == "1"
+
+
+def test_the_kill_switch_works_while_mlflow_is_away(
+    mlops: Run, released: Settings, a_free_port: Callable[[], int]
+) -> None:
+    mlops("challenge", "2", *ME, "--canary", "50")
+    away = {
+        "MLOPS_TRACKING_URI": f"http://127.0.0.1:{a_free_port()}",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    with patch.dict(os.environ, away):
+        told = mlops("freeze", "--reason", "it errs", code=1)
+        assert "services are frozen, and that is on no record yet" in told
+    assert (file(released).frozen, file(released).challenger) == (True, None)
+    assert "`mlops repair`" in mlops("promote", "2", code=1)
+    assert "PROBLEM" in mlops("history", "--verify", code=1)
+    mlops("repair", *ME)
+    assert "whole" in mlops("history", "--verify")
+    assert "frozen" in mlops("promote", "2", code=1)
+
+
+def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
+    mlops: Run, released: Settings
+) -> None:
+    mlops("approve", "1", *ME)
+    now, model = datetime.now(UTC), file(released).champion
+    log = prediction_log.PredictionLog(released.predictions)
+    log.append(
+        {
+            "request_id": "asked-1", "key": "case", "probability": 0.25, "decision": True,
+            "model_version": "1", "model_digest": model.digest, "arm": "champion",
+            "generation": file(released).generation, "decision_time": now, "features_as_of": now,
+            "logged_at": now, "request": {"a": 1}, "features": {"b": 2.5},
+        }
+    )  # fmt: skip
+    log.close()
+    told = mlops("why", "asked-1")
+    for part in (
+        "probability: 0.25", "b: 2.5", "Version 1:", f"dvc_md5_training: {1:032d}",
+        "beats the baseline: passed", "approve version 1", "by boss", "it is right",
+    ):  # fmt: skip
+        assert part in told

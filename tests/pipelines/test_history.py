@@ -1,0 +1,180 @@
+"""Is every change of the record found, whoever made it and wherever?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pipelines.history import Entry, Stored, at, chain, lines
+from serving.release import GENESIS, History
+
+START = datetime(2013, 4, 1, tzinfo=UTC)
+EVIDENCE = "e" * 64
+
+
+def arms(champion: str | None, challenger: str | None = None, percent: float = 0.0) -> Any:
+    beside = {
+        "version": challenger, "digest": "b" * 64, "stage": "canary" if percent else "shadow",
+        "percent": percent, "name": None,
+    }  # fmt: skip
+    return {
+        "generation": 1, "frozen": False, "challenger": beside if challenger else None,
+        "champion": {"version": champion, "digest": "a" * 64} if champion else None,
+    }  # fmt: skip
+
+
+SERVED = [
+    arms(None), arms("1"), arms("1", "2"), arms("1", "2", 10.0), arms("2"), arms("1"),
+]  # fmt: skip
+ACTIONS = ["promote", "challenge", "challenge", "promote", "rollback"]
+
+
+def recorded() -> tuple[list[Stored], History]:
+    """Five changes, an hour apart."""
+    found, head = [], GENESIS
+    for number, action in enumerate(ACTIONS, start=1):
+        entry = Entry(
+            seq=number, at=START + timedelta(hours=number), by="somebody", action=action,
+            version="2", why=f"reason {number}", before=SERVED[number - 1], after=SERVED[number],
+            evidence=EVIDENCE, previous=head,
+        )  # fmt: skip
+        head = entry.digest
+        found.append(stored(entry))
+    return found, History(len(found), head)
+
+
+def stored(entry: Entry, **changed: Any) -> Stored:
+    tags = {**entry.shown(), "entry": entry.body, "digest": entry.digest}
+    return replace(Stored(f"run {entry.seq}", tags, True, evidence=EVIDENCE), **changed)
+
+
+def test_a_whole_record_has_no_problem_in_any_order() -> None:
+    found, history = recorded()
+    told = chain(reversed(found), history)
+    assert [entry.action for entry in told.entries] == ACTIONS
+    assert told.problems == ()
+    assert told.unfinished == ()
+    assert told.newest == found[-1]
+    assert Entry.parse(found[0].tags["entry"]) == told.entries[0]
+
+
+def test_an_empty_record_is_whole() -> None:
+    assert chain([], History()).problems == ()
+
+
+def forged(each: Stored, why: str) -> dict[str, str]:
+    """The tags of an entry that was changed with some care."""
+    entry = replace(Entry.parse(each.tags["entry"]), why=why)
+    return {**entry.shown(), "entry": entry.body}
+
+
+CHANGES: dict[str, tuple[Callable[[list[Stored]], object], str]] = {
+    "its text": (
+        lambda s: s.__setitem__(2, replace(s[2], tags={**s[2].tags, **forged(s[2], "x")})),
+        "Entry 3 was changed",
+    ),
+    "its text and digest": (
+        lambda s: s.__setitem__(
+            2,
+            replace(s[2], tags={
+                **forged(s[2], "x"),
+                "digest": replace(Entry.parse(s[2].tags["entry"]), why="x").digest,
+            }),
+        ),
+        "Entry 3 .* is missing",
+    ),
+    "a tag that people read": (
+        lambda s: s.__setitem__(2, replace(s[2], tags={**s[2].tags, "by": "somebody else"})),
+        "Entry 3 was changed: the tags by",
+    ),
+    "its text is no JSON": (
+        lambda s: s.__setitem__(2, replace(s[2], tags={**s[2].tags, "entry": "{"})),
+        "Entry 3 was changed",
+    ),
+    "its evidence": (
+        lambda s: s.__setitem__(2, replace(s[2], evidence="f" * 64)),
+        "Entry 3 was changed: its evidence",
+    ),
+    "it is gone": (lambda s: s.pop(2), "Entry 3 .* is missing"),
+    "it is marked as deleted": (
+        lambda s: s.__setitem__(2, replace(s[2], deleted=True)), "Entry 3 was deleted",
+    ),
+    "the first is gone": (lambda s: s.pop(0), "Entry 1 .* is missing"),
+    "the end is cut off": (lambda s: s.pop(), "Entry 5 .* is missing"),
+    "two are cut off": (lambda s: (s.pop(), s.pop()), "Entry 5 .* is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_was_changed_is_found(what: str) -> None:
+    found, history = recorded()
+    tamper, told = CHANGES[what]
+    tamper(found)
+    assert re.search(told, "\n".join(chain(found, history).problems))
+
+
+def test_a_document_that_was_set_back_is_found() -> None:
+    found, _ = recorded()
+    history = History(3, found[2].tags["digest"])
+    told = chain(found, history)
+    assert len(told.entries) == 3
+    assert len(told.problems) == 2
+    assert "set back" in told.problems[0]
+
+
+def test_a_document_that_counts_wrongly_is_found() -> None:
+    found, history = recorded()
+    assert chain(found, replace(history, count=4)).problems
+    assert chain(found, replace(history, count=6)).problems
+
+
+def test_behind_a_break_nothing_is_vouched_for() -> None:
+    found, history = recorded()
+    found.pop(2)
+    assert [entry.seq for entry in chain(found, history).entries] == [4, 5]
+
+
+def test_an_attempt_that_was_killed_is_no_problem_and_is_told() -> None:
+    found, history = recorded()
+    last = Entry.parse(found[-1].tags["entry"])
+    attempt = replace(last, seq=6, previous=last.digest, why="killed")
+    told = chain([*found, stored(attempt, concluded=False)], history)
+    assert told.problems == ()
+    assert [each.tags["why"] for each in told.unfinished] == ["killed"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "shares"),
+    [
+        (0.5, {}),
+        (1.0, {"1": 1.0}),
+        (2.5, {"1": 1.0, "2": 0.0}),
+        (3.5, {"1": 0.9, "2": 0.1}),
+        (4.5, {"2": 1.0}),
+        (99.0, {"1": 1.0}),
+    ],
+)
+def test_who_answered_when(hours: float, shares: dict[str, float]) -> None:
+    found, history = recorded()
+    entries = chain(found, history).entries
+    assert at(entries, START + timedelta(hours=hours)) == shares
+
+
+def test_an_entry_is_told_with_who_when_from_to_and_why() -> None:
+    found, history = recorded()
+    told = "\n".join(lines(chain(found, history).entries[3]))
+    for part in ("2013-04-01 04:00", "promote version 2", "by somebody", "reason 4"):
+        assert part in told
+    assert "from version 1, canary 2 at 10 % to version 2" in told
+
+
+def test_the_same_entry_has_the_same_digest_after_a_round_through_json() -> None:
+    found, _ = recorded()
+    entry = Entry.parse(found[1].tags["entry"])
+    assert Entry.parse(json.dumps(json.loads(entry.body))).digest == found[1].tags["digest"]

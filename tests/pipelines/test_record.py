@@ -1,0 +1,296 @@
+"""Does a change stand whole or not at all, whoever is killed, away, or at work at the same time?"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+
+from pipelines import entries, record, release, release_lock, repair, rollback, tracking
+from pipelines.register import MODEL
+from pipelines.shown_release import verify
+from serving import release as served
+from settings import LoopError, Settings, UnreachableError, UserError
+from tests.released import file
+
+ME = {"by": "me", "why": "it is right"}
+# A child begins with what is imported here, and opens the database for itself.
+FORK = multiprocessing.get_context("fork")
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Runs `work` in a process of its own; its exit code, which is minus the signal's number."""
+    child = FORK.Process(target=work)
+    child.start()
+    child.join(60)
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at(where: Any, name: str, *, after: bool) -> None:
+    """Has this process killed in the call of `name`, before or after it is done."""
+    real = getattr(where, name)
+
+    def killed(*given: Any, **named: Any) -> None:
+        if after:
+            real(*given, **named)
+        die()
+
+    setattr(where, name, killed)
+
+
+CLIENT = mlflow.MlflowClient
+STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does the change stand?
+    "before the entry": (CLIENT, "create_run", False, False),
+    "after the entry": (CLIENT, "create_run", True, False),
+    "after its evidence": (CLIENT, "log_text", True, False),
+    "after the document": (CLIENT, "set_registered_model_tag", True, True),
+    "after the file": (served, "write", True, True),
+    "after the alias": (CLIENT, "set_registered_model_alias", True, True),
+    "before it is concluded": (CLIENT, "set_terminated", False, True),
+}
+
+
+AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the others take longer
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(s, marks=() if s in AT_ONCE else pytest.mark.long) for s in STEPS]
+)
+def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_whole(
+    step: str, released: Settings
+) -> None:
+    where, name, after, stands = STEPS[step]
+
+    def promote() -> None:
+        killed_at(where, name, after=after)
+        release.promote(released, "2", **ME)
+
+    assert in_child(promote) == -signal.SIGKILL
+    known = record.stands(released)
+    assert known.chain.problems == ()
+    champion = file(released).champion.version
+    assert known.state.champion is not None
+    assert known.state.champion.version == ("2" if stands else "1")
+    # What is served is never ahead of the record.
+    assert champion in {"1", known.state.champion.version}
+
+    release.promote(released, "2", **ME)
+    assert file(released).champion.version == "2"
+    assert [entry.version for entry in record.stands(released).chain.entries] == ["1", "2"]
+    assert verify(released)[0] == []
+    found = tracking.client(released).get_registered_model(MODEL)
+    assert str(found.aliases["champion"]) == "2"
+    attempts = record.stands(released).chain.unfinished
+    assert len(attempts) == (step in {"after the entry", "after its evidence"})
+
+
+def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
+    released: Settings, tmp_path: Path
+) -> None:
+    """Both have decided on the same generation before either writes."""
+    together = FORK.Barrier(2)
+
+    def controller(version: str) -> None:
+        decided_on = record.stands(released).state.generation
+        together.wait(30)
+        try:
+            release.challenge(released, version, "shadow", generation=decided_on, **ME)
+        except record.SupersededError as error:
+            (tmp_path / f"superseded-{version}").write_text(str(error))
+        else:
+            (tmp_path / f"won-{version}").touch()
+
+    both = [FORK.Process(target=controller, args=(version,)) for version in ("2", "3")]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(90)
+    won, lost = sorted(tmp_path.glob("won-*")), sorted(tmp_path.glob("superseded-*"))
+    assert (len(won), len(lost)) == (1, 1)
+    assert "based on generation 1" in lost[0].read_text()
+    challenger = file(released).challenger
+    assert challenger is not None
+    assert challenger.model.version == won[0].name[-1]
+    assert file(released).generation == 2
+    assert verify(released)[0] == []
+
+
+def test_who_holds_the_lock_is_waited_for_and_then_told_of(
+    released: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = FORK.Event()
+    held = FORK.Event()
+
+    def hold() -> None:
+        with release_lock.locked(released):
+            held.set()
+            go_on.wait(60)
+
+    holder = FORK.Process(target=hold)
+    holder.start()
+    assert held.wait(30)
+    with pytest.raises(LoopError, match="under way"), release_lock.locked(released, patience=0.1):
+        pass
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGKILL)  # and the kernel gives the lock back
+    holder.join()
+    with release_lock.locked(released, patience=10):
+        pass
+
+
+def test_whoever_writes_without_the_lock_is_seen(
+    released: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = record.point
+    before = released.release_file.read_bytes()
+
+    def both(client: Any, state: Any) -> None:
+        real(client, state)
+        client.set_registered_model_tag(MODEL, "release", before.decode())
+
+    monkeypatch.setattr(record, "point", both)
+    with pytest.raises(record.SupersededError, match="without the lock"):
+        release.promote(released, "2", **ME)
+    assert released.release_file.read_bytes() == before
+
+
+NONSENSE = ["", "{", "[]", "null", '{"champion": null}', '{"generation": 9}']
+
+
+def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_served(
+    released: Settings,
+) -> None:
+    client = tracking.client(released)
+    good = released.release_file.read_text()
+    edits = [*NONSENSE, good.replace('"threshold": 0.2', '"threshold": 7'),
+             good.replace('"frozen": false', '"frozen": true, "canary": 5')]  # fmt: skip
+    for text in edits:
+        client.set_registered_model_tag(MODEL, "release", text)
+        with pytest.raises(LoopError, match="cannot be used"):
+            release.promote(released, "2", **ME)
+        with pytest.raises(LoopError, match="cannot be used"):
+            rollback.freeze(released, **ME)
+        assert released.release_file.read_text() == good
+    repair.repair(released, **ME)
+    assert verify(released)[0] == []
+    assert file(released).champion.version == "1"
+    release.promote(released, "2", **ME)
+    actions = [entry.action for entry in record.stands(released).chain.entries]
+    assert actions == ["promote", "repair", "promote"]
+    with pytest.raises(UserError, match="nothing to repair"):
+        repair.repair(released, **ME)
+
+
+def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
+    released: Settings,
+) -> None:
+    client = tracking.client(released)
+    old = client.get_registered_model(MODEL).tags["release"]
+    release.promote(released, "2", **ME)
+    served_now = released.release_file.read_bytes()
+
+    client.delete_registered_model_tag(MODEL, "release")
+    with pytest.raises(LoopError, match="lost its release document"):
+        release.promote(released, "3", **ME)
+    client.set_registered_model_tag(MODEL, "release", old)
+    with pytest.raises(LoopError, match="set back"):
+        release.promote(released, "3", **ME)
+    assert "set back" in " ".join(verify(released)[0])
+    assert released.release_file.read_bytes() == served_now
+
+    repair.repair(released, **ME)
+    assert file(released).champion.version == "2"
+    assert verify(released)[0] == []
+
+
+@pytest.mark.parametrize("threshold", ["0.2", "0.9"])
+def test_a_document_edited_into_sense_is_found_and_not_followed(
+    threshold: str, released: Settings
+) -> None:
+    good = released.release_file.read_text()
+    edited = good.replace('"threshold": 0.2', f'"threshold": {threshold}')
+    if threshold == "0.2":
+        edited = edited.replace('"version": "1"', '"version": "3"')
+    tracking.client(released).set_registered_model_tag(MODEL, "release", edited)
+    assert "changed by hand" in " ".join(verify(released)[0])
+    with pytest.raises(LoopError, match="changed by hand"):
+        release.promote(released, "2", **ME)
+    assert released.release_file.read_text() == good
+    repair.repair(released, **ME)
+    assert verify(released)[0] == []
+    assert (file(released).champion.version, file(released).champion.threshold) == ("1", 0.2)
+
+
+def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Settings) -> None:
+    released.release_file.write_text("{")
+    rollback.unfreeze(released, **ME)  # nothing to do, and yet
+    assert file(released).champion.version == "1"
+
+
+def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: Settings) -> None:
+    release.promote(released, "2", evidence={"cost": 1}, **ME)
+    rollback.rollback(released, **ME)
+    client = tracking.client(released)
+    runs = {e.tags["seq"]: e.run_id for e in entries.stored(released, client)}
+    assert verify(released)[0] == []
+
+    client.set_tag(runs["2"], "why", "because")
+    assert "Entry 2 was changed" in verify(released)[0][0]
+    client.set_tag(runs["2"], "why", ME["why"])
+    client.log_text(runs["2"], '{"cost": 0}', "evidence.json")
+    assert "its evidence" in verify(released)[0][0]
+    client.log_text(runs["2"], '{\n "cost": 1\n}', "evidence.json")
+    assert verify(released)[0] == []
+
+    client.delete_run(runs["2"])
+    assert "Entry 2 was deleted" in verify(released)[0][0]
+    with sqlite3.connect(released.var / "mlflow" / "mlflow.db") as database:
+        database.execute("DELETE FROM tags WHERE run_uuid = ?", (runs["3"],))
+    assert "Entry 3 " in verify(released)[0][0]
+    assert "missing" in verify(released)[0][0]
+
+
+@pytest.mark.parametrize("step", ["create_run", "set_registered_model_tag", "set_terminated"])
+def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_on(
+    step: str, released: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise MlflowException("API request to endpoint failed: connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CLIENT, step, away)
+        with pytest.raises(UnreachableError, match="connection refused"):
+            release.promote(released, "2", **ME)
+        assert file(released).champion.version == ("2" if step == "set_terminated" else "1")
+    release.promote(released, "2", **ME)
+    assert file(released).champion.version == "2"
+    assert verify(released)[0] == []
+
+
+def test_mlflow_that_is_down_is_told_within_seconds(
+    released: Settings, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = released.release_file.read_bytes()
+    uri = f"http://user:secret@127.0.0.1:{a_free_port()}"
+    away = Settings(home=released.home, tracking_uri=uri)
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="What is served stays") as told:
+        rollback.rollback(away, "1", **ME)
+    assert time.monotonic() - began < 20
+    assert "secret" not in str(told.value)
+    assert released.release_file.read_bytes() == before

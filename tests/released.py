@@ -1,0 +1,70 @@
+"""A registry with three tiny versions in it, for tests of what is done with versions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from pipelines import tracking
+from pipelines.register import MODEL
+from serving import evaluator
+from serving.release import Release, read
+from settings import Settings
+
+ROOT = Path(__file__).parents[1]
+VERDICTS = [{"gate": "beats the baseline", "passed": True, "told": "cost per 1,000"}]
+
+
+def make_registry(home: Path) -> Settings:
+    """A home whose registry holds versions 1, 2 and 3, none of them released."""
+    (home / "usecase").mkdir(parents=True)
+    shutil.copy(ROOT / "usecase" / "params.yaml", home / "usecase")
+    settings = Settings(home=home)
+    client = tracking.client(settings)
+    client.create_registered_model(MODEL)
+    for seed in (1, 2, 3):
+        _add_version(settings, home / "made" / str(seed), seed)
+    return settings
+
+
+def copy_registry(made: Settings, home: Path) -> Settings:
+    """A home of its own that begins as `made`; artefacts are read where they were made."""
+    (home / "var" / "mlflow").mkdir(parents=True)
+    shutil.copytree(made.home / "usecase", home / "usecase")
+    shutil.copy(made.var / "mlflow" / "mlflow.db", home / "var" / "mlflow")
+    return Settings(home=home)
+
+
+def _add_version(settings: Settings, made: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
+    encode = ColumnTransformer([("numbers", "passthrough", ["a", "b"])])
+    model = Pipeline([("encode", encode), ("model", HistGradientBoostingClassifier(max_iter=2))])
+    digest = evaluator.export(model.fit(frame, rng.permutation(60) % 2), made / "served")
+    frame.to_parquet(made / "reference.parquet")
+    facts = {
+        "candidate": "boosting", "digest": digest, "verdicts": VERDICTS,
+        "data_until": "2013-04-01T00:00:00+00:00", "dvc_md5_training": f"{seed:032d}",
+    }  # fmt: skip
+    (made / "facts.json").write_text(json.dumps(facts))
+    client = tracking.client(settings)
+    with tracking.run(settings, f"refit {seed}", {"training_id": f"training-{seed}"}) as run:
+        client.log_artifacts(run.info.run_id, str(made))
+    client.create_model_version(
+        MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
+        tags={"digest": digest, "dvc_md5_training": f"{seed:032d}"},
+    )  # fmt: skip
+
+
+def file(settings: Settings) -> Release:
+    """What the services are told."""
+    found = read(settings.release_file)
+    assert found is not None
+    return found
