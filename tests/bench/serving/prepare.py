@@ -90,7 +90,7 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     asked = cases[cases["decision_time"] >= AT].head(ROWS)
     rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
     values = [row.values for row in rows]
-    columns = [c for c in FEATURES]
+    columns = list(FEATURES)
     assert set(CATEGORIES) <= set(columns)
     return {
         "served": str(served), "digest": digest,

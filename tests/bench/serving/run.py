@@ -161,9 +161,10 @@ def main() -> None:
     lookup = next(server for server in servers(notes, None) if server.path == "/predict")
     told = [
         "# Serving, measured\n\nWritten by `make bench-serving`.\n", machine(),
-        f"\nOne worker each, {notes['rows']} real rows in turn, wrk with one thread, "
+        f"\nOne worker each, {notes['rows']} real rows in turn, wrk with one thread; "
         f"{ROUNDS} interleaved round(s) of {SECONDS} s, medians; "
-        f"Redis {'of its own' if address else 'not here'}; {time.monotonic() - began:.0f} s in all.",
+        f"Redis {'of its own' if address else 'not here'}; "
+        f"{time.monotonic() - began:.0f} s in all.",
         table(found, [server.name for server in every]),
         f"\n## In bulk\n\n{batch(lookup)}\n",
     ]  # fmt: skip

@@ -43,7 +43,10 @@ def servers(made: dict[str, Any], redis: str | None) -> list[Server]:
         _own("features given, log", "/score", made["score"]),
         _own("features given, log, shadow", "/score", made["score"], MLOPS_STAGE="staging"),
         _own("online lookup in SQLite, log", "/predict", made["predict"]),
-        _own("online lookup in SQLite, log, shadow", "/predict", made["predict"], MLOPS_STAGE="staging"),
+        _own(
+            "online lookup in SQLite, log, shadow", "/predict", made["predict"],
+            MLOPS_STAGE="staging",
+        ),
     ]  # fmt: skip
     if redis is not None:
         own.append(
@@ -60,7 +63,8 @@ def servers(made: dict[str, Any], redis: str | None) -> list[Server]:
             "mlflow models serve", mlflow, "/invocations", made["mlflow"],
             [_bin("mlflow"), "models", "serve", "-m", str(HOME / "mlflow-model"), "-p", str(mlflow),
              "--env-manager", "local", "--workers", "1"],
-            {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            {"MLFLOW_DISABLE_TELEMETRY": "true",
+             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         ),
         _uvicorn("FastAPI, scikit-learn, lookup", "fastapi_app", fastapi, "/predict",
                  made["predict"], models),
@@ -146,11 +150,17 @@ def redis() -> Iterator[str | None]:
         [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
         stdout=subprocess.DEVNULL,
     ) as child:
-        address = f"127.0.0.1:{port}"
-        settings = Settings(home=HOME, redis=address)
-        subprocess.run(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("prepare.py")), "publish"],
-            env=os.environ | settings.environment() | {"MLOPS_REDIS": address}, check=True, cwd=ROOT,
-        )  # fmt: skip
-        yield address
-        child.terminate()
+        try:
+            yield _filled(f"127.0.0.1:{port}")
+        finally:
+            child.terminate()
+
+
+def _filled(address: str) -> str:
+    settings = Settings(home=HOME, redis=address)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("prepare.py")), "publish"],
+        env=os.environ | settings.environment() | {"MLOPS_REDIS": address},
+        check=True, cwd=ROOT,
+    )  # fmt: skip
+    return address
