@@ -3,7 +3,7 @@
 It stands before BentoML's own routes (as an ASGI middleware, BentoML's way to add one), so that
 each answer, whatever the mistake, has one format, no path can become a label of a metric, and the
 hot path is one call: BentoML's own endpoint, with Starlette's routing, its context and its
-serialisers, takes twice the time (docs/benchmarks/serving.md).
+serialisers, takes longer for the same answer (docs/serving.md).
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ def fastapi_app() -> Any:
     app, model = FastAPI(), joblib.load(os.environ["BENCH_MODEL"])
     reader = OnlineReader(configuration.load())
 
-    @app.post("/predict")
     def predict(request: PredictRequest) -> dict[str, float]:
         [row] = reader.read([entity_row(request)], [decision_time(request)])
         frame = pd.DataFrame([row.values], columns=FEATURES)
@@ -32,7 +31,8 @@ def fastapi_app() -> Any:
         frame[numbers] = frame[numbers].astype("float64")
         return {"probability": float(model.predict_proba(frame)[0, 1])}
 
-    predict.__annotations__["request"] = PredictRequest
+    predict.__annotations__["request"] = PredictRequest  # known in here alone
+    app.post("/predict")(predict)
     return app
 
 
