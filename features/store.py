@@ -57,7 +57,7 @@ def _let_readers_read(settings: configuration.Settings) -> None:
     """
     if settings.redis:
         return
-    online = settings.online_store["path"]
+    online = str(settings.online_store["path"])
     with contextlib.closing(sqlite3.connect(online)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 

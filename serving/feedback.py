@@ -46,7 +46,7 @@ class Feedback:
             self._metrics.feedback.labels(refused.error).inc()
             raise
         self._metrics.feedback.labels(status).inc()
-        answer = FeedbackResponse(request_id=told.request_id, status=status)  # type: ignore[arg-type]
+        answer = FeedbackResponse(request_id=told.request_id, status=status)
         return Answer(answer.model_dump_json().encode())
 
 
@@ -68,12 +68,12 @@ def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
                 if old["label"] != int(told.outcome):
                     raise Refused(409, "another outcome stands", "It was told otherwise before.")
                 return "already recorded"
-        line = {
+        outcome = {
             "request_id": told.request_id, "key": found["key"], "label": int(told.outcome),
             "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": by,
             "told_at": datetime.now(UTC).isoformat(),
         }  # fmt: skip
-        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps(outcome) + "\n")
         file.flush()
         os.fsync(file.fileno())
     return "recorded late" if told.known_at - decided_at > LATE else "recorded"
