@@ -23,6 +23,7 @@ Doomed = Callable[[pa.Table], pa.Array]  # which rows go
 
 def expire(folder: Path, before: datetime) -> dict[str, int]:
     """Removes what was decided before `before` (aware). Counts `removed`, and `open` segments."""
+    compaction.compact(folder)
     return _erase(folder, lambda table: pc.less(table["decision_time"], before))
 
 
@@ -31,6 +32,7 @@ def forget(folder: Path, column: str, value: str) -> dict[str, int]:
 
     Raises `UserError` if no file has that column: a slip of the pen must not look like success.
     """
+    compaction.compact(folder)  # what is closed becomes files first
     seen = [column in pq.read_schema(path).names for path, _ in compacted.notes(folder)]
     if not any(seen):
         raise UserError(f"No file of the log in {folder} has a column {column}: nothing is erased.")
@@ -44,7 +46,6 @@ def forget(folder: Path, column: str, value: str) -> dict[str, int]:
 
 
 def _erase(folder: Path, doomed: Doomed) -> dict[str, int]:
-    compaction.compact(folder)  # what is closed becomes files first
     removed = 0
     with compaction._alone(folder):
         for path, note in list(compacted.notes(folder)):
