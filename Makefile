@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: backup bench chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
+.PHONY: backup bench bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -114,6 +114,9 @@ run-stack:              ## one full turn of the loop, in the running stack
 
 chaos: install          ## breaks the running stack on purpose, part by part, and tells what came of it
 	$(BIN)/python -m tests.stack.chaos $(CHAOS)
+
+bench-serving: install  ## the service beside what a user would pick instead, to docs/benchmarks/serving.md; needs wrk
+	$(BIN)/python -W ignore tests/bench/serving/run.py
 
 sizing: install         ## what a prediction costs the running stack, and what its parts hold
 	$(BIN)/python -m tests.stack.sizing

@@ -12,6 +12,7 @@ from pipelines import (  # noqa: F401
     cli_record,
     cli_release,
     cli_rollout,
+    cli_service,
 )
 from pipelines.cli_app import app
 
