@@ -12,12 +12,18 @@ from pipelines.cli_app import app, our_settings, told_plainly
 @app.command()
 def prove(
     only: Annotated[str | None, typer.Option(help="Cases whose words contain this.")] = None,
+    rollout: Annotated[bool, typer.Option(help="The rollout alone, not the gates.")] = False,
 ) -> None:
-    """Put bad candidates through the gates; exit code 1 if one passes, or a healthy one doesn't."""
+    """Put bad models through gates and rollout; exit code 1 if one passes, or a healthy doesn't."""
     with told_plainly():
         from pipelines import prove as proof
+        from pipelines import prove_rollout
 
         settings = our_settings()
+        if not only and not prove_rollout.shown(prove_rollout.prove(settings)):
+            raise typer.Exit(1)
+        if rollout:
+            return
         typer.echo("Making bad candidates ...")
         found = proof.prove(settings, only)
         holds = proof.shown(found)

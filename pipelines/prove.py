@@ -146,5 +146,7 @@ def shown(found: Sequence[Proof]) -> bool:
     for proof in found:
         mark = "[green]proven[/]" if proof.holds else "[red]NOT PROVEN[/]"
         table.add_row(proof.told, proof.gate or "none", mark, proof.evidence[:90])
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 140)  # a narrower one can't be read
+    console.print(table)
     return all(proof.holds for proof in found)

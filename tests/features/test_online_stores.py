@@ -65,7 +65,7 @@ def frames() -> dict[str, pd.DataFrame]:
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = shutil.which("redis-server")
     if server is None:
-        pytest.skip("there is no redis-server here: the stack's tests read from one")
+        pytest.fail("There is no redis-server here: apt-get install redis-server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -97,7 +97,7 @@ def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
     )
 
 
-@pytest.mark.parametrize("kind", ["Sqlite", "Redis"])
+@pytest.mark.parametrize("kind", ["Sqlite", pytest.param("Redis", marks=pytest.mark.long)])
 def test_one_reading_gives_what_the_sdk_gives(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
