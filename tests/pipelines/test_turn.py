@@ -91,7 +91,9 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     assert "Model card" in version.description
     problems, chain = verify(home.settings)
     assert problems == []
-    assert [entry.version for entry in chain.entries] == [v for v, _, _ in home.state()["versions"]]
+    moves = [(entry.action, entry.version) for entry in chain.entries]
+    assert moves == [("promote", "1"), ("shadow", "2"), ("canary", "2"), ("promote", "2")]
+    assert [v for v, _, _ in home.state()["versions"]] == ["1", "2"]
     Evaluator.load(Path(served.champion.path), served.champion.digest)
 
 
