@@ -92,7 +92,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     problems, chain = verify(home.settings)
     assert problems == []
     moves = [(entry.action, entry.version) for entry in chain.entries]
-    assert moves == [("promote", "1"), ("shadow", "2"), ("canary", "2"), ("promote", "2")]
+    assert moves == [("promote", "1"), *2 * [("challenge", "2")], ("promote", "2")]
     assert [v for v, _, _ in home.state()["versions"]] == ["1", "2"]
     Evaluator.load(Path(served.champion.path), served.champion.digest)
 
