@@ -20,6 +20,7 @@ POLICY: dict[str, Any] = {
     "max_cost_ratio": 1.25,
     "max_drift_share": 0.5,
     "max_missing_change": 0.2,
+    "max_new_labels": 20000,
     "cool_down_days": 3,
     "min_labelled": 1000,
 }
@@ -52,7 +53,7 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
     assert not decision.retrain
     for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
         assert part in decision.reason
-    assert [each.fired for each in decision.triggers] == [False] * 5
+    assert [each.fired for each in decision.triggers] == [False] * 6
 
 
 @pytest.mark.parametrize(
