@@ -29,10 +29,11 @@ def compare(
         else frame.sample(limits["max_rows"], random_state=seed)
         for frame in (reference, current)
     ]  # fmt: skip
+    before, now = sides
     found = {
-        name: _column(*(side[name] for side in sides), limits["category"], drift.CATEGORY)
+        name: _column(before[name], now[name], limits["category"], drift.CATEGORY)
         if name in categories
-        else _column(*(side[name] for side in sides), limits["number"], drift.NUMBER)
+        else _column(before[name], now[name], limits["number"], drift.NUMBER)
         for name in features
     }
     return Drift(
@@ -41,9 +42,7 @@ def compare(
             abs(column.missing_current - column.missing_reference) for column in found.values()
         ),
         features=found,
-        prediction=_column(
-            *(side[PREDICTION] for side in sides), limits["prediction"], drift.NUMBER
-        ),
+        prediction=_column(before[PREDICTION], now[PREDICTION], limits["prediction"], drift.NUMBER),
         target=None,
         n_reference=len(sides[0]),
         n_current=len(sides[1]),

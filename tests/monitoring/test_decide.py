@@ -154,3 +154,21 @@ def test_a_policy_that_is_not_whole_is_refused() -> None:
     short = {name: value for name, value in POLICY.items() if name != "cool_down_days"}
     with pytest.raises(UserError, match="lacks cool_down_days"):
         decide(quiet(), short, AS_OF)
+
+
+def test_new_labels_ask_by_their_number_if_the_policy_lets_them() -> None:
+    policy = POLICY | {"triggers": ["volume"]}
+    assert decide(quiet(n_new=20001), policy, AS_OF).retrain
+    assert not decide(quiet(n_new=20000), policy, AS_OF).retrain
+    assert "could not be counted" in decide(quiet(), policy, AS_OF).reason
+    assert not decide(quiet(n_new=20001), POLICY, AS_OF).retrain
+
+
+def test_a_person_who_asks_waits_for_no_cool_down_but_for_the_one_on_its_way() -> None:
+    fresh = {"last_training": AS_OF - DAY, "asked": "a new season begins"}
+    decision = decide(quiet(**fresh), POLICY | {"triggers": []}, AS_OF)
+    assert decision.retrain
+    assert "asked for: a new season begins" in decision.reason
+    held = decide(quiet(**fresh, under_way="4"), POLICY, AS_OF)
+    assert not held.retrain
+    assert "not yet: version 4 is on its way" in held.reason
