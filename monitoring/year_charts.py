@@ -81,7 +81,7 @@ def heat(frame: pd.DataFrame) -> Figure:
 
 def delay(frame: pd.DataFrame) -> Figure:
     """Hours from decision to label in the median, by day."""
-    figure, axes = charts.axes_of("", "hours until the label is known, median")
+    figure, axes = charts.axes_of("", "hours to the label, median")
     known = frame.dropna(subset="delay_hours")
     axes.plot(_moments(known), known["delay_hours"], color=charts.CANDIDATES[3])
     axes.set_ylim(0, max(1.0, known["delay_hours"].max() * 1.3))

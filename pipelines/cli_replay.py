@@ -26,11 +26,11 @@ def replay(
 ) -> None:
     """Months of production in minutes: the loop by one policy or more, and what each cost."""
     with told_plainly():
+        settings = our_settings()  # first: it says how many threads the imports may start
         from pipelines import replay as replays
         from pipelines import replay_table
         from pipelines.stage import moment
 
-        settings = our_settings()
         first, end = moment(since, "--from"), moment(until, "--to")
         names = policy or [settings.params()["replay"]["default"]]
         found = replays.run(settings, first, end, names, typer.echo)

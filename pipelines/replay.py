@@ -39,7 +39,7 @@ def run(
 
     made = world(settings, first, end)
     return {
-        name: one(folder(settings, first, end, name), made, name, policy, end, told)
+        name: one(folder(settings, first, name), made, name, policy, end, told)
         for name, policy in chosen.items()
     }
 
@@ -57,7 +57,7 @@ def sensitivity(
     found = {}
     for gap in params["replay"]["sensitivity"]:
         name = f"{default} at {gap:g}"
-        place = folder(settings, first, end, name)
+        place = folder(settings, first, name)
         found[name] = one(place, made, name, policies.limited(policy, gap), end, told)
     return found
 
@@ -76,17 +76,16 @@ def require(params: dict[str, Any], first: datetime, end: datetime) -> None:
         )
 
 
-def folder(settings: Settings, first: datetime, end: datetime, name: str) -> Path:
-    """Where the days of a replay are."""
-    period = f"{first:%Y%m%d}-{end:%Y%m%d}"
-    return settings.var / "replay" / period / name.replace(" ", "-")
+def folder(settings: Settings, first: datetime, name: str) -> Path:
+    """Where the days of a replay from `first` are; its end does not change them."""
+    return settings.var / "replay" / f"from-{first:%Y%m%d}" / name.replace(" ", "-")
 
 
 def one(
     place: Path, world: World, name: str, policy: dict[str, Any], end: datetime, told: Told
 ) -> pd.DataFrame:
     """Replays one policy, from where it was left; its days as a frame, a row each."""
-    records = _resumed(place, world.params, policy)
+    records = _resumed(place, world.params, policy)[: (end - world.first).days]
     state = begin(world, world.first)
     for day, record in zip(_days(world.first, end), records, strict=False):
         relive(world, state, record, day)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -31,19 +32,26 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
 
 def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd.DataFrame]:
     """The days of each policy that was replayed to the end, those of the parameters first."""
-    place = replay.folder(settings, first, end, "x").parent
+    place = replay.folder(settings, first, "x").parent
     known = list(settings.params()["replay"]["policies"])
     found = {path.parent.name: path for path in sorted(place.glob(f"*/{replay.DAYS}"))}
     names = [name for name in known if name in found]
     names += [name for name in found if name not in known]
-    days = {name: pd.read_json(found[name], lines=True, convert_dates=False) for name in names}
-    whole = {name: frame for name, frame in days.items() if len(frame) == (end - first).days}
+    length = (end - first).days
+    days = {name: _read(found[name]).head(length) for name in names}
+    whole = {name: frame for name, frame in days.items() if len(frame) == length}
     if policies.NEVER not in whole or len(whole) < 2:
         raise UserError(
             f"No policy beside `never` was replayed from {first:%Y-%m-%d} to {end:%Y-%m-%d}: run "
             f"`mlops replay --from {first:%Y-%m-%d} --to {end:%Y-%m-%d} --policy all`."
         )
     return whole
+
+
+def _read(path: Path) -> pd.DataFrame:
+    # A replay may be writing the line after the last whole one.
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return pd.DataFrame([json.loads(line) for line in lines])
 
 
 def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:

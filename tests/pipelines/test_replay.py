@@ -1,4 +1,4 @@
-"""Simulated days on made-up cases: decided by data alone, resumed where left, blind to the future."""
+"""Simulated days on made-up cases: decided by data alone, resumed, blind to the future."""
 
 from __future__ import annotations
 
