@@ -150,7 +150,7 @@ def _decisions(own: pd.DataFrame) -> str:
         mark = ' class="refused"' if refused or day["withdrawn"] else ""
         why = str(day["reason"]).split("; seen, and")[0]
         lines.append(
-            f"<tr{mark}><th>{escape(str(day['day']))}</th><td>{escape(why)}</td>"
+            f"<tr{mark}><th class='mark'>{escape(str(day['day']))}</th><td>{escape(why)}</td>"
             f'<td class="told">{escape(str(came))}</td></tr>'
         )
     return table(["day", "why", "what came of it"], lines)
