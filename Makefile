@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: backup bench chaos check clean clean-stack down install lock logs promote report repro restore run run-stack sizing smoke test test-long test-stack up up-staging
+.PHONY: backup bench bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -47,6 +47,9 @@ BASE ?= main
 report: install         ## what this checkout does to the model, on a slice, beside BASE
 	$(BIN)/python -m pipelines.delivery --out var/report --base "$(BASE)"
 
+prove: install          ## bad candidates through every gate: each must be refused by its own
+	OMP_NUM_THREADS=1 $(BIN)/mlops prove
+
 repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
@@ -54,7 +57,7 @@ lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
 
-BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py \
+BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
 	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
 
@@ -112,12 +115,18 @@ run-stack:              ## one full turn of the loop, in the running stack
 chaos: install          ## breaks the running stack on purpose, part by part, and tells what came of it
 	$(BIN)/python -m tests.stack.chaos $(CHAOS)
 
+bench-serving: install  ## the service beside what a user would pick instead, to docs/benchmarks/serving.md; needs wrk
+	$(BIN)/python -W ignore tests/bench/serving/run.py
+
 sizing: install         ## what a prediction costs the running stack, and what its parts hold
 	$(BIN)/python -m tests.stack.sizing
 
 logs:                   ## what the services say, as they say it
 	docker compose logs --follow --tail 50
 
-STACK_TESTS ?= tests/stack
-test-stack: install     ## the stack on a real engine: image, configuration, start, failures
-	$(BIN)/pytest $(STACK_TESTS)
+test-stack: install     ## the stack on a real engine: image, configuration, start, turn, failures
+	$(BIN)/pytest tests/stack
+
+# Alerts end to end, backup and upgrade start stacks of their own.
+test-stack-short: install  ## the same on one stack alone
+	$(BIN)/pytest $(addprefix tests/stack/test_,compose.py image.py prometheus_rules.py up.py turn.py)

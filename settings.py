@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = (
@@ -66,6 +73,18 @@ class Settings(BaseSettings):
     )
     prediction_log: Path | None = Field(
         None, description="Folder of the prediction log; var/log/predictions if unset"
+    )
+    tokens_file: Path | None = Field(
+        None, description="Who may ask the service: a line `role sha256 name` for each token"
+    )
+    tokens: SecretStr | None = Field(None, description="The same lines, with commas between them")
+    token: SecretStr | None = Field(None, description="What our own clients show the service")
+    requests_per_second: float = Field(
+        1000.0, gt=0, description="That the service answers one client, on average"
+    )
+    requests_at_once: int = Field(64, ge=1, description="Under way in the service; more are 429")
+    lookup_seconds: float = Field(
+        0.1, gt=0, description="That the online store may take before its features count as missing"
     )
     evidently_url: str | None = Field(
         None, description="Of Evidently's pages, which `mlops watch` looks after if set"
@@ -149,11 +168,19 @@ class Settings(BaseSettings):
         return self.root / "usecase" / "params.yaml"
 
     @cached_property
-    def online_store(self) -> dict[str, str]:
+    def online_store(self) -> dict[str, str | float]:
         """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
         if self.redis:
-            return {"type": "redis", "connection_string": self.redis}
-        return {"type": "sqlite", "path": str(self.var / "feast" / "online.db")}
+            return {
+                "type": "features.redis_store.LeanRedisOnlineStore",
+                "connection_string": self.redis,
+                "seconds": self.lookup_seconds,
+            }
+        return {
+            "type": "features.sqlite_store.LeanSqliteOnlineStore",
+            "path": str(self.var / "feast" / "online.db"),
+            "seconds": self.lookup_seconds,
+        }
 
     def params(self) -> dict[str, Any]:
         """The use case's parameters. Raises `UserError` if the file is missing or malformed."""
@@ -182,6 +209,7 @@ class Settings(BaseSettings):
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "DVC_NO_ANALYTICS": "1",
             "BENTOML_DO_NOT_TRACK": "True",
             "FEAST_USAGE": "False",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
 PUBLICATIONS = ("raw", "publications")
+Tables = Mapping[str, tuple[Callable[[Read, date, date], pd.DataFrame], str]]
 
 
-def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[str, int]:
+def build_new(
+    data: Path, first: date, as_of: datetime, lag: timedelta, tables: Tables = TABLES
+) -> dict[str, int]:
     """Builds each table for the whole days before `as_of` that it lacks; number of days by table.
 
     A row's `created` is the time at which it was published: its `event_timestamp` plus `lag`, or
@@ -25,11 +28,11 @@ def build_new(data: Path, first: date, as_of: datetime, lag: timedelta) -> dict[
     partitions.follow_recipe(data / "features", built.recipe(data, lag))
     late = publications(data)
     done = {}
-    for table, (compute, feed) in TABLES.items():
+    for table, (compute, feed) in tables.items():
         missing = _missing(data, table, feed, first, as_of)
         for start, end in _ranges(missing):
             rows = compute(_reader(data), start, end)
-            rows["created"] = _created(rows["event_timestamp"], lag, late)
+            rows["created"] = created(rows["event_timestamp"], lag, late)
             for day, part in rows.groupby("day"):
                 partitions.write(
                     part.drop(columns="day").reset_index(drop=True),
@@ -63,9 +66,10 @@ def publications(data: Path) -> pd.Series[pd.Timestamp]:
     return noted.set_index("event_timestamp")["published_at"]
 
 
-def _created(
+def created(
     events: pd.Series[pd.Timestamp], lag: timedelta, late: pd.Series[pd.Timestamp]
 ) -> pd.Series[pd.Timestamp]:
+    """When rows of these events were published: as planned, or when `late` notes it."""
     planned = (events + lag).astype("datetime64[us, UTC]")
     if late.empty:
         return planned

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from feast import FeatureService
-
 import settings as configuration
-from features.store import open_store
+from features.lookup import NOTHING, Found, Read
+from features.store import online_reader
 from usecase.columns import CATEGORIES, FEATURES
-from usecase.feature_views import LOOKUP, VIEWS, on_demand
+from usecase.feature_views import VIEWS, on_demand
+
+# Of each view: its time to live in seconds, and its columns.
+VIEW_COLUMNS = [
+    (view.ttl.total_seconds() if view.ttl else float("inf"), [one.name for one in view.features])
+    for view in VIEWS
+]
 
 
 @dataclass(frozen=True)
@@ -34,19 +40,14 @@ class OnlineReader:
     """
 
     def __init__(self, settings: configuration.Settings) -> None:
-        self._store = open_store(settings)
-        self._keys = sorted({name for view in VIEWS for name in view.entities})
-        self._columns = [
-            (field.name, view.ttl.total_seconds() if view.ttl else float("inf"))
-            for view in VIEWS
-            for field in view.features
-        ]
+        self._settings = settings
         self._transform = on_demand.feature_transformation.udf
+        with suppress(sqlite3.Error, OSError):  # it may be away for now
+            _ = self._read  # imports what it needs, which no request is to wait for
 
     @cached_property
-    def _service(self) -> FeatureService:
-        # Not at the start: the service waits for its first release where no feature is registered.
-        return self._store.get_feature_service(LOOKUP.name)
+    def _read(self) -> Read:
+        return online_reader(self._settings)
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
@@ -55,17 +56,33 @@ class OnlineReader:
 
         Raises `LoopError` if the online store does not answer.
         """
-        found = self._found([{key: row[key] for key in self._keys} for row in entity_rows])
         moments = [at.timestamp() for at in decision_times]
+        return self._assembled(entity_rows, moments, self._found(entity_rows))
+
+    def without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
+        """The same, as if the store held nothing: what the request brings is all there is."""
+        moments = [0.0] * len(entity_rows)
+        return self._assembled(entity_rows, moments, self.nothing(entity_rows))
+
+    @staticmethod
+    def nothing(entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+        """What an empty store holds of so many cases."""
+        return [[NOTHING] * len(entity_rows)] * len(VIEW_COLUMNS)
+
+    def _assembled(
+        self, entity_rows: Sequence[Mapping[str, Any]], moments: Sequence[float],
+        found: Sequence[Sequence[Found]],
+    ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
-        newest = [0] * len(entity_rows)
-        for name, ttl in self._columns:
-            stamps = found[name + "__ts"]
-            columns[name] = [
-                value if value is not None and now - ttl <= at else None
-                for value, at, now in zip(found[name], stamps, moments, strict=True)
+        newest = [0.0] * len(entity_rows)
+        for (ttl, names), of_rows in zip(VIEW_COLUMNS, found, strict=True):
+            fresh = [
+                one.values if now - ttl <= one.at else {}
+                for one, now in zip(of_rows, moments, strict=True)
             ]
-            newest = [max(pair) for pair in zip(newest, stamps, strict=True)]
+            for name in names:
+                columns[name] = [values.get(name) for values in fresh]
+            newest = [max(at, one.at) for at, one in zip(newest, of_rows, strict=True)]
         columns["sched_dep_epoch"] = [row["sched_dep_epoch"] for row in entity_rows]
         columns |= self._transform(columns)
         for name in CATEGORIES:
@@ -78,13 +95,11 @@ class OnlineReader:
             for number, at in enumerate(newest)
         ]
 
-    def _found(self, entity_rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    def _found(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
         from redis.exceptions import RedisError
 
         try:
-            return self._store.get_online_features(
-                features=self._service, entity_rows=entity_rows
-            ).to_dict(include_event_timestamps=True)
+            return self._read(entity_rows)
         except (RedisError, sqlite3.Error, OSError) as error:
             raise configuration.LoopError(
                 f"The online store does not answer ({type(error).__name__}: {error}), so there are "

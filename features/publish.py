@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from feast import FeatureStore, FeatureView
 
 import settings as configuration
 from features import partitions
 from features.build import publications
 from features.published import marker, stands_at
-from features.store import apply
+from features.store import apply, registered
 from usecase.feature_views import VIEWS
 
 # Beyond such a gap, rebuilding by `materialize` is cheaper than publishing hour after hour.
@@ -53,11 +52,6 @@ def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
         for view in VIEWS:
             store.materialize(as_of - LATEST - view.ttl, end, feature_views=[view.name])
     Publisher(settings, as_of - LATEST, as_of).step(as_of)
-
-
-def registered(store: FeatureStore) -> list[FeatureView]:
-    """The views as the registry has them."""
-    return [store.get_feature_view(view.name) for view in VIEWS]
 
 
 class Publisher:
@@ -101,6 +95,7 @@ class Publisher:
 
     def step(self, until: datetime) -> None:
         """Publishes what became visible since the last step and by `until`."""
+        batches = []
         for view in self._views:
             rows = self._rows[view.name]
             if rows.empty:
@@ -109,7 +104,8 @@ class Publisher:
             # Of several rows of a key the newest alone: those before it would be overwritten.
             new = rows[view.entities[0]].iloc[start:end].drop_duplicates(keep="last").index
             if len(new):
-                stored = [self._stored[view.name][number] for number in new]
-                self._provider.online_write_batch(self._store.config, view, stored, None)
+                batches.append((view, [self._stored[view.name][number] for number in new]))
+        if batches:
+            self._provider.online_store.write_views(self._store.config, batches)
         self._at = until
         marker(self._settings).write_text(until.isoformat())

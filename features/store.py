@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import os
 import sqlite3
@@ -10,10 +11,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from feast import FeatureStore
+from feast import Entity, FeatureStore, FeatureView, Field
+from feast.infra.online_stores.helpers import get_online_store_from_config
+from feast.repo_config import load_repo_config
+from feast.types import from_value_type
 
 import settings as configuration
-from usecase.feature_views import OBJECTS
+from features.lookup import Read
+from usecase.feature_views import OBJECTS, VIEWS
 
 YAML = Path(__file__).parent / "feature_store.yaml"
 
@@ -52,9 +57,34 @@ def _let_readers_read(settings: configuration.Settings) -> None:
     """
     if settings.redis:
         return
-    online = settings.online_store["path"]
+    online = str(settings.online_store["path"])
     with contextlib.closing(sqlite3.connect(online)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def online_reader(settings: configuration.Settings) -> Read:
+    """Reads all views of the use case online. Needs the online store alone, and no registry."""
+    settings.apply_environment()
+    (settings.var / "feast").mkdir(parents=True, exist_ok=True)
+    config = load_repo_config(settings.root, YAML)
+    store: Any = get_online_store_from_config(config.online_store)
+    return store.reader(config, [_with_keys(view) for view in VIEWS])
+
+
+def _with_keys(view: FeatureView) -> FeatureView:
+    """As it is once it is applied: until then a view does not know its keys."""
+    entities = {one.name: one for one in OBJECTS if isinstance(one, Entity)}
+    keyed = copy.copy(view)
+    keyed.entity_columns = [
+        Field(name=entities[name].join_key, dtype=from_value_type(entities[name].value_type))
+        for name in view.entities
+    ]
+    return keyed
+
+
+def registered(store: FeatureStore) -> list[FeatureView]:
+    """The views as the registry has them: Feast learns a view's keys when it is applied."""
+    return [store.get_feature_view(view.name) for view in VIEWS]
 
 
 def definitions_version() -> str:

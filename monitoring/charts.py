@@ -130,6 +130,14 @@ def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
     return figure
 
 
+def importance(found: Mapping[str, float], largest: int = 15) -> Figure:
+    """By how much the log-loss rises when a column is shuffled; the largest at the top."""
+    names = list(found)[:largest][::-1]
+    figure, axes = axes_of("rise of the log-loss", "", height=0.8 + 0.26 * len(names))
+    axes.barh(names, [found[name] for name in names], color=CANDIDATES[0])
+    return figure
+
+
 def svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element for a page; text stays text, in the page's font.
 

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipelines.verdict import Limits, Verdict, at_most
+from pipelines.verdict import Limits, Verdict, at_most, worst
+from serving import model_files
 from serving.evaluator import Evaluator
+from settings import LoopError
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """The refit `model`, its served form, and what the evaluated model said of `frame`."""
+    """The refit `model`, its served form in `folder`, and what the evaluated model said of `frame`.
+
+    `digest` is the served form's from when it was made. `columns` are what the service gives, and
+    `texts` those of them that are no numbers; `running` is the folder of the served form that
+    answers now, if one does.
+    """
 
     model: Any
-    evaluator: Evaluator
     folder: Path
+    digest: str
     frame: pd.DataFrame
     evaluated: np.ndarray
     columns: list[str]
+    texts: Collection[str]
     seed: int
+    running: Path | None = None
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Raises `LoopError` if the files are not those of the digest."""
+        return Evaluator.load(self.folder, self.digest)
 
 
-def parity(artefact: Artefact, limits: Limits) -> Verdict:
+def digest_holds(artefact: Artefact, limits: Limits) -> Verdict:
+    """The files are, byte for byte, those that were made: nobody has touched them since."""
+    gate = "digest holds"
+    try:
+        model_files.read(artefact.folder, artefact.digest)
+    except LoopError as error:
+        return Verdict(gate, False, 1.0, 0.0, str(error))
+    return Verdict(
+        gate, True, 0.0, 0.0, f"files that differ from the digest {artefact.digest[:12]}"
+    )
+
+
+def served_as_fitted(artefact: Artefact, limits: Limits) -> Verdict:
     """The served evaluator says what scikit-learn says, on real rows and on fuzzed ones."""
     rows = pd.concat([artefact.frame[artefact.columns], fuzzed(artefact)], ignore_index=True)
     own = artefact.evaluator.predict_frame(rows)
@@ -53,13 +81,13 @@ def fuzzed(artefact: Artefact, n_rows: int = 500) -> pd.DataFrame:
     return rows
 
 
-def size(artefact: Artefact, limits: Limits) -> Verdict:
+def small_enough(artefact: Artefact, limits: Limits) -> Verdict:
     """All files of the served form."""
     total = sum(part.stat().st_size for part in artefact.folder.rglob("*") if part.is_file())
     return at_most("small enough", total / 1e6, limits["max_size_mb"], "MB on disk")
 
 
-def latency(artefact: Artefact, limits: Limits) -> Verdict:
+def fast_enough(artefact: Artefact, limits: Limits) -> Verdict:
     """One row at a time, in this process, without the look-up of its features."""
     rows = artefact.frame[artefact.columns].head(100).to_dict("records")
     seconds = []
@@ -72,25 +100,47 @@ def latency(artefact: Artefact, limits: Limits) -> Verdict:
     )
 
 
-def signature(artefact: Artefact, limits: Limits) -> Verdict:
-    """The served form wants exactly the columns that the feature service gives."""
-    differing = set(artefact.evaluator.columns) ^ set(artefact.columns)
+def signature_fits(artefact: Artefact, limits: Limits) -> Verdict:
+    """The served form wants the columns that the service gives, text for text and no others.
+
+    What runs was built for the champion's columns: one that wants others needs a release of the
+    service first.
+    """
+    wanted = _form(artefact.folder)
+    given = dict.fromkeys(artefact.columns, "number") | dict.fromkeys(artefact.texts, "text")
+    told, differing = "", _differing(wanted, given)
+    if artefact.running is not None:
+        told = "; also against the service that runs"
+        differing |= _differing(wanted, _form(artefact.running))
     return Verdict(
         "signature fits", not differing, float(len(differing)), 0.0,
-        f"columns that differ: {sorted(differing) or 'none'}",
+        f"columns that differ: {sorted(differing) or 'none'}{told}",
     )  # fmt: skip
 
 
-def near_the_evaluated(artefact: Artefact, limits: Limits) -> Verdict:
-    """The refit has seen the holdout, so its scores may move, but not far."""
+def _form(folder: Path) -> dict[str, str]:
+    """The columns that a served form wants, each "text" or "number"."""
+    form = json.loads((folder / model_files.FORM).read_text())
+    return {name: "text" if name in form["categories"] else "number" for name in form["columns"]}
+
+
+def _differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
+    return {name for name, _ in one.items() ^ other.items()}
+
+
+def near_the_evaluated_model(artefact: Artefact, limits: Limits) -> Verdict:
+    """The refit has seen the holdout, so its scores move, but not far."""
     moved = np.abs(artefact.evaluator.predict_frame(artefact.frame) - artefact.evaluated)
+    if moved.max() <= limits["max_parity_gap"]:
+        told = "no probability was moved: this is the evaluated model, and was not refitted"
+        return Verdict("near the evaluated model", False, 0.0, limits["max_score_distance"], told)
     return at_most(
         "near the evaluated model", float(moved.mean()), limits["max_score_distance"],
         "mean |change of probability| by the refit",
     )  # fmt: skip
 
 
-def behaves(artefact: Artefact, limits: Limits) -> Verdict:
+def behaves_when_served(artefact: Artefact, limits: Limits) -> Verdict:
     """The behaviours hold for the served form too."""
     from usecase.evaluation import behaviours
 
@@ -98,13 +148,14 @@ def behaves(artefact: Artefact, limits: Limits) -> Verdict:
         min(len(artefact.frame), limits["behaviour_rows"]), random_state=artefact.seed
     )
     found = behaviours(artefact.evaluator.predict_frame, rows, dict(limits))
-    verdicts = [
-        Verdict("behaves when served", bool(each["passed"]), each["value"], each["limit"], name)
-        for name, each in found.items()
-    ]
-    return min(verdicts, key=lambda verdict: (verdict.passed, verdict.margin))
+    return worst(
+        "behaves when served",
+        [Verdict("behaves when served", bool(each["passed"]), each["value"], each["limit"], name)
+         for name, each in found.items()],
+    )  # fmt: skip
 
 
 GATES: tuple[Callable[[Artefact, Limits], Verdict], ...] = (
-    parity, size, latency, signature, near_the_evaluated, behaves,
+    digest_holds, served_as_fitted, small_enough, fast_enough, signature_fits,
+    near_the_evaluated_model, behaves_when_served,
 )  # fmt: skip

@@ -36,19 +36,24 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
     features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
     frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
     start = holdout_start(params, as_of)
-    manifest = {
-        "as_of": as_of.isoformat(),
-        "holdout_start": start.isoformat(),
-        "n_train": int((frame["known_at"] < start).sum()),
-        "n_holdout": int((frame["decision_time"] >= start).sum()),
-        "newest_label": frame["known_at"].max().isoformat(),
-    }
+    manifest = manifest_of(frame, as_of, start)
     if not manifest["n_train"] or not manifest["n_holdout"]:
         raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
     folder = settings.data / "training"
     partitions.write(frame, folder / "training.parquet")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return manifest
+
+
+def manifest_of(frame: pd.DataFrame, as_of: datetime, start: datetime) -> dict[str, Any]:
+    """What the gates must know of the assembled set beside its cases."""
+    return {
+        "as_of": as_of.isoformat(),
+        "holdout_start": start.isoformat(),
+        "n_train": int((frame["known_at"] < start).sum()),
+        "n_holdout": int((frame["decision_time"] >= start).sum()),
+        "newest_label": frame["known_at"].max().isoformat(),
+    }
 
 
 def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:

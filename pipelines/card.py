@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import governance
+from pipelines.governance import Governance
 from pipelines.wording import large_slices, limit, markdown_table, number
 from settings import LoopError
 
@@ -16,34 +18,56 @@ LINEAGE = {
     "training_id": "training", "as_of": "as of", "data_until": "data until",
     "holdout_start": "judged on cases from", "dvc_md5_training": "md5 of the training set",
     "dvc_md5_validated": "md5 of the validated batches", "git_commit": "git commit",
+    "code_sha256": "digest of the code",
     "lock_sha256": "sha256 of the lock file", "seed": "seed",
     "feast_registry_version": "feature definitions", "digest": "digest of the served form",
 }  # fmt: skip
+SHORT = (*LINEAGE, "candidate", "measured", "verdicts", "slices")
+EXPLAINED = ("tried", "intervals", "behaviours", "importance")
+IMPORTANCE = "By how much the log-loss on unseen cases rises when a column is shuffled."
 REFITTED = "Judged on cases that it had not seen, then refitted on all: metrics are from before."
 
 
 def use_case_text() -> str:
-    """The use case's own part: owner, use, data, limits, risks."""
+    """The use case's own part: governance before, and prose on use, data and limits after it."""
     return (Path(__file__).resolve().parents[1] / "usecase" / "card.md").read_text()
 
 
 def render(text: str, facts: Mapping[str, Any]) -> str:
-    """The card in Markdown: the use case's `text`, then what is known of this version.
+    """The whole card in Markdown: the use case's `text`, then what is known of this version.
 
-    `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts` and `slices` (as
-    in `gates.json`). Raises `LoopError` if a fact is absent, or the card longer than `LONGEST`.
+    `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts`, `slices` (as in
+    `gates.json`) and what `pipelines.explained` finds. Raises `LoopError` if a fact is absent.
     """
-    needed = (*LINEAGE, "candidate", "measured", "verdicts", "slices")
-    if absent := [name for name in needed if facts.get(name) in (None, "", [], {})]:
-        raise LoopError(f"The model card lacks {absent}: a version without them is not registered.")
-    name, measured = facts["candidate"], facts["measured"]
-    lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE.items()]
+    owned, prose = governance.parted(text)
+    _require(facts, (*SHORT, *EXPLAINED))
     sections = [
-        f"# Model card: {name}", text.strip(),
-        "## This version", REFITTED, markdown_table(["fact", "value"], lineage),
-        "## Metrics", _metrics(measured, name),
+        *_head(owned, prose, facts),
+        "## Candidates tried", _tried(facts),
+        "## Metrics", *_metrics(facts),
         "## Gates", _gates(facts["verdicts"]),
-        "## Slices against the baseline", _slices(facts["slices"], name),
+        "## Behaviours", _behaviours(facts["behaviours"]),
+        "## What drives it", IMPORTANCE, _importance(facts["importance"]),
+        "## Slices against the baseline", _slices(facts["slices"], facts["candidate"]),
+        "## Risks, as approved", _risks(owned),
+        "## Monitoring plan", "\n".join(f"- {each}" for each in owned.monitoring),
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def brief(text: str, facts: Mapping[str, Any]) -> str:
+    """The card as the registry's description, which keeps `LONGEST` characters.
+
+    Raises `LoopError` if a fact is absent, or it is longer all the same.
+    """
+    owned, prose = governance.parted(text)
+    _require(facts, SHORT)
+    passed = sum(each["passed"] for each in facts["verdicts"])
+    sections = [
+        *_head(owned, prose, facts), "## Metrics", *_metrics(facts),
+        "## Gates", f"{passed} of {len(facts['verdicts'])} passed.",
+        "## Slices against the baseline", _slices(facts["slices"], facts["candidate"]),
+        "Gates, behaviours, importance, risks and plots: `card.html`, among the run's artifacts.",
     ]  # fmt: skip
     card = "\n\n".join(sections) + "\n"
     if len(card) > LONGEST:
@@ -54,13 +78,60 @@ def render(text: str, facts: Mapping[str, Any]) -> str:
     return card
 
 
-def _metrics(measured: Mapping[str, Mapping[str, float]], name: str) -> str:
+def _require(facts: Mapping[str, Any], needed: Sequence[str]) -> None:
+    if absent := [name for name in needed if facts.get(name) in (None, "", [], {})]:
+        raise LoopError(f"The model card lacks {absent}: a version without them is not registered.")
+
+
+def _head(owned: Governance, prose: str, facts: Mapping[str, Any]) -> list[str]:
+    lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE.items()]
+    approved = f"{owned.risks_approved_by}, {owned.risks_approved_at}"
+    return [
+        f"# Model card: {facts['candidate']}", owned.purpose,
+        f"**Owner:** {owned.owner}. **Contact:** {owned.contact}. **Risks approved by:** "
+        f"{approved}.",
+        prose, "## This version", REFITTED, markdown_table(["fact", "value"], lineage),
+    ]  # fmt: skip
+
+
+def _metrics(facts: Mapping[str, Any]) -> list[str]:
+    name, measured = facts["candidate"], facts["measured"]
     models = [model for model in (name, "baseline", "champion") if model in measured]
+    known = facts.get("intervals", {})
+    rows = []
+    for metric in measured[name]:
+        low, high = known.get(metric, (None, None))
+        told = "" if low is None else f"{number(low)} to {number(high)}"
+        values = [number(measured[model][metric]) for model in models]
+        rows.append([metric.replace("_", " "), values[0], told, *values[1:]])
+    return [markdown_table(["metric", models[0], "90% interval", *models[1:]], rows)]
+
+
+def _tried(facts: Mapping[str, Any]) -> str:
     rows = [
-        [metric.replace("_", " "), *(number(measured[model][metric]) for model in models)]
-        for metric in measured[name]
+        [name, number(each["draws"]), ", ".join(f"{k}={v}" for k, v in each["params"].items()),
+         number(facts["measured"][name]["cost_per_1000"])]
+        for name, each in facts["tried"].items()
+    ]  # fmt: skip
+    return markdown_table(["candidate", "draws", "chosen", "cost per 1,000"], rows)
+
+
+def _behaviours(found: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [name, "holds" if each["passed"] else "FAILS", number(each["value"]), limit(each)]
+        for name, each in found.items()
     ]
-    return markdown_table(["metric", *models], rows)
+    return markdown_table(["behaviour", "", "value", "limit"], rows)
+
+
+def _importance(found: Mapping[str, float], largest: int = 12) -> str:
+    rows = [[name, f"{value:+.4f}"] for name, value in list(found.items())[:largest]]
+    return markdown_table(["column", "rise of the log-loss"], rows)
+
+
+def _risks(owned: Governance) -> str:
+    rows = [[each.harmed, each.how, each.limited_by] for each in owned.risks]
+    return markdown_table(["who may be harmed", "how", "what limits it"], rows)
 
 
 def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:

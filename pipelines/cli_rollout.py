@@ -14,23 +14,12 @@ app.add_typer(experiments, name="experiment")
 
 
 @app.command()
-def rollout(
-    as_of: AsOf = None,
-    proof: Annotated[
-        bool, typer.Option("--prove", help="Put bad challengers through it instead.")
-    ] = False,
-) -> None:
+def rollout(as_of: AsOf = None) -> None:
     """Look at the challenger, and take its next step if that is due: on, to the top, or out."""
     with told_plainly():
-        settings = patient_no_more()
-        if proof:
-            from pipelines import prove_rollout
-
-            if not prove_rollout.shown(prove_rollout.prove(settings)):
-                raise typer.Exit(1)
-            return
         from pipelines import clock, controller
 
+        settings = patient_no_more()
         moment = given_moment(settings, as_of) if as_of else clock.now(settings)
         found = controller.control(settings, moment, live=as_of is None)
         typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")

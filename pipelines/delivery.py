@@ -22,7 +22,7 @@ from pipelines.wording import refusal
 from settings import LoopError
 
 Report = Mapping[str, Any]
-PAIRED = (gate.not_worse_than_champion, gate.log_loss_holds)
+PAIRED = (gate.not_worse_than_the_champion, gate.log_loss_holds)
 
 
 def against_main(

@@ -142,6 +142,7 @@ def _evidence(
         manifest=manifest,
         costs=params["costs"],
         seed=params["seed"],
+        columns=FEATURES,
     )
 
 

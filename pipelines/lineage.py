@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.workspace import SOURCE
+from pipelines.workspace import SOURCE, code_digest
 from settings import Settings
 
 
@@ -30,6 +30,7 @@ def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
         "dvc_md5_training": md5s["data/training"],
         "dvc_md5_validated": md5s["data/validated"],
         "git_commit": git_commit(),
+        "code_sha256": code_digest(path),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none",
         "seed": str(params["seed"]),
         "feast_registry_version": definitions_version(),

@@ -15,7 +15,7 @@ import pandas as pd
 from features import partitions
 from monitoring import decide, performance
 from pipelines import training
-from serving import prediction_log, release
+from serving import feedback, prediction_log, release
 from settings import LoopError, Settings, UserError
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,9 @@ def predictions(
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         raise LoopError(f"No validated {LABEL_FEED} since {since:%Y-%m-%d}: run `mlops ingest`.")
-    return performance.join_labels(log, labels(known), as_of)
+    told = feedback.labels(settings.predictions)  # by those who saw how it turned out
+    truth = pd.concat([labels(known), told], ignore_index=True) if len(told) else labels(known)
+    return performance.join_labels(log, truth, as_of)
 
 
 def model_columns(joined: pd.DataFrame) -> pd.DataFrame:

@@ -168,18 +168,18 @@ def shown(found: list[Found]) -> bool:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Challengers through shadow and canary")
-    for column in ("challenger", "what it is", "must end by, within", "ended in", "by", "requests",
-                   "labels", "days", "evidence", ""):  # fmt: skip
-        table.add_column(column, overflow="fold")
+    table = Table("challenger", "must end by", "", "ended", "evidence", box=None, pad_edge=False)
     for each in found:
         by = each.decision.cause or each.decision.action
+        after = f"{each.requests:,} requests, {each.labels:,} labels, {each.days:.1f} days"
         table.add_row(
-            each.case.name, each.case.what, _limit(each.case), each.stage, by,
-            f"{each.requests:,}", f"{each.labels:,}", f"{each.days:.1f}", each.decision.why,
-            "holds" if each.holds else "FAILS",
+            f"{each.case.name}: {each.case.what}", _limit(each.case),
+            "[green]proven[/]" if each.holds else "[red]NOT PROVEN[/]",
+            f"in {each.stage} by {by} after {after}", each.decision.why,
         )  # fmt: skip
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 140)  # a narrower one can't be read
+    console.print(table)
     return all(each.holds for each in found)
 
 

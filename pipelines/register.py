@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipelines import assemble, tracking
+from pipelines import assemble, card, governance, tracking
 from pipelines.train import read_predictions
 from settings import Settings
 
@@ -30,8 +30,10 @@ def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, 
     existing = version_of(settings, path.name)
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
+    governance.parted(card.use_case_text())  # before anything is fitted for nobody's model
     digest = refit(path, found["winner"])
-    verdicts = judge_refit(path, found["winner"], digest)
+    verdicts = judge_sources(settings, path, md5s)
+    verdicts += judge_refit(path, found["winner"], digest)
     refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:
         why = told_refusal({f"refit of {found['winner']}": verdicts})
@@ -80,21 +82,40 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
     from pipelines import artefact, verdict
     from serving import skops_file
-    from serving.evaluator import Evaluator
-    from usecase.columns import FEATURES
+    from usecase.columns import CATEGORIES, FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
     subject = artefact.Artefact(
         model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
-        evaluator=Evaluator.load(path / "refit" / "served", digest),
         folder=path / "refit" / "served",
+        digest=digest,
         frame=_holdout(path),
         evaluated=read_predictions(path / "data")[winner].to_numpy(),
         columns=FEATURES,
+        texts=CATEGORIES,
         seed=params["seed"],
+        running=champion if (champion := path / "data" / "champion" / "served").exists() else None,
     )
     return [each.as_dict() for each in verdict.judge(subject, limits, artefact.GATES)]
+
+
+def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
+    """The verdicts on what the training in `path` was made from, and on the online store."""
+    from pipelines import verdict
+    from pipelines.gates import sources
+    from pipelines.stage import moment
+    from usecase.columns import FEATURES
+
+    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
+    limits = {**params["gates"], **params["gates"]["sources"]}
+    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
+    subject = sources.Sources(
+        settings=settings, path=path, md5s=md5s, seed=params["seed"], columns=FEATURES,
+        frame=pd.read_parquet(path / "data" / "training" / "training.parquet"),
+        as_of=moment(manifest["as_of"]), holdout_start=moment(manifest["holdout_start"]),
+    )  # fmt: skip
+    return [each.as_dict() for each in verdict.judge(subject, limits, sources.GATES)]
 
 
 def version_of(settings: Settings, training_id: str) -> str | None:
@@ -108,19 +129,24 @@ def _create_version(
     settings: Settings, path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]],
     md5s: dict[str, str], digest: str,
 ) -> str:  # fmt: skip
-    from pipelines import card, lineage
+    from pipelines import card_page, explained, lineage
     from serving import skops_file
     from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
-    facts = _facts(path, found, verdicts, tags)
+    facts = _facts(path, found, verdicts, tags) | explained.facts(path, found["winner"])
+    whole = card.render(card.use_case_text(), facts)
     client = tracking.client(settings)
     with tracking.run(settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}) as started:
         run_id = started.info.run_id
         model = skops_file.load((path / "refit" / "model.skops").read_bytes())
         logged = tracking.log_model(settings, model, _holdout(path)[FEATURES].tail(5), run_id)
         client.log_dict(run_id, facts, "facts.json")
+        client.log_text(run_id, whole, "card.md")
+        page = card_page.page(card.use_case_text(), facts, read_predictions(path / "data"))
+        client.log_text(run_id, page, "card.html")
         client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
+        client.log_artifact(run_id, str(path / "usecase" / "params.yaml"))
         _write_reference(path)
         client.log_artifact(run_id, str(path / "refit" / "reference.parquet"))
     if not client.search_registered_models(f"name = '{MODEL}'"):
@@ -129,7 +155,7 @@ def _create_version(
     made = client.create_model_version(
         MODEL, logged.model_uri, run_id, model_id=logged.model_id,
         tags=tags | {"data_until": tags["as_of"]},
-        description=card.render(card.use_case_text(), facts),
+        description=card.brief(card.use_case_text(), facts),
     )  # fmt: skip
     return str(made.version)
 

@@ -74,7 +74,7 @@ class Models:
             slices=evaluation.slices(holdout), manifest={
                 "as_of": as_of, "n_train": len(known), "n_holdout": len(holdout),
                 "newest_label": known_at[known_at < as_of].max(),
-            }, costs=self._params["costs"], seed=self._params["seed"],
+            }, costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
         )  # fmt: skip
         found = verdict.judge(subject, self._params["gates"], gate.GATES)
         return Trained(

@@ -19,6 +19,7 @@ import httpx
 from pipelines import traffic
 from pipelines.fetch import fetch
 from serving import release
+from serving.access import bearer
 from serving.release import ServedModel
 from settings import LoopError, Settings, UserError
 
@@ -64,7 +65,7 @@ def smoke(settings: Settings) -> dict[str, Any]:
     if as_of is None:
         raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
     cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(CASES)
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30, headers=bearer(settings)) as client:
         _await_version(client, served)
         found = compare(settings, client, served, cases.to_dict("records"))
     evidence = {

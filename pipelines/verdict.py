@@ -36,6 +36,22 @@ def at_most(gate: str, value: float, limit: float, told: str) -> Verdict:
     return Verdict(gate, bool(value <= limit), float(value), float(limit), told)
 
 
+def at_least(gate: str, value: float, limit: float, told: str) -> Verdict:
+    """Passed while `value` is not below `limit`."""
+    return Verdict(gate, bool(value >= limit), float(value), float(limit), told)
+
+
+def worst(gate: str, found: Sequence[Verdict]) -> Verdict:
+    """Of several verdicts the one that fails most, or the closest call; none at all has failed."""
+    if not found:
+        return Verdict(gate, False, None, None, "nothing to judge: this gate could not run")
+    return min(found, key=lambda each: (each.passed, each.margin if each.passed else _depth(each)))
+
+
+def _depth(verdict: Verdict) -> float:
+    return -np.inf if verdict.margin is None or np.isnan(verdict.margin) else verdict.margin
+
+
 def judge(
     evidence: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
 ) -> list[Verdict]:
@@ -49,9 +65,13 @@ def judge(
                     verdict.gate, False, None, verdict.limit, "the value is not finite"
                 )
         except Exception as error:  # whatever stopped it: a gate that could not run has failed
-            name = gate.__name__.replace("_", " ")
             verdict = Verdict(
-                name, False, None, None, f"could not run: {type(error).__name__}: {error}"
+                name_of(gate), False, None, None, f"could not run: {type(error).__name__}: {error}"
             )
         verdicts.append(verdict)
     return verdicts
+
+
+def name_of(gate: Callable[..., Verdict]) -> str:
+    """A gate is named as its function is."""
+    return gate.__name__.replace("_", " ")

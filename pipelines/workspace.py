@@ -24,6 +24,7 @@ from settings import LoopError, Settings, UserError
 CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
 FILES = ("settings.py", "dvc.yaml", "requirements.lock")
 GROWING = ("raw", "validated", "quarantine", "features")
+PARAMS = "usecase/params.yaml"
 SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -46,7 +47,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     require_unseen(settings, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
-    _copy_code(draft)
+    copy_code(draft)
     _link_data(settings, draft, as_of)
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)
@@ -144,15 +145,29 @@ def _dvc(settings: Settings, path: Path, *command: str) -> str:
     return run.stdout
 
 
-def _code_files() -> list[Path]:
-    files = [path for name in CODE for path in (SOURCE / name).rglob("*") if path.is_file()]
+def code_digest(root: Path) -> str:
+    """A digest of the code below `root`, without the parameters, which each training has its own.
+
+    The same for a checkout and for the frozen copy in a workspace.
+    """
+    digest = hashlib.sha256()
+    for path in _code_files(root):
+        name = path.relative_to(root).as_posix()
+        if name != PARAMS:
+            digest.update(name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_files(root: Path = SOURCE) -> list[Path]:
+    files = [path for name in CODE for path in (root / name).rglob("*") if path.is_file()]
     kept = [path for path in files if path.suffix in {".py", ".yaml", ".md"}]
-    return sorted(kept) + [SOURCE / name for name in FILES]
+    return sorted(kept) + [root / name for name in FILES]
 
 
-def _copy_code(draft: Path) -> None:
-    for path in _code_files():
-        copy = draft / path.relative_to(SOURCE)
+def copy_code(draft: Path, root: Path = SOURCE) -> None:
+    """The code below `root`, copied to `draft`."""
+    for path in _code_files(root):
+        copy = draft / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +72,31 @@ class Evaluator:
         """
         try:
             if self.trees is not None:
-                return self._walk([[self._code(c, row[c]) for c in self.columns] for row in rows])
+                return self._walk([self.codes_of(row) for row in rows])
             table = {c: [row[c] for row in rows] for c in self.columns}
         except KeyError as error:
             raise LoopError(f"A row lacks the column {error}, which the model needs.") from error
         import pandas as pd
 
         return self.predict_frame(pd.DataFrame(table, dtype=object))
+
+    def unknown(self, row: Mapping[str, Value]) -> list[str]:
+        """The columns whose category in `row` the model has not seen; it takes it for missing."""
+        return [
+            column for column, codes in self.codes.items()
+            if row[column] is not None and row[column] not in codes
+        ]  # fmt: skip
+
+    @cached_property
+    def explainer(self) -> Any:
+        """Of the trees; see `serving.explain`."""
+        from serving.explain import explainer
+
+        return explainer(self.trees)
+
+    def codes_of(self, row: Mapping[str, Value]) -> list[Any]:
+        """The row as the trees are given it."""
+        return [self._code(column, row[column]) for column in self.columns]
 
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
         """Like `predict`, for the rows of a frame in their order; its index is ignored."""

@@ -1,6 +1,9 @@
-"""What does the service count of its predictions? By version and arm, for Prometheus."""
+"""What does the service count of its requests and predictions? For Prometheus."""
 
 from __future__ import annotations
+
+import time
+from typing import Any
 
 from serving.scoring import Scored
 
@@ -10,7 +13,47 @@ class Metrics:
 
     def __init__(self) -> None:
         # Not at the top: the supervising process imports this too, before that folder is set.
-        from prometheus_client import Counter, Histogram
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self.requests = Counter(
+            "service_requests", "Requests answered, by path and status", ["path", "status"]
+        )
+        self.seconds = Histogram(
+            "service_request_seconds", "From the request's head to its answer", ["path"],
+            buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+        )  # fmt: skip
+        self.under_way = Gauge(
+            "service_requests_under_way", "Being answered", multiprocess_mode="livesum"
+        )
+        self.overloaded = Counter("service_overloaded", "Requests told to wait: too many at once")
+        self.lookups = Counter(
+            "feature_lookups", "Of cases in the online store, by how they ended", ["outcome"]
+        )
+        self.feature_age = Histogram(
+            "feature_age_seconds", "From the newest feature found to the decision time",
+            buckets=[600, 1800, 3600, 5400, 7200, 10800, 21600, 86400],
+        )  # fmt: skip
+        self.missing = Histogram(
+            "features_missing_share", "Of a case's features, those without a value",
+            buckets=[0.0, 0.1, 0.25, 0.5, 0.75, 1.0],
+        )  # fmt: skip
+        self.unknown = Counter(
+            "unknown_categories", "Values that the champion has not seen in training", ["column"]
+        )
+        self.log_lag = Gauge(
+            "prediction_log_lag_seconds", "Age of the oldest record that is not synced",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.generation = Gauge(
+            "release_generation", "Of the release that is served; 0 if there is none",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.release_problem = Gauge(
+            "release_problem", "1 while what is served is not what was released",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.feedback = Counter("feedback", "True outcomes told to the service", ["answer"])
+        self._of_request: dict[tuple[str, int], Any] = {}
 
         self.predictions = Counter(
             "predictions", "Requests answered, or failed", ["model_version", "arm", "outcome"]
@@ -30,6 +73,15 @@ class Metrics:
         self.not_logged = Counter(
             "predictions_not_logged", "Not answered, as the log could not be written"
         )
+
+    def request(self, path: str, status: int, began: float) -> None:
+        """An answer; `path` is one of the table of routes, or a word for all others."""
+        pair = self._of_request.get((path, status))
+        if pair is None:  # looking a label up costs more than counting
+            pair = self.requests.labels(path, str(status)), self.seconds.labels(path)
+            self._of_request[path, status] = pair
+        pair[0].inc()
+        pair[1].observe(time.perf_counter() - began)
 
     def failed(self, champion: str) -> None:
         """A request that got no answer from any arm."""

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class PredictionLog:
         self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
         self._lock = threading.Lock()
         self._size = 0
-        self._unsynced = False
+        self._unsynced, self._unsynced_since = False, 0.0
         self._failure: OSError | None = None
         self._rotate_after = 0.0
         self._began = time.monotonic()
@@ -61,13 +61,21 @@ class PredictionLog:
             "nothing more is answered. Look at the disk, then restart the service."
         )
 
+    def lag(self) -> float:
+        """Seconds since the oldest record was written that is not synced yet; 0 if all are."""
+        return time.monotonic() - self._unsynced_since if self._unsynced else 0.0
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Writes one record; when this returns, the record outlives the process.
 
         Times become ISO 8601, NaN and infinities null. Raises `LoopError` if the log is closed, or
         the disk refuses: then the answer must not be sent.
         """
-        line = to_json(dict(record), inf_nan_mode="null") + b"\n"
+        self.append_all([record])
+
+    def append_all(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Writes all of them or none, by one write; else as `append`."""
+        line = b"".join(to_json(dict(one), inf_nan_mode="null") + b"\n" for one in records)
         with self._lock:
             if self._closing.is_set():
                 raise LoopError(f"The prediction log {self.path} is closed.")
@@ -99,7 +107,8 @@ class PredictionLog:
                 "is not answered. Free some space on the disk."
             ) from error
         self._size += written
-        self._unsynced = True
+        if not self._unsynced:
+            self._unsynced, self._unsynced_since = True, time.monotonic()
 
     def _sync_loop(self, interval: float) -> None:
         while not self._closing.wait(interval):

@@ -108,4 +108,5 @@ def test_ci_runs_what_a_developer_runs() -> None:
     runs_of_ci = [run for job in read("ci.yml")["jobs"].values() for run in runs(job)]
     local = re.findall(r"^make .*", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert local
-    assert set(local) | {"make test-stack"} <= set(runs_of_ci)
+    # A runner has the time for all of what is done here on one stack alone.
+    assert {run.removesuffix("-short") for run in local} | {"make test-stack"} <= set(runs_of_ci)

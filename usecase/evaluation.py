@@ -66,7 +66,14 @@ def calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> flo
 def day_bootstrap(
     values: Floats, days: pd.Series, seed: int, draws: int = 1000, level: float = 0.9
 ) -> tuple[float, float]:
-    """Interval of the mean of `values` (n,) when whole days are drawn with replacement.
+    """Interval of the mean of `values` (n,) when whole days are drawn with replacement."""
+    means = day_means(values, days, seed, draws)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def day_means(values: Floats, days: pd.Series, seed: int, draws: int = 1000) -> Floats:
+    """Means of `values` (n,), one per draw, when whole days are drawn with replacement.
 
     What happens on a day happens to many of its cases: days, and not cases, are independent
     (block bootstrap, Efron & Tibshirani 1993, ch. 8).
@@ -74,9 +81,7 @@ def day_bootstrap(
     codes, _ = pd.factorize(days)
     totals, counts = np.bincount(codes, weights=values), np.bincount(codes)
     drawn = np.random.default_rng(seed).integers(len(totals), size=(draws, len(totals)))
-    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.asarray(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
 
 
 def slices(frame: pd.DataFrame) -> dict[str, pd.Series]:
@@ -117,10 +122,16 @@ def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> 
     moved = float(np.mean(np.abs(predict(withheld) - before)))
     worse = float(np.mean(predict(storm)) - np.mean(before))
     better = float(np.mean(before) - np.mean(predict(calm)))
+    # The simplest cases, which any model must get right: nothing is late, at the day's first
+    # hours; everything has been late for hours, in the evening.
+    early_calm = float(np.mean(predict(calm.assign(hour=6.0, minute_of_day=360.0))))
+    late_storm = float(np.mean(predict(storm.assign(hour=19.0, minute_of_day=1140.0))))
     found = {
         "direction: delays all around raise the risk": (worse, limits["storm_raises"], True),
         "direction: a calm day lowers the risk": (better, limits["calm_lowers"], True),
         "invariance: a withheld tail number tells nothing": (moved, limits["tail_moves"], False),
+        "minimum: early on a calm day": (early_calm, limits["early_calm"], False),
+        "minimum: late on a stormy day": (late_storm, limits["late_storm"], True),
     }
     return {
         name: {

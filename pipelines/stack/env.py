@@ -7,6 +7,7 @@ given as `NAME=value` after the folder is set in it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
+TOKEN = re.compile(r"^MLOPS_(PREDICT|FEEDBACK|ADMIN)_TOKEN=(.+)$", re.MULTILINE)
 
 
 def filled(example: str) -> str:
@@ -23,13 +25,35 @@ def filled(example: str) -> str:
     return EMPTY.sub(lambda found: f"{found[1]}={secrets.token_hex(24)}", example)
 
 
+def hashed(text: str) -> str:
+    """`text` with the hashes of the clients' tokens, which the service knows them by."""
+    known = [
+        f"{role.lower()}:{hashlib.sha256(token.encode()).hexdigest()}:{role.lower()}"
+        for role, token in TOKEN.findall(text)
+    ]
+    return f"{text.rstrip()}\nMLOPS_TOKENS={','.join(known)}\n"
+
+
+def complete(folder: Path) -> list[str]:
+    """Draws what `folder/.env` lacks of the secrets: it may be older than they are. Their names."""
+    text = (folder / ".env").read_text()
+    have = {line.split("=", 1)[0] for line in text.splitlines()}
+    example = (folder / ".env.example").read_text()
+    lacking = [name for name in EMPTY.findall(example) if name not in have]
+    drawn = filled("".join(f"{name}=\n" for name in lacking))
+    if lacking or "MLOPS_TOKENS" not in have:
+        tokens = hashed(text + "\n" + drawn).splitlines()[-1]
+        choose(folder, [*drawn.splitlines(), tokens])
+    return lacking
+
+
 def write(folder: Path) -> bool:
     """Makes `folder/.env`, for its owner alone; False if there is one already."""
     example = (folder / ".env.example").read_text()
     number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")  # mode 600
     try:
         with os.fdopen(number, "w") as file:
-            file.write(filled(example))
+            file.write(hashed(filled(example)))
         os.link(draft, folder / ".env")  # whole or not at all, and never over another
     except FileExistsError:
         return False
@@ -52,6 +76,8 @@ def choose(folder: Path, chosen: list[str]) -> None:
 if __name__ == "__main__":
     if write(Path(sys.argv[1])):
         print("Wrote .env with new secrets; it stays on this machine.")
+    elif lacked := complete(Path(sys.argv[1])):
+        print("Drew for .env what it lacked:", *lacked)
     if sys.argv[2:]:
         choose(Path(sys.argv[1]), sys.argv[2:])
         print("Set in .env:", *sys.argv[2:])

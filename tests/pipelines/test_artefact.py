@@ -14,7 +14,7 @@ import yaml
 
 from pipelines import artefact, register, tracking
 from pipelines.verdict import Verdict, judge
-from serving.evaluator import Evaluator, export
+from serving.evaluator import export
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.model import build_candidates
@@ -23,6 +23,7 @@ PARAMS = yaml.safe_load((Path(__file__).parents[2] / "usecase" / "params.yaml").
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
 # On these made-up cases nothing pulls in a direction; the directions are the use case's to test.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
+LIMITS |= {"early_calm": 1.0, "late_storm": 0.0}
 
 
 def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
@@ -30,8 +31,9 @@ def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
     return model.set_params(model__max_iter=20).fit(frame[FEATURES], label)
 
 
-def served(model: Any, folder: Path) -> tuple[Evaluator, Path]:
-    return Evaluator.load(folder, export(model, folder)), folder
+def served(model: Any, folder: Path) -> dict[str, Any]:
+    """The fields of an artefact that its files make."""
+    return {"folder": folder, "digest": export(model, folder)}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,13 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> artefact.Artefact:
     frame = pd.DataFrame(rng.uniform(0, 24, (1500, len(NUMBERS))), columns=NUMBERS)
     frame = frame.assign(**{name: rng.choice(list("abc"), 1500) for name in CATEGORIES})
     label = (frame[NUMBERS[3]] + rng.normal(0, 6, 1500) > 14).to_numpy(dtype="int8")
-    model = fitted(frame, label)
-    evaluator, folder = served(model, tmp_path_factory.mktemp("served") / "model")
+    model, earlier = fitted(frame, label), fitted(frame[:1400], label[:1400])
+    folder = tmp_path_factory.mktemp("served")
+    running = served(earlier, folder / "running")["folder"]
     return artefact.Artefact(
-        model=model, evaluator=evaluator, folder=folder, frame=frame.assign(label=label),
-        evaluated=model.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES, seed=7,
+        model=model, frame=frame.assign(label=label), running=running, seed=7,
+        evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES,
+        texts=CATEGORIES, **served(model, folder / "model"),
     )  # fmt: skip
 
 
@@ -60,8 +64,8 @@ def test_a_healthy_artefact_passes_every_gate(healthy: artefact.Artefact) -> Non
 def test_one_that_is_not_served_as_fitted(healthy: artefact.Artefact, tmp_path: Path) -> None:
     # The columns of two features swapped between training and serving.
     swapped = healthy.frame.rename(columns={NUMBERS[3]: NUMBERS[4], NUMBERS[4]: NUMBERS[3]})
-    evaluator, _ = served(fitted(swapped, healthy.frame["label"].to_numpy()), tmp_path / "m")
-    found = refused(replace(healthy, evaluator=evaluator))
+    model = fitted(swapped, healthy.frame["label"].to_numpy())
+    found = refused(replace(healthy, **served(model, tmp_path / "m")))
     assert "served as fitted" in found
     assert "near the evaluated model" in found
 
@@ -71,13 +75,32 @@ def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
 ) -> None:
     labels = np.random.default_rng(0).permutation(healthy.frame["label"].to_numpy())
     model = fitted(healthy.frame, labels)
-    evaluator, folder = served(model, tmp_path / "m")
-    found = refused(replace(healthy, model=model, evaluator=evaluator, folder=folder))
+    found = refused(replace(healthy, model=model, **served(model, tmp_path / "m")))
     assert found == ["near the evaluated model"]
+
+
+def test_one_that_was_not_refitted(healthy: artefact.Artefact) -> None:
+    same = healthy.evaluator.predict_frame(healthy.frame)
+    assert refused(replace(healthy, evaluated=same)) == ["near the evaluated model"]
+
+
+def test_one_that_was_changed_since(healthy: artefact.Artefact, tmp_path: Path) -> None:
+    files = served(healthy.model, tmp_path / "m")
+    with (tmp_path / "m" / "evaluator.json").open("a") as file:
+        file.write(" ")
+    assert "digest holds" in refused(replace(healthy, **files))
 
 
 def test_one_of_other_columns(healthy: artefact.Artefact) -> None:
     assert "signature fits" in refused(replace(healthy, columns=FEATURES[:-1]))
+    assert "signature fits" in refused(replace(healthy, texts=CATEGORIES[:-1]))
+
+
+def test_one_that_the_running_service_can_not_take_up(
+    healthy: artefact.Artefact, tmp_path: Path
+) -> None:
+    (tmp_path / "evaluator.json").write_text(json.dumps({"columns": ["x"], "categories": {}}))
+    assert refused(replace(healthy, running=tmp_path)) == ["signature fits"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +119,7 @@ def test_one_over_a_budget(
 
 def test_a_gate_that_can_not_run_has_failed(healthy: artefact.Artefact) -> None:
     broken = replace(healthy, evaluated=healthy.evaluated[:-1])
-    assert refused(broken) == ["near the evaluated"]
+    assert refused(broken) == ["near the evaluated model"]
 
 
 def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
-from pipelines import card
+from pipelines import card, card_page, governance
 from settings import LoopError
 
-TEXT = "## What it is for\nTo be tested. **Owner:** the tests."
+GOVERNED: dict[str, Any] = {
+    "owner": "the tests", "contact": "the tests' mail", "purpose": "To be tested.",
+    "monitoring": ["watched by the tests"],
+    "risks": [{"harmed": "who waits", "how": "by waiting", "limited_by": "patience"}],
+    "risks_approved_by": "a tester", "risks_approved_at": "2020-04-01",
+}  # fmt: skip
+PROSE = "## Data\nMade up."
+
+
+def written(governed: Any = GOVERNED, prose: str = PROSE) -> str:
+    """A card of the use case, as a fork writes it."""
+    return f"---\n{yaml.safe_dump(governed)}---\n{prose}\n"
+
+
+TEXT = written()
 METRICS = {
     "auc": 0.75, "log_loss": 0.45, "brier": 0.15, "calibration_gap": 0.01,
     "calibration_error": 0.02, "cost_per_1000": 518.235, "positive_rate": 0.4, "base_rate": 0.25,
@@ -32,13 +50,19 @@ def facts(**changes: Any) -> dict[str, Any]:
         "training_id": "20200501T0000-ab12cd34", "as_of": "2020-05-01T00:00:00+00:00",
         "data_until": "2020-05-02T00:00:00+00:00", "holdout_start": "2020-04-17T00:00:00+00:00",
         "dvc_md5_training": f"{'1' * 32}.dir", "dvc_md5_validated": f"{'2' * 32}.dir",
-        "git_commit": f"{'3' * 40}-dirty", "lock_sha256": "4" * 64, "seed": "20200501",
+        "git_commit": f"{'3' * 40}-dirty", "code_sha256": "7" * 64,
+        "lock_sha256": "4" * 64, "seed": "20200501",
         "feast_registry_version": "5" * 64, "digest": "6" * 64, "candidate": "trees",
         "measured": {"baseline": METRICS | {"auc": 0.651}, "linear": METRICS | {"auc": 0.731},
                      "trees": METRICS | {"auc": 0.761}},
         "verdicts": [verdict("calibrated"), verdict("small enough", value=1.0, limit=20.0)],
         "slices": [sliced("north", 0.9), sliced("south", 0.7), sliced("east", 1.1),
                    sliced("west", 0.8), sliced("inner", 0.85), sliced("rare", 2.0, n=9)],
+        "tried": {"trees": {"draws": 3, "params": {"depth": 2}},
+                  "linear": {"draws": 1, "params": {}}},
+        "intervals": {"cost_per_1000": (490.0, 540.0)},
+        "behaviours": {"more of it raises the risk": {"passed": True, "value": 0.1, "limit": 0.05}},
+        "importance": {"a column": 0.0123, "another": -0.0001},
     }  # fmt: skip
     return given | changes
 
@@ -46,7 +70,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 def test_card_has_the_text_and_every_fact_of_the_version() -> None:
     text = card.render(TEXT, facts())
     assert text.startswith("# Model card: trees\n")
-    assert TEXT in text
+    assert PROSE in text
     for told in ("20200501T0000-ab12cd34", f"{'1' * 32}.dir", "2020-05-02", "`20200501`", "3-dirty",
                  "4444", "5555", "6666", "2020-04-17"):  # fmt: skip
         assert told in text
@@ -54,12 +78,12 @@ def test_card_has_the_text_and_every_fact_of_the_version() -> None:
 
 def test_metrics_stand_beside_the_baseline_and_the_champion() -> None:
     text = card.render(TEXT, facts())
-    assert "|metric|trees|baseline|\n" in text
-    assert "|auc|0.7610|0.6510|\n" in text
-    assert "|cost per 1000|518.2|518.2|\n" in text
+    assert "|metric|trees|90% interval|baseline|\n" in text
+    assert "|auc|0.7610||0.6510|\n" in text
+    assert "|cost per 1000|518.2|490 to 540|518.2|\n" in text
     assert "0.7310" not in text  # another candidate's: no part of this version
     measured = facts()["measured"] | {"champion": METRICS | {"auc": 0.751}}
-    assert "|auc|0.7610|0.6510|0.7510|\n" in card.render(TEXT, facts(measured=measured))
+    assert "|auc|0.7610||0.6510|0.7510|\n" in card.render(TEXT, facts(measured=measured))
 
 
 def test_gates_have_their_values() -> None:
@@ -73,7 +97,7 @@ def test_gates_have_their_values() -> None:
 
 def test_slices_are_the_weakest_and_the_strongest_of_those_large_enough() -> None:
     text = card.render(TEXT, facts())
-    lines = text[text.index("## Slices") :].splitlines()[4:]
+    lines = text[text.index("## Slices") : text.index("## Risks")].strip().splitlines()[4:]
     assert [line.split("|")[1] for line in lines] == [
         "region east", "region north", "region west", "region south",
     ]  # fmt: skip
@@ -83,7 +107,7 @@ def test_slices_are_the_weakest_and_the_strongest_of_those_large_enough() -> Non
 
 
 @pytest.mark.parametrize(
-    "name", [*card.LINEAGE, "candidate", "measured", "verdicts", "slices"]
+    "name", [*card.SHORT, *card.EXPLAINED]
 )  # fmt: skip
 @pytest.mark.parametrize("gone", [None, "", "absent"])
 def test_card_that_lacks_a_fact_is_not_written(name: str, gone: str | None) -> None:
@@ -100,19 +124,56 @@ def test_version_that_no_gate_judged_has_no_card() -> None:
 
 
 def test_card_longer_than_the_registry_keeps_is_refused() -> None:
-    room = card.LONGEST - len(card.render("", facts()))
-    assert len(card.render("x" * room, facts())) == card.LONGEST
+    room = card.LONGEST - len(card.brief(written(prose="x"), facts())) + 1
+    assert len(card.brief(written(prose="x" * room), facts())) == card.LONGEST
     with pytest.raises(LoopError, match=r"usecase/card.md by 3\."):
-        card.render("x" * (room + 3), facts())
+        card.brief(written(prose="x" * (room + 3)), facts())
 
 
 def test_shipped_text_has_room_for_two_champions_worth_of_facts() -> None:
     measured = facts()["measured"] | {"champion": METRICS}
-    verdicts = [verdict(f"a gate with a long name {number}") for number in range(14)]
     slices = [sliced(f"a long value {number}", number / 10) for number in range(9)]
+    known = dict.fromkeys(METRICS, (123.4, 1234.5))
     text = card.use_case_text()
-    written = card.render(text, facts(measured=measured, verdicts=verdicts, slices=slices))
-    assert text.strip() in written
+    told = card.brief(text, facts(measured=measured, slices=slices, intervals=known))
+    assert governance.parted(text)[1] in told
+    assert "Owner:" in told
+
+
+@pytest.mark.parametrize("name", list(GOVERNED))
+@pytest.mark.parametrize("gone", [None, "", [], "absent"])
+def test_version_that_nobody_answers_for_has_no_card(name: str, gone: Any) -> None:
+    given = {**GOVERNED, name: gone}
+    if gone == "absent":
+        del given[name]
+    for write in (card.render, card.brief):
+        with pytest.raises(LoopError, match=name):
+            write(written(given), facts())
+
+
+@pytest.mark.parametrize("name", ["harmed", "how", "limited_by"])
+def test_risk_that_is_half_told_is_none(name: str) -> None:
+    given = {**GOVERNED, "risks": [{**GOVERNED["risks"][0], name: " "}]}
+    with pytest.raises(LoopError, match=name):
+        card.render(written(given), facts())
+
+
+@pytest.mark.parametrize("text", ["", "## Owner\nme", "---\n[a, b]\n---\n", "---\n: :\n---\n"])
+def test_card_without_front_matter_is_refused(text: str) -> None:
+    with pytest.raises(LoopError, match="front matter"):
+        card.render(text, facts())
+
+
+def test_page_tells_the_same_and_loads_nothing() -> None:
+    rng = np.random.default_rng(0)
+    scores = pd.DataFrame(rng.random((200, 3)), columns=["baseline", "linear", "trees"])
+    scores["label"] = rng.integers(0, 2, 200)
+    html = card_page.page(TEXT, facts(), scores)
+    for told in ("the tests", "a tester", "2020-04-01", "who waits", "patience", "a column",
+                 "watched by the tests", "more of it raises", "490 to 540", "6666"):  # fmt: skip
+        assert told in html
+    assert html.count("<svg") == 4
+    assert not re.search(r"""(src|href)=["']http""", html)
 
 
 def test_cells_cannot_break_the_table_or_bring_markup() -> None:

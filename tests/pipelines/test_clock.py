@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines import clock
-from settings import Settings
+from settings import SECTIONS, Settings
 
 START = datetime(2020, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -15,11 +15,8 @@ HOUR = timedelta(hours=1)
 def home(path: Path) -> Settings:
     (path / "usecase").mkdir()
     settings = Settings(home=path)
-    sections = dict.fromkeys(
-        ("first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
-         "monitoring", "schedules")
-    )  # fmt: skip
-    lines = [f"as_of: {START.isoformat()!r}", *(f"{name}: {{}}" for name in sections)]
+    others = [f"{name}: {{}}" for name in SECTIONS if name != "as_of"]
+    lines = [f"as_of: {START.isoformat()!r}", *others]
     (path / "usecase" / "params.yaml").write_text("\n".join(lines))
     return settings
 

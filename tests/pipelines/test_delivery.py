@@ -25,6 +25,8 @@ TINY = {
     "gates": {
         "min_train": 1000, "min_slice": 50, "max_calibration_gap": 0.25, "min_saving": -0.5,
         "max_slice_ratio": 3.0, "storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0,
+        "min_days": 2, "max_slice_calibration_gap": 0.5, "max_error_excess": 0.5,
+        "max_column_auc": 0.95, "max_value_rate": 1.0, "early_calm": 1.0, "late_storm": 0.0,
         "artefact": {"max_latency_ms": 1000.0, "max_score_distance": 0.5},
     },
 }  # fmt: skip
@@ -87,7 +89,7 @@ def test_a_change_that_changes_nothing_is_accepted_with_every_section(compared: 
     for name in ("baseline", "logistic_regression", "gradient_boosting"):
         assert f"|{name}|{report['measured'][name]['auc']:.4f} (+0)|" in page
     verdicts = [each for judged in report["verdicts"].values() for each in judged]
-    assert len(verdicts) == 16
+    assert len(verdicts) == 28
     for each in [*verdicts, *report["artefact"], *report["against_main"]]:
         assert f"|{each['gate']}|passed|" in page
     assert {"small enough", "fast enough", "served as fitted"} <= {
@@ -157,7 +159,7 @@ def test_a_winner_that_is_worse_than_mains_on_the_same_cases(compared: Any) -> N
     assert code == 1
     assert len(report["refused"]) == 2
     for reason, gate in zip(
-        report["refused"], ("not worse than the champion", "log-loss holds"), strict=True
+        report["refused"], ("not worse than the champion", "log loss holds"), strict=True
     ):
         assert f"in the champion's place, is refused by “{gate}”" in reason
 

@@ -51,7 +51,16 @@ def write_parameters(home: Path) -> None:
     params["training"]["search"].update(
         n_iter=1, max_iter=[40], max_leaf_nodes=[7], min_samples_leaf=[20]
     )
-    params["gates"].update(min_train=1000, min_holdout=500, min_slice=100)
+    # Made-up cases are as good as they are made, and their slices are small.
+    params["gates"].update(
+        min_train=1000,
+        min_holdout=500,
+        min_slice=100,
+        max_column_auc=0.9,
+        max_slice_calibration_gap=0.5,
+        max_error_excess=0.5,
+        margin_slice_cost=1000.0,
+    )
     (home / "usecase").mkdir()
     (home / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -141,7 +150,8 @@ def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
     }
     assert compared[names[0]]["value"] == pytest.approx(0.0)
     difference = measured[names[1]]["cost_per_1000"] - measured["champion"]["cost_per_1000"]
-    assert compared[names[1]]["value"] == pytest.approx(difference)
+    assert f"{difference:+.1f}, 90% interval" in compared[names[1]]["told"]
+    assert compared[names[1]]["value"] > difference
     assert "champion_cost" in found["slices"][0]
     assert set(pd.read_csv(own.data / "evaluation" / "roc.csv")["model"]) == set(measured)
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from pipelines import gate
-from pipelines.verdict import Limits, Verdict, judge
+from pipelines.gates.comparison import holm
+from pipelines.verdict import Limits, Verdict, judge, name_of
 from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
@@ -24,6 +25,9 @@ LIMITS: dict[str, Any] = {
     "min_train": 1000, "min_holdout": 500, "max_label_age_days": 2, "min_saving": 0.25,
     "margin_cost": 31.25, "margin_log_loss": 0.01, "max_calibration_gap": 0.125,
     "min_slice": 1000, "max_slice_ratio": 1.25, "max_auc": 0.8, "behaviour_rows": 200,
+    "min_days": 5, "margin_slice_cost": 62.5, "slice_alpha": 0.05, "max_column_auc": 0.75,
+    "max_slice_calibration_gap": 0.1, "min_slice_errors": 100, "max_error_excess": 0.2,
+    "min_value_cases": 20, "max_value_rate": 0.9,
 }  # fmt: skip
 LABEL = np.tile([1, 0, 0, 0], N // 4)
 POSITIVE, NEGATIVE = np.flatnonzero(LABEL == 1), np.flatnonzero(LABEL == 0)
@@ -55,7 +59,9 @@ def evidence(**changes: Any) -> gate.Evidence:
     hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
     sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
     given = {
-        "frame": pd.DataFrame({"label": LABEL, "decision_time": hours}),
+        "frame": pd.DataFrame(
+            {"key": np.arange(N), "label": LABEL, "decision_time": hours, "x": noise()}
+        ),
         "candidate": answers(**FAIR),
         "baseline": np.full(N, N_POSITIVE / N),
         "champion": None,
@@ -64,8 +70,32 @@ def evidence(**changes: Any) -> gate.Evidence:
         "manifest": MANIFEST,
         "costs": COSTS,
         "seed": 1,
+        "columns": ["x"],
     }
+    for name, change in changes.pop("cells", {}).items():
+        given["frame"] = given["frame"].assign(**{name: change(given["frame"][name])})
     return gate.Evidence(**(given | changes))
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=N)
+
+
+def cells(**changes: Callable[[pd.Series], Any]) -> dict[str, Any]:
+    """The sound training with columns changed."""
+    return {"cells": changes}
+
+
+def south(prob: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+    """The fair candidate, with what it says of the south changed."""
+    changed = answers(**FAIR)
+    changed[N // 2 :] = prob(changed[N // 2 :])
+    return {"candidate": changed}
+
+
+def gaps(where: np.ndarray) -> Callable[[pd.Series], pd.Series]:
+    """40 gaps among these rows, over all days."""
+    return lambda x: x.mask(x.index.isin(where[np.linspace(0, len(where) - 1, 40).astype(int)]))
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
@@ -111,16 +141,52 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("label from the future", gate.data_is_sound,
      manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
     # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
-    ("saves just enough", gate.beats_baseline, candidate(false_alarms=2250), True),
-    ("saves too little", gate.beats_baseline, candidate(false_alarms=2251), False),
-    ("dearer than no model", gate.beats_baseline, candidate(misses=1000), False),
-    ("no champion", gate.not_worse_than_champion, {}, True),
-    ("as good as the champion", gate.not_worse_than_champion, {"champion": CHAMPION,
+    ("saves just enough", gate.beats_the_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", gate.beats_the_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", gate.beats_the_baseline, candidate(misses=1000), False),
+    ("no champion", gate.not_worse_than_the_champion, {}, True),
+    ("as good as the champion", gate.not_worse_than_the_champion, {"champion": CHAMPION,
      "candidate": CHAMPION.copy()}, True),
-    ("worse within the margin", gate.not_worse_than_champion,
-     against(CHAMPION, misses=100, false_alarms=625), True),
-    ("worse beyond the margin", gate.not_worse_than_champion,
-     against(CHAMPION, misses=100, false_alarms=626), False),
+    ("worse within the margin", gate.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=600), True),
+    # By its mean it would pass; the upper bound of the interval does not.
+    ("worse by the margin", gate.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=625), False),
+    ("worse beyond the margin", gate.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=700), False),
+    ("too few days for an interval", gate.not_worse_than_the_champion,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy(),
+      **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5)}, False),
+    ("no champion in any slice", gate.no_slice_worse_than_the_champion, {}, True),
+    ("as good in every slice", gate.no_slice_worse_than_the_champion,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
+    ("one slice worse", gate.no_slice_worse_than_the_champion,
+     {"champion": answers(**FAIR), **south(lambda prob: prob * 0 + 0.1)}, False),
+    ("whole", gate.data_is_valid, {}, True),
+    ("a case twice", gate.data_is_valid, cells(key=lambda key: key.clip(1)), False),
+    ("a label of 2", gate.data_is_valid, cells(label=lambda label: label.replace(1, 2)), False),
+    ("an infinite value", gate.data_is_valid, cells(x=lambda x: x.mask(x > 3, np.inf)), False),
+    ("a column without values", gate.data_is_valid, cells(x=lambda x: x * np.nan), False),
+    ("a column that is absent", gate.data_is_valid, {"columns": ["x", "y"]}, False),
+    ("right in both slices", gate.calibrated_in_slices, {"candidate": near(0.25)}, True),
+    ("right on average alone", gate.calibrated_in_slices,
+     {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)}, False),
+    ("errs as announced", gate.errors_are_even, {}, True),
+    ("errs more in the south", gate.errors_are_even,
+     south(np.random.default_rng(0).permutation), False),
+    ("a column of noise", gate.no_column_too_good, {}, True),
+    ("a column that ranks", gate.no_column_too_good,
+     cells(x=lambda x: x + 2 * LABEL), False),
+    ("one that ranks backwards", gate.no_column_too_good,
+     cells(x=lambda x: x - 2 * LABEL), False),
+    ("a column of texts that tells", gate.no_column_too_good,
+     cells(x=lambda x: np.where(LABEL == 1, "a", "b")), False),
+    ("gaps here and there", gate.no_value_tells, cells(x=gaps(np.arange(N))), True),
+    ("gaps where it happened", gate.no_value_tells, cells(x=gaps(POSITIVE)), False),
+    ("gaps in one bad hour", gate.no_value_tells,
+     cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))), True),
+    ("a value where it happened", gate.no_value_tells,
+     cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)), False),
     ("log-loss of the champion", gate.log_loss_holds, against(CHAMPION, misses=100,
      false_alarms=500), True),
     ("log-loss 0.004 above the champion's", gate.log_loss_holds,
@@ -138,9 +204,12 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("a slice at the limit", gate.slices_hold, one_bad_slice(1.25), True),
     ("one bad slice", gate.slices_hold, one_bad_slice(1.3), False),
     ("smallest slice that counts", gate.slices_hold, sliced(1000), True),
-    ("no slice with enough cases", gate.slices_hold, sliced(999), False),
-    ("a good model", gate.not_too_good, {}, True),
-    ("too good to be true", gate.not_too_good, candidate(misses=100, false_alarms=100), False),
+    ("small ones pooled", gate.slices_hold, sliced(999), True),
+    ("small ones pooled, and bad", gate.slices_hold, sliced(0) | {"candidate": near(0.1)}, False),
+    ("no slice with enough cases", gate.slices_hold, {"slices": {}}, False),
+    ("a good model", gate.not_too_good_to_be_true, {}, True),
+    ("too good to be true", gate.not_too_good_to_be_true,
+     candidate(misses=100, false_alarms=100), False),
 ]  # fmt: skip
 
 
@@ -164,16 +233,20 @@ def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
 
 def test_verdict_tells_value_limit_and_who_is_compared() -> None:
     prob = answers(misses=250)
-    verdict = gate.beats_baseline(evidence(candidate=prob), LIMITS)
+    verdict = gate.beats_the_baseline(evidence(candidate=prob), LIMITS)
     assert verdict.value == cost(prob) == 250.0
     assert verdict.limit == 562.5
     assert "750" in verdict.told
 
-    verdict = gate.not_worse_than_champion(
+    verdict = gate.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=580)), LIMITS
     )
-    assert verdict.value == pytest.approx(80 / N * 1000)
-    assert "90% interval" in verdict.told
+    assert f"{80 / N * 1000:+.1f}, 90% interval" in verdict.told
+    assert "not shown to be superior" in verdict.told
+    better = gate.not_worse_than_the_champion(
+        evidence(champion=CHAMPION, candidate=answers(misses=50, false_alarms=400)), LIMITS
+    )
+    assert better.told.endswith("; superior")
 
 
 def test_log_loss_is_held_against_the_champion_where_there_is_one() -> None:
@@ -183,6 +256,17 @@ def test_log_loss_is_held_against_the_champion_where_there_is_one() -> None:
     assert "baseline" in alone.told
     # No margin above the baseline: a model must be better than none.
     assert not gate.log_loss_holds(evidence(candidate=near(0.26)), LIMITS).passed
+
+
+def test_gate_is_named_as_its_function() -> None:
+    for judged in gate.GATES:
+        if judged is not gate.behaves:
+            assert judged(evidence(champion=CHAMPION), LIMITS).gate == name_of(judged)
+
+
+def test_holm_is_no_stricter_than_it_must_be() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
 
 
 def test_worst_slice_is_named() -> None:
@@ -206,9 +290,9 @@ def test_margin_is_positive_inside_and_negative_outside(
 
 def test_sound_training_passes_all_generic_gates() -> None:
     generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
-    assert len(generic) == 7
+    assert len(generic) == 13
     verdicts = judge(evidence(), LIMITS, generic)
-    assert [verdict.passed for verdict in verdicts] == [True] * 7, verdicts
+    assert [verdict.passed for verdict in verdicts] == [True] * 13, verdicts
 
 
 def test_gate_that_raises_has_failed_and_says_why() -> None:
@@ -224,11 +308,13 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
 
 def test_other_gates_are_judged_after_one_that_raises() -> None:
     short = evidence(champion=np.array([0.5, 0.5]))
-    verdicts = judge(short, LIMITS, (gate.not_worse_than_champion, gate.calibrated))
+    verdicts = judge(short, LIMITS, (gate.not_worse_than_the_champion, gate.calibrated))
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 
-@pytest.mark.parametrize("judged", [each for each in gate.GATES if each is not gate.behaves])
+@pytest.mark.parametrize(
+    "judged", [each for each in gate.GATES if each not in (gate.behaves, gate.data_is_valid)]
+)
 def test_gate_without_its_limits_has_failed(judged: Callable[..., Verdict]) -> None:
     verdict = judge(evidence(champion=CHAMPION), {}, (judged,))[0]
     assert not verdict.passed

@@ -318,15 +318,15 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
     assert json.loads(json.dumps(last.after))["champion"]["version"] == "2"
 
 
-def test_a_training_whose_version_awaits_an_approval_says_so_and_does_not_fail(
+def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     released: Settings,
 ) -> None:
     from pipelines import flows
 
-    manual(released)
+    rollback.freeze(released, why="it is Friday", by="ada")
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
-        found = flows.promote.fn("2", "passed every gate")
-    assert "not approved by anybody" in found["refused"]
+        found = flows.enter.fn("2", "passed every gate")
+    assert "it is Friday" in found["refused"]
     told = training.told({**found, "version": "2", "why": "passed", "before": None})
     assert told.startswith("Version 2 registered, the champion stays: ")
     assert file(released).champion.version == "1"

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import tracking
+import pytest
+
+from pipelines import reproduce, tracking
 from pipelines.register import MODEL
 from pipelines.shown_release import verify
 from serving import release
 from serving.evaluator import Evaluator
+from settings import LoopError, UserError
 
 Home = Any  # of conftest.py
 
@@ -87,7 +91,9 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     assert "Model card" in version.description
     problems, chain = verify(home.settings)
     assert problems == []
-    assert [entry.version for entry in chain.entries] == [v for v, _, _ in home.state()["versions"]]
+    moves = [(entry.action, entry.version) for entry in chain.entries]
+    assert moves == [("promote", "1"), *2 * [("challenge", "2")], ("promote", "2")]
+    assert [v for v, _, _ in home.state()["versions"]] == ["1", "2"]
     Evaluator.load(Path(served.champion.path), served.champion.digest)
 
 
@@ -131,3 +137,39 @@ def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> Non
     told = {s.name for reader in standing.READERS.values() for s in reader(home.settings)}
     # A Prefect server of our own is asked nothing: it comes and goes with the turn.
     assert set(standing.HELP) - told == {"flow_failed", "flow_runs_late"}
+
+
+def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:
+    home, _ = turned
+    again = home.run("reproduce", "1")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Version 1 is the same bit for bit" in again.stdout
+    assert not list((home.settings.var / "reproduced").iterdir())
+    missing = home.run("reproduce", "99")
+    assert missing.returncode == 2
+    assert "There is no version 99" in missing.stderr
+
+
+def test_what_can_not_be_made_again_is_told(turned: tuple[Home, str], tmp_path: Path) -> None:
+    home, _ = turned
+    record = reproduce.recorded(home.settings, "1")
+    lost = replace(record, tags=record.tags | {"dvc_md5_training": f"{'0' * 32}.dir"})
+    with pytest.raises(UserError, match="No data with the md5 0000"):
+        reproduce.again(home.settings, lost, tmp_path / "lost")
+    of_others = {"code_sha256": "0" * 64}
+    for commit, told in (("f" * 40, "git can't give it"), ("abc-dirty", "never committed")):
+        changed = replace(record, tags=record.tags | of_others | {"git_commit": commit})
+        with pytest.raises(LoopError, match=told):
+            reproduce.again(home.settings, changed, tmp_path / "code")
+
+
+def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:
+    home, _ = turned
+    client = tracking.client(home.settings)
+    version = client.get_model_version(MODEL, "1")
+    files = {each.path for each in client.list_artifacts(version.run_id)}
+    assert {"card.html", "card.md", "params.yaml"} <= files
+    page = Path(client.download_artifacts(version.run_id, "card.html")).read_text()
+    for told in ("Risks, as approved", "Monitoring plan", "online as offline", "Behaviours"):
+        assert told in page
+    assert page.count("<svg") >= 5

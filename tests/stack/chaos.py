@@ -38,7 +38,7 @@ def run(stack: Stack, names: list[str], first: date) -> bool:
     print("|---|---|---|---|---|", flush=True)
     survived = True
     for name in names:
-        with Load(stack.address("proxy", 8080), cases(first)) as load:
+        with Load(stack.address("proxy", 8080), cases(first), stack.token()) as load:
             load.await_good(time.monotonic(), WITHIN)
             since = time.monotonic()
             try:

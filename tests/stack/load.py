@@ -33,6 +33,7 @@ class Load:
 
     url: str
     bodies: list[dict[str, Any]]
+    token: str
     pause: float = 0.05  # seconds between two requests of a client
     acknowledged: list[str] = field(default_factory=list)
     failures: list[tuple[float, str]] = field(default_factory=list)
@@ -71,7 +72,10 @@ class Load:
         return ", ".join(f"{count} × {what}" for what, count in kinds.items()) or "nothing"
 
     def _ask(self, number: int) -> None:
-        with httpx.Client(base_url=self.url, timeout=15, trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        with httpx.Client(
+            base_url=self.url, timeout=15, trust_env=False, headers=headers
+        ) as client:
             while not self._stopping.wait(self.pause):
                 number += CLIENTS
                 request_id = f"chaos-{uuid.uuid4().hex}"

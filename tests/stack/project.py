@@ -39,6 +39,10 @@ class Stack:
     def address(self, service: str, port: int) -> str:
         return "http://" + self.compose("port", service, str(port)).strip()
 
+    def token(self) -> str:
+        """What the loop shows the service."""
+        return self.compose("exec", "-T", "worker", "printenv", "MLOPS_TOKEN").strip()
+
     def state(self) -> dict[str, Any]:
         told = self.compose(
             "run", "--rm", "-T", "--no-deps", "loop", "python", "-W", "ignore", "-",

@@ -35,7 +35,9 @@ def cpu_seconds(stack: Stack, service: str) -> float:
 def per_prediction(stack: Stack) -> dict[str, float]:
     """CPU milliseconds of each service on the way, per answered request."""
     services = ("api", "proxy", "redis")
-    with Load(stack.address("proxy", 8080), cases(date(2013, 4, 1)), pause=0.0) as load:
+    with Load(
+        stack.address("proxy", 8080), cases(date(2013, 4, 1)), stack.token(), pause=0.0
+    ) as load:
         load.await_good(time.monotonic(), 60)
         before = {each: cpu_seconds(stack, each) for each in services}
         done = len(load.acknowledged)

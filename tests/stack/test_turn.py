@@ -107,7 +107,7 @@ if "ENGINE_UP" in os.environ:  # whoever started the engine says how, and may ha
 
     def test_a_power_cut_costs_nothing_that_was_acknowledged(turned: Stack):
         """kill -9 of the engine with all its containers; started again, they come back."""
-        with Load(turned.address("proxy", 8080), cases(DAY)) as load:
+        with Load(turned.address("proxy", 8080), cases(DAY), turned.token()) as load:
             load.await_good(time.monotonic(), 120)
             time.sleep(3)
             engine = int(Path("/var/run/docker.pid").read_text())

@@ -205,7 +205,7 @@ def test_behaviours_change_only_columns_that_the_model_has() -> None:
     frame = flights()[FEATURES]
     kept = frame.copy()
     evaluation.behaviours(remember, frame, LIMITS)
-    assert len(asked) == 4
+    assert len(asked) == 6
     for rows in asked:
         assert list(rows.columns) == FEATURES
         assert rows[CATEGORIES].equals(frame[CATEGORIES])

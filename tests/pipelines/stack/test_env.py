@@ -6,9 +6,14 @@ import re
 import stat
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from pipelines.stack import env
+from serving.access import tokens
+from settings import Settings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -48,6 +53,29 @@ def test_an_env_that_exists_is_not_touched(tmp_path: Path) -> None:
     assert not env.write(tmp_path)
     assert (tmp_path / ".env").read_text() == "REDIS_PASSWORD=mine\n"
     assert {path.name for path in tmp_path.iterdir()} == {".env", ".env.example"}
+
+
+def test_an_older_env_gets_the_secrets_that_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    (tmp_path / ".env").write_text("REDIS_PASSWORD=mine\n")
+    lacked = env.complete(tmp_path)
+    written = (tmp_path / ".env").read_text()
+    assert set(lacked) == set(env.EMPTY.findall(EXAMPLE)) - {"REDIS_PASSWORD"}
+    assert "REDIS_PASSWORD=mine\n" in written
+    assert env.complete(tmp_path) == []
+    assert (tmp_path / ".env").read_text() == written
+
+
+def test_the_service_knows_the_tokens_by_their_hashes(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    env.write(tmp_path)
+    written = dict(re.findall(r"^([A-Z_]+)=(.+)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    known = tokens(Settings(home=tmp_path, tokens=SecretStr(written["MLOPS_TOKENS"])))
+    for token in known:
+        secret = written[f"MLOPS_{token.role.upper()}_TOKEN"]
+        assert token.digest == sha256(secret.encode()).hexdigest()
+        assert secret not in written["MLOPS_TOKENS"]
+    assert {token.role for token in known} == {"predict", "feedback", "admin"}
 
 
 def test_it_runs_with_the_standard_library_alone(tmp_path: Path) -> None:

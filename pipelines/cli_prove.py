@@ -1,0 +1,57 @@
+"""The commands of trust: are the gates worth theirs, and can a version be made again?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import app, our_settings, told_plainly
+
+
+@app.command()
+def prove(
+    only: Annotated[str | None, typer.Option(help="Cases whose words contain this.")] = None,
+    rollout: Annotated[bool, typer.Option(help="The rollout alone, not the gates.")] = False,
+) -> None:
+    """Put bad models through gates and rollout; exit code 1 if one passes, or a healthy doesn't."""
+    with told_plainly():
+        from pipelines import prove as proof
+        from pipelines import prove_rollout
+
+        settings = our_settings()
+        if not only and not prove_rollout.shown(prove_rollout.prove(settings)):
+            raise typer.Exit(1)
+        if rollout:
+            return
+        typer.echo("Making bad candidates ...")
+        found = proof.prove(settings, only)
+        holds = proof.shown(found)
+        unproven = [] if only else proof.unproven_gates(found)
+        for name in unproven:
+            typer.secho(f"No case proves the gate '{name}'.", fg=typer.colors.RED)
+        if not only:
+            typer.echo(f"The page: {settings.var / 'reports' / 'prove.html'}")
+        if not holds or unproven:
+            raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="Number of the version in the registry.")],
+) -> None:
+    """Make a version again from its data, parameters and code; exit code 1 if it differs."""
+    with told_plainly():
+        from pipelines import reproduce as again
+
+        typer.echo(f"Making version {version} again ...")
+        found = again.reproduce(our_settings(), version)
+        for line in found.told:
+            typer.echo(f"{line}.")
+        for name, (before, now) in found.differing.items():
+            typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
+        if not found.same:
+            typer.echo(f"Version {version} is not the same bit for bit: its digest is "
+                       f"{found.digest[:12]} now.")  # fmt: skip
+            raise typer.Exit(1)
+        typer.echo(f"Version {version} is the same bit for bit: digest {found.digest[:12]}.")

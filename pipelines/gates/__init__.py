@@ -1,0 +1,1 @@
+"""The gates on a candidate, a file per question; `pipelines.gate` lists them in order."""

@@ -1,0 +1,61 @@
+"""Who answers for the model, and who agreed to its risks? Without that no version is registered."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from settings import LoopError
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+FENCE = "---\n"
+
+
+class Risk(BaseModel):
+    """Who may be harmed, how, and what limits it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    harmed: Text
+    how: Text
+    limited_by: Text
+
+
+class Governance(BaseModel):
+    """The front matter of `usecase/card.md`; every field must be given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: Text
+    contact: Text
+    purpose: Text
+    monitoring: list[Text] = Field(min_length=1)
+    risks: list[Risk] = Field(min_length=1)
+    risks_approved_by: Text
+    risks_approved_at: date
+
+
+def parted(text: str) -> tuple[Governance, str]:
+    """The front matter of the card, and the prose after it.
+
+    Raises `LoopError`, which names what is absent or empty.
+    """
+    try:
+        before, front, prose = text.split(FENCE, 2)
+        fields = yaml.safe_load(front)
+        if before.strip() or not isinstance(fields, dict):
+            raise ValueError("it does not begin with a mapping between two lines of ---")
+        return Governance(**fields), prose.strip()
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise LoopError(
+            f"usecase/card.md does not say what a version needs ({told}). Without an owner, a "
+            "purpose, a monitoring plan, a contact and approved risks none is registered."
+        ) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise LoopError(f"The front matter of usecase/card.md can't be read: {error}") from error

@@ -1,0 +1,68 @@
+"""Which data and stores must the gates refuse, however good the model?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+
+from features import partitions
+from pipelines.ground import Ground, home_of, inside
+from pipelines.proofs.judged import Case, made_from
+from pipelines.verdict import Verdict
+from settings import Settings
+
+
+def data_of_another_md5(ground: Ground) -> list[Verdict]:
+    """One label of the training set was changed after it was put on record."""
+    path = ground.scratch / "changed"
+    shutil.copytree(ground.settings.home / "data", path / "data", copy_function=link)
+    labels = ground.frame["label"].to_numpy().copy()
+    labels[0] = 1 - labels[0]
+    target = path / "data" / "training" / "training.parquet"
+    partitions.write(ground.frame.assign(label=labels), target)
+    shutil.copytree(ground.settings.home / "usecase", path / "usecase")
+    return made_from(ground, ground.sources(path=path))
+
+
+def stale_online(ground: Ground) -> list[Verdict]:
+    """The online store was last published days ago."""
+    from features.publish import publish
+
+    late = timedelta(hours=ground.params["gates"]["sources"]["max_online_lag_hours"] + 24)
+    own = other_home(ground, "stale")
+    with inside(own):
+        publish(own, ground.as_of - late)
+    return made_from(ground, ground.sources(settings=own))
+
+
+def lost_publication(ground: Ground) -> list[Verdict]:
+    """The marker says that all is published; the last hours never reached the store."""
+    from features.publish import publish
+    from features.published import marker
+
+    own = other_home(ground, "lost")
+    with inside(own):
+        publish(own, ground.as_of - timedelta(hours=1))
+    marker(own).write_text(ground.as_of.isoformat())
+    return made_from(ground, ground.sources(settings=own))
+
+
+def other_home(ground: Ground, name: str) -> Settings:
+    """A home with the ground's data and an online store of its own."""
+    own = home_of(ground.scratch / name)
+    shutil.copytree(ground.settings.home / "data", own.home / "data", copy_function=link)
+    shutil.copytree(ground.settings.home / "usecase", own.home / "usecase")
+    return own
+
+
+def link(one: str, other: str) -> None:
+    """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
+    (os.link if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
+
+
+CASES = (
+    Case("data of another md5", "data are those recorded", data_of_another_md5),
+    Case("online features of days ago", "online as offline", stale_online),
+    Case("a lost publication", "online as offline", lost_publication),
+)  # fmt: skip

@@ -1,0 +1,193 @@
+"""Can a registered version be made again? Its data, parameters and code are had back, and fitted.
+
+The data come from DVC by the md5 on the version, the parameters from its run, and the code from its
+commit, unless the code that is here is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import workspace
+from settings import LoopError, Settings, UserError
+
+NEEDED = ("digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256")
+# In a process of its own, by the code of the version: first the search, then the refit.
+AGAIN = """
+import sys
+from pathlib import Path
+import settings
+from pipelines import register, stage, train
+here = settings.load()
+train.train(here, stage.moment(here.params()["as_of"]))
+print("digest", register.refit(here.root, sys.argv[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the registry holds of a version: the facts of its lineage, and its metrics."""
+
+    version: str
+    tags: dict[str, str]
+    params: bytes
+    measured: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """`differing` has the recorded and the new value of each metric that is not the same."""
+
+    version: str
+    same: bool
+    digest: str
+    differing: dict[str, tuple[float, float]]
+    told: list[str]
+
+
+def reproduce(settings: Settings, version: str) -> Reproduced:
+    """Makes `version` again in a folder that goes away afterwards, and compares.
+
+    Raises `UserError` if there is no such version or its data are gone, `LoopError` if its code
+    can't be had back.
+    """
+    record = recorded(settings, version)
+    folder = settings.var / "reproduced"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f"{version}-") as path:
+        return again(settings, record, Path(path))
+
+
+def recorded(settings: Settings, version: str) -> Record:
+    """What is on record of `version`. Raises `UserError` if it is not enough."""
+    from mlflow.exceptions import MlflowException
+
+    from pipelines import tracking
+    from pipelines.register import MODEL
+
+    client = tracking.client(settings)
+    try:
+        found = client.get_model_version(MODEL, version)
+    except MlflowException as error:
+        raise UserError(
+            f"There is no version {version} in the registry: see `mlops ui`."
+        ) from error
+    if absent := [name for name in NEEDED if name not in found.tags]:
+        raise UserError(f"Version {version} lacks {absent}: it was registered without them.")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            Path(client.download_artifacts(found.run_id, name, folder))
+            for name in ("params.yaml", "facts.json")
+        ]
+        params, facts = files[0].read_bytes(), json.loads(files[1].read_text())
+    return Record(version, dict(found.tags), params, facts["evaluation"])
+
+
+def again(settings: Settings, record: Record, path: Path) -> Reproduced:
+    """Fits the recorded candidate anew in the empty folder `path`."""
+    tags = record.tags
+    with code_of(tags["git_commit"], tags["code_sha256"]) as tree:
+        workspace.copy_code(path, tree)
+    workspace.restore(settings, tags["dvc_md5_training"], path / "data" / "training")
+    (path / workspace.PARAMS).write_bytes(record.params)
+    digest = _fit(settings, path, tags["candidate"])
+    measured = _measured(path, tags["candidate"])
+    differing = {
+        name: (value, measured[name])
+        for name, value in record.measured.items()
+        if value != measured[name]
+    }
+    told = _told(tags, path)
+    return Reproduced(record.version, digest == tags["digest"], digest, differing, told)
+
+
+@contextmanager
+def code_of(commit: str, digest: str) -> Iterator[Path]:
+    """A folder with the code of this digest: what is here, or a worktree of the commit.
+
+    Raises `LoopError` if neither has it.
+    """
+    if workspace.code_digest(workspace.SOURCE) == digest:
+        yield workspace.SOURCE
+        return
+    if commit.endswith("-dirty"):
+        raise LoopError(
+            f"The version was trained from changes on {commit.removesuffix('-dirty')} that were "
+            "never committed, and the code here is another: it can't be made again."
+        )
+    with tempfile.TemporaryDirectory(prefix="commit-") as parent:
+        tree = Path(parent) / "tree"
+        _git("worktree", "add", "--quiet", "--detach", str(tree), commit, of=commit)
+        try:
+            if workspace.code_digest(tree) != digest:
+                raise LoopError(
+                    f"The code of the commit {commit} is not that which is on record: the version "
+                    "was trained from files that git does not know."
+                )
+            yield tree
+        finally:
+            _git("worktree", "remove", "--force", str(tree), of=commit)
+
+
+def _git(*command: str, of: str) -> None:
+    try:
+        subprocess.run(
+            ["git", *command], cwd=workspace.SOURCE, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = (getattr(error, "stderr", "") or str(error)).strip()
+        raise LoopError(
+            f"The code here is not that of the version (commit {of}), and git can't give it "
+            f"({told}): run this in a checkout that has the commit, or in the image of that commit."
+        ) from error
+
+
+def _fit(settings: Settings, path: Path, candidate: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
+    environment = {**kept, **settings.environment(), "MLOPS_WORKSPACE": str(path)}
+    # The folder comes first, also where this project is installed from elsewhere.
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", AGAIN, candidate], cwd=path, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if run.returncode:
+        raise LoopError(f"The training failed: {run.stderr[-2000:]}")
+    return run.stdout.split()[-1]
+
+
+def _measured(path: Path, candidate: str) -> dict[str, float]:
+    import yaml
+
+    from pipelines.train import read_predictions
+    from usecase import evaluation
+
+    scores = read_predictions(path / "data")
+    params: dict[str, Any] = yaml.safe_load((path / workspace.PARAMS).read_text())
+    return evaluation.metrics(scores["label"], scores[candidate], params["costs"])
+
+
+def _told(tags: dict[str, str], path: Path) -> list[str]:
+    """What a reader must know beside the outcome."""
+    import hashlib
+
+    told = []
+    if tags["git_commit"].endswith("-dirty"):
+        told.append(
+            f"Its commit is {tags['git_commit']}: the code here is the same, but not in git"
+        )
+    lock = workspace.SOURCE / "requirements.lock"
+    if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
+        told.append("The packages here are of another requirements.lock than the version's")
+    return told

@@ -1,0 +1,105 @@
+"""How did a case turn out, as those tell who saw it? True outcomes by request id, kept for good.
+
+A line in a file beside the prediction log, synced before it is acknowledged. All replicas append to
+the same file, one at a time, and each looks first at what stands there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from serving import find
+from serving.errors import Refused
+from serving.messages import Answer, Request
+from serving.metrics import Metrics
+from serving.schemas import FeedbackRequest, FeedbackResponse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATE = timedelta(days=30)  # after the decision: the windows that it belongs to are long measured
+
+
+def path(predictions: Path) -> Path:
+    return predictions / "feedback" / "outcomes.jsonl"
+
+
+class Feedback:
+    """The handler of the route."""
+
+    def __init__(self, predictions: Path, metrics: Metrics) -> None:
+        self._predictions, self._metrics = predictions, metrics
+
+    def one(self, request: Request) -> Answer:
+        """POST /feedback."""
+        told = FeedbackRequest.model_validate_json(request.body)
+        try:
+            status = record(self._predictions, told, by=request.client)
+        except Refused as refused:
+            self._metrics.feedback.labels(refused.error).inc()
+            raise
+        self._metrics.feedback.labels(status).inc()
+        answer = FeedbackResponse(request_id=told.request_id, status=status)
+        return Answer(answer.model_dump_json().encode())
+
+
+def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
+    """Keeps an outcome, once. Raises `Refused`: 404 nothing predicted under the id, 409 another
+    outcome stands, 400 known before it was decided on."""
+    found = find.prediction(predictions, told.request_id)
+    if found is None:
+        raise Refused(404, "unknown prediction", "No prediction with this id is in the log.")
+    decided_at = found["decision_time"]
+    if told.known_at < decided_at:
+        raise Refused(
+            400, "invalid request", "known_at: it can't be known before it was predicted.",
+            fields=[{"field": "known_at", "reason": "before the prediction's decision time"}],
+        )  # fmt: skip
+    with _alone(path(predictions)) as file:
+        for line in file:
+            if (old := json.loads(line))["request_id"] == told.request_id:
+                if old["label"] != int(told.outcome):
+                    raise Refused(409, "another outcome stands", "It was told otherwise before.")
+                return "already recorded"
+        outcome = {
+            "request_id": told.request_id, "key": found["key"], "label": int(told.outcome),
+            "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": by,
+            "told_at": datetime.now(UTC).isoformat(),
+        }  # fmt: skip
+        file.write(json.dumps(outcome) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return "recorded late" if told.known_at - decided_at > LATE else "recorded"
+
+
+def labels(predictions: Path) -> pd.DataFrame:
+    """The outcomes told, as `usecase.target.labels` gives those of the feed."""
+    import pandas as pd
+
+    lines: list[dict[str, Any]] = []
+    if path(predictions).exists():
+        lines = [json.loads(line) for line in path(predictions).read_text().splitlines()]
+    frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
+    known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
+    return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[IO[str]]:
+    """The file from its first line, for one process at a time; a torn last line is cut off."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        whole = file.read()
+        if whole and not whole.endswith("\n"):
+            file.truncate(len(whole[: whole.rfind("\n") + 1].encode()))
+        file.seek(0)
+        yield file

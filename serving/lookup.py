@@ -1,0 +1,57 @@
+"""Which features has a case, within the time that a lookup may take? And if it takes longer?
+
+A store that is slow or gone costs its budget once; for a second after that nobody asks it. The
+model then sees every stored feature as missing, which it has learnt to do without, and the answer
+says so: docs/decisions/11-without-the-online-store.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from features.online import OnlineReader, OnlineRow
+from serving.metrics import Metrics
+from settings import LoopError
+
+logger = logging.getLogger("serving")
+REST = 1.0  # seconds
+
+
+class Lookup:
+    """The online store behind a budget and a breaker."""
+
+    def __init__(self, reader: OnlineReader, metrics: Metrics) -> None:
+        self._reader, self._metrics = reader, metrics
+        self._rests_until = 0.0
+
+    def read(
+        self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
+    ) -> tuple[list[OnlineRow], bool]:
+        """A row for each case, and whether they come without the store."""
+        rows = self._stored(entity_rows, decision_times)
+        if rows is None:
+            self._metrics.lookups.labels("fallback").inc(len(entity_rows))
+            return self._reader.without_store(entity_rows), True
+        self._metrics.lookups.labels("found").inc(len(rows))
+        for row, at in zip(rows, decision_times, strict=True):
+            values = list(row.values.values())
+            self._metrics.missing.observe(values.count(None) / len(values))
+            if row.as_of is not None:
+                self._metrics.feature_age.observe((at - row.as_of).total_seconds())
+        return rows, False
+
+    def _stored(
+        self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
+    ) -> list[OnlineRow] | None:
+        if time.monotonic() < self._rests_until:
+            return None
+        try:
+            return self._reader.read(entity_rows, decision_times)
+        except LoopError as error:
+            self._rests_until = time.monotonic() + REST
+            logger.warning("features count as missing: %s", error)
+            return None

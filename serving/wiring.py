@@ -1,0 +1,51 @@
+"""Which parts make the service, and who is given whom? The same in production and in tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features.online import OnlineReader
+from serving.access import Access
+from serving.api import Api
+from serving.explaining import Explaining
+from serving.feedback import Feedback
+from serving.lookup import Lookup
+from serving.metrics import Metrics
+from serving.models import ModelHolder
+from serving.pages import Pages
+from serving.predicting import Predicting
+from serving.prediction_log import PredictionLog
+from serving.routes import table
+from settings import Settings
+from usecase.columns import FEATURES
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What runs, and what has to be closed."""
+
+    api: Api
+    models: ModelHolder
+    log: PredictionLog
+    predicting: Predicting
+
+    def close(self) -> None:
+        self.models.stop()
+        self.log.close()
+
+
+def wire(settings: Settings, metrics: Metrics) -> Parts:
+    """Raises `UserError` if it would be open to strangers."""
+    access = Access(settings)  # first: it may refuse
+    log = PredictionLog(settings.predictions)
+    models = ModelHolder(
+        settings.followed_file,
+        features=FEATURES,
+        on_change=lambda release: metrics.generation.set(release.generation),
+    )
+    lookup = Lookup(OnlineReader(settings), metrics)
+    predicting = Predicting(lookup, models, log, metrics)
+    explaining = Explaining(lookup, predicting)
+    feedback = Feedback(settings.predictions, metrics)
+    routes = table(predicting, explaining, feedback, Pages(models, log, metrics))
+    return Parts(Api(routes, access, metrics, settings.requests_at_once), models, log, predicting)

@@ -1,0 +1,57 @@
+"""What a user would write instead of the service, and the least that could answer: two small apps.
+
+`fastapi_app`: FastAPI, scikit-learn's own predict, the same lookup of features. `bare_app`:
+Starlette and msgspec around the same evaluator, with the features given: no lookup, no log.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+def fastapi_app() -> Any:
+    import joblib
+    import pandas as pd
+    from fastapi import FastAPI
+
+    import settings as configuration
+    from features.online import OnlineReader
+    from usecase.columns import CATEGORIES, FEATURES
+    from usecase.request import PredictRequest, decision_time, entity_row
+
+    app, model = FastAPI(), joblib.load(os.environ["BENCH_MODEL"])
+    reader = OnlineReader(configuration.load())
+
+    def predict(request: PredictRequest) -> dict[str, float]:
+        [row] = reader.read([entity_row(request)], [decision_time(request)])
+        frame = pd.DataFrame([row.values], columns=FEATURES)
+        numbers = [name for name in FEATURES if name not in CATEGORIES]
+        frame[numbers] = frame[numbers].astype("float64")
+        return {"probability": float(model.predict_proba(frame)[0, 1])}
+
+    predict.__annotations__["request"] = PredictRequest  # known in here alone
+    app.post("/predict")(predict)
+    return app
+
+
+def bare_app() -> Any:
+    import msgspec
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from serving.evaluator import Evaluator
+
+    folder = Path(os.environ["BENCH_SERVED"])
+    evaluator = Evaluator.load(folder, os.environ["BENCH_DIGEST"])
+    decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+
+    async def score(request: Request) -> Response:
+        body = decode(await request.body())
+        probability = float(evaluator.predict([body["features"]])[0])
+        return Response(encode({"probability": probability}), media_type="application/json")
+
+    return Starlette(routes=[Route("/score", score, methods=["POST"])])

@@ -1,0 +1,45 @@
+"""What does one lookup of features cost, by Feast's SDK and by the stores that read in one go?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from measure import compare
+from prepare import AT, END, home, made
+
+
+def main() -> None:
+    from features.online import OnlineReader
+    from features.store import open_store
+    from pipelines.traffic import cases_between
+    from usecase.feature_views import LOOKUP, VIEWS
+
+    made()
+    settings = home()
+    store, reader = open_store(settings), OnlineReader(settings)
+    service = store.get_feature_service(LOOKUP.name)
+    rows = cases_between(settings, AT, END).head(100).to_dict("records")
+    names = {name for view in VIEWS for name in view.entities}
+    keys = [{name: row[name] for name in names} for row in rows]
+
+    def sdk(wanted: list[dict[str, str]]) -> None:
+        store.get_online_features(features=service, entity_rows=wanted).to_dict(
+            include_event_timestamps=True
+        )
+
+    compare(
+        "one case looked up: Feast's SDK against one query",
+        lambda: [sdk([key]) for key in keys[:20]],
+        lambda: [reader._found([row]) for row in rows[:20]],
+    )  # fmt: skip
+    compare(
+        "a hundred cases looked up at once: Feast's SDK against one query",
+        lambda: sdk(keys), lambda: reader._found(rows),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The home that the benchmark of serving runs in: real days, their features, a model, its releases.
+
+Made once below `var/bench-serving`, by the same code as the loop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import settings as configuration
+
+ROOT = Path(__file__).parents[3]
+HOME = ROOT / "var" / "bench-serving"
+AT, END = datetime(2013, 1, 10, tzinfo=UTC), datetime(2013, 1, 12, tzinfo=UTC)
+ROWS = 200  # that the load asks about, in turn
+
+
+def home() -> configuration.Settings:
+    target = HOME / "usecase" / "params.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
+    os.environ["MLOPS_HOME"] = str(HOME)
+    return configuration.load()
+
+
+def made() -> dict[str, Any]:
+    """Paths, digests and the rows; built if they are not there."""
+    settings, note = home(), HOME / "made.json"
+    if not note.exists():
+        note.write_text(json.dumps(_make(settings)))
+    found: dict[str, Any] = json.loads(note.read_text())
+    return found
+
+
+def publish() -> None:
+    """Fills the online store that the environment names: SQLite, or Redis."""
+    from features import publish as features
+
+    features.rebuild(home(), AT)
+
+
+def _make(settings: configuration.Settings) -> dict[str, Any]:
+    import joblib
+    import mlflow
+    import pandas as pd
+
+    from features import partitions
+    from features.history import training_frame
+    from features.online import OnlineReader
+    from features.store import apply
+    from pipelines import build_features, ingest, traffic, validate
+    from serving.evaluator import export
+    from serving.release import Challenger, Release, ServedModel, write
+    from usecase.columns import CATEGORIES, FEATURES
+    from usecase.model import build_candidates
+    from usecase.request import payload
+    from usecase.target import LABEL_FEED, labels
+
+    for step in (ingest.fetch_new, validate.validate_new, build_features.build_new):
+        print(step.__name__, file=sys.stderr, flush=True)
+        step(settings, END)
+    apply(settings)
+    publish()
+    cases = traffic.cases_between(settings, settings_start(), END)
+    outcomes = partitions.read(
+        settings.data, "validated", LABEL_FEED, settings_start().date(), END.date()
+    )
+    frame = training_frame(settings, cases).merge(labels(outcomes), on="key")
+    model, _ = build_candidates(settings.params())["gradient_boosting"]
+    model.set_params(model__max_iter=100) if "model__max_iter" in model.get_params() else None
+    model.fit(frame[FEATURES], frame["label"])
+    joblib.dump(model, HOME / "model.joblib")
+    shutil.rmtree(HOME / "mlflow-model", ignore_errors=True)
+    mlflow.sklearn.save_model(
+        model, HOME / "mlflow-model", pip_requirements=[], serialization_format="cloudpickle"
+    )
+    served = settings.var / "models" / "1"
+    digest = export(model, served)
+    shutil.copytree(served, settings.var / "models" / "2", dirs_exist_ok=True)
+    one, two = (ServedModel(n, digest, f"../models/{n}", 0.2) for n in ("1", "2"))
+    now = datetime.now(UTC)
+    write(settings.release_file, Release(1, one, now))
+    write(settings.staging_file, Release(1, one, now, challenger=Challenger(two, "shadow", 0, now)))
+    asked = cases[cases["decision_time"] >= AT].head(ROWS)
+    rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
+    values = [row.values for row in rows]
+    columns = list(FEATURES)
+    assert set(CATEGORIES) <= set(columns)
+    return {
+        "served": str(served), "digest": digest,
+        "predict": [json.dumps(payload(case)) for case in asked.to_dict("records")],
+        "score": [
+            json.dumps({"key": f"bench-{n}", "decision_time": AT.isoformat(), "features": value})
+            for n, value in enumerate(values)
+        ],
+        "mlflow": [
+            json.dumps({"dataframe_split": {
+                "columns": columns, "data": [[value[c] for c in columns]],
+            }})
+            for value in values
+        ],
+        "rows": int(pd.DataFrame(values).shape[0]),
+    }  # fmt: skip
+
+
+def settings_start() -> datetime:
+    return datetime(2013, 1, 3, tzinfo=UTC)
+
+
+if __name__ == "__main__":
+    publish() if sys.argv[1:] == ["publish"] else made()

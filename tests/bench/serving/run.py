@@ -1,0 +1,177 @@
+"""Is the service as fast as what a user would pick instead? `make bench-serving` writes the answer.
+
+All servers are up at once and take turns, so that what else the machine does hits all of them; wrk
+(https://github.com/wg/wrk, `apt-get install wrk`) asks about the same rows over real connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
+import psutil
+from measure import machine
+from prepare import HOME, ROOT, home, made
+from servers import Server, await_answer, redis, running, servers
+
+CONNECTIONS, ROUNDS, SECONDS = (1, 8, 32), 1, 2
+YARDSTICK = "mlflow models serve"
+LUA = """
+local bodies = {{ {bodies} }}
+local number = 0
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+function request()
+  number = number % #bodies + 1
+  return wrk.format(nil, "{path}", nil, bodies[number])
+end
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    per_second: float
+    p50: float  # milliseconds, as p99
+    p99: float
+    cpu: float  # milliseconds of the server's processes per request
+    failed: int
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    found = 0.0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            found += sum(one.cpu_times()[:2])
+    return found
+
+
+def measure(server: Server, process: psutil.Process, connections: int, script: Path) -> Measured:
+    before = cpu_seconds(process)
+    told = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}", "--latency", "-s", str(script),
+         f"http://127.0.0.1:{server.port}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    cpu = cpu_seconds(process) - before
+    [total] = re.findall(r"(\d+) requests in", told)
+    failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", told)))
+    return Measured(
+        float(re.findall(r"Requests/sec:\s+([\d.]+)", told)[0]),
+        _milliseconds(re.findall(r"50%\s+(\S+)", told)[0]),
+        _milliseconds(re.findall(r"99%\s+(\S+)", told)[0]),
+        1000 * cpu / max(int(total), 1), failed,
+    )  # fmt: skip
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}[unit]
+
+
+def script(server: Server) -> Path:
+    bodies = ",\n".join(json.dumps(body) for body in server.bodies)
+    path = HOME / "var" / f"bench-{server.port}.lua"
+    path.write_text(LUA.format(bodies=bodies, path=server.path))
+    return path
+
+
+def batch(server: Server) -> str:
+    """What a row costs alone and in a batch of 1,000, in CPU of the server."""
+    import httpx
+
+    rows = [json.loads(server.bodies[n % len(server.bodies)]) for n in range(1000)]
+    with running(server) as process, httpx.Client(
+        base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False
+    ) as client:  # fmt: skip
+        await_answer(server, process)
+        costs = []
+        for path, bodies, each in (
+            ("/predict", rows, 1), ("/predict_batch", [{"requests": rows}] * 5, 1000),
+        ):  # fmt: skip
+            before = cpu_seconds(process)
+            for body in bodies:
+                client.post(path, json=body).raise_for_status()
+            costs.append(1000 * (cpu_seconds(process) - before) / (len(bodies) * each))
+    alone, together = costs
+    return (
+        f"A row costs {alone:.2f} ms of CPU by `/predict`, and {together:.3f} ms in a batch of "
+        f"1,000 by `/predict_batch`: {alone / together:.1f} times less."
+    )
+
+
+def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str:
+    lines = []
+    for connections in CONNECTIONS:
+        yard = _middle(found[YARDSTICK, connections])
+        lines += [
+            f"\n## {connections} connection{'s' if connections > 1 else ''}\n",
+            "| server | requests per second | CPU per request | p50 | p99 | "
+            "throughput against MLflow's | MLflow's p99 against it | failed |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for name in names:
+            one = _middle(found[name, connections])
+            failed = sum(each.failed for each in found[name, connections])
+            lines.append(
+                f"| {name} | {one.per_second:,.0f} | {one.cpu:.2f} ms | {one.p50:.2f} ms | "
+                f"{one.p99:.2f} ms | {one.per_second / yard.per_second:.1f} | "
+                f"{yard.p99 / one.p99:.1f} | {failed} |"
+            )
+    return "\n".join(lines)
+
+
+def _middle(rounds: list[Measured]) -> Measured:
+    def of(field: str) -> float:
+        return statistics.median(getattr(one, field) for one in rounds)
+
+    return Measured(of("per_second"), of("p50"), of("p99"), of("cpu"), 0)
+
+
+def main() -> None:
+    if shutil.which("wrk") is None:
+        sys.exit("make bench-serving needs wrk: apt-get install wrk")
+    home()
+    notes = made()
+    found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
+    began = time.monotonic()
+    with redis() as address, contextlib.ExitStack() as stack:
+        every = servers(notes, address)
+        processes = [stack.enter_context(running(server)) for server in every]
+        for server, process in zip(every, processes, strict=True):
+            await_answer(server, process)
+        print(f"{time.monotonic() - began:.0f} s: all answer", file=sys.stderr, flush=True)
+        scripts = [script(server) for server in every]
+        for _ in range(ROUNDS):
+            for connections in CONNECTIONS:
+                for server, process, lua in zip(every, processes, scripts, strict=True):
+                    one = measure(server, process, connections, lua)
+                    found[server.name, connections].append(one)
+                    print(server.name, connections, one, file=sys.stderr, flush=True)
+    lookup = next(server for server in servers(notes, None) if server.path == "/predict")
+    told = [
+        "# Serving, measured\n\nWritten by `make bench-serving`.\n", machine(),
+        f"\nOne worker each, {notes['rows']} real rows in turn, wrk with one thread; "
+        f"{ROUNDS} interleaved round(s) of {SECONDS} s, medians; "
+        f"Redis {'of its own' if address else 'not here'}; "
+        f"{time.monotonic() - began:.0f} s in all.",
+        table(found, [server.name for server in every]),
+        f"\n## In bulk\n\n{batch(lookup)}\n",
+    ]  # fmt: skip
+    target = ROOT / "docs" / "benchmarks" / "serving.md"
+    target.write_text("\n".join(told))
+    print(target.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The servers that are compared: each one process that answers, started as its users start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from prepare import HOME, ROOT
+
+from serving.command import serve_command, serve_environment
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    port: int
+    path: str
+    bodies: list[str]
+    command: list[str]
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def servers(made: dict[str, Any], redis: str | None) -> list[Server]:
+    own = [
+        _own("features given, log", "/score", made["score"]),
+        _own("features given, log, shadow", "/score", made["score"], MLOPS_STAGE="staging"),
+        _own("online lookup in SQLite, log", "/predict", made["predict"]),
+        _own(
+            "online lookup in SQLite, log, shadow", "/predict", made["predict"],
+            MLOPS_STAGE="staging",
+        ),
+    ]  # fmt: skip
+    if redis is not None:
+        own.append(
+            _own("online lookup in Redis, log", "/predict", made["predict"], MLOPS_REDIS=redis)
+        )
+    mlflow, fastapi, bare = free_port(), free_port(), free_port()
+    models = {
+        "BENCH_MODEL": str(HOME / "model.joblib"), "BENCH_SERVED": made["served"],
+        "BENCH_DIGEST": made["digest"], "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    return [
+        *own,
+        Server(
+            "mlflow models serve", mlflow, "/invocations", made["mlflow"],
+            [_bin("mlflow"), "models", "serve", "-m", str(HOME / "mlflow-model"), "-p", str(mlflow),
+             "--env-manager", "local", "--workers", "1"],
+            {"MLFLOW_DISABLE_TELEMETRY": "true",
+             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        ),
+        _uvicorn("FastAPI, scikit-learn, lookup", "fastapi_app", fastapi, "/predict",
+                 made["predict"], models),
+        _uvicorn("bare Starlette, msgspec, evaluator", "bare_app", bare, "/score",
+                 made["score"], models),
+    ]  # fmt: skip
+
+
+def _own(name: str, path: str, bodies: list[str], **variables: str) -> Server:
+    port = free_port()
+    settings = Settings(home=HOME, service_port=port)
+    environment = {
+        **serve_environment(settings), **variables,
+        "MLOPS_REQUESTS_PER_SECOND": "1000000",
+        "MLOPS_PREDICTION_LOG": str(HOME / "var" / "log" / str(port)),
+    }  # fmt: skip
+    if "MLOPS_REDIS" in variables:
+        online = Settings(home=HOME, redis=variables["MLOPS_REDIS"])
+        environment |= {"MLOPS_FEAST_ONLINE": online.environment()["MLOPS_FEAST_ONLINE"]}
+    return Server(f"ours: {name}", port, path, bodies, serve_command(settings), environment)
+
+
+def _uvicorn(
+    name: str, app: str, port: int, path: str, bodies: list[str], environment: dict[str, str]
+) -> Server:
+    command = [
+        sys.executable, "-W", "ignore", "-m", "uvicorn", "--factory", f"apps:{app}",
+        "--app-dir", str(Path(__file__).parent), "--port", str(port), "--workers", "1",
+        "--no-access-log", "--log-level", "warning",
+    ]  # fmt: skip
+    return Server(name, port, path, bodies, command, environment)
+
+
+def _bin(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[psutil.Process]:
+    """The server while the block runs; all can start at once, and are waited for after."""
+    log = HOME / "var" / f"bench-{server.port}.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            server.command, env=os.environ | server.environment, cwd=HOME,
+            stdout=output, stderr=subprocess.STDOUT,
+        ) as child,
+    ):  # fmt: skip
+        try:
+            yield psutil.Process(child.pid)
+        finally:
+            child.terminate()
+
+
+def await_answer(server: Server, process: psutil.Process) -> None:
+    deadline = time.monotonic() + 150
+    while not _answers(server):
+        if not process.is_running() or time.monotonic() > deadline:
+            raise RuntimeError(f"{server.name} does not answer: see {HOME}/var")
+        time.sleep(0.2)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        answer = httpx.post(
+            f"http://127.0.0.1:{server.port}{server.path}", content=server.bodies[0], timeout=30,
+            headers={"Content-Type": "application/json"}, trust_env=False,
+        )  # fmt: skip
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str | None]:
+    """A Redis of our own with the features of the benchmark; None where there is no binary."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        yield None
+        return
+    port = free_port()
+    with subprocess.Popen(
+        [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        stdout=subprocess.DEVNULL,
+    ) as child:
+        try:
+            yield _filled(f"127.0.0.1:{port}")
+        finally:
+            child.terminate()
+
+
+def _filled(address: str) -> str:
+    settings = Settings(home=HOME, redis=address)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("prepare.py")), "publish"],
+        env=os.environ | settings.environment() | {"MLOPS_REDIS": address},
+        check=True, cwd=ROOT,
+    )  # fmt: skip
+    return address

@@ -1,0 +1,157 @@
+"""Do the online stores that read and write in one go agree with the ways of Feast's own?"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.repo_config import RepoConfig
+from feast.types import Bool, Float32, Float64, Int64, String
+
+AT = datetime(2013, 1, 10, 12, 0, tzinfo=UTC)
+KEYS = [
+    {"shop": shop, "number": number}
+    for shop, number in [("north", 1), ("south", 2), ("north", 2), ("nobody", 1), ("north", 1)]
+]
+
+
+def views() -> list[Any]:
+    shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.STRING)
+    number = Entity(name="number", join_keys=["number"], value_type=ValueType.INT64)
+
+    def view(name: str, entities: list[Entity], *fields: Field) -> FeatureView:
+        source = FileSource(
+            name=f"{name}_source", path=f"{name}.parquet", timestamp_field="event_timestamp",
+            created_timestamp_column="created",
+        )  # fmt: skip
+        return FeatureView(
+            name=name, entities=entities, ttl=timedelta(hours=1), schema=list(fields), source=source
+        )
+
+    return [
+        shop, number,
+        view("sales", [shop], Field(name="sum", dtype=Float64), Field(name="name", dtype=String)),
+        view("stock", [shop], Field(name="items", dtype=Int64), Field(name="open", dtype=Bool)),
+        view("tills", [shop, number], Field(name="cash", dtype=Float32)),
+    ]  # fmt: skip
+
+
+def frames() -> dict[str, pd.DataFrame]:
+    def frame(hours: float, **columns: list[Any]) -> pd.DataFrame:
+        at = pd.Timestamp(AT) - pd.Timedelta(hours=hours)
+        return pd.DataFrame(columns).assign(event_timestamp=at, created=AT)
+
+    return {
+        "sales": frame(1, shop=["north", "south"], sum=[0.1, None], name=["a", "ü"]),
+        "stock": frame(2, shop=["south", "west"], items=[2**40, 0], open=[False, True]),
+        "tills": frame(
+            0.5, shop=["north", "north", "south"], number=[1, 2, 2], cash=[0.5, float("nan"), 3]
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.fail("There is no redis-server here: apt-get install redis-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    with subprocess.Popen(
+        [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+
+
+def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
+    folder.mkdir()
+    return FeatureStore(
+        config=RepoConfig(
+            project="shops",
+            provider="local",
+            registry=str(folder / "registry.db"),
+            online_store=online,
+            offline_store={"type": "duckdb"},
+            repo_path=folder,
+            entity_key_serialization_version=3,
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["Sqlite", pytest.param("Redis", marks=pytest.mark.long)])
+def test_one_reading_gives_what_the_sdk_gives(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    online: dict[str, Any] = {"type": f"features.{kind.lower()}_store.Lean{kind}OnlineStore"}
+    if kind == "Redis":
+        online["connection_string"] = request.getfixturevalue("redis")
+    else:
+        online["path"] = str(tmp_path / "lean.db")
+    store = opened(tmp_path / "lean", online)
+    store.apply(views())
+    provider = store._get_provider()
+    registered = [store.get_feature_view(name) for name in frames()]
+    convert = provider._prep_rows_to_write_for_ingestion
+    batches = [(view, convert(view, frames()[view.name])) for view in registered]
+    provider.online_store.write_views(store.config, batches)
+
+    read = provider.online_store.reader(store.config, registered)
+    names = {view.name: [field.name for field in view.features] for view in registered}
+    for rows in (KEYS, KEYS[3:4], KEYS[:1]):
+        found = dict(zip(names, read(rows), strict=True))
+        sdk = store.get_online_features(
+            features=[f"{view}:{name}" for view in names for name in names[view]],
+            entity_rows=rows,
+        ).to_dict(include_event_timestamps=True)
+        for view, name in [(one, name) for one in names for name in names[one]]:
+            own = [one.values.get(name) for one in found[view]]
+            assert pd.Series(own, dtype=object).equals(pd.Series(sdk[name], dtype=object))
+            assert [one.at for one in found[view]] == sdk[f"{name}__ts"]
+    if kind == "Sqlite":
+        stock = opened(tmp_path / "stock", {"type": "sqlite", "path": str(tmp_path / "stock.db")})
+        stock.apply(views())
+        for view, rows in batches:
+            stock._get_provider().online_write_batch(stock.config, view, rows, None)
+        assert stored(tmp_path / "lean.db") == stored(tmp_path / "stock.db")
+
+
+def stored(path: Path) -> dict[str, Any]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {
+            f"shops_{name}": connection.execute(
+                f"SELECT * FROM shops_{name} ORDER BY 1, 2"  # noqa: S608
+            ).fetchall()
+            for name in frames()
+        }
+
+
+def test_a_store_that_is_not_there_raises_what_the_reader_translates(tmp_path: Path) -> None:
+    store = opened(
+        tmp_path / "lean",
+        {"type": "features.sqlite_store.LeanSqliteOnlineStore", "path": str(tmp_path / "a.db")},
+    )
+    store.apply(views())
+    view = store.get_feature_view("sales")
+    store._get_provider().update_infra("shops", [view], [], [], [], partial=False)
+    read = store._get_provider().online_store.reader(store.config, [view])
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        read(KEYS)

@@ -1,0 +1,76 @@
+"""Does a store that is slow or gone cost its budget once, and no answer? By a store that hangs."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.lookup import REST
+from serving.prediction_log import read
+from serving.wiring import Parts
+from settings import Settings
+from tests.serving.asked import ask, example, metrics, post, wired
+
+BUDGET = 0.2
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
+    """A service whose Redis accepts connections and never says a word."""
+    for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        parts = wired(Settings(home=tmp_path, redis=address, lookup_seconds=BUDGET))
+        yield parts
+        parts.close()
+
+
+def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(hanging: Parts) -> None:
+    def fallbacks() -> float:
+        return metrics().lookups.labels("fallback")._value.get()  # type: ignore[no-any-return]
+
+    assert post(hanging, "/predict", example()).json()["degraded"]  # the first one imports
+    hanging.predicting._lookup._rests_until = 0.0
+    before = fallbacks()
+    began = time.monotonic()
+    answers = [post(hanging, "/predict", example()) for _ in range(5)]
+    took = time.monotonic() - began
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert {answer.json()["degraded"] for answer in answers} == {True}
+    assert {answer.json()["features_as_of"] for answer in answers} == {None}
+    assert took < REST
+    assert fallbacks() == before + 5
+    logged = read(hanging.log.path.parent)
+    assert logged["degraded"].all()
+    assert ask(hanging, "GET", "/readyz").status_code == 200
+
+
+def test_a_store_that_is_back_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    parts = wired(Settings(home=tmp_path))
+    try:
+        lookup = parts.predicting._lookup
+        asked: list[int] = []
+
+        def gone(*_: object) -> None:
+            asked.append(1)
+            raise sqlite3.OperationalError("gone")
+
+        monkeypatch.setattr(lookup._reader, "_read", gone)
+        for _ in range(3):
+            assert post(parts, "/predict", example()).json()["degraded"]
+        assert len(asked) == 1
+        monkeypatch.setattr(lookup, "_rests_until", 0.0)
+        monkeypatch.setattr(lookup._reader, "_found", lambda rows: lookup._reader.nothing(rows))
+        assert not post(parts, "/predict", example()).json()["degraded"]
+    finally:
+        parts.close()

@@ -1,0 +1,75 @@
+"""What do healthy models reach at each gate? The limits of `usecase/params.yaml` lie beyond it.
+
+At each moment a challenger meets a champion that is a week or a fortnight older, on the week or the
+fortnight after what the challenger was fitted on. The candidate and the data are those of
+`mlops prove`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines import gate, ground
+from pipelines.verdict import Verdict, judge
+from settings import Settings
+from usecase import evaluation
+
+WEEK = timedelta(days=7)
+MOMENTS = [datetime(2013, 2, 18, tzinfo=UTC) + week * WEEK for week in range(7)]
+
+
+def main() -> None:
+    for name in [name for name in os.environ if name.startswith("MLOPS_")]:
+        del os.environ[name]
+    made = ground.opened(Settings(home=Path(__file__).parents[3]))
+    found: dict[str, list[float]] = {}
+    refused: list[str] = []
+    for moment in MOMENTS:
+        for weeks in (1, 2):
+            verdicts = one(made, moment, weeks * WEEK)
+            refused += [
+                f"{moment:%d %B}, {weeks} weeks: {each.gate}, {each.value:.4g}, limit "
+                f"{each.limit:.4g} ({each.told})"
+                for each in verdicts
+                if not each.passed
+            ]
+            for each in verdicts:
+                if each.value is not None:
+                    found.setdefault(each.gate, []).append(each.value)
+    for name, values in behaviours(made).items():
+        found[name] = values
+    print("\n## Healthy models at the gates (`tests/usecase/bench/healthy.py`)\n")
+    print(f"{2 * len(MOMENTS)} challengers; refused: {'; '.join(refused) or 'none'}.\n")
+    print("| value of the gate | min | median | max |\n|---|---|---|---|")
+    for name, values in found.items():
+        told = pd.Series(values)
+        print(f"| {name} | {told.min():.3g} | {told.median():.3g} | {told.max():.3g} |")
+
+
+def one(made: ground.Ground, moment: datetime, span: timedelta) -> list[Verdict]:
+    """The verdicts on the challenger as of `moment`, judged on the `span` before it."""
+    frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
+    then = replace(made, frame=frame, as_of=moment, start=moment - span)
+    return judge(then.evidence(then.healthy), made.params["gates"], gate.GATES)
+
+
+def behaviours(made: ground.Ground) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for moment in MOMENTS[::2]:
+        frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
+        then = replace(made, frame=frame, as_of=moment, start=moment - 2 * WEEK)
+        evidence = then.evidence(then.healthy)
+        rows = then.holdout.sample(2000, random_state=made.seed)
+        told = evaluation.behaviours(evidence.predict, rows, made.params["gates"])
+        for name, each in told.items():
+            found.setdefault(name, []).append(each["value"])
+    return found
+
+
+if __name__ == "__main__":
+    main()

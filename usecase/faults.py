@@ -1,0 +1,123 @@
+"""What goes wrong with flights: the faults that `mlops prove` puts into real candidates.
+
+Each names the gate that must refuse it. Where it strikes is its `kind`:
+- "fit": `change(rows, extra)` of the rows that the candidate is fitted on, and of them alone;
+- "rows": the same of all rows, those of the evaluation too;
+- "refit": the same of the rows that the refit sees;
+- "scores": `change(rows, scores)` of what the candidate says;
+- "tables": by table the function that computes it instead of `feature_views`, everywhere;
+- "online": the same for what is published online, and nowhere else.
+`extra` has the columns of the schedule that the model does not see, by `key`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from usecase import feature_views as views
+from usecase.columns import CARRIER, FEATURES, ORIGIN
+from usecase.target import UNKNOWN_TAIL
+
+# The candidate whose fits are quick and whose served form is quick as well.
+CANDIDATE = "gradient_boosting"
+
+
+class Fault(NamedTuple):
+    told: str
+    gate: str
+    kind: str
+    change: Any
+
+
+def reversed_labels_of_one_carrier(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+    """A carrier of a twentieth of the flights reports "on time" where others report "late"."""
+    hit = rows["carrier"] == "US"
+    return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
+
+
+def reversed_labels_of_early_hours(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+    """The feed of the first hours says "on time" where the others say "late"."""
+    hit = rows["hour"] <= 8
+    return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
+
+
+def gaps_where_no_tail_number(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+    """The naive features: what is known of a plane is missing where its number is."""
+    absent = rows["key"].map(extra.set_index("key")["tailnum"]) == UNKNOWN_TAIL
+    plane = [name for name in FEATURES if name.startswith("plane_")]
+    return rows.assign(**{name: rows[name].mask(absent) for name in plane})
+
+
+def delays_of_the_other_sign(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+    """Early counted as late: as good a score, and the wrong answer when a storm comes."""
+    delays = [name for name in FEATURES if "_delay_rate_" in name or "_mean_delay_" in name]
+    return rows.assign(**{name: -rows[name] for name in delays})
+
+
+def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
+    """Right on average for the carrier, and for none of its flights: a key joined wrongly."""
+
+    def change(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+        hit = np.flatnonzero(rows["carrier"] == carrier)
+        changed = scores.copy()
+        changed[hit] = np.random.default_rng(0).permutation(scores[hit])
+        return changed
+
+    return change
+
+
+def two_carriers_shifted(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+    """Too high for one carrier and too low for another, and right on the whole."""
+    shift = rows["carrier"].map({"UA": -0.25, "DL": 0.25}).fillna(0.0).to_numpy()
+    return np.clip(scores + shift, 0.001, 0.999)
+
+
+def by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """Windows that count a flight when it was to depart, hours before its delay is known."""
+
+    def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
+        def early(feed: str, start: date, end: date) -> pd.DataFrame:
+            rows = read(feed, start, end)
+            if feed == "outcomes" and len(rows):
+                rows = rows.assign(known_at=rows["sched_dep"])
+            return rows
+
+        return compute(early, first, last)
+
+    return computed
+
+
+def swapped(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Callable[..., Any]:
+    """The same rows with two columns in each other's place."""
+
+    def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
+        return compute(read, first, last).rename(columns={one: other, other: one})
+
+    return computed
+
+
+FAULTS = (
+    Fault("one carrier's labels reversed", "calibrated in slices", "fit",
+          reversed_labels_of_one_carrier),
+    Fault("two carriers' scores shifted", "calibrated in slices", "scores", two_carriers_shifted),
+    Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
+          reversed_labels_of_early_hours),
+    Fault("scores of a late carrier interchanged", "slices hold", "scores", interchanged("EV")),
+    Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
+          interchanged("UA")),
+    Fault("gaps where the tail number is missing", "no value tells", "rows",
+          gaps_where_no_tail_number),
+    Fault("delays of the other sign", "behaves", "rows", delays_of_the_other_sign),
+    Fault("the same in the refit alone", "behaves when served", "refit", delays_of_the_other_sign),
+    Fault("windows keyed by departure", "known at the decision", "tables", {
+        "origin_delays": by_departure(views.origin_delays),
+        "carrier_delays": by_departure(views.carrier_delays)}),
+    Fault("two columns swapped online", "online as offline", "online", {
+        "origin_delays": swapped(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
+        "carrier_delays": swapped(views.carrier_delays, CARRIER[2][1], CARRIER[6][1])}),
+)  # fmt: skip
