@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,8 +62,13 @@ class Models:
         holdout = frame.iloc[rows].reset_index(drop=True)
         chosen = self._chosen(first)
         name = f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H}-{first:%Y%m%d}-{self._recipe}"
-        evaluated = self._fitted(f"{name}-evaluated", chosen, known)
-        refit = self._fitted(f"{name}-refit", chosen, frame[known_at < as_of])
+        parts = {"evaluated": known, "refit": frame[known_at < as_of]}
+        with ThreadPoolExecutor(2) as pool:  # fits leave the interpreter's lock
+            fits = {
+                part: pool.submit(self._fitted, f"{name}-{part}", chosen, rows_of)
+                for part, rows_of in parts.items()
+            }
+        evaluated, refit = fits["evaluated"].result(), fits["refit"].result()
         judged = evaluated.predict_proba(holdout[FEATURES])[:, 1]
         scores = np.full(len(frame), np.nan)
         later = (frame["decision_time"] >= as_of).to_numpy()
