@@ -24,6 +24,7 @@ LIMITS = {
     "performance": "max_cost_ratio",
     "drift": "max_drift_share",
     "missing": "max_missing_change",
+    "volume": "max_new_labels",
 }
 SETTINGS = (*LIMITS.values(), "triggers", "cool_down_days", "min_labelled")
 
@@ -40,6 +41,9 @@ class Evidence:
     drift: Mapping[str, Any] | None  # `monitoring.drift.Drift` as a dict
     problems: Sequence[str] = ()  # which checks could not run, and why
     last_training: datetime | None = None  # as of when; the champion's own if unset
+    n_new: int | None = None  # labels that became known since the champion's data
+    asked: str | None = None  # why a person asks for a retraining, if one does
+    under_way: str | None = None  # the challenger that is on its way to be champion
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,10 @@ def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> De
         _performance(evidence, policy),
         _drift(evidence, policy),
         _missing(evidence, policy),
+        _volume(evidence, policy),
     ]
+    if evidence.asked:
+        triggers.append(Trigger("by hand", 1.0, 1.0, True, True, f"asked for: {evidence.asked}"))
     asking = [each.told for each in triggers if each.fired and each.acts]
     holds = _holds(evidence, policy, as_of) if asking else []
     return Decision(
@@ -149,6 +156,14 @@ def _missing(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
     return _over("missing", change, "change in a feature's share of missing values", policy)
 
 
+def _volume(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
+    limit, acts = policy[LIMITS["volume"]], "volume" in policy["triggers"]
+    if evidence.n_new is None:
+        return Trigger("volume", None, limit, False, acts, "new labels: could not be counted")
+    told = f"{evidence.n_new:,} new labels (limit {limit:,})"
+    return Trigger("volume", evidence.n_new, limit, evidence.n_new > limit, acts, told)
+
+
 def _over(name: str, value: float | None, what: str, policy: Mapping[str, Any]) -> Trigger:
     limit = policy[LIMITS[name]]
     if value is None or not isfinite(value):
@@ -162,7 +177,10 @@ def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> li
     holds = []
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
-    if days < wait:  # else a refused retraining would be asked for again at every look
+    if evidence.under_way is not None:
+        holds.append(f"version {evidence.under_way} is on its way, and one goes at a time")
+    # Without it a refused retraining would be asked for at every look; a person may ask again.
+    if days < wait and not evidence.asked:
         holds.append(f"the last training was {_days(days)} ago and {_days(wait)} must pass")
     if evidence.n_labelled < policy["min_labelled"]:
         holds.append(

@@ -59,7 +59,7 @@ def compare(
     distance shows it.
     """
     for frame, what in ((reference, "the champion's reference"), (current, "the prediction log")):
-        _require(frame, [*features, PREDICTION], what)
+        require(frame, [*features, PREDICTION], what)
     columns = [*features, PREDICTION]
     if current[TARGET].notna().any():
         columns.append(TARGET)
@@ -92,7 +92,8 @@ def evidently() -> Iterator[None]:
         yield
 
 
-def _require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+def require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Raises `LoopError` if a column is absent from `frame`, or has not one value."""
     if frame.empty:
         raise LoopError(f"There is no row in {what}: nothing to compare.")
     absent = [name for name in columns if name not in frame]

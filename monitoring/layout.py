@@ -31,6 +31,7 @@ tbody th { color: var(--ink) } tr.refused td { background: #fef2f2 } .told { min
 figure { margin: 0 } figcaption { font-weight: 600; margin-bottom: 4px }
 figcaption small { display: block; font-weight: 400 }
 svg { width: 100%; max-width: 520px; height: auto } svg text { font-family: inherit !important }
+.full [role=img] { overflow-x: auto } .full svg { max-width: none; min-width: 640px }
 details { margin-top: 16px } summary { cursor: pointer; color: var(--soft) }
 """
 

@@ -11,6 +11,7 @@ from pipelines import (  # noqa: F401
     cli_prove,
     cli_record,
     cli_release,
+    cli_replay,
     cli_rollout,
     cli_service,
 )

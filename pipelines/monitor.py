@@ -68,6 +68,7 @@ def measure(
             n_labelled=int(joined["label"].notna().sum()),
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
             last_training=last_training(settings, as_of),
+            n_new=new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
         ),
         params["monitoring"]["policy"], as_of,
     )  # fmt: skip
@@ -90,6 +91,14 @@ def last_training(settings: Settings, as_of: datetime) -> datetime | None:
     """As of when the newest training before `as_of` was, whatever came of it."""
     moments = [datetime.fromisoformat(each["as_of"]) for each in training.outcomes(settings)]
     return max((moment for moment in moments if moment < as_of), default=None)
+
+
+def new_labels(settings: Settings, since: datetime, as_of: datetime) -> int:
+    """How many cases' labels became known from `since` on and before `as_of`."""
+    from usecase.target import LABEL_FEED
+
+    known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    return 0 if known.empty else int(known["known_at"].between(since, as_of, "left").sum())
 
 
 def predictions(

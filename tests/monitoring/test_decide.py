@@ -20,6 +20,7 @@ POLICY: dict[str, Any] = {
     "max_cost_ratio": 1.25,
     "max_drift_share": 0.5,
     "max_missing_change": 0.2,
+    "max_new_labels": 20000,
     "cool_down_days": 3,
     "min_labelled": 1000,
 }
@@ -52,7 +53,7 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
     assert not decision.retrain
     for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
         assert part in decision.reason
-    assert [each.fired for each in decision.triggers] == [False] * 5
+    assert [each.fired for each in decision.triggers] == [False] * 6
 
 
 @pytest.mark.parametrize(
@@ -153,3 +154,21 @@ def test_a_policy_that_is_not_whole_is_refused() -> None:
     short = {name: value for name, value in POLICY.items() if name != "cool_down_days"}
     with pytest.raises(UserError, match="lacks cool_down_days"):
         decide(quiet(), short, AS_OF)
+
+
+def test_new_labels_ask_by_their_number_if_the_policy_lets_them() -> None:
+    policy = POLICY | {"triggers": ["volume"]}
+    assert decide(quiet(n_new=20001), policy, AS_OF).retrain
+    assert not decide(quiet(n_new=20000), policy, AS_OF).retrain
+    assert "could not be counted" in decide(quiet(), policy, AS_OF).reason
+    assert not decide(quiet(n_new=20001), POLICY, AS_OF).retrain
+
+
+def test_a_person_who_asks_waits_for_no_cool_down_but_for_the_one_on_its_way() -> None:
+    fresh = {"last_training": AS_OF - DAY, "asked": "a new season begins"}
+    decision = decide(quiet(**fresh), POLICY | {"triggers": []}, AS_OF)
+    assert decision.retrain
+    assert "asked for: a new season begins" in decision.reason
+    held = decide(quiet(**fresh, under_way="4"), POLICY, AS_OF)
+    assert not held.retrain
+    assert "not yet: version 4 is on its way" in held.reason

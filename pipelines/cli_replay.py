@@ -1,0 +1,51 @@
+"""The commands of the replay: months of simulated days by policy, and the report on them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli_app import app, our_settings, told_plainly
+
+From = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
+To = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
+
+
+@app.command()
+def replay(
+    since: From = "2013-04-01",
+    until: To = "2013-12-31",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="A name in replay.policies, several joined by +, or all; repeatable."),
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option(help="The default policy with other limits, too.")
+    ] = False,
+) -> None:
+    """Months of production in minutes: the loop by one policy or more, and what each cost."""
+    with told_plainly():
+        settings = our_settings()  # first: it says how many threads the imports may start
+        from pipelines import replay as replays
+        from pipelines import replay_table
+        from pipelines.stage import moment
+
+        first, end = moment(since, "--from"), moment(until, "--to")
+        names = policy or [settings.params()["replay"]["default"]]
+        found = replays.run(settings, first, end, names, typer.echo)
+        if sensitivity:
+            found |= replays.sensitivity(settings, first, end, typer.echo)
+        typer.echo(replay_table.told(found, settings.params()))
+
+
+@app.command("report")
+def year_report(since: From = "2013-04-01", until: To = "2013-12-31") -> None:
+    """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
+    with told_plainly():
+        from pipelines import replay_report
+        from pipelines.stage import moment
+
+        settings = our_settings()
+        path = replay_report.write(settings, moment(since, "--from"), moment(until, "--to"))
+        typer.echo(f"Written: {path}")

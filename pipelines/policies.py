@@ -1,0 +1,84 @@
+"""Which policies of retraining are put side by side, and what did each cost? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring import decide
+from settings import UserError
+from usecase.evaluation import day_bootstrap
+
+NEVER = "never"
+
+
+def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The policy `name`, or several joined by `+`: any of their triggers then asks.
+
+    Raises `UserError` for an unknown name, for two that contradict each other, or a policy that is
+    not whole.
+    """
+    known = params["replay"]["policies"]
+    parts = name.split("+")
+    if unknown := [part for part in parts if part not in known]:
+        raise UserError(f"There is no policy {', '.join(unknown)}; there are {', '.join(known)}.")
+    found: dict[str, Any] = {}
+    triggers: list[str] = []
+    for part in parts:
+        changes = {key: value for key, value in known[part].items() if key != "triggers"}
+        if differing := [key for key in changes if found.get(key, changes[key]) != changes[key]]:
+            raise UserError(f"{name}: the policies contradict each other on {differing[0]}.")
+        found |= changes
+        triggers += known[part].get("triggers", [])
+    policy = {**params["monitoring"]["policy"], **found, "triggers": sorted(set(triggers))}
+    decide.require(policy)
+    return policy
+
+
+def limited(policy: Mapping[str, Any], gap: float) -> dict[str, Any]:
+    """The policy with another limit of its main threshold."""
+    return {**policy, "max_calibration_gap": gap}
+
+
+def compared(
+    days: Mapping[str, pd.DataFrame], prices: Sequence[float], seed: int
+) -> list[dict[str, Any]]:
+    """A row per policy, from its days: `day`, `n`, `cost`, `baseline_cost`, `trained`, `released`.
+
+    `saving` is the share of never's cost, with a 90% interval over days; `net` what is saved in
+    the whole period less the retrainings, at each of `prices`, in units of one false alarm. Both
+    are None where never was not replayed over the same days.
+    """
+    rows = []
+    for name, own in days.items():
+        cost, baseline, n = (own[column].sum() for column in ("cost", "baseline_cost", "n"))
+        row = {
+            "policy": name, "trained": int(own["trained"].sum()),
+            "released": int(own["released"].sum()), "n": int(n),
+            "cost_per_1000": 1000 * float(cost / n),
+            "baseline_per_1000": 1000 * float(baseline / n),
+            "against_baseline": 1 - float(cost / baseline),
+            "saving": None, "low": None, "high": None, "net": [],
+        }  # fmt: skip
+        if NEVER in days and days[NEVER]["day"].tolist() == own["day"].tolist():
+            row |= _against(days[NEVER], own, prices, seed)
+        rows.append(row)
+    return rows
+
+
+def _against(
+    never: pd.DataFrame, own: pd.DataFrame, prices: Sequence[float], seed: int
+) -> dict[str, Any]:
+    saved = (never["cost"].to_numpy() - own["cost"].to_numpy()).astype("float64")
+    total = float(never["cost"].sum())
+    # A day is a row here, so the mean over rows is the mean over days that the bootstrap wants.
+    low, high = day_bootstrap(saved, own["day"], seed)
+    per_day = total / len(own)
+    trained = int(own["trained"].sum())
+    return {
+        "saving": float(np.sum(saved)) / total, "low": low / per_day, "high": high / per_day,
+        "net": [float(np.sum(saved)) - price * trained for price in prices],
+    }  # fmt: skip

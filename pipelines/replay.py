@@ -1,0 +1,173 @@
+"""The loop through a year of simulated days, by policy: run, stopped, resumed, and compared.
+
+Each day's record is a line on the disk below `var/replay`; who resumes takes up after the last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines import policies, replay_day
+from pipelines.replay_day import DAY, State, World
+from settings import LoopError, Settings, UserError
+
+Told = Callable[[str], None]
+DAYS = "days.jsonl"
+
+
+def run(
+    settings: Settings, first: datetime, end: datetime, names: Iterable[str], told: Told
+) -> dict[str, pd.DataFrame]:
+    """Replays each policy of `names` from `first` to `end`; the days of each, by its name.
+
+    `all` stands for all policies of the parameters. Raises `UserError` for a period or a policy
+    that can't be.
+    """
+    params = settings.params()
+    require(params, first, end)
+    asked = [each for name in names for each in _spelt(params, name)]
+    chosen = {name: policies.named(params, name) for name in asked}
+    from pipelines.replay_world import world
+
+    made = world(settings, first, end)
+    return {
+        name: one(folder(settings, first, name), made, name, policy, end, told)
+        for name, policy in chosen.items()
+    }
+
+
+def sensitivity(
+    settings: Settings, first: datetime, end: datetime, told: Told
+) -> dict[str, pd.DataFrame]:
+    """The default policy with other limits of its main threshold; the days of each."""
+    from pipelines.replay_world import world
+
+    params = settings.params()
+    require(params, first, end)
+    made, default = world(settings, first, end), params["replay"]["default"]
+    policy = policies.named(params, default)
+    found = {}
+    for gap in params["replay"]["sensitivity"]:
+        name = f"{default} at {gap:g}"
+        place = folder(settings, first, name)
+        found[name] = one(place, made, name, policies.limited(policy, gap), end, told)
+    return found
+
+
+def require(params: dict[str, Any], first: datetime, end: datetime) -> None:
+    """Raises `UserError` if there are no data for a replay from `first` to `end`."""
+    days = [datetime.fromisoformat(str(params["replay"]["until"])).date(),
+            date.fromisoformat(str(params["first_day"]))]  # fmt: skip
+    if first != pd.Timestamp(first).floor("D") or end != pd.Timestamp(end).floor("D"):
+        raise UserError("A replay goes from the start of one UTC day to that of another.")
+    earliest = days[1] + timedelta(days=params["training"]["holdout_days"] + 1)
+    if not earliest <= first.date() < end.date() <= days[0]:
+        raise UserError(
+            f"A replay can't go from {first:%Y-%m-%d} to {end:%Y-%m-%d}: it begins on {earliest} "
+            f"or later, after data for a first model, and ends by {days[0]} (replay.until)."
+        )
+
+
+def folder(settings: Settings, first: datetime, name: str) -> Path:
+    """Where the days of a replay from `first` are; its end does not change them."""
+    return settings.var / "replay" / f"from-{first:%Y%m%d}" / name.replace(" ", "-")
+
+
+def one(
+    place: Path, world: World, name: str, policy: dict[str, Any], end: datetime, told: Told
+) -> pd.DataFrame:
+    """Replays one policy, from where it was left; its days as a frame, a row each."""
+    records = _resumed(place, world.params, policy)[: (end - world.first).days]
+    state = begin(world, world.first)
+    for day, record in zip(_days(world.first, end), records, strict=False):
+        relive(world, state, record, day)
+    cost, cases = sum(each["cost"] for each in records), sum(each["n"] for each in records)
+    with (place / DAYS).open("a") as lines:
+        for day in _days(world.first + len(records) * DAY, end):
+            record = replay_day.advance(world, state, policy, day)
+            records.append(record)
+            lines.write(json.dumps(record) + "\n")
+            lines.flush()
+            cost, cases = cost + record["cost"], cases + record["n"]
+            for line in _news(record):
+                told(f"{name}: {day:%d %B %Y}, cost {1000 * cost / max(cases, 1):.0f}: {line}")
+    trained = sum(each["trained"] for each in records)
+    told(f"{name}: {len(records)} days, {trained} trainings, cost {1000 * cost / cases:.1f}")
+    return pd.DataFrame(records)
+
+
+def begin(world: World, first: datetime) -> State:
+    """The first model, which the gates must let pass, answers from `first` on."""
+    found = world.models.train(first, first, None)
+    if not found.passed:
+        refused = "; ".join(each["gate"] for each in found.verdicts if not each["passed"])
+        raise LoopError(f"The gates refused the first model of {first:%Y-%m-%d}: {refused}.")
+    shape = len(world.frame)
+    state = State(found, first, first, np.full(shape, np.nan), np.full(shape, -1))
+    state.number(found)
+    return state
+
+
+def relive(world: World, state: State, record: dict[str, Any], day: datetime) -> None:
+    """What the record says of the day happens again, without measuring or deciding."""
+    action = record["rollout"].split(":")[0]
+    if action == "advance":
+        state.stage, state.entered = "canary", day
+    elif action == "promote":
+        replay_day.crown(state, day)
+    elif action == "withdraw":
+        state.challenger = None
+    if record["trained"]:
+        found = world.models.train(day, world.first, state.champion)
+        state.last_training = day
+        if found.passed:
+            state.challenger, state.stage, state.entered = found, "shadow", day
+            state.number(found)
+    replay_day.answer(world, state, world.rows(day, day + DAY))
+
+
+def _spelt(params: dict[str, Any], name: str) -> list[str]:
+    return list(params["replay"]["policies"]) if name == "all" else [name]
+
+
+def _days(first: datetime, end: datetime) -> list[datetime]:
+    return [first + number * DAY for number in range((end - first).days)]
+
+
+def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
+    """The days that are done; none, and a clean start, if they were of other parameters."""
+    asked = {key: value for key, value in params.items() if key not in ("replay", "schedules")}
+    recipe = hashlib.sha256(json.dumps([asked, policy], default=str).encode()).hexdigest()
+    note = place / "RECIPE"
+    place.mkdir(parents=True, exist_ok=True)
+    if not note.exists() or note.read_text() != recipe:
+        (place / DAYS).unlink(missing_ok=True)
+        note.write_text(recipe)
+    if not (place / DAYS).exists():
+        return []
+    kept = []
+    for line in (place / DAYS).read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break  # killed in the middle of it: that day is lived again
+        kept.append(line)
+    (place / DAYS).write_text("".join(kept))
+    return [json.loads(line) for line in kept]
+
+
+def _news(record: dict[str, Any]) -> list[str]:
+    news = []
+    if record["rollout"] and not record["rollout"].startswith("stay"):
+        news.append(record["rollout"])
+    if record["trained"]:
+        refused = [each["gate"] for each in record["verdicts"] if not each["passed"]]
+        came = f"refused by {', '.join(refused)}" if refused else "passed every gate"
+        news.append(f"trained, {came}; {record['reason']}")
+    return news

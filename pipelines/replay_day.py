@@ -1,0 +1,224 @@
+"""One simulated day: the challenger's next step, monitoring, the decision, and the day's cases.
+
+Depends on simulated time and data alone: no clock, no service, no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring import arms, decide, distances, performance
+from pipelines import rollout
+from pipelines.replay_models import Models, Trained
+from settings import LoopError
+from usecase import evaluation
+from usecase.columns import CATEGORIES, FEATURES
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class World:
+    """All cases with features, label, `known_at`, in the order of decision times; and baseline."""
+
+    frame: pd.DataFrame
+    baseline: np.ndarray
+    params: dict[str, Any]
+    models: Models
+    first: datetime
+
+    def rows(self, start: datetime, end: datetime) -> slice:
+        at = self.frame["decision_time"].searchsorted([pd.Timestamp(start), pd.Timestamp(end)])
+        return slice(int(at[0]), int(at[1]))
+
+
+@dataclass
+class State:
+    """Who serves, who is on the way, and what was answered so far."""
+
+    champion: Trained
+    since: datetime  # from when on it answers
+    last_training: datetime
+    probability: np.ndarray  # NaN where nobody has been asked yet
+    answered_by: np.ndarray  # number of the training that answered
+    challenger: Trained | None = None
+    stage: arms.Stage = "shadow"
+    entered: datetime | None = None  # its stage
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, trained: Trained) -> int:
+        return self.numbers.setdefault(trained.name, len(self.numbers))
+
+
+def advance(world: World, state: State, policy: Mapping[str, Any], day: datetime) -> dict[str, Any]:
+    """Lives the day that begins at `day`; changes `state` and returns the day's record."""
+    record: dict[str, Any] = {
+        "day": day.date().isoformat(), "trained": 0, "released": 0, "withdrawn": 0,
+        "rollout": "", "verdicts": [], "training": None,
+    }  # fmt: skip
+    if state.challenger is not None:
+        _roll_out(world, state, day, record)
+    if day > state.since:
+        _watch(world, state, policy, day, record)
+    _answer(world, state, day, record)
+    record |= {
+        "champion": state.champion.name,
+        "challenger": None if state.challenger is None else state.challenger.name,
+        "stage": None if state.challenger is None else state.stage,
+    }
+    return record
+
+
+def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any]) -> None:
+    challenger, entered = state.challenger, state.entered
+    if challenger is None or entered is None:
+        raise LoopError("There is no challenger to look at.")
+    limits = world.params["rollout"]
+    evidence = _arms(world, state, challenger, entered, day)
+    now = rollout.State(challenger.name, state.stage, entered)
+    decision = rollout.step(now, evidence, limits, day, live=False)
+    record["rollout"] = f"{decision.action}: {decision.why}"
+    if decision.action == "advance":
+        state.stage, state.entered = "canary", day
+    elif decision.action == "promote":
+        crown(state, day)
+        record["released"] = 1
+    elif decision.action == "withdraw":
+        state.challenger = None
+        record["withdrawn"] = 1
+
+
+def crown(state: State, day: datetime) -> None:
+    """The challenger is champion from `day` on."""
+    if state.challenger is None:
+        raise LoopError(f"There is no challenger to promote on {day:%Y-%m-%d}.")
+    state.champion, state.since, state.challenger = state.challenger, day, None
+
+
+def _arms(
+    world: World, state: State, challenger: Trained, entered: datetime, day: datetime
+) -> arms.Evidence:
+    at = world.rows(entered, day)
+    cases = world.frame.iloc[at]
+    log = pd.DataFrame({
+        "key": cases["key"].to_numpy(), "decision_time": cases["decision_time"].to_numpy(),
+        "logged_at": cases["decision_time"].to_numpy(), "probability": state.probability[at],
+        "scoring_ms": 0.0, "shadow_ms": 0.0, "shadow_error": None, "challenger_error": None,
+        "shadow_probability": challenger.scores[at],
+        "arm": np.where(
+            state.answered_by[at] == state.number(challenger), "challenger", "champion"
+        ),
+    })  # fmt: skip
+    for name in ("decision_time", "logged_at"):
+        log[name] = pd.to_datetime(log[name], utc=True)
+    if state.stage == "canary":
+        return arms.in_canary(log, world.params["rollout"], day)
+    return arms.in_shadow(
+        log, cases[["key", "label", "known_at"]], world.params["rollout"], world.params["costs"],
+        day,
+    )  # fmt: skip
+
+
+def _watch(
+    world: World, state: State, policy: Mapping[str, Any], day: datetime, record: dict[str, Any]
+) -> None:
+    """Measures, decides, and trains if that is the decision."""
+    evidence, drift, joined = observed(world, state, day)
+    decision = decide.decide(evidence, policy, day)
+    record |= {
+        "retrain": decision.retrain, "reason": decision.reason,
+        "fired": [each.name for each in decision.triggers if each.fired],
+        "gap": None if evidence.live is None else evidence.live["calibration_gap"],
+        "bias": None if evidence.live is None else evidence.live["bias"],
+        "coverage": performance.coverage(joined), "drift_share": drift and drift["share"],
+        "drift": drift and _multiples(drift),
+        "delay_hours": _delay(joined),
+    }  # fmt: skip
+    if not decision.retrain:
+        return
+    found = world.models.train(day, world.first, state.champion)
+    record |= {"trained": 1, "training": found.name, "verdicts": found.verdicts}
+    state.last_training = day
+    if found.passed:
+        state.challenger, state.stage, state.entered = found, "shadow", day
+        state.number(found)
+
+
+def observed(
+    world: World, state: State, day: datetime
+) -> tuple[decide.Evidence, dict[str, Any] | None, pd.DataFrame]:
+    """What monitoring finds in the window before `day`: the champion's own answers."""
+    params = world.params["monitoring"]
+    at = world.rows(max(state.since, day - params["window_days"] * DAY), day)
+    own = state.answered_by[at] == state.number(state.champion)
+    current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
+    joined = current.assign(label=current["label"].where(current["known_at"] < day))
+    problems, live, drift = [], None, None
+    try:
+        live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
+    except ValueError as error:
+        problems.append(f"performance ({error})")
+    reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
+    try:
+        drift = asdict(distances.compare(
+            reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
+            seed=world.params["seed"],
+        ))  # fmt: skip
+    except LoopError as error:
+        problems.append(f"drift ({error})")
+    n_labelled = int(joined["label"].notna().sum())
+    coverage = performance.coverage(joined)
+    if len(joined) >= params["policy"]["min_labelled"] and coverage < params["min_coverage"]:
+        problems.append(f"labels are missing ({coverage:.0%} of {len(joined):,} predictions)")
+    new = world.frame["known_at"].between(state.champion.as_of, day, "left")
+    return decide.Evidence(
+        champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,
+        live=live, expected=state.champion.expected, drift=drift, problems=problems,
+        last_training=state.last_training, n_new=int(new.sum()),
+        under_way=None if state.challenger is None else state.challenger.name,
+    ), drift, joined  # fmt: skip
+
+
+def _multiples(drift: dict[str, Any]) -> dict[str, float]:
+    """How far each feature has moved, as a multiple of its limit."""
+    return {
+        name: round(each["score"] / each["limit"], 3) for name, each in drift["features"].items()
+    }
+
+
+def _delay(joined: pd.DataFrame) -> float | None:
+    """Hours from decision to label, in the median of those known."""
+    known = joined[joined["label"].notna()]
+    hours = (known["known_at"] - known["decision_time"]) / timedelta(hours=1)
+    return float(hours.median()) if len(hours) else None
+
+
+def _answer(world: World, state: State, day: datetime, record: dict[str, Any]) -> None:
+    """The cases of the day, each scored by whoever it is routed to; and what they cost."""
+    at = world.rows(day, day + DAY)
+    answer(world, state, at)
+    truth = world.frame["label"].to_numpy()[at]
+    costs = world.params["costs"]
+    record |= {
+        "n": len(truth),
+        "cost": float(evaluation.case_costs(truth, state.probability[at], costs).sum()),
+        "baseline_cost": float(evaluation.case_costs(truth, world.baseline[at], costs).sum()),
+    }
+
+
+def answer(world: World, state: State, at: slice) -> None:
+    """Fills in who answers the cases `at`, and with what."""
+    state.probability[at] = state.champion.scores[at]
+    state.answered_by[at] = state.number(state.champion)
+    if state.challenger is not None and state.stage == "canary":
+        # A hash of the key gives a case to an arm, always the same.
+        points = pd.util.hash_array(world.frame["key"].to_numpy()[at]) % 100
+        routed = np.flatnonzero(points < world.params["rollout"]["canary"]["percent"]) + at.start
+        state.probability[routed] = state.challenger.scores[routed]
+        state.answered_by[routed] = state.number(state.challenger)

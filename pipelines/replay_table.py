@@ -1,0 +1,35 @@
+"""The policies side by side, as a table for the terminal and for documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from pipelines import policies
+
+
+def told(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
+    """A Markdown table with a row per policy."""
+    prices = params["replay"]["prices"]
+    heads = [
+        "policy", "trained", "released", "cost per 1,000", "saving over never", "90%, over days",
+        "against no model", *(f"net at {price:,}" for price in prices),
+    ]  # fmt: skip
+    lines = ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in policies.compared(days, prices, params["seed"]):
+        cells = [
+            row["policy"], f"{row['trained']}", f"{row['released']}", f"{row['cost_per_1000']:.1f}",
+            _share(row["saving"]),
+            "–" if row["low"] is None else f"{_share(row['low'])} to {_share(row['high'])}",
+            _share(row["against_baseline"]),
+            *(f"{net:,.0f}" for net in row["net"] or ["–"] * 0),
+        ]  # fmt: skip
+        cells += ["–"] * (len(heads) - len(cells))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,92 @@
+"""Everything that a replay may come to see, made once: batches, features, cases with their labels.
+
+Made by the same stages as a training, in a home of its own and in a process of its own, so that no
+setting and no store of the project is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines import stage
+from pipelines.replay_day import World
+from pipelines.replay_models import Models
+from settings import LoopError, Settings
+from usecase.model import baseline
+
+RENEWED = timedelta(days=7)  # the no-model baseline learns new labels
+
+
+def world(settings: Settings, first: datetime, end: datetime) -> World:
+    """The world of a replay from `first` to `end`. Raises `LoopError` if it can't be made."""
+    home = prepare(settings)
+    frame = pd.read_parquet(home.data / "training" / "training.parquet")
+    params = settings.params()
+    models = Models(frame, params, settings.var / "replay" / "models")
+    return World(frame, rates(frame, first, end), params, models, first)
+
+
+def rates(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:
+    """The no-model answer to each case of the replay, with all labels of the week before."""
+    found = np.full(len(frame), np.nan)
+    decided = frame["decision_time"]
+    start = first
+    while start < end:
+        rows = np.flatnonzero((decided >= start) & (decided < start + RENEWED))
+        if len(rows):
+            found[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
+        start += RENEWED
+    return found
+
+
+def prepare(settings: Settings) -> Settings:
+    """The settings of the world's home; makes or renews what is in it, told on this terminal."""
+    home = settings.var / "replay" / "world"
+    target = home / "usecase" / "params.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(settings.params_file, target)
+    names = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.replay_world"], check=False,
+        env={**names, "MLOPS_HOME": str(home)},
+    )  # fmt: skip
+    if done.returncode:
+        raise LoopError(f"The replay's world in {home} could not be made: see above.")
+    return Settings(home=home, workspace=None, tracking_uri=None)
+
+
+def make(settings: Settings, until: datetime) -> None:
+    """All stages up to the training set, unless nothing has changed since they were run."""
+    from features import built
+
+    params = settings.params()
+    lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
+    note = settings.data / "training" / "RECIPE"
+    recipe = f"{built.recipe(settings.data, lag)} {until.isoformat()}"
+    if note.exists() and note.read_text() == recipe:
+        return
+    from pipelines import assemble, build_features, ingest, validate
+
+    steps: tuple[Any, ...] = (
+        ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,
+    )  # fmt: skip
+    for step in steps:
+        print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
+        step(settings, until)
+    note.write_text(f"{built.recipe(settings.data, lag)} {until.isoformat()}")
+
+
+if __name__ == "__main__":
+    stage.run(
+        lambda settings, _: make(
+            settings, stage.moment(settings.params()["replay"]["until"], "replay.until")
+        )
+    )

@@ -1,0 +1,213 @@
+"""Simulated days on made-up cases: decided by data alone, resumed, blind to the future."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import policies, replay, replay_day, replay_models
+from pipelines.replay_day import DAY, World
+from pipelines.replay_world import rates
+from settings import LoopError, UserError
+from tests import sliced
+from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+FIRST = START + 14 * DAY
+END = FIRST + 16 * DAY
+PER_DAY = 150
+
+
+def parameters() -> dict[str, Any]:
+    params = sliced.parameters()
+    params["gates"] |= {"min_train": 100, "min_holdout": 100, "max_auc": 1.0, "min_saving": -5.0,
+                        "max_slice_ratio": 99.0, "storm_raises": -1.0, "calm_lowers": -1.0,
+                        "tail_moves": 1.0}  # fmt: skip
+    params["rollout"]["shadow"] |= {"min_labels": 100, "day_labels": 50}
+    params["rollout"]["canary"]["min_requests"] = 5
+    params["rollout"]["harm"]["max_moved"] = 1.0
+    params["monitoring"]["policy"] |= {"max_calibration_gap": 0.1, "cool_down_days": 5}
+    params["training"]["search"]["min_samples_leaf"] = [20]
+    return params
+
+
+def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -> pd.DataFrame:
+    """Cases whose label hangs on one number; from `shifted_from` on it hangs on it otherwise."""
+    rng = np.random.default_rng(7)
+    n = n_days * per_day
+    frame = pd.DataFrame({name: rng.normal(size=n) for name in NUMBERS})
+    for name in CATEGORIES:
+        frame[name] = rng.choice(["a", "b"], size=n)
+    frame["hour"] = rng.integers(0, 24, size=n).astype("float64")
+    at = np.sort(rng.uniform(0, n_days, size=n))
+    frame["decision_time"] = pd.Timestamp(START) + pd.to_timedelta(at, unit="D")
+    frame["known_at"] = frame["decision_time"] + pd.Timedelta(hours=5)
+    lift = np.where(at >= shifted_from, 1.5, 0.0)
+    odds = 1.5 * frame[NUMBERS[0]] - 1.2 + lift
+    frame["label"] = (rng.uniform(size=n) < 1 / (1 + np.exp(-odds))).astype("int8")
+    frame["key"] = [f"case-{number}" for number in range(n)]
+    return frame[["key", "decision_time", *FEATURES, "label", "known_at"]]
+
+
+def made(folder: Path, frame: pd.DataFrame) -> World:
+    params = parameters()
+    models = replay_models.Models(frame, params, folder / "models")
+    return World(frame, rates(frame, FIRST, END), params, models, FIRST)
+
+
+def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
+    return {**parameters()["monitoring"]["policy"], "triggers": list(triggers), **changes}
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("replay")
+    world = made(folder, cases())
+    rule = policy("schedule", every_days=7)
+    return folder, world, replay.one(folder / "own", world, "own", rule, END, lambda _: None)
+
+
+def test_a_schedule_trains_and_its_model_reaches_all_traffic(
+    scheduled: tuple[Path, World, pd.DataFrame],
+) -> None:
+    _, _, days = scheduled
+    trained = days.loc[days["trained"] > 0, "day"].tolist()
+    assert trained[0] == f"{FIRST + 7 * DAY:%Y-%m-%d}"
+    assert days["released"].sum() >= 1
+    assert days.loc[days["released"] > 0, "rollout"].str.startswith("promote").all()
+    assert days["champion"].iloc[-1] != days["champion"].iloc[0]
+    assert days["n"].sum() == pytest.approx(PER_DAY * len(days), rel=0.1)
+
+
+def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
+    scheduled: tuple[Path, World, pd.DataFrame],
+) -> None:
+    folder, world, days = scheduled
+    whole = (folder / "own" / replay.DAYS).read_text()
+    lines = whole.splitlines(keepends=True)
+    place = folder / "stopped"
+    rule = policy("schedule", every_days=7)
+    replay.one(place, world, "own", rule, FIRST + DAY, lambda _: None)
+    # In the canary of the first challenger, and in the middle of writing a line.
+    upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
+    (place / replay.DAYS).write_text("".join(lines[: upto + 1]) + '{"day": "20')
+    again = replay.one(place, world, "own", rule, END, lambda _: None)
+    assert (place / replay.DAYS).read_text() == whole
+    assert again["cost"].tolist() == days["cost"].tolist()
+
+
+def test_days_of_another_policy_are_not_taken_up(
+    scheduled: tuple[Path, World, pd.DataFrame], tmp_path: Path
+) -> None:
+    _, world, _ = scheduled
+    replay.one(tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str)
+    assert replay._resumed(tmp_path, world.params, policy("schedule", every_days=7))
+    assert replay._resumed(tmp_path, world.params, policy()) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda: cases(),
+        lambda: cases(per_day=2 * PER_DAY),
+        lambda: cases().sample(frac=1, random_state=1).sort_values("decision_time",
+                                                                   ignore_index=True),
+    ],
+    ids=["the same distribution", "bigger batches", "reordered rows"],
+)  # fmt: skip
+def test_a_benign_change_triggers_nothing(
+    changed: Callable[[], pd.DataFrame], tmp_path: Path
+) -> None:
+    days = replay.one(
+        tmp_path, made(tmp_path, changed()), "own",
+        policy("calibration", "drift", "missing"), END, lambda _: None,
+    )  # fmt: skip
+    assert days["trained"].sum() == 0
+    assert "calibration is quiet" in days["reason"].iloc[-1]  # kept even when it is no
+
+
+def test_a_change_of_what_the_label_hangs_on_is_noticed_after_days(tmp_path: Path) -> None:
+    world = made(tmp_path, cases(shifted_from=18))
+    days = replay.one(tmp_path, world, "own", policy("calibration"), END, lambda _: None)
+    noticed = days.loc[days["trained"] > 0, "day"].iloc[0]
+    assert f"{START + 19 * DAY:%Y-%m-%d}" <= noticed <= f"{START + 24 * DAY:%Y-%m-%d}"
+
+
+def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
+    """The labels that become known after a day are others: all that it decides stays."""
+    frame = cases()
+    day = FIRST + 3 * DAY
+    other = frame.assign(label=frame["label"].where(frame["known_at"] < day, 1 - frame["label"]))
+    found = []
+    for number, each in enumerate((frame, other)):
+        world = made(tmp_path / str(number), each)
+        state = replay.begin(world, FIRST)
+        replay_day.answer(world, state, world.rows(FIRST, day))
+        found.append(replay_day.observed(world, state, day)[0])
+    assert found[0] == found[1]
+    assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
+
+
+def test_one_training_at_a_time(scheduled: tuple[Path, World, pd.DataFrame]) -> None:
+    _, world, _ = scheduled
+    state = replay.begin(world, FIRST)
+    replay_day.answer(world, state, world.rows(FIRST, FIRST + 8 * DAY))
+    state.challenger = replace(state.champion, name="on its way")
+    evidence, _, _ = replay_day.observed(world, state, FIRST + 8 * DAY)
+    from monitoring.decide import decide
+
+    decision = decide(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
+    assert not decision.retrain
+    assert "version on its way is on its way" in decision.reason
+
+
+def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> None:
+    world = made(tmp_path, cases())
+    world.params["gates"]["min_train"] = 10**6
+    with pytest.raises(LoopError, match="data is sound"):
+        replay.begin(world, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("first", "end"),
+    [(START, END), (END, FIRST), (FIRST + 0.5 * DAY, END), (FIRST, FIRST + 400 * DAY)],
+)
+def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
+    with pytest.raises(UserError):
+        replay.require(sliced.parameters() | {"replay": {"until": "2014-01-01"}}, first, end)
+
+
+def test_policies_are_combined_and_contradictions_refused() -> None:
+    params = sliced.parameters()
+    both = policies.named(params, "every_4_weeks+drift")
+    assert both["triggers"] == ["drift", "schedule"]
+    assert both["every_days"] == 28
+    with pytest.raises(UserError, match="contradict each other on every_days"):
+        policies.named(params, "every_2_weeks+every_4_weeks")
+    with pytest.raises(UserError, match="no policy sometimes"):
+        policies.named(params, "sometimes")
+
+
+def test_savings_are_of_nevers_cost_and_a_retraining_has_its_price() -> None:
+    def days(cost: float, trained: int) -> pd.DataFrame:
+        return pd.DataFrame({
+            "day": [f"2013-04-{number:02d}" for number in range(1, 11)], "n": 100,
+            "cost": cost, "baseline_cost": 80.0, "trained": [trained, *[0] * 9],
+            "released": [trained, *[0] * 9],
+        })  # fmt: skip
+
+    rows = policies.compared({"never": days(60, 0), "often": days(54, 2)}, [0, 50], seed=1)
+    often = rows[1]
+    assert often["saving"] == pytest.approx(0.1)
+    assert often["low"] == pytest.approx(0.1)
+    assert often["against_baseline"] == pytest.approx(1 - 54 / 80)
+    assert often["net"] == pytest.approx([60, -40])
+    assert policies.compared({"often": days(54, 2)}, [0], seed=1)[0]["saving"] is None

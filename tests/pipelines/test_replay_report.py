@@ -1,0 +1,69 @@
+"""The page on a replay: its sentences say what the days say, and it is whole by itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipelines import replay, replay_report
+from settings import Settings, UserError
+from tests import sliced
+
+FIRST, END = datetime(2013, 4, 1, tzinfo=UTC), datetime(2013, 4, 21, tzinfo=UTC)
+
+
+def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]:
+    return [
+        {
+            "day": f"{day:%Y-%m-%d}", "n": 100, "cost": cost + number % 3, "baseline_cost": 80.0,
+            "trained": int(number == (released_at or -9) - 3),
+            "released": int(number == released_at), "withdrawn": 0,
+            "rollout": "promote: no harm" if number == released_at else "",
+            "reason": "asked for: <a season>", "fired": ["drift"] if number > 9 else [],
+            "verdicts": [], "bias": 0.01 * number, "delay_hours": 4.5,
+            "drift": {"a": 0.2, "b": 1.3}, "champion": "x",
+        }
+        for number, day in enumerate(pd.date_range(FIRST, END, inclusive="left"))
+    ]  # fmt: skip
+
+
+def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Settings:
+    settings = Settings(home=home)
+    (home / "usecase").mkdir()
+    (home / "usecase" / "params.yaml").write_text(json.dumps(sliced.parameters()))
+    for name, records in found.items():
+        place = replay.folder(settings, FIRST, name)
+        place.mkdir(parents=True)
+        (place / replay.DAYS).write_text("".join(json.dumps(each) + "\n" for each in records))
+    return settings
+
+
+def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None:
+    found = {"never": days(60), "hybrid": days(53, released_at=8)}
+    text = replay_report.write(settings_with(tmp_path, found), FIRST, END).read_text()
+    assert "<strong>It paid</strong>" in text
+    assert "Retraining 1 times saved 11.5% of what the first model" in text
+    assert "On 10 days a check was over its limit; 1 of 1 new models passed" in text
+    assert "&lt;a season&gt;" in text
+    assert "<a season>" not in text
+    assert "src=" not in text.replace("xmlns", "")
+    assert 'name="viewport"' in text
+
+
+def test_a_loss_is_not_told_as_a_gain(tmp_path: Path) -> None:
+    found = {"never": days(53), "hybrid": days(60, released_at=8)}
+    text = replay_report.write(settings_with(tmp_path, found), FIRST, END).read_text()
+    assert "<strong>Not shown to pay</strong>" in text
+
+
+def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53)[:-1]})
+    path = replay.folder(settings, FIRST, "hybrid") / replay.DAYS
+    path.write_text(path.read_text() + '{"day": "2013-04')
+    with pytest.raises(UserError, match="mlops replay --from 2013-04-01 --to 2013-04-21"):
+        replay_report.write(settings, FIRST, END)
