@@ -22,12 +22,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent / "startup"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 # What lasts longest, since the others run beside it; a schedule is waited for without any CPU.
-FIRST = ("test_turn.py", "test_deploy.py", "test_killed.py", "test_flows.py")
+FIRST = [f"pipelines/test_{name}.py" for name in ("turn", "deploy", "killed", "flows")]
 ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else 9)
+    def place(item: pytest.Item) -> int:
+        file = "/".join(item.path.parts[-2:])
+        return FIRST.index(file) if file in FIRST else len(FIRST)
+
+    items.sort(key=place)
 
 
 class ByFile(LoadFileScheduling):

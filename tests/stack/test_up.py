@@ -57,9 +57,11 @@ def test_all_replicas_are_asked_and_one_that_is_killed_costs_no_request(running:
     time.sleep(2)  # the proxy asks for the names every second
     answered, served = Counter[int](), Counter[str]()
     killed, done = threading.Event(), threading.Event()
+    token = running.compose("exec", "-T", "worker", "printenv", "MLOPS_TOKEN").strip()
+    who = {"Authorization": f"Bearer {token}"}
 
     def ask() -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with httpx.Client(trust_env=False, timeout=60, headers=who) as client:
             while not done.is_set():
                 # An empty case is refused by the service itself, and by nobody else, with 400.
                 answer = client.post(running.url("SERVICE", "/predict"), json={})
