@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from tests.stack.project import WITHIN, Stack, ask_training, await_state
 
 HELD = 8.0  # seconds that a pause or a cut lasts
+METRICS = "from urllib.request import urlopen as ask; print(ask('http://127.0.0.1:3000/metrics').read().decode())"
 
 
 def killed(service: str) -> Callable[[Stack], str]:
@@ -86,7 +88,7 @@ def log_full(stack: Stack) -> str:
         stack.docker("exec", name, "sh", "-c", "head -c 40000 /dev/zero > /predictions/filler")
         stack.container_healthy(name)
         time.sleep(20)  # it takes its share of the requests, and its disk fills up
-        told = stack.docker("logs", "--tail", "200", name)
+        metrics = stack.docker("exec", name, "python", "-c", METRICS)
         # What it had acknowledged by then is on its own disk: brought over, as one would.
         segment = stack.docker("exec", name, "sh", "-c", "ls /predictions/*.jsonl").strip()
         lines = stack.docker("exec", name, "cat", segment)
@@ -94,9 +96,11 @@ def log_full(stack: Stack) -> str:
     finally:
         stack.docker("rm", "--force", name)
         stack.docker("volume", "rm", volume)
-    refused = "No space left" in told or "cannot be written" in told
-    assert refused, "the replica's disk never filled up"
-    return "the full replica refused, another answered; its log was brought over"
+    [refused] = re.findall(r"^predictions_not_logged_total(?:{.*})? (\S+)$", metrics, re.MULTILINE)
+    assert float(refused) > 0, "the replica's disk never filled up"
+    return (
+        f"the full replica refused {float(refused):.0f}, another answered; its log was brought over"
+    )
 
 
 def worker_killed_in_training(stack: Stack) -> str:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -68,25 +69,50 @@ def test_no_release_without_staging(turned: Stack):
 def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack):
     turned.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=3", "api")
     time.sleep(2)  # the proxy asks for the names every second
-    bodies, served = cases(DAY, 1)[:300], Counter[str]()
-    with httpx.Client(base_url=turned.address("proxy", 8080), trust_env=False) as client:
-        for number, body in enumerate(bodies):
-            answer = client.post(
-                "/predict", json=body, headers={"X-Request-Id": f"shared-{number}"}
-            )
-            assert answer.status_code == 200
-            served[answer.headers["X-Served-By"]] += 1
+    bodies = cases(DAY, 1)[:300]
+    answers, served = _asked(turned, bodies, "shared")
+    assert set(answers) == {"2"}
     assert len(served) == 3, served
     logged = turned.state()["logged"]
     assert {each for each in logged if each.startswith("shared-")} == {
         f"shared-{number}" for number in range(len(bodies))
     }
     assert len(logged) == len(set(logged))
-    # Back to version 1, through staging: all three follow, and none is left behind.
-    turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "1")
+    # A canary: the same key is in the same arm, whoever answers.
+    _mlops(turned, "challenge", "1", "--canary", "30")
+    time.sleep(2)
+    first, served = _asked(turned, bodies, "canary")
+    again, _ = _asked(turned, bodies[::-1], "canary-again")
+    assert first == again[::-1]
+    assert 50 < first.count("1") < 130, Counter(first)
+    assert len(served) == 3, served
+    _mlops(turned, "withdraw")
+    # Back to version 1: all three follow, and none is left behind.
+    _mlops(turned, "rollback", "--to", "1")
     assert [_version(turned, index) for index in (1, 2, 3)] == ["1", "1", "1"]
-    turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "2")
+    _mlops(turned, "promote", "2", "--again")
     assert [_version(turned, index) for index in (1, 2, 3)] == ["2", "2", "2"]
+    _mlops(turned, "history", "--verify")
+
+
+def _mlops(stack: Stack, *command: str) -> None:
+    why = [] if command[0] == "history" else ["--reason", "a test", "--by", "test"]
+    stack.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", *command, *why)
+
+
+def _asked(stack: Stack, bodies: list[dict[str, Any]], name: str) -> tuple[list[str], Counter[str]]:
+    """The version that answered each case, and how many each replica answered."""
+    versions, served = [], Counter[str]()
+    url, who = stack.address("proxy", 8080), {"Authorization": f"Bearer {stack.token()}"}
+    with httpx.Client(base_url=url, headers=who, trust_env=False) as client:
+        for number, body in enumerate(bodies):
+            answer = client.post(
+                "/predict", json=body, headers={"X-Request-Id": f"{name}-{number}"}
+            )
+            assert answer.status_code == 200, answer.text
+            versions.append(answer.json()["model_version"])
+            served[answer.headers["X-Served-By"]] += 1
+    return versions, served
 
 
 def _version(stack: Stack, index: int) -> str:
