@@ -103,7 +103,9 @@ def summary(row: Mapping[str, Any], own: pd.DataFrame) -> str:
     ]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     worth = "none" if row["low"] <= 0 else ""
-    answer = "It paid" if row["low"] > 0 else "Not shown to pay"
+    answer = (
+        "Retraining saved, before its own price" if row["low"] > 0 else "Not shown to save anything"
+    )
     return f'<div class="outcome {worth}"><strong>{answer}</strong><ul>{items}</ul></div>'
 
 

@@ -46,7 +46,7 @@ def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Setting
 def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None:
     found = {"never": days(60), "hybrid": days(53, released_at=8)}
     text = replay_report.write(settings_with(tmp_path, found), FIRST, END).read_text()
-    assert "<strong>It paid</strong>" in text
+    assert "<strong>Retraining saved, before its own price</strong>" in text
     assert "Retraining 1 times saved 11.5% of what the first model" in text
     assert "On 10 days a check was over its limit; 1 of 1 new models passed" in text
     assert "&lt;a season&gt;" in text
@@ -58,7 +58,7 @@ def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None
 def test_a_loss_is_not_told_as_a_gain(tmp_path: Path) -> None:
     found = {"never": days(53), "hybrid": days(60, released_at=8)}
     text = replay_report.write(settings_with(tmp_path, found), FIRST, END).read_text()
-    assert "<strong>Not shown to pay</strong>" in text
+    assert "<strong>Not shown to save anything</strong>" in text
 
 
 def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_path: Path) -> None:
