@@ -27,7 +27,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
+from typer.testing import CliRunner
 
+from pipelines.cli import app
 from serving.command import serve_command, serve_environment
 from serving.evaluator import Evaluator, export
 from serving.prediction_log import read
@@ -162,6 +164,34 @@ def test_without_a_model_it_says_so(unreleased: tuple[Service, Any]) -> None:
     assert "Release a model" in answer.json()["detail"]
     assert release["version"] is None
     assert unreleased[0].client.get("/livez").status_code == 200
+
+
+def test_a_person_asks_about_one_case_or_a_file_of_them(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(service.settings.home))
+    monkeypatch.setenv("MLOPS_SERVICE_PORT", str(service.settings.service_port))
+    ask = CliRunner().invoke
+    told = ask(app, ["predict", json.dumps(example())])
+    assert told.exit_code == 0, told.output
+    assert "probability: 0." in told.output
+    cases, answers = tmp_path / "cases.csv", tmp_path / "answers.csv"
+    pd.DataFrame([example()] * 3).to_csv(cases, index=False)
+    assert ask(app, ["predict", "--csv", str(cases), "--out", str(answers)]).exit_code == 0
+    found = pd.read_csv(answers)
+    assert found["probability"].between(0, 1).all()
+    assert len(found) == 3
+    assert set(example()) <= set(found)
+    for refused in ("{}", "no JSON"):
+        told = ask(app, ["predict", refused])
+        assert told.exit_code == 2
+        assert "The service answered 4" in told.output
+    cases.write_text("")
+    told = ask(app, ["predict", "--csv", str(cases), "--out", str(tmp_path / "none.csv")])
+    assert told.exit_code == 2
+    assert "has no rows" in told.output
+    assert not (tmp_path / "none.csv").exists()
+    assert ask(app, ["predict"]).exit_code == 2
 
 
 def test_prediction_is_answered_and_logged_once(service: Service) -> None:
