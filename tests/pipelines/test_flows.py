@@ -156,7 +156,8 @@ class Loop:
     def steps(self, day: str) -> list[str]:
         """The steps that were taken for `day`, in order."""
         log = self.settings.var / "steps.jsonl"
-        taken = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+        lines = log.read_text().splitlines() if log.exists() else []
+        taken = [json.loads(line)["step"] for line in lines]
         return [step.removeprefix(f"{day}/") for step in taken if step.startswith(day)]
 
     def train_runs(self, day: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,11 @@ def served(
         shutil.rmtree(home, ignore_errors=True)
 
 
-def ask(settings: Settings, requests: int) -> None:
-    """So many requests about different cases, when the service has taken up the release."""
+def ask(settings: Settings, requests: int) -> datetime:
+    """So many requests about different cases, when the service has taken up the release.
+
+    Returns the moment that they are about.
+    """
     wanted = controller.look(settings).state.generation
     body: dict[str, Any] = {}
     for name, field in PredictRequest.model_json_schema()["properties"].items():
@@ -109,10 +112,10 @@ def ask(settings: Settings, requests: int) -> None:
         while client.get("/release").json()["generation"] != wanted:
             assert time.monotonic() < deadline, client.get("/release").text
             time.sleep(0.05)
-        body[when] = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
         for number in range(requests):
             answer = client.post("/predict", json={**body, whole: 1 + number})
             assert answer.status_code == 200, answer.text
+    return datetime.fromisoformat(body[when])
 
 
 @pytest.mark.long
@@ -129,8 +132,8 @@ def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
 ) -> None:
     percent = 0.0 if stage == "shadow" else 60.0
     release.challenge(served, version, stage, percent, again=True, **ME)
-    ask(served, 40 if stage == "shadow" else 80)
-    found = controller.control(served, datetime.now(UTC), live=True)
+    as_of = ask(served, 40 if stage == "shadow" else 80)
+    found = controller.control(served, as_of, live=True)
     assert (found["action"], found["cause"], found["stage"]) == ("withdraw", cause, stage)
     assert found["evidence"]["requests"] <= MOST
     assert controller.challenger(served) is None
