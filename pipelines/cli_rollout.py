@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli_app import AsOf, app, given_moment, patient_no_more, told_plainly, who
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 Me = Annotated[str | None, typer.Option(help="Who decides; the user's name if not given.")]
 experiments = typer.Typer(no_args_is_help=True, help="Two versions side by side, by a plan.")
 app.add_typer(experiments, name="experiment")
 
 
+def _moment(settings: Settings, as_of: str | None) -> datetime:
+    """The moment given; the world's own if none is, as for a scheduled look."""
+    from pipelines import clock
+
+    return given_moment(settings, as_of) if as_of else clock.now(settings)
+
+
 @app.command()
 def rollout(as_of: AsOf = None) -> None:
     """Look at the challenger, and take its next step if that is due: on, to the top, or out."""
     with told_plainly():
-        from pipelines import clock, controller
+        from pipelines import controller
 
         settings = patient_no_more()
-        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        moment = _moment(settings, as_of)
         found = controller.control(settings, moment, live=as_of is None)
         typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")
 
@@ -38,10 +49,10 @@ def start(
 ) -> None:
     """Give a version some of the keys until a planned end; tells whether that is long enough."""
     with told_plainly():
-        from pipelines import clock, experiment
+        from pipelines import experiment
 
         settings = patient_no_more()
-        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        moment = _moment(settings, as_of)
         plan = experiment.start(
             settings, version, percent=percent, metric=metric, effect=effect, days=days,
             as_of=moment, by=who(by), why=reason,
@@ -53,10 +64,10 @@ def start(
 def status(as_of: AsOf = None) -> None:
     """What it shows; before its planned end, that this is too early."""
     with told_plainly():
-        from pipelines import clock, experiment
+        from pipelines import experiment
 
         settings = patient_no_more()
-        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        moment = _moment(settings, as_of)
         plan, found = experiment.status(settings, moment)
         typer.echo(f"{experiment.told(plan)}\nVerdict: {found.told}.")
 
@@ -69,9 +80,9 @@ def stop(
 ) -> None:
     """End it: the champion alone again, and the conclusion on the record."""
     with told_plainly():
-        from pipelines import clock, experiment
+        from pipelines import experiment
 
         settings = patient_no_more()
-        moment = given_moment(settings, as_of) if as_of else clock.now(settings)
+        moment = _moment(settings, as_of)
         plan, found = experiment.stop(settings, moment, by=who(by), why=reason)
         typer.echo(f"The champion is alone. Verdict on version {plan.version}: {found.told}.")

@@ -47,7 +47,8 @@ def against_main(
 
 
 def _not_asked(rows: pd.DataFrame) -> np.ndarray:
-    raise NotImplementedError("These gates compare scores that are there.")
+    """Two commits are compared by their scores alone; a gate that asks the model has failed."""
+    raise LoopError("No model is at hand here: only gates that compare scores can run.")
 
 
 def refusals(head: Report, base: Report | None, paired: list[dict[str, Any]]) -> list[str]:

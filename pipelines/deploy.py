@@ -19,7 +19,6 @@ from prefect.types.entrypoint import EntrypointType
 from pipelines import alerts, runs
 from pipelines.commands import prefect_environment, worker_command
 from pipelines.flows import (
-    RETRAIN_WANTED,
     alert_flow,
     compact_flow,
     ingest_flow,
@@ -27,6 +26,7 @@ from pipelines.flows import (
     rollout_flow,
     train_flow,
 )
+from pipelines.tasks import RETRAIN_WANTED
 from settings import LoopError, Settings, load
 
 POOL = "loop"

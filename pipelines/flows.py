@@ -1,157 +1,21 @@
-"""Which steps make a flow, in which order, and what is tried again?
+"""Which steps make a flow, and in which order?
 
-Flows and no arithmetic: the steps are plain functions of other modules, imported by the task
-that runs them. Times are aware and UTC; a flow without `as_of` takes the world's time (`clock.py`).
-Prefect is in three files: here, `deploy.py` (when the flows run) and `runs.py` (how they fare).
+Flows and no arithmetic. Times are aware and UTC; a flow without `as_of` takes the world's time
+(`clock.py`). Prefect is in four files: here, `tasks.py` (the steps, one by one), `deploy.py` (when
+the flows run) and `runs.py` (how they fare).
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
-from prefect import flow, get_run_logger, task
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.events import emit_event
+from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from pipelines import clock, exclusive, runs
-from settings import LoopError, UnreachableError, UserError, load
-
-RETRAIN_WANTED = "mlops.retrain.wanted"
-
-
-def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """A refusal says the same the second time; trouble with the outside may pass."""
-    error: Any = state.data
-    passing = isinstance(error, UnreachableError) or isinstance(error.__cause__, OSError)
-    return passing or not isinstance(error, LoopError)
-
-
-OUTSIDE: dict[str, Any] = {
-    "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_pass,
-}  # fmt: skip
-
-
-@task(**OUTSIDE)
-def fetch(as_of: datetime) -> list[str]:
-    from pipelines import ingest
-
-    return ingest.fetch_new(load(), as_of)
-
-
-@task
-def validate(as_of: datetime) -> dict[str, Any]:
-    from pipelines import validate
-
-    return validate.validate_new(load(), as_of)
-
-
-@task
-def build_features(as_of: datetime) -> dict[str, Any]:
-    from pipelines import build_features
-
-    return build_features.build_new(load(), as_of)
-
-
-@task(**OUTSIDE)
-def publish(as_of: datetime) -> None:
-    from features import publish
-
-    publish.publish(load(), as_of)
-
-
-@task
-def open_workspace(as_of: datetime) -> dict[str, Any]:
-    from pipelines import workspace
-
-    path = workspace.open_workspace(load(), as_of)
-    return {"path": str(path), "stages": workspace.stages(path)}
-
-
-@task(task_run_name="{stage}")
-def run_stage(path: str, stage: str) -> dict[str, Any]:
-    from pipelines import workspace
-
-    return workspace.run_stage(load(), Path(path), stage)
-
-
-@task(**OUTSIDE)
-def record(path: str) -> dict[str, str]:
-    from pipelines import workspace
-
-    return workspace.record(load(), Path(path))
-
-
-@task(**OUTSIDE)
-def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
-    from pipelines import tracking
-
-    return tracking.track(load(), Path(path), md5s)
-
-
-@task(**OUTSIDE)
-def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
-    from pipelines import register
-
-    return register.register(load(), Path(path), md5s)
-
-
-@task(**OUTSIDE)
-def enter(version: str, why: str) -> dict[str, Any]:
-    from pipelines import controller
-
-    return controller.enter(load(), version, why=why, by="train_flow")
-
-
-@task(**OUTSIDE)
-def control(as_of: datetime, live: bool) -> dict[str, Any]:
-    from pipelines import controller
-
-    return controller.control(load(), as_of, live=live)
-
-
-@task
-def conclude(
-    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str
-) -> dict[str, Any]:
-    from pipelines import training
-
-    return training.conclude(load(), Path(path), registered, entered, reason)
-
-
-@task
-def observe(as_of: datetime) -> dict[str, Any]:
-    from pipelines import monitor
-
-    return monitor.observe(load(), as_of)
-
-
-@task
-def want_retraining(decision: dict[str, Any]) -> str:
-    """Emits the event of the decision; the id of the training that the automation starts for it.
-
-    Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
-    """
-    asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
-    # Not a random id: should this run emit it twice, the server knows it as the same event.
-    identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
-    resource = {"prefect.resource.id": "mlops.model"}
-    event = emit_event(RETRAIN_WANTED, resource, payload=asked, id=identity)
-    if event is None:
-        raise LoopError(f"Prefect took no event for {asked}; see its log.")
-    # From this run's start on: a run of the same decision, crashed since, is not the one.
-    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
-
-
-@task
-def compact() -> dict[str, int]:
-    from serving import compaction
-
-    return compaction.compact(load().predictions)
+from pipelines import clock, exclusive, tasks
+from settings import UserError, load
 
 
 def _name() -> str:
@@ -178,23 +42,16 @@ def _yielded() -> Any:
     return Cancelled(message="A replay is at work: what is due now is due again later.")
 
 
-@task(**OUTSIDE)
-def append_alert(alert: dict[str, str]) -> bool:
-    from pipelines import alerts
-
-    return alerts.append(load(), alert)
-
-
 @flow(name="ingest", flow_run_name=_name)
 def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
     """New batches, from the source to the feature tables and, if `online`, to the online store."""
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    done = {"fetched": fetch(moment), "validated": validate(moment)}
-    done |= {"built": build_features(moment)}
+    done = {"fetched": tasks.fetch(moment), "validated": tasks.validate(moment)}
+    done |= {"built": tasks.build_features(moment)}
     if online:
-        publish(moment)
+        tasks.publish(moment)
     return done
 
 
@@ -208,17 +65,17 @@ def train_flow(
     """
     if _yields(as_of):
         return _yielded()
-    opened = open_workspace(_moment(as_of))
+    opened = tasks.open_workspace(_moment(as_of))
     path = opened["path"]
     for stage in opened["stages"]:
-        run_stage(path, stage)
-    md5s = record(path)
-    track(path, md5s)
-    registered = register(path, md5s)
+        tasks.run_stage(path, stage)
+    md5s = tasks.record(path)
+    tasks.track(path, md5s)
+    registered = tasks.register(path, md5s)
     # A refusal is the gates at work, and no failure of the flow.
     why = f"{registered['why']} ({reason})"
-    entered = enter(registered["version"], why) if registered["version"] else None
-    return conclude(path, registered, entered, reason)
+    entered = tasks.enter(registered["version"], why) if registered["version"] else None
+    return tasks.conclude(path, registered, entered, reason)
 
 
 @flow(name="monitor", flow_run_name=_name)
@@ -230,9 +87,9 @@ def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    decision = observe(moment)
-    control(moment, live=as_of is None)
-    return {**decision, "run_id": want_retraining(decision) if decision["retrain"] else None}
+    decision = tasks.observe(moment)
+    tasks.control(moment, live=as_of is None)
+    return {**decision, "run_id": tasks.want_retraining(decision) if decision["retrain"] else None}
 
 
 @flow(name="rollout", flow_run_name=_name)
@@ -240,7 +97,7 @@ def rollout_flow(as_of: datetime | None = None) -> dict[str, Any]:
     """A look at the challenger, and its next step if that is due: on, to the top, or out."""
     if _yields(as_of):
         return _yielded()
-    return control(_moment(as_of), live=as_of is None)
+    return tasks.control(_moment(as_of), live=as_of is None)
 
 
 @flow(name="alert", flow_run_name="{alert[name]} {alert[status]}")
@@ -248,10 +105,10 @@ def alert_flow(alert: dict[str, str]) -> bool:
     """What Alertmanager told, on the record; False if it is there already."""
     told = f"{alert['name']} {alert['status']} ({alert['severity']}): {alert['description']}"
     get_run_logger().warning("%s See %s", told, alert["runbook"])
-    return append_alert(alert)
+    return tasks.append_alert(alert)
 
 
 @flow(name="compact", flow_run_name=_name)
 def compact_flow() -> dict[str, int]:
     """The closed segments of the prediction log as Parquet; what became of them, counted."""
-    return compact()
+    return tasks.compact()

@@ -7,7 +7,6 @@ log, and what reads it and decides is what does so in production. A list of case
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -190,18 +189,3 @@ def _limit(case: Case) -> str:
         if math.isfinite(most)
     ]
     return f"{case.cause or 'promote'}, within {' and '.join(limits)}"
-
-
-def main() -> None:
-    from settings import load
-
-    try:
-        holds = shown(prove(load()))
-    except LoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(0 if holds else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -68,6 +68,7 @@ class Api:
             away = unavailable("unavailable", str(error))
             answer = Answer(away.body(identity), away.status, headers=away.headers)
         except Exception:
+            # What nobody foresaw is not hidden: the traceback is logged, the 500 told and counted.
             logger.exception("request failed", extra={"request_id": identity, "path": path})
             told = "This is a fault of the service. Its log has the request's id."
             answer = Answer(Refused(500, "internal error", told).body(identity), 500)

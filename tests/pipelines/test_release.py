@@ -321,11 +321,11 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
 def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     released: Settings,
 ) -> None:
-    from pipelines import flows
+    from pipelines import tasks
 
     rollback.freeze(released, why="it is Friday", by="ada")
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
-        found = flows.enter.fn("2", "passed every gate")
+        found = tasks.enter.fn("2", "passed every gate")
     assert "it is Friday" in found["refused"]
     told = training.told({**found, "version": "2", "why": "passed", "before": None})
     assert told.startswith("Version 2 registered, the champion stays: ")

@@ -30,8 +30,8 @@ from serving import evaluator
 from serving.command import serve_command, serve_environment
 from settings import Settings
 from tests.released import make_registry
+from tests.serving.asked import example
 from usecase.columns import CATEGORIES, FEATURES
-from usecase.request import PredictRequest
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
@@ -101,10 +101,7 @@ def ask(settings: Settings, requests: int) -> datetime:
     Returns the moment that they are about.
     """
     wanted = controller.look(settings).state.generation
-    body: dict[str, Any] = {}
-    for name, field in PredictRequest.model_json_schema()["properties"].items():
-        values = field.get("examples") or field.get("enum")
-        body[name] = values[0] if values else None
+    body = example()
     [whole] = [name for name, value in body.items() if type(value) is int]
     when = next(name for name, value in body.items() if str(value).endswith("Z"))
     with httpx.Client(base_url=settings.service_url, timeout=10) as client:

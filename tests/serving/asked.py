@@ -40,9 +40,8 @@ def example() -> dict[str, Any]:
     return body
 
 
-@cache
-def trees() -> Pipeline:
-    """A few trees over the columns of the use case, on rows without meaning."""
+def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
+    """`model` over the columns of the use case, on rows without meaning."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
     frame.loc[::7] = np.nan
@@ -51,13 +50,17 @@ def trees() -> Pipeline:
     ordinal = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
     )
-    encode = ColumnTransformer(
-        [("categories", ordinal, CATEGORIES), ("numbers", "passthrough", NUMBERS)]
-    )
-    model = HistGradientBoostingClassifier(max_iter=5)
-    return Pipeline([("encode", encode), ("model", model)]).fit(
-        frame[FEATURES], rng.integers(0, 2, 400)
-    )
+    if numbers != "passthrough":
+        ordinal.set_params(unknown_value=-1, encoded_missing_value=-1)
+    encode = ColumnTransformer([("categories", ordinal, CATEGORIES), ("numbers", numbers, NUMBERS)])
+    pipeline = Pipeline([("encode", encode), ("model", model)])
+    return pipeline.fit(frame[FEATURES], rng.integers(0, 2, 400))
+
+
+@cache
+def trees() -> Pipeline:
+    """A few trees."""
+    return fitted(HistGradientBoostingClassifier(max_iter=5))
 
 
 def wired(settings: Settings) -> Parts:

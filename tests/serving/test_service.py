@@ -21,12 +21,10 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -36,6 +34,7 @@ from serving.prediction_log import read
 from serving.release import Challenger, Release, ServedModel, write
 from serving.release import read as read_release
 from settings import Settings
+from tests.serving.asked import example, fitted
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
@@ -44,32 +43,6 @@ ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json"}
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 APPLY = "import settings; from features.store import apply; apply(settings.load())"
-
-
-def example() -> dict[str, Any]:
-    """A valid request, from the examples of the schema itself."""
-    body = {}
-    for name, field in PredictRequest.model_json_schema()["properties"].items():
-        values = field.get("examples") or field.get("enum")
-        body[name] = values[0] if values else None
-    return body
-
-
-def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
-    """`model` over the columns of the use case, on rows without meaning."""
-    rng = np.random.default_rng(1)
-    frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
-    frame.loc[::7] = np.nan
-    for name in CATEGORIES:
-        frame[name] = rng.choice(np.array(["AA", "BB", "CCC"], dtype=object), 400)
-    ordinal = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
-    )
-    if numbers != "passthrough":
-        ordinal.set_params(unknown_value=-1, encoded_missing_value=-1)
-    encode = ColumnTransformer([("categories", ordinal, CATEGORIES), ("numbers", numbers, NUMBERS)])
-    pipeline = Pipeline([("encode", encode), ("model", model)])
-    return pipeline.fit(frame[FEATURES], rng.integers(0, 2, 400))
 
 
 class Service:

@@ -1,0 +1,158 @@
+"""Which steps do the flows take, one by one, and what is tried again?
+
+A task is a plain function of another module, imported when it runs; `flows.py` puts them in order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from prefect import task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from pipelines import runs
+from settings import LoopError, UnreachableError, load
+
+RETRAIN_WANTED = "mlops.retrain.wanted"
+
+
+def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """A refusal says the same the second time; trouble with the outside may pass."""
+    error: Any = state.data
+    passing = isinstance(error, UnreachableError) or isinstance(error.__cause__, OSError)
+    return passing or not isinstance(error, LoopError)
+
+
+OUTSIDE: dict[str, Any] = {
+    "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_pass,
+}  # fmt: skip
+
+
+@task(**OUTSIDE)
+def fetch(as_of: datetime) -> list[str]:
+    from pipelines import ingest
+
+    return ingest.fetch_new(load(), as_of)
+
+
+@task
+def validate(as_of: datetime) -> dict[str, Any]:
+    from pipelines import validate
+
+    return validate.validate_new(load(), as_of)
+
+
+@task
+def build_features(as_of: datetime) -> dict[str, Any]:
+    from pipelines import build_features
+
+    return build_features.build_new(load(), as_of)
+
+
+@task(**OUTSIDE)
+def publish(as_of: datetime) -> None:
+    from features import publish
+
+    publish.publish(load(), as_of)
+
+
+@task
+def open_workspace(as_of: datetime) -> dict[str, Any]:
+    from pipelines import workspace
+
+    path = workspace.open_workspace(load(), as_of)
+    return {"path": str(path), "stages": workspace.stages(path)}
+
+
+@task(task_run_name="{stage}")
+def run_stage(path: str, stage: str) -> dict[str, Any]:
+    from pipelines import workspace
+
+    return workspace.run_stage(load(), Path(path), stage)
+
+
+@task(**OUTSIDE)
+def record(path: str) -> dict[str, str]:
+    from pipelines import workspace
+
+    return workspace.record(load(), Path(path))
+
+
+@task(**OUTSIDE)
+def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
+    from pipelines import tracking
+
+    return tracking.track(load(), Path(path), md5s)
+
+
+@task(**OUTSIDE)
+def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
+    from pipelines import register
+
+    return register.register(load(), Path(path), md5s)
+
+
+@task(**OUTSIDE)
+def enter(version: str, why: str) -> dict[str, Any]:
+    from pipelines import controller
+
+    return controller.enter(load(), version, why=why, by="train_flow")
+
+
+@task(**OUTSIDE)
+def control(as_of: datetime, live: bool) -> dict[str, Any]:
+    from pipelines import controller
+
+    return controller.control(load(), as_of, live=live)
+
+
+@task
+def conclude(
+    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str
+) -> dict[str, Any]:
+    from pipelines import training
+
+    return training.conclude(load(), Path(path), registered, entered, reason)
+
+
+@task
+def observe(as_of: datetime) -> dict[str, Any]:
+    from pipelines import monitor
+
+    return monitor.observe(load(), as_of)
+
+
+@task
+def want_retraining(decision: dict[str, Any]) -> str:
+    """Emits the event of the decision; the id of the training that the automation starts for it.
+
+    Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
+    """
+    asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
+    # Not a random id: should this run emit it twice, the server knows it as the same event.
+    identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
+    resource = {"prefect.resource.id": "mlops.model"}
+    event = emit_event(RETRAIN_WANTED, resource, payload=asked, id=identity)
+    if event is None:
+        raise LoopError(f"Prefect took no event for {asked}; see its log.")
+    # From this run's start on: a run of the same decision, crashed since, is not the one.
+    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
+
+
+@task
+def compact() -> dict[str, int]:
+    from serving import compaction
+
+    return compaction.compact(load().predictions)
+
+
+@task(**OUTSIDE)
+def append_alert(alert: dict[str, str]) -> bool:
+    from pipelines import alerts
+
+    return alerts.append(load(), alert)
