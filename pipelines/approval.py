@@ -17,6 +17,9 @@ from pipelines.history import Entry
 from settings import LoopError, Settings, UserError
 
 POLICIES = ("auto", "manual")
+# What an override can set aside: the approval, and the causes by which a rollout withdraws. What
+# the gates before registration refuse has no version that could be let through.
+GUARDS = ("approval", "errors", "slow", "scores", "cost", "time")
 BARRED = "barred"
 AGAIN = "again"
 
@@ -58,8 +61,8 @@ def approval(
 def require(
     settings: Settings, entries: Sequence[Entry], version: str, digest: str, at: datetime
 ) -> None:
-    """Raises `RefusedError` where the policy is manual and no approval holds."""
-    if policy(settings) == "auto":
+    """Raises `RefusedError` where the policy is manual and neither approval nor override holds."""
+    if policy(settings) == "auto" or "approval" in overrides(entries, version, digest, at):
         return
     found, why = approval(entries, version, digest, at)
     if found is None:
@@ -72,7 +75,7 @@ def require(
 def overrides(
     entries: Sequence[Entry], version: str, digest: str, at: datetime
 ) -> dict[str, Entry]:
-    """The gates that somebody has overridden for these files at `at`, each with the newest word."""
+    """The `GUARDS` set aside for these files at `at`, each with the newest word on it."""
     found = [
         e for e in entries
         if e.action == "override" and e.version == version and e.details["digest"] == digest
@@ -131,10 +134,13 @@ def override(
     settings: Settings, version: str, *, gate: str, until: datetime, by: str, why: str,
     generation: int | None = None, at: datetime | None = None,
 ) -> State:  # fmt: skip
-    """Lets the version pass `gate` until then, against its verdict, and shows it everywhere."""
+    """Lets the version pass `gate`, one of `GUARDS`, until then, and shows it everywhere."""
     at = at or datetime.now(UTC)
-    if not gate.strip():
-        raise UserError("Which gate? Name it as `mlops gate` does.")
+    if gate not in GUARDS:
+        raise UserError(
+            f"There is no override of '{gate}', only of {', '.join(GUARDS)}. What fails a gate "
+            "before its registration has no version: its limit stands in usecase/params.yaml."
+        )
     if until <= at:
         raise UserError(f"An override needs an end that is to come, not {until:%Y-%m-%d %H:%M}.")
     details = {"gate": gate, "until": until.astimezone(UTC).isoformat()}

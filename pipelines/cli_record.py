@@ -38,12 +38,14 @@ def reject(version: Version, by: By, reason: Reason) -> None:
 @app.command()
 def override(
     version: Version,
-    gate: Annotated[str, typer.Option(help="Name of the gate.")],
+    gate: Annotated[
+        str, typer.Option(help="approval, errors, slow, scores, cost or time (docs/rollout.md).")
+    ],
     until: Annotated[str, typer.Option(help="Day or UTC time at which it ends.")],
     by: By,
     reason: Reason,
 ) -> None:
-    """Let a version pass a gate that refuses it, until a day; shown wherever the version is."""
+    """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
     with told_plainly():
         from pipelines import approval
         from pipelines.stage import moment

@@ -7,7 +7,7 @@ other sees it. A killed one is carried on by the next look.
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -40,8 +40,15 @@ def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any
     rows = answered(settings, stands, challenger, params, as_of, live=live)
     evidence = gather(settings, state, challenger, rows, params, as_of)
     now = State(challenger.model.version, challenger.stage, challenger.since)
-    decision = rollout.step(now, evidence, params["rollout"], as_of, live=live)
-    kept = {**evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause}
+    # By the clock of the record: a replay's moment is not the one that an override was given for.
+    set_aside = sorted(approval.overrides(
+        stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
+    ))  # fmt: skip
+    decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
+    kept = {
+        **evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause,
+        "overridden": set_aside,
+    }  # fmt: skip
     try:
         _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)
     except (record.SupersededError, approval.RefusedError) as refusal:

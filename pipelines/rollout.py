@@ -7,6 +7,7 @@ What could not be judged in its time is withdrawn: a release that nobody can vou
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class Decision:
 
     action: Action
     why: str
-    cause: str = ""  # errors, slow, scores, cost, time
+    cause: str = ""  # errors, slow, scores, cost, time; override, if it went on by one
 
     @property
     def moves(self) -> bool:
@@ -61,39 +62,45 @@ def require(policy: dict[str, Any]) -> None:
 
 
 def step(
-    state: State, evidence: Evidence, policy: dict[str, Any], as_of: datetime, *, live: bool = True
-) -> Decision:
+    state: State, evidence: Evidence, policy: dict[str, Any], as_of: datetime, *, live: bool = True,
+    set_aside: Collection[str] = (),
+) -> Decision:  # fmt: skip
     """The next step of the challenger `state` at `as_of`.
 
     Not `live`: requests are replayed as fast as may be, and how long one took says nothing.
+    `set_aside`: the causes that somebody has overridden, by which it is not stopped.
     """
-    stopped = harm(evidence, policy["harm"], live=live)
+    stopped = harm(evidence, policy["harm"], live=live, set_aside=set_aside)
     if stopped is not None or state.stage == "experiment":
         return stopped or Decision("stay", "an experiment ends by its plan, or by harm")
     # A replay is at another time than the release, which then says nothing of days gone by.
     days = max(evidence.days, (as_of - state.since).days if as_of > state.since else 0)
     if state.stage == "shadow":
-        return _in_shadow(evidence, policy["shadow"], days)
-    return _in_canary(evidence, policy["canary"], days)
+        return _in_shadow(evidence, policy["shadow"], days, set_aside)
+    return _in_canary(evidence, policy["canary"], days, set_aside)
 
 
-def harm(evidence: Evidence, limits: dict[str, Any], *, live: bool) -> Decision | None:
+def harm(
+    evidence: Evidence, limits: dict[str, Any], *, live: bool, set_aside: Collection[str] = ()
+) -> Decision | None:
     """What must stop a challenger in any stage; None if nothing does."""
     seen = f"{evidence.requests:,} requests"
-    if evidence.errors >= limits["max_errors"]:
+    if evidence.errors >= limits["max_errors"] and "errors" not in set_aside:
         return Decision(
             "withdraw", f"it failed on {evidence.errors} of {seen}, {limits['max_errors']} are too "
             "many", "errors",
         )  # fmt: skip
     slower = evidence.slower_ms
     enough = evidence.requests - evidence.errors >= limits["min_requests"]
-    if live and enough and slower is not None and slower > limits["max_slower_ms"]:
+    judged = live and enough and "slow" not in set_aside
+    if judged and slower is not None and slower > limits["max_slower_ms"]:
         return Decision(
             "withdraw", f"a score takes {slower:.1f} ms longer than the champion's (median of "
             f"{seen}), more than {limits['max_slower_ms']:g}", "slow",
         )  # fmt: skip
     moved, limit = evidence.moved, limits["max_moved"]
-    if moved is not None and enough and (moved.low > limit or moved.high < -limit):
+    judged = enough and "scores" not in set_aside
+    if judged and moved is not None and (moved.low > limit or moved.high < -limit):
         return Decision(
             "withdraw", f"its scores lie {moved.mean:+.3f} from the champion's (interval "
             f"{moved.low:+.3f} to {moved.high:+.3f}, {seen}), more than {limit:g}", "scores",
@@ -101,19 +108,24 @@ def harm(evidence: Evidence, limits: dict[str, Any], *, live: bool) -> Decision 
     return None
 
 
-def _in_shadow(evidence: Evidence, limits: dict[str, Any], days: int) -> Decision:
+def _in_shadow(
+    evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
+) -> Decision:
     cost, margin = evidence.cost, limits["margin_cost"]
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
     told = _told_cost(evidence)
     # With labels missing no cost is to be believed, and what is missing may be the costly part.
-    if cost is not None and covered and cost.low > margin:
+    judged = "cost" not in set_aside
+    if judged and cost is not None and covered and cost.low > margin:
         return Decision(
             "withdraw", f"it is surely worse than the margin of {margin:g}: {told}", "cost"
         )
     ripe = cost is not None and cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
     if cost is not None and ripe and covered and cost.mean <= margin:
         return Decision("advance", f"it is not worse than the margin of {margin:g}: {told}")
-    if days >= limits["max_days"]:
+    if ripe and covered and not judged:
+        return Decision("advance", f"its cost is overridden: {told}", "override")
+    if days >= limits["max_days"] and "time" not in set_aside:
         return Decision(
             "withdraw", f"{days} days did not show that it is not worse than the margin of "
             f"{margin:g}: {told}", "time",
@@ -122,11 +134,13 @@ def _in_shadow(evidence: Evidence, limits: dict[str, Any], days: int) -> Decisio
     return Decision("stay", f"in the shadow, {told}; {needed} are needed, {days} days are over")
 
 
-def _in_canary(evidence: Evidence, limits: dict[str, Any], days: int) -> Decision:
+def _in_canary(
+    evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
+) -> Decision:
     seen = f"{evidence.requests:,} requests on {days} days"
     if days >= limits["days"] and evidence.requests >= limits["min_requests"]:
         return Decision("promote", f"no harm in {seen}, {evidence.errors} of them failed")
-    if days >= limits["max_days"]:
+    if days >= limits["max_days"] and "time" not in set_aside:
         return Decision(
             "withdraw", f"{seen} are too few to tell, and its time is over", "time"
         )  # fmt: skip

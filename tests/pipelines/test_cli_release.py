@@ -42,12 +42,10 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     canary = datetime.now(UTC)
     assert "champion, in place of 1" in mlops("promote", "2", *ME)
     until = (began + timedelta(days=2)).isoformat()
-    assert "may pass 'calibrated'" in mlops(
-        "override", "2", *ME, "--gate", "calibrated", "--until", until
-    )
+    assert "may pass 'cost'" in mlops("override", "2", *ME, "--gate", "cost", "--until", until)
     status = mlops("status")
     assert "version 2" in status
-    assert "OVERRIDE:  version 2 passes 'calibrated'" in status
+    assert "OVERRIDE:  version 2 passes 'cost'" in status
     assert "Approval:  version 2 by boss" in status
     assert "Version 1 is champion, in place of 2" in mlops("rollback", "--reason", "it errs")
     assert "Frozen" in mlops("freeze", "--reason", "an incident")
@@ -73,8 +71,10 @@ def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> N
     assert "--by" in mlops("approve", "2", "--reason", "x", code=2)
     assert "nothing to repair" in mlops("repair", *ME, code=2)
     assert "No prediction nobody" in mlops("why", "nobody", code=2)
-    gate = ("--gate", "calibrated")
+    gate = ("--gate", "cost")
     assert "--until is 'soon'" in mlops("override", "2", *ME, *gate, "--until", "soon", code=2)
+    unknown = ("--gate", "calibrated", "--until", "2100-01-01")
+    assert "no override of 'calibrated'" in mlops("override", "2", *ME, *unknown, code=2)
     mlops("freeze", "--reason", "an incident")
     assert "frozen" in mlops("promote", "2", code=1)
     assert file(released).champion.version == "1"

@@ -162,6 +162,19 @@ def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
     assert "took it back" in again["refused"]
 
 
+def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
+    home: Settings, made: Cases
+) -> None:
+    controller.enter(home, "2", **ME)
+    until = datetime.now(UTC) + timedelta(days=1)
+    approval.override(home, "2", gate="cost", until=until, **ME)
+    serve(home, made, 3, worse)
+    found = control(home, 3)
+    assert (found["action"], found["cause"]) == ("advance", "override")
+    assert record.stands(home).chain.entries[-1].why.startswith("its cost is overridden")
+    assert found["evidence"]["overridden"] == ["cost"]
+
+
 def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
     home: Settings, made: Cases
 ) -> None:

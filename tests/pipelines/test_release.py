@@ -237,19 +237,33 @@ def test_a_policy_that_is_neither_refuses(released: Settings) -> None:
 
 def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
-    approval.override(released, "1", gate="slices hold", until=until, by="boss", why="a holiday")
+    approval.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
     known, digest = entries(released), file(released).champion.digest
-    assert set(approval.overrides(known, "1", digest, until - timedelta(hours=1))) == {
-        "slices hold"
-    }
+    assert set(approval.overrides(known, "1", digest, until - timedelta(hours=1))) == {"cost"}
     assert not approval.overrides(known, "1", digest, until)
     assert not approval.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
     assert not approval.overrides(known, "2", digest, until - timedelta(hours=1))
     assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
     tags = tracking.client(released).get_model_version(MODEL, "1").tags
-    assert "a holiday" in tags["override slices hold"]
+    assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
-        approval.override(released, "1", gate="slices hold", until=until, at=until, **ME)
+        approval.override(released, "1", gate="cost", until=until, at=until, **ME)
+
+
+def test_an_override_of_the_approval_lets_the_version_through_until_it_ends(
+    released: Settings,
+) -> None:
+    manual(released)
+    with pytest.raises(RefusedError, match="was not approved"):
+        release.promote(released, "2", **ME)
+    until = datetime.now(UTC) + timedelta(days=1)
+    approval.override(released, "2", gate="approval", until=until, by="boss", why="an incident")
+    with pytest.raises(RefusedError, match="was not approved"):
+        release.promote(released, "2", at=until, **ME)
+    with pytest.raises(RefusedError, match="was not approved"):
+        release.promote(released, "3", **ME)
+    release.promote(released, "2", **ME)
+    assert file(released).champion.version == "2"
 
 
 MISTAKES: list[tuple[Callable[[Settings], object], str]] = [

@@ -35,10 +35,12 @@ def policy() -> dict[str, Any]:
 
 
 def step(
-    stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True
-) -> rollout.Decision:
+    stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True,
+    set_aside: tuple[str, ...] = (),
+) -> rollout.Decision:  # fmt: skip
     state = rollout.State("2", stage, SINCE)
-    return rollout.step(state, evidence, policy, SINCE + timedelta(days=days), live=live)
+    as_of = SINCE + timedelta(days=days)
+    return rollout.step(state, evidence, policy, as_of, live=live, set_aside=set_aside)
 
 
 def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
@@ -97,6 +99,27 @@ def test_harm_stops_a_challenger_in_any_stage(
     good = CANARY if stage != "shadow" else SHADOW
     found = step(stage, replace(good, **change), policy)
     assert (found.action, found.cause) == ("withdraw", cause)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "then"),
+    [
+        ({"errors": 3}, "errors", "advance"),
+        ({"slower_ms": 5.1}, "slow", "advance"),
+        ({"moved": Interval(95, 0.2, 0.151, 0.25)}, "scores", "advance"),
+        ({"cost": Interval(2, 300.0, 26.0, 574.0)}, "cost", "advance"),
+        ({"labels": 0, "days": 99}, "time", "stay"),
+    ],
+)
+def test_what_is_overridden_stops_nothing_and_every_other_guard_still_does(
+    change: dict[str, Any], cause: str, then: str, policy: dict[str, Any]
+) -> None:
+    evidence = replace(SHADOW, **change)
+    found = step("shadow", evidence, policy)
+    assert (found.action, found.cause) == ("withdraw", cause)
+    assert step("shadow", evidence, policy, set_aside=(cause,)).action == then
+    others = tuple({"errors", "slow", "scores", "cost", "time"} - {cause})
+    assert step("shadow", evidence, policy, set_aside=others).action == "withdraw"
 
 
 @pytest.mark.parametrize(
