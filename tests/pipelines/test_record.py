@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -11,59 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines import entries, record, release, release_lock, repair, rollback, tracking
 from pipelines.register import MODEL
 from pipelines.shown_release import verify
-from serving import release as served
 from settings import LoopError, Settings, UnreachableError, UserError
+from tests.killed import CLIENT, FORK, STEPS, killed
 from tests.released import file
 
 ME = {"by": "me", "why": "it is right"}
-# A child begins with what is imported here, and opens the database for itself.
-FORK = multiprocessing.get_context("fork")
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Runs `work` in a process of its own; its exit code, which is minus the signal's number."""
-    child = FORK.Process(target=work)
-    child.start()
-    child.join(60)
-    assert child.exitcode is not None
-    return child.exitcode
-
-
-def die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed_at(where: Any, name: str, *, after: bool) -> None:
-    """Has this process killed in the call of `name`, before or after it is done."""
-    real = getattr(where, name)
-
-    def killed(*given: Any, **named: Any) -> None:
-        if after:
-            real(*given, **named)
-        die()
-
-    setattr(where, name, killed)
-
-
-CLIENT = mlflow.MlflowClient
-STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does the change stand?
-    "before the entry": (CLIENT, "create_run", False, False),
-    "after the entry": (CLIENT, "create_run", True, False),
-    "after its evidence": (CLIENT, "log_text", True, False),
-    "after the document": (CLIENT, "set_registered_model_tag", True, True),
-    "after the file": (served, "write", True, True),
-    "after the alias": (CLIENT, "set_registered_model_alias", True, True),
-    "before it is concluded": (CLIENT, "set_terminated", False, True),
-}
-
-
 AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the others take longer
 
 
@@ -73,13 +30,8 @@ AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the 
 def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_whole(
     step: str, released: Settings
 ) -> None:
-    where, name, after, stands = STEPS[step]
-
-    def promote() -> None:
-        killed_at(where, name, after=after)
-        release.promote(released, "2", **ME)
-
-    assert in_child(promote) == -signal.SIGKILL
+    stands = STEPS[step][-1]
+    assert killed(step, lambda: release.promote(released, "2", **ME)) == -signal.SIGKILL
     known = record.stands(released)
     assert known.chain.problems == ()
     champion = file(released).champion.version

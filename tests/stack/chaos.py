@@ -2,8 +2,9 @@
 
 A list of faults and a loop: each is done to the running stack under load; then users must be
 served again, and nothing may be lost: every acknowledged prediction is in the log once, there is
-one champion and no half-registered version. At the end a training runs through. Only containers of
-the one Compose project are touched. Exit code 1 if a fault was not survived.
+one champion, no half-registered version, and the record of releases is whole. At the end a training
+runs through. Only containers of the one Compose project are touched. Exit code 1 if a fault was not
+survived.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def lost(state: dict[str, Any], acknowledged: list[str]) -> str:
     if state["champion"] is None or state["champion"] != state["served"]:
         problems.append(f"champion {state['champion']}, served {state['served']}")
     problems += [f"version {v} is half made" for v, whole in state["whole"].items() if not whole]
+    problems += state["record"]
     return "; ".join(problems) or "nothing"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.stack.project import WITHIN, Stack, ask_training, await_state
 
+KILLED = Path(__file__).parents[1] / "killed.py"
 HELD = 8.0  # seconds that a pause or a cut lasts
 METRICS = "from urllib.request import urlopen as ask; print(ask('http://127.0.0.1:3000/metrics').read().decode())"
 
@@ -113,6 +114,11 @@ def worker_killed_in_training(stack: Stack) -> str:
     return f"{told}; the training {ended.lower()}; {retrained(stack)}"
 
 
+def controller_killed(stack: Stack) -> str:
+    """kill -9 of who moves the release, once at each step of the writing, and carried on."""
+    return stack.in_loop(KILLED)
+
+
 def retrained(stack: Stack) -> str:
     """A training asked for now, through the worker, until it has ended well."""
     started = time.monotonic()
@@ -130,5 +136,6 @@ FAULTS: dict[str, Callable[[Stack], str]] = {
     "kill -9 of MLflow": killed("mlflow"),
     "kill -9 of Prefect's server": killed("prefect"),
     "a replica's log disk full": log_full,
+    "kill -9 of a controller at each of its steps": controller_killed,
     "kill -9 of the worker in a training": worker_killed_in_training,
 }

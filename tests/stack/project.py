@@ -44,12 +44,16 @@ class Stack:
         return self.compose("exec", "-T", "worker", "printenv", "MLOPS_TOKEN").strip()
 
     def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.in_loop(STATE))
+        return found
+
+    def in_loop(self, script: Path) -> str:
+        """Runs a script of the tests in a container that has none; the last line that it prints."""
         told = self.compose(
             "run", "--rm", "-T", "--no-deps", "loop", "python", "-W", "ignore", "-",
-            stdin=STATE.read_text(),
+            stdin=script.read_text(),
         )  # fmt: skip
-        found: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
-        return found
+        return told.strip().splitlines()[-1]
 
     def healthy(self, service: str, timeout: float = WITHIN) -> None:
         """Returns once every container of `service` is healthy."""

@@ -4,6 +4,7 @@ import json
 
 from pipelines import tracking, training
 from pipelines.register import MODEL
+from pipelines.shown_release import verify
 from serving import prediction_log, release
 from settings import load
 
@@ -23,6 +24,7 @@ print(
             "served": served and served.champion.version,
             "data_until": {v.version: v.tags.get("data_until") for v in versions},
             "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
+            "record": verify(settings)[0],
             "running": [run.info.run_name for run in running],
             "outcomes": [outcome["told"] for outcome in training.outcomes(settings)],
             "logged": list(log["request_id"]),
