@@ -85,21 +85,25 @@ def wait_healthy(child: Child, url: str, timeout: float) -> None:
     Raises `LoopError` with the end of the child's log if it stops or does not answer in time.
     """
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        require_alive(child)
-        if _answers(url):
-            return
-        time.sleep(0.1)
+    with _client() as client:
+        while time.monotonic() < deadline:
+            require_alive(child)
+            if _answers(client, url):
+                return
+            time.sleep(0.1)
     raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
 
 
 def wait_for_answer(url: str, timeout: float, what: str) -> None:
     """Returns as soon as `url` of a server that is not ours answers; `LoopError` if it does not."""
     deadline = time.monotonic() + timeout
-    while not _answers(url):
-        if time.monotonic() > deadline:
-            raise LoopError(f"{what} did not answer at {url} within {timeout:.0f} s; see its log.")
-        time.sleep(0.2)
+    with _client() as client:
+        while not _answers(client, url):
+            if time.monotonic() > deadline:
+                raise LoopError(
+                    f"{what} did not answer at {url} within {timeout:.0f} s; see its log."
+                )
+            time.sleep(0.2)
 
 
 def require_alive(child: Child) -> None:
@@ -108,9 +112,14 @@ def require_alive(child: Child) -> None:
         raise LoopError(_told(child, f"stopped with exit code {child.process.returncode}"))
 
 
-def _answers(url: str) -> bool:
+def _client() -> httpx.Client:
+    # One for all tries: each new one reads every certificate that the machine trusts.
+    return httpx.Client(timeout=2.0, trust_env=False)
+
+
+def _answers(client: httpx.Client, url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2.0, trust_env=False).is_success
+        return client.get(url).is_success
     except httpx.TransportError:
         return False
 
