@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def stages(path: Path) -> list[str]:
     import networkx as nx
     from dvc.repo import Repo
 
-    with Repo(str(path)) as repo:
+    with warnings.catch_warnings(), Repo(str(path)) as repo:
+        # Its prefix trees use an interface of pygtrie that is retired; nobody who trains minds.
+        warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)
         return [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
 
 
