@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 from rich.console import Console
 
@@ -56,11 +57,13 @@ def python(settings: Settings) -> Finding:
 
 
 def packages(settings: Settings) -> Finding:
+    """In an image the tools of developers are missing, and not missed."""
     lock = (SOURCE / "requirements.lock").read_text()
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; (.+?))? \\$", lock, flags=re.MULTILINE)
     from packaging.markers import Marker
 
-    wrong = []
+    needed = _needed()
+    wrong, right = [], 0
     for name, pinned, marker in pins:
         if marker and not Marker(marker).evaluate():
             continue
@@ -68,10 +71,38 @@ def packages(settings: Settings) -> Finding:
             found = version(name)
         except PackageNotFoundError:
             found = "missing"
-        if found != pinned:
+        if found == pinned:
+            right += 1
+        elif found != "missing" or name in needed:
             wrong.append(f"{name} is {found}, not {pinned}")
-    told = "; ".join(wrong[:5]) or f"all {len(pins)} pins of requirements.lock are installed"
+    told = "; ".join(wrong[:5]) or f"{right} are installed as requirements.lock pins them"
     return Finding("packages", not wrong, told, "make install")
+
+
+def _needed() -> set[str]:
+    """What we need to run, by name, with all that it needs itself."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    with (SOURCE / "pyproject.toml").open("rb") as file:
+        open_names = [Requirement(each) for each in tomllib.load(file)["project"]["dependencies"]]
+    found: set[str] = set()
+    while open_names:
+        wanted = open_names.pop()
+        name = canonicalize_name(wanted.name)
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            further = [Requirement(each) for each in requires(name) or []]
+        except PackageNotFoundError:
+            continue  # it is told as missing itself
+        extras = [{"extra": extra} for extra in wanted.extras] or [{"extra": ""}]
+        open_names += [
+            each for each in further
+            if each.marker is None or any(each.marker.evaluate(extra) for extra in extras)
+        ]  # fmt: skip
+    return found
 
 
 def parameters(settings: Settings) -> Finding:
@@ -85,24 +116,44 @@ def disk(settings: Settings) -> Finding:
 
 
 def ports(settings: Settings) -> Finding:
-    told = []
-    for port, what, name in (
-        (settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT"),
-        (settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
+    """Of the servers that we would start ourselves."""
+    told, ports = [], []
+    for ours, port, what, name in (
+        (settings.owns_prefect, settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT"),
+        (settings.owns_service, settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
     ):
+        if not ours:
+            continue
+        ports.append(str(port))
         try:
             exclusive.require_port_free(port, what, name)
         except LoopError as error:
             told.append(str(error))
-    ports = f"{settings.prefect_port}, {settings.service_port}"
+    free = f"{', '.join(ports)} are free" if ports else "none is needed, all servers are named"
     mend = "stop what uses it, or set the variable to another port"
-    return Finding("ports", not told, " ".join(told) or f"{ports} are free", mend)
+    return Finding("ports", not told, " ".join(told) or free, mend)
+
+
+def servers(settings: Settings) -> Finding:
+    """Those that the settings name, each by work that it does."""
+    from pipelines import probes
+
+    named, away = probes.named(settings), []
+    for part, probe in named.items():
+        try:
+            probe()
+        except Exception as error:  # whatever it was, the part did not do its work
+            away.append(f"{part}: {error}")
+    told = "; ".join(away) or (f"{', '.join(named)} answer" if named else "all are our own")
+    return Finding("servers", not away, told, "see PartDown in docs/runbooks.md")
 
 
 def recipe(settings: Settings) -> Finding:
-    found = all((SOURCE / name).exists() for name in ("dvc.yaml", ".dvc/config"))
-    told = "dvc.yaml and .dvc/config are here" if found else "dvc.yaml or .dvc/config is missing"
-    return Finding("recipe", found, told, "git checkout -- dvc.yaml .dvc")
+    """A checkout has DVC's configuration, too; a training in an image makes its own."""
+    names = ["dvc.yaml", *([".dvc/config"] if (SOURCE / ".git").exists() else [])]
+    missing = [name for name in names if not (SOURCE / name).exists()]
+    told = f"{', '.join(missing)} missing" if missing else f"{' and '.join(names)} here"
+    return Finding("recipe", not missing, told, "git checkout -- dvc.yaml .dvc")
 
 
 def data(settings: Settings) -> Finding:
@@ -123,4 +174,4 @@ def model(settings: Settings) -> Finding:
     return Finding("model", True, f"version {current.champion.version} is whole")
 
 
-CHECKS = (python, packages, parameters, disk, ports, recipe, data, model)
+CHECKS = (python, packages, parameters, disk, ports, servers, recipe, data, model)

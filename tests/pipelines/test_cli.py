@@ -122,3 +122,12 @@ def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
     sick = mlops("doctor")
     assert "parameters: could not be checked: " in sick.stdout
     assert "lacks first_day" in sick.stdout
+
+
+def test_the_doctor_asks_the_servers_that_are_named(
+    mlops: Run, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
+) -> None:
+    monkeypatch.setenv("MLOPS_SERVICE_URL", f"http://127.0.0.1:{a_free_port()}")
+    told = mlops("doctor").stdout
+    assert "servers: service: " in told
+    assert "see PartDown in docs/runbooks.md" in told
