@@ -119,11 +119,8 @@ def code_of(commit: str, digest: str) -> Iterator[Path]:
     if workspace.code_digest(workspace.SOURCE) == digest:
         yield workspace.SOURCE
         return
-    if commit.endswith("-dirty"):
-        raise LoopError(
-            f"The version was trained from changes on {commit.removesuffix('-dirty')} that were "
-            "never committed, and the code here is another: it can't be made again."
-        )
+    # What else was changed then (parameters are on record, notes don't matter), the digest decides.
+    commit = commit.removesuffix("-dirty")
     with tempfile.TemporaryDirectory(prefix="commit-") as parent:
         tree = Path(parent) / "tree"
         _git("worktree", "add", "--quiet", "--detach", str(tree), commit, of=commit)
@@ -131,7 +128,7 @@ def code_of(commit: str, digest: str) -> Iterator[Path]:
             if workspace.code_digest(tree) != digest:
                 raise LoopError(
                     f"The code of the commit {commit} is not that which is on record: the version "
-                    "was trained from files that git does not know."
+                    "was trained from changes that were never committed. It can't be made again."
                 )
             yield tree
         finally:

@@ -157,10 +157,9 @@ def test_what_can_not_be_made_again_is_told(turned: tuple[Home, str], tmp_path: 
     with pytest.raises(UserError, match="No data with the md5 0000"):
         reproduce.again(home.settings, lost, tmp_path / "lost")
     of_others = {"code_sha256": "0" * 64}
-    for commit, told in (("f" * 40, "git can't give it"), ("abc-dirty", "never committed")):
-        changed = replace(record, tags=record.tags | of_others | {"git_commit": commit})
-        with pytest.raises(LoopError, match=told):
-            reproduce.again(home.settings, changed, tmp_path / "code")
+    changed = replace(record, tags=record.tags | of_others | {"git_commit": "f" * 40})
+    with pytest.raises(LoopError, match="git can't give it"):
+        reproduce.again(home.settings, changed, tmp_path / "code")
 
 
 def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:

@@ -147,6 +147,7 @@ class Kept:
 @pytest.fixture(scope="module")
 def kept(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     stack = Stack(tmp_path_factory.mktemp("backed-up"))
+    stack.environment |= {"COMPOSE_PROFILES": "", "MLOPS_STAGING_URL": ""}  # nothing to try it on
     try:
         stack.compose("up", "--detach", "--wait")
         stack.compose("run", "--rm", "-T", "--no-deps", "loop", "python", "-c", SEED)

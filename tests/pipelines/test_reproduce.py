@@ -1,0 +1,66 @@
+"""Is the code of a version had back from git, though the checkout has gone on since?"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import reproduce, workspace
+from settings import LoopError
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with a file in each folder of the code, committed."""
+    root = tmp_path / "checkout"
+    for name in (*(f"{folder}/steps.py" for folder in workspace.CODE), *workspace.FILES):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("first\n")
+    git(root, "init", "--quiet")
+    commit(root)
+    monkeypatch.setattr(workspace, "SOURCE", root)
+    return root
+
+
+def git(root: Path, *command: str) -> str:
+    who = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    run = subprocess.run(
+        ["git", *who, *command], cwd=root, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def commit(root: Path) -> str:
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "a step")
+    return git(root, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("suffix", ["", "-dirty"])
+def test_the_code_of_an_older_commit_is_had_back_in_a_worktree(checkout: Path, suffix: str) -> None:
+    older, digest = git(checkout, "rev-parse", "HEAD"), workspace.code_digest(checkout)
+    (checkout / "pipelines" / "steps.py").write_text("second\n")
+    commit(checkout)
+    with reproduce.code_of(older + suffix, digest) as tree:
+        assert tree != checkout
+        assert (tree / "pipelines" / "steps.py").read_text() == "first\n"
+    assert not tree.exists()
+    assert len(git(checkout, "worktree", "list").splitlines()) == 1
+
+
+def test_what_is_here_needs_no_git(checkout: Path) -> None:
+    with reproduce.code_of("unknown", workspace.code_digest(checkout)) as tree:
+        assert tree == checkout
+
+
+def test_code_that_was_never_committed_is_told(checkout: Path) -> None:
+    committed = git(checkout, "rev-parse", "HEAD")
+    (checkout / "pipelines" / "steps.py").write_text("tried out\n")
+    tried = workspace.code_digest(checkout)
+    (checkout / "pipelines" / "steps.py").write_text("given up\n")
+    told = pytest.raises(LoopError, match="never committed")
+    with told, reproduce.code_of(f"{committed}-dirty", tried):
+        pass
+    assert len(git(checkout, "worktree", "list").splitlines()) == 1
