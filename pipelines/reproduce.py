@@ -181,9 +181,11 @@ def _told(tags: dict[str, str], path: Path) -> list[str]:
 
     told = []
     if tags["git_commit"].endswith("-dirty"):
-        told.append(
-            f"Its commit is {tags['git_commit']}: the code here is the same, but not in git"
-        )
+        here = workspace.code_digest(workspace.SOURCE) == tags["code_sha256"]
+        why = "the code here is the same, but not in git" if here else (
+            "what was not committed then was no code"
+        )  # fmt: skip
+        told.append(f"Its commit is {tags['git_commit']}: {why}")
     lock = workspace.SOURCE / "requirements.lock"
     if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
         told.append("The packages here are of another requirements.lock than the version's")
