@@ -1,7 +1,7 @@
-"""What does a prediction cost the running stack, and what do its parts hold? `make sizing`.
+"""What does a prediction cost the running stack, what do its parts hold, how large is its image?
 
-The basis of the table in docs/stack.md: CPU, disk and memory, as the containers' own accounts have
-them. CPU per prediction is steadier than requests per second on a machine that does other work.
+`make sizing`, the basis of the table in docs/stack.md: CPU, disk and memory, as the containers' own
+accounts have them. CPU per prediction is steadier than requests per second on a machine that does other work.
 """
 
 from __future__ import annotations
@@ -47,8 +47,22 @@ def per_prediction(stack: Stack) -> dict[str, float]:
     return {each: 1000 * spent[each] / answered for each in services}
 
 
+def image_told(stack: Stack) -> str:
+    """The size of the one image, and of the largest packages in it."""
+    name = stack.docker("inspect", "--format", "{{.Image}}", stack.container("api")).strip()
+    size = int(stack.docker("image", "inspect", "--format", "{{.Size}}", name)) / 1e9
+    largest = "cd /opt/venv/lib/python3.*/site-packages && du -sm -- * | sort -rn | head -12"
+    found = [
+        line.split()
+        for line in stack.compose("exec", "-T", "api", "sh", "-c", largest).splitlines()
+    ]
+    told = ", ".join(f"{package} {megabytes}" for megabytes, package in found)
+    return f"image: {size:.2f} GB; its largest packages, in MB: {told}"
+
+
 def main() -> None:
     stack = Stack()
+    print(image_told(stack))
     for service, milliseconds in per_prediction(stack).items():
         print(f"{service}: {milliseconds:.2f} ms of CPU per prediction")
     logged = len(stack.state()["logged"])
