@@ -1,7 +1,8 @@
 """What does a prediction cost the running stack, what do its parts hold, how large is its image?
 
 `make sizing`, the basis of the table in docs/stack.md: CPU, disk and memory, as the containers' own
-accounts have them. CPU per prediction is steadier than requests per second on a machine that does other work.
+accounts have them. CPU per prediction is steadier than requests per second on a machine that does
+other work.
 """
 
 from __future__ import annotations
