@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,19 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from serving.command import serve_command, serve_environment
 from serving.evaluator import Evaluator, export
 from serving.prediction_log import read
-from serving.release import Challenger, Release, ServedModel, write
-from serving.release import read as read_release
-from settings import Settings
+from serving.release import ServedModel
 from tests.serving import scenarios
 from tests.serving.asked import example, fitted
 from tests.serving.running import Service
-from usecase.columns import CATEGORIES, FEATURES
+from usecase.columns import FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
 pytestmark = pytest.mark.timeout(120)

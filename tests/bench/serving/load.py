@@ -10,13 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 from measure import machine
 
 from tests.serving import scenarios
 from tests.serving.load import Account, quantile
 
+ROOT = Path(__file__).parents[3]
 REQUESTS, SWAPS, KILLS = 100_000, 10, 5
 CROWDS, SECONDS = (8, 64, 128, 256), 20
 
@@ -51,8 +52,8 @@ def killed() -> str:
 
 def crowded() -> str:
     lines = [
-        f"## Too many at once\n\n{SECONDS} s each; 64 requests are taken at once, and a client that "
-        "is told to wait asks again at once.\n",
+        f"## Too many at once\n\n{SECONDS} s each; 64 requests are taken at once, and a client "
+        "that is told to wait asks again at once.\n",
         "| clients | accepted per second | their p50 | their p99 | told to wait "
         "| other errors, or none | missing in the log |",
         "|---|---|---|---|---|---|---|",
