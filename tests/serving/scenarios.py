@@ -21,7 +21,7 @@ def serving(home: Path, **variables: str) -> Iterator[Service]:
     """A service that limits no client's rate, until the block ends."""
     service = Service(home, MLOPS_REQUESTS_PER_SECOND="1000000", **variables)
     try:
-        service.wait("/livez", lambda response: True)
+        service.wait("/livez", lambda response: True, seconds=180)
         yield service
     finally:
         service.stop()
@@ -59,7 +59,7 @@ def kills(service: Service, *, kills: int, between: int, clients: int) -> Accoun
             until = load.done + between
             _await(lambda until=until: load.done >= until)
             service.worker().kill()
-            service.wait("/readyz", lambda response: response.status_code == 200)
+            service.wait("/readyz", lambda response: response.status_code == 200, 180)
         until = load.done + between
         _await(lambda: load.done >= until)
 
