@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
 
-.PHONY: backup bench bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
+.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -119,6 +119,10 @@ chaos: install          ## breaks the running stack on purpose, part by part, an
 
 bench-serving: install  ## the service beside what a user would pick instead, to docs/benchmarks/serving.md; needs wrk
 	$(BIN)/python -W ignore tests/bench/serving/run.py
+
+bench-load: export OMP_NUM_THREADS := 1
+bench-load: install     ## swaps, kills and crowds: what is lost under load, to docs/benchmarks/load.md
+	$(BIN)/python -W ignore tests/bench/serving/load.py
 
 sizing: install         ## what a prediction costs the running stack, and what its parts hold
 	$(BIN)/python -m tests.stack.sizing

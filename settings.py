@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
-    "rollout", "monitoring", "release", "replay", "schedules",
+    "rollout", "serving", "monitoring", "release", "replay", "schedules",
 )  # fmt: skip
 
 

@@ -110,9 +110,32 @@ def status(settings: Settings) -> None:
         console.print("Monitor:   nothing measured yet. Run `mlops monitor`.")
     else:
         _tell_monitoring(console, found)
+    console.print(f"Serving:   {_told_serving(settings)}")
     for outcome in training.outcomes(settings)[-3:]:
         console.print(f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})")
         console.print(f"           {outcome['told']}")
+
+
+def _told_serving(settings: Settings) -> str:
+    """What a thousand predictions cost, as the service that runs tells it."""
+    import httpx
+
+    from monitoring.serving_cost import serving_cost, summed
+
+    try:
+        page = httpx.get(f"{settings.service_url}/metrics", timeout=2, trust_env=False)
+        samples = summed(page.raise_for_status().text)
+        found = serving_cost(samples, settings.params()["serving"]["price_per_cpu_hour"])
+    except httpx.HTTPError as error:
+        return f"no answer from {settings.service_url} ({type(error).__name__})"
+    except (KeyError, ValueError):
+        return f"{settings.service_url} is another service: it gives no metrics of ours"
+    if found is None:
+        return "nothing predicted since it was started"
+    return (
+        f"{found.per_1000:.2g} per 1,000 predictions, at {found.cpu_ms:.2f} ms of CPU each "
+        f"({found.predictions:,} since it was started; price: usecase/params.yaml)"
+    )
 
 
 def _tell_release(settings: Settings, console: Console, current: release.Release) -> None:

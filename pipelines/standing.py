@@ -50,6 +50,7 @@ HELP = {
     "flow_runs_late": "Runs that should have started and have not",
     "prediction_log_bytes": "Of all files of the prediction log",
     "prediction_log_segments": "Files of the prediction log",
+    "price_per_cpu_hour": "What an hour of one core costs, as usecase/params.yaml has it",
     "disk_free_bytes": "Of the disk that holds a volume",
     "disk_size_bytes": "Of the disk that holds a volume",
 }
@@ -162,6 +163,10 @@ def _newest_of(flow: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def prices(settings: Settings) -> Iterator[Sample]:
+    yield Sample("price_per_cpu_hour", settings.params()["serving"]["price_per_cpu_hour"])
+
+
 def volumes(settings: Settings) -> Iterator[Sample]:
     log = settings.predictions
     files = [file.stat() for file in log.rglob("*") if file.is_file()]
@@ -176,5 +181,5 @@ def volumes(settings: Settings) -> Iterator[Sample]:
 
 READERS: dict[str, Reader] = {
     reader.__name__: reader
-    for reader in (champion, freshness, batches, monitoring, trainings, flows, volumes)
+    for reader in (champion, freshness, batches, monitoring, trainings, flows, prices, volumes)
 }

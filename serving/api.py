@@ -63,15 +63,15 @@ class Api:
         except DisconnectedError:
             return
         except Refused as refused:
-            answer = Answer(refused.body(identity), refused.status, headers=refused.headers)
+            answer = _refusal(refused, identity, route, path)
         except LoopError as error:
-            away = unavailable("unavailable", str(error))
-            answer = Answer(away.body(identity), away.status, headers=away.headers)
+            answer = _refusal(unavailable("unavailable", str(error)), identity, route, path)
         except Exception:
             # What nobody foresaw is not hidden: the traceback is logged, the 500 told and counted.
-            logger.exception("request failed", extra={"request_id": identity, "path": path})
-            told = "This is a fault of the service. Its log has the request's id."
-            answer = Answer(Refused(500, "internal error", told).body(identity), 500)
+            told = {"request_id": identity, "path": path if route else "other", "status": 500}
+            logger.exception("request failed", extra=told)
+            why = "This is a fault of the service. Its log has the request's id."
+            answer = Answer(Refused(500, "internal error", why).body(identity), 500)
         finally:
             self._under_way -= 1
             self._metrics.under_way.set(self._under_way)
@@ -117,6 +117,19 @@ class Api:
             429, "overloaded", f"{self._most} requests are under way. Ask again in a second.",
             headers={"Retry-After": "1"},
         )  # fmt: skip
+
+
+def _refusal(refused: Refused, identity: str, route: Route | None, path: str) -> Answer:
+    """The answer, and a line about it that holds no word of what the client has sent."""
+    told: dict[str, Any] = {
+        "request_id": identity, "path": path if route else "other", "status": refused.status,
+        "error": refused.error,
+    }  # fmt: skip
+    if refused.status >= 500:
+        logger.warning("request failed", extra=told | {"detail": refused.detail})
+    else:
+        logger.info("request refused", extra=told)
+    return Answer(refused.body(identity), refused.status, headers=refused.headers)
 
 
 def _require_json(headers: dict[bytes, bytes]) -> None:

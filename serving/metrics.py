@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from serving.models import Serving
 from serving.scoring import Scored
 
 
@@ -19,7 +20,8 @@ class Metrics:
             "service_requests", "Requests answered, by path and status", ["path", "status"]
         )
         self.seconds = Histogram(
-            "service_request_seconds", "From the request's head to its answer", ["path"],
+            "service_request_seconds", "From the request's head to its answer",
+            ["path", "outcome"],
             buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
         )  # fmt: skip
         self.under_way = Gauge(
@@ -52,6 +54,19 @@ class Metrics:
             "release_problem", "1 while what is served is not what was released",
             multiprocess_mode="mostrecent",
         )  # fmt: skip
+        self.frozen = Gauge(
+            "release_frozen", "1 while the champion answers alone and nothing may be released",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self.challenger = Gauge(
+            "release_challenger", "1 while it is beside the champion, in this stage",
+            ["model_version", "stage", "percent", "loaded"], multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._beside: Any = None  # of `challenger`, the one that is 1
+        self.ready_cpu = Gauge(
+            "service_ready_cpu_seconds", "That the process had spent when it began to answer",
+            multiprocess_mode="mostrecent",
+        )  # fmt: skip
         self.feedback = Counter("feedback", "True outcomes told to the service", ["answer"])
         self._of_request: dict[tuple[str, int], Any] = {}
 
@@ -78,10 +93,26 @@ class Metrics:
         """An answer; `path` is one of the table of routes, or a word for all others."""
         pair = self._of_request.get((path, status))
         if pair is None:  # looking a label up costs more than counting
-            pair = self.requests.labels(path, str(status)), self.seconds.labels(path)
+            outcome = "failed" if status >= 500 else "refused" if status >= 400 else "answered"
+            pair = self.requests.labels(path, str(status)), self.seconds.labels(path, outcome)
             self._of_request[path, status] = pair
         pair[0].inc()
         pair[1].observe(time.perf_counter() - began)
+
+    def released(self, serving: Serving) -> None:
+        """What is served from now on."""
+        release = serving.release
+        self.generation.set(release.generation)
+        self.frozen.set(release.frozen)
+        if self._beside is not None:
+            self._beside.set(0)
+            self._beside = None
+        if (challenger := release.challenger) is not None:
+            loaded = "yes" if serving.challenger else "no"
+            self._beside = self.challenger.labels(
+                challenger.model.version, challenger.stage, f"{challenger.percent:g}", loaded
+            )
+            self._beside.set(1)
 
     def failed(self, champion: str) -> None:
         """A request that got no answer from any arm."""

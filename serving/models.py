@@ -33,12 +33,12 @@ class ModelHolder:
     """The release that is served. A request takes `current` once and keeps to it.
 
     `features` are the columns that the service can provide: a model that wants others is refused.
-    `on_change` is told each release that is served from then on.
+    `on_change` is told what is served from then on.
     """
 
     def __init__(
         self, release_file: Path, *, features: Collection[str] | None = None,
-        on_change: Callable[[Release], object] = bool,
+        on_change: Callable[[Serving], object] = bool,
     ) -> None:  # fmt: skip
         self.current: Serving | None = None
         self.problem: str | None = None  # why the release at hand is not served, if so
@@ -72,8 +72,8 @@ class ModelHolder:
             changed = loaded != self.current
             self.current, self.problem, self._seen = loaded, loaded.problem, stamp
             if changed:
-                self._on_change(loaded.release)
-                logger.warning("Serving %s", _told(loaded))
+                self._on_change(loaded)
+                logger.info("Serving %s", _told(loaded), extra=_fields(loaded))
             return changed
 
     def start(self, every: float = 0.5) -> None:
@@ -141,3 +141,14 @@ def _told(serving: Serving) -> str:
         state = "in its" if serving.challenger else "without its"
         told += f", {state} {release.challenger.stage} version {release.challenger.model.version}"
     return told
+
+
+def _fields(serving: Serving) -> dict[str, object]:
+    """The same for who looks for it in the log's lines."""
+    release = serving.release
+    challenger = release.challenger
+    return {
+        "generation": release.generation, "model_version": release.champion.version,
+        "frozen": release.frozen, "challenger": challenger and challenger.model.version,
+        "stage": challenger and challenger.stage,
+    }  # fmt: skip

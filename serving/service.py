@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
+import time
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import settings as configuration
+
+logger = logging.getLogger(__name__)
 
 
 class Front:
@@ -36,17 +41,25 @@ class Predictor:
     def __init__(self) -> None:
         # Not at the top: the supervising process imports this module too, and needs none of it;
         # and metrics must not be made before BentoML has said where their files are.
+        from serving import log_lines
         from serving.metrics import Metrics
         from serving.wiring import wire
 
-        self.parts = wire(configuration.load(), Metrics())
+        log_lines.configure()
+        settings = configuration.load()
+        metrics = Metrics()
+        self.parts = wire(settings, metrics)
         self.api = self.parts.api
         self.parts.models.start()
         gc.collect()
         gc.freeze()  # what is loaded stays: walking it again and again holds requests up
+        metrics.ready_cpu.set(time.process_time())
+        told = {"pid": os.getpid(), "stage": settings.stage, "port": settings.service_port}
+        logger.info("service started", extra=told)
 
     @bentoml.on_shutdown
     def close(self) -> None:
+        logger.info("service stops", extra={"pid": os.getpid()})
         self.parts.close()
 
 

@@ -38,11 +38,7 @@ def wire(settings: Settings, metrics: Metrics) -> Parts:
     """Raises `UserError` if it would be open to strangers."""
     access = Access(settings)  # first: it may refuse
     log = PredictionLog(settings.predictions)
-    models = ModelHolder(
-        settings.followed_file,
-        features=FEATURES,
-        on_change=lambda release: metrics.generation.set(release.generation),
-    )
+    models = ModelHolder(settings.followed_file, features=FEATURES, on_change=metrics.released)
     lookup = Lookup(OnlineReader(settings), metrics)
     predicting = Predicting(lookup, models, log, metrics)
     explaining = Explaining(lookup, predicting)

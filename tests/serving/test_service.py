@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,94 +19,24 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from serving.command import serve_command, serve_environment
 from serving.evaluator import Evaluator, export
 from serving.prediction_log import read
-from serving.release import Challenger, Release, ServedModel, write
-from serving.release import read as read_release
-from settings import Settings
+from serving.release import ServedModel
+from tests.serving import scenarios
 from tests.serving.asked import example, fitted
-from usecase.columns import CATEGORIES, FEATURES
+from tests.serving.running import Service
+from usecase.columns import FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json"}
-NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
-APPLY = "import settings; from features.store import apply; apply(settings.load())"
-
-
-class Service:
-    """The service in a child process, and the release document that it obeys."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.settings = Settings(home=home, service_port=free.getsockname()[1])
-        self.environment = os.environ | serve_environment(self.settings)
-        self.generation = 0
-        self.log = self.settings.predictions
-        subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=self.environment, check=True)
-        self.output = (home / "service.log").open("w")
-        self.process = subprocess.Popen(
-            serve_command(self.settings), env=self.environment, cwd=home,
-            stdout=self.output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.client = httpx.Client(base_url=self.settings.service_url, timeout=10)
-
-    def wait(self, path: str, holds: Any, seconds: float = 60) -> httpx.Response:
-        """The first response to GET `path` for which `holds(response)`."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, Path(self.output.name).read_text()
-            try:
-                response = self.client.get(path)
-            except httpx.TransportError:
-                time.sleep(0.05)
-                continue
-            if holds(response):
-                return response
-            time.sleep(0.02)
-        raise AssertionError(f"{path} did not become as expected")
-
-    def release(self, version: str, model: Pipeline | None = None) -> Path:
-        """Releases `model` (or what was exported as `version` before) and waits until served."""
-        folder = self.settings.var / "models" / version
-        digest = export(model or fitted(HistGradientBoostingClassifier(max_iter=5)), folder)
-        self.generation += 1
-        champion = ServedModel(version, digest, f"../models/{version}", 0.5)
-        write(self.settings.release_file, Release(self.generation, champion, datetime.now(UTC)))
-        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
-        return folder
-
-    def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
-        """Puts an exported model beside what is released, and waits until it is taken up."""
-        current = read_release(self.settings.release_file)
-        assert current is not None
-        self.generation += 1
-        now = datetime.now(UTC)
-        beside = Challenger(challenger, stage, percent, now)
-        release = Release(self.generation, current.champion, now, beside)
-        write(self.settings.release_file, release)
-        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
-
-    def predict(self, body: Any = None, **options: Any) -> httpx.Response:
-        return self.client.post("/predict", json=example() if body is None else body, **options)
-
-    def stop(self) -> None:
-        """Ends it if a test has not; SIGTERM goes to the supervisor, which ends its worker."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
-        self.client.close()
-        self.output.close()
 
 
 @pytest.fixture(scope="module")
@@ -417,21 +345,11 @@ class Load(threading.Thread):
                     self.stopping.wait(0.01)
 
 
-def test_swaps_under_load_without_a_failure(service: Service) -> None:
-    loads = [Load(service) for _ in range(2)]
-    for load in loads:
-        load.start()
-    for version in ("2", "3", "4"):
-        service.release(version)
-    time.sleep(0.2)
-    for load in loads:
-        load.stopping.set()
-        load.join()
-        versions = [answer.json()["model_version"] for answer in load.answers]
-        assert not load.errors
-        assert {answer.status_code for answer in load.answers} == {200}
-        assert versions == sorted(versions)
-        assert set(versions) == {"1", "2", "3", "4"}
+def test_swaps_under_load_drop_no_request_and_mix_no_versions(service: Service) -> None:
+    found = scenarios.swaps(service, requests=1500, swaps=3, clients=2)
+    assert found.requests == found.answered == 1500
+    assert set(found.by_version) == {"1", "2", "3", "4"}
+    assert (found.mixed, found.missing, found.doubled, found.unasked) == (0, 0, 0, 0)
 
 
 def test_accepted_requests_are_answered_before_it_stops(service: Service) -> None:

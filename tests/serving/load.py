@@ -1,0 +1,193 @@
+"""Load from many clients at once: what did each request come to, and does the log say the same?
+
+Every request carries an id of its own and asks about a row whose probability is known for each
+version, so an answer that mixes two versions can't pass for either.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from urllib3 import HTTPConnectionPool, connection_from_url
+from urllib3.exceptions import HTTPError
+
+from serving.evaluator import Evaluator
+from serving.prediction_log import read
+from tests.serving.running import Service
+from usecase.columns import CATEGORIES, FEATURES
+
+REST = 0.05  # seconds that a client waits after a request that got no answer
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one request came to; `status` is 0 where the connection gave no answer."""
+
+    id: str
+    row: int
+    status: int
+    seconds: float
+    version: str = ""
+    probability: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is known of a load, once the log is read, too."""
+
+    requests: int
+    answered: int  # 200
+    refused: int  # told to wait: 429 with Retry-After
+    failed: int  # any other answer
+    dropped: int  # no answer
+    mixed: int  # answers whose probability is not their version's for their row
+    missing: int  # answered, and not in the log with the same version and probability
+    doubled: int  # of the log's records
+    unasked: int  # in the log, of no request of this load that could have been answered
+    by_version: dict[str, int]
+
+
+def rows(n: int) -> list[dict[str, Any]]:
+    """Features without meaning, far enough apart to tell models from each other."""
+    rng = np.random.default_rng(7)
+    return [
+        {
+            name: str(rng.choice(["AA", "BB", "CCC"])) if name in CATEGORIES else float(value)
+            for name, value in zip(FEATURES, rng.normal(size=len(FEATURES)), strict=True)
+        }
+        for _ in range(n)
+    ]
+
+
+def known(service: Service, asked: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """The probability of every row by exported version, which must tell the versions apart."""
+    found = {
+        version: [float(p) for p in Evaluator.load(folder, digest).predict(list(asked))]
+        for version, (folder, digest) in service.exported.items()
+    }
+    for row in range(len(asked)):
+        assert len({values[row] for values in found.values()}) == len(found), "versions are alike"
+    return found
+
+
+class Load:
+    """`clients` threads, each with a connection of its own, that ask `requests` times in all."""
+
+    def __init__(
+        self, service: Service, asked: Sequence[Mapping[str, Any]], *, clients: int,
+        requests: int | None = None,
+    ) -> None:  # fmt: skip
+        at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
+        self._bodies = [
+            json.dumps({"key": f"row-{n}", "decision_time": at, "features": values})
+            for n, values in enumerate(asked)
+        ]
+        self._url = service.settings.service_url
+        self._name = f"load-{uuid4().hex[:8]}"
+        self._clients, self._requests = clients, requests
+        self._stopping = threading.Event()
+        self._replies: list[list[Reply]] = [[] for _ in range(clients)]
+
+    @property
+    def done(self) -> int:
+        return sum(map(len, self._replies))
+
+    def run(self, meanwhile: Callable[[], object]) -> list[Reply]:
+        """All replies, once `meanwhile` is over and, if a number is set, so many were asked."""
+        with (
+            connection_from_url(
+                self._url, maxsize=self._clients, timeout=60,
+                headers={"Content-Type": "application/json"},
+            ) as pool,
+            ThreadPoolExecutor(self._clients) as threads,
+        ):  # fmt: skip
+            futures = [threads.submit(self._ask, pool, n) for n in range(self._clients)]
+            try:
+                meanwhile()
+            except BaseException:
+                self._requests = 0
+                raise
+            finally:
+                self._stopping.set()
+            for future in futures:
+                future.result()
+        return [reply for replies in self._replies for reply in replies]
+
+    def _ask(self, pool: HTTPConnectionPool, client: int) -> None:
+        replies = self._replies[client]
+        while self._goes_on(client, len(replies)):
+            name, row = f"{self._name}-{client}-{len(replies)}", len(replies) % len(self._bodies)
+            began = time.perf_counter()
+            try:
+                answer = pool.request(
+                    "POST", "/score", body=self._bodies[row], retries=False,
+                    headers={"Content-Type": "application/json", "X-Request-Id": name},
+                )  # fmt: skip
+            except HTTPError:
+                replies.append(Reply(name, row, 0, time.perf_counter() - began))
+                time.sleep(REST)
+                continue
+            seconds = time.perf_counter() - began
+            if answer.status != 200:
+                assert answer.status != 429 or answer.headers["Retry-After"] == "1"
+                replies.append(Reply(name, row, answer.status, seconds))
+                continue
+            told = answer.json()
+            assert told["request_id"] == name
+            replies.append(
+                Reply(name, row, 200, seconds, told["model_version"], told["probability"])
+            )
+
+    def _goes_on(self, client: int, asked: int) -> bool:
+        if self._requests is None:
+            return not self._stopping.is_set()
+        share, more = divmod(self._requests, self._clients)
+        return asked < share + (client < more)
+
+
+def account(
+    service: Service, replies: Sequence[Reply], probabilities: Mapping[str, Sequence[float]]
+) -> Account:
+    """Holds each reply to its version's probability and to the service's log."""
+    frame = read(service.log)
+    loads = tuple({one.id.rsplit("-", 2)[0] for one in replies})
+    logged = {
+        name: (version, probability)
+        for name, version, probability in zip(
+            frame["request_id"], frame["model_version"], frame["probability"], strict=True
+        )
+        if name.startswith(loads)
+    }
+    answered = [one for one in replies if one.status == 200]
+    by_status = Counter(one.status for one in replies)
+    # A request without an answer may be on record: it was cut between the log and the wire.
+    open_ids = {one.id for one in replies if one.status in (0, 200)}
+    return Account(
+        requests=len(replies),
+        answered=len(answered),
+        refused=by_status[429],
+        failed=len(replies) - len(answered) - by_status[429] - by_status[0],
+        dropped=by_status[0],
+        mixed=sum(probabilities[one.version][one.row] != one.probability for one in answered),
+        missing=sum(logged.get(one.id) != (one.version, one.probability) for one in answered),
+        doubled=frame.attrs["duplicates"],
+        unasked=len(logged.keys() - open_ids),
+        by_version=dict(sorted(Counter(one.version for one in answered).items())),
+    )
+
+
+def quantile(replies: Sequence[Reply], share: float, status: int = 200) -> float:
+    """Milliseconds within which so large a share of the replies of `status` came."""
+    return 1000 * float(
+        np.quantile([one.seconds for one in replies if one.status == status], share)
+    )

@@ -1,0 +1,81 @@
+"""What a service may meet while it is asked: swaps of its model, `kill -9`, more than it can do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from tests.serving.asked import fitted
+from tests.serving.load import Account, Load, Reply, account, known, rows
+from tests.serving.running import Service
+
+ROWS = 20
+
+
+@contextmanager
+def serving(home: Path, **variables: str) -> Iterator[Service]:
+    """A service that limits no client's rate, until the block ends."""
+    service = Service(home, MLOPS_REQUESTS_PER_SECOND="1000000", **variables)
+    try:
+        service.wait("/livez", lambda response: True, seconds=180)
+        yield service
+    finally:
+        service.stop()
+
+
+def release(service: Service, version: int) -> None:
+    """A model of its own for each version, of the size of a real one."""
+    model = HistGradientBoostingClassifier(max_iter=100 + version, max_leaf_nodes=31)
+    service.release(str(version), fitted(model))
+
+
+def swaps(service: Service, *, requests: int, swaps: int, clients: int) -> Account:
+    """Asks `requests` times, while version after version is released."""
+    for version in range(swaps + 1, 0, -1):  # all are exported, and the first one is served
+        release(service, version)
+    asked = rows(ROWS)
+    load = Load(service, asked, clients=clients, requests=requests)
+
+    def release_each() -> None:
+        for version in range(2, swaps + 2):
+            _await(lambda due=(version - 1) * requests / (swaps + 1): load.done >= due)
+            service.swap(str(version))
+
+    return account(service, load.run(release_each), known(service, asked))
+
+
+def kills(service: Service, *, kills: int, between: int, clients: int) -> Account:
+    """Kills the process that answers again and again, `between` requests after it came back."""
+    release(service, 1)
+    asked = rows(ROWS)
+    load = Load(service, asked, clients=clients)
+
+    def kill_each() -> None:
+        for _ in range(kills):
+            until = load.done + between
+            _await(lambda until=until: load.done >= until)
+            service.worker().kill()
+            service.wait("/readyz", lambda response: response.status_code == 200, 180)
+        until = load.done + between
+        _await(lambda: load.done >= until)
+
+    return account(service, load.run(kill_each), known(service, asked))
+
+
+def crowd(service: Service, *, clients: int, seconds: float) -> tuple[Account, list[Reply]]:
+    """More clients than the service takes at once; none of them waits when it is told to."""
+    release(service, 1)
+    asked = rows(ROWS)
+    replies = Load(service, asked, clients=clients).run(lambda: time.sleep(seconds))
+    return account(service, replies, known(service, asked)), replies
+
+
+def _await(holds: object, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "the load does not get on"
+        time.sleep(0.01)

@@ -1,0 +1,86 @@
+"""Are the service's own lines JSON, one for what was refused or failed, and none for an answer?"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import log_lines
+from serving.wiring import Parts
+from settings import LoopError, Settings
+from tests.serving.asked import ask, example, post, wired
+from usecase.columns import FEATURES
+
+SCORE = {
+    "key": "a-case", "decision_time": "2013-04-01T12:15:00Z",
+    "features": dict.fromkeys(FEATURES),
+}  # fmt: skip
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
+    """What this process has written to stderr since."""
+    kept = {name: (log := logging.getLogger(name), log.handlers, log.level, log.propagate)
+            for name in (None, "serving", *log_lines.OTHERS)}  # fmt: skip
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    log_lines.configure()
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    for log, handlers, level, propagate in kept.values():
+        log.handlers, log.propagate = handlers, propagate
+        log.setLevel(level)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    parts = wired(Settings(home=tmp_path))
+    yield parts
+    parts.close()
+
+
+def test_a_request_that_is_answered_has_no_line(lines: Lines, parts: Parts) -> None:
+    before = len(lines())
+    assert post(parts, "/score", SCORE).status_code == 200
+    assert ask(parts, "GET", "/livez").status_code == 200
+    assert lines()[before:] == []
+
+
+def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
+    lines: Lines, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(lines())
+    post(parts, "/predict", example() | {"a secret": "of the client"}, **{"X-Request-Id": "no-1"})
+    ask(parts, "GET", "/a/path/that/was/made/up", headers={"X-Request-Id": "no-2"})
+
+    def full(*_: Any) -> None:
+        raise LoopError("The disk is full.")
+
+    monkeypatch.setattr(parts.log, "append_all", full)
+    post(parts, "/predict", example(), **{"X-Request-Id": "no-3"})
+    monkeypatch.setattr(parts.log, "append_all", lambda _: 1 / 0)
+    post(parts, "/predict", example(), **{"X-Request-Id": "no-4"})
+    found = [one for one in lines()[before:] if "request_id" in one]
+    assert [(one["request_id"], one["status"], one["level"]) for one in found] == [
+        ("no-1", 400, "INFO"), ("no-2", 404, "INFO"), ("no-3", 503, "WARNING"),
+        ("no-4", 500, "ERROR"),
+    ]  # fmt: skip
+    assert found[0]["path"] == "/predict"
+    assert found[2]["detail"] == "The disk is full."
+    assert "ZeroDivisionError" in found[3]["traceback"]
+    assert all(one["time"].endswith("+00:00") for one in found)
+    assert "secret" not in str(found)
+    assert "made" not in str(found)
+
+
+def test_what_is_served_is_told_with_its_generation(lines: Lines, tmp_path: Path) -> None:
+    parts = wired(Settings(home=tmp_path))
+    parts.close()
+    [told] = [one for one in lines() if "generation" in one]
+    assert (told["generation"], told["model_version"], told["frozen"]) == (1, "1", False)
