@@ -45,16 +45,19 @@ def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
         return dict(found)  # this champion follows from that decision, which stands
     if found and found["champion"] == current.champion.version and not found["problems"]:
         return dict(found)
-    result = measure(settings, as_of, current.champion.version, folder, card)
+    result = measure(settings, as_of, current, folder, card)
     _write(stored, result)
     return result
 
 
 def measure(
-    settings: Settings, as_of: datetime, champion: str, folder: Path, card: dict[str, Any]
-) -> dict[str, Any]:
+    settings: Settings, as_of: datetime, current: release.Release, folder: Path,
+    card: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """The checks on the champion, whose files are in `folder`, the decision, and the reports."""
-    params = settings.params()
+    params, champion, challenger = settings.params(), current.champion.version, current.challenger
+    # An experiment lasts weeks by its plan: what is trained meanwhile is registered and waits.
+    on_its_way = challenger is not None and challenger.stage != "experiment"
     decide.require(params["monitoring"]["policy"])
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = predictions(settings, as_of, params, champion)
@@ -69,13 +72,15 @@ def measure(
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
             last_training=last_training(settings, as_of),
             n_new=new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
+            under_way=challenger.model.version if challenger and on_its_way else None,
         ),
         params["monitoring"]["policy"], as_of,
     )  # fmt: skip
     result = {
         **decision.as_dict(), "champion": champion,
-        "n_predictions": len(joined), "live": live, "expected": card["evaluation"],
-        "drift": drift, "problems": problems, "slices": slices,
+        "n_predictions": len(joined), "coverage": performance.coverage(joined),
+        "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
+        "expected": card["evaluation"], "problems": problems, "slices": slices,
     }  # fmt: skip
     _report(settings, result, joined, reference, params, as_of)
     return result
