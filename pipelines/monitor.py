@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Measures the predictions of the window before `as_of`, and decides whether to retrain.
 
-    Writes two pages to `var/reports`, a run to Evidently's workspace, and the result to
-    `var/monitoring`; the same moment and champion asked again give the stored result, unless a
-    check could not run. Raises `LoopError` if nothing is served, or the champion predicted nothing
-    in the window; `UserError` for a moment that its training knew already.
+    Writes the result to `var/monitoring`, and unless the settings want no pages two of them to
+    `var/reports` and a run to Evidently's workspace; the same moment and champion asked again give
+    the stored result, unless a check could not run. Raises `LoopError` if nothing is served, or the
+    champion predicted nothing in the window; `UserError` for a moment that its training knew.
     """
     current = release.read(settings.release_file)
     if current is None:
@@ -82,7 +82,8 @@ def measure(
         "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
         "expected": card["evaluation"], "problems": problems, "slices": slices,
     }  # fmt: skip
-    _report(settings, result, joined, reference, params, as_of)
+    if settings.pages:
+        _report(settings, result, joined, reference, params, as_of)
     return result
 
 
@@ -184,6 +185,8 @@ def _drift(
         if not isinstance(error, LoopError):
             logger.exception("The drift check stopped")
         return None, [f"drift ({error})"]
+    if not settings.pages:
+        return asdict(found), []
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
     drift_report.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)

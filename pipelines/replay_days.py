@@ -39,6 +39,8 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
 
     What the parts say is in `var/logs/replay.log`.
     """
+    from pipelines import runs
+
     log = settings.var / "logs" / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
@@ -54,12 +56,15 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
             ready[0]()
             require_runner = ready[1]()
             meter.close("the first model")
-            for number in range(len(done), (end - first).days):
-                day = first + number * DAY
-                record = one(settings, journal, meter, first, day, require_runner)
-                replay_record.keep(settings, record)
-                spent = meter.close(record["day"])
-                print(replay_record.told(settings, record, spent["seconds"]), flush=True)
+            try:
+                for number in range(len(done), (end - first).days):
+                    day = first + number * DAY
+                    record = one(settings, journal, meter, first, day, require_runner)
+                    replay_record.keep(settings, record)
+                    spent = meter.close(record["day"])
+                    print(replay_record.told(settings, record, spent["seconds"]), flush=True)
+            finally:
+                meter.keep_runs(runs.counted(settings))
 
 
 def begin(settings: Settings, journal: Journal, first: datetime) -> None:

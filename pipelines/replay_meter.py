@@ -1,4 +1,7 @@
-"""Where does the time of a simulated day go? Wall clock by stage, CPU by stage and by process."""
+"""Where does the time of a simulated day go? Wall clock by stage, CPU by stage and by process.
+
+Of the machine and its load, so apart from the days' records, which are of simulated time alone.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,14 @@ class Meter:
             lines.write(json.dumps(line) + "\n")
         self._began, self._cpu, self._stages = now, cpu, {}
         return line
+
+    def keep_runs(self, counted: Mapping[str, int]) -> None:
+        """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
+        runs_path(self._settings).write_text(json.dumps(dict(counted)))
+
+
+def runs_path(settings: Settings) -> Path:
+    return settings.var / "replay" / "runs.json"
 
 
 def path(settings: Settings) -> Path:

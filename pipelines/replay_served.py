@@ -94,5 +94,6 @@ def _environment(own: Settings) -> dict[str, str]:
     return {
         **names, "MLOPS_HOME": str(own.home), "MLOPS_PREFECT_PORT": str(own.prefect_port),
         "MLOPS_SERVICE_PORT": str(own.service_port),
-        "MLOPS_LOOKUP_SECONDS": "60",  # nor how busy this machine is
+        "MLOPS_LOOKUP_SECONDS": "60",  # how busy this machine is decides nothing either
+        "MLOPS_PAGES": "false",  # a day's megabytes of them, which nobody reads
     }  # fmt: skip

@@ -179,6 +179,17 @@ def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> l
     return names
 
 
+def counted(settings: Settings) -> dict[str, int]:
+    """How many runs of all flows the server knows, by the type of the state that they are in."""
+    found: dict[str, int] = {}
+    with api(settings) as client:
+        for kind in StateType:
+            of_kind = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[kind]))
+            n = client.count_flow_runs(flow_run_filter=filters.FlowRunFilter(state=of_kind))
+            found |= {kind.value: n} if n else {}
+    return found
+
+
 def _polled(client: SyncPrefectClient, flow: str) -> datetime | None:
     try:
         return client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}").last_polled
