@@ -25,20 +25,7 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
     world = replay_world.world(settings, first, end)
     at = world.rows(first, end)
     log = prediction_log.read(own.predictions, since=first, until=end)
-    cases = world.frame.iloc[at][["key", "decision_time", "label"]].merge(
-        log[["key", "probability"]], on="key", how="left"
-    )
-    unanswered = int(cases["probability"].isna().sum())
-    if unanswered or len(cases) != at.stop - at.start:
-        raise LoopError(
-            f"Of {at.stop - at.start:,} cases {unanswered:,} are not in the log of {own.home}, "
-            f"and {len(cases) - at.stop + at.start:,} are in it twice: what they cost is not known."
-        )
-    if log["degraded"].any():
-        raise LoopError(
-            f"{int(log['degraded'].sum()):,} cases were answered without the online store: see "
-            f"{own.var / 'logs' / 'service.log'}. What they cost is not the model's."
-        )
+    cases = answered(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(
         pd.DataFrame({
@@ -48,3 +35,23 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
         }).groupby("day", as_index=False).sum(),
         on="day", validate="1:1",
     )  # fmt: skip
+
+
+def answered(cases: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
+    """`cases` with the probability that each was answered with.
+
+    Raises `LoopError` if one is not in the log, is there twice, or was answered in need.
+    """
+    found = cases.merge(log[["key", "probability", "degraded"]], on="key", how="left")
+    missing, twice = int(found["probability"].isna().sum()), len(found) - len(cases)
+    if missing or twice:
+        raise LoopError(
+            f"Of {len(cases):,} cases {missing:,} are not in the log, and {twice:,} are in it "
+            "twice: what they cost is not known. Remove the replay's home and run it again."
+        )
+    if degraded := int(found["degraded"].astype(bool).sum()):
+        raise LoopError(
+            f"{degraded:,} cases were answered without the online store, and what they cost is not "
+            "the model's: see logs/service.log of the replay, remove its home, run it again."
+        )
+    return found

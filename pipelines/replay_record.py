@@ -123,6 +123,7 @@ def kept(settings: Settings) -> list[dict[str, Any]]:
 def keep(settings: Settings, record: dict[str, Any]) -> None:
     """Adds the record of a day that is over."""
     whole = "".join(json.dumps(each) + "\n" for each in [*kept(settings), record])
+    _path(settings).parent.mkdir(parents=True, exist_ok=True)
     draft = _path(settings).with_suffix(".part")
     draft.write_text(whole)
     draft.replace(_path(settings))

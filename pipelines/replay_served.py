@@ -78,7 +78,8 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
         with exclusive.run_lock(own):
             children.clear_leftovers(own)
         shutil.rmtree(own.home)
-    own.params_file.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (own.params_file.parent, own.var):
+        folder.mkdir(parents=True, exist_ok=True)
     own.params_file.write_text(yaml.safe_dump(params, sort_keys=False))
     return own
 

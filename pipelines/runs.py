@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
-from settings import LoopError, Settings
+from settings import LoopError, Settings, UnreachableError
 
 FLOWS = ("ingest", "train", "monitor", "compact")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
@@ -30,12 +30,12 @@ Check = Callable[[], object]  # raises what must end the waiting, such as the en
 
 @contextmanager
 def api(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the server at `settings.prefect_url` and no other; `LoopError` if it is away."""
+    """A client of the server at `settings.prefect_url` alone; `UnreachableError` if it is away."""
     try:
         with SyncPrefectClient(settings.prefect_url) as client:
             yield client
     except httpx.TransportError as error:
-        raise LoopError(
+        raise UnreachableError(
             f"Prefect's server does not answer at {settings.prefect_url} ({error}). Start it, or "
             "set MLOPS_PREFECT_URL, or for our own one MLOPS_PREFECT_PORT, to where it is."
         ) from error
