@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     evidently_url: str | None = Field(
         None, description="Of Evidently's pages, which `mlops watch` looks after if set"
     )
+    pages: bool = Field(True, description="Whether validation and monitoring write their pages")
     dvc_remote: str | None = Field(None, description="URL of DVC's remote; var/dvc/remote if unset")
     commit: str | None = Field(None, description="Of the code, where there is no git to ask")
     prefect_port: int = Field(4200, ge=1, le=65535)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,24 @@ from usecase import evaluation
 
 
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """The predictions (a row per case) with the labels known by `as_of`; NaN where none is yet.
+    """The predictions (a row per case) with the labels known before `as_of`; NaN where none is.
 
     `log` is what `serving.prediction_log.read` gives, `labels` has `key`, `label` and `known_at`
     (UTC). A case that was asked about more than once counts once, with its first answer: that is
-    the one that was acted on. Of several labels of a case the newest known by then counts.
+    the one that was acted on. Of several labels of a case the newest known by then counts. Before
+    and not at, as in a training: what becomes known at midnight is in a batch that is yet to come.
     """
     first = log.sort_values("logged_at", kind="stable").drop_duplicates("key")
-    known = labels[labels["known_at"] <= as_of].sort_values("known_at", kind="stable")
+    known = labels[labels["known_at"] < as_of].sort_values("known_at", kind="stable")
     known = known.drop_duplicates("key", keep="last")
     return first.merge(known[["key", "label", "known_at"]], on="key", how="left")
+
+
+def delay_hours(joined: pd.DataFrame) -> float | None:
+    """From decision to label, in the median of those known; None if none is."""
+    known = joined[joined["label"].notna()]
+    hours = (known["known_at"] - known["decision_time"]) / timedelta(hours=1)
+    return float(hours.median()) if len(hours) else None
 
 
 def coverage(joined: pd.DataFrame) -> float:

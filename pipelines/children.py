@@ -61,7 +61,7 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
     log.parent.mkdir(parents=True, exist_ok=True)
     record = Record(name, f"{name}:{uuid.uuid4()}")
     environment = {**os.environ, **settings.environment(), **env, MARK: record.mark}
-    others = _read(settings)
+    others = recorded(settings)
     # Before it starts: killed between the two writes, we leave a process that its mark tells.
     _write(settings, [*others, record])
     try:
@@ -135,7 +135,7 @@ def clear_leftovers(settings: Settings) -> list[str]:
     To be called by the holder of the run lock. A process is ours only if it bears the mark, or if
     its pid and its time of creation are those on record: a recycled pid is left alone.
     """
-    records = _read(settings)
+    records = recorded(settings)
     names = []
     while records:
         if _end(records[-1]):
@@ -197,7 +197,8 @@ def _told(child: Child, what: str) -> str:
     return "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
 
 
-def _read(settings: Settings) -> list[Record]:
+def recorded(settings: Settings) -> list[Record]:
+    """The children on record, the first started first."""
     path = settings.var / "children.json"
     return [Record(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 

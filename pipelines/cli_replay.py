@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_app import app, our_settings, told_plainly
+from settings import UserError
 
 From = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
 To = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
@@ -20,20 +21,28 @@ def replay(
         list[str] | None,
         typer.Option(help="A name in replay.policies, several joined by +, or all; repeatable."),
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="The same steps without servers, stores and flows.")
+    ] = False,
     sensitivity: Annotated[
-        bool, typer.Option(help="The default policy with other limits, too.")
+        bool, typer.Option(help="Fast: the default policy with other limits, too.")
     ] = False,
 ) -> None:
-    """Months of production in minutes: the loop by one policy or more, and what each cost."""
+    """Months of production, day by day, through the real service; what the policy cost."""
     with told_plainly():
         settings = our_settings()  # first: it says how many threads the imports may start
         from pipelines import replay as replays
-        from pipelines import replay_table
+        from pipelines import replay_served, replay_table
         from pipelines.stage import moment
 
         first, end = moment(since, "--from"), moment(until, "--to")
         names = policy or [settings.params()["replay"]["default"]]
-        found = replays.run(settings, first, end, names, typer.echo)
+        if sensitivity and not fast:
+            raise UserError("The sensitivity is replayed fast alone: add --fast.")
+        if fast:
+            found = replays.run(settings, first, end, names, typer.echo)
+        else:
+            found = replay_served.run(settings, first, end, names)
         if sensitivity:
             found |= replays.sensitivity(settings, first, end, typer.echo)
         typer.echo(replay_table.told(found, settings.params()))

@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Measures the predictions of the window before `as_of`, and decides whether to retrain.
 
-    Writes two pages to `var/reports`, a run to Evidently's workspace, and the result to
-    `var/monitoring`; the same moment and champion asked again give the stored result, unless a
-    check could not run. Raises `LoopError` if nothing is served, or the champion predicted nothing
-    in the window; `UserError` for a moment that its training knew already.
+    Writes the result to `var/monitoring`, and unless the settings want no pages two of them to
+    `var/reports` and a run to Evidently's workspace; the same moment and champion asked again give
+    the stored result, unless a check could not run. Raises `LoopError` if nothing is served, or the
+    champion predicted nothing in the window; `UserError` for a moment that its training knew.
     """
     current = release.read(settings.release_file)
     if current is None:
@@ -45,16 +45,19 @@ def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
         return dict(found)  # this champion follows from that decision, which stands
     if found and found["champion"] == current.champion.version and not found["problems"]:
         return dict(found)
-    result = measure(settings, as_of, current.champion.version, folder, card)
+    result = measure(settings, as_of, current, folder, card)
     _write(stored, result)
     return result
 
 
 def measure(
-    settings: Settings, as_of: datetime, champion: str, folder: Path, card: dict[str, Any]
-) -> dict[str, Any]:
+    settings: Settings, as_of: datetime, current: release.Release, folder: Path,
+    card: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """The checks on the champion, whose files are in `folder`, the decision, and the reports."""
-    params = settings.params()
+    params, champion, challenger = settings.params(), current.champion.version, current.challenger
+    # An experiment lasts weeks by its plan: what is trained meanwhile is registered and waits.
+    on_its_way = challenger is not None and challenger.stage != "experiment"
     decide.require(params["monitoring"]["policy"])
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = predictions(settings, as_of, params, champion)
@@ -69,15 +72,18 @@ def measure(
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
             last_training=last_training(settings, as_of),
             n_new=new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
+            under_way=challenger.model.version if challenger and on_its_way else None,
         ),
         params["monitoring"]["policy"], as_of,
     )  # fmt: skip
     result = {
         **decision.as_dict(), "champion": champion,
-        "n_predictions": len(joined), "live": live, "expected": card["evaluation"],
-        "drift": drift, "problems": problems, "slices": slices,
+        "n_predictions": len(joined), "coverage": performance.coverage(joined),
+        "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
+        "expected": card["evaluation"], "problems": problems, "slices": slices,
     }  # fmt: skip
-    _report(settings, result, joined, reference, params, as_of)
+    if settings.pages:
+        _report(settings, result, joined, reference, params, as_of)
     return result
 
 
@@ -179,6 +185,8 @@ def _drift(
         if not isinstance(error, LoopError):
             logger.exception("The drift check stopped")
         return None, [f"drift ({error})"]
+    if not settings.pages:
+        return asdict(found), []
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
     drift_report.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)

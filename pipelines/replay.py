@@ -1,4 +1,6 @@
-"""The loop through a year of simulated days, by policy: run, stopped, resumed, and compared.
+"""The loop through a year of simulated days, fast, by policy: run, stopped, resumed, compared.
+
+The steps of the loop without its servers; `replay_served.py` is the same through all of them.
 
 Each day's record is a line on the disk below `var/replay`; who resumes takes up after the last.
 """
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import policies, replay_day
+from pipelines import policies, replay_day, replay_record
 from pipelines.replay_day import DAY, State, World
 from settings import LoopError, Settings, UserError
 
@@ -33,8 +35,7 @@ def run(
     """
     params = settings.params()
     require(params, first, end)
-    asked = [each for name in names for each in _spelt(params, name)]
-    chosen = {name: policies.named(params, name) for name in asked}
+    chosen = {name: policies.named(params, name) for name in spelt(params, names)}
     from pipelines.replay_world import world
 
     made = world(settings, first, end)
@@ -97,7 +98,7 @@ def one(
             lines.write(json.dumps(record) + "\n")
             lines.flush()
             cost, cases = cost + record["cost"], cases + record["n"]
-            for line in _news(record):
+            for line in replay_record.news(record):
                 told(f"{name}: {day:%d %B %Y}, cost {1000 * cost / max(cases, 1):.0f}: {line}")
     trained = sum(each["trained"] for each in records)
     told(f"{name}: {len(records)} days, {trained} trainings, cost {1000 * cost / cases:.1f}")
@@ -106,12 +107,12 @@ def one(
 
 def begin(world: World, first: datetime) -> State:
     """The first model, which the gates must let pass, answers from `first` on."""
-    found = world.models.train(first, first, None)
+    found = world.models.train(first, None)
     if not found.passed:
         refused = "; ".join(each["gate"] for each in found.verdicts if not each["passed"])
         raise LoopError(f"The gates refused the first model of {first:%Y-%m-%d}: {refused}.")
     shape = len(world.frame)
-    state = State(found, first, first, np.full(shape, np.nan), np.full(shape, -1))
+    state = State(found, first, np.full(shape, np.nan), np.full(shape, -1))
     state.number(found)
     return state
 
@@ -122,11 +123,11 @@ def relive(world: World, state: State, record: dict[str, Any], day: datetime) ->
     if action == "advance":
         state.stage, state.entered = "canary", day
     elif action == "promote":
-        replay_day.crown(state, day)
+        replay_day.crown(state)
     elif action == "withdraw":
         state.challenger = None
     if record["trained"]:
-        found = world.models.train(day, world.first, state.champion)
+        found = world.models.train(day, state.champion)
         state.last_training = day
         if found.passed:
             state.challenger, state.stage, state.entered = found, "shadow", day
@@ -134,8 +135,10 @@ def relive(world: World, state: State, record: dict[str, Any], day: datetime) ->
     replay_day.answer(world, state, world.rows(day, day + DAY))
 
 
-def _spelt(params: dict[str, Any], name: str) -> list[str]:
-    return list(params["replay"]["policies"]) if name == "all" else [name]
+def spelt(params: dict[str, Any], names: Iterable[str]) -> list[str]:
+    """The policies' names, with all of the parameters' for `all`."""
+    known = list(params["replay"]["policies"])
+    return [each for name in names for each in (known if name == "all" else [name])]
 
 
 def _days(first: datetime, end: datetime) -> list[datetime]:
@@ -160,14 +163,3 @@ def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> lis
         kept.append(line)
     (place / DAYS).write_text("".join(kept))
     return [json.loads(line) for line in kept]
-
-
-def _news(record: dict[str, Any]) -> list[str]:
-    news = []
-    if record["rollout"] and not record["rollout"].startswith("stay"):
-        news.append(record["rollout"])
-    if record["trained"]:
-        refused = [each["gate"] for each in record["verdicts"] if not each["passed"]]
-        came = f"refused by {', '.join(refused)}" if refused else "passed every gate"
-        news.append(f"trained, {came}; {record['reason']}")
-    return news

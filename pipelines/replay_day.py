@@ -16,6 +16,7 @@ import pandas as pd
 from monitoring import arms, decide, distances, performance
 from pipelines import rollout
 from pipelines.replay_models import Models, Trained
+from serving import routing
 from settings import LoopError
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
@@ -43,7 +44,6 @@ class State:
     """Who serves, who is on the way, and what was answered so far."""
 
     champion: Trained
-    since: datetime  # from when on it answers
     last_training: datetime
     probability: np.ndarray  # NaN where nobody has been asked yet
     answered_by: np.ndarray  # number of the training that answered
@@ -64,7 +64,7 @@ def advance(world: World, state: State, policy: Mapping[str, Any], day: datetime
     }  # fmt: skip
     if state.challenger is not None:
         _roll_out(world, state, day, record)
-    if day > state.since:
+    if day > world.first:  # before that nothing was answered
         _watch(world, state, policy, day, record)
     _answer(world, state, day, record)
     record |= {
@@ -87,18 +87,18 @@ def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any])
     if decision.action == "advance":
         state.stage, state.entered = "canary", day
     elif decision.action == "promote":
-        crown(state, day)
+        crown(state)
         record["released"] = 1
     elif decision.action == "withdraw":
         state.challenger = None
         record["withdrawn"] = 1
 
 
-def crown(state: State, day: datetime) -> None:
-    """The challenger is champion from `day` on."""
+def crown(state: State) -> None:
+    """The challenger is champion from now on."""
     if state.challenger is None:
-        raise LoopError(f"There is no challenger to promote on {day:%Y-%m-%d}.")
-    state.champion, state.since, state.challenger = state.challenger, day, None
+        raise LoopError("There is no challenger to promote.")
+    state.champion, state.challenger = state.challenger, None
 
 
 def _arms(
@@ -138,11 +138,11 @@ def _watch(
         "bias": None if evidence.live is None else evidence.live["bias"],
         "coverage": performance.coverage(joined), "drift_share": drift and drift["share"],
         "drift": drift and _multiples(drift),
-        "delay_hours": _delay(joined),
+        "delay_hours": performance.delay_hours(joined),
     }  # fmt: skip
     if not decision.retrain:
         return
-    found = world.models.train(day, world.first, state.champion)
+    found = world.models.train(day, state.champion)
     record |= {"trained": 1, "training": found.name, "verdicts": found.verdicts}
     state.last_training = day
     if found.passed:
@@ -155,7 +155,8 @@ def observed(
 ) -> tuple[decide.Evidence, dict[str, Any] | None, pd.DataFrame]:
     """What monitoring finds in the window before `day`: the champion's own answers."""
     params = world.params["monitoring"]
-    at = world.rows(max(state.since, day - params["window_days"] * DAY), day)
+    # A champion's answers in its own canary are its own, too.
+    at = world.rows(day - params["window_days"] * DAY, day)
     own = state.answered_by[at] == state.number(state.champion)
     current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
@@ -192,13 +193,6 @@ def _multiples(drift: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _delay(joined: pd.DataFrame) -> float | None:
-    """Hours from decision to label, in the median of those known."""
-    known = joined[joined["label"].notna()]
-    hours = (known["known_at"] - known["decision_time"]) / timedelta(hours=1)
-    return float(hours.median()) if len(hours) else None
-
-
 def _answer(world: World, state: State, day: datetime, record: dict[str, Any]) -> None:
     """The cases of the day, each scored by whoever it is routed to; and what they cost."""
     at = world.rows(day, day + DAY)
@@ -217,8 +211,8 @@ def answer(world: World, state: State, at: slice) -> None:
     state.probability[at] = state.champion.scores[at]
     state.answered_by[at] = state.number(state.champion)
     if state.challenger is not None and state.stage == "canary":
-        # A hash of the key gives a case to an arm, always the same.
-        points = pd.util.hash_array(world.frame["key"].to_numpy()[at]) % 100
-        routed = np.flatnonzero(points < world.params["rollout"]["canary"]["percent"]) + at.start
+        percent, digest = world.params["rollout"]["canary"]["percent"], state.challenger.digest
+        keys = world.frame["key"].to_numpy()[at]
+        routed = np.flatnonzero([routing.routed(key, digest, percent) for key in keys]) + at.start
         state.probability[routed] = state.challenger.scores[routed]
         state.answered_by[routed] = state.number(state.challenger)

@@ -1,12 +1,12 @@
-"""The models of a replay: fitted as a training fits them, once for all policies that share one."""
+"""The models of a replay: trained as a training trains them, once for all policies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from pipelines import evaluate, gate, verdict
+from pipelines import artefact, assemble, evaluate, gate, verdict
 from pipelines.train import fit
+from serving import evaluator, skops_file
 from usecase import evaluation
-from usecase.columns import FEATURES
+from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
+
+TIMELESS = [each for each in artefact.GATES if each is not artefact.fast_enough]
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,31 @@ class Trained:
     judged: np.ndarray  # the evaluated model's scores on them
     scores: np.ndarray  # shape (n_cases,)
     expected: dict[str, float]
-    verdicts: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]  # of the winner; of the cheapest where no candidate passed
+    served: Path | None = None  # the folder of the refit's served form
+    digest: str = ""  # of its files: by it cases are given to arms
 
     @property
     def passed(self) -> bool:
         return all(each["passed"] for each in self.verdicts)
 
 
+@dataclass(frozen=True)
+class Split:
+    """What a training sees: all known cases, and their two parts."""
+
+    place: Path  # where its fits are kept
+    frame: pd.DataFrame
+    known: pd.DataFrame
+    holdout: pd.DataFrame
+    manifest: dict[str, Any]
+
+
 class Models:
     """Trains on `frame` (all cases, in the order of decision times); keeps fits in `folder`.
 
-    The first training chooses candidate and parameters by the search; those after it refit that
-    choice, which a whole training would search for again.
+    Search, gates, choice, refit and the gates on the artefact are a training's own. Not asked are
+    its speed, which is the wall clock's, and its sources (`gates/sources.py`), which are stores.
     """
 
     def __init__(self, frame: pd.DataFrame, params: dict[str, Any], folder: Path) -> None:
@@ -53,41 +69,47 @@ class Models:
             + str((len(frame), frame["known_at"].max())).encode()
         ).hexdigest()[:8]
 
-    def train(self, as_of: datetime, first: datetime, champion: Trained | None) -> Trained:
-        """The training as of `as_of`, through the gates; `first` is when the replay began."""
-        frame, known_at = self._frame, self._frame["known_at"]
+    def train(self, as_of: datetime, champion: Trained | None) -> Trained:
+        """The training as of `as_of`, through the gates."""
+        split = self._split(as_of, champion)
+        rows = np.flatnonzero(
+            (self._frame["decision_time"] >= self._holdout_start(as_of, champion))
+            & (self._frame["known_at"] < as_of)
+        )
+        candidates = build_candidates(self._params)
+        found = {
+            name: self._fitted(split, name, *asked) for name, asked in candidates.items()
+        }  # fmt: skip
+        judged = {
+            name: model.predict_proba(split.holdout[FEATURES])[:, 1]
+            for name, model in found.items()
+        }
+        measured = {
+            name: evaluation.metrics(split.holdout["label"], p, self._params["costs"])
+            for name, p in judged.items()
+        }
+        rival = None if champion is None else champion.scores[rows]
+        known_rates = baseline(split.known, split.holdout)
+        verdicts = {
+            name: self._verdicts(split, found[name], judged[name], known_rates, rival)
+            for name in found
+        }
+        winner = evaluate.choose(verdicts, measured)
+        best = winner or min(measured, key=lambda name: measured[name]["cost_per_1000"])
+        trained = Trained(
+            f"{as_of:%Y-%m-%d}", as_of, rows, judged[best],
+            np.full(len(self._frame), np.nan), measured[best], verdicts[best],
+        )  # fmt: skip
+        if winner is None:
+            return trained
+        return self._refitted(split, trained, winner, found[winner], champion)
+
+    def _split(self, as_of: datetime, champion: Trained | None) -> Split:
         start = self._holdout_start(as_of, champion)
-        known = frame[known_at < start]
-        rows = np.flatnonzero((frame["decision_time"] >= start) & (known_at < as_of))
-        holdout = frame.iloc[rows].reset_index(drop=True)
-        chosen = self._chosen(first)
-        name = f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H}-{first:%Y%m%d}-{self._recipe}"
-        parts = {"evaluated": known, "refit": frame[known_at < as_of]}
-        with ThreadPoolExecutor(2) as pool:  # fits leave the interpreter's lock
-            fits = {
-                part: pool.submit(self._fitted, f"{name}-{part}", chosen, rows_of)
-                for part, rows_of in parts.items()
-            }
-        evaluated, refit = fits["evaluated"].result(), fits["refit"].result()
-        judged = evaluated.predict_proba(holdout[FEATURES])[:, 1]
-        scores = np.full(len(frame), np.nan)
-        later = (frame["decision_time"] >= as_of).to_numpy()
-        scores[later] = self._scores(name, refit, later)
-        subject = gate.Evidence(
-            frame=holdout, candidate=judged, baseline=baseline(known, holdout),
-            champion=None if champion is None else champion.scores[rows],
-            predict=lambda asked: evaluated.predict_proba(asked[FEATURES])[:, 1],
-            slices=evaluation.slices(holdout), manifest={
-                "as_of": as_of, "n_train": len(known), "n_holdout": len(holdout),
-                "newest_label": known_at[known_at < as_of].max(),
-            }, costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
-        )  # fmt: skip
-        found = verdict.judge(subject, self._params["gates"], gate.GATES)
-        return Trained(
-            f"{as_of:%Y-%m-%d}", as_of, rows, judged, scores,
-            evaluation.metrics(holdout["label"], judged, self._params["costs"]),
-            [each.as_dict() for each in found],
-        )  # fmt: skip
+        frame = self._frame[self._frame["known_at"] < as_of]
+        manifest = assemble.manifest_of(frame, as_of, start)
+        place = self._folder / f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H%M}-{self._recipe}"
+        return Split(place, frame, *assemble.split(frame, manifest), manifest)
 
     def _holdout_start(self, as_of: datetime, champion: Trained | None) -> datetime:
         """As a workspace sets it: what the champion has not seen, halved."""
@@ -95,39 +117,55 @@ class Models:
             return as_of - timedelta(days=self._params["training"]["holdout_days"])
         return champion.as_of + (as_of - champion.as_of) / 2
 
-    def _chosen(self, first: datetime) -> dict[str, Any]:
-        """Candidate and parameters, by the search of the first training."""
-        path = self._folder / f"chosen-{first:%Y%m%d}-{self._recipe}.json"
+    def _fitted(self, split: Split, name: str, model: Any, space: dict[str, Any]) -> Any:
+        path = split.place / f"{name}.skops"
         if not path.exists():
-            start = self._holdout_start(first, None)
-            frame, found, cost = self._frame, {}, {}
-            known = frame[frame["known_at"] < start]
-            rows = frame[(frame["decision_time"] >= start) & (frame["known_at"] < first)]
-            for name, (model, space) in build_candidates(self._params).items():
-                fitted, summary = fit(model, space, known, self._params)
-                p = fitted.predict_proba(rows[FEATURES])[:, 1]
-                cost[name] = evaluation.metrics(rows["label"], p, self._params["costs"])
-                found[name] = summary["params"]
-            winner = evaluate.choose({name: [] for name in found}, cost)
-            _write(path, json.dumps({"name": winner, "params": found[str(winner)]}).encode())
-        chosen: dict[str, Any] = json.loads(path.read_text())
-        return chosen
-
-    def _fitted(self, name: str, chosen: dict[str, Any], known: pd.DataFrame) -> Any:
-        from serving import skops_file
-
-        path = self._folder / f"{name}.skops"
-        if not path.exists():
-            model, _ = build_candidates(self._params)[chosen["name"]]
-            model = clone(model).set_params(**chosen["params"])
-            _write(path, skops_file.dump(model.fit(known[FEATURES], known["label"])))
+            _write(path, skops_file.dump(fit(model, space, split.known, self._params)[0]))
         return skops_file.load(path.read_bytes())
 
-    def _scores(self, name: str, model: Any, later: np.ndarray) -> np.ndarray:
-        path = self._folder / f"{name}-scores.bin"
+    def _verdicts(
+        self, split: Split, model: Any, judged: np.ndarray, known_rates: np.ndarray,
+        rival: np.ndarray | None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        subject = gate.Evidence(
+            frame=split.holdout, candidate=judged, baseline=known_rates, champion=rival,
+            predict=lambda asked: model.predict_proba(asked[FEATURES])[:, 1],
+            slices=evaluation.slices(split.holdout), manifest=split.manifest,
+            costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
+        )  # fmt: skip
+        found = verdict.judge(subject, self._params["gates"], gate.GATES)
+        return [each.as_dict() for each in found]
+
+    def _refitted(
+        self, split: Split, trained: Trained, winner: str, fitted: Any, champion: Trained | None
+    ) -> Trained:
+        """With the scores of the winner's refit on all that is known, if its own gates pass it."""
+        path, served = split.place / f"{winner}-refit.skops", split.place / f"{winner}-served"
         if not path.exists():
-            asked = self._frame.loc[later, FEATURES]
-            _write(path, model.predict_proba(asked)[:, 1].astype("float64").tobytes())
+            model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
+            shutil.rmtree(served, ignore_errors=True)
+            digest = evaluator.export(model, served)
+            _write(served.with_suffix(".digest"), digest.encode())
+            _write(path, skops_file.dump(model))
+        digest = served.with_suffix(".digest").read_text()
+        limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
+        subject = artefact.Artefact(
+            model=skops_file.load(path.read_bytes()), folder=served, digest=digest,
+            frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
+            seed=self._params["seed"], running=None if champion is None else champion.served,
+        )  # fmt: skip
+        found = [each.as_dict() for each in verdict.judge(subject, limits, TIMELESS)]
+        verdicts = [*trained.verdicts, *found]
+        if not all(each["passed"] for each in found):
+            return replace(trained, verdicts=verdicts)
+        later = (self._frame["decision_time"] >= trained.as_of).to_numpy()
+        trained.scores[later] = self._scores(split.place / f"{winner}-scores.bin", subject, later)
+        return replace(trained, verdicts=verdicts, served=served, digest=digest)
+
+    def _scores(self, path: Path, refit: artefact.Artefact, later: np.ndarray) -> np.ndarray:
+        if not path.exists():
+            scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
+            _write(path, np.asarray(scores).astype("float64").tobytes())
         return np.frombuffer(path.read_bytes(), dtype="float64")
 
 

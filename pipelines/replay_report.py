@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from monitoring import charts, year_charts
 from monitoring.layout import document, numbers, table
-from pipelines import policies, replay
+from pipelines import policies, replay, replay_platform, replay_record, replay_served
 from settings import Settings, UserError
 
 WEEK_BEFORE_AND_AFTER = 7
@@ -26,8 +26,20 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
     days = replayed(settings, first, end)
     path = settings.var / "reports" / "year.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(days, params))
+    path.write_text(page(days, params, platform(settings, first, end)))
     return path
+
+
+def platform(settings: Settings, first: datetime, end: datetime) -> str:
+    """The section on the default policy's replay through the real service, if there was one."""
+    own = replay_served.home(settings, first, settings.params()["replay"]["default"])
+    records = replay_record.kept(own)[: (end - first).days]
+    if not records:
+        return (
+            '<p class="soft">Replayed fast, without servers: <code>mlops replay</code> without '
+            "<code>--fast</code> gives these figures.</p>"
+        )
+    return replay_platform.section(replay_platform.figures(own, pd.DataFrame(records)))
 
 
 def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd.DataFrame]:
@@ -43,7 +55,7 @@ def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd
     if policies.NEVER not in whole or len(whole) < 2:
         raise UserError(
             f"No policy beside `never` was replayed from {first:%Y-%m-%d} to {end:%Y-%m-%d}: run "
-            f"`mlops replay --from {first:%Y-%m-%d} --to {end:%Y-%m-%d} --policy all`."
+            f"`mlops replay --fast --from {first:%Y-%m-%d} --to {end:%Y-%m-%d} --policy all`."
         )
     return whole
 
@@ -54,8 +66,8 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
-    """The page, as HTML."""
+def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platform: str) -> str:
+    """The page, as HTML; `of_platform` is its section on the platform, HTML already."""
     rows = policies.compared(days, params["replay"]["prices"], params["seed"])
     default = params["replay"]["default"]
     name = default if default in days else str(rows[-1]["policy"])
@@ -77,6 +89,7 @@ def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
               year_charts.calibration(own, limit)),
         _plot("Label delay", "of the window, in the median", year_charts.delay(own)), "</div>",
         "<h2>Before and after each release</h2>", _releases(own),
+        "<h2>The platform</h2>", of_platform,
         "<h2>Drift</h2>",
         _wide("Drift by feature and week", "distance as a multiple of its limit: 1 has drifted",
               year_charts.heat(own)),

@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
-from settings import LoopError, Settings
+from settings import LoopError, Settings, UnreachableError
 
 FLOWS = ("ingest", "train", "monitor", "compact")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
@@ -30,12 +30,12 @@ Check = Callable[[], object]  # raises what must end the waiting, such as the en
 
 @contextmanager
 def api(settings: Settings) -> Iterator[SyncPrefectClient]:
-    """A client of the server at `settings.prefect_url` and no other; `LoopError` if it is away."""
+    """A client of the server at `settings.prefect_url` alone; `UnreachableError` if it is away."""
     try:
         with SyncPrefectClient(settings.prefect_url) as client:
             yield client
     except httpx.TransportError as error:
-        raise LoopError(
+        raise UnreachableError(
             f"Prefect's server does not answer at {settings.prefect_url} ({error}). Start it, or "
             "set MLOPS_PREFECT_URL, or for our own one MLOPS_PREFECT_PORT, to where it is."
         ) from error
@@ -177,6 +177,17 @@ def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> l
                 client.set_flow_run_state(run.id, end, force=True)
                 names.append(run.name)
     return names
+
+
+def counted(settings: Settings) -> dict[str, int]:
+    """How many runs of all flows the server knows, by the type of the state that they are in."""
+    found: dict[str, int] = {}
+    with api(settings) as client:
+        for kind in StateType:
+            of_kind = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[kind]))
+            n = client.count_flow_runs(flow_run_filter=filters.FlowRunFilter(state=of_kind))
+            found |= {kind.value: n} if n else {}
+    return found
 
 
 def _polled(client: SyncPrefectClient, flow: str) -> datetime | None:

@@ -127,7 +127,8 @@ def observe(as_of: datetime) -> dict[str, Any]:
     return monitor.observe(load(), as_of)
 
 
-@task
+# Prefect holds an event for some ten seconds while its server is away; this is for a restart.
+@task(retries=6, retry_delay_seconds=10, retry_condition_fn=_may_pass)
 def want_retraining(decision: dict[str, Any]) -> str:
     """Emits the event of the decision; the id of the training that the automation starts for it.
 

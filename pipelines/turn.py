@@ -28,7 +28,7 @@ def run(settings: Settings) -> None:
         clock.move(settings, start)
         with owned.prefect_server(settings):
             journal.say(f"Prefect's server answers at {settings.prefect_url}")
-            ingest(settings, journal, start, online=_stands_before(settings, start))
+            ingest(settings, journal, start, online=stands_before(settings, start))
             # It starts beside the training, and says "no model yet" until there is one.
             service_ready = owned.start_service(settings)
             first = learn(settings, journal, start)
@@ -82,7 +82,7 @@ def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: boo
         entry.evidence = "data/features, var/feast"
 
 
-def _stands_before(settings: Settings, moment: datetime) -> bool:
+def stands_before(settings: Settings, moment: datetime) -> bool:
     """Whether the online store is yet to reach `moment`: a rerun must not set it back."""
     from features.published import stands_at
 

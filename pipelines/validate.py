@@ -53,7 +53,7 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
                 problems.append(_refuse(settings.data, feed, verdict.refused, verdict.why))
         if missing:
             problems.append(f"There is no raw batch of {feed} for {missing}.")
-    if results:
+    if results and settings.pages:
         from pipelines.suites import write_data_docs
 
         write_data_docs(results, settings.var / "gx")

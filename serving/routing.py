@@ -20,6 +20,11 @@ def arm(key: str, release: Release) -> Arm:
     challenger = release.challenger
     if challenger is None or challenger.stage == "shadow":
         return "champion"
-    by = bytes.fromhex(challenger.model.digest)
-    point = int.from_bytes(blake2b(key.encode(), digest_size=8, key=by).digest(), "big")
-    return "challenger" if point < challenger.percent / 100 * RANGE else "champion"
+    to_it = routed(key, challenger.model.digest, challenger.percent)
+    return "challenger" if to_it else "champion"
+
+
+def routed(key: str, digest: str, percent: float) -> bool:
+    """Whether the case `key` is among the `percent` that go to the challenger with `digest`."""
+    point = blake2b(key.encode(), digest_size=8, key=bytes.fromhex(digest)).digest()
+    return int.from_bytes(point, "big") < percent / 100 * RANGE

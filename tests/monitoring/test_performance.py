@@ -53,7 +53,8 @@ def fortnight(n_rows: int = 4200, rate: float = 0.3, seed: int = 0) -> pd.DataFr
 
 
 def test_a_label_that_is_not_known_yet_is_no_label() -> None:
-    labels = labels_of(a=(1, 10), b=(0, 14 * 24), c=(0, 14 * 24 + 0.1))
+    # What becomes known at the very moment is in the batch that comes next.
+    labels = labels_of(a=(1, 10), b=(0, 14 * 24 - 0.1), c=(0, 14 * 24))
     joined = performance.join_labels(log_of(["a", "b", "c", "d"]), labels, AS_OF)
     assert joined["key"].tolist() == ["a", "b", "c", "d"]
     assert joined["label"].tolist()[:2] == [1, 0]

@@ -34,8 +34,8 @@ STEPS = (
     "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/controller",
     "pipelines/training", "pipelines/monitor", "serving/compaction",
 )  # fmt: skip
-RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE = (
-    f"2013-04-0{day}" for day in range(1, 9)
+RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE, AWAY = (
+    f"2013-04-0{day}" for day in range(1, 10)
 )
 PLAN = {
     f"{TROUBLE}/fetch_new": "unreachable once",
@@ -43,6 +43,7 @@ PLAN = {
     f"{REFUSED}/second": "refuse",
     f"{BUSY}/first": "await go-on",
     f"{KILLED}/first": "await nothing",
+    f"{AWAY}/observe": "await away",
 }
 STAND_IN = """
 import json, os, re, time
@@ -78,7 +79,7 @@ def act(name, given):
         "stages": ["first", "second", "third"],
         "register": {"version": "7", "why": "passed"},
         "observe": {
-            "retrain": step.startswith("2013-04-01"), "reason": "calibration 0.04",
+            "retrain": step.startswith(("2013-04-01", "2013-04-09")), "reason": "calibration 0.04",
             "as_of": f"{day[0]}T00:00:00+00:00" if day else "",
             "decision_id": f"decision of {day[0]}" if day else "",
         },
@@ -274,27 +275,24 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     assert "[datetime.datetime(2013, 4, 1, 0, 0, tzinfo=datetime.timezone.utc)]" in given
 
 
-def test_of_three_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
-    events = [
-        {
-            "id": str(uuid4()),
-            "event": "mlops.retrain.wanted",
-            "occurred": datetime.now(UTC).isoformat(),
-            "resource": {"prefect.resource.id": "mlops.model"},
-            "payload": {
-                "as_of": f"{BUSY}T00:00:00Z",
-                "reason": "drift",
-                "decision_id": str(number),
-            },
-        }
-        for number in range(3)
-    ]
+def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
+    events = [wanted(BUSY, str(number)) for number in range(10)]
     # The last one twice: the server knows it again.
     httpx.post(f"{loop.settings.prefect_url}/events", json=[*events, events[-1]]).raise_for_status()
-    wait_until(lambda: states_of(loop, BUSY) == ["Cancelled", "Cancelled", "Running"])
+    wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Running"], timeout=60)
     (loop.settings.var / "go-on").touch()
-    wait_until(lambda: states_of(loop, BUSY) == ["Cancelled", "Cancelled", "Completed"])
+    wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Completed"])
     assert loop.steps(BUSY).count("open_workspace") == 1
+
+
+def wanted(day: str, decision: str) -> dict[str, Any]:
+    """The event of a decision to retrain, as monitoring emits it."""
+    return {
+        "id": str(uuid4()), "event": "mlops.retrain.wanted",
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": "mlops.model"},
+        "payload": {"as_of": f"{day}T00:00:00Z", "reason": "drift", "decision_id": decision},
+    }  # fmt: skip
 
 
 def test_the_event_of_an_alert_puts_it_on_the_record(loop: Loop) -> None:
@@ -332,16 +330,35 @@ def states_of(loop: Loop, day: str) -> list[str]:
 
 
 @pytest.mark.long
+def test_an_event_that_is_sent_while_the_server_is_away_is_not_lost(loop: Loop) -> None:
+    monitor = loop.ask("monitor", AWAY)
+    wait_until(lambda: "observe" in loop.steps(AWAY))
+    kill(loop, "prefect-server")
+    (loop.settings.var / "away").touch()
+    wait_until(lambda: "control" in loop.steps(AWAY))
+    time.sleep(15)  # longer than Prefect's client holds an event
+    loop.start_server()
+    wait_until(lambda: states_of(loop, AWAY) == ["Completed"], timeout=120)
+    assert loop.end(monitor)[0] == "Completed"
+    assert states_of(loop, AWAY) == ["Completed"], "one event, however often it was sent"
+
+
+def kill(loop: Loop, name: str = "") -> None:
+    """Kills the child `name`, or all, with their descendants: nobody can tell the server."""
+    for record in json.loads((loop.settings.var / "children.json").read_text()):
+        if name in ("", record["name"]) and psutil.pid_exists(record["pid"]):
+            process = psutil.Process(record["pid"])
+            for each in [process, *process.children(recursive=True)]:
+                each.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.long
 def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
     from pipelines import runs
 
     killed = loop.ask("train", KILLED)
     wait_until(lambda: "first" in loop.steps(KILLED))
-    # Everything at once, as when the machine goes: nobody can tell the server.
-    for record in json.loads((loop.settings.var / "children.json").read_text()):
-        process = psutil.Process(record["pid"])
-        for each in [process, *process.children(recursive=True)]:
-            each.send_signal(signal.SIGKILL)
+    kill(loop)  # everything at once, as when the machine goes
     children.clear_leftovers(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
@@ -353,6 +370,10 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     assert loop.end(killed)[0] == "Crashed"
     assert loop.end(waiting)[0] == "Cancelled"
     loop.start_runner(schedules_active=True)
+    # The slot is free again: for the next event, and for who asks by hand.
+    event = [wanted(AFTER, "the next")]
+    httpx.post(f"{loop.settings.prefect_url}/events", json=event).raise_for_status()
+    wait_until(lambda: states_of(loop, AFTER) == ["Completed"], timeout=60)
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
     wait_until(lambda: recorded(loop, told) != [], timeout=60)
 

@@ -65,5 +65,5 @@ def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_pa
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53)[:-1]})
     path = replay.folder(settings, FIRST, "hybrid") / replay.DAYS
     path.write_text(path.read_text() + '{"day": "2013-04')
-    with pytest.raises(UserError, match="mlops replay --from 2013-04-01 --to 2013-04-21"):
+    with pytest.raises(UserError, match="mlops replay --fast --from 2013-04-01 --to 2013-04-21"):
         replay_report.write(settings, FIRST, END)

@@ -1,0 +1,121 @@
+"""How does the loop live one simulated day after the other by its real parts?
+
+Run by `replay_served`, in a process whose home is the replay's. At the start of a day: a look at
+the challenger, monitoring, and the retraining that its event starts; then the day's cases over
+HTTP, each at its decision time. A line a day is written when the day is over, and says where to go
+on; what a killed day had done is found by the parts themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+
+from pipelines import (
+    clock,
+    controller,
+    exclusive,
+    owned,
+    replay_meter,
+    replay_record,
+    stage,
+    training,
+    trial,
+    turn,
+)
+from pipelines.journal import Journal
+from settings import LoopError, Settings, load
+
+DAY = timedelta(days=1)
+Check = Callable[[], object]
+
+
+def live(settings: Settings, first: datetime, end: datetime) -> None:
+    """Lives the days from `first` to `end` that are not lived yet, and tells a line of each.
+
+    What the parts say is in `var/logs/replay.log`.
+    """
+    from pipelines import runs
+
+    log = settings.var / "logs" / "replay.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as lines, exclusive.run_lock(settings):
+        journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
+        turn.recover(settings, journal)
+        done = replay_record.kept(settings)
+        if len(done) >= (end - first).days:
+            return
+        with owned.prefect_server(settings):
+            meter = replay_meter.Meter(settings)
+            begin(settings, journal, first)
+            ready = owned.start_service(settings), owned.start_runner(settings)
+            ready[0]()
+            require_runner = ready[1]()
+            meter.close("the first model")
+            try:
+                for number in range(len(done), (end - first).days):
+                    day = first + number * DAY
+                    record = one(settings, journal, meter, first, day, require_runner)
+                    replay_record.keep(settings, record)
+                    spent = meter.close(record["day"])
+                    print(replay_record.told(settings, record, spent["seconds"]), flush=True)
+            finally:
+                meter.keep_runs(runs.counted(settings))
+
+
+def begin(settings: Settings, journal: Journal, first: datetime) -> None:
+    """The batches up to `first`, and the first model, which is champion at once."""
+    clock.move(settings, first)
+    turn.ingest(settings, journal, first, online=turn.stands_before(settings, first))
+    turn.learn(settings, journal, first)
+
+
+def one(
+    settings: Settings, journal: Journal, meter: replay_meter.Meter, first: datetime, day: datetime,
+    require_runner: Check,
+) -> dict[str, Any]:  # fmt: skip
+    """Lives the day that begins at `day`; its record."""
+    from pipelines import flows, traffic
+
+    clock.move(settings, day)
+    looked: dict[str, Any] = {}
+    decision: dict[str, Any] | None = None
+    if controller.challenger(settings) is not None:
+        with meter.stage("rollout"):
+            looked = flows.rollout_flow(as_of=day)
+    if day > first:  # before that nothing was answered
+        with meter.stage("monitoring"):
+            decision = turn.watch(settings, journal, day)
+        if decision["retrain"]:
+            with meter.stage("retraining"):
+                turn.close(settings, journal, decision, day, require_runner)
+    with meter.stage("ingest"):
+        # What is known of the day when is in the rows: nobody sees a label before its time.
+        flows.ingest_flow(as_of=day + DAY, online=False)
+    with meter.stage("cases"):
+        trial.await_release(settings)
+        sent = traffic.replay(settings, day, day + DAY, together=True)
+    with meter.stage("log"):
+        flows.compact_flow()
+    outcome = training.outcome(settings, day) if day > first else None
+    return replay_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
+
+
+def main() -> None:
+    try:
+        first, end = (stage.moment(text) for text in sys.argv[1:])
+        live(load(), first, end)
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on after the last whole day", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Where does the time of a simulated day go? Wall clock by stage, CPU by stage and by process.
+
+Of the machine and its load, so apart from the days' records, which are of simulated time alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipelines import children
+from settings import Settings
+
+
+class Meter:
+    """Seconds since the last line; CPU seconds are this process's, and our servers' by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._path = settings, path(settings)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._stages: dict[str, dict[str, float]] = {}
+        self._began, self._cpu = time.monotonic(), _by_process(settings)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the block to the stage `name` of the line that is closed next."""
+        began, cpu = time.monotonic(), sum(_by_process(self._settings).values())
+        try:
+            yield
+        finally:
+            spent = self._stages.setdefault(name, {"seconds": 0.0, "cpu": 0.0})
+            spent["seconds"] += time.monotonic() - began
+            spent["cpu"] += sum(_by_process(self._settings).values()) - cpu
+
+    def close(self, name: str) -> dict[str, Any]:
+        """Writes the line `name`, a day's, and begins the next; the line."""
+        now, cpu = time.monotonic(), _by_process(self._settings)
+        line = {
+            "name": name, "seconds": now - self._began, "stages": self._stages,
+            "cpu": {each: cpu[each] - self._cpu.get(each, 0.0) for each in cpu},
+        }  # fmt: skip
+        with self._path.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+        self._began, self._cpu, self._stages = now, cpu, {}
+        return line
+
+    def keep_runs(self, counted: Mapping[str, int]) -> None:
+        """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
+        runs_path(self._settings).write_text(json.dumps(dict(counted)))
+
+
+def runs_path(settings: Settings) -> Path:
+    return settings.var / "replay" / "runs.json"
+
+
+def path(settings: Settings) -> Path:
+    return settings.var / "replay" / "meter.jsonl"
+
+
+def read(settings: Settings) -> list[dict[str, Any]]:
+    """The lines; none where nothing was replayed. Of a line that was written twice both count."""
+    if not path(settings).exists():
+        return []
+    lines = path(settings).read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _by_process(settings: Settings) -> dict[str, float]:
+    """CPU seconds so far, with those of descendants that have ended."""
+    found: Mapping[str, int | None] = {
+        "replay": psutil.Process().pid,
+        **{record.name: record.pid for record in children.recorded(settings)},
+    }
+    return {name: _cpu(pid) for name, pid in found.items() if pid is not None}
+
+
+def _cpu(pid: int) -> float:
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        own = pid == psutil.Process().pid  # whose children are the servers, each on its own line
+        for each in [process, *([] if own else process.children(recursive=True))]:
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+    return total

@@ -1,0 +1,100 @@
+"""The loop through simulated days by its real parts: flows, events, registry, release, service.
+
+As `mlops run`, with the moved clock, day after day, in a home of its own below `var/replay/served`:
+no store, no release and no clock of the project is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipelines import children, exclusive, policies, replay, replay_judged
+from settings import LoopError, Settings
+
+APART = ("replay", "schedules")  # sections that change nothing of what is replayed
+
+
+def run(
+    settings: Settings, first: datetime, end: datetime, names: Iterable[str]
+) -> dict[str, pd.DataFrame]:
+    """Replays each policy of `names` from `first` to `end`; the days of each, by its name.
+
+    Each in a process of its own, which tells its days on this terminal. Raises `UserError` for a
+    period or a policy that can't be, `LoopError` if a replay ends before its time.
+    """
+    params = settings.params()
+    replay.require(params, first, end)
+    chosen = {name: policies.named(params, name) for name in replay.spelt(params, names)}
+    found = {}
+    for name, policy in chosen.items():
+        own = prepare(settings, first, name, policy)
+        _live(own, name, first, end)
+        found[name] = replay_judged.days(settings, own, first, end)
+    return found
+
+
+def _live(own: Settings, name: str, first: datetime, end: datetime) -> None:
+    period = [moment.isoformat() for moment in (first, end)]
+    done = subprocess.run(
+        # DVC's own code warns, in the words of its library, whoever imports it.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay_days",
+         *period], env=_environment(own), check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise LoopError(
+            f"The replay of {name} ended before its time: see above and {own.var / 'logs'}. "
+            "The same command goes on from there."
+        )
+
+
+def home(settings: Settings, first: datetime, name: str) -> Settings:
+    """The settings of the home in which `name` is replayed from `first` on; its ports are ours."""
+    place = settings.var / "replay" / "served" / replay.folder(settings, first, name).parent.name
+    return Settings(
+        home=place / name, workspace=None, tracking_uri=None, redis=None, feast_registry=None,
+        prefect_url="", service_url="", prefect_port=settings.prefect_port,
+        service_port=settings.service_port,
+    )  # fmt: skip
+
+
+def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, Any]) -> Settings:
+    """The home with the parameters of the replay; emptied first if it was made with others."""
+    own = home(settings, first, name)
+    params = settings.params()
+    params["as_of"] = first.isoformat()
+    params["monitoring"]["policy"] = policy
+    params["release"]["policy"] = "auto"  # nobody is there to approve
+    params["gates"]["artefact"]["max_latency_ms"] = 60_000.0  # the wall clock decides nothing
+    if own.params_file.exists() and _relevant(own.params()) != _relevant(params):
+        with exclusive.run_lock(own):
+            children.clear_leftovers(own)
+        shutil.rmtree(own.home)
+    for folder in (own.params_file.parent, own.var):
+        folder.mkdir(parents=True, exist_ok=True)
+    own.params_file.write_text(yaml.safe_dump(params, sort_keys=False))
+    return own
+
+
+def _relevant(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key not in APART}
+
+
+def _environment(own: Settings) -> dict[str, str]:
+    """Nothing of the project's own but its ports: a replay reaches no store that is somebody's."""
+    ours = ("MLOPS_", "PREFECT_", "MLFLOW_TRACKING", "BENTOML_HOME")
+    names = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        **names, "MLOPS_HOME": str(own.home), "MLOPS_PREFECT_PORT": str(own.prefect_port),
+        "MLOPS_SERVICE_PORT": str(own.service_port),
+        "MLOPS_LOOKUP_SECONDS": "60",  # how busy this machine is decides nothing either
+        "MLOPS_PAGES": "false",  # a day's megabytes of them, which nobody reads
+    }  # fmt: skip

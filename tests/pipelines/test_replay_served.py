@@ -1,0 +1,231 @@
+"""Do the two replays agree: through flows, stores and service over HTTP, and by the steps alone?"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from pipelines import (
+    policies,
+    replay,
+    replay_judged,
+    replay_meter,
+    replay_platform,
+    replay_record,
+    replay_served,
+)
+from pipelines.stage import moment
+from pipelines.tracking import client
+from serving import prediction_log
+from settings import LoopError, Settings
+from tests import sliced
+
+Home = Any  # of conftest.py
+FIRST, KILLED, END = "2013-01-19", "2013-01-22", "2013-02-18"
+POLICY = "often"
+# What was decided, by whom and on what; how a stage is told differs by its wording alone.
+DECIDED = [
+    "day", "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain",
+    "fired",
+]  # fmt: skip
+MEASURED = ["cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours"]
+
+
+def parameters() -> dict[str, Any]:
+    params = sliced.parameters()
+    params["replay"] |= {
+        "until": f"{END}T00:00:00Z", "default": POLICY,
+        "policies": {
+            "never": {"triggers": []},
+            POLICY: {"triggers": ["schedule", "calibration"], "every_days": 12,
+                     "cool_down_days": 8, "max_calibration_gap": 0.1},
+        },
+    }  # fmt: skip
+    return params
+
+
+def command(*more: str, end: str = END) -> list[str]:
+    return ["replay", "--from", FIRST, "--to", end, "--policy", POLICY, *more]
+
+
+def kill_in_the_middle(home: Home, day: str) -> None:
+    """Runs the replay, and kills it and all that it started while it lives the day after `day`."""
+    with subprocess.Popen(
+        [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"{day}:"):
+                break
+        else:
+            raise AssertionError(f"never told {day}")
+        time.sleep(3.0)
+        for each in psutil.Process(process.pid).children(recursive=True):
+            each.send_signal(signal.SIGKILL)
+
+
+def day(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "day": f"2013-01-{19 + number}", "n": 100, "known_n": 50, "known_cost": 30.0, "trained": 0,
+        "released": 0, "withdrawn": 0, "rollout": "", "verdicts": [], "reason": "quiet",
+        "entries": 1, **changes,
+    }  # fmt: skip
+
+
+def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(home=tmp_path, prefect_port=4999)
+    settings.params_file.parent.mkdir()
+    settings.params_file.write_text(yaml.safe_dump(parameters()))
+    rule = policies.named(settings.params(), POLICY)
+    own = replay_served.prepare(settings, moment(FIRST), POLICY, rule)
+    assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
+    assert own.var.is_relative_to(settings.var / "replay")
+    assert own.params()["monitoring"]["policy"] == rule
+    replay_record.keep(own, day(0))
+    changed = parameters() | {"schedules": {}}  # by which nothing that is replayed is decided
+    settings.params_file.write_text(yaml.safe_dump(changed))
+    replay_served.prepare(settings, moment(FIRST), POLICY, rule)
+    assert replay_record.kept(own) == [day(0)]
+    replay_served.prepare(settings, moment(FIRST), POLICY, policies.limited(rule, 0.3))
+    assert replay_record.kept(own) == []
+    assert settings.params()["schedules"] == {}
+
+
+def test_nothing_of_the_projects_own_reaches_a_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
+                 "MLFLOW_TRACKING_URI", "BENTOML_HOME"):  # fmt: skip
+        monkeypatch.setenv(name, "http://somebody-elses")
+    own = replay_served.home(Settings(home=tmp_path), moment(FIRST), POLICY)
+    assert "somebody-elses" not in json.dumps(replay_served._environment(own))
+    assert own.owns_service
+    assert own.owns_prefect
+    assert str(tmp_path) in own.mlflow_uri
+
+
+def test_a_day_that_was_killed_while_it_was_written_is_lived_again(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    replay_record.keep(settings, day(0))
+    path = settings.var / "replay" / replay_record.DAYS
+    path.write_text(path.read_text() + '{"day": "2013')
+    assert replay_record.kept(settings) == [day(0)]
+    replay_record.keep(settings, day(1))
+    assert replay_record.kept(settings) == [day(0), day(1)]
+    told = replay_record.told(settings, day(1, rollout="promote: no harm"), 1.5)
+    assert told == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
+
+
+def test_the_platforms_figures_are_those_of_the_days() -> None:
+    refusal = {"gate": "calibrated", "passed": False, "told": "0.2"}
+    days = pd.DataFrame([
+        day(0, trained=1, verdicts=[refusal]), day(1, trained=1, rollout="stay: in the shadow"),
+        day(2, rollout="advance: fine"), day(4, rollout="promote: no harm", released=1),
+        day(5, trained=1), day(6, rollout="withdraw: costs; and more", withdrawn=1),
+    ])  # fmt: skip
+    assert replay_platform.to_full_traffic(days) == [3]
+    assert replay_platform.refused(days) == {"calibrated": 1}
+    assert replay_platform.verdicts(days) == {"advance": 1, "promote": 1, "withdraw": 1}
+
+
+def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    meter = replay_meter.Meter(settings)
+    with meter.stage("cases"):
+        sum(number * number for number in range(300_000))
+    meter.close("2013-01-19")
+    meter.keep_runs({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
+    found = replay_platform.figures(settings, pd.DataFrame([day(0)]))
+    assert (found["runs"], found["failed"]) == (10, 3)
+    assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
+    assert '<td class="number">10, 3</td>' in replay_platform.section(found)
+
+
+@pytest.mark.parametrize(
+    ("log", "refusal"),
+    [
+        ([("a", False)], "1 are not in the log"),
+        ([("a", False), ("b", False), ("b", False)], "1 are in it twice"),
+        ([("a", False), ("b", True)], "1 cases were answered without the online store"),
+    ],
+)
+def test_a_case_that_was_not_answered_well_is_no_saving(
+    log: list[tuple[str, bool]], refusal: str
+) -> None:
+    cases = pd.DataFrame({"key": ["a", "b"], "label": [1, 0]})
+    answered = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
+    with pytest.raises(LoopError, match=refusal):
+        replay_judged.answered(cases, answered)
+
+
+@pytest.mark.long
+def test_both_replays_decide_release_and_cost_the_same_for_a_month(
+    tmp_path: Path, make_home: Callable[..., Home]
+) -> None:
+    home = make_home(tmp_path / "home", measured=False)
+    home.settings.params_file.write_text(yaml.safe_dump(parameters()))
+    kill_in_the_middle(home, KILLED)
+    served = subprocess.run(
+        [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert served.returncode == 0, served.stdout[-3000:] + served.stderr[-3000:]
+    assert f"\n{KILLED}:" not in served.stdout, "a day that is over is not lived again"
+    fast = home.run(*command("--fast"))
+    assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
+
+    first, end = moment(FIRST), moment(END)
+    place = replay.folder(home.settings, first, POLICY) / replay.DAYS
+    quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
+    own = replay_served.home(home.settings, first, POLICY)
+    real = replay_judged.days(home.settings, own, first, end)
+    assert differing(real, quick) == {}
+    assert quick["released"].sum() >= 2, "a month without a release shows little"
+    # Neither told twice nor left open by the kill.
+    assert len(client(own).search_model_versions("name = 'mlops-loop'")) == len(set(
+        quick.loc[quick["trained"] > 0, "day"]
+    )) + 1  # fmt: skip
+    log = prediction_log.read(own.predictions)
+    assert log["key"].is_unique
+
+
+def differing(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, Any]:
+    """By column, the days on which the two say different things, and what."""
+    found: dict[str, Any] = {}
+    for column in DECIDED:
+        ours, theirs = (
+            frame[column].astype(object).where(frame[column].notna(), None).tolist()
+            for frame in (real, quick)
+        )
+        wrong = [(day, a, b) for day, a, b in zip(real["day"], ours, theirs, strict=True) if a != b]
+        found |= {column: wrong} if wrong else {}
+    for column in MEASURED:
+        gap = (real[column].astype("float64") - quick[column].astype("float64")).abs()
+        same = real[column].isna() == quick[column].isna()
+        if (gap > 1e-9).any() or not same.all():
+            found[column] = real["day"][(gap > 1e-9) | ~same].tolist()
+    for day, ours, theirs in zip(real["day"], real["drift"], quick["drift"], strict=True):
+        if isinstance(ours, dict) != isinstance(theirs, dict):
+            found[f"drift of {day}"] = (ours, theirs)
+        elif isinstance(ours, dict):
+            apart = {name: (ours[name], theirs[name]) for name in ours
+                     if abs(ours[name] - theirs[name]) > 1e-3}  # fmt: skip
+            found |= {f"drift of {day}": apart} if apart else {}
+    for day, ours, theirs in zip(real["day"], real["verdicts"], quick["verdicts"], strict=True):
+        refused = [[each["gate"] for each in side if not each["passed"]] for side in (ours, theirs)]
+        if refused[0] != refused[1]:
+            found[f"gates of {day}"] = refused
+    return found

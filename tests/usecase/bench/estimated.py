@@ -1,0 +1,75 @@
+"""Would an estimate of the cost before labels arrive say more than the last cost that is known?
+
+If probabilities are calibrated, they tell what decisions on them will cost: an alarm is a false
+alarm with 1 - p, silence a miss with p (confidence-based performance estimation). Its rivals need
+labels, which are a day late: the cost of the week before, and the estimate, corrected by what it
+was off then.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fortnights import ask, fit
+from retraining import STARTS
+from year import END, cases
+
+from usecase import evaluation
+
+
+def main() -> None:
+    settings, frame = cases()
+    params = settings.params()
+    print("\n## Cost before labels arrive (`tests/usecase/bench/estimated.py`)\n")
+    print("Weeks from April to December; gradient boosting, first draw of the search.\n")
+    print("| model | estimate | correlation with the cost | mean error | worst error |")
+    print("|---|---|---|---|---|")
+    frozen = weeks(frame, params, STARTS[:1])
+    for name, table in (
+        ("never replaced", frozen), ("refitted every month", weeks(frame, params, STARTS)),
+    ):  # fmt: skip
+        for estimate in ("by its probabilities", "the week before", "corrected by the week before"):
+            known = table.dropna()
+            off = (known[estimate] - known["cost"]).abs()
+            r = known[estimate].corr(known["cost"])
+            print(f"| {name} | {estimate} | {r:.2f} | {off.mean():.0f} | {off.max():.0f} |")
+    cost = frozen["cost"]
+    told = f"{len(cost)} weeks, {cost.min():.0f} to {cost.max():.0f} per 1,000"
+    print(f"\nWhat the model that is never replaced cost: {told}.")
+
+
+def weeks(frame: pd.DataFrame, params: dict[str, Any], starts: list[datetime]) -> pd.DataFrame:
+    """A row per week: what the answers cost per 1,000, and what would have been said before."""
+    parts = []
+    for start, end in zip(starts, [*starts[1:], END], strict=True):
+        decided = frame["decision_time"]
+        window = frame[(decided >= start) & (decided < end)]
+        model = fit(frame[frame["known_at"] < start], params)
+        parts.append(window.assign(probability=ask(model, window)))
+        print(f"estimated: {start:%B} is done", file=sys.stderr, flush=True)
+    asked = pd.concat(parts)
+    week = ((asked["decision_time"] - STARTS[0]) // timedelta(days=7)).to_numpy()
+    p, costs = asked["probability"].to_numpy(), params["costs"]
+    by_week = pd.DataFrame({
+        "cost": 1000 * evaluation.case_costs(asked["label"], p, costs),
+        "by its probabilities": 1000 * expected(p, costs),
+    }).groupby(week)  # fmt: skip
+    table = by_week.mean()[by_week.size() > 1000]  # the last week may be a day
+    table["the week before"] = table["cost"].shift()
+    ratio = (table["cost"] / table["by its probabilities"]).shift()
+    table["corrected by the week before"] = table["by its probabilities"] * ratio
+    return table
+
+
+def expected(p: np.ndarray, costs: dict[str, float]) -> np.ndarray:
+    """What each decision costs if its probability is right, shape (n_cases,)."""
+    alarm = p >= costs["threshold"]
+    return np.where(alarm, (1 - p) * costs["false_alarm"], p * costs["miss"])
+
+
+if __name__ == "__main__":
+    main()
