@@ -55,6 +55,20 @@ def token(
         typer.echo(f"token: {drawn}\nline:  {line}")
 
 
+@app.command()
+def bento(
+    out: Annotated[Path, typer.Argument(help="The archive, such as service.bento.")],
+) -> None:
+    """Package the service with the released version, for where no registry is in reach."""
+    with told_plainly():
+        from pipelines import bento as package
+
+        tag = package.build(our_settings(), out)
+        typer.echo(
+            f"{tag} is in {out}. `bentoml import {out}`, then `bentoml serve {tag}` starts it."
+        )
+
+
 @log_app.command()
 def expire(as_of: AsOf = None) -> None:
     """Remove predictions older than `monitoring.keep_days`."""

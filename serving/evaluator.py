@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,12 @@ class Evaluator:
 
     def codes_of(self, row: Mapping[str, Value]) -> list[Any]:
         """The row as the trees are given it."""
-        return [self._code(column, row[column]) for column in self.columns]
+        return [
+            (MISSING if row[column] is None else row[column]) if codes is None
+            # What is NaN has no category either, and is the only value that differs from itself.
+            else codes.get(value if (value := row[column]) == value else None, MISSING)
+            for column, codes in self._by_column
+        ]  # fmt: skip
 
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
         """Like `predict`, for the rows of a frame in their order; its index is ignored."""
@@ -111,11 +116,9 @@ class Evaluator:
 
         return self.pipeline.predict_proba(pd.DataFrame(inputs))[:, 1]  # type: ignore[union-attr]
 
-    def _code(self, column: str, value: Value) -> Any:
-        codes = self.codes.get(column)
-        if codes is None:
-            return MISSING if value is None else value
-        return codes.get(None if value != value else value, MISSING)  # type: ignore[arg-type]
+    @cached_property
+    def _by_column(self) -> list[tuple[str, Any]]:
+        return [(column, self.codes.get(column)) for column in self.columns]
 
     def _column(self, column: str, values: pd.Series) -> np.ndarray:
         codes = self.codes.get(column)
@@ -128,12 +131,20 @@ class Evaluator:
 
     def _walk(self, table: Any) -> np.ndarray:
         """Through the trees, in float64 and in this thread: rows are few and cores are shared."""
-        import treelite
+        from treelite.gtil import gtil
 
         matrix = _numbers(table, self.columns)
         if not len(matrix):
             return np.empty(0)
-        return treelite.gtil.predict(self.trees, matrix, nthread=1).reshape(-1)
+        # `gtil.predict` is this with a configuration made anew, which takes longer than the trees.
+        return gtil._predict_impl(self.trees, matrix, config=_one_thread()).reshape(-1)
+
+
+@cache
+def _one_thread() -> Any:
+    from treelite.gtil import gtil
+
+    return gtil.GTILConfig(nthread=1, predict_type="default")
 
 
 def _numbers(values: Any, columns: Any) -> np.ndarray:

@@ -9,12 +9,23 @@ from serving.models import Serving
 from serving.scoring import Scored
 
 
+def in_memory() -> None:
+    """One process answers and is scraped: its counts need no files to be shared through.
+
+    BentoML asks for those files by the environment, and each count then costs twice as much.
+    """
+    from prometheus_client import values
+
+    values.ValueClass = values.MutexValue
+
+
 class Metrics:
-    """To be made once in a process, after BentoML has set the folder of its metrics."""
+    """To be made once in a process."""
 
     def __init__(self) -> None:
-        # Not at the top: the supervising process imports this too, before that folder is set.
         from prometheus_client import Counter, Gauge, Histogram
+
+        in_memory()
 
         self.requests = Counter(
             "service_requests", "Requests answered, by path and status", ["path", "status"]
@@ -25,7 +36,8 @@ class Metrics:
             buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
         )  # fmt: skip
         self.under_way = Gauge(
-            "service_requests_under_way", "Being answered", multiprocess_mode="livesum"
+            "service_requests_under_way",
+            "Being answered",
         )
         self.overloaded = Counter("service_overloaded", "Requests told to wait: too many at once")
         self.lookups = Counter(
@@ -44,28 +56,23 @@ class Metrics:
         )
         self.log_lag = Gauge(
             "prediction_log_lag_seconds", "Age of the oldest record that is not synced",
-            multiprocess_mode="mostrecent",
         )  # fmt: skip
         self.generation = Gauge(
             "release_generation", "Of the release that is served; 0 if there is none",
-            multiprocess_mode="mostrecent",
         )  # fmt: skip
         self.release_problem = Gauge(
             "release_problem", "1 while what is served is not what was released",
-            multiprocess_mode="mostrecent",
         )  # fmt: skip
         self.frozen = Gauge(
             "release_frozen", "1 while the champion answers alone and nothing may be released",
-            multiprocess_mode="mostrecent",
         )  # fmt: skip
         self.challenger = Gauge(
             "release_challenger", "1 while it is beside the champion, in this stage",
-            ["model_version", "stage", "percent", "loaded"], multiprocess_mode="mostrecent",
+            ["model_version", "stage", "percent", "loaded"],
         )  # fmt: skip
         self._beside: Any = None  # of `challenger`, the one that is 1
         self.ready_cpu = Gauge(
             "service_ready_cpu_seconds", "That the process had spent when it began to answer",
-            multiprocess_mode="mostrecent",
         )  # fmt: skip
         self.feedback = Counter("feedback", "True outcomes told to the service", ["answer"])
         self._of_request: dict[tuple[str, int], Any] = {}

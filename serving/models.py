@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.evaluator import Evaluator
@@ -27,22 +27,25 @@ class Serving:
     champion: Evaluator
     challenger: Evaluator | None = None
     problem: str | None = None
+    fallback: bool = False  # the version that came with the package, as no release is in reach
 
 
 class ModelHolder:
     """The release that is served. A request takes `current` once and keeps to it.
 
     `features` are the columns that the service can provide: a model that wants others is refused.
-    `on_change` is told what is served from then on.
+    `packaged` is the release document that came with the code, if one did: it is served until the
+    other one can be, and never again after that. `on_change` is told what is served from then on.
     """
 
     def __init__(
         self, release_file: Path, *, features: Collection[str] | None = None,
-        on_change: Callable[[Serving], object] = bool,
+        packaged: Path | None = None, on_change: Callable[[Serving], object] = bool,
     ) -> None:  # fmt: skip
         self.current: Serving | None = None
         self.problem: str | None = None  # why the release at hand is not served, if so
         self._file = release_file
+        self._packaged = packaged
         self._features = features
         self._on_change = on_change
         self._seen: tuple[int, int, int] | None = None
@@ -100,22 +103,31 @@ class ModelHolder:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _load(self) -> Serving:
-        release = read(self._file)
+        try:
+            return self._released(self._file)
+        except LoopError as error:
+            if self._packaged is None or (self.current and not self.current.fallback):
+                raise
+            problem = f"The packaged version answers, since no release is in reach. {error}"
+            return replace(self._released(self._packaged), problem=problem, fallback=True)
+
+    def _released(self, file: Path) -> Serving:
+        release = read(file)
         if release is None:
-            raise LoopError(f"No model is released yet: there is no {self._file}.")
-        champion = self._evaluator(release.champion)
+            raise LoopError(f"No model is released yet: there is no {file}.")
+        champion = self._evaluator(release.champion, file.parent)
         challenger, problem = None, None
         if release.challenger is not None:
             try:
-                challenger = self._evaluator(release.challenger.model)
+                challenger = self._evaluator(release.challenger.model, file.parent)
             except LoopError as error:
                 problem = f"The challenger can't be used, the champion answers alone. {error}"
         return Serving(release, champion, challenger, problem)
 
-    def _evaluator(self, model: ServedModel) -> Evaluator:
+    def _evaluator(self, model: ServedModel, folder: Path) -> Evaluator:
         if (loaded := self._loaded(model)) is not None:
             return loaded
-        evaluator = Evaluator.load(self._file.parent / model.path, model.digest)
+        evaluator = Evaluator.load(folder / model.path, model.digest)
         if self._features is not None and (wanted := set(evaluator.columns) - set(self._features)):
             raise LoopError(
                 f"Version {model.version} wants the columns {sorted(wanted)}, which the feature "
@@ -150,5 +162,5 @@ def _fields(serving: Serving) -> dict[str, object]:
     return {
         "generation": release.generation, "model_version": release.champion.version,
         "frozen": release.frozen, "challenger": challenger and challenger.model.version,
-        "stage": challenger and challenger.stage,
+        "stage": challenger and challenger.stage, "fallback": serving.fallback,
     }  # fmt: skip

@@ -65,6 +65,7 @@ class Pages:
                 "changed_at": release and release.changed_at.isoformat(),
                 "frozen": release and release.frozen,
                 "challenger": _challenger(models.current),
+                "fallback": bool(models.current and models.current.fallback),
                 "problem": models.problem,
             }
         )

@@ -93,6 +93,7 @@ class Predicting:
                 cases.response(
                     case.id, scored.probability, scored.probability >= scored.model.threshold,
                     scored.model.version, case.decided_at, row.as_of, degraded,
+                    serving.fallback,
                 )
                 for case, scored, row in zip(found, scores, rows, strict=True)
             ]  # fmt: skip
@@ -124,6 +125,7 @@ class Predicting:
                 "model_digest": scored.model.digest,
                 **scored.logged(),
                 "degraded": degraded,
+                "fallback": serving.fallback,
                 "decision_time": case.decided_at,
                 "features_as_of": row.as_of,
                 "logged_at": now,

@@ -39,8 +39,7 @@ class Predictor:
     """Predictions from the online features and the released model."""
 
     def __init__(self) -> None:
-        # Not at the top: the supervising process imports this module too, and needs none of it;
-        # and metrics must not be made before BentoML has said where their files are.
+        # Not at the top: the supervising process imports this module too, and needs none of it.
         from serving import log_lines
         from serving.metrics import Metrics
         from serving.wiring import wire
@@ -54,7 +53,7 @@ class Predictor:
         gc.collect()
         gc.freeze()  # what is loaded stays: walking it again and again holds requests up
         metrics.ready_cpu.set(time.process_time())
-        told = {"pid": os.getpid(), "stage": settings.stage, "port": settings.service_port}
+        told = {"pid": os.getpid(), "stage": settings.stage, "code": configuration.__file__}
         logger.info("service started", extra=told)
 
     @bentoml.on_shutdown

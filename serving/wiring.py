@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from features.online import OnlineReader
 from serving.access import Access
@@ -18,6 +19,9 @@ from serving.prediction_log import PredictionLog
 from serving.routes import table
 from settings import Settings
 from usecase.columns import FEATURES
+
+#: The release document that `mlops bento` puts beside the code.
+PACKAGED = Path(__file__).resolve().parents[1] / "packaged" / "release.json"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ def wire(settings: Settings, metrics: Metrics) -> Parts:
     """Raises `UserError` if it would be open to strangers."""
     access = Access(settings)  # first: it may refuse
     log = PredictionLog(settings.predictions)
-    models = ModelHolder(settings.followed_file, features=FEATURES, on_change=metrics.released)
+    models = ModelHolder(
+        settings.followed_file, features=FEATURES, packaged=PACKAGED if PACKAGED.exists() else None,
+        on_change=metrics.released,
+    )  # fmt: skip
     lookup = Lookup(OnlineReader(settings), metrics)
     predicting = Predicting(lookup, models, log, metrics)
     explaining = Explaining(lookup, predicting)

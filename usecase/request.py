@@ -79,6 +79,9 @@ class PredictResponse(BaseModel):
     degraded: bool = Field(
         description="Whether the features were out of reach, so that all count as missing"
     )
+    fallback: bool = Field(
+        description="Whether the packaged version answered, as no release was in reach"
+    )
 
 
 def key(request: PredictRequest) -> str:
@@ -133,11 +136,11 @@ def payload(case: dict[str, Any]) -> dict[str, Any]:
 
 def response(
     request_id: str, probability: float, decision: bool, version: str, decided_at: datetime,
-    features_as_of: datetime | None, degraded: bool,
+    features_as_of: datetime | None, degraded: bool, fallback: bool,
 ) -> PredictResponse:  # fmt: skip
     """The answer in the use case's own words."""
     return PredictResponse(
         request_id=request_id, probability=probability, disrupted=decision,
         model_version=version, decision_time=decided_at, features_as_of=features_as_of,
-        degraded=degraded,
+        degraded=degraded, fallback=fallback,
     )  # fmt: skip

@@ -186,3 +186,23 @@ def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None
     releases.release(trees, "2")
     time.sleep(0.1)
     assert served(holder) == "1"  # nobody looks any more
+
+
+def test_the_packaged_version_answers_until_a_release_is_in_reach(
+    tmp_path: Path, trees: Pipeline
+) -> None:
+    digest = export(trees, tmp_path / "packaged" / "served")
+    packaged, followed = tmp_path / "packaged" / "release.json", tmp_path / "release.json"
+    now = datetime.now(UTC)
+    write(packaged, Release(3, ServedModel("7", digest, "served", 0.5), now))
+    holder = ModelHolder(followed, packaged=packaged)
+    assert holder.current is not None
+    assert (holder.current.release.champion.version, holder.current.fallback) == ("7", True)
+    assert "packaged version answers" in str(holder.problem)
+    assert not holder.refresh(), "the same again is no change"
+    path = str(tmp_path / "packaged" / "served")
+    write(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
+    assert holder.refresh()
+    followed.unlink()
+    holder.refresh()  # what was in reach once is not given up for what is older
+    assert (holder.current.release.champion.version, holder.current.fallback) == ("8", False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import statistics
@@ -17,15 +18,18 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 import psutil
 from measure import machine
 from prepare import HOME, ROOT, home, made
-from servers import Server, await_answer, redis, running, servers
+from servers import SHORTCUTS, Server, await_answer, redis, running, servers, shortcuts
 
-CONNECTIONS, ROUNDS, SECONDS = (1, 8, 32), 1, 2
+CONNECTIONS = (1, 8, 32)
+# Fewer are enough to see whether all of it runs.
+ROUNDS, SECONDS = (int(os.environ.get(f"BENCH_{name}", 3)) for name in ("ROUNDS", "SECONDS"))
 YARDSTICK = "mlflow models serve"
 LUA = """
 local bodies = {{ {bodies} }}
@@ -110,6 +114,33 @@ def batch(server: Server) -> str:
     )
 
 
+def shortened(notes: dict[str, Any]) -> str:
+    """What each shortcut gains: all variants are up, and take turns."""
+    variants = shortcuts(notes)
+    found: dict[str, list[Measured]] = defaultdict(list)
+    with contextlib.ExitStack() as stack:
+        processes = {n: stack.enter_context(running(one)) for n, one in variants.items()}
+        for name, one in variants.items():
+            await_answer(one, processes[name])
+        scripts = {name: script(one) for name, one in variants.items()}
+        for _ in range(ROUNDS):
+            for name, one in variants.items():
+                found[name].append(measure(one, processes[name], 8, scripts[name]))
+                print(f"without {name or 'nothing'}", found[name][-1], file=sys.stderr, flush=True)
+    whole = _middle(found[""])
+    lines = [
+        "| shortcut | CPU per request with it | without it | p99 with it | without it |",
+        "|---|---|---|---|---|",
+    ]
+    for name, told in SHORTCUTS.items():
+        one = _middle(found[name])
+        lines.append(
+            f"| {told} | {whole.cpu:.2f} ms | {one.cpu:.2f} ms | {whole.p99:.1f} ms | "
+            f"{one.p99:.1f} ms |"
+        )
+    return "\n".join(lines)
+
+
 def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str:
     lines = []
     for connections in CONNECTIONS:
@@ -166,7 +197,9 @@ def main() -> None:
         f"Redis {'of its own' if address else 'not here'}; "
         f"{time.monotonic() - began:.0f} s in all.",
         table(found, [server.name for server in every]),
-        f"\n## In bulk\n\n{batch(lookup)}\n",
+        f"\n## In bulk\n\n{batch(lookup)}",
+        f"\n## What each shortcut gains\n\nAt 8 connections, `/score`, in turns as above.\n\n"
+        f"{shortened(notes)}\n",
     ]  # fmt: skip
     target = ROOT / "docs" / "benchmarks" / "serving.md"
     target.write_text("\n".join(told))

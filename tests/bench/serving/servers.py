@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,18 @@ import httpx
 import psutil
 from prepare import HOME, ROOT
 
-from serving.command import serve_command, serve_environment
+from serving.command import CODE, serve_command, serve_environment
 from settings import Settings
+
+HERE = Path(__file__).parent
+#: What tests/bench/serving/variants.py can undo, and what it is.
+SHORTCUTS = {
+    "trees": "trees by treelite, instead of scikit-learn's own predict",
+    "config": "one configuration for all walks, instead of treelite's own for each",
+    "memory": "metrics in memory, instead of in files that workers share",
+    "middleware": "BentoML's access log, metrics and tracing switched off",
+    "freeze": "what is loaded frozen out of garbage collection",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,23 @@ def _own(name: str, path: str, bodies: list[str], **variables: str) -> Server:
         online = Settings(home=HOME, redis=variables["MLOPS_REDIS"])
         environment |= {"MLOPS_FEAST_ONLINE": online.environment()["MLOPS_FEAST_ONLINE"]}
     return Server(f"ours: {name}", port, path, bodies, serve_command(settings), environment)
+
+
+def shortcuts(made: dict[str, Any]) -> dict[str, Server]:
+    """The service as it is (by the name ""), and without each of its shortcuts."""
+    found = {"": _own("as it is", "/score", made["score"])}
+    for name in SHORTCUTS:
+        whole = _own(f"without {name}", "/score", made["score"])
+        command = [
+            part.replace("serving.service:", "variants:").replace(str(CODE), str(HERE))
+            for part in whole.command
+        ]
+        environment = {
+            **whole.environment, "BENCH_WITHOUT": name,
+            "BENCH_MODEL": str(HOME / "model.joblib"), "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        found[name] = replace(whole, command=command, environment=environment)
+    return found
 
 
 def _uvicorn(

@@ -1,0 +1,84 @@
+"""What is the service as one package? A Bento: the code, its packages, and the released version.
+
+The version that is champion when it is built comes with it, whole: where the Bento starts with no
+release in reach, that one answers, and every answer and record says `fallback`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines import lineage
+from pipelines.workspace import SOURCE
+from serving import model_files, release
+from serving.durable import sync_folder
+from serving.wiring import PACKAGED
+from settings import Settings, UserError
+
+NAME = "mlops-loop"
+CODE = ("settings.py", "serving", "features", "usecase", "requirements.lock")
+
+
+def build(settings: Settings, target: Path) -> str:
+    """Builds a Bento of the champion, exports it to the archive `target`, and returns its tag.
+
+    Raises `UserError` if nothing is released or `target` is there, `LoopError` if the champion's
+    files are not those of its digest.
+    """
+    current = release.read(settings.release_file)
+    if current is None:
+        raise UserError("No version is released, so there is nothing to package: run `mlops run`.")
+    if target.exists():
+        raise UserError(f"{target} exists already: name another file.")
+    settings.apply_environment()
+    import bentoml
+
+    with tempfile.TemporaryDirectory(prefix="bento-") as folder:
+        labels = _fill(settings, current, Path(folder))
+        bento: Any = bentoml.build(
+            "serving.service:Predictor", name=NAME, build_ctx=folder, labels=labels, include=["**"],
+            description=(Path(folder) / "usecase" / "card.md").read_text(),
+            # As locked, with their hashes: BentoML would resolve them anew.
+            python={"requirements_txt": "requirements.lock", "lock_packages": False},
+        )  # fmt: skip
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".unfinished-{target.name}")
+        try:
+            bento.export(str(unfinished))
+            unfinished.rename(target)
+            sync_folder(target.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return str(bento.tag)
+
+
+def _fill(settings: Settings, current: release.Release, folder: Path) -> dict[str, str]:
+    """Puts code and champion into `folder`; returns what the Bento is labelled with."""
+    champion = current.champion
+    source = settings.release_file.parent / champion.path
+    files = model_files.read(source, champion.digest)
+    for name in CODE:
+        if (SOURCE / name).is_dir():
+            shutil.copytree(
+                SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy(SOURCE / name, folder / name)
+    packaged = folder / PACKAGED.parent.name
+    model_files.write(packaged / "served", files)
+    card = json.loads((source.parent / "card.json").read_text())
+    (packaged / "card.json").write_text(json.dumps(card, indent=2))
+    alone = replace(
+        current, champion=replace(champion, path="served"), challenger=None, frozen=False
+    )
+    release.write(packaged / PACKAGED.name, alone)
+    made_from = {name: value for name, value in card.items() if isinstance(value, str)}
+    return made_from | {
+        "model_version": champion.version, "model_digest": champion.digest,
+        "threshold": str(champion.threshold), "service_commit": lineage.git_commit(),
+    }  # fmt: skip

@@ -1,0 +1,57 @@
+"""The service without one of its shortcuts: `make bench-serving` measures by it what each gains.
+
+BENCH_WITHOUT names the shortcut, one of `SHORTCUTS` in servers.py; it is undone before
+the service's own module is imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+
+def undo(shortcut: str) -> None:
+    if shortcut == "trees":
+        _scikit_learn()
+    elif shortcut == "config":
+        from serving import evaluator
+
+        evaluator._one_thread = evaluator._one_thread.__wrapped__  # type: ignore[attr-defined]
+    elif shortcut == "memory":
+        from prometheus_client import values
+
+        from serving import metrics
+
+        shared = values.MultiProcessValue()
+        metrics.in_memory = lambda: setattr(values, "ValueClass", shared)
+    elif shortcut == "middleware":
+        import bentoml
+
+        plain = bentoml.service
+        bentoml.service = lambda **_: plain(workers=1)
+    elif shortcut == "freeze":
+        gc.freeze = lambda: None  # type: ignore[assignment]
+
+
+def _scikit_learn() -> None:
+    import joblib
+    import pandas as pd
+
+    from serving.evaluator import Evaluator
+
+    model = joblib.load(os.environ["BENCH_MODEL"])
+    columns = list(model.feature_names_in_)
+
+    def predict(self: Evaluator, rows: Any) -> Any:
+        frame = pd.DataFrame(rows, columns=columns)
+        numbers = [name for name in columns if name not in self.codes]
+        frame[numbers] = frame[numbers].astype("float64")
+        return model.predict_proba(frame)[:, 1]
+
+    Evaluator.predict = predict  # type: ignore[method-assign]
+
+
+undo(os.environ["BENCH_WITHOUT"])
+
+from serving.service import Predictor  # noqa: E402, F401

@@ -1,0 +1,117 @@
+"""Does the package hold code, version and lineage, and answer where nothing else is in reach?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from serving.evaluator import Evaluator, export
+from serving.prediction_log import read
+from serving.release import Release, ServedModel, write
+from settings import Settings
+from tests.serving.asked import example, trees
+
+ROOT = Path(__file__).parents[2]
+CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d" * 32 + ".dir"}
+
+
+def home_with_a_release(home: Path) -> tuple[Settings, str]:
+    settings = Settings(home=home)
+    folder = settings.var / "models" / "7"
+    digest = export(trees(), folder / "served")
+    (folder / "card.json").write_text(json.dumps(CARD))
+    champion = ServedModel("7", digest, "../models/7/served", 0.5)
+    write(settings.release_file, Release(3, champion, datetime.now(UTC)))
+    return settings, digest
+
+
+def test_there_has_to_be_a_release_and_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    none = CliRunner().invoke(app, ["bento", str(tmp_path / "a.bento")])
+    assert none.exit_code == 2
+    assert "No version is released" in none.output
+    home_with_a_release(tmp_path)
+    (tmp_path / "a.bento").write_text("")
+    taken = CliRunner().invoke(app, ["bento", str(tmp_path / "a.bento")])
+    assert taken.exit_code == 2
+    assert "exists already" in taken.output
+
+
+@pytest.mark.long
+def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_path: Path) -> None:
+    settings, digest = home_with_a_release(tmp_path / "home")
+    archive, clean = tmp_path / "service.bento", tmp_path / "clean"
+    subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "bento", str(archive)], cwd=ROOT, check=True,
+        env=os.environ | {"MLOPS_HOME": str(settings.home)},
+    )  # fmt: skip
+    with tarfile.open(archive) as packed:
+        told = yaml.safe_load(packed.extractfile("./bento.yaml") or b"")
+    assert told["labels"].items() >= (CARD | {"model_version": "7", "model_digest": digest}).items()
+
+    clean.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "service.log"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "MLFLOW_"))}
+    environment = kept | {
+        "MLOPS_HOME": str(clean), "BENTOML_HOME": str(clean / "bentoml"),
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # nobody listens there
+    }  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "bentoml", "import", str(archive)], cwd=clean, env=environment,
+        check=True,
+    )  # fmt: skip
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bentoml", "serve", told["name"], "--port", str(port)],
+            cwd=clean, stdout=output, stderr=subprocess.STDOUT,
+            env=environment,
+        )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 150
+        while not _is_up(url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        answer = httpx.post(f"{url}/predict", json=example(), timeout=30).raise_for_status().json()
+        ready = httpx.get(f"{url}/readyz").json()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert (answer["model_version"], answer["fallback"]) == ("7", True)
+    assert "packaged version answers" in ready["problem"]
+    record = read(Settings(home=clean).predictions).iloc[0]
+    assert record["fallback"]
+    # And it is the model: the logged features give the same again.
+    features = {name.removeprefix("features."): value for name, value in record.items()
+                if str(name).startswith("features.")}  # fmt: skip
+    evaluator = Evaluator.load(settings.var / "models" / "7" / "served", digest)
+    assert evaluator.predict([features])[0] == answer["probability"]
+    started = next(line for line in log.read_text().splitlines() if "service started" in line)
+    assert Path(json.loads(started)["code"]).is_relative_to(clean)  # and not of this checkout
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
