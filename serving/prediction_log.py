@@ -36,7 +36,7 @@ class PredictionLog:
         self, folder: Path, *, sync_every: float = 0.1,
         max_size: int = 64 << 20, max_age: float = 3600.0,
     ) -> None:  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
+        segments.open_folder(folder)
         self.path, self._file = segments.create(folder)
         self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
         self._lock = threading.Lock()

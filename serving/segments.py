@@ -15,6 +15,18 @@ from pathlib import Path
 from serving.durable import sync_folder
 
 SUFFIX = ".jsonl"
+MODE = 0o2750
+
+
+def open_folder(folder: Path) -> None:
+    """Makes `folder`, for its owner and its group to read and for nobody else.
+
+    What is made in it takes its group (the set-group-ID bit): who may read the log is who is in
+    that group. A folder of somebody else's is left as its owner has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.getuid():
+        folder.chmod(MODE)
 
 
 def create(folder: Path) -> tuple[Path, int]:
@@ -23,7 +35,7 @@ def create(folder: Path) -> tuple[Path, int]:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         # In containers every writer has the same low pid.
         path = folder / f"{started}-{socket.gethostname()}-{os.getpid()}{SUFFIX}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink:

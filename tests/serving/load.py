@@ -182,8 +182,12 @@ def account(
         missing=sum(logged.get(one.id) != (one.version, one.probability) for one in answered),
         doubled=frame.attrs["duplicates"],
         unasked=len(logged.keys() - open_ids),
-        by_version=dict(sorted(Counter(one.version for one in answered).items())),
+        by_version=dict(sorted(Counter(one.version for one in answered).items(), key=_number)),
     )
+
+
+def _number(counted: tuple[str, int]) -> tuple[int, str]:
+    return len(counted[0]), counted[0]
 
 
 def quantile(replies: Sequence[Reply], share: float, status: int = 200) -> float:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -304,6 +305,18 @@ def test_within_its_limits_a_segment_is_kept(tmp_path: Path) -> None:
         time.sleep(0.003)
     log.close()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_log_is_for_its_owner_and_its_group_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir(mode=0o755)  # as it was made before
+    log = PredictionLog(folder)
+    log.append(record("1"))
+    log.close()
+    [segment] = folder.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2750
+    assert stat.S_IMODE(segment.stat().st_mode) & 0o027 == 0
+    assert segment.stat().st_gid == folder.stat().st_gid
 
 
 def test_threads_lose_nothing_to_rotation(tmp_path: Path) -> None:
