@@ -43,8 +43,10 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "champion, in place of 1" in mlops("promote", "2", *ME)
     until = (began + timedelta(days=2)).isoformat()
     assert "may pass 'cost'" in mlops("override", "2", *ME, "--gate", "cost", "--until", until)
-    status = mlops("status")
+    with patch.dict(os.environ, {"MLOPS_SERVICE_URL": "http://127.0.0.1:9"}):  # nobody's
+        status = mlops("status")
     assert "version 2" in status
+    assert "Serving:   no answer from" in status
     assert "OVERRIDE:  version 2 passes 'cost'" in status
     assert "Approval:  version 2 by boss" in status
     assert "Version 1 is champion, in place of 2" in mlops("rollback", "--reason", "it errs")

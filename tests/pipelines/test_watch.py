@@ -112,6 +112,7 @@ def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
     found = told(settings)
     assert failures(found) == set()
     assert found["mlops_release_generation",] == 0
+    assert found["mlops_price_per_cpu_hour",] == settings.params()["serving"]["price_per_cpu_hour"]
     assert not any(key[0] == "mlops_up" for key in found), "no server is named, none is asked"
     assert not any("world" in key[0] for key in found)
     assert not clock.started(settings), "who only looks does not start the clock"
