@@ -102,10 +102,8 @@ def shortcuts(made: dict[str, Any]) -> dict[str, Server]:
     found = {"": _own("as it is", "/score", made["score"])}
     for name in SHORTCUTS:
         whole = _own(f"without {name}", "/score", made["score"])
-        command = [
-            part.replace("serving.service:", "variants:").replace(str(CODE), str(HERE))
-            for part in whole.command
-        ]
+        changed = {"serving.service:Predictor": "variants:Predictor", str(CODE): str(HERE)}
+        command = [changed.get(part, part) for part in whole.command]
         environment = {
             **whole.environment, "BENCH_WITHOUT": name,
             "BENCH_MODEL": str(HOME / "model.joblib"), "PYTHONPATH": str(ROOT),
