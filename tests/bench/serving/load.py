@@ -53,7 +53,10 @@ def killed() -> str:
 def crowded() -> str:
     lines = [
         f"## Too many at once\n\n{SECONDS} s each; 64 requests are taken at once, and a client "
-        "that is told to wait asks again at once.\n",
+        "that is told to wait asks again at once. The clients are threads of one\n"
+        "Python process, so what they wait for is partly themselves: where nobody was told to "
+        "wait, no more than 64 were under\nway at the service, and the latency is no measure of "
+        "it.\n",
         "| clients | accepted per second | their p50 | their p99 | told to wait "
         "| other errors, or none | missing in the log |",
         "|---|---|---|---|---|---|---|",
