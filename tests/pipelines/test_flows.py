@@ -166,6 +166,7 @@ class Loop:
         answer = httpx.post(
             f"{self.settings.prefect_url}/flow_runs/filter",
             json={"flows": {"name": {"any_": ["train"]}}},
+            timeout=60,
         )
         of_day = [run for run in answer.json() if str(run["parameters"]["as_of"]).startswith(day)]
         return [run for run in of_day if run["created_by"]["type"] == "AUTOMATION"]
@@ -278,7 +279,9 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
 def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
     events = [wanted(BUSY, str(number)) for number in range(10)]
     # The last one twice: the server knows it again.
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[*events, events[-1]]).raise_for_status()
+    httpx.post(
+        f"{loop.settings.prefect_url}/events", json=[*events, events[-1]], timeout=60
+    ).raise_for_status()
     wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Running"])
     (loop.settings.var / "go-on").touch()
     wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Completed"])
@@ -315,7 +318,7 @@ def alert(loop: Loop, name: str) -> dict[str, str]:
         "resource": {"prefect.resource.id": alerts.RESOURCE},
         "payload": given,
     }
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[event]).raise_for_status()
+    httpx.post(f"{loop.settings.prefect_url}/events", json=[event], timeout=60).raise_for_status()
     return given
 
 
@@ -372,7 +375,7 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     loop.start_runner(schedules_active=True)
     # The slot is free again: for the next event, and for who asks by hand.
     event = [wanted(AFTER, "the next")]
-    httpx.post(f"{loop.settings.prefect_url}/events", json=event).raise_for_status()
+    httpx.post(f"{loop.settings.prefect_url}/events", json=event, timeout=60).raise_for_status()
     wait_until(lambda: states_of(loop, AFTER) == ["Completed"])
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
     wait_until(lambda: recorded(loop, told) != [])
@@ -382,6 +385,7 @@ def alert_runs(loop: Loop) -> list[dict[str, str]]:
     answer = httpx.post(
         f"{loop.settings.prefect_url}/flow_runs/filter",
         json={"flows": {"name": {"any_": ["alert"]}}},
+        timeout=60,
     )
     return [run["parameters"]["alert"] for run in answer.json()]
 
