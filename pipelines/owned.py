@@ -13,7 +13,7 @@ from pipelines import children, commands, exclusive
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
-WITHIN = 90.0  # seconds that a process may take to answer, on a machine that does much else
+WITHIN = 240.0  # seconds that a process may take to answer, on a machine that does much else
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
     """
     from pipelines import runs
 
+    together = settings.params()["replay"]["batch_days"]
     log = settings.var / "logs" / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
@@ -59,6 +60,9 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
             try:
                 for number in range(len(done), (end - first).days):
                     day = first + number * DAY
+                    if number == len(done) or number % together == 0:
+                        ahead = first + (number // together + 1) * together * DAY
+                        arrive(meter, min(ahead, end))
                     record = one(settings, journal, meter, first, day, require_runner)
                     replay_record.keep(settings, record)
                     spent = meter.close(record["day"])
@@ -72,6 +76,19 @@ def begin(settings: Settings, journal: Journal, first: datetime) -> None:
     clock.move(settings, first)
     turn.ingest(settings, journal, first, online=turn.stands_before(settings, first))
     turn.learn(settings, journal, first)
+
+
+def arrive(meter: replay_meter.Meter, until: datetime) -> None:
+    """The batches up to `until`, some days of them at once, and the closed segments of the log.
+
+    When a row became known is in the row: before that nobody sees it, as `mlops run` has it.
+    """
+    from pipelines import flows
+
+    with meter.stage("ingest"):
+        flows.ingest_flow(as_of=until, online=False)
+    with meter.stage("log"):
+        flows.compact_flow()
 
 
 def one(
@@ -93,14 +110,9 @@ def one(
         if decision["retrain"]:
             with meter.stage("retraining"):
                 turn.close(settings, journal, decision, day, require_runner)
-    with meter.stage("ingest"):
-        # What is known of the day when is in the rows: nobody sees a label before its time.
-        flows.ingest_flow(as_of=day + DAY, online=False)
     with meter.stage("cases"):
         trial.await_release(settings)
         sent = traffic.replay(settings, day, day + DAY, together=True)
-    with meter.stage("log"):
-        flows.compact_flow()
     outcome = training.outcome(settings, day) if day > first else None
     return replay_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
 

@@ -74,7 +74,9 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     params["monitoring"]["policy"] = policy
     params["release"]["policy"] = "auto"  # nobody is there to approve
     params["gates"]["artefact"]["max_latency_ms"] = 60_000.0  # the wall clock decides nothing
-    if own.params_file.exists() and _relevant(own.params()) != _relevant(params):
+    # Read as they are: those of an older version may lack what this one asks for.
+    file = own.params_file
+    if file.exists() and _relevant(yaml.safe_load(file.read_text())) != _relevant(params):
         with exclusive.run_lock(own):
             children.clear_leftovers(own)
         shutil.rmtree(own.home)

@@ -142,7 +142,7 @@ def want_retraining(decision: dict[str, Any]) -> str:
     if event is None:
         raise LoopError(f"Prefect took no event for {asked}; see its log.")
     # From this run's start on: a run of the same decision, crashed since, is not the one.
-    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=30))
+    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=120))
 
 
 @task

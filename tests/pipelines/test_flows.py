@@ -132,7 +132,7 @@ class Loop:
 
     def start_server(self) -> None:
         child = self.start("prefect-server", commands.server_command(self.settings))
-        children.wait_healthy(child, f"{self.settings.prefect_url}/health", 90)
+        children.wait_healthy(child, f"{self.settings.prefect_url}/health", 240)
 
     def start_runner(self, *, schedules_active: bool) -> None:
         from pipelines import runs
@@ -140,7 +140,7 @@ class Loop:
         since = datetime.now(UTC)
         command = commands.runner_command(schedules_active=schedules_active)
         child = self.start("prefect-runner", command)
-        runs.await_runner(self.settings, since, 60, lambda: children.require_alive(child))
+        runs.await_runner(self.settings, since, 180, lambda: children.require_alive(child))
 
     def ask(self, flow: str, day: str) -> UUID:
         from pipelines import runs
@@ -151,7 +151,7 @@ class Loop:
         """Name and message of the state in which the run ends."""
         from pipelines import runs
 
-        state = runs.wait_for_run(self.settings, run_id, 60)
+        state = runs.wait_for_run(self.settings, run_id, 180)
         return str(state.name), str(state.message)
 
     def steps(self, day: str) -> list[str]:
@@ -166,6 +166,7 @@ class Loop:
         answer = httpx.post(
             f"{self.settings.prefect_url}/flow_runs/filter",
             json={"flows": {"name": {"any_": ["train"]}}},
+            timeout=60,
         )
         of_day = [run for run in answer.json() if str(run["parameters"]["as_of"]).startswith(day)]
         return [run for run in of_day if run["created_by"]["type"] == "AUTOMATION"]
@@ -178,7 +179,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until(true: Callable[[], bool], timeout: float = 30) -> None:
+def wait_until(true: Callable[[], bool], timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, "not in time"
@@ -278,8 +279,10 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
 def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
     events = [wanted(BUSY, str(number)) for number in range(10)]
     # The last one twice: the server knows it again.
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[*events, events[-1]]).raise_for_status()
-    wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Running"], timeout=60)
+    httpx.post(
+        f"{loop.settings.prefect_url}/events", json=[*events, events[-1]], timeout=60
+    ).raise_for_status()
+    wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Running"])
     (loop.settings.var / "go-on").touch()
     wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Completed"])
     assert loop.steps(BUSY).count("open_workspace") == 1
@@ -297,7 +300,7 @@ def wanted(day: str, decision: str) -> dict[str, Any]:
 
 def test_the_event_of_an_alert_puts_it_on_the_record(loop: Loop) -> None:
     given = alert(loop, "the first")
-    wait_until(lambda: recorded(loop, given) != [], timeout=60)
+    wait_until(lambda: recorded(loop, given) != [])
     (line,) = recorded(loop, given)
     assert {name: line[name] for name in given} == given
 
@@ -315,7 +318,7 @@ def alert(loop: Loop, name: str) -> dict[str, str]:
         "resource": {"prefect.resource.id": alerts.RESOURCE},
         "payload": given,
     }
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[event]).raise_for_status()
+    httpx.post(f"{loop.settings.prefect_url}/events", json=[event], timeout=60).raise_for_status()
     return given
 
 
@@ -372,16 +375,17 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     loop.start_runner(schedules_active=True)
     # The slot is free again: for the next event, and for who asks by hand.
     event = [wanted(AFTER, "the next")]
-    httpx.post(f"{loop.settings.prefect_url}/events", json=event).raise_for_status()
-    wait_until(lambda: states_of(loop, AFTER) == ["Completed"], timeout=60)
+    httpx.post(f"{loop.settings.prefect_url}/events", json=event, timeout=60).raise_for_status()
+    wait_until(lambda: states_of(loop, AFTER) == ["Completed"])
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
-    wait_until(lambda: recorded(loop, told) != [], timeout=60)
+    wait_until(lambda: recorded(loop, told) != [])
 
 
 def alert_runs(loop: Loop) -> list[dict[str, str]]:
     answer = httpx.post(
         f"{loop.settings.prefect_url}/flow_runs/filter",
         json={"flows": {"name": {"any_": ["alert"]}}},
+        timeout=60,
     )
     return [run["parameters"]["alert"] for run in answer.json()]
 

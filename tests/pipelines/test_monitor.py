@@ -214,6 +214,24 @@ def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_
         monitor.observe(settings, AS_OF + timedelta(days=1))
 
 
+@pytest.mark.parametrize("stage", ["shadow", "experiment"])
+def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
+    settings: Settings, stage: release.Stage
+) -> None:
+    answer(settings, cases(seed=3)[::4])
+    current = release.read(settings.release_file)
+    assert current is not None
+    percent = 0.0 if stage == "shadow" else 50.0
+    rival = release.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
+    beside = release.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
+    release.write(settings.release_file, replace(current, challenger=beside))
+    pageless = settings.model_copy(update={"pages": False})
+    found = monitor.observe(pageless, AS_OF)
+    assert found["retrain"] == (stage == "experiment")
+    assert ("not yet: version 8 is on its way" in found["reason"]) == (stage == "shadow")
+    assert [name for name in files(settings) if not name.startswith("monitoring")] == []
+
+
 def test_where_nothing_can_be_monitored_it_is_said_what_to_do(settings: Settings) -> None:
     assert monitor.latest(settings) is None
     with pytest.raises(LoopError, match=r"No prediction by version 7 .* `mlops run`"):

@@ -74,5 +74,7 @@ def test_monitoring_joins_it_also_when_the_log_was_compacted(
         assert tell(parts, "before", True, known).json()["status"] == "recorded"
     finally:
         parts.close()
-    joined = join_labels(read(settings.predictions), feedback.labels(settings.predictions), known)
+    log, told = read(settings.predictions), feedback.labels(settings.predictions)
+    joined = join_labels(log, told, known + timedelta(seconds=1))
     assert joined["label"].tolist() == [1]
+    assert join_labels(log, told, known)["label"].isna().all()

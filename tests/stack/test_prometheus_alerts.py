@@ -202,9 +202,8 @@ def prometheus(system: System, far: int) -> dict[str, Any]:
     """The stack's configuration, with the addresses of this test and shorter waits."""
     rules = yaml.safe_load((STACK / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        rule |= (
-            {"for": "1s"} if rule.get("alert") == "PartDown" else {}
-        )  # others stay out of its way
+        # The others stay out of its way.
+        rule |= {"for": "1s"} if rule.get("alert") == "PartDown" else {}
     (system.home / "rules.yml").write_text(yaml.safe_dump(rules))
     config: dict[str, Any] = yaml.safe_load((STACK / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
