@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import drift
-from monitoring.drift import PREDICTION, ColumnDrift, Drift
+from monitoring.drift import PREDICTION, TARGET, ColumnDrift, Drift
 
 LEAST_SPREAD = 0.001  # Evidently's: a column that hardly varies is not divided by nothing
 
@@ -21,7 +21,7 @@ def compare(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     categories: Sequence[str], limits: dict[str, Any], seed: int,
 ) -> Drift:  # fmt: skip
-    """As `drift.compare`, but for the target's drift and the snapshot."""
+    """As `drift.compare`, but for the snapshot."""
     for frame, what in ((reference, "the champion's reference"), (current, "the prediction log")):
         drift.require(frame, [*features, PREDICTION], what)
     sides = [
@@ -43,7 +43,9 @@ def compare(
         ),
         features=found,
         prediction=_column(before[PREDICTION], now[PREDICTION], limits["prediction"], drift.NUMBER),
-        target=None,
+        target=_column(before[TARGET], now[TARGET], limits["category"], drift.CATEGORY)
+        if current[TARGET].notna().any()
+        else None,
         n_reference=len(sides[0]),
         n_current=len(sides[1]),
     )

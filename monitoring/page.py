@@ -167,8 +167,9 @@ def _metrics(found: Mapping[str, Any]) -> str:
     intervals = {
         "cost_per_1000": f"{live['cost_low']:,.0f} to {live['cost_high']:,.0f}",
         "bias": f"{live['bias_low']:+.3f} to {live['bias_high']:+.3f}",
+        "saving": f"{live['saving_low']:+.3f} to {live['saving_high']:+.3f}",
     }
-    for name in (*found["expected"], "bias"):
+    for name in (*found["expected"], "bias", "cost_without", "saving"):
         values = [_number(found[side].get(name)) for side in ("live", "expected")]
         cells = numbers([values[0], intervals.get(name, ""), values[1]])
         rows.append(f"<tr><th>{escape(name.replace('_', ' '))}</th>{cells}</tr>")
@@ -179,11 +180,19 @@ def _slices(found: Mapping[str, Any]) -> str:
     rows = []
     for row in found["slices"]:
         told = f"<td>{escape(row['slice'])}</td><td>{escape(row['value'])}</td>"
-        values = [_number(row[name]) for name in ("n", "base_rate", "cost_per_1000", "bias")]
+        cells = [_number(row[name]) for name in ("n", "base_rate", "cost_per_1000")]
+        cells += [_interval(row, "cost", ",.0f"), _number(row["bias"])]
+        cells += [_interval(row, "bias", "+.3f"), f"{row['missing']:.0%}"]
         few = "" if row["enough"] else "too few to judge"
-        rows.append(f'<tr>{told}{numbers(values)}<td class="soft">{few}</td></tr>')
-    heads = ["slice", "value", "*labelled", "*base rate", "*cost per 1,000", "*bias", ""]
+        rows.append(f'<tr>{told}{numbers(cells)}<td class="soft">{few}</td></tr>')
+    heads = ["slice", "value", "*labelled", "*base rate", "*cost per 1,000", "*90%, over days",
+             "*bias", "*90%, over days", "*labels due missing", ""]  # fmt: skip
     return table(heads, rows)
+
+
+def _interval(row: Mapping[str, Any], of: str, form: str) -> str:
+    low, high = row[f"{of}_low"], row[f"{of}_high"]
+    return "–" if low is None else f"{low:{form}} to {high:{form}}"
 
 
 def _number(value: float | None) -> str:

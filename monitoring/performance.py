@@ -37,6 +37,40 @@ def coverage(joined: pd.DataFrame) -> float:
     return float(joined["label"].notna().mean()) if len(joined) else 0.0
 
 
+def due_before(params: dict[str, Any], as_of: datetime) -> pd.Timestamp:
+    """The labels of all that was decided before this moment should be in.
+
+    Batches of labels are of whole days, so it is counted from the start of that of `as_of`.
+    """
+    return pd.Timestamp(as_of).floor("D") - timedelta(hours=params["monitoring"]["label_hours"])
+
+
+def days_watched(joined: pd.DataFrame, as_of: datetime) -> float:
+    """From the first decision to `as_of`."""
+    return float((as_of - joined["decision_time"].min()) / timedelta(days=1))
+
+
+def coverage_due(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> float | None:
+    """The same of the predictions whose label should be in; None if there is none yet."""
+    due = joined[joined["decision_time"] < due_before(params, as_of)]
+    return coverage(due) if len(due) else None
+
+
+def labels_missing(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> str | None:
+    """What is wrong with the labels as a whole, in words; None if nothing is, or few are due.
+
+    Whether labels are late or their feed has stopped is only to be told where there are many.
+    """
+    due = joined[joined["decision_time"] < due_before(params, as_of)]
+    share, least = coverage(due), params["monitoring"]["min_coverage"]
+    if len(due) < params["monitoring"]["policy"]["min_labelled"] or share >= least:
+        return None
+    return (
+        f"labels are missing ({share:.0%} of {len(due):,} predictions whose label is due have one, "
+        f"at least {least:.0%} should: run `mlops ingest` and see what validation refused)"
+    )
+
+
 def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> dict[str, float]:
     """Metrics over the labelled predictions, with coverage and 90% intervals over days.
 
@@ -54,12 +88,19 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
         1000 * evaluation.case_costs(y, p, costs), days, seed
     )
     gap_low, gap_high = evaluation.day_bootstrap(p - y, days, seed)
+    # What the model is worth: against the best of the answers that need none.
+    plain = evaluation.constant_costs(y, costs)
+    saved = plain - evaluation.case_costs(y, p, costs)
+    saved_low, saved_high = evaluation.day_bootstrap(saved, days, seed)
+    usual = float(plain.mean())
     return {
         **evaluation.metrics(y, p, costs),
         "mean_prediction": float(p.mean()),
         "coverage": coverage(joined),
         "cost_low": cost_low, "cost_high": cost_high,
         "bias": float(np.mean(p - y)), "bias_low": gap_low, "bias_high": gap_high,
+        "cost_without": 1000 * usual, "saving": float(saved.mean()) / usual,
+        "saving_low": saved_low / usual, "saving_high": saved_high / usual,
     }  # fmt: skip
 
 
@@ -76,26 +117,3 @@ def by_day(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
         for day, part in known.groupby(known["decision_time"].dt.floor("D"))
     ]  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def by_slice(
-    joined: pd.DataFrame, features: pd.DataFrame, costs: dict[str, float], min_rows: int
-) -> list[dict[str, Any]]:
-    """For each slice of the use case: cases, cost, bias, and whether there are enough of them.
-
-    `features` are the served model columns, row by row those of `joined`.
-    """
-    known = joined["label"].notna().to_numpy()
-    rows = []
-    for kind, values in evaluation.slices(features).items():
-        for value, part in joined[known].groupby(values.to_numpy()[known]):
-            y, p = part["label"].to_numpy(dtype="float64"), part["probability"].to_numpy()
-            rows.append(
-                {
-                    "slice": kind, "value": str(value), "n": len(part),
-                    "enough": len(part) >= min_rows,
-                    "cost_per_1000": evaluation.cost_per_1000(y, p, costs),
-                    "bias": float(np.mean(p - y)), "base_rate": float(y.mean()),
-                }
-            )  # fmt: skip
-    return rows

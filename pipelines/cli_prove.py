@@ -13,13 +13,21 @@ from pipelines.cli_app import app, our_settings, told_plainly
 def prove(
     only: Annotated[str | None, typer.Option(help="Cases whose words contain this.")] = None,
     rollout: Annotated[bool, typer.Option(help="The rollout alone, not the gates.")] = False,
+    monitoring: Annotated[bool, typer.Option(help="Faults in the feeds alone.")] = False,
 ) -> None:
-    """Put bad models through gates and rollout; exit code 1 if one passes, or a healthy doesn't."""
+    """Put bad models and faulty batches through the loop; exit code 1 if one is not noticed."""
     with told_plainly():
+        settings = our_settings()
+        if monitoring:
+            from pipelines import prove_monitoring
+
+            typer.echo("Putting faults into the feeds ...")
+            if not prove_monitoring.shown(prove_monitoring.prove(settings, only)):
+                raise typer.Exit(1)
+            return
         from pipelines import prove as proof
         from pipelines import prove_rollout
 
-        settings = our_settings()
         if not only and not prove_rollout.shown(prove_rollout.prove(settings)):
             raise typer.Exit(1)
         if rollout:

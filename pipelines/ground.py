@@ -69,6 +69,11 @@ class Ground:
     def healthy(self) -> Any:
         return self.fit(self.known)
 
+    @cached_property
+    def refit(self) -> Any:
+        """The healthy candidate fitted on all that is known, as it would be served."""
+        return self.fit(self.frame)
+
     def fit(self, rows: pd.DataFrame, columns: list[str] = FEATURES, **given: Any) -> Any:
         """The candidate fitted on `rows`, with the draw of its search that the seed gives."""
         from sklearn.model_selection import ParameterSampler

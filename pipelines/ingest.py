@@ -6,20 +6,27 @@ quarantine it in sight of everyone. A day that is stored is not fetched again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+
+import pandas as pd
 
 from features import partitions
 from pipelines import stage
 from settings import LoopError, Settings
 from usecase import source
 
+Fetch = Callable[[str, date], pd.DataFrame]
 
-def fetch_new(settings: Settings, as_of: datetime) -> list[str]:
+
+def fetch_new(settings: Settings, as_of: datetime, fetch: Fetch | None = None) -> list[str]:
     """Stores every raw partition that was due before the UTC day of `as_of` and is missing.
 
     Returns their names, `<feed>/<day>`. A feed that fails stops at that day, so that no gap is
-    jumped; the other feeds go on, and a `LoopError` at the end names the feed and the day.
+    jumped; the other feeds go on, and a `LoopError` at the end names the feed and the day. Whoever
+    proves what a fault does gives another `fetch`.
     """
+    fetch = fetch or source.fetch
     stored: list[str] = []
     failures: list[tuple[str, date, Exception]] = []
     for feed in source.FEEDS:
@@ -28,7 +35,7 @@ def fetch_new(settings: Settings, as_of: datetime) -> list[str]:
             if day in here:
                 continue
             try:
-                rows = source.fetch(feed, day)
+                rows = fetch(feed, day)
                 partitions.write(rows, partitions.path(settings.data, "raw", feed, day))
             # A batch whose columns mix types can't be stored: Arrow's errors are the last two.
             except (LookupError, OSError, ValueError, TypeError) as error:
@@ -38,6 +45,12 @@ def fetch_new(settings: Settings, as_of: datetime) -> list[str]:
     if failures:
         raise LoopError(_told(failures, len(stored))) from failures[0][2]
     return stored
+
+
+def missing(settings: Settings, feed: str, as_of: datetime) -> int:
+    """How many batches of `feed` are due at `as_of` and not validated."""
+    here = set(partitions.days(settings.data, "validated", feed))
+    return len(set(due_days(settings, feed, as_of)) - here)
 
 
 def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:

@@ -19,13 +19,14 @@ Reasons = dict[int, dict[str, str]]
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked of a feed: see `usecase.schema` and `usecase.expectations`."""
+    """What is asked of a feed: see `schema`, `expectations` and `facts` of the use case."""
 
     schema: pa.Schema
     key: list[str]
     checks: Callable[[pd.DataFrame], pd.DataFrame]
     rows: list[Any]
     batches: list[Any]
+    facts: Callable[[pd.DataFrame], dict[str, float]] = lambda rows: {}  # beside those of any batch
 
 
 @dataclass
@@ -55,10 +56,12 @@ def judge(
         reasons = _row_reasons(verdict, rules, days, parts, f"{feed}_rows")
         facts = [
             batches.facts(
-                part.to_pandas(), day,
-                key=rules.key, n_quarantined=len(against), before=before[day],
+                rows, day, key=rules.key, n_quarantined=len(against), before=before[day],
             )
-            for day, part, against in zip(days, parts, reasons, strict=True)
+            | rules.facts(rows)
+            for day, rows, against in zip(
+                days, (part.to_pandas() for part in parts), reasons, strict=True
+            )
         ]  # fmt: skip
         kept = _accepted(verdict, rules.batches, days, pd.DataFrame(facts), f"{feed}_batches")
         verdict.accepted = dict(zip(kept, zip(parts, reasons, strict=True), strict=False))

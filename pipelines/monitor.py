@@ -14,6 +14,7 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide, performance
+from monitoring import slices as sliced
 from pipelines import training
 from serving import feedback, prediction_log, release
 from settings import LoopError, Settings, UserError
@@ -61,8 +62,8 @@ def measure(
     decide.require(params["monitoring"]["policy"])
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = predictions(settings, as_of, params, champion)
-    live, problems = _live(joined, params)
-    slices, unsliced = _slices(joined, params)
+    live, problems = _live(joined, params, as_of)
+    slices, unsliced = _slices(joined, params, as_of)
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
     problems = [*problems, *unsliced, *undrifted]
     decision = decide.decide(
@@ -73,6 +74,7 @@ def measure(
             last_training=last_training(settings, as_of),
             n_new=new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
             under_way=challenger.model.version if challenger and on_its_way else None,
+            slices=slices, days=performance.days_watched(joined, as_of),
         ),
         params["monitoring"]["policy"], as_of,
     )  # fmt: skip
@@ -80,7 +82,8 @@ def measure(
         **decision.as_dict(), "champion": champion,
         "n_predictions": len(joined), "coverage": performance.coverage(joined),
         "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
-        "expected": card["evaluation"], "problems": problems, "slices": slices,
+        "expected": card["evaluation"], "problems": problems, "slices": slices or [],
+        "label_coverage": performance.coverage_due(joined, params, as_of),
     }  # fmt: skip
     if settings.pages:
         _report(settings, result, joined, reference, params, as_of)
@@ -142,30 +145,24 @@ def model_columns(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _live(
-    joined: pd.DataFrame, params: dict[str, Any]
+    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> tuple[dict[str, float] | None, list[str]]:
     """The metrics, None if there are none, and what is wrong with them."""
-    expected, coverage = params["monitoring"]["min_coverage"], performance.coverage(joined)
-    problems = []
-    # Whether labels are late or their feed has stopped is only to be told where there are many.
-    if len(joined) >= params["monitoring"]["policy"]["min_labelled"] and coverage < expected:
-        problems.append(
-            f"labels are missing ({coverage:.0%} of {len(joined):,} predictions have one, at "
-            f"least {expected:.0%} should: run `mlops ingest` and see what validation refused)"
-        )
+    missing = performance.labels_missing(joined, params, as_of)
+    problems = [missing] if missing else []
     try:
         return performance.live_metrics(joined, params["costs"], params["seed"]), problems
     except ValueError as error:
         return None, [*problems, f"performance ({error})"]
 
 
-def _slices(joined: pd.DataFrame, params: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+def _slices(
+    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
+) -> tuple[list[dict[str, Any]] | None, list[str]]:
     try:
-        return performance.by_slice(
-            joined, model_columns(joined), params["costs"], params["monitoring"]["min_slice"]
-        ), []
+        return sliced.by_slice(joined, model_columns(joined), params, as_of), []
     except KeyError as error:
-        return [], [f"slices (the log lacks the feature {error})"]
+        return None, [f"slices (the log lacks the feature {error})"]
 
 
 def _drift(

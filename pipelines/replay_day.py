@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import arms, decide, distances, performance
+from monitoring import arms, decide, distances, performance, slices
 from pipelines import rollout
 from pipelines.replay_models import Models, Trained
 from serving import routing
@@ -174,15 +174,16 @@ def observed(
     except LoopError as error:
         problems.append(f"drift ({error})")
     n_labelled = int(joined["label"].notna().sum())
-    coverage = performance.coverage(joined)
-    if len(joined) >= params["policy"]["min_labelled"] and coverage < params["min_coverage"]:
-        problems.append(f"labels are missing ({coverage:.0%} of {len(joined):,} predictions)")
+    if missing := performance.labels_missing(joined, world.params, day):
+        problems.append(missing)
     new = world.frame["known_at"].between(state.champion.as_of, day, "left")
     return decide.Evidence(
         champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,
         live=live, expected=state.champion.expected, drift=drift, problems=problems,
         last_training=state.last_training, n_new=int(new.sum()),
         under_way=None if state.challenger is None else state.challenger.name,
+        slices=slices.by_slice(joined, joined, world.params, day),
+        days=performance.days_watched(joined, day),
     ), drift, joined  # fmt: skip
 
 

@@ -82,7 +82,8 @@ def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platfor
         _wide("Cost by week", "a dot where a release reached all traffic",
               year_charts.weekly_cost(days, named)),
         "<h2>Policies side by side</h2>", _compared(rows, params["replay"]["prices"]),
-        f"<h2>The default, {escape(name)}</h2>", '<div class="plots">',
+        f"<h2>{'The default' if name == default else 'In detail'}: {escape(name)}</h2>",
+        '<div class="plots">',
         _plot("Saved over never", "in units of one false alarm", year_charts.saved(
             days, [each for each in named if each != policies.NEVER])),
         _plot("Calibration", "red: releases; dashed: the limit that asks for a retraining",

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from features import partitions, published
-from pipelines import clock, ingest, shown, training
+from features import published
+from pipelines import clock, ingest, shown, training, validate
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
 from serving import release
@@ -31,6 +31,8 @@ HELP = {
     "batches_missing": "Batches that are due and not validated",
     "batches_refused": "Batches that validation refused whole",
     "quarantined_rows": "Rows in quarantine",
+    "rows_quarantined": "Of the newest batch of a feed",
+    "rows_quarantined_limit": "Above which somebody should look at a batch's broken rows",
     "monitoring_as_of_timestamp_seconds": "Of the newest monitoring result",
     "monitoring_retrain": "Whether it asks for a retraining",
     "monitoring_problems": "Checks of it that could not run, and labels that are missing",
@@ -39,7 +41,14 @@ HELP = {
     "trigger_fired": "Whether a trigger is over its limit",
     "cost_per_1000": "Of the live predictions, and as the evaluation expected",
     "calibration_gap": "Between mean prediction and mean label, live and expected",
-    "label_coverage": "Share of the window's predictions whose label is known",
+    "cost_bound": "Of the live predictions per 1,000, with its 90% interval over days",
+    "bias": "Mean prediction less mean label, with its 90% interval over days",
+    "saving": "Share saved of what one answer to all would cost, with its 90% interval over days",
+    "slice_cost_per_1000": "Of a slice, with its 90% interval over days",
+    "slice_bias": "Mean prediction less mean label of a slice, with its 90% interval over days",
+    "slice_labels_missing": "Share of the newest day's labels due that a slice lacks",
+    "label_delay_hours": "From decision to label, in the median",
+    "label_coverage": "Share of the window's predictions that have a label, of those due",
     "label_coverage_limit": "Below which labels count as missing",
     "prediction_distance": "Of the probabilities from the reference's",
     "prediction_distance_limit": "Above which predictions count as drifted",
@@ -90,9 +99,11 @@ def freshness(settings: Settings) -> Iterator[Sample]:
 
 def batches(settings: Settings) -> Iterator[Sample]:
     for feed in source.FEEDS if clock.started(settings) else ():
-        here = set(partitions.days(settings.data, "validated", feed))
-        due = ingest.due_days(settings, feed, clock.now(settings))
-        yield Sample("batches_missing", len(set(due) - here), {"feed": feed})
+        absent = ingest.missing(settings, feed, clock.now(settings))
+        yield Sample("batches_missing", absent, {"feed": feed})
+        newest = validate.newest_quarantined(settings.data, feed)
+        yield Sample("rows_quarantined", newest, {"feed": feed})
+    yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield Sample("batches_refused", sum(1 for _ in refused))
     yield Sample("quarantined_rows", shown.count_quarantined(settings))
@@ -121,12 +132,36 @@ def _measured(found: dict[str, Any]) -> Iterator[Sample]:
         if found[of] is not None:
             yield Sample("cost_per_1000", found[of]["cost_per_1000"], {"of": of})
             yield Sample("calibration_gap", found[of]["calibration_gap"], {"of": of})
-    if found["live"] is not None:
-        yield Sample("label_coverage", found["live"]["coverage"])
     if found["drift"] is not None:
         moved = found["drift"]["prediction"]
         yield Sample("prediction_distance", moved["score"])
         yield Sample("prediction_distance_limit", moved["limit"])
+    if "label_coverage" in found:  # what an older version has left is looked at until the next
+        yield from _in_depth(found)
+
+
+def _in_depth(found: dict[str, Any]) -> Iterator[Sample]:
+    """With intervals, and by slice."""
+    if found["live"] is not None:
+        yield from _bounds("cost_bound", found["live"], "cost", "cost_per_1000", {})
+        yield from _bounds("bias", found["live"], "bias", "bias", {})
+        yield from _bounds("saving", found["live"], "saving", "saving", {})
+    for name, key in (("label_coverage", "label_coverage"), ("label_delay_hours", "delay_hours")):
+        if found[key] is not None:
+            yield Sample(name, found[key])
+    for each in found["slices"]:
+        own = {"slice": each["slice"], "value": each["value"]}
+        if each["enough"]:
+            yield from _bounds("slice_cost_per_1000", each, "cost", "cost_per_1000", own)
+            yield from _bounds("slice_bias", each, "bias", "bias", own)
+        yield Sample("slice_labels_missing", each["missing"], own)
+
+
+def _bounds(
+    name: str, found: Mapping[str, float], of: str, mean: str, labels: Mapping[str, str]
+) -> Iterator[Sample]:
+    for bound, key in (("mean", mean), ("low", f"{of}_low"), ("high", f"{of}_high")):
+        yield Sample(name, found[key], {**labels, "bound": bound})
 
 
 def trainings(settings: Settings) -> Iterator[Sample]:

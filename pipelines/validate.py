@@ -67,9 +67,22 @@ def data_docs(settings: Settings) -> Path:
     return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
 
 
+def newest_quarantined(data: Path, feed: str) -> int:
+    """How many rows of the newest validated batch of `feed` are in quarantine."""
+    days = partitions.days(data, "validated", feed)
+    return quarantined(data, feed, days[-1]) if days else 0
+
+
+def quarantined(data: Path, feed: str, day: date) -> int:
+    """How many rows of a batch are in quarantine."""
+    path = partitions.path(data, "quarantine", feed, day)
+    return partitions.n_rows(path) if path.exists() else 0
+
+
 def _follow_rules(data: Path) -> None:
     """Judges all again where the rules have changed; what is refused stays where it is."""
-    code = [Path(source.__file__).parent / name for name in ("schema.py", "expectations.py")]
+    names = ("schema.py", "facts.py", "expectations.py")
+    code = [Path(source.__file__).parent / name for name in names]
     if partitions.follow_recipe(data / "validated", partitions.recipe_of(*code)):
         for feed in source.FEEDS:
             for day in partitions.days(data, "quarantine", feed):
@@ -94,7 +107,7 @@ def _new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date
 def rules(feed: str) -> Rules:
     """What the use case asks of `feed`."""
     from pipelines.judge import Rules
-    from usecase import expectations, schema
+    from usecase import expectations, facts, schema
 
     return Rules(
         schema=schema.SCHEMA[feed],
@@ -102,6 +115,7 @@ def rules(feed: str) -> Rules:
         checks=lambda rows: schema.checks(feed, rows),
         rows=expectations.row_rules(feed),
         batches=expectations.batch_rules(feed),
+        facts=lambda rows: facts.facts(feed, rows),
     )
 
 

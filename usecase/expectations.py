@@ -11,13 +11,14 @@ from __future__ import annotations
 import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
+from usecase.facts import MEASURED
 from usecase.schema import CARRIERS, KEYS, ORIGINS
 
 Rules = list[gxe.Expectation]
 Bounds = dict[str, tuple[float, float]]
 
-# Bounds on the facts of a batch (`pipelines.batches.facts`). They stand well outside what January
-# to March 2013 show, the storm of 8 and 9 February included.
+# Bounds on the facts of a batch (`pipelines.batches.facts`, and `usecase.facts`). They stand well
+# outside what January to March 2013 show, the storm of 8 and 9 February included.
 EVERY_BATCH: Bounds = {
     "n_rows_ratio": (0.5, 2),  # the day after Thanksgiving has 0.56 of the usual
     "duplicate_share": (0, 0.05),
@@ -29,12 +30,15 @@ BATCH: dict[str, Bounds] = {
         "n_rows": (300, 2500),  # 1,785 in the first batch, which holds two days
         "hours_before_end": (19, 20),  # published at midnight in New York
         "null_share_tailnum": (0, 0.5),  # 0.25 in the storm
+        "null_gap_tailnum": (-1, 0.85),  # 0.65 before the storms
     },
     "outcomes": {
         "n_rows": (200, 2000),  # 502 on the first day, when none had left the day before
         "hours_before_end": (0, 3),
         "null_share_tailnum": (0, 0.5),  # 0.32 in the storm
         "null_share_arr_delay": (0, 0.95),  # 0.82 in the storm
+        "null_gap_tailnum": (-1, 0.85),  # 0.62 in the storm
+        "null_gap_arr_delay": (-1, 0.7),  # 0.34 in the storm of March
     },
     "weather": {
         "n_rows": (40, 75),  # 3 stations, 24 hours; 49 on the first day
@@ -43,6 +47,9 @@ BATCH: dict[str, Bounds] = {
         "null_share_wind_dir": (0, 0.25),  # undefined in a calm
         "null_share_wind_speed": (0, 0.25),
         "null_share_pressure": (0, 0.8),  # 0.65 on the worst day of 2013
+        **{f"distinct_{name}": (4, 75) for name in MEASURED},  # 7 and more, 3 stations together
+        # 0.024 at most; were the temperatures in °C, 1.1 at least.
+        "humidity_gap": (0, 0.5),
     },
 }
 
@@ -121,6 +128,8 @@ def _outcomes() -> Rules:
         _implies("air_time", "arr_delay", "minutes in the air imply an arrival delay"),
         _implies("dep_time", "dep_delay", "who left has a departure delay"),
         _equal("written_clock", "departure_clock", "departure agrees with its delay"),
+        # By the minute alone, which no whole hour of a time zone moves.
+        _equal("arr_minute", "minute_of_arrival", "arrival agrees with its delay"),
         # A row known before its flight had landed would be a leak.
         _after("known_at", "settled_at", "not known before it happened", or_equal=True),
     ]

@@ -82,6 +82,7 @@ def _outcomes(rows: pd.DataFrame) -> dict[str, pd.Series]:
         "departure_clock": _clock(rows["sched_dep"] + _minutes(rows["dep_delay"]), "%H%M"),
         "dep_minute": rows["dep_time"] % 100,
         "arr_minute": rows["arr_time"] % 100,
+        "minute_of_arrival": (rows["sched_arr"] + _minutes(rows["arr_delay"])).dt.minute,
         # Who never landed where he should is settled when he was due there.
         "settled_at": rows["sched_arr"] + _minutes(rows["arr_delay"].fillna(0)),
     }

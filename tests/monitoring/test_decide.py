@@ -18,17 +18,35 @@ POLICY: dict[str, Any] = {
     "every_days": 14,
     "max_calibration_gap": 0.05,
     "max_cost_ratio": 1.25,
+    "max_cost_share": 1.0,
+    "max_slice_gap": 0.08,
+    "implausible_gap": 0.3,
+    "max_labels_missing": 0.15,
+    "min_labels_due": 30,
+    "max_target_distance": 0.15,
     "max_drift_share": 0.5,
     "max_missing_change": 0.2,
+    "settled_days": 7,
+    "early_missing_change": 0.5,
     "max_new_labels": 20000,
     "cool_down_days": 3,
     "min_labelled": 1000,
 }
 
 
-def drift(share: float = 0.1, moved: float = 0.1, missing: float = 0.01) -> dict[str, Any]:
+def drift(
+    share: float = 0.1, moved: float = 0.1, missing: float = 0.01, target: float | None = 0.05
+) -> dict[str, Any]:
     prediction = {"score": moved, "limit": 0.25, "drifted": moved >= 0.25}
-    return {"share": share, "prediction": prediction, "missing_change": missing}
+    labels = None if target is None else {"score": target}
+    return {"share": share, "prediction": prediction, "missing_change": missing, "target": labels}
+
+
+def slices(shown: float = 0.02, missing: float = 0.0, **changed: Any) -> list[dict[str, Any]]:
+    """Two slices of which the second has what is given."""
+    well = {"slice": "side", "value": "north", "enough": True, "shown": 0.01, "due": 100,
+            "missing": 0.0, "bias": 0.02}  # fmt: skip
+    return [well, {**well, "value": "south", "shown": shown, "missing": missing, **changed}]
 
 
 def quiet(**found: Any) -> Evidence:
@@ -37,15 +55,16 @@ def quiet(**found: Any) -> Evidence:
         champion="3",
         data_until=AS_OF - 7 * DAY,
         n_labelled=5000,
-        live={"calibration_gap": 0.01, "cost_per_1000": 500.0},
+        live=live(),
         expected={"cost_per_1000": 500.0},
         drift=drift(),
+        slices=slices(),
     )
     return replace(evidence, **found)
 
 
 def live(gap: float = 0.01, cost: float = 500.0) -> dict[str, float]:
-    return {"calibration_gap": gap, "cost_per_1000": cost}
+    return {"calibration_gap": gap, "cost_per_1000": cost, "cost_without": 650.0}
 
 
 def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
@@ -53,7 +72,7 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
     assert not decision.retrain
     for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
         assert part in decision.reason
-    assert [each.fired for each in decision.triggers] == [False] * 6
+    assert [each.fired for each in decision.triggers] == [False] * 10
 
 
 @pytest.mark.parametrize(
@@ -62,6 +81,14 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
         ("schedule", quiet(data_until=AS_OF - 14 * DAY), "ended 14 days ago (limit 14)"),
         ("calibration", quiet(live=live(gap=0.06)), "0.06 (limit 0.05)"),
         ("performance", quiet(live=live(cost=640.0)), "1.28 (limit 1.25)"),
+        (
+            "saving",
+            quiet(live=live(cost=651.0), expected={"cost_per_1000": 600.0}),
+            "one answer to all would cost 1 (limit 1)",
+        ),
+        ("slices", quiet(slices=slices(shown=0.1)), "0.1 (limit 0.08), at worst in side south"),
+        ("labels", quiet(slices=slices(missing=0.4)), "0.4 (limit 0.15), at worst in side south"),
+        ("target", quiet(drift=drift(target=0.2)), "evaluation's 0.2 (limit 0.15)"),
         ("drift", quiet(drift=drift(share=0.6)), "0.6 (limit 0.5)"),
         ("drift", quiet(drift=drift(moved=0.3)), "predictions moved 0.3 (limit 0.25)"),
         ("missing", quiet(drift=drift(missing=0.4)), "0.4 (limit 0.2)"),
@@ -86,6 +113,47 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
 )
 def test_at_the_limit_nothing_fires(evidence: Evidence) -> None:
     assert not decide(evidence, POLICY, AS_OF).retrain
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence", "said"),
+    [
+        ("slices", quiet(slices=slices(shown=0.2, enough=False)), None),
+        ("slices", quiet(slices=[]), "no slice has labels enough"),
+        ("slices", quiet(slices=None), "could not be measured"),
+        ("labels", quiet(slices=slices(missing=1.0, due=29)), None),
+        ("labels", quiet(slices=slices(due=0)[1:]), "too few are due"),
+        ("labels", quiet(slices=None), "could not be measured"),
+        ("target", quiet(drift=drift(target=None)), "could not be measured"),
+        ("saving", quiet(live=None), "could not be measured"),
+    ],
+)
+def test_what_is_too_small_or_not_measured_does_not_fire_and_says_so(
+    name: str, evidence: Evidence, said: str | None
+) -> None:
+    decision = decide(evidence, POLICY | {"triggers": [name]}, AS_OF)
+    [trigger] = [each for each in decision.triggers if each.name == name]
+    assert not trigger.fired
+    if said:
+        assert trigger.value is None
+        assert said in trigger.told
+
+
+@pytest.mark.parametrize(("days", "missing", "fires"), [
+    (6.9, 0.5, False), (6.9, 0.51, True), (7.0, 0.2, False), (7.0, 0.21, True),
+])  # fmt: skip
+def test_in_a_few_days_more_must_be_missing(days: float, missing: float, fires: bool) -> None:
+    evidence = quiet(drift=drift(missing=missing), days=days)
+    assert decide(evidence, POLICY | {"triggers": ["missing"]}, AS_OF).retrain is fires
+
+
+def test_labels_that_look_turned_around_are_not_learnt_by_themselves() -> None:
+    off = quiet(live=live(gap=0.2), slices=slices(bias=-0.31))
+    decision = decide(off, POLICY, AS_OF)
+    assert not decision.retrain
+    assert "not yet: a slice is off by 0.31, more than the world changes" in decision.reason
+    assert decide(replace(off, slices=slices(bias=-0.3)), POLICY, AS_OF).retrain
+    assert decide(replace(off, asked="they are right"), POLICY, AS_OF).retrain
 
 
 def test_a_trigger_that_the_policy_does_not_name_is_shown_and_changes_nothing() -> None:

@@ -31,8 +31,19 @@ def test_both_give_the_same() -> None:
         assert ours.features[name].score == pytest.approx(column.score, rel=1e-9)
         assert ours.features[name].drifted == column.drifted
     assert ours.prediction.score == pytest.approx(theirs.prediction.score, rel=1e-9)
+    assert ours.target is not None
+    assert theirs.target is not None
+    assert ours.target.score == pytest.approx(theirs.target.score, rel=1e-9)
     assert (ours.share, ours.missing_change) == (theirs.share, theirs.missing_change)
     assert ours.features["a"].drifted
+
+
+def test_without_a_label_there_is_no_drift_of_labels() -> None:
+    found = distances.compare(
+        frame(1), frame(2).assign(label=np.nan), features=["a", "b"], categories=["b"],
+        limits=LIMITS, seed=3,
+    )  # fmt: skip
+    assert found.target is None
 
 
 def test_a_feature_that_is_served_no_more_is_no_distance() -> None:

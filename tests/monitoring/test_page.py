@@ -29,13 +29,16 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
     trigger = {
         "name": "schedule", "value": 14.0, "limit": 14, "fired": True, "acts": True, "told": "due",
     }  # fmt: skip
-    row = {"slice": "region", "value": "<north>", "n": 3, "enough": False,
+    row = {"slice": "region", "value": "<north>", "n": 3, "enough": False, "cost_low": 400.0,
+           "cost_high": 600.0, "bias_low": -0.2, "bias_high": 0.22, "missing": 0.25,
            "cost_per_1000": 500.0, "bias": 0.01, "base_rate": 0.3}  # fmt: skip
+    gone = dict.fromkeys(row) | {"slice": "region", "value": "south", "n": 0, "enough": False,
+                                 "missing": 1.0}  # fmt: skip
     return {
         "as_of": "2013-04-15T00:00:00+00:00", "champion": "3", "retrain": True,
         "reason": "due; seen: a & b", "problems": [], "triggers": [trigger],
         "n_predictions": len(joined), "live": live, "expected": live | {"cost_per_1000": 512.0},
-        "slices": [row],
+        "slices": [row, gone],
         "drift": {"features": {"amount": moved}, "prediction": moved | {"drifted": False}},
         **changed,
     }  # fmt: skip

@@ -62,6 +62,12 @@ def test_a_label_that_is_not_known_yet_is_no_label() -> None:
     assert performance.coverage(joined) == 0.5
 
 
+def test_the_delay_is_the_median_of_labels_known() -> None:
+    joined = performance.join_labels(log_of(["a", "b", "c"]), labels_of(a=(1, 10), b=(0, 5)), AS_OF)
+    assert performance.delay_hours(joined) == 7.0  # 10 - 0 and 5 - 1 hours
+    assert performance.delay_hours(joined[joined["label"].isna()]) is None
+
+
 def test_of_several_predictions_of_a_case_the_first_logged_counts() -> None:
     log = log_of(["a", "a", "a"], logged_at=hours(3, 1, 2), probability=[0.3, 0.1, 0.2])
     joined = performance.join_labels(log, labels_of(a=(1, 10)), AS_OF)
@@ -116,6 +122,17 @@ def test_days_and_not_cases_are_independent() -> None:
     assert (by_days["bias_high"] - by_days["bias_low"]) > 5 * (
         by_luck["bias_high"] - by_luck["bias_low"]
     )
+
+
+def test_the_saving_is_against_the_better_single_answer() -> None:
+    joined = fortnight(rate=0.3)
+    live = performance.live_metrics(joined, COSTS, seed=1)
+    y = joined["label"].mean()
+    assert live["cost_without"] == pytest.approx(1000 * min(4 * y, 1 - y))
+    assert live["saving"] == pytest.approx(1 - live["cost_per_1000"] / live["cost_without"])
+    assert 0 < live["saving_low"] < live["saving"] < live["saving_high"]
+    blind = performance.live_metrics(joined.assign(probability=0.9), COSTS, seed=1)
+    assert blind["saving"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("label", [np.nan, 0.0, 1.0])

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from features import partitions
-from pipelines import monitor
+from pipelines import monitor, standing
 from serving import release
 from serving.prediction_log import PredictionLog
 from settings import LoopError, Settings, UserError
@@ -142,6 +142,21 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
         sizes = [(row["n"], row["enough"]) for row in found["slices"] if row["slice"] == kind]
         assert sum(size for size, _ in sizes) == found["live"]["n"]
         assert [enough for _, enough in sizes] == [size >= least for size, _ in sizes]
+    assert found["label_coverage"] > found["live"]["coverage"]
+    measured = {
+        (sample.name, *sample.labels.values()): sample.value
+        for sample in standing.monitoring(settings)
+    }
+    assert measured["trigger_limit", "slices"] == 0.08
+    assert measured["label_coverage",] == found["label_coverage"]
+    assert measured["bias", "low"] < measured["bias", "mean"] < measured["bias", "high"]
+    assert measured["saving", "high"] == found["live"]["saving_high"]
+    assert 0 < measured["label_delay_hours",] < 12
+    judged = [row for row in found["slices"] if row["enough"]]
+    assert len(judged) >= 10
+    for row in judged:
+        assert measured["slice_bias", row["slice"], row["value"], "high"] == row["bias_high"]
+    assert {key[0] for key in measured} <= set(standing.HELP)
     before = files(settings)
     assert {"reports/drift-2013-04-05.html", "reports/monitoring-2013-04-05.html"} < set(before)
     assert [name for name in before if name.startswith("monitoring")] == [

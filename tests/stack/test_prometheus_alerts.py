@@ -186,9 +186,11 @@ def standing(settings: Settings) -> None:
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training.conclude(settings, path, {"version": "1", "why": "passed"}, {"before": None}, "first")
-    live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98}
+    live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98,
+            "cost_without": 700.0}  # fmt: skip
     moved = {"score": 0.1, "limit": 0.5, "drifted": False}
-    drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "features": {}}
+    drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "target": None,
+             "features": {}}  # fmt: skip
     decision = decide.decide(
         decide.Evidence(champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live,
                         drift=drift), settings.params()["monitoring"]["policy"], AS_OF,

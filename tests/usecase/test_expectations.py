@@ -16,7 +16,7 @@ from features import partitions
 from pipelines import batches, ingest, suites, validate
 from pipelines.judge import Reasons, judge
 from settings import LoopError, Settings
-from usecase import expectations, source
+from usecase import expectations, facts, source
 from usecase.schema import KEYS, SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,7 @@ BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
     ("outcomes", "arr_delay", None, "minutes in the air imply an arrival delay"),
     ("outcomes", "dep_delay", None, "who left has a departure delay"),
     ("outcomes", "dep_delay", lambda delay: delay + 7, "departure agrees with its delay"),
+    ("outcomes", "arr_delay", lambda delay: delay - 7, "arrival agrees with its delay"),
     ("outcomes", "known_at", lambda at: at - timedelta(minutes=1), "not known before it happened"),
     *(("weather", column, high + 1.0, f"{column} within bounds")
       for column, (_, high) in expectations.ROW["weather"].items()),
@@ -164,6 +165,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
     day = DAY_OF[feed]
     rows = source.fetch(feed, day)
     good = batches.facts(rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7)
+    good |= facts.facts(feed, rows)
     frames, expected = [good], {}
     for rule in rules:
         expected[rule.meta["rule"]] = []
@@ -227,6 +229,14 @@ def repeated(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, rows.iloc[: len(rows) // 5]])
 
 
+def emptied(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows.assign(**{column: rows[column].mask(rows["carrier"] == "UA")})
+
+
+def in_celsius(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(**{name: (rows[name] - 32) * 5 / 9 for name in ("temp", "dewp")})
+
+
 # What is wrong with the newest batch of a feed, and what the message must say of it.
 BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("planes", thinned(0.2), "n_rows is 664, expected min_value 1000, max_value 20000"),
@@ -240,11 +250,16 @@ BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = 
     ("schedule", lambda rows: rows.assign(known_at=rows["known_at"] - timedelta(hours=4)),
      "hours_before_end is 24, expected min_value 19, max_value 20"),
     ("schedule", without("tailnum", 0.7), "null_share_tailnum is 0.7"),
+    ("schedule", emptied("tailnum"), "null_gap_tailnum is 0.9"),
+    ("outcomes", lambda rows: emptied("arr_delay")(emptied("arr_time")(emptied("air_time")(rows))),
+     "null_gap_arr_delay is 0.9"),
     ("outcomes", until(18), "hours_before_end is 6"),
     ("outcomes", repeated, "duplicate_share is 0.33"),
     ("outcomes", without("arr_delay", 1.0), "null_share_arr_delay is 1, expected"),
     ("weather", until(18), "hours_before_end is 7"),
     ("weather", thinned(0.4), "n_rows_ratio is 0.4028, expected min_value 0.5, max_value 2"),
+    ("weather", in_celsius, "humidity_gap is "),
+    ("weather", lambda rows: rows.assign(pressure=1013.2), "distinct_pressure is 1"),
     ("weather", without("temp", 0.5), "null_share_temp is 0.5"),
     ("weather", lambda rows: rows.rename(columns={"humid": "humidity"}),
      "not there: humid double; there instead: humidity double"),
