@@ -49,8 +49,9 @@ BASE ?= main
 report: install         ## what this checkout does to the model, on a slice, beside BASE
 	$(BIN)/python -m pipelines.delivery --out var/report --base "$(BASE)"
 
-prove: install          ## bad candidates through every gate: each must be refused by its own
+prove: install          ## bad candidates, bad challengers, bad data: each must be seen by its own guard
 	OMP_NUM_THREADS=1 $(BIN)/mlops prove
+	OMP_NUM_THREADS=1 $(BIN)/mlops prove --monitoring
 
 repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.base import clone
 from year import cases
 
-from monitoring import drift
+from monitoring import drift, slices
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
@@ -72,6 +72,9 @@ def one(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) -> dict[s
         f"rise of the cost by a shift of {SHIFT}": off / live["cost"] - 1,
         "cost, live against evaluation": ratio,
         "its standard error ": ratio * noise,
+        "cost, live, as a share of the best single answer's": live["cost"] / live["cost_without"],
+        "bias shown by a slice": shown(window, scores, moment + 2 * FORTNIGHT, params),
+        "distance of labels": moved.target.score if moved.target else np.nan,
         "share of drifted features": moved.share,
         "distance of predictions": moved.prediction.score,
         "change of missing values": moved.missing_change,
@@ -106,7 +109,15 @@ def measure(rows: pd.DataFrame, scores: np.ndarray, params: dict[str, Any]) -> d
         "auc": found["auc"], "gap": found["calibration_gap"],
         "gap_se": error(scores - rows["label"].to_numpy(), rows, params),
         "cost": found["cost_per_1000"], "cost_se": error(costs, rows, params),
+        "cost_without": 1000 * evaluation.constant_costs(rows["label"], params["costs"]).mean(),
     }  # fmt: skip
+
+
+def shown(rows: pd.DataFrame, scores: np.ndarray, as_of: datetime, params: dict[str, Any]) -> float:
+    """The most by which a slice's interval of the bias misses zero, all labels being in."""
+    joined = rows.assign(probability=scores).reset_index(drop=True)
+    found = slices.by_slice(joined, joined[FEATURES], params, as_of)
+    return max(each["shown"] for each in found if each["enough"])
 
 
 def drifted(
