@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_app import app, our_settings, told_plainly
-from settings import UserError
 
 From = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
 To = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
@@ -34,6 +33,7 @@ def replay(
         from pipelines import replay as replays
         from pipelines import replay_served, replay_table
         from pipelines.stage import moment
+        from settings import UserError
 
         first, end = moment(since, "--from"), moment(until, "--to")
         names = policy or [settings.params()["replay"]["default"]]

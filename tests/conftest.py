@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from xdist.remote import Producer
@@ -24,6 +26,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # What lasts longest, since the others run beside it; a schedule is waited for without any CPU.
 FIRST = [f"pipelines/test_{name}.py" for name in ("turn", "deploy", "killed", "flows")]
 ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_environment() -> Iterator[None]:
+    """What a command sets for its process does not outlive the file whose tests called it."""
+    with patch.dict(os.environ):
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
