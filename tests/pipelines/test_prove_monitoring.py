@@ -104,7 +104,6 @@ def first(watcher: str) -> FeedFault:
     return next(each for each in FAULTS if each.watcher == watcher)._replace(begins=1, days=3)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("watcher", ["validation", "freshness"])
 def test_a_real_fault_is_refused_or_missed_as_a_feed(
     slice_of_days: ground.Ground, watcher: str
@@ -113,7 +112,6 @@ def test_a_real_fault_is_refused_or_missed_as_a_feed(
     assert found.holds, found
 
 
-@pytest.mark.long
 def test_labels_that_are_late_in_a_slice_are_noticed_and_healthy_ones_are_not(
     slice_of_days: ground.Ground,
 ) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from pipelines import replay, replay_report
+from pipelines import replay, replay_report, replay_table
+from pipelines.cli import app
 from settings import Settings, UserError
 from tests import sliced
 
@@ -67,3 +69,30 @@ def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_pa
     path.write_text(path.read_text() + '{"day": "2013-04')
     with pytest.raises(UserError, match="mlops replay --fast --from 2013-04-01 --to 2013-04-21"):
         replay_report.write(settings, FIRST, END)
+
+
+def test_the_table_has_a_row_for_each_policy() -> None:
+    found = {name: pd.DataFrame(each) for name, each in
+             {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
+    told = replay_table.told(found, sliced.parameters())
+    assert "| never | 0 | 0 | 609.5 | 0.0% | " in told
+    assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in told
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["replay", "--sensitivity"], "add --fast"),
+        (["replay", "--from", "soon"], "--from is 'soon'"),
+        (["replay", "--fast", "--policy", "weekly"], "weekly"),
+        (["report"], "mlops replay"),
+    ],
+)
+def test_mistakes_are_told_with_exit_code_2(
+    command: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_with(tmp_path, {})
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 2, found.output
+    assert told in found.output
