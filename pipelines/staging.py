@@ -25,6 +25,8 @@ from settings import LoopError, Settings, UserError
 
 STAGING = "staging"
 CASES = 200
+TRIES = 5
+RESTS = 1.1  # seconds; the service asks a store that failed again after one
 TAKEN_UP_WITHIN = 30.0  # seconds; the service looks twice a second
 
 
@@ -100,16 +102,31 @@ def compare(
     expected = model.predict([row.values for row in rows])
     wrong = []
     for case, probability in zip(cases, expected, strict=True):
-        answer = client.post("/predict", json=payload(case))
+        answer = asked(client, payload(case))
         if answer.status_code != 200:
             wrong.append(f"{case['key']}: {answer.status_code} {answer.text[:200]}")
             continue
         told = answer.json()
         if told["model_version"] != served.version:
             wrong.append(f"{case['key']}: answered by version {told['model_version']}")
+        elif told["degraded"]:
+            wrong.append(f"{case['key']}: answered without the online store, {TRIES} times")
         elif abs(told["probability"] - probability) > 1e-9:
             wrong.append(f"{case['key']}: {told['probability']} instead of {probability}")
     return wrong
+
+
+def asked(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
+    """The answer; again after a rest while it is one without the online store.
+
+    A lookup that was slow once, on a busy machine, says nothing of the version.
+    """
+    for _ in range(TRIES):
+        answer = client.post("/predict", json=body)
+        if answer.status_code != 200 or not answer.json()["degraded"]:
+            break
+        time.sleep(RESTS)
+    return answer
 
 
 def evidence_file(settings: Settings, version: str) -> Path:
