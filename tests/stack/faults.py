@@ -93,7 +93,7 @@ def log_full(stack: Stack) -> str:
         # What it had acknowledged by then is on its own disk: brought over, as one would.
         segment = stack.docker("exec", name, "sh", "-c", "ls /predictions/*.jsonl").strip()
         lines = stack.docker("exec", name, "cat", segment)
-        stack.compose("exec", "-T", "watch", "sh", "-c", f"cat > {segment}", stdin=lines)
+        stack.compose("exec", "-T", "worker", "sh", "-c", f"cat > {segment}", stdin=lines)
     finally:
         stack.docker("rm", "--force", name)
         stack.docker("volume", "rm", volume)
