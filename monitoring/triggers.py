@@ -76,19 +76,21 @@ def _calibration(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
 
 
 def _performance(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
-    ratio = None
-    if evidence.live is not None and evidence.expected["cost_per_1000"] > 0:
-        ratio = evidence.live["cost_per_1000"] / evidence.expected["cost_per_1000"]
-    return _of_labels("performance", ratio, "cost, as a multiple of the evaluation's",
-                      evidence, policy)  # fmt: skip
+    ratio = _cost_over(evidence, evidence.expected["cost_per_1000"])
+    what = "cost, as a multiple of the evaluation's"
+    return _of_labels("performance", ratio, what, evidence, policy)
 
 
 def _saving(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:
-    share = None
-    if evidence.live is not None and evidence.live["cost_without"] > 0:
-        share = evidence.live["cost_per_1000"] / evidence.live["cost_without"]
-    return _of_labels("saving", share, "cost, as a share of what one answer to all would cost",
-                      evidence, policy)  # fmt: skip
+    share = _cost_over(evidence, evidence.live["cost_without"] if evidence.live else 0.0)
+    what = "cost, as a share of what one answer to all would cost"
+    return _of_labels("saving", share, what, evidence, policy)
+
+
+def _cost_over(evidence: Evidence, other: float) -> float | None:
+    if evidence.live is None or not other > 0:
+        return None
+    return float(evidence.live["cost_per_1000"] / other)
 
 
 def _slices(evidence: Evidence, policy: Mapping[str, Any]) -> Trigger:

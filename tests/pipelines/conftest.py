@@ -18,8 +18,8 @@ import psutil
 import pytest
 import yaml
 
+from pipelines import ground, tracking, training
 from pipelines import release as releases
-from pipelines import tracking, training
 from pipelines.register import MODEL
 from serving import prediction_log, release
 from settings import Settings
@@ -165,3 +165,12 @@ def released(registry: Settings, tmp_path: Path) -> Settings:
     settings = copy_registry(registry, tmp_path / "home")
     shutil.copytree(registry.var / "release", settings.var / "release")
     return settings
+
+
+@pytest.fixture(scope="module")
+def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
+    """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
+    settings = Settings(home=tmp_path_factory.mktemp("prove"))
+    settings.params_file.parent.mkdir(parents=True)
+    settings.params_file.write_text(yaml.safe_dump(sliced.parameters()))
+    return ground.opened(settings)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipelines import ground, prove
 from pipelines.proofs import cases
 from pipelines.verdict import Verdict
 from settings import Settings, UserError
-from tests import sliced
 
 OWN = Verdict("calibrated", False, 0.2, 0.1, "off")
 OTHER = Verdict("fast enough", False, 9.0, 5.0, "slow")
@@ -81,14 +79,6 @@ def test_a_failed_proof_stands_on_the_page_and_is_not_passed_over(
 def test_a_case_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No case is told by 'nonsense'"):
         prove.prove(Settings(home=tmp_path), "nonsense")
-
-
-@pytest.fixture(scope="module")
-def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
-    settings = Settings(home=tmp_path_factory.mktemp("prove"))
-    settings.params_file.parent.mkdir(parents=True)
-    settings.params_file.write_text(yaml.safe_dump(sliced.parameters()))
-    return ground.opened(settings)
 
 
 @pytest.mark.parametrize(

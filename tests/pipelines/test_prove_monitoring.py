@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from pipelines import faulty, ground, prove_monitoring
 from pipelines.faulty import Notice, Seen
 from settings import Settings, UserError
-from tests import sliced
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
 BEGAN = datetime(2013, 4, 4, tzinfo=UTC)
@@ -90,14 +88,6 @@ def test_a_miss_that_is_accepted_says_why_and_every_fault_has_words_of_its_own()
 def test_a_fault_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No fault is told by 'nonsense'"):
         prove_monitoring.prove(Settings(home=tmp_path), "nonsense")
-
-
-@pytest.fixture(scope="module")
-def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
-    settings = Settings(home=tmp_path_factory.mktemp("prove"))
-    settings.params_file.parent.mkdir(parents=True)
-    settings.params_file.write_text(yaml.safe_dump(sliced.parameters()))
-    return ground.opened(settings)
 
 
 def first(watcher: str) -> FeedFault:
