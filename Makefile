@@ -122,7 +122,7 @@ bench-serving: install  ## the service beside what a user would pick instead, to
 	$(BIN)/python -W ignore tests/bench/serving/run.py
 
 bench-load: export OMP_NUM_THREADS := 1
-bench-load: install     ## swaps, kills and crowds: what is lost under load, to docs/benchmarks/load.md
+bench-load: install     ## swaps, kills and crowds: what is lost under load, to docs/benchmarks/load.md; needs hey
 	$(BIN)/python -W ignore tests/bench/serving/load.py
 
 sizing: install         ## what a prediction costs the running stack, and what its parts hold

@@ -173,7 +173,11 @@ def _metrics(found: Mapping[str, Any]) -> str:
         values = [_number(found[side].get(name)) for side in ("live", "expected")]
         cells = numbers([values[0], intervals.get(name, ""), values[1]])
         rows.append(f"<tr><th>{escape(name.replace('_', ' '))}</th>{cells}</tr>")
-    return table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
+    told = table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
+    if found["estimated"] is None:
+        return told
+    week = f"The decisions of the last week cost {found['estimated']:,.0f} per 1,000"
+    return f'{told}<p class="soft">{week} by their own probabilities, labelled or not.</p>'
 
 
 def _slices(found: Mapping[str, Any]) -> str:

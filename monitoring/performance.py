@@ -10,6 +10,8 @@ import pandas as pd
 
 from usecase import evaluation
 
+ESTIMATED = timedelta(days=7)  # a day's decisions are ruled by its weather
+
 
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """The predictions (a row per case) with the labels known before `as_of`; NaN where none is.
@@ -102,6 +104,18 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
         "cost_without": 1000 * usual, "saving": float(saved.mean()) / usual,
         "saving_low": saved_low / usual, "saving_high": saved_high / usual,
     }  # fmt: skip
+
+
+def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetime) -> float | None:
+    """Per 1,000 of the decisions of the last week, by their own probabilities; None without any.
+
+    Needs no label, so it is there a day before the cost is, and is right as far as the
+    probabilities are: confidence-based performance estimation (docs/decisions/13).
+    """
+    newest = joined[joined["decision_time"] >= as_of - ESTIMATED]
+    if newest.empty:
+        return None
+    return float(1000 * evaluation.expected_costs(newest["probability"], costs).mean())
 
 
 def by_day(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:

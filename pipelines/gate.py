@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pipelines.gates.comparison import (
     beats_the_baseline,
     log_loss_holds,
+    no_slice_left_in_doubt,
     no_slice_worse_than_the_champion,
     not_worse_than_the_champion,
 )
@@ -26,13 +27,13 @@ from pipelines.verdict import Limits, Verdict
 __all__ = [
     "GATES", "Evidence", "beats_the_baseline", "behaves", "calibrated", "calibrated_in_slices",
     "data_is_sound", "data_is_valid", "errors_are_even", "log_loss_holds", "no_column_too_good",
-    "no_slice_worse_than_the_champion", "no_value_tells", "not_too_good_to_be_true",
-    "not_worse_than_the_champion", "slices_hold",
+    "no_slice_left_in_doubt", "no_slice_worse_than_the_champion", "no_value_tells",
+    "not_too_good_to_be_true", "not_worse_than_the_champion", "slices_hold",
 ]  # fmt: skip
 
 GATES: tuple[Callable[[Evidence, Limits], Verdict], ...] = (
     data_is_sound, data_is_valid, beats_the_baseline, not_worse_than_the_champion,
-    log_loss_holds, no_slice_worse_than_the_champion, calibrated, calibrated_in_slices,
-    slices_hold, errors_are_even, not_too_good_to_be_true, no_column_too_good, no_value_tells,
-    behaves,
+    log_loss_holds, no_slice_worse_than_the_champion, no_slice_left_in_doubt, calibrated,
+    calibrated_in_slices, slices_hold, errors_are_even, not_too_good_to_be_true,
+    no_column_too_good, no_value_tells, behaves,
 )  # fmt: skip

@@ -84,6 +84,7 @@ def measure(
         "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
         "expected": card["evaluation"], "problems": problems, "slices": slices or [],
         "label_coverage": performance.coverage_due(joined, params, as_of),
+        "estimated": performance.estimated_cost(joined, params["costs"], as_of),
     }  # fmt: skip
     if settings.pages:
         _report(settings, result, joined, reference, params, as_of)

@@ -163,6 +163,11 @@ def _tell_monitoring(console: Console, found: dict[str, Any]) -> None:
     answer = "yes" if found["retrain"] else "no"
     console.print(f"Decision:  retrain {answer}, as of {found['as_of'][:10]}")
     console.print(f"           {found['reason']}")
+    if found["live"] is not None and found.get("estimated") is not None:
+        console.print(
+            f"Cost:      {found['live']['cost_per_1000']:.0f} per 1,000 by the labels known; "
+            f"of the last week {found['estimated']:.0f} by its probabilities"
+        )
     drift = found["drift"]
     if drift is None:
         console.print("Drift:     could not be measured")

@@ -39,7 +39,7 @@ HELP = {
     "trigger_value": "What the policy judges",
     "trigger_limit": "The policy's limit",
     "trigger_fired": "Whether a trigger is over its limit",
-    "cost_per_1000": "Of the live predictions, and as the evaluation expected",
+    "cost_per_1000": "Of the live predictions, as expected, and of the last week as estimated",
     "calibration_gap": "Between mean prediction and mean label, live and expected",
     "cost_bound": "Of the live predictions per 1,000, with its 90% interval over days",
     "bias": "Mean prediction less mean label, with its 90% interval over days",
@@ -132,6 +132,8 @@ def _measured(found: dict[str, Any]) -> Iterator[Sample]:
         if found[of] is not None:
             yield Sample("cost_per_1000", found[of]["cost_per_1000"], {"of": of})
             yield Sample("calibration_gap", found[of]["calibration_gap"], {"of": of})
+    if found.get("estimated") is not None:
+        yield Sample("cost_per_1000", found["estimated"], {"of": "estimated"})
     if found["drift"] is not None:
         moved = found["drift"]["prediction"]
         yield Sample("prediction_distance", moved["score"])

@@ -22,7 +22,8 @@ def parameters() -> dict[str, Any]:
         "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
         "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
         "max_slice_ratio": 3.0, "storm_raises": 0.0, "calm_lowers": -0.1, "min_days": 1,
-        "margin_slice_cost": 2000.0, "max_slice_calibration_gap": 0.5, "max_error_excess": 0.5,
+        "margin_slice_cost": 2000.0, "margin_slice_proof": 2000.0, "min_slice_compared": 200,
+        "max_slice_calibration_gap": 0.5, "max_error_excess": 0.5,
         "max_column_auc": 0.95, "max_value_rate": 1.0, "early_calm": 1.0, "late_storm": 0.0,
     }  # fmt: skip
     params["gates"]["sources"]["recomputed_moments"] = 2

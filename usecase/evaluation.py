@@ -46,6 +46,13 @@ def case_costs(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> F
     )
 
 
+def expected_costs(p: npt.ArrayLike, costs: dict[str, float]) -> Floats:
+    """What the decision on each case costs if its probability is right, shape (n,)."""
+    prob = np.asarray(p, dtype="float64")
+    alarm = prob >= costs["threshold"]
+    return np.where(alarm, (1 - prob) * costs["false_alarm"], prob * costs["miss"])
+
+
 def constant_costs(y: npt.ArrayLike, costs: dict[str, float]) -> Floats:
     """The cost on each case, shape (n,), of what is cheaper for these: to warn always, or never."""
     truth = np.asarray(y, dtype="float64")

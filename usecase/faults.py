@@ -71,6 +71,12 @@ def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarra
     return change
 
 
+def every_other_day(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+    """A feed that fails by turns: too little harm in the carrier to be shown in a fortnight."""
+    hit = (rows["decision_time"].dt.dayofyear % 2 == 0).to_numpy()
+    return np.where(hit, interchanged("B6")(rows, scores), scores)
+
+
 def two_carriers_shifted(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """Too high for one carrier and too low for another, and right on the whole."""
     shift = rows["carrier"].map({"UA": -0.25, "DL": 0.25}).fillna(0.0).to_numpy()
@@ -107,6 +113,8 @@ FAULTS = (
     Fault("two carriers' scores shifted", "calibrated in slices", "scores", two_carriers_shifted),
     Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
           reversed_labels_of_early_hours),
+    Fault("scores of a carrier interchanged on every other day", "no slice left in doubt", "scores",
+          every_other_day),
     Fault("scores of a late carrier interchanged", "slices hold", "scores", interchanged("EV")),
     Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
           interchanged("UA")),

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.verdict import Limits
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -41,17 +39,17 @@ class Evidence:
         """The UTC day of each decision: days, and not cases, are independent."""
         return self.frame["decision_time"].dt.floor("D")
 
-    def parts(self, limits: Limits) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and rows (a mask) of each slice with `min_slice` cases.
+    def parts(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and rows (a mask) of each slice with `least` cases.
 
         The smaller ones of a kind are pooled, so that nobody is left out for being few; what is
         too small even then is not judged.
         """
         for kind, values in self.slices.items():
             counts = values.value_counts()
-            small = set(counts[counts < limits["min_slice"]].index)
+            small = set(counts[counts < least].index)
             groups = values.where(~values.isin(small), "others, pooled").to_numpy()
             for value in sorted(set(groups)):
                 rows = groups == value
-                if rows.sum() >= limits["min_slice"]:
+                if rows.sum() >= least:
                     yield f"{kind} {value} ({rows.sum():,} cases)", rows

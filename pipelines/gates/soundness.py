@@ -57,7 +57,7 @@ def calibrated_in_slices(evidence: Evidence, limits: Limits) -> Verdict:
     found = [
         at_most("calibrated in slices", calibration_gap(evidence.y[rows], evidence.candidate[rows]),
                 limits["max_slice_calibration_gap"], f"|mean prediction - rate| of {name}")
-        for name, rows in evidence.parts(limits)
+        for name, rows in evidence.parts(limits["min_slice"])
     ]  # fmt: skip
     return worst("calibrated in slices", found)
 
@@ -65,7 +65,7 @@ def calibrated_in_slices(evidence: Evidence, limits: Limits) -> Verdict:
 def slices_hold(evidence: Evidence, limits: Limits) -> Verdict:
     """In no slice with enough cases is the cost far above the baseline's on that slice."""
     found = []
-    for name, rows in evidence.parts(limits):
+    for name, rows in evidence.parts(limits["min_slice"]):
         own = cost_per_1000(evidence.y[rows], evidence.candidate[rows], evidence.costs)
         other = cost_per_1000(evidence.y[rows], evidence.baseline[rows], evidence.costs)
         told = f"cost against the baseline's in the worst slice, {name}"
@@ -84,7 +84,7 @@ def errors_are_even(evidence: Evidence, limits: Limits) -> Verdict:
     prob, y = evidence.candidate, evidence.y == 1
     alarm = prob >= evidence.costs["threshold"]
     found = []
-    for name, rows in evidence.parts(limits):
+    for name, rows in evidence.parts(limits["min_slice"]):
         told = f"{name}: alarms {alarm[rows].mean():.2f}, base rate {y[rows].mean():.2f}"
         for kind, wrong, truth, chance in (
             ("false alarms", alarm, ~y, 1 - prob), ("misses", ~alarm, y, prob),

@@ -37,7 +37,8 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
     return {
         "as_of": "2013-04-15T00:00:00+00:00", "champion": "3", "retrain": True,
         "reason": "due; seen: a & b", "problems": [], "triggers": [trigger],
-        "n_predictions": len(joined), "live": live, "expected": live | {"cost_per_1000": 512.0},
+        "n_predictions": len(joined), "live": live, "estimated": 487.0,
+        "expected": live | {"cost_per_1000": 512.0},
         "slices": [row, gone],
         "drift": {"features": {"amount": moved}, "prediction": moved | {"drifted": False}},
         **changed,
@@ -76,6 +77,7 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
     assert [link for link in tags.loaded if not link.startswith("#")] == []
     assert text.count("<svg") == 5
     assert "1,400 predictions, 100.0% with a known label" in text
+    assert "The decisions of the last week cost 487 per 1,000" in text
     assert "<strong>Retrain</strong><ul><li>due</li><li>seen: a &amp; b</li>" in text
     assert "&lt;north&gt;" in text
     assert "too few to judge" in text

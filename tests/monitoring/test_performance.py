@@ -135,6 +135,21 @@ def test_the_saving_is_against_the_better_single_answer() -> None:
     assert blind["saving"] == pytest.approx(0)
 
 
+def test_what_the_last_week_costs_is_told_by_its_probabilities_without_any_label() -> None:
+    joined = fortnight(20000, seed=1).assign(label=np.nan)
+    last = joined["decision_time"] >= AS_OF - timedelta(days=7)
+    told = performance.estimated_cost(joined, COSTS, AS_OF)
+    # If the probabilities are right, the costs of labels drawn by them are what was told.
+    p = joined["probability"][last].to_numpy()
+    drawn = np.random.default_rng(3).random((200, len(p))) < p
+    found = np.mean([evaluation.cost_per_1000(each, p, COSTS) for each in drawn])
+    assert told == pytest.approx(found, rel=0.01)
+    # Three sure answers and one even chance: a false alarm, half of the time.
+    four = joined[last].head(4).assign(probability=[0.0, 1.0, 0.0, 0.5])
+    assert performance.estimated_cost(four, COSTS, AS_OF) == pytest.approx(125)
+    assert performance.estimated_cost(joined[~last], COSTS, AS_OF) is None
+
+
 @pytest.mark.parametrize("label", [np.nan, 0.0, 1.0])
 def test_labels_that_allow_no_metric_are_told_as_that(label: float) -> None:
     with pytest.raises(ValueError, match=r"of 50 predictions have a label"):

@@ -23,7 +23,8 @@ TINY = {
     "training": {"holdout_days": 3, "search": {"n_iter": 1, "max_iter": [20]}},
     # Too few days for the shipped limits, and speed is judged elsewhere.
     "gates": {
-        "min_train": 1000, "min_slice": 50, "max_calibration_gap": 0.25, "min_saving": -0.5,
+        "min_train": 1000, "min_slice": 50, "min_slice_compared": 100,
+        "max_calibration_gap": 0.25, "min_saving": -0.5,
         "max_slice_ratio": 3.0, "storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0,
         "min_days": 2, "max_slice_calibration_gap": 0.5, "max_error_excess": 0.5,
         "max_column_auc": 0.95, "max_value_rate": 1.0, "early_calm": 1.0, "late_storm": 0.0,

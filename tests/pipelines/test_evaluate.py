@@ -60,6 +60,8 @@ def write_parameters(home: Path) -> None:
         max_slice_calibration_gap=0.5,
         max_error_excess=0.5,
         margin_slice_cost=1000.0,
+        margin_slice_proof=1000.0,
+        min_slice_compared=100,
     )
     (home / "usecase").mkdir()
     (home / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))

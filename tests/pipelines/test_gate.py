@@ -25,7 +25,8 @@ LIMITS: dict[str, Any] = {
     "min_train": 1000, "min_holdout": 500, "max_label_age_days": 2, "min_saving": 0.25,
     "margin_cost": 31.25, "margin_log_loss": 0.01, "max_calibration_gap": 0.125,
     "min_slice": 1000, "max_slice_ratio": 1.25, "max_auc": 0.8, "behaviour_rows": 200,
-    "min_days": 5, "margin_slice_cost": 62.5, "slice_alpha": 0.05, "max_column_auc": 0.75,
+    "min_days": 5, "margin_slice_cost": 62.5, "margin_slice_proof": 125.0,
+    "min_slice_compared": 1000, "slice_alpha": 0.05, "max_column_auc": 0.75,
     "max_slice_calibration_gap": 0.1, "min_slice_errors": 100, "max_error_excess": 0.2,
     "min_value_cases": 20, "max_value_rate": 0.9,
 }  # fmt: skip
@@ -91,6 +92,12 @@ def south(prob: Callable[[np.ndarray], Any]) -> dict[str, Any]:
     changed = answers(**FAIR)
     changed[N // 2 :] = prob(changed[N // 2 :])
     return {"candidate": changed}
+
+
+def by_turns_in_the_south() -> dict[str, Any]:
+    """Without a fault on one day, and without any alarm on the next."""
+    day = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC").day.to_numpy()
+    return south(lambda _: np.where(day % 2 == 0, answers(), 0.1)[N // 2 :])
 
 
 def gaps(where: np.ndarray) -> Callable[[pd.Series], pd.Series]:
@@ -162,6 +169,16 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
      {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
     ("one slice worse", gate.no_slice_worse_than_the_champion,
      {"champion": answers(**FAIR), **south(lambda prob: prob * 0 + 0.1)}, False),
+    ("no champion to doubt a slice by", gate.no_slice_left_in_doubt, {}, True),
+    ("no doubt where both say the same", gate.no_slice_left_in_doubt,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
+    # No worse on the whole, but by what days? Harm is not shown, and neither is its absence.
+    ("one slice changes with the days", gate.no_slice_worse_than_the_champion,
+     {"champion": answers(**FAIR), **by_turns_in_the_south()}, True),
+    ("and is in doubt for it", gate.no_slice_left_in_doubt,
+     {"champion": answers(**FAIR), **by_turns_in_the_south()}, False),
+    ("no slice to compare", gate.no_slice_left_in_doubt,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}}, False),
     ("whole", gate.data_is_valid, {}, True),
     ("a case twice", gate.data_is_valid, cells(key=lambda key: key.clip(1)), False),
     ("a label of 2", gate.data_is_valid, cells(label=lambda label: label.replace(1, 2)), False),
@@ -290,9 +307,9 @@ def test_margin_is_positive_inside_and_negative_outside(
 
 def test_sound_training_passes_all_generic_gates() -> None:
     generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
-    assert len(generic) == 13
+    assert len(generic) == 14
     verdicts = judge(evidence(), LIMITS, generic)
-    assert [verdict.passed for verdict in verdicts] == [True] * 13, verdicts
+    assert [verdict.passed for verdict in verdicts] == [True] * 14, verdicts
 
 
 def test_gate_that_raises_has_failed_and_says_why() -> None:

@@ -148,6 +148,7 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
         for sample in standing.monitoring(settings)
     }
     assert measured["trigger_limit", "slices"] == 0.08
+    assert measured["cost_per_1000", "estimated"] == found["estimated"] > 0
     assert measured["label_coverage",] == found["label_coverage"]
     assert measured["bias", "low"] < measured["bias", "mean"] < measured["bias", "high"]
     assert measured["saving", "high"] == found["live"]["saving_high"]

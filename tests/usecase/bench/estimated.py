@@ -12,7 +12,6 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from fortnights import ask, fit
 from retraining import STARTS
@@ -56,19 +55,13 @@ def weeks(frame: pd.DataFrame, params: dict[str, Any], starts: list[datetime]) -
     p, costs = asked["probability"].to_numpy(), params["costs"]
     by_week = pd.DataFrame({
         "cost": 1000 * evaluation.case_costs(asked["label"], p, costs),
-        "by its probabilities": 1000 * expected(p, costs),
+        "by its probabilities": 1000 * evaluation.expected_costs(p, costs),
     }).groupby(week)  # fmt: skip
     table = by_week.mean()[by_week.size() > 1000]  # the last week may be a day
     table["the week before"] = table["cost"].shift()
     ratio = (table["cost"] / table["by its probabilities"]).shift()
     table["corrected by the week before"] = table["by its probabilities"] * ratio
     return table
-
-
-def expected(p: np.ndarray, costs: dict[str, float]) -> np.ndarray:
-    """What each decision costs if its probability is right, shape (n_cases,)."""
-    alarm = p >= costs["threshold"]
-    return np.where(alarm, (1 - p) * costs["false_alarm"], p * costs["miss"])
 
 
 if __name__ == "__main__":
