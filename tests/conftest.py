@@ -11,6 +11,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+import features  # noqa: F401  before Feast: it spares each process a second of imports
 from settings import Settings
 
 for name, value in Settings().environment().items():
