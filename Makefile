@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
+# Where it is set, as in many images, each of the loop's processes would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: backup bench bench-load bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
 
