@@ -32,10 +32,11 @@ def by_slice(
     `missing` is the share of them that is not.
     """
     due = newest_due(joined, params, as_of).to_numpy()
+    measured = joined[["decision_time", "label", "probability"]]  # not all features, for each slice
     rows = []
     for kind, values in evaluation.slices(features).items():
         for value, at in joined.groupby(values.to_numpy()).indices.items():
-            asked = joined.iloc[at]
+            asked = measured.iloc[at]
             late = asked["label"].isna().to_numpy()[due[at]]
             rows.append({
                 "slice": kind, "value": str(value), **_judged(asked, params),

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving import model_files, served_form, skops_file
+from serving.trees import Trees
 from settings import LoopError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Evaluator:
 
     columns: tuple[str, ...]  # in the model's order
     codes: Mapping[str, Mapping[str | None, float]]  # of the text columns' categories
-    trees: Any | None  # treelite.Model
+    trees: Trees | None
     pipeline: Any | None  # sklearn.pipeline.Pipeline, where there are no trees
 
     @classmethod
@@ -59,7 +60,7 @@ class Evaluator:
         }
         trees = pipeline = None
         if form["kind"] == "trees":
-            trees = _trees(files[model_files.TREES])
+            trees = Trees.of(files[model_files.TREES])
         else:
             pipeline = skops_file.load(files[model_files.PIPELINE])
         return cls(tuple(form["columns"]), codes, trees, pipeline)
@@ -92,7 +93,7 @@ class Evaluator:
         """Of the trees; see `serving.explain`."""
         from serving.explain import explainer
 
-        return explainer(self.trees)
+        return explainer(self.trees.model)
 
     def codes_of(self, row: Mapping[str, Value]) -> list[Any]:
         """The row as the trees are given it."""
@@ -131,20 +132,8 @@ class Evaluator:
 
     def _walk(self, table: Any) -> np.ndarray:
         """Through the trees, in float64 and in this thread: rows are few and cores are shared."""
-        from treelite.gtil import gtil
-
         matrix = _numbers(table, self.columns)
-        if not len(matrix):
-            return np.empty(0)
-        # `gtil.predict` is this with a configuration made anew, which takes longer than the trees.
-        return gtil._predict_impl(self.trees, matrix, config=_one_thread()).reshape(-1)
-
-
-@cache
-def _one_thread() -> Any:
-    from treelite.gtil import gtil
-
-    return gtil.GTILConfig(nthread=1, predict_type="default")
+        return self.trees.walk(matrix) if len(matrix) else np.empty(0)  # type: ignore[union-attr]
 
 
 def _numbers(values: Any, columns: Any) -> np.ndarray:
@@ -154,12 +143,3 @@ def _numbers(values: Any, columns: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LoopError(f"The model wants numbers in {columns}: {error}") from error
-
-
-def _trees(data: bytes) -> Any:
-    import treelite
-
-    try:
-        return treelite.Model.deserialize_bytes(data)
-    except treelite.TreeliteError as error:
-        raise LoopError(f"treelite cannot read the model: {error}") from error

@@ -57,7 +57,8 @@ def test_contributions_are_shapley_values(
     trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path
 ) -> None:
     evaluator = Evaluator.load(tmp_path / "m", export(trees, tmp_path / "m"))
-    model = evaluator.trees
+    assert evaluator.trees is not None
+    model = evaluator.trees.model
     assert model is not None
     fields = (
         "cleft", "cright", "leaf_value", "split_index", "data_count", "default_left", "threshold"

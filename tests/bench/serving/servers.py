@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 #: What tests/bench/serving/variants.py can undo, and what it is.
 SHORTCUTS = {
     "trees": "trees by treelite, instead of scikit-learn's own predict",
-    "config": "one configuration for all walks, instead of treelite's own for each",
+    "walk": "treelite's C function called at once, instead of by its gtil.predict",
     "memory": "metrics in memory, instead of in files that workers share",
     "middleware": "BentoML's access log, metrics and tracing switched off",
     "freeze": "what is loaded frozen out of garbage collection",

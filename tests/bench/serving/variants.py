@@ -14,10 +14,14 @@ from typing import Any
 def undo(shortcut: str) -> None:
     if shortcut == "trees":
         _scikit_learn()
-    elif shortcut == "config":
-        from serving import evaluator
+    elif shortcut == "walk":
+        from treelite import gtil
 
-        evaluator._one_thread = evaluator._one_thread.__wrapped__  # type: ignore[attr-defined]
+        from serving.trees import Trees
+
+        Trees.walk = lambda self, matrix: gtil.predict(  # type: ignore[method-assign]
+            self.model, matrix, nthread=1
+        ).reshape(-1)
     elif shortcut == "memory":
         from prometheus_client import values
 
