@@ -10,7 +10,7 @@ import pandas as pd
 
 from usecase import evaluation
 
-ESTIMATED = timedelta(days=7)  # a day's decisions are ruled by its weather
+ESTIMATED = timedelta(days=7)  # what rules one day rules all of its decisions
 
 
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:

@@ -93,7 +93,7 @@ class Evaluator:
         """Of the trees; see `serving.explain`."""
         from serving.explain import explainer
 
-        return explainer(self.trees.model)
+        return explainer(self.trees.model)  # type: ignore[union-attr]
 
     def codes_of(self, row: Mapping[str, Value]) -> list[Any]:
         """The row as the trees are given it."""
