@@ -50,7 +50,7 @@ def one_day(settings: Settings, journal: Journal, day: datetime) -> dict[str, An
 
     until = day + timedelta(days=1)
     await_release(settings)
-    sent = traffic.replay(settings, day, until)
+    sent = traffic.replay(settings, day, until, together=True)
     clock.move(settings, until)
     journal.say(f"  {day:%d %B %Y}: {sum(sent.values()):,} cases answered")
     found: dict[str, Any] = flows.rollout_flow(as_of=until)

@@ -145,10 +145,14 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
             journal.say(f"  {day}: {done:,} of {total:,} cases answered")
 
     with journal.component("6 Deployment and serving") as entry:
-        journal.say("replay real cases over HTTP, each at its decision time")
-        found = traffic.replay(settings, start, end, told)
-        total = found["asked"] + found["logged_before"]
-        journal.say(f"{found['asked']:,} asked now, {found['logged_before']:,} logged before")
+        journal.say("replay real cases over HTTP, each at its decision time: first one by one")
+        alone = start + timedelta(days=settings.params()["turn"]["alone_days"])
+        first = traffic.replay(settings, start, min(alone, end), told)
+        journal.say("and then those that see the same features in one request")
+        rest = traffic.replay(settings, min(alone, end), end, told, together=True)
+        asked, before = (first[part] + rest[part] for part in ("asked", "logged_before"))
+        total = asked + before
+        journal.say(f"{asked:,} asked now, {before:,} logged before")
         entry.ran = "BentoML service, features from the online store"
         entry.decided = f"{total:,} predictions, every one logged"
         entry.evidence = "var/log/predictions"
