@@ -100,20 +100,27 @@ def compare(
     )
     model = Evaluator.load(settings.staging_file.parent / served.path, served.digest)
     expected = model.predict([row.values for row in rows])
-    wrong = []
-    for case, probability in zip(cases, expected, strict=True):
-        answer = asked(client, payload(case))
-        if answer.status_code != 200:
-            wrong.append(f"{case['key']}: {answer.status_code} {answer.text[:200]}")
-            continue
-        told = answer.json()
-        if told["model_version"] != served.version:
-            wrong.append(f"{case['key']}: answered by version {told['model_version']}")
-        elif told["degraded"]:
-            wrong.append(f"{case['key']}: answered without the online store, {TRIES} times")
-        elif abs(told["probability"] - probability) > 1e-9:
-            wrong.append(f"{case['key']}: {told['probability']} instead of {probability}")
-    return wrong
+    found = (
+        wrong(asked(client, payload(case)), served.version, float(probability))
+        for case, probability in zip(cases, expected, strict=True)
+    )
+    return [
+        f"{case['key']}: {why}" for case, why in zip(cases, found, strict=True) if why is not None
+    ]
+
+
+def wrong(answer: httpx.Response, version: str, probability: float) -> str | None:
+    """Why this is not what `version` should say, whose probability is `probability`; or None."""
+    if answer.status_code != 200:
+        return f"{answer.status_code} {answer.text[:200]}"
+    told = answer.json()
+    if told["model_version"] != version:
+        return f"answered by version {told['model_version']}"
+    if told["degraded"]:
+        return f"answered without the online store, {TRIES} times"
+    if not abs(told["probability"] - probability) <= 1e-9:
+        return f"{told['probability']} instead of {probability}"
+    return None
 
 
 def asked(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:

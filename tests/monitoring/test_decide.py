@@ -126,6 +126,8 @@ def test_at_the_limit_nothing_fires(evidence: Evidence) -> None:
         ("labels", quiet(slices=None), "could not be measured"),
         ("target", quiet(drift=drift(target=None)), "could not be measured"),
         ("saving", quiet(live=None), "could not be measured"),
+        ("saving", quiet(live=live() | {"cost_without": 0.0}), "could not be measured"),
+        ("performance", quiet(expected={"cost_per_1000": 0.0}), "could not be measured"),
     ],
 )
 def test_what_is_too_small_or_not_measured_does_not_fire_and_says_so(

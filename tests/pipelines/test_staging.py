@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -39,3 +40,23 @@ def test_a_store_that_stays_away_is_seen_in_the_answer() -> None:
 
 def test_a_refusal_is_taken_at_its_word() -> None:
     assert staging.asked(client([(503, {"error": "no"}), (200, {})]), {}).status_code == 503
+
+
+RIGHT = {"model_version": "2", "degraded": False, "probability": 0.25}
+
+
+@pytest.mark.parametrize(("status", "changed", "said"), [
+    (200, {}, None),
+    (200, {"probability": 0.25 + 1e-12}, None),
+    (503, {}, "503 {"),
+    (200, {"model_version": "1"}, "answered by version 1"),
+    # Right by chance, but without what it is to be tried with.
+    (200, {"degraded": True}, "answered without the online store, "),
+    (200, {"probability": 0.2501}, "0.2501 instead of 0.25"),
+    (200, {"probability": float("nan")}, "nan instead of 0.25"),
+])  # fmt: skip
+def test_an_answer_is_held_to_the_version_and_to_its_model(
+    status: int, changed: dict[str, Any], said: str | None
+) -> None:
+    found = staging.wrong(httpx.Response(status, text=json.dumps(RIGHT | changed)), "2", 0.25)
+    assert found is None if said is None else found is not None and found.startswith(said)
