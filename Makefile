@@ -63,7 +63,7 @@ lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/python tests/lock.py --write
 
 BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
-	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py tests/usecase/bench/estimated.py \
+	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py tests/usecase/bench/estimated.py tests/usecase/bench/headroom.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench

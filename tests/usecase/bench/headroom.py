@@ -1,0 +1,174 @@
+"""Would it pay to know who has left, and not only who has landed?
+
+The shipped features count a flight when it has landed, hours after its delay began. A feed of
+departures would tell earlier: here its features are made up from the actual departure times, known
+at the next full hour, for each origin, carrier at an origin, route and destination; and models with
+and without them are refitted every eight weeks. The no-model baseline learns with them.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fortnights import ask, fit
+from retraining import STARTS
+from year import END, cases
+
+from usecase import evaluation, model, source, target
+from usecase.columns import FEATURES
+
+HOUR = timedelta(hours=1)
+LATE, SHORTEST, LONGEST = 15, -30, 240  # minutes
+WINDOWS = (2, 4)  # hours
+PERIOD = timedelta(weeks=8)
+
+
+def main() -> None:
+    settings, frame = cases()
+    params = settings.params()
+    added = departures(frame)
+    wider = pd.concat([frame, added], axis=1)
+    found: dict[str, list[np.ndarray]] = {
+        "the baseline": [],
+        "as shipped": [],
+        "departures, too": [],
+    }
+    labels = []
+    start = STARTS[0]
+    while start < END:
+        decided, known = frame["decision_time"], (frame["known_at"] < start).to_numpy()
+        asked = ((decided >= start) & (decided < start + PERIOD)).to_numpy()
+        found["the baseline"].append(model.baseline(frame[known], frame[asked]))
+        found["as shipped"].append(ask(fit(frame[known], params), frame[asked]))
+        found["departures, too"].append(_with(wider, list(added), known, asked, params))
+        labels.append(frame.loc[asked, "label"].to_numpy())
+        print(f"headroom: {start:%d %B} is done", file=sys.stderr, flush=True)
+        start += PERIOD
+    y = np.concatenate(labels)
+    print("\n## Who has left (`tests/usecase/bench/headroom.py`)\n")
+    print(f"April to December, {len(y):,} cases, refitted every 8 weeks; {len(added.columns)} more "
+          "columns.\n")  # fmt: skip
+    print("| | AUC | cost per 1,000 | saved against the baseline |\n|---|---|---|---|")
+    told = {
+        name: evaluation.metrics(y, np.concatenate(parts), params["costs"])
+        for name, parts in found.items()
+    }
+    usual = told["the baseline"]["cost_per_1000"]
+    for name, each in told.items():
+        cost = each["cost_per_1000"]
+        print(f"| {name} | {each['auc']:.3f} | {cost:.1f} | {1 - cost / usual:.1%} |")
+
+
+def _with(
+    frame: pd.DataFrame, added: list[str], known: np.ndarray, asked: np.ndarray,
+    params: dict[str, Any],
+) -> np.ndarray:  # fmt: skip
+    """What a model says that sees the columns `added`, too; fitted as the others are."""
+    pipeline, space = model.build_candidates(params)["gradient_boosting"]
+    wider = [
+        (name, encoder, [*columns, *added] if name == "numbers" else columns)
+        for name, encoder, columns in pipeline.named_steps["encode"].transformers
+    ]
+    first = {name: values[0] for name, values in space.items()}
+    pipeline.set_params(**first, encode__transformers=wider)
+    seen = [*FEATURES, *added]
+    pipeline.fit(frame.loc[known, seen], frame.loc[known, "label"])
+    return np.asarray(pipeline.predict_proba(frame.loc[asked, seen])[:, 1])
+
+
+def departures(frame: pd.DataFrame) -> pd.DataFrame:
+    """The further columns for the rows of `frame`, as known at their decision times."""
+    days = pd.date_range(source.FIRST_DAY, source.LAST_DAY).date
+    flights = pd.concat([source.fetch(target.LABEL_FEED, day) for day in days], ignore_index=True)
+    at = _hour(frame["decision_time"] - timedelta(minutes=2))
+    pairs = {
+        "origin": (flights["origin"], frame["origin"]),
+        "carrier": (flights["carrier"] + flights["origin"], frame["carrier"] + frame["origin"]),
+        "route": (flights["origin"] + flights["dest"], frame["origin"] + frame["dest"]),
+        "dest": (flights["dest"], frame["dest"]),
+    }
+    found: dict[str, np.ndarray] = {}
+    for name, (theirs, ours) in pairs.items():
+        found |= _of_entity(name, flights, theirs, ours, at)
+    found |= _of_plane(flights, frame)
+    return pd.DataFrame(found, index=frame.index)
+
+
+def _of_plane(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """How late the plane left last, and how long ago; and how many are to leave with it."""
+    tails = pd.Series(flights["tailnum"].to_numpy(), index=target.key(flights))
+    gone = flights.dropna(subset=["tailnum", "dep_delay"])
+    left = gone["sched_dep"] + pd.to_timedelta(gone["dep_delay"], unit="min")
+    known = pd.DataFrame({
+        "tailnum": gone["tailnum"], "delay": gone["dep_delay"], "left": left,
+        "at": left.dt.ceil("h") + timedelta(minutes=2),
+    }).sort_values("at")  # fmt: skip
+    asked = pd.DataFrame({
+        "tailnum": tails.reindex(frame["key"]).to_numpy(), "at": frame["decision_time"].to_numpy(),
+        "row": np.arange(len(frame)),
+    }).dropna(subset=["tailnum"])  # fmt: skip
+    asked["at"] = pd.to_datetime(asked["at"], utc=True).astype(known["at"].dtype)
+    last = pd.merge_asof(
+        asked.sort_values("at"), known, on="at", by="tailnum", tolerance=timedelta(hours=16)
+    ).set_index("row").reindex(range(len(frame)))  # fmt: skip
+    hour = frame["decision_time"].dt.floor("h")
+    beside = frame.groupby(["origin", hour])["key"].transform("size")
+    since = (frame["decision_time"].reset_index(drop=True) - last["left"]) / HOUR
+    return {
+        "plane_left_late": last["delay"].to_numpy(), "plane_left_since": since.to_numpy(),
+        "origin_due": beside.to_numpy(dtype="float64"),
+    }  # fmt: skip
+
+
+def _of_entity(
+    name: str, flights: pd.DataFrame, theirs: pd.Series, ours: pd.Series, at: np.ndarray
+) -> dict[str, np.ndarray]:
+    codes, _ = pd.factorize(pd.concat([theirs, ours], ignore_index=True))
+    entity, asked = codes[: len(theirs)], codes[len(theirs) :]
+    delay = flights["dep_delay"]
+    gone = delay.notna().to_numpy()
+    minutes = delay.clip(SHORTEST, LONGEST).fillna(0).to_numpy()
+    due = _hour(flights["sched_dep"]) + 1
+    left = _hour(flights["sched_dep"] + pd.to_timedelta(delay.fillna(0), unit="min")) + 1
+    first = due.min() - 2 * max(WINDOWS)
+    shape = (codes.max() + 1, due.max() - first + 60)
+
+    def counted(hours: np.ndarray, rows: np.ndarray, weights: np.ndarray | float) -> np.ndarray:
+        """Sums of `weights` by entity, of all hours up to each."""
+        grid = np.zeros(shape)
+        np.add.at(
+            grid, (entity[rows], hours[rows] - first), np.broadcast_to(weights, rows.shape)[rows]
+        )
+        return np.cumsum(grid, axis=1)
+
+    at, everyone = at - first, np.ones(len(flights), dtype=bool)
+    n, late = counted(left, gone, 1.0), counted(left, gone, (minutes >= LATE).astype(float))
+    total, planned = counted(left, gone, minutes), counted(due, everyone, 1.0)
+    found = {}
+    for hours in WINDOWS:
+
+        def within(grid: np.ndarray, hours: int = hours) -> np.ndarray:
+            return np.asarray(grid[asked, at] - grid[asked, at - hours])
+
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[f"{name}_left_late_{hours}h"] = within(late) / within(n)
+            found[f"{name}_left_delay_{hours}h"] = within(total) / within(n)
+    # Of those due in the last hours: who has not left by now?
+    longest = max(WINDOWS)
+    waiting = planned[asked, at] - planned[asked, at - longest]
+    for ago in range(longest):
+        in_time = counted(due, gone & (left - due <= ago), 1.0)
+        waiting -= in_time[asked, at - ago] - in_time[asked, at - ago - 1]
+    return found | {f"{name}_overdue": waiting}
+
+
+def _hour(times: pd.Series) -> np.ndarray:
+    return times.astype("datetime64[us, UTC]").astype("int64").to_numpy() // 3_600_000_000
+
+
+if __name__ == "__main__":
+    main()
