@@ -7,7 +7,7 @@ export MLOPS_HOME := $(CURDIR)
 # Where it is set, as in many images, each of the loop's processes would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack down install lock logs promote prove report repro restore run run-stack sizing smoke test test-long test-stack test-stack-short up up-staging
+.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack down install lock logs promote prove replay-stack report repro restore run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -114,6 +114,9 @@ restore:                ## gives the stack the data of FROM; asks before its own
 	@$(PYTHON) -m pipelines.stack.restore $(if $(FORCE),--force) "$(FROM)"
 	@$(PYTHON) pipelines/stack/addresses.py
 
+replay-stack:           ## a month on the running stack, by its own parts; FROM=, TO= for other days
+	docker compose run --rm loop mlops replay --from $(or $(FROM),2013-04-01) --to $(or $(TO),2013-05-01)
+
 run-stack:              ## one full turn of the loop, in the running stack
 	docker compose run --rm loop
 
@@ -134,7 +137,10 @@ logs:                   ## what the services say, as they say it
 	docker compose logs --follow --tail 50
 
 test-stack: install     ## the stack on a real engine: image, configuration, start, turn, failures
-	$(BIN)/pytest tests/stack
+	$(BIN)/pytest tests/stack -m "not long"
+
+test-month: install     ## a month of a slice on a stack of its own: trainings, a release, alerts, dashboards
+	$(BIN)/pytest tests/stack/test_month.py
 
 # Alerts end to end, backup and upgrade start stacks of their own.
 test-stack-short: install  ## the same on one stack alone

@@ -49,14 +49,15 @@ class Drift:
 
 def compare(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
-    categories: Sequence[str], limits: dict[str, Any], seed: int,
+    categories: Sequence[str], limits: dict[str, Any], seed: int, shown: bool = True,
 ) -> tuple[Drift, Any]:  # fmt: skip
     """The drift of `current` and Evidently's snapshot, which `drift_report.publish` takes.
 
-    Both frames hold `features`, `probability` and `label` (NaN where unknown); of each at most
-    `limits["max_rows"]` rows are compared, drawn with `seed`. Raises `LoopError` if a column is
-    absent or has no value: a feature that is served no more is the worst drift there is, and no
-    distance shows it.
+    Unless it is `shown`, the snapshot has the columns alone: for its overview Evidently measures
+    and draws each of them three times more. Both frames hold `features`, `probability` and `label`
+    (NaN where unknown); of each at most `limits["max_rows"]` rows are compared, drawn with `seed`.
+    Raises `LoopError` if a column is absent or has no value: a feature that is served no more is
+    the worst drift there is, and no distance shows it.
     """
     for frame, what in ((reference, "the champion's reference"), (current, "the prediction log")):
         require(frame, [*features, PREDICTION], what)
@@ -66,7 +67,8 @@ def compare(
     texts = [*categories, TARGET]
     drawn = [_drawn(frame, columns, texts, limits["max_rows"], seed) for frame in
              (reference, current)]  # fmt: skip
-    snapshot = _snapshot(*drawn, features=features, texts=texts, limits=limits)
+    metrics = _metrics(columns, features=features, texts=texts, limits=limits, shown=shown)
+    snapshot = _snapshot(*drawn, metrics=metrics, texts=texts)
     found = _columns(snapshot, *drawn)
     if unscored := [name for name in columns if not isfinite(found[name].score)]:
         raise LoopError(f"Evidently gave no score for {_listed(unscored)}.")
@@ -125,19 +127,13 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _snapshot(
-    reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
-    texts: Sequence[str], limits: dict[str, Any],
-) -> Any:  # fmt: skip
+def _metrics(
+    columns: Sequence[str], *, features: Sequence[str], texts: Sequence[str],
+    limits: dict[str, Any], shown: bool,
+) -> list[Any]:  # fmt: skip
     with evidently():
-        from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
         from evidently.presets import DataDriftPreset
-    # Declared, or a target of 0 and 1 would be taken for a number.
-    definition = DataDefinition(
-        numerical_columns=[name for name in current if name not in texts],
-        categorical_columns=[name for name in current if name in texts],
-    )
     rules = {
         "drift_share": limits["share"],
         "num_method": NUMBER, "num_threshold": limits["number"],
@@ -147,13 +143,26 @@ def _snapshot(
         ValueDrift(
             column=name,
             method=CATEGORY if name in texts else NUMBER,
-            threshold=limits["category"] if name in texts else limits["prediction"],
+            threshold=limits["category"] if name in texts
+            else limits["prediction" if name == PREDICTION else "number"],
         )
-        for name in (PREDICTION, TARGET)
-        if name in current
-    ]
-    report = Report([DataDriftPreset(columns=list(features), **rules), *single])
-    return report.run(
+        for name in columns
+        if name not in features or not shown
+    ]  # fmt: skip
+    return [*([DataDriftPreset(columns=list(features), **rules)] if shown else []), *single]
+
+
+def _snapshot(
+    reference: pd.DataFrame, current: pd.DataFrame, *, metrics: Sequence[Any], texts: Sequence[str]
+) -> Any:
+    with evidently():
+        from evidently import DataDefinition, Dataset, Report
+    # Declared, or a target of 0 and 1 would be taken for a number.
+    definition = DataDefinition(
+        numerical_columns=[name for name in current if name not in texts],
+        categorical_columns=[name for name in current if name in texts],
+    )
+    return Report([*metrics]).run(
         Dataset.from_pandas(current, data_definition=definition),
         Dataset.from_pandas(reference, data_definition=definition),
     )

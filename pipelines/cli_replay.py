@@ -27,11 +27,14 @@ def replay(
         bool, typer.Option(help="Fast: the default policy with other limits, too.")
     ] = False,
 ) -> None:
-    """Months of production, day by day, through the real service; what the policy cost."""
+    """Months of production, day by day, through the real service; what the policy cost.
+
+    On a stack that the settings name: by its parts, its state and its policy.
+    """
     with told_plainly():
         settings = our_settings()  # first: it says how many threads the imports may start
         from pipelines import replay as replays
-        from pipelines import replay_served, replay_table
+        from pipelines import replay_served, replay_stack, replay_table
         from pipelines.stage import moment
         from settings import UserError
 
@@ -41,6 +44,8 @@ def replay(
             raise UserError("The sensitivity is replayed fast alone: add --fast.")
         if fast:
             found = replays.run(settings, first, end, names, typer.echo)
+        elif replay_stack.named(settings):
+            found = replay_stack.run(settings, first, end, policy or [])
         else:
             found = replay_served.run(settings, first, end, names)
         if sensitivity:

@@ -177,7 +177,7 @@ def _drift(
     try:
         found, snapshot = drift.compare(
             reference, current, features=FEATURES, categories=CATEGORIES,
-            limits=params["monitoring"]["drift"], seed=params["seed"],
+            limits=params["monitoring"]["drift"], seed=params["seed"], shown=settings.pages,
         )  # fmt: skip
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         if not isinstance(error, LoopError):

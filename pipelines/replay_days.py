@@ -1,9 +1,10 @@
 """How does the loop live one simulated day after the other by its real parts?
 
-Run by `replay_served`, in a process whose home is the replay's. At the start of a day: a look at
-the challenger, monitoring, and the retraining that its event starts; then the day's cases over
-HTTP, each at its decision time. A line a day is written when the day is over, and says where to go
-on; what a killed day had done is found by the parts themselves.
+Run by `replay_served`, in a process whose home is the replay's, or by `replay_stack`, in one that
+is the stack's. At the start of a day: a look at the challenger, monitoring, and the retraining
+that its event starts; then the day's cases over HTTP, each at its decision time. A line a day is
+written when the day is over, and says where to go on; what a killed day had done is found by the
+parts themselves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipelines import (
     owned,
     replay_meter,
     replay_record,
+    replay_stack,
     stage,
     training,
     trial,
@@ -47,6 +49,8 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
         turn.recover(settings, journal)
+        if replay_stack.named(settings):
+            replay_stack.enter(settings, first)
         done = replay_record.kept(settings)
         if len(done) >= (end - first).days:
             return
@@ -67,6 +71,7 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                     replay_record.keep(settings, record)
                     spent = meter.close(record["day"])
                     print(replay_record.told(settings, record, spent["seconds"]), flush=True)
+                clock.move(settings, end)
             finally:
                 meter.keep_runs(runs.counted(settings))
 

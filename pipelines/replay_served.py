@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from pipelines import children, exclusive, policies, replay, replay_judged
-from settings import LoopError, Settings
+from settings import LoopError, Settings, UserError
 
 APART = ("replay", "schedules")  # sections that change nothing of what is replayed
 
@@ -37,18 +37,26 @@ def run(
     found = {}
     for name, policy in chosen.items():
         own = prepare(settings, first, name, policy)
-        _live(own, name, first, end)
+        live(own, _environment(own), name, first, end)
         found[name] = replay_judged.days(settings, own, first, end)
     return found
 
 
-def _live(own: Settings, name: str, first: datetime, end: datetime) -> None:
+def live(
+    own: Settings, environment: Mapping[str, str], name: str, first: datetime, end: datetime
+) -> None:
+    """Lives the days in a process with `environment`.
+
+    Raises `UserError` if it was refused, `LoopError` if it ended before its time.
+    """
     period = [moment.isoformat() for moment in (first, end)]
     done = subprocess.run(
         # DVC's own code warns, in the words of its library, whoever imports it.
         [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay_days",
-         *period], env=_environment(own), check=False,
+         *period], env=environment, check=False,
     )  # fmt: skip
+    if done.returncode == UserError.exit_code:
+        raise UserError(f"The replay of {name} was not begun: see above.")
     if done.returncode:
         raise LoopError(
             f"The replay of {name} ended before its time: see above and {own.var / 'logs'}. "
@@ -76,7 +84,7 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     params["gates"]["artefact"]["max_latency_ms"] = 60_000.0  # the wall clock decides nothing
     # Read as they are: those of an older version may lack what this one asks for.
     file = own.params_file
-    if file.exists() and _relevant(yaml.safe_load(file.read_text())) != _relevant(params):
+    if file.exists() and relevant(yaml.safe_load(file.read_text())) != relevant(params):
         with exclusive.run_lock(own):
             children.clear_leftovers(own)
         shutil.rmtree(own.home)
@@ -86,7 +94,8 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     return own
 
 
-def _relevant(params: dict[str, Any]) -> dict[str, Any]:
+def relevant(params: dict[str, Any]) -> dict[str, Any]:
+    """Without what changes nothing of what is replayed."""
     return {key: value for key, value in params.items() if key not in APART}
 
 

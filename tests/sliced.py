@@ -1,4 +1,4 @@
-"""The parameters of a turn on a few days of the shipped data: what tests of whole turns run on."""
+"""The parameters of a turn and of a month on few of the shipped days, for tests of whole runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+FIRST, END = "2013-01-19", "2013-02-18"  # of the month; the day at whose start it ends
+POLICY = "often"
 SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
 
 
@@ -40,4 +42,19 @@ def parameters() -> dict[str, Any]:
     params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
     params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
     params["monitoring"]["policy"]["min_labelled"] = 100
+    return params
+
+
+def month() -> dict[str, Any]:
+    """A month with a policy that asks often: trainings, a shadow, a canary and releases in it."""
+    params = parameters()
+    often = {
+        "triggers": ["schedule", "calibration"], "every_days": 12, "cool_down_days": 8,
+        "max_calibration_gap": 0.1,
+    }  # fmt: skip
+    params["replay"] |= {
+        "until": f"{END}T00:00:00Z", "default": POLICY,
+        "policies": {"never": {"triggers": []}, POLICY: often},
+    }  # fmt: skip
+    params["monitoring"]["policy"] |= often  # by which a stack lives
     return params

@@ -29,29 +29,16 @@ from pipelines.tracking import client
 from serving import prediction_log
 from settings import LoopError, Settings
 from tests import sliced
+from tests.sliced import END, FIRST, POLICY
 
 Home = Any  # of conftest.py
-FIRST, KILLED, END = "2013-01-19", "2013-01-22", "2013-02-18"
-POLICY = "often"
+KILLED = "2013-01-22"
 # What was decided, by whom and on what; how a stage is told differs by its wording alone.
 DECIDED = [
     "day", "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain",
     "fired",
 ]  # fmt: skip
 MEASURED = ["cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours"]
-
-
-def parameters() -> dict[str, Any]:
-    params = sliced.parameters()
-    params["replay"] |= {
-        "until": f"{END}T00:00:00Z", "default": POLICY,
-        "policies": {
-            "never": {"triggers": []},
-            POLICY: {"triggers": ["schedule", "calibration"], "every_days": 12,
-                     "cool_down_days": 8, "max_calibration_gap": 0.1},
-        },
-    }  # fmt: skip
-    return params
 
 
 def command(*more: str, end: str = END) -> list[str]:
@@ -88,14 +75,14 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
 ) -> None:
     settings = Settings(home=tmp_path, prefect_port=4999)
     settings.params_file.parent.mkdir()
-    settings.params_file.write_text(yaml.safe_dump(parameters()))
+    settings.params_file.write_text(yaml.safe_dump(sliced.month()))
     rule = policies.named(settings.params(), POLICY)
     own = replay_served.prepare(settings, moment(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
     replay_record.keep(own, day(0))
-    changed = parameters() | {"schedules": {}}  # by which nothing that is replayed is decided
+    changed = sliced.month() | {"schedules": {}}  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
     replay_served.prepare(settings, moment(FIRST), POLICY, rule)
     assert replay_record.kept(own) == [day(0)]
@@ -176,7 +163,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     tmp_path: Path, make_home: Callable[..., Home]
 ) -> None:
     home = make_home(tmp_path / "home", measured=False)
-    home.settings.params_file.write_text(yaml.safe_dump(parameters()))
+    home.settings.params_file.write_text(yaml.safe_dump(sliced.month()))
     kill_in_the_middle(home, KILLED)
     served = subprocess.run(
         [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,
@@ -193,7 +180,8 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     own = replay_served.home(home.settings, first, POLICY)
     real = replay_judged.days(home.settings, own, first, end)
     assert differing(real, quick) == {}
-    assert quick["released"].sum() >= 2, "a month without a release shows little"
+    assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
+    assert real["released"].sum() >= 2, "a month without a release shows little"
     # Nothing was made twice by the kill.
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda found: all(each["passed"] for each in found)

@@ -34,7 +34,7 @@ def docker(*command: str, **environment: str) -> str:
 class Stack:
     """The services of docker-compose.yml under a project, secrets and ports of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, params: dict[str, Any] | None = None) -> None:
         self.secrets = folder / ".env"
         (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
         env.write(folder)
@@ -48,7 +48,7 @@ class Stack:
             "MLOPS_STAGING_URL": "http://api-staging:3000",
             "SLICE": str(folder / "params.yaml"),
         }
-        (folder / "params.yaml").write_text(yaml.safe_dump(sliced.parameters()))
+        (folder / "params.yaml").write_text(yaml.safe_dump(params or sliced.parameters()))
         (folder / "params.yaml").chmod(0o644)
         for name in ("SERVICE", "STAGING", "PREFECT", "MLFLOW", "EVIDENTLY", "PROMETHEUS",
                      "ALERTMANAGER", "GRAFANA"):  # fmt: skip

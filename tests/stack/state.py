@@ -2,7 +2,7 @@
 
 import json
 
-from pipelines import tracking, training
+from pipelines import monitor, replay_record, tracking, training
 from pipelines.register import MODEL
 from pipelines.shown_release import verify
 from serving import prediction_log, release
@@ -28,6 +28,9 @@ print(
             "running": [run.info.run_name for run in running],
             "outcomes": [outcome["told"] for outcome in training.outcomes(settings)],
             "logged": list(log["request_id"]),
+            "keys": list(log["key"]),
+            "monitored": monitor.latest(settings),
+            "days": replay_record.kept(settings),
             "told_twice": int(log.attrs.get("duplicates", 0)),
         }
     )

@@ -1,0 +1,89 @@
+"""May a replay live its days on the stack that runs, and where does it stand there?
+
+Where the settings name Prefect's server and a service, the days are lived by what is there: its
+stores, its worker, its release, and the policy of its parameters, by which all of it decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from pipelines import monitor, replay, replay_judged, replay_record, replay_served, training
+from serving import prediction_log, release
+from settings import Settings, UserError
+
+DAY = timedelta(days=1)
+POLICY = "monitoring.policy"
+ANEW = "A replay begins on an empty stack: `make clean-stack`, then `make up`."
+
+
+def named(settings: Settings) -> bool:
+    """Whether the settings name a stack: neither Prefect's server nor the service is ours."""
+    return not (settings.owns_prefect or settings.owns_service)
+
+
+def run(
+    settings: Settings, first: datetime, end: datetime, names: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Replays the stack's own policy from `first` to `end`; its days, by the policy's name.
+
+    Raises `UserError` for a period that can't be, for any of `names`, and for a stack that has
+    lived already; `LoopError` if the replay ends before its time.
+    """
+    replay.require(settings.params(), first, end)
+    if names:
+        raise UserError(
+            f"A stack that runs lives by one policy, {POLICY} in usecase/params.yaml: leave out "
+            "--policy, or replay policies side by side without a stack."
+        )
+    replay_served.live(settings, dict(os.environ), POLICY, first, end)
+    return {POLICY: replay_judged.days(settings, settings, first, end)}
+
+
+def enter(settings: Settings, first: datetime) -> None:
+    """Notes that the stack lives a replay from `first` on; to be called by who holds the run lock.
+
+    Raises `UserError` if it lives another one, or has lived without one.
+    """
+    params = json.dumps(replay_served.relevant(settings.params()), sort_keys=True, default=str)
+    asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
+    note = settings.var / "replay" / "stack.json"
+    begun = json.loads(note.read_text()) if note.exists() else None
+    if begun is None and (served := release.read(settings.release_file)):
+        raise UserError(
+            f"Version {served.champion.version} is released on this stack, by no replay. {ANEW}"
+        )
+    if begun and begun["from"] != asked["from"]:
+        raise UserError(
+            f"This stack lives a replay from {begun['from'][:10]}, not {first:%Y-%m-%d}. {ANEW}"
+        )
+    if begun and begun != asked:
+        raise UserError(f"This stack lives a replay with other parameters. {ANEW}")
+    day = first + len(replay_record.kept(settings)) * DAY
+    if lived := lived_beyond(settings, day):
+        raise UserError(
+            f"The replay stands at {day:%Y-%m-%d}, and the stack has lived on without it: "
+            f"{'; '.join(lived)}. {ANEW}"
+        )
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(asked))
+
+
+def lived_beyond(settings: Settings, day: datetime) -> list[str]:
+    """What was done as of later moments than a replay does that has to live `day` next."""
+    found = []
+    trained = [each["as_of"] for each in training.outcomes(settings)]
+    looked = monitor.latest(settings)
+    for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
+        if later := [each for each in moments if datetime.fromisoformat(each) > day]:
+            found.append(f"{what} as of {max(later)[:16]}")
+    log = prediction_log.read(settings.predictions, since=day + DAY)
+    if len(log):
+        found.append(f"{len(log):,} cases answered up to {log['decision_time'].max():%Y-%m-%d}")
+    return found

@@ -1,0 +1,120 @@
+"""Does a replay refuse a stack that lives something else, and go on with one that it left?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import monitor, replay_record, replay_stack
+from pipelines.stage import moment
+from serving.prediction_log import PredictionLog
+from serving.release import Release, ServedModel, write
+from settings import Settings, UserError
+from tests import sliced
+
+FIRST, END = moment(sliced.FIRST), moment(sliced.END)
+Spoil = Callable[[Settings], Any]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Settings:
+    """The settings of a container beside a stack on which nothing has happened yet."""
+    settings = Settings(
+        home=tmp_path, prefect_url="http://prefect:4200/api", service_url="http://proxy:8080"
+    )
+    settings.params_file.parent.mkdir()
+    settings.params_file.write_text(yaml.safe_dump(sliced.month()))
+    return settings
+
+
+def released(settings: Settings) -> None:
+    served = ServedModel("7", "0" * 64, "../models/7/served", 0.2)
+    write(settings.release_file, Release(1, served, datetime.now(UTC)))
+
+
+def trained(settings: Settings, as_of: str) -> None:
+    path = settings.var / "training" / "some"
+    path.mkdir(parents=True)
+    told = {"as_of": f"{as_of}T00:00:00+00:00", "concluded_at": "2026-01-01T00:00:00+00:00"}
+    (path / "outcome.json").write_text(json.dumps(told))
+
+
+def monitored(settings: Settings, as_of: str) -> None:
+    path = settings.var / "monitoring" / "some.json"
+    monitor._write(path, {"as_of": f"{as_of}T05:30:00+00:00"})
+
+
+def answered(settings: Settings, at: str) -> None:
+    log, moment_of = PredictionLog(settings.predictions), moment(at)
+    log.append({
+        "request_id": "a", "key": "a", "probability": 0.5, "decision": True, "model_version": "7",
+        "model_digest": "0" * 64, "decision_time": moment_of, "features_as_of": moment_of,
+        "logged_at": datetime.now(UTC), "request": {}, "features": {},
+    })  # fmt: skip
+    log.close()
+
+
+def other_parameters(settings: Settings) -> None:
+    params = sliced.month()
+    params["monitoring"]["policy"]["max_calibration_gap"] = 0.3
+    settings.params_file.write_text(yaml.safe_dump(params))
+
+
+def test_a_stack_is_one_whose_servers_are_named(stack: Settings, tmp_path: Path) -> None:
+    assert replay_stack.named(stack)
+    assert not replay_stack.named(Settings(home=tmp_path))
+    assert not replay_stack.named(Settings(home=tmp_path, service_url="http://proxy:8080"))
+
+
+def test_a_replay_goes_on_with_what_it_has_begun(stack: Settings) -> None:
+    replay_stack.enter(stack, FIRST)
+    # As it was killed on its first day, after that day's training and some of its cases.
+    released(stack)
+    trained(stack, sliced.FIRST)
+    answered(stack, sliced.FIRST)
+    replay_stack.enter(stack, FIRST)
+    replay_record.keep(stack, {"day": sliced.FIRST})
+    replay_stack.enter(stack, FIRST)
+
+
+def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) -> None:
+    released(stack)
+    with pytest.raises(UserError, match="Version 7 is released on this stack, by no replay"):
+        replay_stack.enter(stack, FIRST)
+    assert not (stack.var / "replay").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "refusal"),
+    [
+        (lambda stack: trained(stack, "2013-01-21"), "trained as of 2013-01-21"),
+        (lambda stack: monitored(stack, "2013-01-20"), "monitored as of 2013-01-20T05:30"),
+        (lambda stack: answered(stack, "2013-01-22"), "1 cases answered up to 2013-01-22"),
+        (other_parameters, "with other parameters"),
+    ],
+)
+def test_one_that_has_gone_on_by_itself_is_refused(
+    stack: Settings, spoil: Spoil, refusal: str
+) -> None:
+    replay_stack.enter(stack, FIRST)
+    replay_record.keep(stack, {"day": sliced.FIRST})
+    spoil(stack)
+    with pytest.raises(UserError, match=refusal):
+        replay_stack.enter(stack, FIRST)
+
+
+def test_another_replay_is_refused(stack: Settings) -> None:
+    replay_stack.enter(stack, FIRST)
+    with pytest.raises(UserError, match="from 2013-01-19, not 2013-01-20"):
+        replay_stack.enter(stack, moment("2013-01-20"))
+
+
+def test_a_stack_lives_by_its_own_policy(stack: Settings) -> None:
+    with pytest.raises(UserError, match="lives by one policy"):
+        replay_stack.run(stack, FIRST, END, ["never"])

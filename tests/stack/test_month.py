@@ -1,0 +1,176 @@
+"""Does a month lived on the stack start trainings, release, alert and show on the dashboards?"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import sliced
+from tests.stack import conftest
+from tests.stack.load import cases
+from tests.stack.project import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(4500)]
+
+DASHBOARDS = conftest.ROOT / "monitoring" / "stack" / "grafana" / "dashboards"
+REPLAY = ("run", "--rm", "-T", "loop", "mlops", "replay", "--to", sliced.END, "--from")
+MAY_BE_EMPTY = {"Alerts that fire"}
+ALERTS = {
+    "calibration": "CalibrationGap", "performance": "CostAboveExpected", "drift": "DriftShare",
+    "target": "TargetDrift", "slices": "SliceMiscalibrated",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
+    """A stack of its own after a month, and what the replay told."""
+    made = conftest.Stack(tmp_path_factory.mktemp("month"), sliced.month())
+    made.environment["MLOPS_LOOKUP_SECONDS"] = "30"  # how busy this machine is decides nothing
+    stack = Stack(made.environment)
+    try:
+        made.compose("build", "api")
+        made.compose("up", "--detach", "--wait")
+        told = stack.compose(*REPLAY, sliced.FIRST)
+        print(told)
+        yield stack, told
+    finally:
+        made.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="module")
+def state(lived: tuple[Stack, str]) -> dict[str, Any]:
+    return lived[0].state()
+
+
+def of_prefect(stack: Stack, path: str, body: dict[str, Any]) -> Any:
+    url = f"{stack.address('prefect', 4200)}/api/{path}/filter"
+    return httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status().json()
+
+
+def query(stack: Stack, text: str) -> list[dict[str, Any]]:
+    url = stack.address("prometheus", 9090) + "/api/v1/query"
+    answer = httpx.get(url, params={"query": text}, timeout=30, trust_env=False).json()
+    assert answer["status"] == "success", (text, answer)
+    return list(answer["data"]["result"])
+
+
+def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(10)
+    return found
+
+
+def test_every_day_is_lived_and_told(lived: tuple[Stack, str], state: dict[str, Any]) -> None:
+    days = [each["day"] for each in state["days"]]
+    assert (days[0], len(days)) == (sliced.FIRST, 30)
+    assert re.findall(r"^(\S+): \d+ cases", lived[1], re.MULTILINE) == days
+    assert "| monitoring.policy |" in lived[1]
+
+
+def test_triggers_started_trainings_on_the_worker_by_their_events(
+    lived: tuple[Stack, str], state: dict[str, Any]
+) -> None:
+    asked = [each["day"] for each in state["days"] if each["trained"]]
+    assert asked, "a month in which no trigger fires shows nothing"
+    found = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["train"]}}})
+    ours = [run for run in found if run["work_pool_name"] == "loop"]
+    assert sorted(run["parameters"]["as_of"][:10] for run in ours) == asked
+    for run in ours:
+        assert run["created_by"]["type"] == "AUTOMATION"
+        assert run["state_type"] == "COMPLETED"
+        assert run["parameters"]["decision_id"]
+    wanted = {"filter": {"event": {"name": ["mlops.retrain.wanted"]}}}
+    events = of_prefect(lived[0], "events", wanted)["events"]
+    assert sorted(each["payload"]["as_of"][:10] for each in events) == asked
+
+
+def test_a_version_went_through_shadow_and_canary_and_the_record_is_whole(
+    lived: tuple[Stack, str], state: dict[str, Any]
+) -> None:
+    moves = [each["rollout"].partition(":")[0] for each in state["days"]]
+    assert "advance" in moves
+    assert sum(each["released"] for each in state["days"]) >= 1
+    assert state["champion"] == state["served"] != "1"
+    lived[0].compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "history", "--verify")
+
+
+def test_prometheus_counted_what_the_log_holds(
+    lived: tuple[Stack, str], state: dict[str, Any]
+) -> None:
+    assert sum(each["n"] for each in state["days"]) == len(state["logged"])
+    assert len(set(state["keys"])) == len(state["logged"])
+    counted = 'sum(predictions_total{job="api",outcome!="failed"})'
+
+    def same() -> bool:
+        return [float(each["value"][1]) for each in query(lived[0], counted)] == [
+            len(state["logged"])
+        ]
+
+    until(same, f"{len(state['logged'])} predictions, and not {query(lived[0], counted)}", 60)
+
+
+def test_what_the_month_ended_in_came_through_alertmanager(
+    lived: tuple[Stack, str], state: dict[str, Any]
+) -> None:
+    over = {
+        ALERTS[each["name"]] for each in state["monitored"]["triggers"]
+        if each["name"] in ALERTS and (each["value"] or 0.0) > each["limit"]
+    }  # fmt: skip
+    assert over, "a month that ends within every limit shows no alert"
+
+    def told() -> str:
+        return lived[0].compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "alerts")
+
+    # Five minutes beyond its limit, and what Alertmanager waits for others of the group.
+    until(lambda: all(re.search(rf"ticket +{name}: ", told()) for name in over), f"{over}", 900)
+    runs = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["alert"]}}})
+    named = {
+        run["parameters"]["alert"]["name"] for run in runs if run["state_type"] == "COMPLETED"
+    }  # fmt: skip
+    assert over <= named
+    by_webhook = 'sum(alertmanager_notifications_total{integration="webhook"})'
+    assert float(query(lived[0], by_webhook)[0]["value"][1]) >= 1
+
+
+def test_every_query_of_the_dashboards_is_answered_with_data(lived: tuple[Stack, str]) -> None:
+    stack, empty = lived[0], {"nothing": "asked"}
+    bodies, who = cases(date.fromisoformat(sliced.END), 1), f"Bearer {stack.token()}"
+    panels = [
+        (f"{path.stem}: {panel['title']}", target["expr"])
+        for path in sorted(DASHBOARDS.glob("*.json"))
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel["targets"]
+        if panel["title"] not in MAY_BE_EMPTY
+    ]
+    deadline, url = time.monotonic() + 120, stack.address("proxy", 8080) + "/predict"
+    while empty and time.monotonic() < deadline:
+        # The month came in batches; users ask one by one, and half of the panels are theirs.
+        for body in bodies[:20]:
+            asked = httpx.post(url, json=body, headers={"Authorization": who}, trust_env=False)
+            assert asked.status_code == 200, asked.text
+        time.sleep(5)
+        empty = {title: text for title, text in panels if not query(stack, text)}
+    assert empty == {}
+
+
+def test_the_month_again_is_done_and_another_one_refused(lived: tuple[Stack, str]) -> None:
+    with pytest.raises(AssertionError, match="This stack lives a replay from 2013-01-19, not"):
+        lived[0].compose(*REPLAY, "2013-01-20")
+
+
+def test_the_state_is_of_the_stack_and_not_of_a_home_of_the_replays(
+    lived: tuple[Stack, str],
+) -> None:
+    told = lived[0].compose("exec", "-T", "worker", "find", "/state/var/replay", "-maxdepth", "1")
+    assert {Path(line).name for line in told.split()} >= {"days.jsonl", "meter.jsonl", "stack.json"}
+    assert "served" not in {Path(line).name for line in told.split()}
