@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from settings import LoopError
@@ -53,11 +54,11 @@ def compare(
 ) -> tuple[Drift, Any]:  # fmt: skip
     """The drift of `current` and Evidently's snapshot, which `drift_report.publish` takes.
 
-    Unless it is `shown`, the snapshot has the columns alone: for its overview Evidently measures
-    and draws each of them three times more. Both frames hold `features`, `probability` and `label`
-    (NaN where unknown); of each at most `limits["max_rows"]` rows are compared, drawn with `seed`.
-    Raises `LoopError` if a column is absent or has no value: a feature that is served no more is
-    the worst drift there is, and no distance shows it.
+    Unless it is to be `shown` there is no snapshot: that measures each column four times over and
+    draws it. Both frames hold `features`, `probability` and `label` (NaN where unknown); of each at
+    most `limits["max_rows"]` rows are compared, drawn with `seed`. Raises `LoopError` if a column
+    is absent or has no value: a feature that is served no more is the worst drift there is, and no
+    distance shows it.
     """
     for frame, what in ((reference, "the champion's reference"), (current, "the prediction log")):
         require(frame, [*features, PREDICTION], what)
@@ -67,9 +68,12 @@ def compare(
     texts = [*categories, TARGET]
     drawn = [_drawn(frame, columns, texts, limits["max_rows"], seed) for frame in
              (reference, current)]  # fmt: skip
-    metrics = _metrics(columns, features=features, texts=texts, limits=limits, shown=shown)
-    snapshot = _snapshot(*drawn, metrics=metrics, texts=texts)
-    found = _columns(snapshot, *drawn)
+    snapshot = None
+    if shown:
+        snapshot = _snapshot(*drawn, features=features, texts=texts, limits=limits)
+        found = _columns(snapshot, *drawn)
+    else:
+        found = {name: _column(name, *drawn, texts=texts, limits=limits) for name in columns}
     if unscored := [name for name in columns if not isfinite(found[name].score)]:
         raise LoopError(f"Evidently gave no score for {_listed(unscored)}.")
     ours = {name: found[name] for name in features}
@@ -127,13 +131,19 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _metrics(
-    columns: Sequence[str], *, features: Sequence[str], texts: Sequence[str],
-    limits: dict[str, Any], shown: bool,
-) -> list[Any]:  # fmt: skip
+def _snapshot(
+    reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
+    texts: Sequence[str], limits: dict[str, Any],
+) -> Any:  # fmt: skip
     with evidently():
+        from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
         from evidently.presets import DataDriftPreset
+    # Declared, or a target of 0 and 1 would be taken for a number.
+    definition = DataDefinition(
+        numerical_columns=[name for name in current if name not in texts],
+        categorical_columns=[name for name in current if name in texts],
+    )
     rules = {
         "drift_share": limits["share"],
         "num_method": NUMBER, "num_threshold": limits["number"],
@@ -143,26 +153,13 @@ def _metrics(
         ValueDrift(
             column=name,
             method=CATEGORY if name in texts else NUMBER,
-            threshold=limits["category"] if name in texts
-            else limits["prediction" if name == PREDICTION else "number"],
+            threshold=limits["category"] if name in texts else limits["prediction"],
         )
-        for name in columns
-        if name not in features or not shown
-    ]  # fmt: skip
-    return [*([DataDriftPreset(columns=list(features), **rules)] if shown else []), *single]
-
-
-def _snapshot(
-    reference: pd.DataFrame, current: pd.DataFrame, *, metrics: Sequence[Any], texts: Sequence[str]
-) -> Any:
-    with evidently():
-        from evidently import DataDefinition, Dataset, Report
-    # Declared, or a target of 0 and 1 would be taken for a number.
-    definition = DataDefinition(
-        numerical_columns=[name for name in current if name not in texts],
-        categorical_columns=[name for name in current if name in texts],
-    )
-    return Report([*metrics]).run(
+        for name in (PREDICTION, TARGET)
+        if name in current
+    ]
+    report = Report([DataDriftPreset(columns=list(features), **rules), *single])
+    return report.run(
         Dataset.from_pandas(current, data_definition=definition),
         Dataset.from_pandas(reference, data_definition=definition),
     )
@@ -177,12 +174,36 @@ def _columns(
         if "column" not in asked:
             continue
         name, score, limit = asked["column"], float(metric["value"]), float(asked["threshold"])
-        found[name] = ColumnDrift(
-            score=score, limit=limit, drifted=score >= limit, method=asked["method"],
-            missing_reference=float(reference[name].isna().mean()),
-            missing_current=float(current[name].isna().mean()),
-        )  # fmt: skip
+        found[name] = _judged(reference[name], current[name], score, limit, asked["method"])
     return found
+
+
+def _column(
+    name: str, reference: pd.DataFrame, current: pd.DataFrame, *, texts: Sequence[str],
+    limits: dict[str, Any],
+) -> ColumnDrift:  # fmt: skip
+    """By the function that Evidently's report asks for the distance, and nothing drawn."""
+    with evidently():
+        from evidently.legacy.calculations.stattests import get_stattest
+    method, kind, limit = (
+        (CATEGORY, "cat", limits["category"]) if name in texts
+        else (NUMBER, "num", limits["prediction" if name == PREDICTION else "number"])
+    )  # fmt: skip
+    before, now = (
+        side[name].replace([-inf, inf], np.nan).dropna() for side in (reference, current)
+    )  # as the report does
+    score = get_stattest(before, now, kind, method)(before, now, kind, limit).drift_score
+    return _judged(reference[name], current[name], float(score), limit, method)
+
+
+def _judged(
+    reference: pd.Series, current: pd.Series, score: float, limit: float, method: str
+) -> ColumnDrift:
+    return ColumnDrift(
+        score=score, limit=limit, drifted=score >= limit, method=method,
+        missing_reference=float(reference.isna().mean()),
+        missing_current=float(current.isna().mean()),
+    )  # fmt: skip
 
 
 def _listed(names: Sequence[str]) -> str:
