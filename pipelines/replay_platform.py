@@ -93,5 +93,20 @@ def section(found: dict[str, Any]) -> str:
     return f'<p class="soft">{told}.</p>' + table(["figure", "*value"], lines)
 
 
+def told(found: dict[str, Any]) -> str:
+    """Where the time of a simulated day went, in a line: wall clock, and CPU in two ways."""
+    if found["seconds_a_day"] is None:
+        return "No day was measured."
+    parts, stages = (
+        ", ".join(f"{name} {each:.1f}" for name, each in Counter(found[of]).most_common())
+        for of in ("cpu_a_day", "stage_a_day")
+    )
+    cpu = sum(found["cpu_a_day"].values())
+    return (
+        f"A simulated day: {found['seconds_a_day']:.1f} s, CPU {cpu:.1f} s ({parts}), "
+        f"by stage {stages}."
+    )
+
+
 def _told(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.2f} {unit}"

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipelines import children, exclusive, policies, replay, replay_judged
+from pipelines import children, exclusive, policies, replay, replay_judged, replay_platform
 from settings import LoopError, Settings, UserError
 
 APART = ("replay", "schedules")  # sections that change nothing of what is replayed
@@ -39,6 +39,7 @@ def run(
         own = prepare(settings, first, name, policy)
         live(own, _environment(own), name, first, end)
         found[name] = replay_judged.days(settings, own, first, end)
+        print(replay_platform.told(replay_platform.figures(own, found[name])), flush=True)
     return found
 
 

@@ -14,7 +14,15 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from pipelines import monitor, replay, replay_judged, replay_record, replay_served, training
+from pipelines import (
+    monitor,
+    replay,
+    replay_judged,
+    replay_platform,
+    replay_record,
+    replay_served,
+    training,
+)
 from serving import prediction_log, release
 from settings import Settings, UserError
 
@@ -43,7 +51,9 @@ def run(
             "--policy, or replay policies side by side without a stack."
         )
     replay_served.live(settings, dict(os.environ), POLICY, first, end)
-    return {POLICY: replay_judged.days(settings, settings, first, end)}
+    days = replay_judged.days(settings, settings, first, end)
+    print(replay_platform.told(replay_platform.figures(settings, days)), flush=True)
+    return {POLICY: days}
 
 
 def enter(settings: Settings, first: datetime) -> None:

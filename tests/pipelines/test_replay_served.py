@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -139,6 +140,10 @@ def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
     assert (found["runs"], found["failed"]) == (10, 3)
     assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
     assert '<td class="number">10, 3</td>' in replay_platform.section(found)
+    assert re.fullmatch(
+        r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
+        replay_platform.told(found),
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,6 +164,7 @@ def test_a_case_that_was_not_answered_well_is_no_saving(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     tmp_path: Path, make_home: Callable[..., Home]
 ) -> None:
