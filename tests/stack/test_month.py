@@ -83,7 +83,10 @@ def test_triggers_started_trainings_on_the_worker_by_their_events(
     asked = [each["day"] for each in state["days"] if each["trained"]]
     assert asked, "a month in which no trigger fires shows nothing"
     found = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["train"]}}})
-    ours = [run for run in found if run["work_pool_name"] == "loop"]
+    # Not the first model's, which the replay asks for itself, nor those that the clock has planned.
+    ours = [
+        run for run in found if run["work_pool_name"] == "loop" and not run["auto_scheduled"]
+    ]  # fmt: skip
     assert sorted(run["parameters"]["as_of"][:10] for run in ours) == asked
     for run in ours:
         assert run["created_by"]["type"] == "AUTOMATION"
