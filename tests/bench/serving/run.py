@@ -72,8 +72,8 @@ def measure(server: Server, process: psutil.Process, connections: int, script: P
     failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", told)))
     return Measured(
         float(re.findall(r"Requests/sec:\s+([\d.]+)", told)[0]),
-        _milliseconds(re.findall(r"50%\s+(\S+)", told)[0]),
-        _milliseconds(re.findall(r"99%\s+(\S+)", told)[0]),
+        _milliseconds(re.findall(r"\n +50% +(\S+)", told)[0]),
+        _milliseconds(re.findall(r"\n +99% +(\S+)", told)[0]),
         1000 * cpu / max(int(total), 1), failed,
     )  # fmt: skip
 
