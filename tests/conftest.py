@@ -24,8 +24,14 @@ os.environ.pop("BENTOML_HOME", None)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent / "startup"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-# What lasts longest, since the others run beside it; a schedule is waited for without any CPU.
-FIRST = [f"pipelines/test_{name}.py" for name in ("turn", "deploy", "killed", "flows")]
+# What lasts longest, the longest first, so that no worker is left with it alone at the end.
+FIRST = [
+    "pipelines/test_turn.py", "pipelines/test_deploy.py", "pipelines/test_killed.py",
+    "pipelines/test_flows.py", "features/test_skew.py", "pipelines/test_monitor.py",
+    "pipelines/test_prove_monitoring.py", "pipelines/test_validate.py",
+    "pipelines/test_replay.py", "pipelines/test_controller.py", "serving/test_service.py",
+    "usecase/test_expectations.py", "pipelines/test_prove.py", "pipelines/test_cli.py",
+]  # fmt: skip
 ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
 
 

@@ -86,7 +86,8 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
                 part.unlink()
             elif change:
                 rows = pd.read_parquet(part)
-                partitions.write(change(part.parent.name, rows), part)
+                if not (changed_rows := change(part.parent.name, rows)).equals(rows):
+                    partitions.write(changed_rows, part)
         for hour, published in (late or {}).items():
             record_publication(settings.data, hour, published)
         enter(settings, monkeypatch)
