@@ -87,12 +87,14 @@ class OnlineReader:
         columns |= self._transform(columns)
         for name in CATEGORIES:
             columns[name] = [row[name] for row in entity_rows]
+        # NaN is the only value that differs from itself.
+        clean = [[None if one != one else one for one in columns[name]] for name in FEATURES]
         return [
             OnlineRow(
-                {name: _value(columns[name][number]) for name in FEATURES},
+                dict(zip(FEATURES, values, strict=True)),
                 datetime.fromtimestamp(at, UTC) if at else None,
             )
-            for number, at in enumerate(newest)
+            for values, at in zip(zip(*clean, strict=True), newest, strict=True)
         ]
 
     def _found(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
@@ -105,7 +107,3 @@ class OnlineReader:
                 f"The online store does not answer ({type(error).__name__}: {error}), so there are "
                 "no features to predict from. Look at Redis, or at the disk of var/feast."
             ) from error
-
-
-def _value(value: Any) -> float | str | None:
-    return None if value is None or value != value else value

@@ -76,6 +76,7 @@ class Metrics:
         )  # fmt: skip
         self.feedback = Counter("feedback", "True outcomes told to the service", ["answer"])
         self._of_request: dict[tuple[str, int], Any] = {}
+        self._of_answer: dict[tuple[str, str, bool], Any] = {}
 
         self.predictions = Counter(
             "predictions", "Requests answered, or failed", ["model_version", "arm", "outcome"]
@@ -143,6 +144,13 @@ class Metrics:
         """An answer that is in the log, and on its way."""
         version = scored.model.version
         arm = "champion" if scored.failed else scored.arm
-        self.predictions.labels(version, arm, "yes" if decision else "no").inc()
-        self.probability.labels(version, arm).observe(scored.probability)
-        self.scoring.labels(version, arm).observe(scored.answer.seconds)
+        found = self._of_answer.get((version, arm, decision))
+        if found is None:
+            found = (
+                self.predictions.labels(version, arm, "yes" if decision else "no"),
+                self.probability.labels(version, arm), self.scoring.labels(version, arm),
+            )  # fmt: skip
+            self._of_answer[version, arm, decision] = found
+        found[0].inc()
+        found[1].observe(scored.probability)
+        found[2].observe(scored.answer.seconds)

@@ -99,19 +99,24 @@ def batch(server: Server) -> str:
         base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False
     ) as client:  # fmt: skip
         await_answer(server, process)
-        costs = []
-        for path, bodies, each in (
-            ("/predict", rows, 1), ("/predict_batch", [{"requests": rows}] * 5, 1000),
-        ):  # fmt: skip
-            before = cpu_seconds(process)
-            for body in bodies:
-                client.post(path, json=body).raise_for_status()
-            costs.append(1000 * (cpu_seconds(process) - before) / (len(bodies) * each))
-    alone, together = costs
+        costs = [(_cost(process, client, "/predict", rows, 1),
+                  _cost(process, client, "/predict_batch", [{"requests": rows}] * 20, 1000))
+                 for _ in range(ROUNDS)]  # fmt: skip
+    alone, together = (statistics.median(each) for each in zip(*costs, strict=True))
+    ratios = sorted(one / other for one, other in costs)
     return (
         f"A row costs {alone:.2f} ms of CPU by `/predict`, and {together:.3f} ms in a batch of "
-        f"1,000 by `/predict_batch`: {alone / together:.1f} times less."
+        f"1,000 by `/predict_batch`: {statistics.median(ratios):.1f} times less "
+        f"({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds)."
     )
+
+
+def _cost(process: psutil.Process, client: Any, path: str, bodies: list[Any], rows: int) -> float:
+    """Milliseconds of the server's CPU for each of the `rows` in each body."""
+    before = cpu_seconds(process)
+    for body in bodies:
+        client.post(path, json=body).raise_for_status()
+    return 1000 * (cpu_seconds(process) - before) / (len(bodies) * rows)
 
 
 def shortened(notes: dict[str, Any]) -> str:
