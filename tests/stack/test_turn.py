@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -94,6 +95,36 @@ def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack
     _mlops(turned, "promote", "2", "--again")
     assert [_version(turned, index) for index in (1, 2, 3)] == ["2", "2", "2"]
     _mlops(turned, "history", "--verify")
+
+
+def test_what_is_refused_is_refused_in_one_format_behind_the_proxy_too(turned: Stack):
+    url, who = turned.address("proxy", 8080), {"Authorization": f"Bearer {turned.token()}"}
+    [case] = cases(DAY, 1)[:1]
+    kind = {"Content-Type": "application/json"}
+    padded = {kib: json.dumps(case) + " " * 1024 * kib for kib in (100, 2000)}
+    batch = json.dumps({"requests": cases(DAY, 1)[:200]}) + " " * 1024 * 300
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        for asked, status in (
+            ({"url": "/predict", "json": case}, 401),
+            ({"url": "/predict", "json": case, "headers": {"Authorization": "Bearer no"}}, 401),
+            ({"url": "/feedback", "json": {}, "headers": who}, 403),
+            ({"url": "/predict", "content": "{", "headers": who | kind}, 400),
+            ({"url": "/predict", "content": "a", "headers": who}, 415),
+            ({"url": "/predict", "content": padded[100], "headers": who | kind}, 413),
+            ({"url": "/predict", "content": padded[2000], "headers": who | kind}, 413),
+            ({"url": "/nowhere", "json": case, "headers": who}, 404),
+        ):  # fmt: skip
+            answer = client.post(**asked)
+            assert answer.status_code == status, (asked["url"], answer.text[:300])
+            told = answer.json()
+            assert set(told) == {"error", "detail", "fields", "request_id"}
+            assert told["request_id"]
+        together = client.post("/predict_batch", content=batch, headers=who | kind)
+        assert together.status_code == 200, together.text[:300]
+        assert len(together.json()["predictions"]) == 200
+        why = client.post("/explain", json=case, headers=who)
+        assert why.status_code == 200, why.text[:300]
+        assert client.get("/metrics").status_code == 404
 
 
 def _mlops(stack: Stack, *command: str) -> None:
