@@ -187,7 +187,9 @@ def standing(settings: Settings) -> None:
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training.conclude(settings, path, {"version": "1", "why": "passed"}, {"before": None}, "first")
     live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98,
-            "cost_without": 700.0}  # fmt: skip
+            "cost_without": 700.0, "cost_low": 380.0, "cost_high": 420.0, "bias": 0.01,
+            "bias_low": -0.01, "bias_high": 0.03, "saving": 0.43, "saving_low": 0.4,
+            "saving_high": 0.46}  # fmt: skip
     moved = {"score": 0.1, "limit": 0.5, "drifted": False}
     drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "target": None,
              "features": {}}  # fmt: skip
@@ -195,7 +197,10 @@ def standing(settings: Settings) -> None:
         decide.Evidence(champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live,
                         drift=drift), settings.params()["monitoring"]["policy"], AS_OF,
     )  # fmt: skip
-    result = {**decision.as_dict(), "live": live, "expected": live, "drift": drift, "problems": []}
+    result = {
+        **decision.as_dict(), "live": live, "expected": live, "drift": drift, "problems": [],
+        "label_coverage": 0.98, "delay_hours": 6.0, "slices": [], "estimated": 390.0,
+    }  # fmt: skip
     (settings.var / "monitoring").mkdir()
     (settings.var / "monitoring" / "20130401T0000.json").write_text(json.dumps(result))
 
