@@ -30,8 +30,7 @@ def not_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
     """
     gate = "not worse than the champion"
     if evidence.champion is None:
-        told = "no champion yet: nothing to compare"
-        return Verdict(gate, True, None, limits["margin_cost"], told)
+        return _unopposed(gate, limits["margin_cost"])
     return _within(gate, cost_difference(evidence), evidence, limits, "margin_cost")
 
 
@@ -57,8 +56,7 @@ def no_slice_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verd
     """
     gate = "no slice worse than the champion"
     if evidence.champion is None:
-        told = "no champion yet: nothing to compare"
-        return Verdict(gate, True, None, limits["slice_alpha"], told)
+        return _unopposed(gate, limits["slice_alpha"])
     difference = cost_difference(evidence)
     found = []
     for name, rows in evidence.parts(limits["min_slice"]):
@@ -85,8 +83,7 @@ def no_slice_left_in_doubt(evidence: Evidence, limits: Limits) -> Verdict:
     """
     gate = "no slice left in doubt"
     if evidence.champion is None:
-        told = "no champion yet: nothing to compare"
-        return Verdict(gate, True, None, limits["margin_slice_proof"], told)
+        return _unopposed(gate, limits["margin_slice_proof"])
     difference = cost_difference(evidence)
     found = []
     for name, rows in evidence.parts(limits["min_slice_compared"]):
@@ -109,6 +106,10 @@ def holm(p: np.ndarray) -> np.ndarray:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
+
+
+def _unopposed(gate: str, limit: float) -> Verdict:
+    return Verdict(gate, True, None, limit, "no champion yet: nothing to compare")
 
 
 def _within(
