@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import arms, decide, distances, performance, slices
+from monitoring import arms, decide, performance, slices
+from monitoring import drift as drifts
 from pipelines import rollout
 from pipelines.replay_models import Models, Trained
 from serving import routing
@@ -167,10 +168,11 @@ def observed(
         problems.append(f"performance ({error})")
     reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
     try:
-        drift = asdict(distances.compare(
+        found, _ = drifts.compare(
             reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
-            seed=world.params["seed"],
-        ))  # fmt: skip
+            seed=world.params["seed"], shown=False,
+        )  # fmt: skip
+        drift = asdict(found)
     except LoopError as error:
         problems.append(f"drift ({error})")
     n_labelled = int(joined["label"].notna().sum())

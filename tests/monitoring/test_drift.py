@@ -88,6 +88,14 @@ def test_what_is_not_shown_is_measured_all_the_same() -> None:
     assert snapshot is None
 
 
+def test_what_is_not_shown_needs_no_label_and_every_feature() -> None:
+    how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
+    found, _ = drift.compare(accounts(), accounts(seed=3).assign(label=np.nan), **how, shown=False)
+    assert found.target is None
+    with pytest.raises(LoopError, match="not one value of amount"):
+        drift.compare(accounts(), accounts(seed=3).assign(amount=np.nan), **how, shown=False)
+
+
 def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
     rows = accounts(seed=3)
     sparse = rows.assign(visits=rows["visits"].where(np.arange(len(rows)) % 2 == 0))
