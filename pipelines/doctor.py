@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
 
 from rich.console import Console
 
@@ -51,9 +52,11 @@ def _checked(check: Callable[[Settings], Finding], settings: Settings) -> Findin
 
 
 def python(settings: Settings) -> Finding:
-    found = sys.version_info[:2]
-    told = f"Python {found[0]}.{found[1]}"
-    return Finding("python", found == (3, 11), told, "install Python 3.11")
+    from packaging.specifiers import SpecifierSet
+
+    wanted, found = _project()["requires-python"], platform.python_version()
+    well = SpecifierSet(wanted).contains(found)
+    return Finding("python", well, f"Python {found}", f"install a Python {wanted}")
 
 
 def packages(settings: Settings) -> Finding:
@@ -79,13 +82,18 @@ def packages(settings: Settings) -> Finding:
     return Finding("packages", not wrong, told, "make install")
 
 
+def _project() -> dict[str, Any]:
+    with (SOURCE / "pyproject.toml").open("rb") as file:
+        found: dict[str, Any] = tomllib.load(file)["project"]
+    return found
+
+
 def _needed() -> set[str]:
     """What we need to run, by name, with all that it needs itself."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    with (SOURCE / "pyproject.toml").open("rb") as file:
-        open_names = [Requirement(each) for each in tomllib.load(file)["project"]["dependencies"]]
+    open_names = [Requirement(each) for each in _project()["dependencies"]]
     found: set[str] = set()
     while open_names:
         wanted = open_names.pop()

@@ -24,6 +24,10 @@ class Stack:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = {**os.environ, **(environment or {})}
 
+    def but(self, **variables: str) -> Stack:
+        """The same stack, as other settings would have it."""
+        return Stack({**self._environment, **variables})
+
     def compose(self, *command: str, stdin: str | None = None) -> str:
         return self._run(["docker", "compose", *command], stdin)
 

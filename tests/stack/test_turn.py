@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,44 @@ def test_what_is_refused_is_refused_in_one_format_behind_the_proxy_too(turned: S
         assert client.get("/metrics").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("limit", "clients", "why"),
+    [
+        ({"MLOPS_REQUESTS_AT_ONCE": "2"}, 60, "overloaded"),
+        ({"MLOPS_REQUESTS_PER_SECOND": "5"}, 3, "too many requests"),
+    ],
+)
+def test_who_is_too_many_is_told_to_wait_behind_the_proxy_too(
+    turned: Stack, limit: dict[str, str], clients: int, why: str
+):
+    up = ("up", "--detach", "--wait", "--no-deps", "--scale", "api=3", "api")
+    turned.but(**limit).compose(*up)
+    try:
+        time.sleep(2)  # the proxy asks for the names every second
+        body, name = cases(DAY, 1)[0], why.split()[0]
+        url, who = turned.address("proxy", 8080), {"Authorization": f"Bearer {turned.token()}"}
+        with ThreadPoolExecutor(clients) as threads:
+            insisted = [
+                threads.submit(
+                    _insist, httpx.Client(base_url=url, headers=who, trust_env=False, timeout=30),
+                    body, f"{name}-{number}",
+                )
+                for number in range(clients)
+            ]  # fmt: skip
+        answers = [answer for each in insisted for answer in each.result()]
+    finally:
+        turned.compose(*up)
+    assert Counter(answer.status_code for answer in answers).keys() == {200, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.json()["error"] for answer in refused} == {why}
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
+    # Each replica was asked before the client was sent away.
+    assert all(answer.headers["X-Served-By"].count(":") == 3 for answer in refused)
+    asked = [each for each in turned.state()["logged"] if each.startswith(name)]
+    told = [answer.json()["request_id"] for answer in answers if answer.status_code == 200]
+    assert sorted(asked) == sorted(told)
+
+
 def _mlops(stack: Stack, *command: str) -> None:
     why = [] if command[0] == "history" else ["--reason", "a test", "--by", "test"]
     stack.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", *command, *why)
@@ -146,6 +185,15 @@ def _asked(stack: Stack, bodies: list[dict[str, Any]], name: str) -> tuple[list[
             versions.append(answer.json()["model_version"])
             served[answer.headers["X-Served-By"]] += 1
     return versions, served
+
+
+def _insist(client: httpx.Client, body: dict[str, Any], name: str) -> list[httpx.Response]:
+    """The answers to one who does not wait when he is told to."""
+    with client:
+        return [
+            client.post("/predict", json=body, headers={"X-Request-Id": f"{name}-{number}"})
+            for number in range(100)
+        ]
 
 
 def _version(stack: Stack, index: int) -> str:
