@@ -79,15 +79,16 @@ def train_flow(
 
 
 @flow(name="monitor", flow_run_name=_name)
-def monitor_flow(as_of: datetime | None = None) -> dict[str, Any]:
+def monitor_flow(as_of: datetime | None = None, every_days: float | None = None) -> dict[str, Any]:
     """The decision on what production shows at `as_of`, and the retraining that it starts.
 
-    Labels have come in by then, so a challenger is looked at, too.
+    Labels have come in by then, so a challenger is looked at, too. `every_days` is in place of the
+    policy's, for who can't wait so long.
     """
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    decision = tasks.observe(moment)
+    decision = tasks.observe(moment, every_days)
     tasks.control(moment, live=as_of is None)
     return {**decision, "run_id": tasks.want_retraining(decision) if decision["retrain"] else None}
 

@@ -22,8 +22,10 @@ from settings import LoopError, Settings, UserError
 logger = logging.getLogger(__name__)
 
 
-def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
+def observe(settings: Settings, as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
     """Measures the predictions of the window before `as_of`, and decides whether to retrain.
+
+    By `monitoring.policy`; its `every_days` is the given one, if one is given.
 
     Writes the result to `var/monitoring`, and unless the settings want no pages two of them to
     `var/reports` and a run to Evidently's workspace; the same moment and champion asked again give
@@ -46,20 +48,23 @@ def observe(settings: Settings, as_of: datetime) -> dict[str, Any]:
         return dict(found)  # this champion follows from that decision, which stands
     if found and found["champion"] == current.champion.version and not found["problems"]:
         return dict(found)
-    result = measure(settings, as_of, current, folder, card)
+    policy = dict(settings.params()["monitoring"]["policy"])
+    if every_days is not None:
+        policy["every_days"] = every_days
+    result = measure(settings, as_of, current, folder, card, policy)
     _write(stored, result)
     return result
 
 
 def measure(
     settings: Settings, as_of: datetime, current: release.Release, folder: Path,
-    card: dict[str, Any],
+    card: dict[str, Any], policy: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The checks on the champion, whose files are in `folder`, the decision, and the reports."""
     params, champion, challenger = settings.params(), current.champion.version, current.challenger
     # An experiment lasts weeks by its plan: what is trained meanwhile is registered and waits.
     on_its_way = challenger is not None and challenger.stage != "experiment"
-    decide.require(params["monitoring"]["policy"])
+    decide.require(policy)
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = predictions(settings, as_of, params, champion)
     live, problems = _live(joined, params, as_of)
@@ -76,7 +81,7 @@ def measure(
             under_way=challenger.model.version if challenger and on_its_way else None,
             slices=slices, days=performance.days_watched(joined, as_of),
         ),
-        params["monitoring"]["policy"], as_of,
+        policy, as_of,
     )  # fmt: skip
     result = {
         **decision.as_dict(), "champion": champion,

@@ -147,7 +147,10 @@ def _days(first: datetime, end: datetime) -> list[datetime]:
 
 def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
     """The days that are done; none, and a clean start, if they were of other parameters."""
-    asked = {key: value for key, value in params.items() if key not in ("replay", "schedules")}
+    # What decides nothing here, and the shipped policy, in whose place stands `policy`, are left out.
+    kept = {key: params[key] for key in params if key not in ("replay", "schedules", "turn")}
+    watched = {key: value for key, value in params["monitoring"].items() if key != "policy"}
+    asked = kept | {"monitoring": watched}
     recipe = hashlib.sha256(json.dumps([asked, policy], default=str).encode()).hexdigest()
     note = place / "RECIPE"
     place.mkdir(parents=True, exist_ok=True)
@@ -156,10 +159,10 @@ def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> lis
         note.write_text(recipe)
     if not (place / DAYS).exists():
         return []
-    kept = []
+    whole = []
     for line in (place / DAYS).read_text().splitlines(keepends=True):
         if not line.endswith("\n"):
             break  # killed in the middle of it: that day is lived again
-        kept.append(line)
-    (place / DAYS).write_text("".join(kept))
-    return [json.loads(line) for line in kept]
+        whole.append(line)
+    (place / DAYS).write_text("".join(whole))
+    return [json.loads(line) for line in whole]

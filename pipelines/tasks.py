@@ -121,10 +121,10 @@ def conclude(
 
 
 @task
-def observe(as_of: datetime) -> dict[str, Any]:
+def observe(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
     from pipelines import monitor
 
-    return monitor.observe(load(), as_of)
+    return monitor.observe(load(), as_of, every_days)
 
 
 # Prefect holds an event for some ten seconds while its server is away; this is for a restart.

@@ -167,13 +167,21 @@ def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
         # A decision that was acted on stands: to run the flow again would ask for another training.
         acted = training.outcome(settings, as_of) is not None
         decision: dict[str, Any] = (
-            monitor.observe(settings, as_of) if acted else flows.monitor_flow(as_of=as_of)
+            monitor.observe(settings, as_of)
+            if acted
+            else flows.monitor_flow(as_of=as_of, every_days=short(settings))
         )
         journal.say(f"retrain: {'yes' if decision['retrain'] else 'no'}. {decision['reason']}")
         entry.ran = "performance with late labels, Evidently drift report"
         entry.decided = f"retrain: {'yes' if decision['retrain'] else 'no'}"
         entry.evidence = "var/reports, var/evidently"
     return decision
+
+
+def short(settings: Settings) -> float:
+    """The schedule's days, or the turn's if they are fewer: it is to show what follows on them."""
+    params = settings.params()
+    return float(min(params["monitoring"]["policy"]["every_days"], params["turn"]["traffic_days"]))
 
 
 def close(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pipelines import policies, replay, replay_day, replay_models
 from pipelines.replay_day import DAY, World
@@ -183,6 +184,15 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
 def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
     with pytest.raises(UserError):
         replay.require(sliced.parameters() | {"replay": {"until": "2014-01-01"}}, first, end)
+
+
+def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
+    params = yaml.safe_load(sliced.SHIPPED.read_text())
+    rule = params["monitoring"]["policy"]
+    assert policies.named(params, params["replay"]["default"]) == rule
+    # What the gates let pass must not be asked to go by the next look.
+    assert rule["max_calibration_gap"] >= params["gates"]["max_calibration_gap"]
+    assert rule["cool_down_days"] >= params["monitoring"]["window_days"]
 
 
 def test_policies_are_combined_and_contradictions_refused() -> None:
