@@ -147,7 +147,7 @@ def _days(first: datetime, end: datetime) -> list[datetime]:
 
 def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
     """The days that are done; none, and a clean start, if they were of other parameters."""
-    # What decides nothing here, and the shipped policy, in whose place stands `policy`, are left out.
+    # Without what decides nothing here; in place of the shipped policy stands `policy`.
     kept = {key: params[key] for key in params if key not in ("replay", "schedules", "turn")}
     watched = {key: value for key, value in params["monitoring"].items() if key != "policy"}
     asked = kept | {"monitoring": watched}

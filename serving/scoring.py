@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from serving.evaluator import Evaluator, Value
 from serving.models import Serving
-from serving.release import ServedModel
+from serving.release import Release, ServedModel
 from serving.routing import Arm, arm
 from settings import LoopError
 
@@ -61,64 +60,68 @@ def score(serving: Serving, key: str, values: Mapping[str, Value]) -> Scored:
     Raises what the champion raises; what the challenger raises, or what it says that is no
     probability, is told and the champion answers.
     """
-    release, challenger = serving.release, serving.release.challenger
-    routed = arm(key, release)
-    model = challenger.model if challenger else None
-    shadow = failed = None
-    if challenger is not None and (routed == "challenger" or challenger.stage == "shadow"):
-        word = _tried(serving, values)
-        if challenger.stage == "shadow":
-            shadow = word
-        elif word.probability is not None:
-            return Scored(
-                routed, challenger.model, word, word.probability, None, None,
-                release.generation, model,
-            )  # fmt: skip
-        else:
-            failed = word
-    began = time.perf_counter()
-    probability = float(serving.champion.predict([values])[0])
-    answer = Score(probability, time.perf_counter() - began)
-    return Scored(
-        routed, release.champion, answer, probability, shadow, failed, release.generation, model
-    )
+    return score_all(serving, [key], [values])[0]
 
 
 def score_all(
     serving: Serving, keys: Sequence[str], rows: Sequence[Mapping[str, Value]]
 ) -> list[Scored]:
-    """`score` for each case. A champion alone walks its trees once for all of them."""
-    if serving.release.challenger is not None or len(rows) == 1:
-        return [score(serving, key, row) for key, row in zip(keys, rows, strict=True)]
+    """`score` for each case; a model is asked once about all that it has a word on."""
+    release, challenger = serving.release, serving.release.challenger
+    routed = [arm(key, release) for key in keys]
+    in_shadow = challenger is not None and challenger.stage == "shadow"
+    asked = [n for n, each in enumerate(routed) if in_shadow or each == "challenger"]
+    words = dict(zip(asked, _tried(serving, [rows[n] for n in asked]), strict=True))
+    left = [
+        n for n in range(len(rows)) if in_shadow or n not in words or words[n].probability is None
+    ]
+    answers = dict(zip(left, _asked(serving.champion, [rows[n] for n in left]), strict=True))
+    return [_scored(release, where, words.get(n), answers.get(n)) for n, where in enumerate(routed)]
+
+
+def _scored(release: Release, where: Arm, word: Score | None, answer: Score | None) -> Scored:
+    """From the challenger's word and the champion's answer, where each was asked."""
+    challenger = release.challenger
+    model = challenger.model if challenger else None
+    if answer is None:
+        used, answer, shadow, failed = model, word, None, None
+    elif challenger is not None and challenger.stage == "shadow":
+        used, shadow, failed = release.champion, word, None
+    else:
+        used, shadow, failed = release.champion, None, word
+    if used is None or answer is None or answer.probability is None:
+        raise LoopError("Neither champion nor challenger has answered.")
+    return Scored(
+        where, used, answer, answer.probability, shadow, failed, release.generation, model
+    )
+
+
+def _asked(model: Evaluator, rows: Sequence[Mapping[str, Value]]) -> list[Score]:
+    if not rows:
+        return []  # and a broken model breaks nothing
     began = time.perf_counter()
-    probabilities = serving.champion.predict(rows).tolist()
+    probabilities = model.predict(rows).tolist()
     seconds = (time.perf_counter() - began) / len(rows)
-    release = serving.release
-    return [
-        Scored(
-            "champion", release.champion, Score(probability, seconds), probability, None, None,
-            release.generation, None,
-        )
-        for probability in probabilities
-    ]  # fmt: skip
+    return [Score(probability, seconds) for probability in probabilities]
 
 
-def _tried(serving: Serving, values: Mapping[str, Value]) -> Score:
+def _tried(serving: Serving, rows: Sequence[Mapping[str, Value]]) -> list[Score]:
+    """The challenger's words; where it fails on a row, the others are not the worse for it."""
+    if not rows:
+        return []
     began = time.perf_counter()
     try:
-        probability = _probability(serving.challenger, serving.problem, values)
+        if serving.challenger is None:
+            raise LoopError(f"not loaded: {serving.problem}")
+        return [_checked(word) for word in _asked(serving.challenger, rows)]
     except Exception as error:  # whatever it is: it is the challenger's, and not the request's
+        if len(rows) > 1:
+            return [word for row in rows for word in _tried(serving, [row])]
         told = f"{type(error).__name__}: {error}"[:300]
-        return Score(None, time.perf_counter() - began, told)
-    return Score(probability, time.perf_counter() - began)
+        return [Score(None, time.perf_counter() - began, told)]
 
 
-def _probability(
-    challenger: Evaluator | None, problem: str | None, values: Mapping[str, Value]
-) -> float:
-    if challenger is None:
-        raise LoopError(f"not loaded: {problem}")
-    probability = float(challenger.predict([values])[0])
-    if math.isnan(probability) or not 0 <= probability <= 1:
-        raise ValueError(f"{probability} is no probability")
-    return probability
+def _checked(word: Score) -> Score:
+    if word.probability is not None and 0 <= word.probability <= 1:
+        return word
+    return Score(None, word.seconds, f"ValueError: {word.probability} is no probability")

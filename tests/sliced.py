@@ -16,7 +16,7 @@ def parameters() -> dict[str, Any]:
     """The shipped ones with fewer days, fewer draws, and limits that so few days can keep."""
     params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     params["as_of"] = "2013-01-19T00:00:00Z"
-    params["turn"] |= {"traffic_days": 2, "alone_days": 1}
+    params["turn"] |= {"traffic_days": 2, "alone_days": 0.25}
     params["training"] |= {"holdout_days": 5, "folds": 2}
     params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
     # A slice has too few days for the shipped limits, and its weeks differ more than months.

@@ -10,7 +10,8 @@ import pytest
 
 from serving.models import Serving
 from serving.release import Challenger, Release, ServedModel
-from serving.scoring import Scored, score
+from serving.routing import arm
+from serving.scoring import Scored, score, score_all
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 CHAMPION, OTHER = ServedModel("7", "a" * 64, "7", 0.2), ServedModel("8", "b" * 64, "8", 0.4)
@@ -21,11 +22,21 @@ class Says:
 
     def __init__(self, word: float | BaseException) -> None:
         self.word = word
+        self.times = 0
 
     def predict(self, rows: Any) -> np.ndarray:
+        self.times += 1
         if isinstance(self.word, BaseException):
             raise self.word
         return np.full(len(rows), self.word)
+
+
+class Doubles(Says):
+    """Twice what a row says, and nothing at all where there is a row that says none."""
+
+    def predict(self, rows: Any) -> np.ndarray:
+        self.times += 1
+        return np.array([2 * row["a"] for row in rows])
 
 
 def asked(stage: str | None, word: float | BaseException | None, percent: float = 0) -> Scored:
@@ -92,3 +103,36 @@ def test_a_champion_that_breaks_is_not_hidden() -> None:
     serving = Serving(Release(1, CHAMPION, NOW), Says(RuntimeError("it broke")))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="it broke"):
         score(serving, "a case", {"a": 1.0})
+
+
+@pytest.mark.parametrize(("stage", "percent"), [("shadow", 0), ("canary", 30), ("canary", 100)])
+def test_many_cases_are_answered_as_each_alone_and_each_model_is_asked_once(
+    stage: str, percent: float
+) -> None:
+    champion, challenger = Doubles(0.0), Says(0.9)
+    release = Release(5, CHAMPION, NOW, Challenger(OTHER, stage, percent, NOW))  # type: ignore[arg-type]
+    serving = Serving(release, champion, challenger, None)  # type: ignore[arg-type]
+    keys = [f"case {number}" for number in range(50)]
+    rows = [{"a": number / 100} for number in range(50)]
+    together = score_all(serving, keys, rows)  # type: ignore[arg-type]
+    assert (champion.times, challenger.times) == (percent < 100, 1)
+    assert [each.arm for each in together] == [arm(key, release) for key in keys]
+    for key, row, each in zip(keys, rows, together, strict=True):
+        alone = score(serving, key, row)
+        assert (each.model, each.probability) == (alone.model, alone.probability)
+        times = {"scoring_ms": 0, "shadow_ms": 0}
+        assert each.logged() | times == alone.logged() | times
+    assert score_all(serving, [], []) == []
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary"])
+def test_a_row_that_breaks_a_challenger_takes_no_other_rows_word(stage: str) -> None:
+    percent = 0 if stage == "shadow" else 100
+    release = Release(5, CHAMPION, NOW, Challenger(OTHER, stage, percent, NOW))  # type: ignore[arg-type]
+    serving = Serving(release, Says(0.3), Doubles(0.0), None)  # type: ignore[arg-type]
+    rows = [{"a": 0.1}, {}, {"a": 0.7}, {"a": 0.2}]
+    found = [each.logged() for each in score_all(serving, ["a", "b", "c", "d"], rows)]
+    error = "shadow_error" if stage == "shadow" else "challenger_error"
+    told = [each[error] for each in found]
+    assert told == [None, "KeyError: 'a'", "ValueError: 1.4 is no probability", None]
+    assert {each["arm"] for each in found} == {"champion" if stage == "shadow" else "challenger"}
