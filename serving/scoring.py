@@ -68,8 +68,11 @@ def score_all(
 ) -> list[Scored]:
     """`score` for each case; a model is asked once about all that it has a word on."""
     release, challenger = serving.release, serving.release.challenger
+    if challenger is None:
+        alone = _asked(serving.champion, rows)
+        return [_scored(release, "champion", None, answer) for answer in alone]
     routed = [arm(key, release) for key in keys]
-    in_shadow = challenger is not None and challenger.stage == "shadow"
+    in_shadow = challenger.stage == "shadow"
     asked = [n for n, each in enumerate(routed) if in_shadow or each == "challenger"]
     words = dict(zip(asked, _tried(serving, [rows[n] for n in asked]), strict=True))
     left = [
