@@ -96,9 +96,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(made: Path, tmp_path: Path) -> Settings:
-    """A copy of that home."""
+    """A copy of that home, where no page is written."""
     shutil.copytree(made, tmp_path / "home")
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", pages=False)
     current = release.read(settings.release_file)
     assert current is not None
     served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
@@ -126,6 +126,7 @@ def files(settings: Settings) -> dict[str, int]:
 
 
 def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> None:
+    settings = settings.model_copy(update={"pages": True})
     answer(settings, cases(seed=3))
     found = monitor.observe(settings, AS_OF)
     assert found["problems"] == []
@@ -241,8 +242,7 @@ def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
     rival = release.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
     beside = release.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
     release.write(settings.release_file, replace(current, challenger=beside))
-    pageless = settings.model_copy(update={"pages": False})
-    found = monitor.observe(pageless, AS_OF)
+    found = monitor.observe(settings, AS_OF)
     assert found["retrain"] == (stage == "experiment")
     assert ("not yet: version 8 is on its way" in found["reason"]) == (stage == "shadow")
     assert [name for name in files(settings) if not name.startswith("monitoring")] == []
