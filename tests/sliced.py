@@ -46,11 +46,11 @@ def parameters() -> dict[str, Any]:
 
 
 def month() -> dict[str, Any]:
-    """A month with a policy that asks often: trainings, a shadow, a canary and releases in it."""
+    """A month in which calendar and calibration ask for a training each, and both are released."""
     params = parameters()
     often = {
         "triggers": ["schedule", "calibration"], "every_days": 12, "cool_down_days": 8,
-        "max_calibration_gap": 0.1,
+        "max_calibration_gap": 0.05,
     }  # fmt: skip
     params["replay"] |= {
         "until": f"{END}T00:00:00Z", "default": POLICY,

@@ -188,6 +188,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert differing(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
     assert real["released"].sum() >= 2, "a month without a release shows little"
+    assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())
     # Nothing was made twice by the kill.
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda found: all(each["passed"] for each in found)
