@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ def run(settings: Settings) -> None:
             send(settings, journal, start, end)
             require_runner = runner_ready()
             clock.move(settings, end)
-            decision = watch(settings, journal, end)
+            decision = watch(settings, journal, end, every_days=short(params))
             close(settings, journal, decision, end, require_runner)
             trial.roll_out(settings, journal, end)
     journal.table()
@@ -158,7 +158,9 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
         entry.evidence = "var/log/predictions"
 
 
-def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
+def watch(
+    settings: Settings, journal: Journal, as_of: datetime, every_days: float | None = None
+) -> dict[str, Any]:
     """Live performance and drift once labels are known, and the decision that follows."""
     from pipelines import flows, monitor
 
@@ -169,7 +171,7 @@ def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
         decision: dict[str, Any] = (
             monitor.observe(settings, as_of)
             if acted
-            else flows.monitor_flow(as_of=as_of, every_days=short(settings))
+            else flows.monitor_flow(as_of=as_of, every_days=every_days)
         )
         journal.say(f"retrain: {'yes' if decision['retrain'] else 'no'}. {decision['reason']}")
         entry.ran = "performance with late labels, Evidently drift report"
@@ -178,9 +180,8 @@ def watch(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
     return decision
 
 
-def short(settings: Settings) -> float:
+def short(params: Mapping[str, Any]) -> float:
     """The schedule's days, or the turn's if they are fewer: it is to show what follows on them."""
-    params = settings.params()
     return float(min(params["monitoring"]["policy"]["every_days"], params["turn"]["traffic_days"]))
 
 

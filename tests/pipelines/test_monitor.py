@@ -169,6 +169,15 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert monitor.latest(settings) == found
 
 
+def test_who_can_not_wait_gives_the_calendar_a_limit_of_his_own(settings: Settings) -> None:
+    answer(settings, cases(seed=3)[::4])
+    found = monitor.observe(settings, AS_OF - timedelta(days=1), every_days=3)
+    assert found["retrain"]
+    assert "ended 3 days ago (limit 3)" in found["reason"]
+    assert not monitor.observe(settings, AS_OF, every_days=5)["retrain"]
+    assert settings.params()["monitoring"]["policy"]["every_days"] == 4
+
+
 def test_what_another_version_predicted_is_not_the_champions(settings: Settings) -> None:
     rows = cases(seed=3)
     mine = set(rows["key"][::2])
