@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -91,9 +92,12 @@ def one(
     for day, record in zip(_days(world.first, end), records, strict=False):
         relive(world, state, record, day)
     cost, cases = sum(each["cost"] for each in records), sum(each["n"] for each in records)
+    seconds = {0: 0.0, 1: 0.0}  # of days without a training, and with one
     with (place / DAYS).open("a") as lines:
         for day in _days(world.first + len(records) * DAY, end):
+            began = time.perf_counter()
             record = replay_day.advance(world, state, policy, day)
+            seconds[record["trained"]] += time.perf_counter() - began
             records.append(record)
             lines.write(json.dumps(record) + "\n")
             lines.flush()
@@ -101,7 +105,10 @@ def one(
             for line in replay_record.news(record):
                 told(f"{name}: {day:%d %B %Y}, cost {1000 * cost / max(cases, 1):.0f}: {line}")
     trained = sum(each["trained"] for each in records)
-    told(f"{name}: {len(records)} days, {trained} trainings, cost {1000 * cost / cases:.1f}")
+    told(
+        f"{name}: {len(records)} days, {trained} trainings, cost {1000 * cost / cases:.1f}; "
+        f"took {sum(seconds.values()):.0f} s, of it days with a training {seconds[1]:.0f} s"
+    )
     return pd.DataFrame(records)
 
 
