@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Measured = Mapping[str, Mapping[str, float]]
-CANDIDATES = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d")
+CANDIDATES = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d", "#65a30d", "#92400e")
 ROLES = {"baseline": "#94a3b8", "champion": "#0f172a"}
 LABELS = {0: "#94a3b8", 1: "#dc2626"}
 INK, FAINT = "#334155", "#e2e8f0"
