@@ -90,8 +90,8 @@ class _Model:
     def __init__(self, says: Says) -> None:
         self._says = says
 
-    def predict(self, rows: list[dict[str, Any]]) -> list[float]:
-        return [self._says(row) for row in rows]
+    def predict(self, rows: list[dict[str, Any]]) -> np.ndarray:
+        return np.array([self._says(row) for row in rows])
 
 
 def _through(
