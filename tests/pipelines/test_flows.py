@@ -37,6 +37,7 @@ STEPS = (
 RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE, AWAY = (
     f"2013-04-0{day}" for day in range(1, 10)
 )
+PATIENCE = 90  # seconds: for 60 Prefect itself waits for a lock of its SQLite
 PLAN = {
     f"{TROUBLE}/fetch_new": "unreachable once",
     f"{TROUBLE}/publish": "refuse",
@@ -166,7 +167,7 @@ class Loop:
         answer = httpx.post(
             f"{self.settings.prefect_url}/flow_runs/filter",
             json={"flows": {"name": {"any_": ["train"]}}},
-            timeout=60,
+            timeout=PATIENCE,
         )
         of_day = [run for run in answer.json() if str(run["parameters"]["as_of"]).startswith(day)]
         return [run for run in of_day if run["created_by"]["type"] == "AUTOMATION"]
@@ -280,7 +281,7 @@ def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop)
     events = [wanted(BUSY, str(number)) for number in range(10)]
     # The last one twice: the server knows it again.
     httpx.post(
-        f"{loop.settings.prefect_url}/events", json=[*events, events[-1]], timeout=60
+        f"{loop.settings.prefect_url}/events", json=[*events, events[-1]], timeout=PATIENCE
     ).raise_for_status()
     wait_until(lambda: states_of(loop, BUSY) == [*["Cancelled"] * 9, "Running"])
     (loop.settings.var / "go-on").touch()
@@ -318,7 +319,7 @@ def alert(loop: Loop, name: str) -> dict[str, str]:
         "resource": {"prefect.resource.id": alerts.RESOURCE},
         "payload": given,
     }
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[event], timeout=60).raise_for_status()
+    httpx.post(f"{loop.settings.prefect_url}/events", json=[event], timeout=PATIENCE).raise_for_status()
     return given
 
 
@@ -375,7 +376,7 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     loop.start_runner(schedules_active=True)
     # The slot is free again: for the next event, and for who asks by hand.
     event = [wanted(AFTER, "the next")]
-    httpx.post(f"{loop.settings.prefect_url}/events", json=event, timeout=60).raise_for_status()
+    httpx.post(f"{loop.settings.prefect_url}/events", json=event, timeout=PATIENCE).raise_for_status()
     wait_until(lambda: states_of(loop, AFTER) == ["Completed"])
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
     wait_until(lambda: recorded(loop, told) != [])
@@ -385,7 +386,7 @@ def alert_runs(loop: Loop) -> list[dict[str, str]]:
     answer = httpx.post(
         f"{loop.settings.prefect_url}/flow_runs/filter",
         json={"flows": {"name": {"any_": ["alert"]}}},
-        timeout=60,
+        timeout=PATIENCE,
     )
     return [run["parameters"]["alert"] for run in answer.json()]
 
