@@ -319,7 +319,9 @@ def alert(loop: Loop, name: str) -> dict[str, str]:
         "resource": {"prefect.resource.id": alerts.RESOURCE},
         "payload": given,
     }
-    httpx.post(f"{loop.settings.prefect_url}/events", json=[event], timeout=PATIENCE).raise_for_status()
+    httpx.post(
+        f"{loop.settings.prefect_url}/events", json=[event], timeout=PATIENCE
+    ).raise_for_status()
     return given
 
 
@@ -376,7 +378,9 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     loop.start_runner(schedules_active=True)
     # The slot is free again: for the next event, and for who asks by hand.
     event = [wanted(AFTER, "the next")]
-    httpx.post(f"{loop.settings.prefect_url}/events", json=event, timeout=PATIENCE).raise_for_status()
+    httpx.post(
+        f"{loop.settings.prefect_url}/events", json=event, timeout=PATIENCE
+    ).raise_for_status()
     wait_until(lambda: states_of(loop, AFTER) == ["Completed"])
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
     wait_until(lambda: recorded(loop, told) != [])
