@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import doctor
+from settings import Settings
+
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -122,6 +125,12 @@ def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
     sick = mlops("doctor")
     assert "parameters: could not be checked: " in sick.stdout
     assert "lacks first_day" in sick.stdout
+
+
+def test_the_doctor_knows_the_pythons_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, well in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
+        monkeypatch.setattr("platform.python_version", lambda found=found: found)
+        assert doctor.python(Settings()).well == well, found
 
 
 def test_the_doctor_asks_the_servers_that_are_named(
