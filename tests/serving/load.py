@@ -81,12 +81,11 @@ def known(service: Service, asked: Sequence[Mapping[str, Any]]) -> dict[str, lis
 
 
 class Load:
-    """`clients` threads, each with a connection of its own, that ask `requests` times in all."""
+    """`clients` threads, each with a connection of its own, that ask until they are stopped."""
 
     def __init__(
-        self, service: Service, asked: Sequence[Mapping[str, Any]], *, clients: int,
-        requests: int | None = None,
-    ) -> None:  # fmt: skip
+        self, service: Service, asked: Sequence[Mapping[str, Any]], *, clients: int
+    ) -> None:
         at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
         self._bodies = [
             json.dumps({"key": f"row-{n}", "decision_time": at, "features": values})
@@ -94,7 +93,7 @@ class Load:
         ]
         self._url = service.settings.service_url
         self._name = f"load-{uuid4().hex[:8]}"
-        self._clients, self._requests = clients, requests
+        self._clients = clients
         self._stopping = threading.Event()
         self._replies: list[list[Reply]] = [[] for _ in range(clients)]
 
@@ -103,7 +102,7 @@ class Load:
         return sum(map(len, self._replies))
 
     def run(self, meanwhile: Callable[[], object]) -> list[Reply]:
-        """All replies, once `meanwhile` is over and, if a number is set, so many were asked."""
+        """All replies, once `meanwhile` is over."""
         with (
             connection_from_url(
                 self._url, maxsize=self._clients, timeout=60,
@@ -114,9 +113,6 @@ class Load:
             futures = [threads.submit(self._ask, pool, n) for n in range(self._clients)]
             try:
                 meanwhile()
-            except BaseException:
-                self._requests = 0
-                raise
             finally:
                 self._stopping.set()
             for future in futures:
@@ -125,7 +121,7 @@ class Load:
 
     def _ask(self, pool: HTTPConnectionPool, client: int) -> None:
         replies = self._replies[client]
-        while self._goes_on(client, len(replies)):
+        while not self._stopping.is_set():
             name, row = f"{self._name}-{client}-{len(replies)}", len(replies) % len(self._bodies)
             began = time.perf_counter()
             try:
@@ -147,12 +143,6 @@ class Load:
             replies.append(
                 Reply(name, row, 200, seconds, told["model_version"], told["probability"])
             )
-
-    def _goes_on(self, client: int, asked: int) -> bool:
-        if self._requests is None:
-            return not self._stopping.is_set()
-        share, more = divmod(self._requests, self._clients)
-        return asked < share + (client < more)
 
 
 def account(

@@ -34,16 +34,21 @@ def release(service: Service, version: int) -> None:
 
 
 def swaps(service: Service, *, requests: int, swaps: int, clients: int) -> Account:
-    """Asks `requests` times, while version after version is released."""
+    """Asks `requests` times or a few more, while version after version is released.
+
+    Each answers its share of them once it is served, however long its release took.
+    """
     for version in range(swaps + 1, 0, -1):  # all are exported, and the first one is served
         release(service, version)
     asked = rows(ROWS)
-    load = Load(service, asked, clients=clients, requests=requests)
+    load = Load(service, asked, clients=clients)
+    share = -(-requests // (swaps + 1))
 
     def release_each() -> None:
+        _ask(load, share)
         for version in range(2, swaps + 2):
-            _await(lambda due=(version - 1) * requests / (swaps + 1): load.done >= due)
             service.swap(str(version))
+            _ask(load, share)
 
     return account(service, load.run(release_each), known(service, asked))
 
@@ -56,12 +61,10 @@ def kills(service: Service, *, kills: int, between: int, clients: int) -> Accoun
 
     def kill_each() -> None:
         for _ in range(kills):
-            until = load.done + between
-            _await(lambda until=until: load.done >= until)
+            _ask(load, between)
             service.worker().kill()
             service.wait("/readyz", lambda response: response.status_code == 200, 180)
-        until = load.done + between
-        _await(lambda: load.done >= until)
+        _ask(load, between)
 
     return account(service, load.run(kill_each), known(service, asked))
 
@@ -74,8 +77,9 @@ def crowd(service: Service, *, clients: int, seconds: float) -> tuple[Account, l
     return account(service, replies, known(service, asked)), replies
 
 
-def _await(holds: object, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
+def _ask(load: Load, requests: int, seconds: float = 300) -> None:
+    """Waits until so many more requests are answered."""
+    due, deadline = load.done + requests, time.monotonic() + seconds
+    while load.done < due:
         assert time.monotonic() < deadline, "the load does not get on"
         time.sleep(0.01)
