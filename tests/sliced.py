@@ -46,11 +46,14 @@ def parameters() -> dict[str, Any]:
 
 
 def month() -> dict[str, Any]:
-    """A month in which calendar and calibration ask for a training each, and both are released."""
+    """A month in which calendar and calibration ask for a training each, and both are released.
+
+    It ends in an alert, whatever it ends in: no model costs less than half of what it was to cost.
+    """
     params = parameters()
     often = {
         "triggers": ["schedule", "calibration"], "every_days": 12, "cool_down_days": 8,
-        "max_calibration_gap": 0.05,
+        "max_calibration_gap": 0.05, "max_cost_ratio": 0.5,
     }  # fmt: skip
     params["replay"] |= {
         "until": f"{END}T00:00:00Z", "default": POLICY,

@@ -130,7 +130,7 @@ def test_what_the_month_ended_in_came_through_alertmanager(
         ALERTS[each["name"]] for each in state["monitored"]["triggers"]
         if each["name"] in ALERTS and (each["value"] or 0.0) > each["limit"]
     }  # fmt: skip
-    assert over, "a month that ends within every limit shows no alert"
+    assert "CostAboveExpected" in over  # by its limit, in sliced.py; others as the month has it
 
     def told() -> str:
         return lived[0].compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "alerts")
