@@ -71,7 +71,7 @@ def verdicts(days: pd.DataFrame) -> dict[str, int]:
 
 
 def section(found: dict[str, Any]) -> str:
-    """The figures as a table, in HTML."""
+    """The figures as a table, in HTML; `otherwise` tells how the fast replay's days differ."""
     waits = found["to_full_traffic"]
     moved = found["verdicts"]
     waited = f"{min(waits)} to {max(waits)} days of {len(waits)} releases" if waits else "none yet"
@@ -81,6 +81,7 @@ def section(found: dict[str, Any]) -> str:
         ("Shadow passed, canary passed, withdrawn",
          f"{moved['advance']}, {moved['promote']}, {moved['withdraw']}"),
         ("Trainings refused, by gate", gates),
+        ("Days on which the fast replay says otherwise", found["otherwise"]),
         ("Runs of flows, and of them failed or crashed",
          f"{found['runs']:,}, {found['failed']:,}"),
         ("CPU of the service for a prediction", _told(found["service_ms"], "ms")),

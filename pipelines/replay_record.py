@@ -83,9 +83,8 @@ def _trained(outcome: dict[str, Any] | None) -> dict[str, Any]:
     found = json.loads((path / "gates.json").read_text())
     measured = json.loads((path / "metrics.json").read_text())
     cheapest = min(found["verdicts"], key=lambda each: measured[each]["cost_per_1000"])
-    verdicts = found["verdicts"][found["winner"] or cheapest]
-    if found["winner"] and outcome["version"] is None:  # the gates on the artefact, in one
-        verdicts = [*verdicts, {"gate": "artefact", "passed": False, "told": outcome["why"]}]
+    # None on the sources and the refit, where no candidate came so far.
+    verdicts = found["verdicts"][found["winner"] or cheapest] + outcome["verdicts"]
     return {"trained": 1, "training": outcome["training_id"], "verdicts": verdicts}
 
 

@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 
 from monitoring import charts, year_charts
 from monitoring.layout import document, numbers, table
-from pipelines import policies, replay, replay_platform, replay_record, replay_served
+from pipelines import (
+    policies,
+    replay,
+    replay_agreement,
+    replay_platform,
+    replay_record,
+    replay_served,
+)
 from settings import Settings, UserError
 
 WEEK_BEFORE_AND_AFTER = 7
@@ -32,14 +39,19 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
 
 def platform(settings: Settings, first: datetime, end: datetime) -> str:
     """The section on the default policy's replay through the real service, if there was one."""
-    own = replay_served.home(settings, first, settings.params()["replay"]["default"])
+    default = settings.params()["replay"]["default"]
+    own = replay_served.home(settings, first, default)
     records = replay_record.kept(own)[: (end - first).days]
     if not records:
         return (
             '<p class="soft">Replayed fast, without servers: <code>mlops replay</code> without '
             "<code>--fast</code> gives these figures.</p>"
         )
-    return replay_platform.section(replay_platform.figures(own, pd.DataFrame(records)))
+    lived, fast = pd.DataFrame(records), replay.folder(settings, first, default) / replay.DAYS
+    quick = _read(fast).head(len(lived)) if fast.exists() else pd.DataFrame()
+    agreed = replay_agreement.told(lived, quick) if len(quick) == len(lived) else "not replayed"
+    found = replay_platform.figures(own, lived) | {"otherwise": agreed}
+    return replay_platform.section(found)
 
 
 def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd.DataFrame]:

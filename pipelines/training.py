@@ -26,6 +26,7 @@ def conclude(
         "before": entered.get("before") if entered else None,
         "refused": entered.get("refused") if entered else None,
         "why": registered["why"],
+        "verdicts": registered["verdicts"],  # on the sources and the refit; the others: gates.json
         "report": str(path / "data" / "evaluation" / "report.html"),
         "concluded_at": datetime.now(UTC).isoformat(),
     }

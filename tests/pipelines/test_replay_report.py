@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import replay, replay_report, replay_table
+from pipelines import replay, replay_record, replay_report, replay_served, replay_table
 from pipelines.cli import app
 from settings import Settings, UserError
 from tests import sliced
@@ -28,7 +28,8 @@ def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]
             "rollout": "promote: no harm" if number == released_at else "",
             "reason": "asked for: <a season>", "fired": ["drift"] if number > 9 else [],
             "verdicts": [], "bias": 0.01 * number, "delay_hours": 4.5,
-            "drift": {"a": 0.2, "b": 1.3}, "champion": "x",
+            "drift": {"a": 0.2, "b": 1.3}, "champion": "x", "challenger": None, "stage": None,
+            "retrain": False, "gap": 0.01 * number, "coverage": 0.9, "drift_share": 0.5,
         }
         for number, day in enumerate(pd.date_range(FIRST, END, inclusive="left"))
     ]  # fmt: skip
@@ -55,6 +56,24 @@ def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None
     assert "<a season>" not in text
     assert "src=" not in text.replace("xmlns", "")
     assert 'name="viewport"' in text
+
+
+def test_the_page_tells_whether_the_real_parts_did_what_the_steps_do(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53, released_at=8)})
+    own = replay_served.home(settings, FIRST, "hybrid")
+    for each in days(53, released_at=8)[:-1]:
+        replay_record.keep(own, each)
+    told = "<th>Days on which the fast replay says otherwise</th>"
+    page = replay_report.platform(settings, FIRST, END)
+    assert f'{told}<td class="number">0 of 19</td>' in page
+    last = days(53)[-1] | {"trained": 1}
+    replay_record.keep(own, last)
+    page = replay_report.platform(settings, FIRST, END)
+    assert f'{told}<td class="number">1 of 20: trained</td>' in page
+    (replay.folder(settings, FIRST, "hybrid") / replay.DAYS).unlink()
+    assert f'{told}<td class="number">not replayed</td>' in replay_report.platform(
+        settings, FIRST, END
+    )
 
 
 def test_a_loss_is_not_told_as_a_gain(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import yaml
 from pipelines import (
     policies,
     replay,
+    replay_agreement,
     replay_judged,
     replay_meter,
     replay_platform,
@@ -34,12 +35,6 @@ from tests.sliced import END, FIRST, POLICY
 
 Home = Any  # of conftest.py
 KILLED = "2013-01-22"
-# What was decided, by whom and on what; how a stage is told differs by its wording alone.
-DECIDED = [
-    "day", "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain",
-    "fired",
-]  # fmt: skip
-MEASURED = ["cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours"]
 
 
 def command(*more: str, end: str = END) -> list[str]:
@@ -139,11 +134,59 @@ def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
     found = replay_platform.figures(settings, pd.DataFrame([day(0)]))
     assert (found["runs"], found["failed"]) == (10, 3)
     assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
-    assert '<td class="number">10, 3</td>' in replay_platform.section(found)
+    section = replay_platform.section(found | {"otherwise": "1 of 2: fired"})
+    assert '<td class="number">10, 3</td>' in section
+    assert '<td class="number">1 of 2: fired</td>' in section
     assert re.fullmatch(
         r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
         replay_platform.told(found),
     )
+
+
+def lived(**changes: Any) -> pd.DataFrame:
+    """Two days, of which the second is changed."""
+    quiet: dict[str, Any] = {
+        "champion": "1", "challenger": None, "stage": None, "retrain": False, "fired": [],
+        "gap": 0.04, "bias": -0.04, "coverage": 0.9, "drift_share": 0.1, "delay_hours": None,
+        "cost": 30.0, "baseline_cost": 40.0, "drift": {"temp": 0.5}, "rollout": "as it likes",
+    }  # fmt: skip
+    return pd.DataFrame([day(0, **quiet), day(1, **quiet | changes)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"rollout": "in other words"}, []),
+        ({"drift": {"temp": 0.5004}}, []),
+        ({"verdicts": [{"gate": "calibrated", "passed": True}]}, []),
+        ({"verdicts": [{"gate": "calibrated", "passed": False}]}, ["gates"]),
+        ({"trained": 1}, ["trained"]),
+        ({"champion": "2", "stage": "canary"}, ["champion", "stage"]),
+        ({"fired": ["drift"], "drift_share": 0.7}, ["fired", "drift_share"]),
+        ({"cost": 30.001}, ["cost"]),
+        ({"gap": None}, ["gap"]),
+        ({"drift": {"temp": 0.6}}, ["drift"]),
+        ({"drift": {"wind": 0.5}}, ["drift"]),
+        ({"drift": None}, ["drift"]),
+    ],
+)
+def test_what_two_replays_say_differently_is_found(
+    changes: dict[str, Any], differs: list[str]
+) -> None:
+    found = replay_agreement.differing(lived(**changes), lived())
+    assert found == {name: ["2013-01-20"] for name in differs}
+    told = replay_agreement.told(lived(**changes), lived())
+    assert told == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
+
+
+def test_replays_of_other_days_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="not of the same days"):
+        replay_agreement.differing(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
+
+
+def test_days_that_are_not_judged_are_compared_but_for_their_cost() -> None:
+    raw = lived(cost=99.0).drop(columns=["cost", "baseline_cost"])
+    assert replay_agreement.differing(raw, lived()) == {}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +228,8 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
     own = replay_served.home(home.settings, first, POLICY)
     real = replay_judged.days(home.settings, own, first, end)
-    assert differing(real, quick) == {}
+    assert set(replay_agreement.MEASURED) <= set(real)
+    assert replay_agreement.differing(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
     assert real["released"].sum() >= 2, "a month without a release shows little"
     assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())
@@ -196,32 +240,3 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert len(client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
     log = prediction_log.read(own.predictions)
     assert log["key"].is_unique
-
-
-def differing(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, Any]:
-    """By column, the days on which the two say different things, and what."""
-    found: dict[str, Any] = {}
-    for column in DECIDED:
-        ours, theirs = (
-            frame[column].astype(object).where(frame[column].notna(), None).tolist()
-            for frame in (real, quick)
-        )
-        wrong = [(day, a, b) for day, a, b in zip(real["day"], ours, theirs, strict=True) if a != b]
-        found |= {column: wrong} if wrong else {}
-    for column in MEASURED:
-        gap = (real[column].astype("float64") - quick[column].astype("float64")).abs()
-        same = real[column].isna() == quick[column].isna()
-        if (gap > 1e-9).any() or not same.all():
-            found[column] = real["day"][(gap > 1e-9) | ~same].tolist()
-    for day, ours, theirs in zip(real["day"], real["drift"], quick["drift"], strict=True):
-        if isinstance(ours, dict) != isinstance(theirs, dict):
-            found[f"drift of {day}"] = (ours, theirs)
-        elif isinstance(ours, dict):
-            apart = {name: (ours[name], theirs[name]) for name in ours
-                     if abs(ours[name] - theirs[name]) > 1e-3}  # fmt: skip
-            found |= {f"drift of {day}": apart} if apart else {}
-    for day, ours, theirs in zip(real["day"], real["verdicts"], quick["verdicts"], strict=True):
-        refused = [[each["gate"] for each in side if not each["passed"]] for side in (ours, theirs)]
-        if refused[0] != refused[1]:
-            found[f"gates of {day}"] = refused
-    return found
