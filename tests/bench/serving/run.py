@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,10 @@ def batch(server: Server) -> str:
                   _cost(process, client, "/predict_batch", [{"requests": rows}] * 20, 1000))
                  for _ in range(ROUNDS)]  # fmt: skip
     alone, together = (statistics.median(each) for each in zip(*costs, strict=True))
-    ratios = sorted(one / other for one, other in costs)
+    times = _ratio(one / other for one, other in costs)
     return (
         f"A row costs {alone:.2f} ms of CPU by `/predict`, and {together:.3f} ms in a batch of "
-        f"1,000 by `/predict_batch`: {statistics.median(ratios):.1f} times less "
-        f"({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds)."
+        f"1,000 by `/predict_batch`: {times} times less."
     )
 
 
@@ -147,24 +147,34 @@ def shortened(notes: dict[str, Any]) -> str:
 
 
 def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str:
+    """Ratios are taken within a round, since the machine's speed moves between rounds."""
     lines = []
     for connections in CONNECTIONS:
-        yard = _middle(found[YARDSTICK, connections])
+        yard = found[YARDSTICK, connections]
         lines += [
             f"\n## {connections} connection{'s' if connections > 1 else ''}\n",
-            "| server | requests per second | CPU per request | p50 | p99 | "
-            "throughput against MLflow's | MLflow's p99 against it | failed |",
-            "|---|---|---|---|---|---|---|---|",
+            "| server | requests per second | CPU per request | p50 | p99 | throughput against "
+            "MLflow's | MLflow's p99 against it | MLflow's CPU against it | failed |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for name in names:
-            one = _middle(found[name, connections])
-            failed = sum(each.failed for each in found[name, connections])
+            rounds = found[name, connections]
+            pairs = list(zip(rounds, yard, strict=True))
+            one = _middle(rounds)
             lines.append(
                 f"| {name} | {one.per_second:,.0f} | {one.cpu:.2f} ms | {one.p50:.2f} ms | "
-                f"{one.p99:.2f} ms | {one.per_second / yard.per_second:.1f} | "
-                f"{yard.p99 / one.p99:.1f} | {failed} |"
+                f"{one.p99:.2f} ms "
+                f"| {_ratio(ours.per_second / of.per_second for ours, of in pairs)} "
+                f"| {_ratio(of.p99 / ours.p99 for ours, of in pairs)} "
+                f"| {_ratio(of.cpu / ours.cpu for ours, of in pairs)} "
+                f"| {sum(each.failed for each in rounds)} |"
             )
     return "\n".join(lines)
+
+
+def _ratio(of_rounds: Iterable[float]) -> str:
+    found = sorted(of_rounds)
+    return f"{statistics.median(found):.1f} ({found[0]:.1f} to {found[-1]:.1f})"
 
 
 def _middle(rounds: list[Measured]) -> Measured:
@@ -198,7 +208,8 @@ def main() -> None:
     told = [
         "# Serving, measured\n\nWritten by `make bench-serving`.\n", machine(),
         f"\nOne worker each, {notes['rows']} real rows in turn, wrk with one thread; "
-        f"{ROUNDS} interleaved round(s) of {SECONDS} s, medians; "
+        f"{ROUNDS} interleaved rounds of {SECONDS} s: medians, and of ratios within a round also "
+        f"their range; "
         f"Redis {'of its own' if address else 'not here'}; "
         f"{time.monotonic() - began:.0f} s in all.",
         table(found, [server.name for server in every]),
