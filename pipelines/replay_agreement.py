@@ -47,7 +47,7 @@ def _close(real: pd.Series, quick: pd.Series) -> pd.Series:
 
 
 def _drifts(real: pd.Series, quick: pd.Series) -> pd.Series:
-    """Of each feature, to the third digit: the logged values have been through JSON."""
+    """Of each feature, to the third digit, to which the records are rounded."""
 
     def same(ours: Any, theirs: Any) -> bool:
         if not (isinstance(ours, dict) and isinstance(theirs, dict)):

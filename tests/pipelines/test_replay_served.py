@@ -143,6 +143,18 @@ def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
     )
 
 
+def test_a_refusal_of_the_refit_is_kept_by_its_gates_name(tmp_path: Path) -> None:
+    passed = {"gate": "calibrated", "passed": True}
+    refused = {"gate": "behaves when served", "passed": False}
+    (tmp_path / "gates.json").write_text(
+        json.dumps({"winner": "trees", "verdicts": {"trees": [passed]}})
+    )
+    (tmp_path / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
+    outcome = {"report": str(tmp_path / "report.html"), "training_id": "x", "verdicts": [refused]}
+    kept = replay_record._trained(outcome)
+    assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
+
+
 def lived(**changes: Any) -> pd.DataFrame:
     """Two days, of which the second is changed."""
     quiet: dict[str, Any] = {

@@ -45,10 +45,10 @@ def swaps(service: Service, *, requests: int, swaps: int, clients: int) -> Accou
     share = -(-requests // (swaps + 1))
 
     def release_each() -> None:
-        _ask(load, share)
+        _await_more(load, share)
         for version in range(2, swaps + 2):
             service.swap(str(version))
-            _ask(load, share)
+            _await_more(load, share)
 
     return account(service, load.run(release_each), known(service, asked))
 
@@ -61,10 +61,10 @@ def kills(service: Service, *, kills: int, between: int, clients: int) -> Accoun
 
     def kill_each() -> None:
         for _ in range(kills):
-            _ask(load, between)
+            _await_more(load, between)
             service.worker().kill()
             service.wait("/readyz", lambda response: response.status_code == 200, 180)
-        _ask(load, between)
+        _await_more(load, between)
 
     return account(service, load.run(kill_each), known(service, asked))
 
@@ -77,8 +77,8 @@ def crowd(service: Service, *, clients: int, seconds: float) -> tuple[Account, l
     return account(service, replies, known(service, asked)), replies
 
 
-def _ask(load: Load, requests: int, seconds: float = 300) -> None:
-    """Waits until so many more requests are answered."""
+def _await_more(load: Load, requests: int, seconds: float = 300) -> None:
+    """Waits until so many more requests are over."""
     due, deadline = load.done + requests, time.monotonic() + seconds
     while load.done < due:
         assert time.monotonic() < deadline, "the load does not get on"
