@@ -21,7 +21,7 @@ from uuid import NAMESPACE_URL, uuid5
 import httpx
 from pydantic import AwareDatetime, BaseModel, Field
 
-from serving.durable import sync_folder
+from features.durable import sync_folder
 from settings import LoopError, Settings
 
 EVENT = "mlops.alert"  # `.firing` or `.resolved`

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from features.durable import sync_folder
 from pipelines import lineage
 from pipelines.workspace import SOURCE
 from serving import model_files, release
-from serving.durable import sync_folder
 from serving.wiring import PACKAGED
 from settings import Settings, UserError
 

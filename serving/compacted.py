@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from serving.durable import sync_folder
+from features.durable import sync_folder
 from settings import LoopError
 
 SUFFIX = ".parquet"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from features.durable import sync_folder
 from serving import compacted, json_lines, records, segments
-from serving.durable import sync_folder
 from settings import LoopError, UserError
 
 BATCH = 128 << 20  # bytes of segments that become one file: what has to fit into memory

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from serving.durable import sync_folder
+from features.durable import sync_folder
 from settings import LoopError
 
 Stage = Literal["shadow", "canary", "experiment"]

@@ -12,7 +12,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.durable import sync_folder
+from features.durable import sync_folder
 
 SUFFIX = ".jsonl"
 MODE = 0o2750

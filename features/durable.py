@@ -1,0 +1,194 @@
+"""Atomic files, files of lines, and locks: state that a kill or a full disk does not break.
+
+Every file that another step relies on is written here. A file of lines is valid up to its last
+newline: an incomplete last write counts as not made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from settings import LoopError
+
+UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore leaves them out
+POLL = 0.05  # seconds between two attempts to take a lock
+SILENT = 2.0  # seconds of waiting for a lock before the user is told
+_number = itertools.count()
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the entries of `folder`: a created or renamed file survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a temporary path; what the block writes there replaces `target`, whole or not at all.
+
+    The content is on the disk before the name is. If the block raises, `target` stays as it was.
+    `mode` is limited by the umask, as in `open`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The process and a number: two writers of one target never share a temporary file.
+    unique = f"{os.getpid()}-{next(_number)}"
+    unfinished = target.with_name(f".{target.name}.{unique}{UNFINISHED}")
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))
+        yield unfinished
+        _sync(unfinished)
+        unfinished.replace(target)
+        sync_folder(target.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write(target: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Replace `target` by `content` (text as UTF-8), whole or not at all."""
+    with replacing(target, mode) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(target: Path, value: Any, **options: Any) -> None:
+    """Replace `target` by `value` as JSON, whole or not at all; `options` are those of `dumps`."""
+    write(target, json.dumps(value, **({"indent": 2} | options)))
+
+
+def publish_folder(draft: Path, target: Path) -> None:
+    """Give the complete folder `draft` the name `target`, which must not exist, durably."""
+    for path in (draft, *draft.rglob("*")):
+        _sync(path)
+    draft.rename(target)
+    sync_folder(target.parent)
+
+
+def whole_lines(content: bytes) -> list[bytes]:
+    """The complete lines of `content`, without their newlines."""
+    return content[: content.rfind(b"\n") + 1].splitlines()
+
+
+def read_lines(target: Path) -> list[bytes]:
+    """The complete lines of a file; none if there is no file."""
+    try:
+        return whole_lines(target.read_bytes())
+    except FileNotFoundError:
+        return []
+
+
+def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool]) -> bool:
+    """Append `line` and sync it, unless `known` is true of the lines that are there.
+
+    One process at a time, by a lock beside the file. Returns whether the line was appended. An
+    incomplete last line is cut off: its writer was never told that it stands.
+    """
+    with locked(target.with_name(f"{target.name}.lock")):
+        new = not target.exists()
+        with target.open("ab+") as file:
+            file.seek(0)
+            content = file.read()
+            lines = whole_lines(content)
+            if known(lines):
+                return False
+            file.truncate(content.rfind(b"\n") + 1)
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            sync_folder(target.parent)
+    return True
+
+
+@contextmanager
+def locked(
+    path: Path, patience: float | None = None, *, refused: type[LoopError] = LoopError,
+    what: str = "Another command",
+) -> Iterator[None]:  # fmt: skip
+    """Hold the lock file `path`, whose text names the holder: pid, since when (UTC), command.
+
+    Waits for another holder up to `patience` seconds, without end if None, and says so on stderr
+    after two. Raises `refused`, which names the holder, if it takes longer. The kernel releases the
+    lock when its holder dies; child processes do not inherit it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, poll_interval=POLL, mode=0o664)
+    _acquire(lock, path, patience, refused, what)
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        _note(path, {"pid": os.getpid(), "since": since, "command": shlex.join(sys.argv)})
+        yield
+    finally:
+        with suppress(OSError):
+            os.truncate(path, 0)
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path` now."""
+    if not path.exists():
+        return False
+    lock = FileLock(path, poll_interval=POLL)
+    try:
+        lock.acquire(timeout=4 * POLL)  # another that only looks holds it for a moment, too
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _acquire(
+    lock: FileLock, path: Path, patience: float | None, refused: type[LoopError], what: str
+) -> None:
+    deadline = None if patience is None else time.monotonic() + patience
+    told = False
+    while True:
+        left = SILENT if deadline is None else max(deadline - time.monotonic(), 4 * POLL)
+        try:
+            lock.acquire(timeout=left if told else min(left, SILENT))
+        except Timeout as error:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise refused(
+                    f"{what} is at work and holds {path}: {holder(path)}. Wait until it ends, or "
+                    "stop it. Then run this again."
+                ) from error
+            if not told:
+                print(f"Waiting for {holder(path)}, which holds {path} ...", file=sys.stderr)
+            told = True
+        else:
+            return
+
+
+def holder(path: Path) -> str:
+    """The holder of the lock file `path`, for a message."""
+    try:
+        found = json.loads(path.read_text())
+        return f"pid {found['pid']}, since {found['since']} ({found['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a process that has just taken it"
+
+
+def _note(path: Path, found: dict[str, Any]) -> None:
+    # In place, and not atomically: the lock is on this very file, and the text is for messages.
+    path.write_text(json.dumps(found))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
