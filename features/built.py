@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import usecase
-from features import partitions
+from features import durable, partitions
 
 NOTE = "BUILT"
 CODE = ("columns.py", "feature_views.py", "windows.py")
@@ -30,7 +30,7 @@ def up_to_date(data: Path, as_of: datetime, lag: timedelta) -> bool:
 
 def note(data: Path, as_of: datetime, lag: timedelta) -> None:
     """Notes that all tables are built from the batches that there are before `as_of`."""
-    (data / "features" / NOTE).write_text(_state(data, as_of, lag))
+    durable.write(data / "features" / NOTE, _state(data, as_of, lag))
 
 
 def _state(data: Path, as_of: datetime, lag: timedelta) -> str:

@@ -69,6 +69,14 @@ def write_json(target: Path, value: Any, **options: Any) -> None:
     write(target, json.dumps(value, **({"indent": 2} | options)))
 
 
+def read_json(target: Path) -> Any | None:
+    """The JSON value in `target`; None if there is no file, or it was cut short."""
+    try:
+        return json.loads(target.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def publish_folder(draft: Path, target: Path) -> None:
     """Give the complete folder `draft` the name `target`, which must not exist, durably."""
     for path in (draft, *draft.rglob("*")):
@@ -162,8 +170,8 @@ def _acquire(
         except Timeout as error:
             if deadline is not None and time.monotonic() >= deadline:
                 raise refused(
-                    f"{what} is at work and holds {path}: {holder(path)}. Wait until it ends, or "
-                    "stop it. Then run this again."
+                    f"{what} is at work in {path.parent}: {holder(path)}; it holds {path.name}. "
+                    "Wait until it ends, or stop it. Then run this again."
                 ) from error
             if not told:
                 print(f"Waiting for {holder(path)}, which holds {path} ...", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features import durable
 from settings import LoopError
 
 SUFFIX = ".parquet"
@@ -30,14 +30,8 @@ def write(rows: pd.DataFrame | pa.Table, target: Path) -> Path:
     (a ValueError or TypeError) if a column mixes types.
     """
     table = _typed(rows)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # One name for the unfinished file: a rerun after a crash replaces it, and none is left over.
-    unfinished = target.with_suffix(f"{SUFFIX}.tmp")
-    with unfinished.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(target)
+    with durable.replacing(target) as unfinished:
+        pq.write_table(table, unfinished)
     return target
 
 
@@ -113,7 +107,7 @@ def follow_recipe(folder: Path, recipe: str) -> bool:
     for part in folder.rglob(f"*{SUFFIX}"):
         part.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(recipe)
+    durable.write(note, recipe)
     return stale
 
 

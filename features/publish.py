@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 import settings as configuration
-from features import partitions
+from features import durable, partitions
 from features.build import publications
 from features.published import marker, stands_at
 from features.store import apply, registered
@@ -108,4 +108,4 @@ class Publisher:
         if batches:
             self._provider.online_store.write_views(self._store.config, batches)
         self._at = until
-        marker(self._settings).write_text(until.isoformat())
+        durable.write(marker(self._settings), until.isoformat())

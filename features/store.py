@@ -17,6 +17,7 @@ from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
+from features import durable
 from features.lookup import Read
 from usecase.feature_views import OBJECTS, VIEWS
 
@@ -46,7 +47,7 @@ def apply(settings: configuration.Settings) -> FeatureStore:
     if not marker.exists() or marker.read_text() != version:
         store.apply(OBJECTS)
         _let_readers_read(settings)
-        marker.write_text(version)
+        durable.write(marker, version)
     return store
 
 

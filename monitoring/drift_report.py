@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from features import durable
 from monitoring.drift import PREDICTION, evidently
 
 PROJECT = "Monitoring"
@@ -25,10 +26,8 @@ def publish(snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: dat
         from evidently.sdk.models import PanelMetric, ProjectModel
         from evidently.sdk.panels import line_plot_panel
         from evidently.ui.workspace import Workspace
-    html.parent.mkdir(parents=True, exist_ok=True)
-    draft = html.with_name(f".{html.name}")
-    snapshot.save_html(str(draft))
-    draft.replace(html)
+    with durable.replacing(html) as draft:
+        snapshot.save_html(str(draft))
     space = Workspace(str(workspace))
     identity = uuid5(NAMESPACE_URL, f"mlops:{PROJECT}")
     project = space.get_project(identity)

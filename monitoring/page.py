@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from features import durable
 from monitoring import charts
 from monitoring.layout import document, numbers, table
 
@@ -39,8 +40,7 @@ def write(
         "<h2>Live against evaluation</h2>", _metrics(found),
         "<details><summary>By slice</summary>", _slices(found), "</details>",
     ]  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document(f"Monitoring {found['as_of'][:10]}", sections))
+    durable.write(path, document(f"Monitoring {found['as_of'][:10]}", sections))
 
 
 def _plots(

@@ -8,9 +8,7 @@ step may be taken twice; and `deliver` returns only when the line is there.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 import httpx
 from pydantic import AwareDatetime, BaseModel, Field
 
-from features.durable import sync_folder
+from features import durable
 from settings import LoopError, Settings
 
 EVENT = "mlops.alert"  # `.firing` or `.resolved`
@@ -110,31 +108,17 @@ def append(settings: Settings, alert: Mapping[str, str]) -> bool:
     """Adds the alert (`FIELDS`) to the log, durably; False if it is there already."""
     if set(alert) != set(FIELDS):
         raise LoopError(f"An alert has the fields {FIELDS}, not {sorted(alert)}.")
-    path = log(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # flows may run side by side
-        sync_folder(path.parent)
-        file.seek(0)
-        content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        if any(json.loads(line)["id"] == alert["id"] for line in whole.splitlines()):
-            return False
-        file.truncate(len(whole))  # the end that a kill has left was never acknowledged
-        recorded = {**alert, "recorded_at": datetime.now(UTC).isoformat()}
-        file.write(json.dumps(recorded).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        return True
+    line = json.dumps({**alert, "recorded_at": datetime.now(UTC).isoformat()})
+
+    def known(lines: list[bytes]) -> bool:
+        return any(json.loads(each)["id"] == alert["id"] for each in lines)
+
+    return durable.append_unless(log(settings), line, known)
 
 
 def recorded(settings: Settings) -> list[dict[str, Any]]:
     """All lines of the log, the oldest first."""
-    try:
-        content = log(settings).read_bytes()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+    return [json.loads(line) for line in durable.read_lines(log(settings))]
 
 
 def told(settings: Settings) -> list[dict[str, Any]]:

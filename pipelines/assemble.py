@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import partitions
+from features import durable, partitions
 from pipelines import stage
 from settings import LoopError, Settings
 
@@ -41,7 +41,7 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
         raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
     folder = settings.data / "training"
     partitions.write(frame, folder / "training.parquet")
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    durable.write_json(folder / "manifest.json", manifest)
     return manifest
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from features.durable import sync_folder
 from pipelines import lineage
 from pipelines.workspace import SOURCE
@@ -72,7 +73,7 @@ def _fill(settings: Settings, current: release.Release, folder: Path) -> dict[st
     packaged = folder / PACKAGED.parent.name
     model_files.write(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())
-    (packaged / "card.json").write_text(json.dumps(card, indent=2))
+    durable.write_json(packaged / "card.json", card)
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False
     )

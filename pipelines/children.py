@@ -7,7 +7,6 @@ behind, also where the parent of a process is gone.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from features import durable
 from settings import LoopError, Settings
 
 MARK = "MLOPS_CHILD"
@@ -199,12 +199,9 @@ def _told(child: Child, what: str) -> str:
 
 def recorded(settings: Settings) -> list[Record]:
     """The children on record, the first started first."""
-    path = settings.var / "children.json"
-    return [Record(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+    found = durable.read_json(settings.var / "children.json") or []
+    return [Record(**entry) for entry in found]
 
 
 def _write(settings: Settings, records: Sequence[Record]) -> None:
-    path = settings.var / "children.json"
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps([asdict(record) for record in records], indent=2))
-    draft.replace(path)
+    durable.write_json(settings.var / "children.json", [asdict(record) for record in records])

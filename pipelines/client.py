@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from features import durable
 from serving.access import bearer
 from settings import LoopError, Settings, UserError
 from usecase.request import PredictRequest
@@ -29,23 +30,18 @@ def file(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     empty cell is null. `target` is there whole, or not at all.
     """
     rows = _rows(source)
-    draft = target.with_name(f".{target.name}.part")
-    try:
-        with draft.open("w", newline="") as output:
-            writer: Any = None
-            for start in range(0, len(rows), ROWS):
-                piece = rows[start : start + ROWS]
-                body = json.dumps({"requests": [_request(row) for row in piece]})
-                answers = _asked(settings, "/predict_batch", body)["predictions"]
-                for row, answer in zip(piece, answers, strict=True):
-                    if writer is None:
-                        writer = csv.DictWriter(output, [*row, *answer])
-                        writer.writeheader()
-                    writer.writerow(row | answer)
-                yield min(start + ROWS, len(rows))
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with durable.replacing(target) as draft, draft.open("w", newline="") as output:
+        writer: Any = None
+        for start in range(0, len(rows), ROWS):
+            piece = rows[start : start + ROWS]
+            body = json.dumps({"requests": [_request(row) for row in piece]})
+            answers = _asked(settings, "/predict_batch", body)["predictions"]
+            for row, answer in zip(piece, answers, strict=True):
+                if writer is None:
+                    writer = csv.DictWriter(output, [*row, *answer])
+                    writer.writeheader()
+                writer.writerow(row | answer)
+            yield min(start + ROWS, len(rows))
 
 
 def _rows(source: Path) -> list[dict[str, str]]:

@@ -7,10 +7,10 @@ so what the schedule starts goes on where the replay stands, and never from behi
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from features import durable
 from pipelines.stage import moment
 from settings import Settings
 
@@ -20,9 +20,9 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
     from usecase import source
 
     at = at or datetime.now(UTC)
-    if not _file(settings).exists():
+    if not started(settings):
         _write(settings, moment(settings.params().get("as_of")), at)
-    known = json.loads(_file(settings).read_text())
+    known = json.loads(_file(settings).read_bytes())
     return source.world_time(
         at, as_of=datetime.fromisoformat(known["as_of"]), since=datetime.fromisoformat(known["at"])
     )
@@ -30,13 +30,13 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
 
 def started(settings: Settings) -> bool:
     """Whether anyone has asked yet; who only looks must not be the one who starts it."""
-    return _file(settings).exists()
+    return durable.read_json(_file(settings)) is not None
 
 
 def move(settings: Settings, as_of: datetime) -> None:
     """The world has reached `as_of`; a time that it has passed already changes nothing."""
     at = datetime.now(UTC)
-    if not _file(settings).exists() or now(settings, at) < as_of:
+    if not started(settings) or now(settings, at) < as_of:
         _write(settings, as_of, at)
 
 
@@ -45,8 +45,4 @@ def _file(settings: Settings) -> Path:
 
 
 def _write(settings: Settings, as_of: datetime, at: datetime) -> None:
-    path = _file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"as_of": as_of.isoformat(), "at": at.isoformat()}))
-    draft.replace(path)
+    durable.write_json(_file(settings), {"as_of": as_of.isoformat(), "at": at.isoformat()})

@@ -7,7 +7,6 @@ passed on main is refused now, or the winner is worse than main's by more than t
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features import durable
 from pipelines import delivery_page, gate, measured, verdict
 from pipelines.wording import refusal
 from settings import LoopError
@@ -97,8 +97,8 @@ def write(out: Path, head: measured.Measured, base: measured.Measured | None) ->
     reasons = refusals(head.report, main, paired)
     found = {**head.report, "refused": reasons, "against_main": paired}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "report.md").write_text(delivery_page.page(found, main), encoding="utf-8")
-    (out / "report.json").write_text(json.dumps(found, indent=2))
+    durable.write(out / "report.md", delivery_page.page(found, main))
+    durable.write_json(out / "report.json", found)
     return reasons
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features import durable
 from pipelines import assemble, gate, stage
 from pipelines.train import read_predictions
 from pipelines.verdict import judge
@@ -52,8 +53,8 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     }  # fmt: skip
     folder = settings.data / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(measured, indent=2))
-    (folder / "gates.json").write_text(json.dumps(found, indent=2))
+    durable.write_json(folder / "metrics.json", measured)
+    durable.write_json(folder / "gates.json", found)
     write_curves(folder, scores, list(measured))
     report.write(folder / "report.html", measured, found, scores)
     return found

@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shlex
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import IO
+from contextlib import AbstractContextManager
 
 import psutil
 
+from features import durable
 from settings import Settings, UserError
 
 
-@contextmanager
-def run_lock(settings: Settings) -> Iterator[None]:
-    """Holds `var/run.lock`, whose text says who holds it: pid, command, since when (UTC).
-
-    The kernel gives the lock back when the holder dies, however it dies; children do not inherit
-    it, since Python opens files close-on-exec. Raises `UserError` if another run holds it.
-    """
-    path = settings.var / "run.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(_told(lock, settings)) from error
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        _rewrite(lock, {"pid": os.getpid(), "since": since, "command": shlex.join(sys.argv)})
-        try:
-            yield
-        finally:
-            _rewrite(lock, None)
+def run_lock(settings: Settings) -> AbstractContextManager[None]:
+    """Hold `var/run.lock`. Raises `UserError`, which names the holder, if another run holds it."""
+    lock = settings.var / "run.lock"
+    return durable.locked(lock, 0.0, refused=UserError, what="Another run")
 
 
 def busy(settings: Settings) -> bool:
     """Whether a run holds the lock just now."""
-    path = settings.var / "run.lock"
-    if not path.exists():
-        return False
-    with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _rewrite(lock: IO[str], holder: dict[str, object] | None) -> None:
-    lock.truncate(0)
-    lock.write(json.dumps(holder) if holder else "")
-    lock.flush()
-
-
-def _told(lock: IO[str], settings: Settings) -> str:
-    lock.seek(0)
-    text = lock.read()
-    # Empty between the other's taking of the lock and its writing of who it is.
-    holder = json.loads(text) if text else {"pid": "unknown", "since": "just now", "command": "?"}
-    return (
-        f"Another run is at work in {settings.var}: pid {holder['pid']}, since {holder['since']} "
-        f"({holder['command']}). Wait until it ends, or stop it."
-    )
+    return durable.is_locked(settings.var / "run.lock")
 
 
 def port_free(port: int) -> bool:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from pipelines import entries, tracking
 from pipelines.register import MODEL
 from serving.evaluator import Evaluator
@@ -62,10 +63,10 @@ def _download(client: Any, found: Any, target: Path) -> None:
         for artifact in NEEDED:
             client.download_artifacts(found.run_id, artifact, str(draft))
         facts = json.loads((draft / "facts.json").read_text())
-        (draft / "card.json").write_text(json.dumps({**facts, "version": target.name}, indent=2))
+        durable.write_json(draft / "card.json", {**facts, "version": target.name})
         draft.chmod(0o755)  # as other folders: the service may run as somebody else
         shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
+        durable.publish_folder(draft, target)
     except (MlflowException, OSError) as error:
         raise LoopError(
             f"Version {target.name} is not released: its files can't be had from the registry "

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features import durable
 from pipelines import assemble, stage, workspace
 from pipelines.artefact import Artefact
 from pipelines.gates.evidence import Evidence
@@ -196,6 +197,6 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
             step(own, as_of)
         publish(own, as_of)
     (home / "data" / "candidates").mkdir()
-    (home / "data" / "candidates" / "candidates.json").write_text("{}")
+    durable.write(home / "data" / "candidates" / "candidates.json", "{}")
     md5s = {name: folder_md5(home / name) for name in RECORDED}
-    (home / "md5s.json").write_text(json.dumps(md5s))
+    durable.write_json(home / "md5s.json", md5s)

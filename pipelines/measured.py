@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from features import durable
 from pipelines import lineage, register, stage, workspace
 from settings import LoopError, Settings, UserError
 
@@ -59,7 +60,7 @@ def scratch(home: Path, slice_file: Path) -> Settings:
     )  # fmt: skip
     own = Settings(home=workspace.SOURCE, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
-    settings.params_file.write_text(yaml.safe_dump(overlaid(own, over), sort_keys=False))
+    durable.write(settings.params_file, yaml.safe_dump(overlaid(own, over), sort_keys=False))
     return settings
 
 
@@ -93,7 +94,7 @@ def measure(folder: Path, slice_file: Path) -> None:
         "format": FORMAT, "commit": lineage.git_commit(), "params": params, "measured": measured,
         **judged, "artefact": refit,
     }  # fmt: skip
-    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    durable.write_json(folder / "report.json", report)
 
 
 def measure_commit(name: str, folder: Path, slice_file: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import partitions
+from features import durable, partitions
 from monitoring import decide, performance
 from monitoring import slices as sliced
 from pipelines import training
@@ -38,7 +37,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     folder = Path(current.champion.path).parent
     card = json.loads((folder / "card.json").read_text())
     stored = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
-    found = json.loads(stored.read_text()) if stored.exists() else None
+    found = durable.read_json(stored)
     if as_of <= datetime.fromisoformat(card["data_until"]):
         if found is None:
             raise UserError(
@@ -52,7 +51,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     if every_days is not None:
         policy["every_days"] = every_days
     result = measure(settings, as_of, current, folder, card, policy)
-    _write(stored, result)
+    durable.write_json(stored, result)
     return result
 
 
@@ -205,10 +204,3 @@ def _report(
     days = performance.by_day(joined, params["costs"])
     path = settings.var / "reports" / f"monitoring-{as_of:%Y-%m-%d}.html"
     page.write(path, result, days, joined, reference)
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(result, indent=2))
-    os.replace(draft, path)

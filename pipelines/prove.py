@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from pipelines.verdict import Verdict
 from settings import Settings
 
@@ -130,10 +131,9 @@ def write(page: Path, found: Sequence[Proof]) -> None:
         f"{len(failed)} failed.</strong><p>{escape('; '.join(failed))}</p></div>"
     )
     heads = ["case", "gate that must refuse", "", "evidence", "refused by others, too", "*seconds"]
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(
+    durable.write(
+        page,
         document("Gates proven", ["<h1>Gates proven to refuse</h1>", outcome, table(heads, rows)]),
-        encoding="utf-8",
     )
 
 

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from pipelines.faulty import Notice, Seen, seen
 from pipelines.ground import Ground
 from pipelines.prove import WORKERS
@@ -136,8 +137,7 @@ def write(page: Path, found: Sequence[Found]) -> None:
     heads = ["fault", "", "must be noticed by, and lead to", "was noticed by, and led to", "after",
              "evidence"]  # fmt: skip
     sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, table(heads, rows)]
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(document("Faults noticed", sections), encoding="utf-8")
+    durable.write(page, document("Faults noticed", sections))
 
 
 def shown(found: Sequence[Found]) -> bool:

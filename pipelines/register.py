@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from features import durable
 from pipelines import assemble, card, governance, tracking
 from pipelines.train import read_predictions
 from settings import Settings
@@ -74,7 +75,7 @@ def refit(path: Path, winner: str) -> str:
         digest = evaluator.export(model, draft / "served")
         (draft / "model.skops").write_bytes(skops_file.dump(model))
         (draft / "digest").write_text(digest)
-        draft.rename(target)
+        durable.publish_folder(draft, target)
     return (target / "digest").read_text()
 
 
@@ -189,4 +190,5 @@ def _write_reference(path: Path) -> None:
     found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
     scores = read_predictions(path / "data")[["key", found["winner"]]]
     reference = _holdout(path).merge(scores.rename(columns={found["winner"]: "probability"}))
-    reference.to_parquet(path / "refit" / "reference.parquet", index=False)
+    with durable.replacing(path / "refit" / "reference.parquet") as unfinished:
+        reference.to_parquet(unfinished, index=False)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features import durable
 from pipelines import policies, replay_day, replay_record
 from pipelines.replay_day import DAY, State, World
 from settings import LoopError, Settings, UserError
@@ -163,13 +164,8 @@ def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> lis
     place.mkdir(parents=True, exist_ok=True)
     if not note.exists() or note.read_text() != recipe:
         (place / DAYS).unlink(missing_ok=True)
-        note.write_text(recipe)
-    if not (place / DAYS).exists():
-        return []
-    whole = []
-    for line in (place / DAYS).read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break  # killed in the middle of it: that day is lived again
-        whole.append(line)
-    (place / DAYS).write_text("".join(whole))
-    return [json.loads(line) for line in whole]
+        durable.write(note, recipe)
+    # A kill in the middle of a line: that day is lived again.
+    lines = durable.read_lines(place / DAYS)
+    durable.write(place / DAYS, b"".join(line + b"\n" for line in lines))
+    return [json.loads(line) for line in lines]

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from features import durable
 from pipelines import children
 from settings import Settings
 
@@ -52,7 +53,7 @@ class Meter:
 
     def keep_runs(self, counted: Mapping[str, int]) -> None:
         """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
-        runs_path(self._settings).write_text(json.dumps(dict(counted)))
+        durable.write_json(runs_path(self._settings), dict(counted))
 
 
 def runs_path(settings: Settings) -> Path:
@@ -65,10 +66,7 @@ def path(settings: Settings) -> Path:
 
 def read(settings: Settings) -> list[dict[str, Any]]:
     """The lines; none where nothing was replayed. Of a line that was written twice both count."""
-    if not path(settings).exists():
-        return []
-    lines = path(settings).read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [json.loads(line) for line in durable.read_lines(path(settings))]
 
 
 def _by_process(settings: Settings) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from features import durable
 from pipelines import artefact, assemble, evaluate, gate, verdict
 from pipelines.train import fit
 from serving import evaluator, skops_file
@@ -120,7 +120,7 @@ class Models:
     def _fitted(self, split: Split, name: str, model: Any, space: dict[str, Any]) -> Any:
         path = split.place / f"{name}.skops"
         if not path.exists():
-            _write(path, skops_file.dump(fit(model, space, split.known, self._params)[0]))
+            durable.write(path, skops_file.dump(fit(model, space, split.known, self._params)[0]))
         return skops_file.load(path.read_bytes())
 
     def _verdicts(
@@ -145,8 +145,8 @@ class Models:
             model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
             shutil.rmtree(served, ignore_errors=True)
             digest = evaluator.export(model, served)
-            _write(served.with_suffix(".digest"), digest.encode())
-            _write(path, skops_file.dump(model))
+            durable.write(served.with_suffix(".digest"), digest.encode())
+            durable.write(path, skops_file.dump(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
         subject = artefact.Artefact(
@@ -165,12 +165,5 @@ class Models:
     def _scores(self, path: Path, refit: artefact.Artefact, later: np.ndarray) -> np.ndarray:
         if not path.exists():
             scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
-            _write(path, np.asarray(scores).astype("float64").tobytes())
+            durable.write(path, np.asarray(scores).astype("float64").tobytes())
         return np.frombuffer(path.read_bytes(), dtype="float64")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    os.replace(draft, path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from html import escape
 from typing import Any
 
 import pandas as pd
 
+from features import durable
 from monitoring.layout import numbers, table
 from pipelines import replay_meter
 from settings import Settings
@@ -26,7 +26,7 @@ def figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
     wanted = set(days["day"])
     spent = [line for line in lines if line["name"] in wanted]
     path = replay_meter.runs_path(settings)
-    runs: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    runs: dict[str, int] = durable.read_json(path) or {}
     cpu: Counter[str] = Counter()
     stages: Counter[str] = Counter()
     for line in spent:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from monitoring import performance
 from pipelines import controller
 from serving import prediction_log
@@ -113,19 +114,13 @@ def name(settings: Settings, version: str) -> str:
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
     """The records of the days that are over."""
-    path = _path(settings)
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    # The last one may have been killed in the middle of it: that day is lived again.
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [json.loads(line) for line in durable.read_lines(_path(settings))]
 
 
 def keep(settings: Settings, record: dict[str, Any]) -> None:
     """Adds the record of a day that is over."""
     whole = "".join(json.dumps(each) + "\n" for each in [*kept(settings), record])
-    _path(settings).parent.mkdir(parents=True, exist_ok=True)
-    draft = _path(settings).with_suffix(".part")
-    draft.write_text(whole)
-    draft.replace(_path(settings))
+    durable.write(_path(settings), whole)
 
 
 def told(settings: Settings, record: dict[str, Any], seconds: float) -> str:

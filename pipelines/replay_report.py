@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from features import durable
 from monitoring import charts, year_charts
 from monitoring.layout import document, numbers, table
 from pipelines import (
@@ -32,8 +33,7 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
     params = settings.params()
     days = replayed(settings, first, end)
     path = settings.var / "reports" / "year.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(days, params, platform(settings, first, end)))
+    durable.write(path, page(days, params, platform(settings, first, end)))
     return path
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from features import durable
 from pipelines import children, exclusive, policies, replay, replay_judged, replay_platform
 from settings import LoopError, Settings, UserError
 
@@ -91,7 +92,7 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)
-    own.params_file.write_text(yaml.safe_dump(params, sort_keys=False))
+    durable.write(own.params_file, yaml.safe_dump(params, sort_keys=False))
     return own
 
 

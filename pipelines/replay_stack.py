@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from features import durable
 from pipelines import (
     monitor,
     replay,
@@ -64,7 +65,7 @@ def enter(settings: Settings, first: datetime) -> None:
     params = json.dumps(replay_served.relevant(settings.params()), sort_keys=True, default=str)
     asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
     note = settings.var / "replay" / "stack.json"
-    begun = json.loads(note.read_text()) if note.exists() else None
+    begun = durable.read_json(note)
     if begun is None and (served := release.read(settings.release_file)):
         raise UserError(
             f"Version {served.champion.version} is released on this stack, by no replay. {ANEW}"
@@ -81,8 +82,7 @@ def enter(settings: Settings, first: datetime) -> None:
             f"The replay stands at {day:%Y-%m-%d}, and the stack has lived on without it: "
             f"{'; '.join(lived)}. {ANEW}"
         )
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(asked))
+    durable.write_json(note, asked)
 
 
 def lived_beyond(settings: Settings, day: datetime) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features import durable
 from pipelines import stage
 from pipelines.replay_day import World
 from pipelines.replay_models import Models
@@ -81,7 +82,7 @@ def make(settings: Settings, until: datetime) -> None:
     for step in steps:
         print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
-    note.write_text(f"{built.recipe(settings.data, lag)} {until.isoformat()}")
+    durable.write(note, f"{built.recipe(settings.data, lag)} {until.isoformat()}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from features import durable
 from monitoring import charts
 from monitoring.layout import document, numbers, table
 from pipelines.wording import large_slices, limit, number, refusal
@@ -19,7 +20,7 @@ def write(
     path: Path, measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame
 ) -> None:
     """Writes the page to `path`; the same evaluation gives the same bytes."""
-    path.write_text(page(measured, found, scores), encoding="utf-8")
+    durable.write(path, page(measured, found, scores))
 
 
 def page(measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame) -> str:

@@ -7,8 +7,6 @@ the version's model, loaded here, says of the features that are online.
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from features import durable
 from pipelines import traffic
 from pipelines.fetch import fetch
 from serving import release
@@ -74,7 +73,7 @@ def smoke(settings: Settings) -> dict[str, Any]:
         "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
         "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": found,
     }  # fmt: skip
-    _write(evidence_file(settings, served.version), evidence)
+    durable.write_json(evidence_file(settings, served.version), evidence)
     if found or not len(cases):
         raise LoopError(
             f"Version {served.version} does not pass staging: {len(found)} of {len(cases)} answers "
@@ -163,9 +162,3 @@ def _await_version(client: httpx.Client, served: ServedModel) -> None:
         f"Staging at {client.base_url} did not take up version {served.version} within "
         f"{TAKEN_UP_WITHIN:.0f} s: {told.get('problem')}. Production stays as it is."
     )
-
-
-def _write(path: Path, evidence: dict[str, Any]) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(evidence, indent=2))
-    os.replace(draft, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from features import durable
 from pipelines import assemble, stage
 from settings import Settings
 
@@ -37,9 +37,10 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
         print(f"fitting {name} on {len(known):,} cases", flush=True)
         fitted, summary[name] = fit(model, space, known, params)
         predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
-        (folder / f"{name}.skops").write_bytes(skops_file.dump(fitted))
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
-    (folder / "candidates.json").write_text(json.dumps(summary, indent=2))
+        durable.write(folder / f"{name}.skops", skops_file.dump(fitted))
+    with durable.replacing(folder / "predictions.parquet") as unfinished:
+        predictions.to_parquet(unfinished, index=False)
+    durable.write_json(folder / "candidates.json", summary)
     return summary
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from features import durable
 from settings import Settings
 
 
@@ -31,9 +31,7 @@ def conclude(
         "concluded_at": datetime.now(UTC).isoformat(),
     }
     outcome["told"] = told(outcome)
-    draft = path / ".outcome.json"
-    draft.write_text(json.dumps(outcome, indent=2))
-    os.replace(draft, path / "outcome.json")
+    durable.write_json(path / "outcome.json", outcome)
     return outcome
 
 

@@ -7,7 +7,6 @@ whether it is still there or not. So a file can be there whole before its segmen
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,11 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features.durable import sync_folder
+from features import durable
 from settings import LoopError
 
 SUFFIX = ".parquet"
-UNFINISHED = ".tmp"
 KEY = b"prediction_log"
 ROWS = 1 << 16  # of a row group: the piece that a reader of a time range can leave out
 
@@ -47,27 +45,20 @@ class Note:
 
 def write(target: Path, table: pa.Table, note: Note) -> None:
     """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
-    unfinished = target.with_name(target.name + UNFINISHED)
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(note))})
     try:
-        with unfinished.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", row_group_size=ROWS)
-            file.flush()
-            os.fsync(file.fileno())
-        if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
-            raise LoopError(
-                f"{unfinished} does not hold what was written to it; the segments stay as they "
-                "are. Look at the disk, then compact again."
-            )
-        unfinished.replace(target)
-        sync_folder(target.parent)
+        with durable.replacing(target) as unfinished:
+            pq.write_table(table, unfinished, compression="zstd", row_group_size=ROWS)
+            if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
+                raise LoopError(
+                    f"{unfinished} does not hold what was written to it; the segments stay as "
+                    "they are. Look at the disk, then compact again."
+                )
     except (OSError, pa.ArrowException) as error:
         raise LoopError(
             f"{target} could not be written ({error}); the segments stay as they are. Free some "
             "space on the disk, then compact again."
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def notes(folder: Path) -> Iterator[tuple[Path, Note]]:
@@ -103,7 +94,7 @@ def read(
 
 def clear_unfinished(folder: Path) -> None:
     """Removes what a compaction was killed over; to be called while none is at work."""
-    for path in folder.glob(f"*{SUFFIX}{UNFINISHED}"):
+    for path in folder.glob(f".*{SUFFIX}.*{durable.UNFINISHED}"):
         path.unlink()
 
 

@@ -6,14 +6,13 @@ anywhere is put right by the next one, and readers may go on meanwhile.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
 
-from features.durable import sync_folder
+from features import durable
 from serving import compacted, json_lines, records, segments
 from settings import LoopError, UserError
 
@@ -32,7 +31,7 @@ def compact(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return done
     broken: list[str] = []
-    with _alone(folder):
+    with alone(folder):
         compacted.clear_unfinished(folder)
         done["segments"] += _remove_held(folder)
         for batch in _batches(folder, broken):
@@ -90,21 +89,14 @@ def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
     compacted.write(target, table, note)
     for segment in batch:
         (folder / segment.name).unlink()
-    sync_folder(folder)
+    durable.sync_folder(folder)
     return {
         "segments": len(batch), "files": 1, "records": len(table),
         "duplicates": note.duplicates, "torn_lines": note.torn_lines,
     }  # fmt: skip
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the kernel gives back however the holder ends."""
-    with (folder / "compaction.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another compaction is at work in {folder}: wait until it has ended."
-            ) from error
-        yield
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder's lock. Raises `UserError` if another compaction holds it."""
+    lock = folder / "compaction.lock"
+    return durable.locked(lock, 0.0, refused=UserError, what="Another compaction")

@@ -47,7 +47,7 @@ def forget(folder: Path, column: str, value: str) -> dict[str, int]:
 
 def _erase(folder: Path, doomed: Doomed) -> dict[str, int]:
     removed = 0
-    with compaction._alone(folder):
+    with compaction.alone(folder):
         for path, note in list(compacted.notes(folder)):
             table = pq.read_table(path, partitioning=None)
             kept = table.filter(pc.invert(doomed(table)))

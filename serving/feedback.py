@@ -6,15 +6,12 @@ the same file, one at a time, and each looks first at what stands there.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from features import durable
 from serving import find
 from serving.errors import Refused
 from serving.messages import Answer, Request
@@ -62,20 +59,22 @@ def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
             400, "invalid request", "known_at: it can't be known before it was predicted.",
             fields=[{"field": "known_at", "reason": "before the prediction's decision time"}],
         )  # fmt: skip
-    with _alone(path(predictions)) as file:
-        for line in file:
+    outcome = {
+        "request_id": told.request_id, "key": found["key"], "label": int(told.outcome),
+        "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": by,
+        "told_at": datetime.now(UTC).isoformat(),
+    }  # fmt: skip
+
+    def known(lines: list[bytes]) -> bool:
+        for line in lines:
             if (old := json.loads(line))["request_id"] == told.request_id:
-                if old["label"] != int(told.outcome):
+                if old["label"] != outcome["label"]:
                     raise Refused(409, "another outcome stands", "It was told otherwise before.")
-                return "already recorded"
-        outcome = {
-            "request_id": told.request_id, "key": found["key"], "label": int(told.outcome),
-            "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": by,
-            "told_at": datetime.now(UTC).isoformat(),
-        }  # fmt: skip
-        file.write(json.dumps(outcome) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+                return True
+        return False
+
+    if not durable.append_unless(path(predictions), json.dumps(outcome), known):
+        return "already recorded"
     return "recorded late" if told.known_at - decided_at > LATE else "recorded"
 
 
@@ -83,23 +82,7 @@ def labels(predictions: Path) -> pd.DataFrame:
     """The outcomes told, as `usecase.target.labels` gives those of the feed."""
     import pandas as pd
 
-    lines: list[dict[str, Any]] = []
-    if path(predictions).exists():
-        lines = [json.loads(line) for line in path(predictions).read_text().splitlines()]
+    lines = [json.loads(line) for line in durable.read_lines(path(predictions))]
     frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
     known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
     return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[IO[str]]:
-    """The file from its first line, for one process at a time; a torn last line is cut off."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        whole = file.read()
-        if whole and not whole.endswith("\n"):
-            file.truncate(len(whole[: whole.rfind("\n") + 1].encode()))
-        file.seek(0)
-        yield file

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from features import durable
 from settings import LoopError
 
 FORM = (
@@ -21,7 +22,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         if name in files:
-            (folder / name).write_bytes(files[name])
+            durable.write(folder / name, files[name])
         else:
             (folder / name).unlink(missing_ok=True)
     return _digest(files)

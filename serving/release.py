@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from features.durable import sync_folder
+from features import durable
 from settings import LoopError
 
 Stage = Literal["shadow", "canary", "experiment"]
@@ -161,11 +160,4 @@ def read(path: Path) -> Release | None:
 
 def write(path: Path, release: Release) -> None:
     """Replaces the document at once: whoever reads sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w") as file:
-        file.write(as_json(release))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    sync_folder(path.parent)
+    durable.write(path, as_json(release))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from features import durable
 from pipelines.ground import Ground
 from pipelines.proofs.judged import Case, refit
 from pipelines.verdict import Verdict
@@ -17,7 +18,7 @@ def tampered(ground: Ground) -> list[Verdict]:
     [file] = [part for part in subject.folder.iterdir() if part.name != "evaluator.json"]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    file.write_bytes(bytes(data))
+    durable.write(file, bytes(data))
     return refit(ground, subject)
 
 

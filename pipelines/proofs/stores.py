@@ -6,7 +6,7 @@ import os
 import shutil
 from datetime import timedelta
 
-from features import partitions
+from features import durable, partitions
 from pipelines.ground import Ground, home_of, inside
 from pipelines.proofs.judged import Case, made_from
 from pipelines.verdict import Verdict
@@ -44,7 +44,7 @@ def lost_publication(ground: Ground) -> list[Verdict]:
     own = other_home(ground, "lost")
     with inside(own):
         publish(own, ground.as_of - timedelta(hours=1))
-    marker(own).write_text(ground.as_of.isoformat())
+    durable.write(marker(own), ground.as_of.isoformat())
     return made_from(ground, ground.sources(settings=own))
 
 

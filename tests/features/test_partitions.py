@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import partitions
+from features import durable, partitions
 from settings import LoopError
 
 DAY = date(2030, 5, 1)
@@ -58,14 +58,14 @@ def test_read_of_nothing_is_empty(tmp_path):
     assert partitions.days(tmp_path, "raw", "t") == []
 
 
-def test_an_unfinished_file_is_no_partition_and_is_replaced(tmp_path):
+def test_an_unfinished_file_is_no_partition(tmp_path):
     target = partitions.path(tmp_path, "raw", "t", DAY)
     target.parent.mkdir(parents=True)
-    unfinished = target.with_suffix(".parquet.tmp")
+    unfinished = target.with_name(f".{target.name}.1-0{durable.UNFINISHED}")
     unfinished.write_bytes(b"half a fi")
     assert partitions.days(tmp_path, "raw", "t") == []
     partitions.write(rows([1.0]), target)
-    assert [file.name for file in target.parent.iterdir()] == [target.name]
+    assert partitions.days(tmp_path, "raw", "t") == [DAY]
 
 
 def test_a_file_that_is_not_whole_is_named(tmp_path):

@@ -95,7 +95,7 @@ def test_who_holds_the_lock_is_waited_for_and_then_told_of(
     holder = FORK.Process(target=hold)
     holder.start()
     assert held.wait(30)
-    with pytest.raises(LoopError, match="under way"), release_lock.locked(released, patience=0.1):
+    with pytest.raises(LoopError, match="is at work"), release_lock.locked(released, patience=0.1):
         pass
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)  # and the kernel gives the lock back
