@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import delivery, gate, measured, workspace
+from pipelines import delivery, measured, workspace
+from pipelines.gate import GATES
 from settings import UserError
 
 pytestmark = pytest.mark.long  # the recipe, by the code of another commit
@@ -90,7 +91,7 @@ def test_a_change_that_changes_nothing_is_accepted_with_every_section(compared: 
     for name in ("baseline", "logistic_regression", "gradient_boosting"):
         assert f"|{name}|{report['measured'][name]['auc']:.4f} (+0)|" in page
     verdicts = [each for judged in report["verdicts"].values() for each in judged]
-    assert len(verdicts) == 2 * len(gate.GATES)  # of two candidates
+    assert len(verdicts) == 2 * len(GATES)  # of two candidates
     for each in [*verdicts, *report["artefact"], *report["against_main"]]:
         assert f"|{each['gate']}|passed|" in page
     assert {"small enough", "fast enough", "served as fitted"} <= {
