@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -161,23 +160,21 @@ def is_locked(path: Path) -> bool:
 def _acquire(
     lock: FileLock, path: Path, patience: float | None, refused: type[LoopError], what: str
 ) -> None:
-    deadline = None if patience is None else time.monotonic() + patience
-    told = False
-    while True:
-        left = SILENT if deadline is None else max(deadline - time.monotonic(), 4 * POLL)
+    silent = SILENT if patience is None else min(patience, SILENT)
+    rest = -1.0 if patience is None else patience - silent  # filelock takes -1 for no end
+    try:
         try:
-            lock.acquire(timeout=left if told else min(left, SILENT))
-        except Timeout as error:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise refused(
-                    f"{what} is at work in {path.parent}: {holder(path)}; it holds {path.name}. "
-                    "Wait until it ends, or stop it. Then run this again."
-                ) from error
-            if not told:
-                print(f"Waiting for {holder(path)}, which holds {path} ...", file=sys.stderr)
-            told = True
-        else:
-            return
+            lock.acquire(timeout=max(silent, 4 * POLL))  # `is_locked` holds it for a moment, too
+        except Timeout:
+            if not rest:
+                raise
+            print(f"Waiting for {holder(path)}, which holds {path} ...", file=sys.stderr)
+            lock.acquire(timeout=rest)
+    except Timeout as error:
+        raise refused(
+            f"{what} is at work in {path.parent}: {holder(path)}; it holds {path.name}. "
+            "Wait until it ends, or stop it. Then run this again."
+        ) from error
 
 
 def holder(path: Path) -> str:
