@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         return self.root / "usecase" / "params.yaml"
 
     @cached_property
+    def online_file(self) -> Path:
+        """The online store, unless it is Redis."""
+        return self.var / "feast" / "online.db"
+
+    @cached_property
     def online_store(self) -> dict[str, str | float]:
         """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
         if self.redis:
@@ -179,7 +184,7 @@ class Settings(BaseSettings):
             }
         return {
             "type": "features.sqlite_store.LeanSqliteOnlineStore",
-            "path": str(self.var / "feast" / "online.db"),
+            "path": str(self.online_file),
             "seconds": self.lookup_seconds,
         }
 

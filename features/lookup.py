@@ -32,8 +32,9 @@ class Found(NamedTuple):
 
 
 NOTHING = Found({}, 0.0)
-# For each view, in order, what it holds of each row's entity.
-Read = Callable[[Sequence[Mapping[str, Any]]], list[list[Found]]]
+# For each view, in order, what it holds of each row's entity; None if the store holds no complete
+# publication.
+Read = Callable[[Sequence[Mapping[str, Any]]], list[list[Found]] | None]
 # To write: the key of each entity, its values by column, event time, time of publishing.
 Rows = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
 

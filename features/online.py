@@ -23,6 +23,10 @@ VIEW_COLUMNS = [
 ]
 
 
+class IncompleteError(configuration.LoopError):
+    """The online store answers, and holds no complete publication."""
+
+
 @dataclass(frozen=True)
 class OnlineRow:
     """The model's columns of one case, and the newest event time among the stored features."""
@@ -54,7 +58,8 @@ class OnlineReader:
     ) -> list[OnlineRow]:
         """One row per case, in order; a value that is absent or stale at its time is None.
 
-        Raises `LoopError` if the online store does not answer.
+        Raises `UnreachableError` if the online store does not answer, `IncompleteError` if it
+        holds no complete publication.
         """
         moments = [at.timestamp() for at in decision_times]
         return self._assembled(entity_rows, moments, self._found(entity_rows))
@@ -101,9 +106,15 @@ class OnlineReader:
         from redis.exceptions import RedisError
 
         try:
-            return self._read(entity_rows)
+            found = self._read(entity_rows)
         except (RedisError, sqlite3.Error, OSError) as error:
-            raise configuration.LoopError(
+            raise configuration.UnreachableError(
                 f"The online store does not answer ({type(error).__name__}: {error}), so there are "
                 "no features to predict from. Look at Redis, or at the disk of var/feast."
             ) from error
+        if found is None:
+            raise IncompleteError(
+                "The online store holds no complete publication: it is new, was lost, or is being "
+                "rebuilt. So there are no features to predict from. Run `mlops features`."
+            )
+        return found

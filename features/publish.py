@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 import settings as configuration
-from features import durable, partitions
+from features import partitions
 from features.build import publications
-from features.published import marker, stands_at
+from features.published import stands_at, text
 from features.store import apply, registered
 from usecase.feature_views import VIEWS
 
@@ -35,10 +35,14 @@ def publish(settings: configuration.Settings, as_of: datetime) -> None:
 
 
 def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
-    """Empties the online store and loads it with Feast's `materialize`, as it stood at `as_of`."""
+    """Empties the online store and loads it with Feast's `materialize`, as it stood at `as_of`.
+
+    Its record of a complete publication goes first and comes last: readers do without it meanwhile.
+    """
     store = apply(settings)
-    marker(settings).unlink(missing_ok=True)
+    (settings.var / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
     provider = store._get_provider()
+    provider.online_store.withdraw(store.config)
     views = registered(store)
     for doomed, kept in ((views, []), ([], views)):  # drops their tables, and makes them
         provider.update_infra(store.project, doomed, kept, [], [], partial=False)
@@ -51,19 +55,24 @@ def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
     with redirect_stdout(io.StringIO()):  # Feast prints a page a view
         for view in VIEWS:
             store.materialize(as_of - LATEST - view.ttl, end, feature_views=[view.name])
-    Publisher(settings, as_of - LATEST, as_of).step(as_of)
+    Publisher(settings, as_of - LATEST, as_of, stood="").step(as_of)
 
 
 class Publisher:
     """Moves the online store from `since` towards `until`; reads the tables of that span once.
 
+    `stood` is what the store's record must hold at the first step; by default `since`.
     What Feast's `write_to_online_store` does in one call is done here in two: the whole span is
     converted at once, and each step only writes. Called hour after hour, the conversion of a
     handful of rows costs more than their writing.
     """
 
-    def __init__(self, settings: configuration.Settings, since: datetime, until: datetime) -> None:
+    def __init__(
+        self, settings: configuration.Settings, since: datetime, until: datetime,
+        stood: str | None = None,
+    ) -> None:  # fmt: skip
         self._settings, self._at = settings, since
+        self._stood = text(since) if stood is None else stood
         self._store = apply(settings)
         self._provider = self._store._get_provider()
         self._rows: dict[str, pd.DataFrame] = {}
@@ -94,7 +103,10 @@ class Publisher:
         return [moment.to_pydatetime() for moment in found]
 
     def step(self, until: datetime) -> None:
-        """Publishes what became visible since the last step and by `until`."""
+        """Publishes what became visible since the last step and by `until`.
+
+        Raises `LoopError` if the store lost what was published before.
+        """
         batches = []
         for view in self._views:
             rows = self._rows[view.name]
@@ -105,7 +117,11 @@ class Publisher:
             new = rows[view.entities[0]].iloc[start:end].drop_duplicates(keep="last").index
             if len(new):
                 batches.append((view, [self._stored[view.name][number] for number in new]))
-        if batches:
-            self._provider.online_store.write_views(self._store.config, batches)
-        self._at = until
-        durable.write(marker(self._settings), until.isoformat())
+        online, config = self._provider.online_store, self._store.config
+        if not online.write_views(config, batches, self._stood, text(until)):
+            raise configuration.LoopError(
+                "The online store no longer holds what was published before, up to "
+                f"{self._stood or 'the start of its rebuilding'}. It was emptied, or another "
+                "command published meanwhile. Run `mlops features`, which rebuilds a lost store."
+            )
+        self._at, self._stood = until, text(until)

@@ -1,19 +1,106 @@
-"""Up to when is the online store published? Answered without importing Feast."""
+"""The online store's own record of the newest publication that it holds completely.
+
+The record lies in the store, beside the rows: it is lost with them. Readers take it along with the
+features, `stands_at` asks for it alone and imports no Feast. Version 0.1 kept it in a file: a
+store of that version has no record, counts as not published, and the next publishing rebuilds it.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+import sqlite3
+from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from settings import Settings
+from settings import Settings, UnreachableError
+
+RECORD = "published"  # a table of one row in SQLite, a hash in Redis
+FIELD = "until"  # what both hold: an ISO time, or nothing while the store is being rebuilt
+TIMEOUT = 1.5  # seconds
 
 
 def stands_at(settings: Settings) -> datetime | None:
-    """Up to when (UTC) the online store is published; None if it never was."""
-    note = marker(settings)
-    return datetime.fromisoformat(note.read_text()) if note.exists() else None
+    """The time (UTC) up to which the online store holds all that was published.
+
+    None if it holds no complete publication: it is new, lost, or being rebuilt. Raises
+    `UnreachableError` if it does not answer.
+    """
+    place = f"Redis at {settings.redis.split(',')[0]}" if settings.redis else settings.online_file
+    try:
+        found = _in_redis(settings.redis) if settings.redis else _in_file(settings.online_file)
+    except (sqlite3.Error, OSError) as error:
+        raise UnreachableError(
+            f"The online store does not say what it holds ({type(error).__name__}: {error}). It is "
+            f"{place}. Start it, or remove a file that is damaged; then run `mlops features`."
+        ) from error
+    return datetime.fromisoformat(found) if found else None
 
 
-def marker(settings: Settings) -> Path:
-    """The file that holds the moment; written after the rows that it speaks of."""
-    return settings.var / "feast" / "published"
+def text(moment: datetime) -> str:
+    """The moment as the record holds it."""
+    return moment.astimezone(UTC).isoformat()
+
+
+def _in_redis(address: str) -> str | None:
+    from redis.exceptions import RedisError
+
+    try:
+        with redis_client(address, TIMEOUT) as client:
+            found = client.hget(RECORD, FIELD)
+    except RedisError as error:
+        raise ConnectionError(str(error)) from error
+    return found.decode() if found else None
+
+
+def _in_file(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    with closing(connected(path, TIMEOUT)) as connection:
+        try:
+            row = connection.execute(f"SELECT {FIELD} FROM {RECORD}").fetchone()  # noqa: S608
+        except sqlite3.OperationalError as error:
+            if without_table(error):
+                return None
+            raise
+    return row[0] if row else None
+
+
+def connected(path: Path, seconds: float) -> sqlite3.Connection:
+    """A connection that only reads, and makes no file; it waits `seconds` for a lock."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=seconds, check_same_thread=False
+    )
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Which file has this name; None if there is none. A connection stays with its file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def without_table(error: sqlite3.OperationalError) -> bool:
+    """Whether a table is missing: SQLite has no code of its own for it."""
+    return str(error).startswith("no such table")
+
+
+def redis_client(address: str, seconds: float) -> Any:
+    """A client that waits `seconds` and asks once; `address` is Feast's `host:port,password=…`."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    node, *rest = address.split(",")
+    host, _, port = node.rpartition(":")
+    options: dict[str, Any] = dict(part.split("=", 1) for part in rest)
+    for name, value in options.items():
+        with suppress(ValueError):  # as Feast reads them: true is a truth, 1 a number
+            options[name] = json.loads(value)
+    within = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return Redis(host=host, port=int(port), **{**options, **within}, retry=Retry(NoBackoff(), 0))

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores import redis
 from google.protobuf.timestamp_pb2 import Timestamp
-from redis import Redis
+from redis.exceptions import WatchError
 
 from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
+from features.published import FIELD, RECORD, redis_client
 
 
 class LeanRedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
@@ -23,23 +24,46 @@ class LeanRedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
 class LeanRedisOnlineStore(redis.RedisOnlineStore):
     """Feast's store in Redis, which asks once for all views of an entity."""
 
-    def write_views(self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]]) -> None:
-        """`online_write_batch` for each view."""
-        for view, rows in batches:
-            self.online_write_batch(config, view, list(rows), None)
+    def write_views(
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]], stood: str,
+        until: str,
+    ) -> bool:  # fmt: skip
+        """`online_write_batch` for each view; then move the record from `stood` to `until`.
+
+        Returns False, and leaves the record, if it is not `stood` or changed meanwhile.
+        """
+        with self._get_client(config.online_store).pipeline() as record:
+            record.watch(RECORD)
+            if record.hget(RECORD, FIELD) != stood.encode():
+                return False
+            for view, rows in batches:
+                self.online_write_batch(config, view, list(rows), None)
+            record.multi()
+            record.hset(RECORD, FIELD, until)
+            try:
+                record.execute()
+            except WatchError:
+                return False
+        return True
+
+    def withdraw(self, config: RepoConfig) -> None:
+        """Empty the record: the store holds no complete publication from now on."""
+        self._get_client(config.online_store).hset(RECORD, FIELD, "")
 
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
         """Reads what each view holds of each row's entity. Raises RedisError."""
         if config.online_store.redis_type == redis.RedisType.redis:
-            self._client = self._patient(config)
+            # Who writes may take longer than who reads.
+            online = config.online_store
+            self._client = redis_client(online.connection_string, online.seconds)
         project = config.project.encode()
         keys_of = [Keys(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
         fields = [_fields(config, view) for view in views]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]] | None:
             # Views of one entity share its hash: one command for all of them.
-            commands: dict[bytes, list[Any]] = {}
+            commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
             asked = []
             for keys, of_view in zip(keys_of, fields, strict=True):
                 of_rows = [key + project for key in keys.of(rows)]
@@ -50,6 +74,8 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
                     wanted += of_view
                 asked.append([(key, starts[key]) for key in of_rows])
             replies = self._read_hash_fields(config, list(commands.items()))
+            if not replies[0][0]:
+                return None
             reply_of = dict(zip(commands, replies, strict=True))
             return [
                 [_found(reply_of[key][start : start + len(columns) + 1], columns)
@@ -58,16 +84,6 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             ]  # fmt: skip
 
         return read
-
-    def _patient(self, config: RepoConfig) -> Any:
-        """A client that gives up after `seconds`: who writes may take longer than who reads."""
-        [node], options = self._parse_connection_string(config.online_store.connection_string)
-        within = {
-            "socket_timeout": config.online_store.seconds,
-            "socket_connect_timeout": config.online_store.seconds,
-            "retry": None,
-        }
-        return Redis(host=node["host"], port=int(node["port"]), **{**options, **within})
 
 
 def _fields(config: RepoConfig, view: FeatureView) -> list[Any]:

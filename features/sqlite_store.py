@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig
@@ -13,6 +15,7 @@ from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.utils import to_naive_utc
 
 from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
+from features.published import FIELD, RECORD, connected, file_id, without_table
 
 
 class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
@@ -23,18 +26,74 @@ class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
 
 
 class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
-    """Feast's store in SQLite, which reads all views of all cases in one statement."""
+    """Feast's store in SQLite, which reads all views of all cases in one statement.
+
+    Its times are epoch seconds in every time zone of the machine.
+    """
+
+    _file: tuple[int, int] | None = None  # that `_conn` is connected to
 
     @staticmethod
     def _get_db_path(config: RepoConfig) -> str:
         return str(config.online_store.path)  # absolute: the settings give it
 
-    def write_views(self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]]) -> None:
-        """Like `online_write_batch` for each view, in one transaction: whole or not."""
+    def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
+        if not self._conn:
+            path = Path(self._get_db_path(config))
+            if not path.exists() or not path.stat().st_size:
+                # Left by a file that was lost: SQLite would take them for parts of the new one.
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+            connection = super()._get_conn(config)
+            # Readers then read while rows are written, and a commit costs one sync, not three.
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {RECORD} ({FIELD} TEXT)")
+            self._file = file_id(path)
+        return self._conn
+
+    def write_views(
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]], stood: str,
+        until: str,
+    ) -> bool:  # fmt: skip
+        """Write the rows of each view, and move the record from `stood` to `until`.
+
+        In one transaction. Returns False, and writes nothing, if the record is not `stood` or the
+        file is not the one that was opened.
+        """
+        connection = self._get_conn(config)
+        if file_id(Path(self._get_db_path(config))) != self._file:
+            return False
+        with connection:
+            moved = connection.execute(
+                f"UPDATE {RECORD} SET {FIELD} = ? WHERE {FIELD} = ?",  # noqa: S608
+                (until, stood),
+            )
+            for view, rows in batches if moved.rowcount else ():
+                connection.executemany(self._upsert(config, view), _lines(config, rows))
+        return bool(moved.rowcount)
+
+    def withdraw(self, config: RepoConfig) -> None:
+        """Empty the record: the store holds no complete publication from now on."""
         connection = self._get_conn(config)
         with connection:
-            for view, rows in batches:
-                connection.executemany(self._upsert(config, view), _lines(config, rows))
+            connection.execute(f"DELETE FROM {RECORD}")  # noqa: S608
+            connection.execute(f"INSERT INTO {RECORD} VALUES ('')")  # noqa: S608
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: Rows,
+        progress: Callable[[int], Any] | None,
+    ) -> None:  # fmt: skip
+        """Feast's own, but for times: that takes naive UTC for the local time of the machine."""
+        connection = self._get_conn(config)
+        with connection:
+            connection.executemany(self._upsert(config, table), _lines(config, data))
+        if progress:
+            progress(len(data))
+
+    def online_read(self, *args: Any, **options: Any) -> list[tuple[datetime | None, Any]]:
+        """Feast's own, but for times: that takes the local time of the machine for UTC."""
+        found = super().online_read(*args, **options)
+        return [(at and at.replace(tzinfo=None).astimezone(UTC), values) for at, values in found]
 
     def _upsert(self, config: RepoConfig, view: FeatureView) -> str:
         return (
@@ -51,10 +110,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
         """Reads what each view holds of each row's entity. Raises sqlite3.Error."""
         # Beside Feast's own connection, which would make a datetime of each value's time.
-        connection = sqlite3.connect(
-            self._get_db_path(config), timeout=config.online_store.seconds, check_same_thread=False
-        )
-        connection.execute("PRAGMA query_only=1")
+        connection = _connection(Path(self._get_db_path(config)), config.online_store.seconds)
         keys_of = [Keys(config, view) for view in views]
         tables = [self._table(config, view) for view in views]
         selects = [
@@ -63,21 +119,30 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             for number, table in enumerate(tables)
         ]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]] | None:
             asked = [keys.of(rows) for keys in keys_of]
             distinct = [list(dict.fromkeys(keys)) for keys in asked]
             statement = " UNION ALL ".join(
-                f"{select}({','.join('?' * len(keys))})"
-                for select, keys in zip(selects, distinct, strict=True)
+                [f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"]  # noqa: S608
+                + [
+                    f"{select}({','.join('?' * len(keys))})"
+                    for select, keys in zip(selects, distinct, strict=True)
+                ]
             )
             found: dict[tuple[int, bytes], Found] = {}
-            for number, key, column, value, at in connection.execute(
-                statement, [key for keys in distinct for key in keys]
+            until = None
+            for number, key, column, value, at in _answers(
+                connection(), statement, [key for keys in distinct for key in keys]
             ):
+                if number < 0:
+                    until = value
+                    continue
                 entry = found.get((number, key))
                 if entry is None:
                     entry = found[number, key] = Found({}, at)
                 entry.values[column] = decoded(value)
+            if not until:
+                return None
             return [
                 [found.get((number, key), NOTHING) for key in keys]
                 for number, keys in enumerate(asked)
@@ -86,13 +151,53 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         return read
 
 
+def _connection(path: Path, seconds: float) -> Callable[[], sqlite3.Connection | None]:
+    """Gives the connection to the file that has this name now; None while there is none.
+
+    One that was opened before the file was lost would read the lost one for ever.
+    """
+    known: tuple[int, int] | None = None
+    connection: sqlite3.Connection | None = None
+
+    def current() -> sqlite3.Connection | None:
+        nonlocal known, connection
+        found = file_id(path)
+        if found != known:
+            if connection is not None:
+                connection.close()
+            connection = connected(path, seconds) if found else None
+            known = found
+        return connection
+
+    return current
+
+
+def _answers(
+    connection: sqlite3.Connection | None, statement: str, keys: Sequence[bytes]
+) -> Iterable[tuple[Any, ...]]:
+    """The rows; none if there is no file, or it has no tables yet."""
+    if connection is None:
+        return ()
+    try:
+        return connection.execute(statement, keys)
+    except sqlite3.OperationalError as error:
+        if without_table(error):
+            return ()
+        raise
+
+
 def _lines(config: RepoConfig, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """As the tables of Feast's store have them: a line a value."""
     for key, values, at, created in rows:
         stored_key = serialize_entity_key(
             key, entity_key_serialization_version=config.entity_key_serialization_version
         )
-        times = to_naive_utc(at), None if created is None else to_naive_utc(created)
+        times = _epoch(at), None if created is None else _epoch(created)
         for name, value in values.items():
             text = extract_text_and_num(value, False)[0]
             yield stored_key, name, value.SerializeToString(), text, *times
+
+
+def _epoch(moment: datetime) -> int:
+    """Seconds since 1970; Feast takes a time without a zone for UTC."""
+    return int(to_naive_utc(moment).replace(tzinfo=UTC).timestamp())

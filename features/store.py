@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import os
-import sqlite3
 import warnings
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureStore, FeatureView, Field
+from feast import Entity, FeatureStore, FeatureView, Field, Project
+from feast.errors import ProjectObjectNotFoundException
 from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
-from features import durable
 from features.lookup import Read
 from usecase.feature_views import OBJECTS, VIEWS
 
 YAML = Path(__file__).parent / "feature_store.yaml"
+APPLIED = "definitions"  # the tag
 
 
 def open_store(settings: configuration.Settings) -> FeatureStore:
@@ -39,28 +38,22 @@ def open_store(settings: configuration.Settings) -> FeatureStore:
 def apply(settings: configuration.Settings) -> FeatureStore:
     """Opens the store and registers the definitions where they differ from what is registered.
 
-    A marker beside the registry says which definitions it holds: applying costs seconds.
+    The registry itself holds, as a tag of the project, the version of the definitions that were
+    applied completely: applying costs seconds.
     """
     store = open_store(settings)
-    marker = settings.var / "feast" / "applied"
     version = definitions_version()
-    if not marker.exists() or marker.read_text() != version:
+    if _applied(store) != version:
         store.apply(OBJECTS)
-        _let_readers_read(settings)
-        durable.write(marker, version)
+        store.registry.apply_project(Project(name=store.project, tags={APPLIED: version}))
     return store
 
 
-def _let_readers_read(settings: configuration.Settings) -> None:
-    """Puts the embedded online store in write-ahead mode, which stays with the file.
-
-    The service then reads while rows are published, and a commit costs one sync instead of three.
-    """
-    if settings.redis:
-        return
-    online = str(settings.online_store["path"])
-    with contextlib.closing(sqlite3.connect(online)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+def _applied(store: FeatureStore) -> str | None:
+    try:
+        return store.registry.get_project(store.project).tags.get(APPLIED)
+    except ProjectObjectNotFoundException:
+        return None
 
 
 def online_reader(settings: configuration.Settings) -> Read:

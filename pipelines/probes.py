@@ -11,6 +11,7 @@ from functools import partial
 
 import httpx
 
+from features.published import redis_client
 from settings import Settings
 
 BUDGET = 2.0  # seconds for each, all at once
@@ -49,18 +50,7 @@ def postgres(url: str) -> None:
 
 def redis(text: str) -> None:
     """PING; `text` is Feast's `host:port,password=…`."""
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    address, *rest = text.split(",")
-    host, _, port = address.rpartition(":")
-    options = dict(part.split("=", 1) for part in rest)
-    with Redis(
-        host, int(port), db=int(options.get("db", 0)), username=options.get("username"),
-        password=options.get("password"), ssl=options.get("ssl", "").lower() == "true",
-        socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0),
-    ) as client:  # fmt: skip
+    with redis_client(text, TIMEOUT) as client:
         client.ping()
 
 

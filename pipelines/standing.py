@@ -27,6 +27,7 @@ HELP = {
     "release_generation": "Of the release document; 0 if there is none",
     "release_changed_timestamp_seconds": "When that was released",
     "world_timestamp_seconds": "Now, in the world that the data tell of",
+    "features_complete": "Whether the online store holds a complete publication",
     "features_until_timestamp_seconds": "Up to when the online store is published",
     "batches_missing": "Batches that are due and not validated",
     "batches_refused": "Batches that validation refused whole",
@@ -93,7 +94,12 @@ def champion(settings: Settings) -> Iterator[Sample]:
 def freshness(settings: Settings) -> Iterator[Sample]:
     if clock.started(settings):
         yield Sample("world_timestamp_seconds", clock.now(settings).timestamp())
-    if stands := published.stands_at(settings):
+
+
+def online(settings: Settings) -> Iterator[Sample]:
+    stands = published.stands_at(settings)
+    yield Sample("features_complete", stands is not None)
+    if stands is not None:
         yield Sample("features_until_timestamp_seconds", stands.timestamp())
 
 
@@ -218,5 +224,15 @@ def volumes(settings: Settings) -> Iterator[Sample]:
 
 READERS: dict[str, Reader] = {
     reader.__name__: reader
-    for reader in (champion, freshness, batches, monitoring, trainings, flows, prices, volumes)
+    for reader in (
+        champion,
+        freshness,
+        online,
+        batches,
+        monitoring,
+        trainings,
+        flows,
+        prices,
+        volumes,
+    )
 }

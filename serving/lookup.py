@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from features.online import OnlineReader, OnlineRow
+from features.online import IncompleteError, OnlineReader, OnlineRow
 from serving.metrics import Metrics
 from settings import LoopError
 
@@ -27,6 +27,7 @@ class Lookup:
     def __init__(self, reader: OnlineReader, metrics: Metrics) -> None:
         self._reader, self._metrics = reader, metrics
         self._rests_until = 0.0
+        self._reason = ""  # why it rests, as a code
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
@@ -34,9 +35,9 @@ class Lookup:
         """A row for each case, and whether they come without the store."""
         rows = self._stored(entity_rows, decision_times)
         if rows is None:
-            self._metrics.lookups.labels("fallback").inc(len(entity_rows))
+            self._metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
             return self._reader.without_store(entity_rows), True
-        self._metrics.lookups.labels("found").inc(len(rows))
+        self._metrics.lookups.labels("found", "").inc(len(rows))
         for row, at in zip(rows, decision_times, strict=True):
             values = list(row.values.values())
             self._metrics.missing.observe(values.count(None) / len(values))
@@ -53,5 +54,7 @@ class Lookup:
             return self._reader.read(entity_rows, decision_times)
         except LoopError as error:
             self._rests_until = time.monotonic() + REST
+            incomplete = isinstance(error, IncompleteError)
+            self._reason = "incomplete" if incomplete else "unreachable"
             logger.warning("features count as missing: %s", error)
             return None

@@ -41,7 +41,9 @@ class Metrics:
         )
         self.overloaded = Counter("service_overloaded", "Requests told to wait: too many at once")
         self.lookups = Counter(
-            "feature_lookups", "Of cases in the online store, by how they ended", ["outcome"]
+            "feature_lookups",
+            "Of cases in the online store, by how they ended and why",
+            ["outcome", "reason"],
         )
         self.feature_age = Histogram(
             "feature_age_seconds", "From the newest feature found to the decision time",

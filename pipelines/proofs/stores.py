@@ -6,7 +6,7 @@ import os
 import shutil
 from datetime import timedelta
 
-from features import durable, partitions
+from features import partitions
 from pipelines.ground import Ground, home_of, inside
 from pipelines.proofs.judged import Case, made_from
 from pipelines.verdict import Verdict
@@ -37,14 +37,15 @@ def stale_online(ground: Ground) -> list[Verdict]:
 
 
 def lost_publication(ground: Ground) -> list[Verdict]:
-    """The marker says that all is published; the last hours never reached the store."""
-    from features.publish import publish
-    from features.published import marker
+    """The store's record says that all is published; the last hour never reached the store."""
+    from features.publish import Publisher, publish
+    from features.published import text
 
-    own = other_home(ground, "lost")
+    own, before = other_home(ground, "lost"), ground.as_of - timedelta(hours=1)
     with inside(own):
-        publish(own, ground.as_of - timedelta(hours=1))
-    durable.write(marker(own), ground.as_of.isoformat())
+        publish(own, before)
+        # After `as_of` and by `as_of` there is no row: this moves the record alone.
+        Publisher(own, ground.as_of, ground.as_of, stood=text(before)).step(ground.as_of)
     return made_from(ground, ground.sources(settings=own))
 
 

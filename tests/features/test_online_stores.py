@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -61,27 +58,6 @@ def frames() -> dict[str, pd.DataFrame]:
     }
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.fail("There is no redis-server here: apt-get install redis-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    with subprocess.Popen(
-        [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-        process.terminate()
-
-
 def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
     folder.mkdir()
     return FeatureStore(
@@ -97,9 +73,20 @@ def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
     )
 
 
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The time zone of this process."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"], indirect=True)
 @pytest.mark.parametrize("kind", ["Sqlite", pytest.param("Redis", marks=pytest.mark.long)])
 def test_one_reading_gives_what_the_sdk_gives(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, zone: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     online: dict[str, Any] = {"type": f"features.{kind.lower()}_store.Lean{kind}OnlineStore"}
     if kind == "Redis":
@@ -112,7 +99,10 @@ def test_one_reading_gives_what_the_sdk_gives(
     registered = [store.get_feature_view(name) for name in frames()]
     convert = provider._prep_rows_to_write_for_ingestion
     batches = [(view, convert(view, frames()[view.name])) for view in registered]
-    provider.online_store.write_views(store.config, batches)
+    provider.online_store.withdraw(store.config)
+    assert provider.online_store.reader(store.config, registered)(KEYS) is None
+    assert not provider.online_store.write_views(store.config, batches, "another", "1")
+    assert provider.online_store.write_views(store.config, batches, "", "1")
 
     read = provider.online_store.reader(store.config, registered)
     names = {view.name: [field.name for field in view.features] for view in registered}
@@ -126,7 +116,11 @@ def test_one_reading_gives_what_the_sdk_gives(
             own = [one.values.get(name) for one in found[view]]
             assert pd.Series(own, dtype=object).equals(pd.Series(sdk[name], dtype=object))
             assert [one.at for one in found[view]] == sdk[f"{name}__ts"]
-    if kind == "Sqlite":
+    assert found["sales"][0].at == (AT - timedelta(hours=1)).timestamp()
+    for view, rows in batches:  # the way of `materialize`
+        provider.online_write_batch(store.config, view, rows, None)
+    assert read(KEYS[:1]) == list(found.values())
+    if kind == "Sqlite" and zone == "UTC":  # Feast's own takes local time for UTC
         stock = opened(tmp_path / "stock", {"type": "sqlite", "path": str(tmp_path / "stock.db")})
         stock.apply(views())
         for view, rows in batches:
@@ -144,7 +138,7 @@ def stored(path: Path) -> dict[str, Any]:
         }
 
 
-def test_a_store_that_is_not_there_raises_what_the_reader_translates(tmp_path: Path) -> None:
+def test_a_store_without_its_tables_holds_no_publication(tmp_path: Path) -> None:
     store = opened(
         tmp_path / "lean",
         {"type": "features.sqlite_store.LeanSqliteOnlineStore", "path": str(tmp_path / "a.db")},
@@ -153,5 +147,30 @@ def test_a_store_that_is_not_there_raises_what_the_reader_translates(tmp_path: P
     view = store.get_feature_view("sales")
     store._get_provider().update_infra("shops", [view], [], [], [], partial=False)
     read = store._get_provider().online_store.reader(store.config, [view])
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        read(KEYS)
+    assert read(KEYS) is None
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"], indirect=True)
+def test_the_hour_that_comes_twice_is_two_hours(zone: str, tmp_path: Path) -> None:
+    # 2013-11-03 in New York, 2013-10-27 in Berlin: half past one, and half past two.
+    first = datetime(2013, 11, 3, 5, 30, tzinfo=UTC)
+    if zone == "Europe/Berlin":
+        first = datetime(2013, 10, 27, 0, 30, tzinfo=UTC)
+    times = [first, first + timedelta(hours=1)]
+    store = opened(
+        tmp_path / "lean",
+        {"type": "features.sqlite_store.LeanSqliteOnlineStore", "path": str(tmp_path / "a.db")},
+    )
+    store.apply(views())
+    view = store.get_feature_view("sales")
+    rows = pd.DataFrame({"shop": ["north", "south"], "sum": [1.0, 2.0], "name": ["a", "b"]})
+    store.write_to_online_store("sales", rows.assign(event_timestamp=times, created=AT))
+    online = store._get_provider().online_store
+    online.withdraw(store.config)
+    assert online.write_views(store.config, [], "", "1")
+    keys = [{"shop": "north"}, {"shop": "south"}]
+    [found] = online.reader(store.config, [view])(keys)
+    sdk = store.get_online_features(features=["sales:sum"], entity_rows=keys)
+    expected = [at.timestamp() for at in times]
+    assert [one.at for one in found] == expected
+    assert sdk.to_dict(include_event_timestamps=True)["sum__ts"] == expected

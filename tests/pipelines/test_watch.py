@@ -115,6 +115,7 @@ def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
     assert found["mlops_price_per_cpu_hour",] == settings.params()["serving"]["price_per_cpu_hour"]
     assert not any(key[0] == "mlops_up" for key in found), "no server is named, none is asked"
     assert not any("world" in key[0] for key in found)
+    assert found["mlops_features_complete",] == 0
     assert not clock.started(settings), "who only looks does not start the clock"
 
 
@@ -140,7 +141,8 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
     found = told(named)
     parts = {key[1]: value for key, value in found.items() if key[0] == "mlops_up"}
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
-    assert failures(found) == set()
+    assert failures(found) == {"online"}, "what Redis holds can't be told from what it lost"
+    assert "mlops_features_complete" not in {key[0] for key in found}
     for flow in runs.FLOWS:
         assert found["mlops_flow_failed", flow] == 1
     assert found["mlops_flow_runs_late",] == 3

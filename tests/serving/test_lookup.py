@@ -33,7 +33,7 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
 
 def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(hanging: Parts) -> None:
     def fallbacks() -> float:
-        return metrics().lookups.labels("fallback")._value.get()  # type: ignore[no-any-return]
+        return metrics().lookups.labels("fallback", "unreachable")._value.get()  # type: ignore[no-any-return]
 
     assert post(hanging, "/predict", example()).json()["degraded"]  # the first one imports
     hanging.predicting._lookup._rests_until = 0.0

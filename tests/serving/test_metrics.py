@@ -63,7 +63,8 @@ def test_a_prediction_is_counted_with_its_score_its_features_and_its_fallback(
     )
     assert moved(before, "prediction_probability_count", model_version="1", arm="champion") == 1
     assert moved(before, "scoring_seconds_count", model_version="1", arm="champion") == 1
-    assert moved(before, "feature_lookups_total", outcome="fallback") == 1
+    why = {"outcome": "fallback", "reason": "incomplete"}
+    assert moved(before, "feature_lookups_total", **why) == 1
     assert sum(value - before.get(key, 0) for key, value in page().items()
                if key[0] == "unknown_categories_total") >= 1  # fmt: skip
 

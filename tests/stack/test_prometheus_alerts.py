@@ -14,6 +14,7 @@ import random
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -180,7 +181,10 @@ def champion(settings: Settings) -> None:
 
 def standing(settings: Settings) -> None:
     clock.move(settings, AS_OF)
-    published.marker(settings).write_text(AS_OF.isoformat())
+    settings.online_file.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(settings.online_file)) as store, store:
+        store.execute(f"CREATE TABLE {published.RECORD} ({published.FIELD} TEXT)")
+        store.execute(f"INSERT INTO {published.RECORD} VALUES (?)", (AS_OF.isoformat(),))  # noqa: S608
     path = settings.var / "training" / "20130401T0000-0"
     (path / "data" / "training").mkdir(parents=True)
     manifest = path / "data" / "training" / "manifest.json"

@@ -1,0 +1,192 @@
+"""A lost online store is noticed by readers, and the next publishing rebuilds it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from features import partitions
+from features.build import build_new
+from features.online import IncompleteError, OnlineReader, OnlineRow
+from features.publish import Publisher, publish
+from features.published import stands_at
+from serving.lookup import Lookup
+from settings import LoopError, Settings, UnreachableError
+from tests.serving.asked import metrics
+from usecase.source import FEEDS, due, fetch
+from usecase.target import SPINE_FEED, spine
+
+FIRST, END = date(2013, 1, 1), datetime(2013, 1, 4, tzinfo=UTC)
+PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
+STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the first days, whose online store in SQLite is published up to `END`."""
+    settings = Settings(home=tmp_path_factory.mktemp("made"))
+    for feed in FEEDS:
+        for day in partitions.whole_days(FIRST, END.date()):
+            if due(feed, day):
+                target = partitions.path(settings.data, "validated", feed, day)
+                partitions.write(fetch(feed, day), target)
+    build_new(settings.data, FIRST, END, timedelta(minutes=2))
+    settings.params_file.parent.mkdir()
+    shutil.copy(PARAMS, settings.params_file)
+    with pytest.MonkeyPatch.context() as patched:
+        enter(settings, patched)
+        publish(settings, END)
+    return settings.home
+
+
+def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that Feast's configuration names are this home's, and so is the folder."""
+    for name in ("MLOPS_FEAST_REGISTRY", "MLOPS_FEAST_ONLINE"):
+        monkeypatch.setenv(name, settings.environment()[name])
+    monkeypatch.chdir(settings.root)
+
+
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """A copy of `made`, or the same with a Redis that is named by the test's parameter."""
+    shutil.copytree(made, tmp_path / "home")
+    if getattr(request, "param", "sqlite") == "redis":
+        settings = Settings(home=tmp_path / "home", redis=request.getfixturevalue("redis"))
+        lose(settings)  # what another test left
+    else:
+        settings = Settings(home=tmp_path / "home")
+    enter(settings, monkeypatch)
+    publish(settings, END)
+    return settings
+
+
+@pytest.fixture
+def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
+    found = spine(partitions.read(home.data, "validated", SPINE_FEED, FIRST, END.date())).tail(50)
+    return found.to_dict("records"), [END] * len(found)
+
+
+def lose(settings: Settings) -> None:
+    if settings.redis:
+        host, port = settings.redis.split(":")
+        with Redis(host, int(port)) as client:
+            client.flushall()
+    else:
+        settings.online_file.unlink()  # and what belongs to it stays
+
+
+def answered(lookup: Lookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
+    lookup._rests_until = 0.0
+    return lookup.read(*cases)
+
+
+def counted(reason: str) -> float:
+    return metrics().lookups.labels("fallback", reason)._value.get()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("home", STORES, indirect=True)
+def test_a_lost_store_is_noticed_and_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
+    lookup = Lookup(OnlineReader(home), metrics())  # opened before the loss
+    before, degraded = answered(lookup, cases)
+    assert not degraded
+    assert all(row.as_of is not None for row in before)
+
+    lose(home)
+    assert stands_at(home) is None
+    was = counted("incomplete")
+    without, degraded = answered(lookup, cases)
+    assert degraded
+    assert {row.as_of for row in without} == {None}
+    assert counted("incomplete") == was + len(without)
+
+    publish(home, END)
+    assert stands_at(home) == END
+    assert answered(lookup, cases) == (before, False)
+    assert answered(Lookup(OnlineReader(home), metrics()), cases) == (before, False)
+
+
+@pytest.mark.parametrize("home", STORES, indirect=True)
+def test_what_is_lost_while_it_publishes_is_not_recorded(home: Settings) -> None:
+    publish(home, END - timedelta(hours=6))
+    publisher = Publisher(home, END - timedelta(hours=6), END)
+    publisher.step(END - timedelta(hours=3))
+    lose(home)
+    with pytest.raises(LoopError, match="no longer holds"):
+        publisher.step(END)
+    assert stands_at(home) is None
+
+
+@pytest.mark.parametrize("home", STORES, indirect=True)
+def test_a_store_that_is_being_rebuilt_holds_no_publication(
+    home: Settings, cases: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookup = Lookup(OnlineReader(home), metrics())
+    before = answered(lookup, cases)
+
+    def killed(self: Publisher, until: datetime) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "step", killed)  # all but the last rows are there
+        with pytest.raises(KeyboardInterrupt):
+            publish(home, END - timedelta(days=2))
+    assert stands_at(home) is None
+    assert answered(lookup, cases)[1]
+    publish(home, END)
+    assert answered(lookup, cases) == before
+
+
+def test_a_store_of_version_0_1_is_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
+    before = OnlineReader(home).read(*cases)
+    lose(home)
+    marker = home.var / "feast" / "published"
+    marker.write_text(END.isoformat())
+    assert stands_at(home) is None
+    publish(home, END)
+    assert not marker.exists()
+    assert OnlineReader(home).read(*cases) == before
+
+
+def test_an_empty_file_counts_as_no_store(home: Settings, cases: tuple[Any, Any]) -> None:
+    reader = OnlineReader(home)
+    before = reader.read(*cases)
+    home.online_file.write_bytes(b"")
+    assert stands_at(home) is None
+    with pytest.raises(IncompleteError):
+        OnlineReader(home).read(*cases)
+    publish(home, END)
+    assert stands_at(home) == END
+    assert reader.read(*cases) == before
+
+
+def test_a_lost_registry_is_applied_again(home: Settings) -> None:
+    for file in (home.var / "feast").glob("registry.db*"):
+        file.unlink()
+    publish(home, END + timedelta(hours=1))
+    assert stands_at(home) == END + timedelta(hours=1)
+
+
+def damaged(settings: Settings) -> Settings:
+    settings.online_file.write_bytes(b"no database " * 1000)
+    return settings
+
+
+def away(settings: Settings) -> Settings:
+    return Settings(home=settings.home, redis="127.0.0.1:1")
+
+
+@pytest.mark.parametrize("broken", [damaged, away])
+def test_a_store_that_does_not_answer_is_not_taken_for_a_lost_one(
+    broken: Callable[[Settings], Settings], tmp_path: Path
+) -> None:
+    (tmp_path / "var" / "feast").mkdir(parents=True)
+    with pytest.raises(UnreachableError, match="mlops features"):
+        stands_at(broken(Settings(home=tmp_path)))
