@@ -125,4 +125,4 @@ def test_a_document_of_before_there_were_challengers_is_read(tmp_path: Path) -> 
 
 def test_times_without_a_zone_are_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
-        replace(RELEASE, changed_at=datetime(2013, 4, 1))
+        replace(RELEASE, changed_at=datetime(2013, 4, 1))  # noqa: DTZ001

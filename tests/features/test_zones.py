@@ -1,0 +1,43 @@
+"""Data, features and answers are the same in every time zone, across changes of summer time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def lived(home: Path, zone: str) -> dict[str, Any]:
+    """What `tests.zoned` finds in this zone."""
+    names = {
+        name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.zoned", str(home)], cwd=ROOT, text=True, capture_output=True,
+        env=names | {"TZ": zone, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def test_a_slice_is_the_same_in_every_zone(tmp_path: Path) -> None:
+    expected = lived(tmp_path / "utc", "UTC")
+    for window in expected.values():
+        assert len(window["answers"]) >= 20
+        for answer in window["answers"]:
+            at, decided = (
+                datetime.fromisoformat(answer[name]) for name in ("features_as_of", "decision_time")
+            )
+            assert not answer["degraded"]
+            assert 0 <= (decided - at).total_seconds() <= 2 * 3600
+    for zone in ("Europe/Berlin", "America/New_York"):
+        found = lived(tmp_path / zone, zone)
+        for first, window in found.items():
+            for what, of_window in window.items():
+                assert of_window == expected[first][what], f"{what} from {first} in {zone}"

@@ -1,0 +1,86 @@
+"""The loop from batch to answer over two changes of summer time, in the zone that TZ names.
+
+`python -m tests.zoned HOME` prints digests of the data and the answers as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from features import partitions
+from features.publish import Publisher, publish
+from features.published import stands_at
+from pipelines import build_features, ingest, traffic, validate
+from settings import Settings
+from tests.serving.asked import post, wired
+from tests.sliced import parameters
+from usecase.request import payload
+from usecase.source import FEEDS, FIRST_DAY, fetch
+
+# Of each window: its first day, and the change of summer time in it. 10 March 2013 is that of New
+# York, 31 March that of Berlin.
+WINDOWS = (
+    (date(2013, 3, 8), datetime(2013, 3, 10, 7, tzinfo=UTC)),
+    (date(2013, 3, 29), datetime(2013, 3, 31, 1, tzinfo=UTC)),
+)
+ASKED = 25  # cases of a window
+
+
+def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
+    settings = Settings(home=home, pages=False)
+    settings.params_file.parent.mkdir(parents=True)
+    for name in ("MLOPS_FEAST_REGISTRY", "MLOPS_FEAST_ONLINE"):
+        os.environ.pop(name, None)
+    settings.apply_environment()
+    end = (change + timedelta(days=1)).replace(hour=0)
+    params = parameters() | {"first_day": first.isoformat()}
+    settings.params_file.write_text(yaml.safe_dump(params))
+    ingest.fetch_new(settings, end)
+    validate.validate_new(settings, end)
+    for feed in FEEDS:
+        if not partitions.days(settings.data, "validated", feed):  # published once, long before
+            target = partitions.path(settings.data, "validated", feed, FIRST_DAY)
+            partitions.write(fetch(feed, FIRST_DAY), target)
+    settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
+    build_features.build_new(settings, end)
+    since = change - timedelta(hours=8)
+    publish(settings, since)
+    return {"data": digests(settings.data), "answers": answers(settings, since, end)}
+
+
+def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Of the service itself, each case asked when all that was published by then is online."""
+    cases = traffic.cases_between(settings, since, end)
+    cases = cases.iloc[:: len(cases) // ASKED]
+    publisher = Publisher(settings, since, end)
+    moments = pd.DatetimeIndex([since, *publisher.moments(end)])
+    parts, found = wired(settings), []
+    for case in cases.to_dict("records"):
+        number = moments.searchsorted(case["decision_time"], side="right") - 1
+        publisher.step(moments[number].to_pydatetime())
+        answer = post(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
+        found.append(answer | {"stands_at": str(stands_at(settings))})
+    parts.close()
+    return found
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+if __name__ == "__main__":
+    found = {str(first): window(Path(sys.argv[1]) / str(first), first, at) for first, at in WINDOWS}
+    print(json.dumps(found))
