@@ -24,14 +24,19 @@ logger = logging.getLogger(__name__)
 BY = "rollout"
 
 
-def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any]:
+def control(
+    settings: Settings, as_of: datetime, *, live: bool, shadow_days: int | None = None
+) -> dict[str, Any]:
     """Looks at the challenger as of `as_of`, and moves it if it is due; what was done, told.
 
     `live`: the requests come in real time, so their speed counts, and all that are logged do.
+    `shadow_days` replaces `rollout.shadow.days` if it is given.
     Raises `LoopError` where the record, the log or the labels can't be read: nothing moved then.
     """
     params = settings.params()
     rollout.require(params["rollout"])
+    if shadow_days is not None:
+        params["rollout"]["shadow"]["days"] = shadow_days
     stands = look(settings)
     state = stands.state
     if not isinstance(state, Release) or state.challenger is None:
@@ -47,7 +52,7 @@ def control(settings: Settings, as_of: datetime, *, live: bool) -> dict[str, Any
     decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
     kept = {
         **evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause,
-        "overridden": set_aside,
+        "overridden": set_aside, "shadow_days": params["rollout"]["shadow"]["days"],
     }  # fmt: skip
     try:
         _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)

@@ -1,4 +1,4 @@
-"""When does each flow run? By the clock, by an event, or when asked; one training at a time."""
+"""Deployments of the flows: run by the clock, by an event, or by hand; one training at a time."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ from pipelines.flows import (
     train_flow,
 )
 from pipelines.tasks import RETRAIN_WANTED
-from settings import LoopError, Settings, load
+from settings import LoopError, Settings, UserError, load
 
 POOL = "loop"
 # A second run would do over what the first is doing; both would have the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
+
+
+# Not `train`: `monitoring.decide` alone decides on a retraining, and its event starts it.
+BY_THE_CLOCK = (ingest_flow, monitor_flow, rollout_flow, compact_flow)
 
 
 def deploy(settings: Settings, *, schedules_active: bool) -> None:
@@ -91,14 +95,15 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
             name: f"{{{{ event.payload.{name} }}}}" for name in ("as_of", "reason", "decision_id")
         },
     )  # fmt: skip
+    crons = _crons(settings)
     made = []
-    for flow in (ingest_flow, train_flow, monitor_flow, rollout_flow, compact_flow):
-        cron = settings.params()["schedules"][flow.name]
+    for flow in (*BY_THE_CLOCK, train_flow):
+        cron = crons.get(flow.name)
         made.append(
             RunnerDeployment.from_flow(
                 flow,
                 name=runs.DEPLOYMENT,
-                schedules=[Cron(cron, timezone=TIME_ZONE, active=schedules_active)],
+                schedules=[Cron(cron, timezone=TIME_ZONE, active=schedules_active)] if cron else [],
                 triggers=[wanted] if flow is train_flow else [],
                 concurrency_limit=ONE_AT_A_TIME,
                 # By its name: a run's process imports it wherever it is started.
@@ -106,6 +111,19 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
             )
         )
     return [*made, _of_alerts()]
+
+
+def _crons(settings: Settings) -> dict[str, str]:
+    """The cron of each flow that the clock starts. Raises `UserError` for others, or none."""
+    crons: dict[str, str] = settings.params()["schedules"]
+    wanted = {flow.name for flow in BY_THE_CLOCK}
+    if wrong := sorted(wanted ^ set(crons)):
+        raise UserError(
+            f"`schedules` in {settings.params_file} must hold {', '.join(sorted(wanted))} and no "
+            f"other flow; it differs in {', '.join(wrong)}. A retraining has no schedule of its "
+            "own: `monitoring.policy` decides on it, with `every_days` as its calendar."
+        )
+    return crons
 
 
 def _of_alerts() -> RunnerDeployment:

@@ -21,7 +21,7 @@ def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises `UserError` for an unknown name, for two that contradict each other, or a policy that is
     not whole.
     """
-    known = params["replay"]["policies"]
+    known, shipped = params["replay"]["policies"], params["monitoring"]["policy"]
     parts = name.split("+")
     if unknown := [part for part in parts if part not in known]:
         raise UserError(f"There is no policy {', '.join(unknown)}; there are {', '.join(known)}.")
@@ -32,8 +32,8 @@ def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         if differing := [key for key in changes if found.get(key, changes[key]) != changes[key]]:
             raise UserError(f"{name}: the policies contradict each other on {differing[0]}.")
         found |= changes
-        triggers += known[part].get("triggers", [])
-    policy = {**params["monitoring"]["policy"], **found, "triggers": sorted(set(triggers))}
+        triggers += known[part].get("triggers", shipped["triggers"])
+    policy = {**shipped, **found, "triggers": sorted(set(triggers))}
     decide.require(policy)
     return policy
 

@@ -105,10 +105,10 @@ def enter(version: str, why: str) -> dict[str, Any]:
 
 
 @task(**OUTSIDE)
-def control(as_of: datetime, live: bool) -> dict[str, Any]:
+def control(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
     from pipelines import controller
 
-    return controller.control(load(), as_of, live=live)
+    return controller.control(load(), as_of, live=live, shadow_days=shadow_days)
 
 
 @task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,13 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
     if controller.challenger(settings) is None:
         return
     with journal.component("6 Deployment and serving") as entry:
-        days = settings.params()["turn"]["rollout_days"]
+        params = settings.params()
+        days, shadow_days = params["turn"]["rollout_days"], short(params)
+        if shadow_days < (shipped := params["rollout"]["shadow"]["days"]):
+            journal.say(
+                f"the shadow lasts {shadow_days} days in this turn (turn.shadow_days), and not the "
+                f"{shipped} that deployments take (rollout.shadow.days)"
+            )
         # What is known of these days when is in the rows: a look sees no later label.
         flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
         found: dict[str, Any] = {}
@@ -35,7 +42,7 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
             if challenger is None or found.get("cause") == "refused":
                 break
             journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
-            found = one_day(settings, journal, start + timedelta(days=day))
+            found = one_day(settings, journal, start + timedelta(days=day), shadow_days)
         await_release(settings)
         if challenger := controller.challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` goes on with it")
@@ -44,7 +51,14 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
             entry.decided = f"{entry.decided}; {found['told'].split(':')[0]}"
 
 
-def one_day(settings: Settings, journal: Journal, day: datetime) -> dict[str, Any]:
+def short(params: Mapping[str, Any]) -> int:
+    """The days of the shadow, or the turn's if they are fewer: it shows what follows on them."""
+    return int(min(params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]))
+
+
+def one_day(
+    settings: Settings, journal: Journal, day: datetime, shadow_days: int
+) -> dict[str, Any]:
     """The cases of a day, and what the controller makes of them at its end."""
     from pipelines import flows, traffic
 
@@ -53,7 +67,7 @@ def one_day(settings: Settings, journal: Journal, day: datetime) -> dict[str, An
     sent = traffic.replay(settings, day, until, together=True)
     clock.move(settings, until)
     journal.say(f"  {day:%d %B %Y}: {sum(sent.values()):,} cases answered")
-    found: dict[str, Any] = flows.rollout_flow(as_of=until)
+    found: dict[str, Any] = flows.rollout_flow(as_of=until, shadow_days=shadow_days)
     journal.say(f"  {found['told']}")
     return found
 

@@ -12,9 +12,15 @@ POLICY = "often"
 SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
 
 
+def shipped() -> dict[str, Any]:
+    """The parameters as they are shipped."""
+    params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    return params
+
+
 def parameters() -> dict[str, Any]:
     """The shipped ones with fewer days, fewer draws, and limits that so few days can keep."""
-    params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    params = shipped()
     params["as_of"] = "2013-01-19T00:00:00Z"
     params["turn"] |= {"traffic_days": 2, "alone_days": 0.25}
     params["training"] |= {"holdout_days": 5, "folds": 2}

