@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+CODE = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # how every stable code looks that stands beside words
 SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
     "rollout", "serving", "monitoring", "release", "replay", "schedules",
@@ -30,9 +31,17 @@ SECTIONS = (
 
 
 class LoopError(Exception):
-    """What stopped the loop, told to the person who can act: what was wrong, where, what to do."""
+    """What stopped the loop, told to the person who can act: what was wrong, where, what to do.
+
+    `code` (snake_case) names the kind for tests, logs and metrics; the words may change.
+    """
 
     exit_code = 1
+    code = ""
+
+    def __init__(self, told: object = "", *, code: str = "") -> None:
+        super().__init__(told)
+        self.code = code or self.code
 
 
 class UserError(LoopError):

@@ -1,4 +1,4 @@
-"""Is it time to retrain? From the evidence and the policy to a decision that a person understands.
+"""The decision whether to retrain, from the evidence and the policy: codes, and words for people.
 
 A trigger fires when its value is over its limit. The policy names the triggers that ask for a
 retraining; the others are shown and change nothing. A cool-down and a minimum of labels hold an
@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from monitoring.triggers import DAY, LIMITS, Evidence, Trigger, every, told_days
+from monitoring.triggers import DAY, LIMITS, Evidence, Finding, Trigger, every, told_days
 from settings import UserError
 
-__all__ = ["LIMITS", "Decision", "Evidence", "Trigger", "decide", "require"]
+__all__ = ["LIMITS", "Decision", "Evidence", "Finding", "Trigger", "decide", "require"]
+HOLDS = ("under_way", "cooldown", "slice_implausible", "labels_few")  # back a retraining
+QUIET = "quiet"  # nothing asked for a retraining
 SETTINGS = (
     *LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
     "implausible_gap", "settled_days", "early_missing_change",
@@ -26,13 +28,18 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to retrain, and why, in words; the same evidence gives the same `decision_id`."""
+    """Whether to retrain, and why; the same evidence gives the same `decision_id`.
+
+    `codes` say why to tests, logs and metrics: the problems, then the holds, then the triggers that
+    ask; `quiet` if none asks. `reason` says it to people.
+    """
 
     retrain: bool
     reason: str
     as_of: datetime
     decision_id: str
     triggers: list[Trigger]
+    codes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "as_of": self.as_of.isoformat()}
@@ -46,7 +53,7 @@ def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> De
     """
     require(policy)
     triggers = every(evidence, policy, as_of)
-    asking = [each.told for each in triggers if each.fired and each.acts]
+    asking = [each for each in triggers if each.fired and each.acts]
     holds = _holds(evidence, policy, as_of) if asking else []
     return Decision(
         retrain=bool(asking) and not holds,
@@ -54,6 +61,9 @@ def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> De
         as_of=as_of,
         decision_id=f"{as_of:%Y%m%dT%H%M%SZ}-{evidence.champion}",
         triggers=triggers,
+        codes=[each.code for each in evidence.problems]
+        + [each.code for each in holds]
+        + ([each.code for each in asking] or [QUIET]),
     )
 
 
@@ -67,38 +77,42 @@ def require(policy: Mapping[str, Any]) -> None:
         )
 
 
-def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> list[str]:
+def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> list[Finding]:
     holds = []
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
     if evidence.under_way is not None:
-        holds.append(f"version {evidence.under_way} is on its way, and one goes at a time")
+        told = f"version {evidence.under_way} is on its way, and one goes at a time"
+        holds.append(Finding("under_way", told))
     # Without it a refused retraining would be asked for at every look; a person may ask again.
     if days < wait and not evidence.asked:
-        holds.append(f"the last training was {told_days(days)} ago and {told_days(wait)} must pass")
+        told = f"the last training was {told_days(days)} ago and {told_days(wait)} must pass"
+        holds.append(Finding("cooldown", told))
     gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
     # Labels that a broken source has turned around would be learnt, and judged by themselves.
     if max(gaps, default=0.0) > policy["implausible_gap"] and not evidence.asked:
-        holds.append(
+        told = (
             f"a slice is off by {max(gaps):.2g}, more than the world changes "
             f"({policy['implausible_gap']:g}): see whether its labels are right"
         )
+        holds.append(Finding("slice_implausible", told))
     if evidence.n_labelled < policy["min_labelled"]:
-        holds.append(
+        told = (
             f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed, "
             "below which a retraining learns nothing new"
         )
+        holds.append(Finding("labels_few", told))
     return holds
 
 
 def _reason(
-    triggers: Sequence[Trigger], asking: Sequence[str], holds: Sequence[str],
-    problems: Sequence[str],
+    triggers: Sequence[Trigger], asking: Sequence[Trigger], holds: Sequence[Finding],
+    problems: Sequence[Finding],
 ) -> str:  # fmt: skip
-    parts = [f"ALARM, a check could not run: {problem.rstrip('.')}" for problem in problems]
-    parts += [f"not yet: {hold}" for hold in holds]
+    parts = [f"ALARM, a check could not run: {each.told.rstrip('.')}" for each in problems]
+    parts += [f"not yet: {hold.told}" for hold in holds]
     if asking:
-        parts += asking
+        parts += [each.told for each in asking]
     else:
         parts += [f"{each.name} is quiet: {each.told}" for each in triggers if each.acts]
     parts += [

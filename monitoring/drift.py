@@ -1,4 +1,4 @@
-"""Do the served cases still look like those that the model was evaluated on? By Evidently.
+"""Drift of the served cases from those that the model was evaluated on, measured by Evidently.
 
 Tests of significance flag nearly every column between any two windows of this size, so distances
 are measured: Wasserstein in standard deviations of the reference for numbers, Jensen-Shannon for
@@ -8,17 +8,21 @@ categories. Evidently drops missing values before it compares, so their shares a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from monitoring.triggers import Finding
 from settings import LoopError
 
+ADVICE = (
+    "Look at the feature tables and at what was published online before you trust these predictions"
+)
 NUMBER, CATEGORY = "wasserstein", "jensenshannon"
 PREDICTION, TARGET = "probability", "label"
 
@@ -37,15 +41,20 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class Drift:
-    """The distance of the current rows from the reference; `target` is None without any label."""
+    """The distance of the current rows from the reference; `target` is None without any label.
 
-    share: float  # of the features, how many have drifted
+    A feature that can't be measured (`unmeasured`: why, by name) counts as drifted in `share`: one
+    that is served no more is the worst drift there is, and no distance shows it.
+    """
+
+    share: float  # of all features, how many have drifted
     missing_change: float  # the largest change of a feature's share of missing values
-    features: dict[str, ColumnDrift]
+    features: dict[str, ColumnDrift]  # that could be measured
     prediction: ColumnDrift
     target: ColumnDrift | None
     n_reference: int
     n_current: int
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -56,33 +65,40 @@ def compare(
 
     Unless it is to be `shown` there is no snapshot: that measures each column four times over and
     draws it. Both frames hold `features`, `probability` and `label` (NaN where unknown); of each at
-    most `limits["max_rows"]` rows are compared, drawn with `seed`. Raises `LoopError` if a column
-    is absent or has no value: a feature that is served no more is the worst drift there is, and no
-    distance shows it.
+    most `limits["max_rows"]` rows are compared, drawn with `seed`. Features without a column or a
+    value are named in `Drift.unmeasured`. Raises `LoopError` if there is no row, no prediction, or
+    no feature that can be measured.
     """
-    for frame, what in ((reference, "the champion's reference"), (current, "the prediction log")):
-        require(frame, [*features, PREDICTION], what)
-    columns = [*features, PREDICTION]
-    if current[TARGET].notna().any():
+    sides = {"the champion's reference": reference, "the prediction log": current}
+    texts, whole = [*categories, TARGET], [*features, PREDICTION, TARGET]
+    drawn = [_drawn(frame, whole, texts, limits["max_rows"], seed) for frame in sides.values()]
+    unmeasured = _empty(dict(zip(sides, drawn, strict=True)), [*features, PREDICTION])
+    measured = [name for name in features if name not in unmeasured]
+    if PREDICTION in unmeasured or not measured:
+        told = "; ".join(dict.fromkeys(unmeasured.values()))
+        raise LoopError(f"Drift can't be measured: {told or 'there is no feature'}. {ADVICE}")
+    columns = [*measured, PREDICTION]
+    if drawn[1][TARGET].notna().any():
         columns.append(TARGET)
-    texts = [*categories, TARGET]
-    drawn = [_drawn(frame, columns, texts, limits["max_rows"], seed) for frame in
-             (reference, current)]  # fmt: skip
+    before, now = (frame[list(features)].isna().mean() for frame in drawn)
+    missing_change = float((now - before).abs().max())
+    drawn = [frame[columns] for frame in drawn]
     snapshot = None
     if shown:
-        snapshot = _snapshot(*drawn, features=features, texts=texts, limits=limits)
+        snapshot = _snapshot(*drawn, features=measured, texts=texts, limits=limits)
         found = _columns(snapshot, *drawn)
     else:
         found = {name: _column(name, *drawn, texts=texts, limits=limits) for name in columns}
-    if unscored := [name for name in columns if not isfinite(found[name].score)]:
-        raise LoopError(f"Evidently gave no score for {_listed(unscored)}.")
-    ours = {name: found[name] for name in features}
+    if not isfinite(found[PREDICTION].score):
+        raise LoopError("Evidently gave no score for the predictions.")
+    unscored = [name for name in measured if not isfinite(found[name].score)]
+    unmeasured |= dict.fromkeys(unscored, "Evidently gave no score")
+    ours = {name: found[name] for name in measured if name not in unscored}
     return Drift(
-        share=sum(column.drifted for column in ours.values()) / len(ours),
-        missing_change=max(
-            abs(column.missing_current - column.missing_reference) for column in ours.values()
-        ),
+        share=(sum(column.drifted for column in ours.values()) + len(unmeasured)) / len(features),
+        missing_change=missing_change,
         features=ours,
+        unmeasured=unmeasured,
         prediction=found[PREDICTION],
         target=found.get(TARGET),
         n_reference=len(drawn[0]),
@@ -98,25 +114,32 @@ def evidently() -> Iterator[None]:
         yield
 
 
-def require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    """Raises `LoopError` if a column is absent from `frame`, or has not one value."""
-    if frame.empty:
-        raise LoopError(f"There is no row in {what}: nothing to compare.")
-    absent = [name for name in columns if name not in frame]
-    empty = [name for name in columns if name in frame and frame[name].isna().all()]
-    told = [f"lacks {_listed(absent)}"] if absent else []
-    told += [f"has not one value of {_listed(empty)} in {len(frame):,} rows"] if empty else []
-    if told:
-        raise LoopError(
-            f"Drift can't be measured: {what} {' and '.join(told)}. Look at the feature tables "
-            "and at what was published online before you trust these predictions."
-        )
+def problems(found: Drift) -> list[Finding]:
+    """A problem that names each feature that could not be measured; none if all were."""
+    if not found.unmeasured:
+        return []
+    told = ", ".join(f"{name} ({why})" for name, why in found.unmeasured.items())
+    return [Finding("feature_unmeasured", f"drift of {told}. {ADVICE}")]
+
+
+def _empty(sides: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, str]:
+    """Which columns have no value on which side, in words by name."""
+    found: dict[str, str] = {}
+    for what, frame in sides.items():
+        if frame.empty:
+            raise LoopError(f"There is no row in {what}: nothing to compare.")
+        for name in columns:
+            if frame[name].isna().all():
+                found.setdefault(name, f"no value in {len(frame):,} rows of {what}")
+    return found
 
 
 def _drawn(
     frame: pd.DataFrame, columns: list[str], texts: Sequence[str], n_rows: int, seed: int
 ) -> pd.DataFrame:
-    drawn = frame[columns] if len(frame) <= n_rows else frame.sample(n_rows, random_state=seed)
+    # A column that is absent has no value in any row.
+    drawn = frame.reindex(columns=columns)
+    drawn = drawn if len(drawn) <= n_rows else drawn.sample(n_rows, random_state=seed)
     typed = {
         # As text: a label of 1.0 and one of 1 are the same category, and a number never is one.
         name: drawn[name].astype(object).where(drawn[name].isna(), drawn[name].map(_text))
@@ -159,10 +182,11 @@ def _snapshot(
         if name in current
     ]
     report = Report([DataDriftPreset(columns=list(features), **rules), *single])
-    return report.run(
-        Dataset.from_pandas(current, data_definition=definition),
-        Dataset.from_pandas(reference, data_definition=definition),
-    )
+    with np.errstate(invalid="ignore"):  # it correlates columns of a single value, too
+        return report.run(
+            Dataset.from_pandas(current, data_definition=definition),
+            Dataset.from_pandas(reference, data_definition=definition),
+        )
 
 
 def _columns(
@@ -204,7 +228,3 @@ def _judged(
         missing_reference=float(reference.isna().mean()),
         missing_current=float(current.isna().mean()),
     )  # fmt: skip
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

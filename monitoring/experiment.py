@@ -57,9 +57,12 @@ class Plan:
         return asdict(self)
 
 
+VERDICTS = ("early", "better", "worse", "no_difference", "undecided")
+
+
 @dataclass(frozen=True)
 class Result:
-    """`verdict`: early, better, worse, no difference, or undecided; of the challenger."""
+    """`verdict`, a stable code: one of `VERDICTS`, of the challenger; `told` is for people."""
 
     verdict: str
     interval: Interval
@@ -142,7 +145,8 @@ def analyse(
         return Result("early", interval, labels, seen, f"{told}; {_told(interval, plan)}")
     interval = student(difference, plan.alpha)
     verdict = judge(interval, plan.effect)
-    return Result(verdict, interval, labels, seen, f"{verdict}; {_told(interval, plan)}")
+    told = f"{verdict.replace('_', ' ')}; {_told(interval, plan)}"
+    return Result(verdict, interval, labels, seen, told)
 
 
 def judge(interval: Interval, effect: float) -> str:
@@ -152,7 +156,7 @@ def judge(interval: Interval, effect: float) -> str:
     if interval.low > 0:
         return "worse"
     small = interval.low > -effect and interval.high < effect
-    return "no difference" if small else "undecided"
+    return "no_difference" if small else "undecided"
 
 
 def student(values: Floats, alpha: float) -> Interval:
@@ -169,8 +173,9 @@ def student(values: Floats, alpha: float) -> Interval:
 
 def _told(interval: Interval, plan: Plan) -> str:
     return (
-        f"{plan.metric} {interval.mean:+.0f} per 1,000 ({interval.low:+.0f} to {interval.high:+.0f}"
-        f") over {interval.n} days; the least effect that matters is {plan.effect:g}"
+        f"{plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
+        f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "
+        f"the least effect that matters is {plan.effect:g}"
     )
 
 

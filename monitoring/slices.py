@@ -1,4 +1,4 @@
-"""How does each slice do, as far as its labels are known, and whose labels do not come?
+"""Cost, calibration and missing labels of each slice, as far as its labels are known.
 
 The whole hides both: what is too high in one slice and too low in another is right on average, and
 the labels of a small slice may be missing for weeks before their share shows.
@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance
+from monitoring.triggers import Finding
 from usecase import evaluation
 
 DAY = timedelta(days=1)
+NO_VALUE = ("nan", "None", "NaT", "<NA>")  # what pandas makes of a missing value as text
 MEASURES = (
     "base_rate", "cost_per_1000", "cost_low", "cost_high", "bias", "bias_low", "bias_high", "shown",
 )  # fmt: skip
@@ -29,12 +31,15 @@ def by_slice(
     `features` are the served model columns, row by row those of `joined`; `params` are all
     parameters. `enough` says whether its labelled cases can be judged, `shown` how far from zero
     the interval of the bias lies. `due` counts the newest day's cases whose labels should be in,
-    `missing` is the share of them that is not.
+    `missing` is the share of them that is not. Slices of a kind whose feature has no value are left
+    out; `problems` names them.
     """
     due = newest_due(joined, params, as_of).to_numpy()
     measured = joined[["decision_time", "label", "probability"]]  # not all features, for each slice
     rows = []
     for kind, values in evaluation.slices(features).items():
+        if _is_empty(values):
+            continue
         for value, at in joined.groupby(values.to_numpy()).indices.items():
             asked = measured.iloc[at]
             late = asked["label"].isna().to_numpy()[due[at]]
@@ -43,6 +48,19 @@ def by_slice(
                 "due": len(late), "missing": float(late.mean()) if len(late) else 0.0,
             })  # fmt: skip
     return rows
+
+
+def problems(features: pd.DataFrame) -> list[Finding]:
+    """A problem that names the kinds of slices whose feature has no value; none if all have."""
+    empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
+    if not empty:
+        return []
+    return [Finding("slices_unmeasured", f"slices by {', '.join(empty)} (no value in the log)")]
+
+
+def _is_empty(values: pd.Series) -> bool:
+    # A use case gives its slices as text, a missing value among them.
+    return len(values) > 0 and bool(values.isna().all() or values.astype(str).isin(NO_VALUE).all())
 
 
 def newest_due(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> pd.Series[bool]:

@@ -1,9 +1,9 @@
-"""What speaks for a retraining, and how strongly? From the evidence, one line per trigger. Pure."""
+"""The triggers of a retraining: a pure function from the evidence to one line per trigger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -23,6 +23,30 @@ LIMITS = {
 }
 
 
+# Stable, for tests, logs and metrics: named as the alerts of monitoring/stack/rules.yml are.
+CODES = {
+    "schedule": "schedule_due",
+    "calibration": "calibration_gap",
+    "performance": "cost_above_expected",
+    "saving": "saving_gone",
+    "slices": "slice_miscalibrated",
+    "labels": "labels_missing",
+    "target": "target_drift",
+    "drift": "drift_share",
+    "missing": "values_missing",
+    "volume": "new_labels",
+    "by hand": "by_hand",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, as a stable `code` (snake_case) and in words for people, which may change."""
+
+    code: str
+    told: str
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was found; times are aware UTC. A check that could not run gave None and a problem."""
@@ -33,7 +57,7 @@ class Evidence:
     live: Mapping[str, Any] | None  # as `monitoring.performance.live_metrics` gives them
     expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
     drift: Mapping[str, Any] | None  # `monitoring.drift.Drift` as a dict
-    problems: Sequence[str] = ()  # which checks could not run, and why
+    problems: Sequence[Finding] = ()  # which checks could not run, and why
     last_training: datetime | None = None  # as of when; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
     asked: str | None = None  # why a person asks for a retraining, if one does
@@ -46,12 +70,16 @@ class Evidence:
 class Trigger:
     """One line of a decision; `value` is None where nothing could be judged."""
 
-    name: str
+    name: str  # as the policy calls it
     value: float | None
     limit: float
     fired: bool
     acts: bool  # whether the policy lets it ask for a retraining
     told: str
+    code: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", CODES[self.name])
 
 
 def every(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> list[Trigger]:

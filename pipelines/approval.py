@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines import fetch, record, tracking
+from pipelines import fetch, record, rollout, tracking
 from pipelines.document import State, Step
 from pipelines.entries import reached
 from pipelines.history import Entry
@@ -19,13 +19,15 @@ from settings import LoopError, Settings, UserError
 POLICIES = ("auto", "manual")
 # What an override can set aside: the approval, and the causes by which a rollout withdraws. What
 # the gates before registration refuse has no version that could be let through.
-GUARDS = ("approval", "errors", "slow", "scores", "cost", "time")
+GUARDS = ("approval", *rollout.GUARDS)
+# Why a release may not be.
+REFUSALS = ("not_approved", "frozen", "barred", "experiment_under_way")
 BARRED = "barred"
 AGAIN = "again"
 
 
 class RefusedError(LoopError):
-    """A release that may not be: not approved, barred, or everything is frozen."""
+    """A release that may not be; its `code` is one of `REFUSALS`."""
 
 
 def policy(settings: Settings) -> str:
@@ -68,8 +70,8 @@ def require(
     if found is None:
         raise RefusedError(
             f"Version {version} is not released: {why}. Look at its card and gates, then "
-            f"`mlops approve {version} --by NAME --reason TEXT`."
-        )
+            f"`mlops approve {version} --by NAME --reason TEXT`.", code="not_approved",
+        )  # fmt: skip
 
 
 def overrides(

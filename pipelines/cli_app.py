@@ -38,7 +38,8 @@ def told_plainly() -> Iterator[None]:
     try:
         yield
     except LoopError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        code = f" [{error.code}]" if error.code else ""
+        typer.secho(f"error{code}: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(error.exit_code) from error
 
 

@@ -1,4 +1,4 @@
-"""The rollout's hands: reads the record, the log and the labels, asks `rollout.step`, and moves.
+"""The rollout's controller: reads record, log and labels, asks `rollout.step`, and moves.
 
 Every move is made on the generation that it was decided on: of two controllers one moves, and the
 other sees it. A killed one is carried on by the next look.
@@ -40,7 +40,8 @@ def control(
     stands = look(settings)
     state = stands.state
     if not isinstance(state, Release) or state.challenger is None:
-        return {"action": "stay", "stage": None, "version": None, "told": "No challenger."}
+        nobody = {"action": "stay", "code": "no_challenger", "stage": None, "version": None}
+        return {**nobody, "told": "No challenger."}
     challenger = state.challenger
     rows = answered(settings, stands, challenger, params, as_of, live=live)
     evidence = gather(settings, state, challenger, rows, params, as_of)
@@ -51,7 +52,7 @@ def control(
     ))  # fmt: skip
     decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
     kept = {
-        **evidence.as_dict(), "as_of": as_of.isoformat(), "cause": decision.cause,
+        **evidence.as_dict(), "as_of": as_of.isoformat(), "code": decision.code,
         "overridden": set_aside, "shadow_days": params["rollout"]["shadow"]["days"],
     }  # fmt: skip
     try:
@@ -59,10 +60,10 @@ def control(
     except (record.SupersededError, approval.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
-        decision = Decision("stay", str(refusal), "refused")
+        decision = Decision("stay", str(refusal), refusal.code)
     version = challenger.model.version
     return {
-        "action": decision.action, "cause": decision.cause, "stage": challenger.stage,
+        "action": decision.action, "code": decision.code, "stage": challenger.stage,
         "version": version, "evidence": kept, "told": told(version, decision),
     }  # fmt: skip
 
@@ -101,7 +102,7 @@ def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, A
         if current is None or current.model.version != version:
             release.challenge(settings, version, "shadow", why=why, by=by)
     except approval.RefusedError as refusal:
-        return {"version": None, "stage": None, "refused": str(refusal)}
+        return {"version": None, "stage": None, "refused": str(refusal), "code": refusal.code}
     return {"version": version, "before": state.champion.version, "stage": "shadow"}
 
 
@@ -113,8 +114,8 @@ def _make_way(settings: Settings, state: Release, version: str, by: str) -> None
         raise approval.RefusedError(
             f"Version {version} is not released: an experiment with version "
             f"{challenger.model.version} is under way. `mlops experiment stop`, then `mlops "
-            f"challenge {version}`."
-        )
+            f"challenge {version}`.", code="experiment_under_way",
+        )  # fmt: skip
     newer = f"version {version} is newer and takes its place"
     release.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
 

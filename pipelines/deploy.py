@@ -92,7 +92,8 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
         name="retrain when wanted",
         expect={RETRAIN_WANTED}, match={"prefect.resource.id": "mlops.model"},
         parameters={
-            name: f"{{{{ event.payload.{name} }}}}" for name in ("as_of", "reason", "decision_id")
+            name: f"{{{{ event.payload.{name} }}}}"
+            for name in ("as_of", "reason", "codes", "decision_id")
         },
     )  # fmt: skip
     crons = _crons(settings)

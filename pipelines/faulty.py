@@ -182,7 +182,8 @@ def _watched(ground: Ground, cases: pd.DataFrame, end: datetime) -> tuple[list[N
     while day <= end:
         evidence, _, _ = replay_day.observed(world, state, day)
         decision = decide.decide(evidence, policy, day)
-        told = [("labels" if "label" in each else "drift", each) for each in evidence.problems]
+        told = [("labels" if each.code == "coverage_low" else "drift", each.told)
+                for each in evidence.problems]  # fmt: skip
         told += [(WATCHERS[each.name], each.told) for each in decision.triggers
                  if each.fired and each.name in WATCHERS]  # fmt: skip
         for watcher, what in told:

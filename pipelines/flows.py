@@ -57,11 +57,13 @@ def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str,
 
 @flow(name="train", flow_run_name=_name)
 def train_flow(
-    as_of: datetime | None = None, reason: str = "by hand", decision_id: str = ""
-) -> dict[str, Any]:
+    as_of: datetime | None = None, reason: str = "by hand", decision_id: str = "",
+    codes: str = "by_hand",
+) -> dict[str, Any]:  # fmt: skip
     """A new version from what is known at `as_of`, unless a gate refuses it; its outcome.
 
-    It starts its rollout in the shadow; the first one is champion at once.
+    It starts its rollout in the shadow; the first one is champion at once. `codes` are those of the
+    decision that `reason` tells, with commas between them.
     """
     if _yields(as_of):
         return _yielded()
@@ -75,7 +77,7 @@ def train_flow(
     # A refusal is the gates at work, and no failure of the flow.
     why = f"{registered['why']} ({reason})"
     entered = tasks.enter(registered["version"], why) if registered["version"] else None
-    return tasks.conclude(path, registered, entered, reason)
+    return tasks.conclude(path, registered, entered, reason, codes.split(","))
 
 
 @flow(name="monitor", flow_run_name=_name)

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features import durable, partitions
 from monitoring import decide, performance
 from monitoring import slices as sliced
+from monitoring.decide import Finding
 from pipelines import training
 from serving import feedback, prediction_log, release
 from settings import LoopError, Settings, UserError
@@ -69,7 +71,7 @@ def measure(
     live, problems = _live(joined, params, as_of)
     slices, unsliced = _slices(joined, params, as_of)
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
-    problems = [*problems, *unsliced, *undrifted]
+    problems += [*unsliced, *undrifted]
     decision = decide.decide(
         decide.Evidence(
             champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
@@ -86,7 +88,8 @@ def measure(
         **decision.as_dict(), "champion": champion,
         "n_predictions": len(joined), "coverage": performance.coverage(joined),
         "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
-        "expected": card["evaluation"], "problems": problems, "slices": slices or [],
+        "expected": card["evaluation"], "slices": slices or [],
+        "problems": [asdict(each) for each in problems],
         "label_coverage": performance.coverage_due(joined, params, as_of),
         "estimated": performance.estimated_cost(joined, params["costs"], as_of),
     }  # fmt: skip
@@ -142,38 +145,43 @@ def predictions(
 
 
 def model_columns(joined: pd.DataFrame) -> pd.DataFrame:
-    """The served features of each prediction that were logged, under the model's own names."""
+    """The served features of each prediction, under the model's own names; NaN if not logged."""
     from usecase.columns import FEATURES
 
     logged = {f"features.{name}": name for name in FEATURES if f"features.{name}" in joined}
-    return joined[list(logged)].rename(columns=logged)
+    found = joined[list(logged)].rename(columns=logged).reindex(columns=FEATURES)
+    # A column of None alone is of no type; as NaN it is measured like any other that is empty.
+    empty = [name for name in FEATURES if found[name].isna().all()]
+    return found.assign(**dict.fromkeys(empty, np.nan))
 
 
 def _live(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[dict[str, float] | None, list[str]]:
+) -> tuple[dict[str, float] | None, list[Finding]]:
     """The metrics, None if there are none, and what is wrong with them."""
     missing = performance.labels_missing(joined, params, as_of)
-    problems = [missing] if missing else []
+    problems = [Finding("coverage_low", missing)] if missing else []
     try:
         return performance.live_metrics(joined, params["costs"], params["seed"]), problems
     except ValueError as error:
-        return None, [*problems, f"performance ({error})"]
+        return None, [*problems, Finding("performance_unmeasured", f"performance ({error})")]
 
 
 def _slices(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[list[dict[str, Any]] | None, list[str]]:
+) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
+    features = model_columns(joined)
     try:
-        return sliced.by_slice(joined, model_columns(joined), params, as_of), []
-    except KeyError as error:
-        return None, [f"slices (the log lacks the feature {error})"]
+        return sliced.by_slice(joined, features, params, as_of), sliced.problems(features)
+    except Exception as error:  # whatever stopped it: a check that could not run has failed
+        logger.exception("The check of slices stopped")
+        return None, [Finding("slices_unmeasured", f"slices ({type(error).__name__}: {error})")]
 
 
 def _drift(
     settings: Settings, reference: pd.DataFrame, joined: pd.DataFrame, params: dict[str, Any],
     as_of: datetime,
-) -> tuple[dict[str, Any] | None, list[str]]:  # fmt: skip
+) -> tuple[dict[str, Any] | None, list[Finding]]:  # fmt: skip
     from monitoring import drift, drift_report
     from usecase.columns import CATEGORIES, FEATURES
 
@@ -186,13 +194,13 @@ def _drift(
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         if not isinstance(error, LoopError):
             logger.exception("The drift check stopped")
-        return None, [f"drift ({error})"]
+        return None, [Finding("drift_unmeasured", f"drift ({error})")]
     if not settings.pages:
-        return asdict(found), []
+        return asdict(found), drift.problems(found)
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
     drift_report.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)
-    return asdict(found), []
+    return asdict(found), drift.problems(found)
 
 
 def _report(

@@ -102,7 +102,7 @@ def _through(
     known = labels if case.labelled else labels[:0]
     now: Stage = case.begins
     seen, reached, begun = 0, 0, start
-    evidence, decision = Evidence(), Decision("stay", "the days are over")
+    evidence, decision = Evidence(), Decision("stay", "the days are over", "in_shadow")
     while decision.action in ("stay", "advance") and seen < len(rows):
         log: list[dict[str, Any]] = []
         for as_of, batch in _looks(rows[seen:], case, now, policy):

@@ -28,6 +28,8 @@ from settings import LoopError, Settings, UserError
 class SupersededError(LoopError):
     """What the caller decided on is not what stands any more: somebody else changed it since."""
 
+    code = "superseded"
+
 
 @dataclass(frozen=True)
 class Stands:

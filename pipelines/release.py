@@ -123,12 +123,14 @@ def _require_allowed(
 ) -> None:  # fmt: skip
     version, known = served.version, found.chain.entries
     if found.state.frozen:
-        raise RefusedError(f"Version {version} is not released: {_told_freeze(found)}")
+        told = f"Version {version} is not released: {_told_freeze(found)}"
+        raise RefusedError(told, code="frozen")
     bar = approval.barred(known, version)
     if bar is not None and not again:
         raise RefusedError(
             f"Version {version} is not released: {bar.by} took it back on {bar.at:%Y-%m-%d %H:%M} "
-            f"UTC ({bar.why}). If that is mended, `mlops promote {version} --again`."
+            f"UTC ({bar.why}). If that is mended, `mlops promote {version} --again`.",
+            code="barred",
         )
     if not shadow:
         approval.require(settings, known, version, served.digest, at)

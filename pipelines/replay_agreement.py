@@ -1,4 +1,4 @@
-"""Do the two replays of a policy, through the real parts and by the steps alone, say the same?"""
+"""The days on which the two replays of a policy, real parts and steps alone, differ."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.verdict import code_of
+
 # What was decided, by whom and on what; how a stage is told differs by its wording alone.
 DECIDED = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
+    "codes",
 )  # fmt: skip
 MEASURED = ("cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours")
 
@@ -22,7 +25,11 @@ def differing(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[str]]:
     days = real["day"]
     if list(days) != list(quick["day"]):
         raise ValueError("The replays are not of the same days.")
-    wrong = {name: ~_same(real[name], quick[name]) for name in DECIDED}
+    wrong = {
+        name: ~_same(real[name], quick[name])
+        for name in DECIDED
+        if name in real and name in quick  # a replay of an older version has no codes
+    }
     wrong |= {name: ~_close(real[name], quick[name]) for name in MEASURED if name in real}
     wrong["drift"] = ~_drifts(real["drift"], quick["drift"])
     wrong["gates"] = ~_same(real["verdicts"].map(_refused), quick["verdicts"].map(_refused))
@@ -58,4 +65,4 @@ def _drifts(real: pd.Series, quick: pd.Series) -> pd.Series:
 
 
 def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
-    return [each["gate"] for each in verdicts if not each["passed"]]
+    return [code_of(each) for each in verdicts if not each["passed"]]

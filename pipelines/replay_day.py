@@ -133,7 +133,7 @@ def _watch(
     evidence, drift, joined = observed(world, state, day)
     decision = decide.decide(evidence, policy, day)
     record |= {
-        "retrain": decision.retrain, "reason": decision.reason,
+        "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
         "fired": [each.name for each in decision.triggers if each.fired],
         "gap": None if evidence.live is None else evidence.live["calibration_gap"],
         "bias": None if evidence.live is None else evidence.live["bias"],
@@ -161,11 +161,15 @@ def observed(
     own = state.answered_by[at] == state.number(state.champion)
     current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
-    problems, live, drift = [], None, None
+    problems: list[decide.Finding] = []
+    live, drift = None, None
+    if missing := performance.labels_missing(joined, world.params, day):
+        problems.append(decide.Finding("coverage_low", missing))
     try:
         live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
     except ValueError as error:
-        problems.append(f"performance ({error})")
+        problems.append(decide.Finding("performance_unmeasured", f"performance ({error})"))
+    problems += slices.problems(joined)
     reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
     try:
         found, _ = drifts.compare(
@@ -173,11 +177,10 @@ def observed(
             seed=world.params["seed"], shown=False,
         )  # fmt: skip
         drift = asdict(found)
+        problems += drifts.problems(found)
     except LoopError as error:
-        problems.append(f"drift ({error})")
+        problems.append(decide.Finding("drift_unmeasured", f"drift ({error})"))
     n_labelled = int(joined["label"].notna().sum())
-    if missing := performance.labels_missing(joined, world.params, day):
-        problems.append(missing)
     new = world.frame["known_at"].between(state.champion.as_of, day, "left")
     return decide.Evidence(
         champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,

@@ -95,6 +95,7 @@ def _monitored(decision: dict[str, Any] | None) -> dict[str, Any]:
     live, drift = decision["live"], decision["drift"]
     return {
         "retrain": decision["retrain"], "reason": decision["reason"],
+        "codes": decision.get("codes"),
         "fired": [each["name"] for each in decision["triggers"] if each["fired"]],
         "gap": live and live["calibration_gap"], "bias": live and live["bias"],
         "coverage": decision["coverage"], "drift_share": drift and drift["share"],

@@ -1,4 +1,4 @@
-"""What becomes of a challenger now? Pure: its stage, the evidence and the policy give a decision.
+"""The next step of a challenger: a pure function of its stage, the evidence and the policy.
 
 registered → shadow (every request mirrored) → canary (some requests answered) → champion, or
 withdrawn. In the shadow cost is judged, as labels become known; a canary is there to stop harm.
@@ -16,6 +16,11 @@ from monitoring.arms import Evidence, Stage
 from settings import UserError
 
 Action = Literal["stay", "advance", "promote", "withdraw"]
+GUARDS = ("errors", "slow", "scores", "cost", "time")  # that withdraw a challenger
+CODES = (
+    *GUARDS, "override", "in_shadow", "in_canary", "in_experiment", "shown_not_worse",
+    "not_shown_worse", "no_harm",
+)  # fmt: skip
 POLICY = {
     "harm": {"max_errors", "max_slower_ms", "max_moved", "alpha", "focus", "min_requests"},
     "shadow": {
@@ -37,11 +42,16 @@ class State:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, why in a sentence, and in which words' name it was stopped, if it was."""
+    """The action, the reason in a sentence for people, and its stable code, one of `CODES`."""
 
     action: Action
     why: str
-    cause: str = ""  # errors, slow, scores, cost, time; override, if it went on by one
+    code: str
+
+    @property
+    def cause(self) -> str:
+        """The guard that stopped it or was overridden; empty if there is none."""
+        return self.code if self.code in GUARDS or self.code == "override" else ""
 
     @property
     def moves(self) -> bool:
@@ -72,7 +82,9 @@ def step(
     """
     stopped = harm(evidence, policy["harm"], live=live, set_aside=set_aside)
     if stopped is not None or state.stage == "experiment":
-        return stopped or Decision("stay", "an experiment ends by its plan, or by harm")
+        return stopped or Decision(
+            "stay", "an experiment ends by its plan, or by harm", "in_experiment"
+        )
     # A replay is at another time than the release, which then says nothing of days gone by.
     days = max(evidence.days, (as_of - state.since).days if as_of > state.since else 0)
     if state.stage == "shadow":
@@ -113,47 +125,56 @@ def _in_shadow(
 ) -> Decision:
     cost, margin = evidence.cost, limits["margin_cost"]
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
-    told = _told_cost(evidence)
+    told = _told_cost(evidence, limits)
     # With labels missing no cost is to be believed, and what is missing may be the costly part.
     judged = "cost" not in set_aside
     if judged and cost is not None and covered and cost.low > margin:
-        return Decision(
-            "withdraw", f"it is surely worse than the margin of {margin:g}: {told}", "cost"
-        )
+        why = f"shown to be worse by more than the margin: {told}"
+        return Decision("withdraw", why, "cost")
     ripe = cost is not None and cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
     if cost is not None and ripe and covered and cost.mean <= margin:
-        return Decision("advance", f"it is not worse than the margin of {margin:g}: {told}")
+        if cost.high <= margin:
+            why = f"shown not to be worse by more than the margin: {told}"
+            return Decision("advance", why, "shown_not_worse")
+        return Decision("advance", f"not shown to be worse: {told}", "not_shown_worse")
     if ripe and covered and not judged:
         return Decision("advance", f"its cost is overridden: {told}", "override")
+    needed = (
+        f"{limits['days']} days and {limits['min_labels']:,} labels, {limits['min_coverage']:.0%} "
+        f"of those due, and a mean cost within the margin are needed; {_counted(days)} over"
+    )
     if days >= limits["max_days"] and "time" not in set_aside:
-        return Decision(
-            "withdraw", f"{days} days did not show that it is not worse than the margin of "
-            f"{margin:g}: {told}", "time",
-        )  # fmt: skip
-    needed = f"{limits['days']} days and {limits['min_labels']:,} labels"
-    return Decision("stay", f"in the shadow, {told}; {needed} are needed, {days} days are over")
+        return Decision("withdraw", f"its time is over: {told}; {needed}", "time")
+    return Decision("stay", f"in the shadow, {told}; {needed}", "in_shadow")
 
 
 def _in_canary(
     evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
 ) -> Decision:
-    seen = f"{evidence.requests:,} requests on {days} days"
+    seen = f"{evidence.requests:,} requests on {_counted(days)}"
     if days >= limits["days"] and evidence.requests >= limits["min_requests"]:
-        return Decision("promote", f"no harm in {seen}, {evidence.errors} of them failed")
+        why = f"no harm in {seen}, {evidence.errors} of them failed"
+        return Decision("promote", why, "no_harm")
     if days >= limits["max_days"] and "time" not in set_aside:
         return Decision(
             "withdraw", f"{seen} are too few to tell, and its time is over", "time"
         )  # fmt: skip
     needed = f"{limits['min_requests']} on {limits['days']} are needed"
-    return Decision("stay", f"in the canary, no harm in {seen}; {needed}")
+    return Decision("stay", f"in the canary, no harm in {seen}; {needed}", "in_canary")
 
 
-def _told_cost(evidence: Evidence) -> str:
+def _told_cost(evidence: Evidence, limits: dict[str, Any]) -> str:
+    """The mean difference with its interval, which holds at every look, and the margin."""
     if evidence.cost is None:
         return f"{evidence.labels:,} labels known, no whole day of them"
     cost = evidence.cost
     coverage = f"{evidence.coverage:.0%}" if evidence.coverage is not None else "none"
     return (
-        f"cost {cost.mean:+.0f} per 1,000 ({cost.low:+.0f} to {cost.high:+.0f}) over {cost.n} days "
-        f"and {evidence.labels:,} labels, {coverage} of those due"
+        f"cost {cost.mean:+.0f} per 1,000 ({1 - limits['alpha']:.0%} interval {cost.low:+.0f} to "
+        f"{cost.high:+.0f}, margin {limits['margin_cost']:g}) over {_counted(cost.n)} and "
+        f"{evidence.labels:,} labels, {coverage} of those due"
     )
+
+
+def _counted(days: int) -> str:
+    return f"{days} day{'' if days == 1 else 's'}"

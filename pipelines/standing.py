@@ -36,6 +36,7 @@ HELP = {
     "rows_quarantined_limit": "Above which somebody should look at a batch's broken rows",
     "monitoring_as_of_timestamp_seconds": "Of the newest monitoring result",
     "monitoring_retrain": "Whether it asks for a retraining",
+    "monitoring_decision": "Whether it asks for a retraining, by the codes of its reasons",
     "monitoring_problems": "Checks of it that could not run, and labels that are missing",
     "trigger_value": "What the policy judges",
     "trigger_limit": "The policy's limit",
@@ -123,6 +124,8 @@ def monitoring(settings: Settings) -> Iterator[Sample]:
     yield Sample("monitoring_as_of_timestamp_seconds", as_of.timestamp())
     yield Sample("monitoring_retrain", found["retrain"])
     yield Sample("monitoring_problems", len(found["problems"]))
+    for code in found.get("codes", ()):
+        yield Sample("monitoring_decision", found["retrain"], {"code": code})
     for trigger in found["triggers"]:
         labels = {"trigger": trigger["name"]}
         if trigger["value"] is not None:

@@ -113,11 +113,12 @@ def control(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict
 
 @task
 def conclude(
-    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str
-) -> dict[str, Any]:
+    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
+    codes: list[str],
+) -> dict[str, Any]:  # fmt: skip
     from pipelines import training
 
-    return training.conclude(load(), Path(path), registered, entered, reason)
+    return training.conclude(load(), Path(path), registered, entered, reason, codes)
 
 
 @task
@@ -135,6 +136,7 @@ def want_retraining(decision: dict[str, Any]) -> str:
     Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
     """
     asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
+    asked["codes"] = ",".join(decision.get("codes", ()))
     # Not a random id: should this run emit it twice, the server knows it as the same event.
     identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
     resource = {"prefect.resource.id": "mlops.model"}

@@ -1,8 +1,9 @@
-"""What came of a training: its outcome, written last, so that a killed one shows as unfinished."""
+"""The outcome of a training, written last, so that a killed one shows as unfinished."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from settings import Settings
 
 def conclude(
     settings: Settings, path: Path, registered: dict[str, Any], entered: dict[str, Any] | None,
-    reason: str,
+    reason: str, codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Writes `outcome.json` of the training in `path` and returns it, with the words to tell it."""
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
@@ -21,10 +22,12 @@ def conclude(
         "training_id": path.name,
         "as_of": manifest["as_of"],
         "reason": reason,
+        "codes": list(codes),  # of the decision to train
         "version": registered["version"],
         "stage": entered.get("stage") if entered else None,
         "before": entered.get("before") if entered else None,
         "refused": entered.get("refused") if entered else None,
+        "refused_code": entered.get("code") if entered else None,
         "why": registered["why"],
         "verdicts": registered["verdicts"],  # on the sources and the refit; the others: gates.json
         "report": str(path / "data" / "evaluation" / "report.html"),

@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 
-from pipelines import clock
+from pipelines import approval, clock
 from pipelines.journal import Journal
 from serving import release
 from settings import LoopError, Settings
 
+STOPS = (*approval.REFUSALS, "superseded")  # somebody else has to act first
 WITHIN = 60.0  # seconds for the service to load a version; it looks twice a second
 
 
@@ -39,7 +40,7 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
         found: dict[str, Any] = {}
         for day in range(days):
             challenger = controller.challenger(settings)
-            if challenger is None or found.get("cause") == "refused":
+            if challenger is None or found.get("code") in STOPS:
                 break
             journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
             found = one_day(settings, journal, start + timedelta(days=day), shadow_days)

@@ -98,7 +98,7 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
     with journal.component("3 Experiment tracking and training") as entry:
         if outcome is None:
             journal.say("train candidates, evaluate them on the newest weeks, gate, register")
-            flows.train_flow(as_of=as_of, reason="first model")
+            flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
             outcome = training.outcome(settings, as_of)
         if outcome is None or outcome["version"] is None:
             raise LoopError(

@@ -1,9 +1,9 @@
-"""What did a gate find, and what if it could not run? It has failed, and says what stopped it."""
+"""What a gate found; one that could not run has failed, and says what stopped it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,17 @@ Limits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out)."""
+    """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out).
+
+    `code` is stable, for tests and logs: the name of the gate's function, which `judge` enters.
+    """
 
     gate: str
     passed: bool
     value: float | None
     limit: float | None
     told: str
+    code: str = ""
 
     @property
     def margin(self) -> float | None:
@@ -68,8 +72,13 @@ def judge(
             verdict = Verdict(
                 name_of(gate), False, None, None, f"could not run: {type(error).__name__}: {error}"
             )
-        verdicts.append(verdict)
+        verdicts.append(replace(verdict, code=gate.__name__))
     return verdicts
+
+
+def code_of(stored: Mapping[str, Any]) -> str:
+    """The code of a verdict as it was stored; an older version stored none beside the name."""
+    return str(stored.get("code") or stored["gate"].replace(" ", "_"))
 
 
 def name_of(gate: Callable[..., Verdict]) -> str:

@@ -1,4 +1,4 @@
-"""Is the candidate better than no model, and not worse than the champion on the same cases?"""
+"""Gates that compare the candidate with no model, and with the champion on the same cases."""
 
 from __future__ import annotations
 
@@ -121,12 +121,18 @@ def _within(
     low, high = day_bootstrap(difference, evidence.days, evidence.seed)
     digits = 1 if margin == "margin_cost" else 4
     unit = "cost per 1,000" if margin == "margin_cost" else "log-loss"
+    limit = limits[margin]
+    if high < 0:
+        shown = "superior"
+    elif high <= limit:
+        shown = f"shown not to be worse by more than {limit:g}, not shown to be superior"
+    else:
+        shown = f"may be worse by more than {limit:g}"
     told = (
-        f"upper bound of the difference to the champion in {unit}: "
-        f"{difference.mean():+.{digits}f}, 90% interval {low:+.{digits}f} to {high:+.{digits}f}; "
-        + ("superior" if high < 0 else "not shown to be superior")
+        f"upper bound of the difference to the champion in {unit}: {difference.mean():+.{digits}f},"
+        f" 90% interval {low:+.{digits}f} to {high:+.{digits}f}; {shown}"
     )
-    return at_most(gate, high, limits[margin], told)
+    return at_most(gate, high, limit, told)
 
 
 def cost_difference(evidence: Evidence) -> np.ndarray:

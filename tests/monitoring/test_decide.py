@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitoring.decide import Evidence, decide
-from settings import UserError
+from monitoring.decide import HOLDS, QUIET, Evidence, Finding, decide
+from monitoring.triggers import CODES, LIMITS
+from settings import CODE, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -70,6 +73,7 @@ def live(gap: float = 0.01, cost: float = 500.0) -> dict[str, float]:
 def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
     decision = decide(quiet(), POLICY, AS_OF)
     assert not decision.retrain
+    assert decision.codes == [QUIET]
     for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
         assert part in decision.reason
     assert [each.fired for each in decision.triggers] == [False] * 10
@@ -101,6 +105,7 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
     assert decision.retrain
     assert said in decision.reason
     assert [each.name for each in decision.triggers if each.fired] == [name]
+    assert decision.codes == [CODES[name]]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,8 @@ def test_labels_that_look_turned_around_are_not_learnt_by_themselves() -> None:
     off = quiet(live=live(gap=0.2), slices=slices(bias=-0.31))
     decision = decide(off, POLICY, AS_OF)
     assert not decision.retrain
-    assert "not yet: a slice is off by 0.31, more than the world changes" in decision.reason
+    assert decision.codes == ["slice_implausible", "calibration_gap"]
+    assert "0.31" in decision.reason
     assert decide(replace(off, slices=slices(bias=-0.3)), POLICY, AS_OF).retrain
     assert decide(replace(off, asked="they are right"), POLICY, AS_OF).retrain
 
@@ -171,7 +177,8 @@ def test_a_cool_down_holds_back_what_is_asked_for_and_says_so() -> None:
     asked = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
     decision = decide(asked, POLICY, AS_OF)
     assert not decision.retrain
-    assert "not yet: the last training was 2 days ago and 3 days must pass" in decision.reason
+    assert decision.codes == ["cooldown", "schedule_due"]
+    assert "2 days ago and 3 days must pass" in decision.reason
     assert "ended 20 days ago" in decision.reason
     assert decide(replace(asked, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
 
@@ -186,13 +193,18 @@ def test_too_few_labels_are_not_judged_and_hold_a_retraining_back() -> None:
     few = quiet(n_labelled=999, live=live(gap=0.3), data_until=AS_OF - 14 * DAY)
     decision = decide(few, POLICY, AS_OF)
     assert not decision.retrain
-    assert "not yet: 999 labels are known and 1,000 needed" in decision.reason
+    assert decision.codes == ["labels_few", "schedule_due"]
+    assert "999 labels are known and 1,000 needed" in decision.reason
     assert {each.name: each.value for each in decision.triggers}["calibration"] is None
     assert decide(replace(few, n_labelled=1000), POLICY, AS_OF).retrain
 
 
 def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
-    broken = quiet(live=None, drift=None, problems=("drift (no value of amount)", "performance"))
+    problems = (
+        Finding("drift_unmeasured", "drift (no value of amount)"),
+        Finding("performance_unmeasured", "performance"),
+    )
+    broken = quiet(live=None, drift=None, problems=problems)
     decision = decide(broken, POLICY, AS_OF)
     assert not decision.retrain
     assert decision.reason.startswith("ALARM, a check could not run: drift (no value of amount)")
@@ -202,6 +214,8 @@ def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
     due = decide(replace(broken, data_until=AS_OF - 14 * DAY), POLICY, AS_OF)
     assert due.retrain
     assert due.reason.startswith("ALARM")
+    unmeasured = ["drift_unmeasured", "performance_unmeasured"]
+    assert (decision.codes, due.codes) == ([*unmeasured, "quiet"], [*unmeasured, "schedule_due"])
 
 
 def test_a_value_that_is_no_number_is_not_quiet() -> None:
@@ -241,4 +255,21 @@ def test_a_person_who_asks_waits_for_no_cool_down_but_for_the_one_on_its_way() -
     assert "asked for: a new season begins" in decision.reason
     held = decide(quiet(**fresh, under_way="4"), POLICY, AS_OF)
     assert not held.retrain
-    assert "not yet: version 4 is on its way" in held.reason
+    assert held.codes == ["under_way", "by_hand"]
+    assert "version 4" in held.reason
+
+
+def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it() -> None:
+    assert set(CODES) == {*LIMITS, "by hand"}
+    codes = [*CODES.values(), *HOLDS, QUIET]
+    assert len(set(codes)) == len(codes)
+    document = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    for code in codes:
+        assert re.fullmatch(CODE, code)
+        assert f"`{code}`" in document
+    held = quiet(
+        data_until=AS_OF - DAY, under_way="4", n_labelled=0, slices=slices(bias=0.9),
+        live=live(), last_training=AS_OF,
+    )  # fmt: skip
+    found = decide(held, POLICY | {"every_days": 0}, AS_OF).codes
+    assert found == [*HOLDS, "schedule_due"]

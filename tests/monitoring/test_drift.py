@@ -88,12 +88,10 @@ def test_what_is_not_shown_is_measured_all_the_same() -> None:
     assert snapshot is None
 
 
-def test_what_is_not_shown_needs_no_label_and_every_feature() -> None:
+def test_what_is_not_shown_needs_no_label() -> None:
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
     found, _ = drift.compare(accounts(), accounts(seed=3).assign(label=np.nan), **how, shown=False)
     assert found.target is None
-    with pytest.raises(LoopError, match="not one value of amount"):
-        drift.compare(accounts(), accounts(seed=3).assign(amount=np.nan), **how, shown=False)
 
 
 def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
@@ -105,10 +103,34 @@ def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
     assert found.features["visits"].missing_reference == 0.0
 
 
-def test_a_feature_without_a_value_or_without_a_column_is_an_error_that_names_it() -> None:
-    current = accounts(seed=3).drop(columns="age").assign(amount=np.nan, region=None)
-    with pytest.raises(LoopError, match=r"lacks age and has not one value of region, amount"):
-        compare(current)
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measured(
+    shown: bool,
+) -> None:
+    rows = accounts(seed=3).assign(visits=lambda rows: rows["visits"] + 9)
+    how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
+    whole, _ = drift.compare(accounts(), rows, **how, shown=shown)
+    lacking = rows.drop(columns="age").assign(amount=np.nan, region=None)
+    found, snapshot = drift.compare(accounts(), lacking, **how, shown=shown)
+    lost = ["region", "amount", "age"]
+    assert list(found.unmeasured) == lost
+    assert found.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
+    assert (found.prediction, found.target) == (whole.prediction, whole.target)
+    assert drifted(found) == ["visits"]
+    assert found.share == pytest.approx(4 / 6), "what is served no more has drifted"
+    assert found.missing_change == 1.0
+    assert (snapshot is not None) == shown
+    [problem] = drift.problems(found)
+    assert problem.code == "feature_unmeasured"
+    for name in lost:
+        assert f"{name} (no value in 3,000 rows of the prediction log)" in problem.told
+    assert drift.problems(whole) == []
+
+
+@pytest.mark.parametrize("empty", [["probability"], FEATURES])
+def test_without_a_prediction_or_any_feature_there_is_no_drift_check(empty: list[str]) -> None:
+    with pytest.raises(LoopError, match="no value in 3,000 rows of the prediction log"):
+        compare(accounts(seed=3).assign(**dict.fromkeys(empty, np.nan)))
     with pytest.raises(LoopError, match="no row in the prediction log"):
         compare(accounts(seed=3).head(0))
 

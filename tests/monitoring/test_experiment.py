@@ -46,7 +46,7 @@ def analyse(frame: pd.DataFrame, days: float, plan: experiment.Plan = PLAN) -> e
 
 @pytest.mark.parametrize(
     ("rate", "effect", "verdict"),
-    [(0.16, 60.0, "worse"), (0.04, 60.0, "better"), (0.1, 120.0, "no difference"),
+    [(0.16, 60.0, "worse"), (0.04, 60.0, "better"), (0.1, 120.0, "no_difference"),
      (0.1, 5.0, "undecided")],
 )  # fmt: skip
 def test_the_verdict_at_the_end_is_the_planned_one(

@@ -155,7 +155,7 @@ def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
     controller.enter(home, "2", **ME)
     serve(home, made, 3, says)
     found = control(home, 3)
-    assert (found["action"], found["cause"]) == ("withdraw", cause)
+    assert (found["action"], found["code"]) == ("withdraw", cause)
     assert standing(home).challenger is None
     assert standing(home).champion.version == "1"
     again = controller.enter(home, "2", **ME)
@@ -171,7 +171,7 @@ def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
     approval.override(home, "2", gate="cost", until=until, **ME)
     serve(home, made, 3, worse)
     found = control(home, 3)
-    assert (found["action"], found["cause"]) == ("advance", "override")
+    assert (found["action"], found["code"]) == ("advance", "override")
     assert record.stands(home).chain.entries[-1].why.startswith("its cost is overridden")
     assert found["evidence"]["overridden"] == ["cost"]
 
@@ -184,7 +184,7 @@ def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
     assert control(home, 3)["action"] == "advance"
     serve(home, made, 4, failing, skip=3)
     found = control(home, 4)
-    assert (found["action"], found["stage"], found["cause"]) == ("withdraw", "canary", "errors")
+    assert (found["action"], found["stage"], found["code"]) == ("withdraw", "canary", "errors")
     assert found["evidence"]["requests"] < 200
 
 
@@ -195,7 +195,7 @@ def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) 
     assert "0 labels known" in control(home, 1)["told"]
     controller.enter(home, "3", **ME)
     serve(home, made, 2, failing, skip=1)
-    assert control(home, 2)["cause"] == "errors"
+    assert control(home, 2)["code"] == "errors"
 
 
 def test_of_two_controllers_one_moves_and_the_other_sees_it(
@@ -212,7 +212,7 @@ def test_of_two_controllers_one_moves_and_the_other_sees_it(
 
     monkeypatch.setattr(rollout, "step", slow_to_decide)
     found = control(home, 3)
-    assert (found["action"], found["cause"]) == ("stay", "refused")
+    assert (found["action"], found["code"]) == ("stay", "superseded")
     assert "was based on generation" in found["told"]
     assert standing(home).frozen
     assert standing(home).challenger is None
@@ -226,7 +226,7 @@ def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
     home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
     controller.enter(home, "2", **ME)
     serve(home, made, 3)
-    assert "was not approved by anybody" in control(home, 3)["told"]
+    assert control(home, 3)["code"] == "not_approved"
     challenger = standing(home).challenger
     assert challenger is not None
     assert challenger.stage == "shadow"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import gate
+from pipelines import artefact, gate
+from pipelines.gates import sources
 from pipelines.gates.comparison import holm
-from pipelines.verdict import Limits, Verdict, judge, name_of
+from pipelines.verdict import Limits, Verdict, code_of, judge, name_of
+from settings import CODE
 from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
@@ -259,7 +262,15 @@ def test_verdict_tells_value_limit_and_who_is_compared() -> None:
         evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=580)), LIMITS
     )
     assert f"{80 / N * 1000:+.1f}, 90% interval" in verdict.told
-    assert "not shown to be superior" in verdict.told
+    limit = LIMITS["margin_cost"]
+    assert verdict.told.endswith(
+        f"; shown not to be worse by more than {limit:g}, not shown to be superior"
+    )
+    refused = gate.not_worse_than_the_champion(
+        evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=680)), LIMITS
+    )
+    assert not refused.passed
+    assert refused.told.endswith(f"; may be worse by more than {limit:g}")
     better = gate.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=50, false_alarms=400)), LIMITS
     )
@@ -279,6 +290,18 @@ def test_gate_is_named_as_its_function() -> None:
     for judged in gate.GATES:
         if judged is not gate.behaves:
             assert judged(evidence(champion=CHAMPION), LIMITS).gate == name_of(judged)
+
+
+def test_every_gate_has_a_code_of_its_own_that_the_documents_list() -> None:
+    every = [*gate.GATES, *artefact.GATES, *sources.GATES]
+    codes = [judge(None, {}, [each])[0].code for each in every]
+    assert codes == [each.__name__ for each in every]
+    assert len(set(codes)) == len(every)
+    document = (Path(__file__).parents[2] / "docs/gates.md").read_text()
+    assert all(re.fullmatch(CODE, code) and f"`{code}`" in document for code in codes)
+    assert f"{len(every)} gates" in document
+    assert code_of({"gate": "data is sound"}) == "data_is_sound", "stored by an older version"
+    assert code_of({"gate": "sound data", "code": "data_is_sound"}) == "data_is_sound"
 
 
 def test_holm_is_no_stricter_than_it_must_be() -> None:

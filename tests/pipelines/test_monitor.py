@@ -202,10 +202,18 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
         lambda record: record | {"features": record["features"] | {lost: None}},
     )  # fmt: skip
     found = monitor.observe(settings, AS_OF)
-    assert found["drift"] is None
+    assert list(found["drift"]["unmeasured"]) == [lost]
+    assert set(found["drift"]["features"]) == set(FEATURES) - {lost}
+    assert found["drift"]["share"] == pytest.approx(1 / len(FEATURES)), "it has drifted"
     assert found["live"] is not None
-    assert f"not one value of {lost}" in found["reason"]
+    assert [each["code"] for each in found["problems"]] == ["feature_unmeasured"]
+    assert found["codes"][0] == "feature_unmeasured"
     assert found["reason"].startswith("ALARM")
+    assert lost in found["reason"].split(";")[0]
+    samples = {(each.name, *each.labels.values()): each.value for each in
+               standing.monitoring(settings)}  # fmt: skip
+    assert samples["monitoring_problems",] == 1
+    assert samples["monitoring_decision", "feature_unmeasured"] == found["retrain"]
     answer(settings, rows[1::2])
     mended = monitor.observe(settings, AS_OF)
     assert mended["problems"] == []
@@ -220,7 +228,8 @@ def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
         if day >= stopped:
             partitions.path(settings.data, "validated", target.LABEL_FEED, day).unlink()
     found = monitor.observe(settings, AS_OF)
-    assert "ALARM, a check could not run: labels are missing" in found["reason"]
+    assert found["codes"][0] == "coverage_low"
+    assert found["reason"].startswith("ALARM")
     assert found["live"]["coverage"] < 0.6
 
 
@@ -233,7 +242,7 @@ def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_
     crown(settings, "8", AS_OF)
     assert monitor.observe(settings, AS_OF) == with_old
     assert not with_old["retrain"]
-    assert "the last training was 1 day ago and 2 days must pass" in with_old["reason"]
+    assert with_old["codes"] == ["cooldown", "schedule_due"]
     with pytest.raises(UserError, match="Version 8 was trained on what was known by 2013-04-05"):
         monitor.observe(settings, AS_OF - timedelta(hours=1))
     with pytest.raises(LoopError, match="No prediction by version 8"):
@@ -253,7 +262,7 @@ def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
     release.write(settings.release_file, replace(current, challenger=beside))
     found = monitor.observe(settings, AS_OF)
     assert found["retrain"] == (stage == "experiment")
-    assert ("not yet: version 8 is on its way" in found["reason"]) == (stage == "shadow")
+    assert ("under_way" in found["codes"]) == (stage == "shadow")
     assert [name for name in files(settings) if not name.startswith("monitoring")] == []
 
 
@@ -265,3 +274,29 @@ def test_where_nothing_can_be_monitored_it_is_said_what_to_do(settings: Settings
     with pytest.raises(LoopError, match="no model to monitor: run `mlops run`"):
         monitor.observe(settings, AS_OF)
     assert files(settings) == {}
+
+
+def test_slices_by_a_feature_without_a_value_are_named_and_the_others_are_judged(
+    settings: Settings,
+) -> None:
+    absent, empty = CATEGORIES[:2]
+
+    def without(record: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in record["features"].items() if name != absent}
+        return record | {"features": kept | {empty: None}}
+
+    settings = settings.model_copy(update={"pages": True})
+    answer(settings, cases(seed=3), without)
+    found = monitor.observe(settings, AS_OF)
+    kinds = {row["slice"] for row in found["slices"]}
+    codes = {each["code"]: each["told"] for each in found["problems"]}
+    assert set(codes) == {"slices_unmeasured", "feature_unmeasured"}
+    left_out = set(evaluation.slices(cases(seed=3))) - kinds
+    assert kinds
+    assert left_out
+    assert all(kind in codes["slices_unmeasured"] for kind in left_out)
+    assert set(found["drift"]["unmeasured"]) == {absent, empty}
+    assert found["drift"]["features"]
+    page = (settings.var / "reports" / f"monitoring-{AS_OF:%Y-%m-%d}.html").read_text()
+    assert f"{absent} (no value" in page
+    assert (settings.var / "reports" / f"drift-{AS_OF:%Y-%m-%d}.html").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,8 @@ import yaml
 
 from monitoring.arms import Evidence, Stage
 from monitoring.sequential import Interval
-from pipelines import rollout
-from settings import UserError
+from pipelines import approval, rollout, trial
+from settings import CODE, UserError
 
 SHIPPED = Path(__file__).parents[2] / "usecase" / "params.yaml"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
@@ -47,15 +48,58 @@ def step(
 def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
     policy: dict[str, Any],
 ) -> None:
-    assert step("shadow", SHADOW, policy).action == "advance"
-    assert step("canary", CANARY, policy).action == "promote"
+    advanced = step("shadow", SHADOW, policy)
+    assert (advanced.action, advanced.code, advanced.cause) == ("advance", "not_shown_worse", "")
+    promoted = step("canary", CANARY, policy)
+    assert (promoted.action, promoted.code) == ("promote", "no_harm")
+
+
+@pytest.mark.parametrize(
+    ("cost", "code", "says"),
+    [
+        (Interval(7, 5.0, -133.0, 143.0), "not_shown_worse",
+         "not shown to be worse: cost +5 per 1,000 (95% interval -133 to +143, margin 25)"),
+        (Interval(7, -90.0, -205.0, 25.0), "shown_not_worse",
+         "shown not to be worse by more than the margin: cost -90 per 1,000 (95% interval -205 to "
+         "+25, margin 25)"),
+        (Interval(7, 90.0, 26.0, 154.0), "cost",
+         "shown to be worse by more than the margin: cost +90 per 1,000 (95% interval +26 to +154, "
+         "margin 25)"),
+    ],
+)  # fmt: skip
+def test_a_decision_claims_what_the_interval_shows_and_no_more(
+    cost: Interval, code: str, says: str, policy: dict[str, Any]
+) -> None:
+    found = step("shadow", replace(SHADOW, cost=cost), policy)
+    assert found.code == code
+    assert found.why.startswith(says)
+
+
+def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> None:
+    codes = [*rollout.CODES, *approval.REFUSALS]
+    assert len(set(codes)) == len(codes)
+    document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
+    for code in codes:
+        assert re.fullmatch(CODE, code)
+        assert f"`{code}`" in document
+
+
+def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_it_is_shorter() -> (
+    None
+):
+    params = yaml.safe_load(SHIPPED.read_text())
+    days, turn = params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]
+    document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
+    assert f"`rollout.shadow.days: {days}`" in document
+    assert f"`turn.shadow_days: {turn}`" in document
+    assert trial.short(params) == turn < days
 
 
 @pytest.mark.parametrize(
     ("change", "waits_for"),
     [
-        ({"cost": None, "labels": 0}, "2 days and 1,000 labels are needed"),
-        ({"cost": replace(GOOD_COST, n=1)}, "over 1 days"),
+        ({"cost": None, "labels": 0}, "2 days and 1,000 labels, 85% of those due"),
+        ({"cost": replace(GOOD_COST, n=1)}, "over 1 day and"),
         ({"labels": 999}, "999 labels"),
         ({"coverage": 0.5}, "50% of those due"),
         ({"coverage": None}, "none of those due"),

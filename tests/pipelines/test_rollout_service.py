@@ -131,6 +131,6 @@ def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
     release.challenge(served, version, stage, percent, again=True, **ME)
     as_of = ask(served, 40 if stage == "shadow" else 80)
     found = controller.control(served, as_of, live=True)
-    assert (found["action"], found["cause"], found["stage"]) == ("withdraw", cause, stage)
+    assert (found["action"], found["code"], found["stage"]) == ("withdraw", cause, stage)
     assert found["evidence"]["requests"] <= MOST
     assert controller.challenger(served) is None
