@@ -60,6 +60,8 @@ def _plots(
     plots.append(("Predictions", told, predictions(live, reference)))
     if found["drift"]:
         told = "the features that moved most; the line is the limit of each"
+        if lost := found["drift"].get("unmeasured"):
+            told += f"; not measured: {', '.join(lost)}"
         plots.append(("Drift", told, drift(found["drift"])))
     shown = (
         f"<figure><figcaption>{title} <small>{told}</small></figcaption>"

@@ -118,11 +118,13 @@ def _crons(settings: Settings) -> dict[str, str]:
     """The cron of each flow that the clock starts. Raises `UserError` for others, or none."""
     crons: dict[str, str] = settings.params()["schedules"]
     wanted = {flow.name for flow in BY_THE_CLOCK}
-    if wrong := sorted(wanted ^ set(crons)):
+    if lacking := sorted(wanted - set(crons)):
+        raise UserError(f"`schedules` in {settings.params_file} lacks {', '.join(lacking)}.")
+    if unknown := sorted(set(crons) - wanted):
         raise UserError(
-            f"`schedules` in {settings.params_file} must hold {', '.join(sorted(wanted))} and no "
-            f"other flow; it differs in {', '.join(wrong)}. A retraining has no schedule of its "
-            "own: `monitoring.policy` decides on it, with `every_days` as its calendar."
+            f"`schedules` in {settings.params_file} holds {', '.join(unknown)}, which no clock "
+            "starts. A retraining is decided by `monitoring.policy` alone, with `every_days` as "
+            "its calendar. Remove what is named, then run the command again."
         )
     return crons
 

@@ -77,7 +77,9 @@ def train_flow(
     # A refusal is the gates at work, and no failure of the flow.
     why = f"{registered['why']} ({reason})"
     entered = tasks.enter(registered["version"], why) if registered["version"] else None
-    return tasks.conclude(path, registered, entered, reason, codes.split(","))
+    return tasks.conclude(
+        path, registered, entered, reason, [code for code in codes.split(",") if code]
+    )
 
 
 @flow(name="monitor", flow_run_name=_name)

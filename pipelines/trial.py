@@ -30,11 +30,8 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
     with journal.component("6 Deployment and serving") as entry:
         params = settings.params()
         days, shadow_days = params["turn"]["rollout_days"], short(params)
-        if shadow_days < (shipped := params["rollout"]["shadow"]["days"]):
-            journal.say(
-                f"the shadow lasts {shadow_days} days in this turn (turn.shadow_days), and not the "
-                f"{shipped} that deployments take (rollout.shadow.days)"
-            )
+        if told := told_short(params):
+            journal.say(told)
         # What is known of these days when is in the rows: a look sees no later label.
         flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
         found: dict[str, Any] = {}
@@ -54,7 +51,19 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
 
 def short(params: Mapping[str, Any]) -> int:
     """The days of the shadow, or the turn's if they are fewer: it shows what follows on them."""
-    return int(min(params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]))
+    shipped = params["rollout"]["shadow"]["days"]
+    return int(min(shipped, params["turn"].get("shadow_days", shipped)))
+
+
+def told_short(params: Mapping[str, Any]) -> str:
+    """A line that says that the turn's shadow is shorter than a deployment's; empty if it isn't."""
+    days, shipped = short(params), params["rollout"]["shadow"]["days"]
+    if days == shipped:
+        return ""
+    return (
+        f"the shadow lasts {days} days in this turn (turn.shadow_days), not the {shipped} days of "
+        "a deployment (rollout.shadow.days)"
+    )
 
 
 def one_day(

@@ -82,7 +82,7 @@ def act(name, given):
         "observe": {
             "retrain": step.startswith(("2013-04-01", "2013-04-09")), "reason": "calibration 0.04",
             "as_of": f"{day[0]}T00:00:00+00:00" if day else "",
-            "decision_id": f"decision of {day[0]}" if day else "",
+            "codes": ["calibration_gap"], "decision_id": f"decision of {day[0]}" if day else "",
         },
     }.get(name, {"step": step})
 """
@@ -269,6 +269,7 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     stages = [line for line in lines if line.endswith(("first: Completed", "third: Completed"))]
     assert stages == ["first: Completed", "third: Completed"]
     assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
+    assert run["parameters"]["codes"] == "calibration_gap"
     assert loop.steps(RETRAIN) == [
         "observe", "control", "open_workspace", "stages", "first", "second", "third", "record",
         "track", "register", "conclude",

@@ -214,6 +214,11 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
                standing.monitoring(settings)}  # fmt: skip
     assert samples["monitoring_problems",] == 1
     assert samples["monitoring_decision", "feature_unmeasured"] == found["retrain"]
+    [stored] = (settings.var / "monitoring").glob("*.json")
+    older = {name: value for name, value in found.items() if name != "codes"}
+    stored.write_text(json.dumps(older | {"problems": ["drift (in words alone)"]}))
+    counted = {each.name: each.value for each in standing.monitoring(settings)}
+    assert counted["monitoring_problems"] == 1, "as an older version stored it"
     answer(settings, rows[1::2])
     mended = monitor.observe(settings, AS_OF)
     assert mended["problems"] == []

@@ -93,6 +93,10 @@ def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_
     assert f"`rollout.shadow.days: {days}`" in document
     assert f"`turn.shadow_days: {turn}`" in document
     assert trial.short(params) == turn < days
+    assert f"{turn} days" in trial.told_short(params)
+    assert f"{days} days" in trial.told_short(params)
+    params["rollout"]["shadow"]["days"] = 1
+    assert (trial.short(params), trial.told_short(params)) == (1, "")
 
 
 @pytest.mark.parametrize(

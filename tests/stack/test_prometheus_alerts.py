@@ -190,8 +190,9 @@ def standing(settings: Settings) -> None:
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training.conclude(
-        settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None}, "first"
-    )
+        settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
+        "first", ["first_model"],
+    )  # fmt: skip
     live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98,
             "cost_without": 700.0, "cost_low": 380.0, "cost_high": 420.0, "bias": 0.01,
             "bias_low": -0.01, "bias_high": 0.03, "saving": 0.43, "saving_low": 0.4,
