@@ -26,7 +26,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 CODE = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # how every stable code looks that stands beside words
 SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
-    "rollout", "serving", "monitoring", "release", "replay", "schedules",
+    "rollout", "serving", "monitoring", "release", "replay", "retention",
+    "schedules",
 )  # fmt: skip
 
 

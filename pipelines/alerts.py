@@ -1,17 +1,14 @@
-"""Which alerts were there? From Alertmanager's words to a Prefect event and a line on the disk.
+"""The record of alerts: a line on the disk for each, and a Prefect event after it.
 
-The way of an alert: `deliver` (in `mlops watch`) → the event `mlops.alert.firing|resolved` → an
-automation → the flow `alert` → `append`. Each end knows an alert again by its id, so that every
-step may be taken twice; and `deliver` returns only when the line is there.
+`mlops watch` appends the line as soon as Alertmanager calls, and needs nothing but the disk for it.
+The event `mlops.alert.firing|resolved` follows when Prefect answers. An alert has one id at both.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
@@ -24,6 +21,8 @@ from settings import LoopError, Settings
 
 EVENT = "mlops.alert"  # `.firing` or `.resolved`
 RESOURCE = "mlops.stack"
+KEPT = timedelta(days=7)  # for which Prefect keeps events, as it is shipped
+BATCH = 50  # events in a request
 FIELDS = (
     "id", "status", "name", "severity", "since", "until", "summary", "description", "runbook",
     "labels",
@@ -74,36 +73,6 @@ class Notification(BaseModel):
     alerts: list[Alert]
 
 
-async def deliver(settings: Settings, alerts: Sequence[Alert], patience: float) -> None:
-    """Emits an event for each alert that is not on the disk, and returns when all are.
-
-    Raises `LoopError` if Prefect does not take the events, or a line is not there in `patience`
-    seconds: then whoever sent the alerts must send them again.
-    """
-    wanted = {fields["id"]: fields for fields in (alert.fields() for alert in alerts)}
-    if not (new := _absent(settings, wanted)):
-        return
-    events = [_event(wanted[each]) for each in new]
-    try:
-        # Over HTTP, not by Prefect's client, whose events are taken before they are sent.
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
-            answer = await client.post(f"{settings.prefect_url}/events", json=events)
-            answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise LoopError(
-            f"Prefect took no event at {settings.prefect_url} ({error}); the alert must be sent "
-            "again."
-        ) from error
-    deadline = time.monotonic() + patience
-    while left := _absent(settings, wanted):
-        if time.monotonic() > deadline:
-            raise LoopError(
-                f"{len(left)} alerts were not recorded within {patience:.0f} s: does the worker "
-                "run? They must be sent again."
-            )
-        await asyncio.sleep(0.5)
-
-
 def append(settings: Settings, alert: Mapping[str, str]) -> bool:
     """Adds the alert (`FIELDS`) to the log, durably; False if it is there already."""
     if set(alert) != set(FIELDS):
@@ -111,7 +80,8 @@ def append(settings: Settings, alert: Mapping[str, str]) -> bool:
     line = json.dumps({**alert, "recorded_at": datetime.now(UTC).isoformat()})
 
     def known(lines: list[bytes]) -> bool:
-        return any(json.loads(each)["id"] == alert["id"] for each in lines)
+        identity = f'"id": "{alert["id"]}"'.encode()  # as `dumps` writes it
+        return any(identity in each for each in lines)
 
     return durable.append_unless(log(settings), line, known)
 
@@ -134,16 +104,51 @@ def log(settings: Settings) -> Path:
     return settings.var / "alerts" / "alerts.jsonl"
 
 
-def _absent(settings: Settings, wanted: Mapping[str, Any]) -> list[str]:
-    here = {line["id"] for line in recorded(settings)}
-    return [each for each in wanted if each not in here]
+def send_events(settings: Settings) -> None:
+    """Emit a Prefect event for each recorded alert that has none yet: automations may react.
+
+    Best effort. Raises `httpx.HTTPError` if Prefect does not take one; the next call goes on from
+    there. Sent twice it is the same event, by its id. Alerts older than `KEPT` get no event.
+    """
+    lines = waiting(settings)
+    since = datetime.now(UTC) - KEPT
+    for start in range(0, len(lines), BATCH):
+        batch = lines[start : start + BATCH]
+        if events := [_event(line) for line in batch if _recorded_at(line) > since]:
+            # Over HTTP, not by Prefect's client, whose events are taken before they are sent.
+            url = f"{settings.prefect_url}/events"
+            httpx.post(url, json=events, timeout=5.0, trust_env=False).raise_for_status()
+        durable.write_json(_cursor(settings), {"id": batch[-1]["id"]})
 
 
-def _event(fields: dict[str, str]) -> dict[str, Any]:
+def waiting(settings: Settings) -> list[dict[str, Any]]:
+    """The lines of the log whose events Prefect has not taken, the oldest first."""
+    lines = recorded(settings)
+    last = (durable.read_json(_cursor(settings)) or {}).get("id")
+    taken = [number for number, line in enumerate(lines, 1) if line["id"] == last]
+    return lines[taken[-1] if taken else 0 :]
+
+
+def oldest_age(settings: Settings, now: datetime) -> float:
+    """Seconds since the oldest alert without an event was recorded; 0 if all have theirs."""
+    lines = waiting(settings)
+    return (now - _recorded_at(lines[0])).total_seconds() if lines else 0.0
+
+
+def _cursor(settings: Settings) -> Path:
+    """Names the last line whose event Prefect has taken: they are sent in the log's order."""
+    return log(settings).with_name("sent.json")
+
+
+def _recorded_at(line: Mapping[str, str]) -> datetime:
+    return datetime.fromisoformat(line["recorded_at"])
+
+
+def _event(line: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "id": fields["id"],
-        "event": f"{EVENT}.{fields['status']}",
-        "occurred": datetime.now(UTC).isoformat(),
+        "id": line["id"],
+        "event": f"{EVENT}.{line['status']}",
+        "occurred": line["recorded_at"],
         "resource": {"prefect.resource.id": RESOURCE},
-        "payload": fields,
+        "payload": {name: line[name] for name in FIELDS},
     }

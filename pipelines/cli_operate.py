@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import app, our_settings, told_plainly
+from pipelines.cli_app import AsOf, app, our_settings, told_plainly
 
 
 @app.command()
@@ -22,6 +22,27 @@ def compact() -> None:
             f"of {done['records']:,} records; left out: {done['duplicates']} logged again, "
             f"{done['torn_lines']} torn lines."
         )
+
+
+@app.command()
+def clean(as_of: AsOf = None) -> None:
+    """Remove what has passed its age: reports, results of flows, predictions."""
+    with told_plainly():
+        from datetime import UTC, datetime
+
+        from pipelines import clock, retention
+        from pipelines.stage import moment
+
+        settings = our_settings()
+        world = moment(as_of) if as_of else clock.now(settings)
+        done = retention.clean(settings, world, datetime.now(UTC))
+        typer.echo(
+            f"Removed: {done['reports']:,} reports, {done['results']:,} results of flows, "
+            f"{done['predictions']:,} predictions. Ages: `retention` and `monitoring.keep_days` in "
+            "usecase/params.yaml. Prefect's server removes old runs by itself."
+        )
+        if done["open"]:
+            typer.echo(f"{done['open']} segments of the log are written to still, and were left.")
 
 
 @app.command()

@@ -1,10 +1,14 @@
-"""How are Prefect's server and our runner started? Commands and environment, without Prefect."""
+"""The flows' names, and how Prefect's server and our runner are started, without Prefect."""
 
 from __future__ import annotations
 
 import sys
 
+from pipelines.retention import ages
 from settings import Settings
+
+# All flows. What is deployed, awaited and watched follows from this one list.
+FLOWS = ("ingest", "compact", "train", "monitor", "rollout", "clean")
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
@@ -13,9 +17,23 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        **retention_environment(settings),
         # A runner whose settings are not the defaults tells its runs' processes by these two.
         "MLOPS_PREFECT_PORT": str(settings.prefect_port),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
+    }
+
+
+def retention_environment(settings: Settings) -> dict[str, str]:
+    """The settings by which Prefect's server removes old runs with their logs, every hour.
+
+    It is Prefect's own vacuum: `retention.runs_days` after a run's end, and never before that end.
+    Raises what `retention.ages` does.
+    """
+    seconds = ages(settings)["runs"].total_seconds()
+    return {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(seconds),
     }
 
 

@@ -11,33 +11,23 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines import alerts, runs
-from pipelines.commands import prefect_environment, worker_command
-from pipelines.flows import (
-    alert_flow,
-    compact_flow,
-    ingest_flow,
-    monitor_flow,
-    rollout_flow,
-    train_flow,
-)
+from pipelines import flows, runs
+from pipelines.commands import FLOWS, prefect_environment, worker_command
 from pipelines.tasks import RETRAIN_WANTED
 from settings import LoopError, Settings, UserError, load
 
 POOL = "loop"
+BY_EVENT = "train"  # has no schedule: `monitoring.decide` alone decides, and its event starts it
+RETIRED = ("alert",)  # flows of earlier versions, which a server may still know
 # A second run would do over what the first is doing; both would have the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
-
-
-# Not `train`: `monitoring.decide` alone decides on a retraining, and its event starts it.
-BY_THE_CLOCK = (ingest_flow, monitor_flow, rollout_flow, compact_flow)
 
 
 def deploy(settings: Settings, *, schedules_active: bool) -> None:
@@ -48,6 +38,7 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     to be running when it starts are crashed.
     """
     runs.crash_leftover_runs(settings, deployed_only=True)
+    withdraw_retired(settings)
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
             *deployments(settings, schedules_active=schedules_active),
@@ -65,6 +56,7 @@ def register(settings: Settings) -> None:
         pool = WorkPoolCreate(name=POOL, type="process", description="Runs the flows of the loop")
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(pool)
+    withdraw_retired(settings)
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         for each in deployments(settings, schedules_active=True):
             each.apply(work_pool_name=POOL)
@@ -96,59 +88,51 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
             for name in ("as_of", "reason", "codes", "decision_id")
         },
     )  # fmt: skip
-    crons = _crons(settings)
-    made = []
-    for flow in (*BY_THE_CLOCK, train_flow):
-        cron = crons.get(flow.name)
-        made.append(
-            RunnerDeployment.from_flow(
-                flow,
-                name=runs.DEPLOYMENT,
-                schedules=[Cron(cron, timezone=TIME_ZONE, active=schedules_active)] if cron else [],
-                triggers=[wanted] if flow is train_flow else [],
-                concurrency_limit=ONE_AT_A_TIME,
-                # By its name: a run's process imports it wherever it is started.
-                entrypoint_type=EntrypointType.MODULE_PATH,
-            )
+    crons = {
+        name: [Cron(line, timezone=TIME_ZONE, active=schedules_active)]
+        for name, line in schedules(settings).items()
+    }
+    return [
+        RunnerDeployment.from_flow(
+            getattr(flows, f"{name}_flow"),
+            name=runs.DEPLOYMENT,
+            schedules=crons.get(name, []),
+            triggers=[wanted] if name == BY_EVENT else [],
+            concurrency_limit=ONE_AT_A_TIME,
+            # By its name: a run's process imports it wherever it is started.
+            entrypoint_type=EntrypointType.MODULE_PATH,
         )
-    return [*made, _of_alerts()]
+        for name in FLOWS
+    ]
 
 
-def _crons(settings: Settings) -> dict[str, str]:
-    """The cron of each flow that the clock starts. Raises `UserError` for others, or none."""
-    crons: dict[str, str] = settings.params()["schedules"]
-    wanted = {flow.name for flow in BY_THE_CLOCK}
-    if lacking := sorted(wanted - set(crons)):
-        raise UserError(f"`schedules` in {settings.params_file} lacks {', '.join(lacking)}.")
-    if unknown := sorted(set(crons) - wanted):
-        raise UserError(
-            f"`schedules` in {settings.params_file} holds {', '.join(unknown)}, which no clock "
-            "starts. A retraining is decided by `monitoring.policy` alone, with `every_days` as "
-            "its calendar. Remove what is named, then run the command again."
-        )
-    return crons
+def schedules(settings: Settings) -> dict[str, str]:
+    """The cron line of each flow that runs by the clock.
 
-
-def _of_alerts() -> RunnerDeployment:
-    """The flow `alert`: when told; a few at a time, for alerts come in swarms, a process each.
-
-    The others wait and are not cancelled: none may be left out.
+    Raises `UserError` if one of them has none, or there is one for another flow.
     """
-    told = DeploymentEventTrigger(
-        name="record an alert",
-        expect={f"{alerts.EVENT}.firing", f"{alerts.EVENT}.resolved"},
-        match={"prefect.resource.id": alerts.RESOURCE},
-        parameters={
-            "alert": {name: f"{{{{ event.payload.{name} }}}}" for name in alerts.FIELDS}
-        },
-    )  # fmt: skip
-    return RunnerDeployment.from_flow(
-        alert_flow, name=runs.DEPLOYMENT, triggers=[told], tags=[runs.KEPT],
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=4, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
-        ),
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )  # fmt: skip
+    planned: dict[str, str] = settings.params()["schedules"]
+    where, timed = f"`schedules` in {settings.params_file}", set(FLOWS) - {BY_EVENT}
+    if absent := sorted(timed - set(planned)):
+        raise UserError(
+            f"{where} lacks {', '.join(absent)}: they would never run. Add a cron line for each."
+        )
+    if unknown := sorted(set(planned) - timed):
+        raise UserError(
+            f"{where} holds {', '.join(unknown)}, which no clock starts. A retraining is decided "
+            "by `monitoring.policy` alone, with `every_days` as its calendar. Remove what is named."
+        )
+    return planned
+
+
+def withdraw_retired(settings: Settings) -> None:
+    """Deletes the deployments of `RETIRED` flows, with the automations that start them."""
+    with runs.api(settings) as client:
+        for name in RETIRED:
+            with suppress(ObjectNotFound):
+                found = client.read_deployment_by_name(f"{name}/{runs.DEPLOYMENT}")
+                client.delete_resource_owned_automations(f"prefect.deployment.{found.id}")
+                client.delete_deployment(found.id)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
@@ -42,7 +42,8 @@ def _yielded() -> Any:
     return Cancelled(message="A replay is at work: what is due now is due again later.")
 
 
-@flow(name="ingest", flow_run_name=_name)
+# A flow that runs often keeps no results: its steps find by themselves what is done.
+@flow(name="ingest", flow_run_name=_name, persist_result=False)
 def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
     """New batches, from the source to the feature tables and, if `online`, to the online store."""
     if _yields(as_of):
@@ -97,7 +98,7 @@ def monitor_flow(as_of: datetime | None = None, every_days: float | None = None)
     return {**decision, "run_id": tasks.want_retraining(decision) if decision["retrain"] else None}
 
 
-@flow(name="rollout", flow_run_name=_name)
+@flow(name="rollout", flow_run_name=_name, persist_result=False)
 def rollout_flow(as_of: datetime | None = None, shadow_days: int | None = None) -> dict[str, Any]:
     """A look at the challenger, and its next step if that is due: on, to the top, or out.
 
@@ -108,15 +109,15 @@ def rollout_flow(as_of: datetime | None = None, shadow_days: int | None = None) 
     return tasks.control(_moment(as_of), live=as_of is None, shadow_days=shadow_days)
 
 
-@flow(name="alert", flow_run_name="{alert[name]} {alert[status]}")
-def alert_flow(alert: dict[str, str]) -> bool:
-    """What Alertmanager told, on the record; False if it is there already."""
-    told = f"{alert['name']} {alert['status']} ({alert['severity']}): {alert['description']}"
-    get_run_logger().warning("%s See %s", told, alert["runbook"])
-    return tasks.append_alert(alert)
-
-
-@flow(name="compact", flow_run_name=_name)
+@flow(name="compact", flow_run_name=_name, persist_result=False)
 def compact_flow() -> dict[str, int]:
     """The closed segments of the prediction log as Parquet; what became of them, counted."""
     return tasks.compact()
+
+
+@flow(name="clean", flow_run_name=_name, persist_result=False)
+def clean_flow(as_of: datetime | None = None) -> dict[str, int]:
+    """What has passed its age, removed; how much of each kind. `retention.py` says what that is."""
+    if _yields(as_of):
+        return _yielded()
+    return tasks.clean(_moment(as_of))

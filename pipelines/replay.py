@@ -156,7 +156,8 @@ def _days(first: datetime, end: datetime) -> list[datetime]:
 def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
     """The days that are done; none, and a clean start, if they were of other parameters."""
     # Without what decides nothing here; in place of the shipped policy stands `policy`.
-    kept = {key: params[key] for key in params if key not in ("replay", "schedules", "turn")}
+    apart = ("replay", "retention", "schedules", "turn")
+    kept = {key: params[key] for key in params if key not in apart}
     watched = {key: value for key, value in params["monitoring"].items() if key != "policy"}
     asked = kept | {"monitoring": watched}
     recipe = hashlib.sha256(json.dumps([asked, policy], default=str).encode()).hexdigest()

@@ -21,7 +21,7 @@ from features import durable
 from pipelines import children, exclusive, policies, replay, replay_judged, replay_platform
 from settings import LoopError, Settings, UserError
 
-APART = ("replay", "schedules")  # sections that change nothing of what is replayed
+APART = ("replay", "retention", "schedules")  # sections that change nothing of what is replayed
 
 
 def run(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -19,12 +19,13 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
+from pipelines.commands import FLOWS
 from settings import LoopError, Settings, UnreachableError
 
-FLOWS = ("ingest", "train", "monitor", "compact")
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
-KEPT = "outlives its runner"  # the tag of runs that wait for the next runner, whoever that is
 POLL = 0.5  # seconds
+PAGE = 200  # the most that Prefect's server gives at once
+Found = TypeVar("Found", FlowRun, TaskRun)
 Check = Callable[[], object]  # raises what must end the waiting, such as the end of the runner
 
 
@@ -92,7 +93,8 @@ def find_run(
     due = filters.FlowRunFilterExpectedStartTime(after_=since)
     with api(settings) as client:
         for _ in _until(timeout, f"No run of {flow} with {dict(parameters)} was asked for"):
-            for run in client.read_flow_runs(
+            for run in _all(
+                client.read_flow_runs,
                 flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=[flow])),
                 flow_run_filter=filters.FlowRunFilter(expected_start_time=due),
                 sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -113,7 +115,7 @@ def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool
     with api(settings) as client:
         for _ in _until(timeout, f"The run {run_id} has not ended", check):
             run = client.read_flow_run(run_id)
-            tasks = client.read_task_runs(flow_run_filter=of_run)
+            tasks = list(_all(client.read_task_runs, flow_run_filter=of_run))
             ended += run.state is not None and run.state.is_final()
             # The tasks' states arrive as events, some of them after the run's own last state.
             running = any(task.state is None or not task.state.is_final() for task in tasks)
@@ -159,24 +161,44 @@ def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> l
 
     To be called while no run can be alive; with `deployed_only`, while no runner serves. A run that
     holds the only slot of its flow would keep it for ever, and one that was asked for and not
-    started would start unasked under the next runner.
+    started would start unasked under the next runner. Of the runs of a deployment that the clock
+    missed meanwhile, the newest is left: it does what the others would have done.
     """
     gone: State[None] = Crashed(message="Its process was killed, and could not say so.")
     late: State[None] = Cancelled(message="It was asked for under a runner that is gone.")
+    missed: State[None] = Cancelled(message="A later run of its schedule does the same.")
     started = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     of_types = filters.FlowRunFilterStateType(any_=[*started, StateType.SCHEDULED])
     left = filters.FlowRunFilter(state=filters.FlowRunFilterState(type=of_types))
-    names = []
     with api(settings) as client:
-        for run in client.read_flow_runs(flow_run_filter=left):
-            # What the clock scheduled may wait for its hour.
-            kept = run.auto_scheduled or KEPT in run.tags
-            waiting = kept and run.state_type == StateType.SCHEDULED
-            if not waiting and (run.deployment_id or not deployed_only):
-                end = gone if run.state_type in started else late
-                client.set_flow_run_state(run.id, end, force=True)
-                names.append(run.name)
-    return names
+        # All of them before the first is ended: that would move the pages.
+        found = {
+            run.id: run
+            for run in _all(client.read_flow_runs, flow_run_filter=left, sort=FlowRunSort.ID_DESC)
+            if run.deployment_id or not deployed_only
+        }
+        waiting = _waiting(found.values())
+        ended = [run for run in found.values() if run.id not in waiting]
+        for run in ended:
+            not_started = missed if run.auto_scheduled else late
+            end = gone if run.state_type in started else not_started
+            client.set_flow_run_state(run.id, end, force=True)
+    return [run.name for run in ended]
+
+
+def _waiting(found: Iterable[FlowRun]) -> set[UUID]:
+    """The runs that the clock scheduled and that may start: those to come, and each newest late."""
+    now = datetime.now(UTC)
+    waiting, newest = set(), dict[UUID | None, FlowRun]()
+    for run in found:
+        if not run.auto_scheduled or run.state_type != StateType.SCHEDULED:
+            continue
+        due, known = run.expected_start_time, newest.get(run.deployment_id)
+        if due is None or due > now:
+            waiting.add(run.id)
+        elif known is None or due > (known.expected_start_time or now):
+            newest[run.deployment_id] = run
+    return waiting | {run.id for run in newest.values()}
 
 
 def counted(settings: Settings) -> dict[str, int]:
@@ -188,6 +210,16 @@ def counted(settings: Settings) -> dict[str, int]:
             n = client.count_flow_runs(flow_run_filter=filters.FlowRunFilter(state=of_kind))
             found |= {kind.value: n} if n else {}
     return found
+
+
+def _all(read: Callable[..., list[Found]], **asked: Any) -> Iterator[Found]:
+    """All that `read`, a method of Prefect's client, finds: page after page."""
+    offset = 0
+    while page := read(**asked, limit=PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+        if len(page) < PAGE:
+            return
 
 
 def _polled(client: SyncPrefectClient, flow: str) -> datetime | None:

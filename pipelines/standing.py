@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import httpx
 
 from features import published
-from pipelines import clock, ingest, shown, training, validate
+from pipelines import alerts, clock, ingest, shown, training, validate
+from pipelines.commands import FLOWS
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
 from serving import release
@@ -59,15 +60,13 @@ HELP = {
     "training_promoted": "Whether its version was released: as champion, or into the shadow",
     "flow_failed": "Whether the newest finished run of a flow ended badly",
     "flow_runs_late": "Runs that should have started and have not",
+    "alert_event_age_seconds": "Of the oldest alert whose event Prefect has not taken; 0 if none",
     "prediction_log_bytes": "Of all files of the prediction log",
     "prediction_log_segments": "Files of the prediction log",
     "price_per_cpu_hour": "What an hour of one core costs, as usecase/params.yaml has it",
     "disk_free_bytes": "Of the disk that holds a volume",
     "disk_size_bytes": "Of the disk that holds a volume",
 }
-
-
-FLOWS = ("ingest", "train", "monitor", "compact")  # as in runs.py, which imports Prefect
 
 
 class Sample(NamedTuple):
@@ -201,6 +200,13 @@ def flows(settings: Settings) -> Iterator[Sample]:
         yield Sample("flow_runs_late", found.json())
 
 
+def alert_events(settings: Settings) -> Iterator[Sample]:
+    """Where no server of Prefect is named, nobody is there to take the events."""
+    if not settings.owns_prefect:
+        age = alerts.oldest_age(settings, datetime.now(UTC))
+        yield Sample("alert_event_age_seconds", age)
+
+
 def _newest_of(flow: str) -> dict[str, Any]:
     ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
     return {
@@ -225,17 +231,8 @@ def volumes(settings: Settings) -> Iterator[Sample]:
             yield Sample("disk_size_bytes", usage.total, {"volume": volume})
 
 
-READERS: dict[str, Reader] = {
-    reader.__name__: reader
-    for reader in (
-        champion,
-        freshness,
-        online,
-        batches,
-        monitoring,
-        trainings,
-        flows,
-        prices,
-        volumes,
-    )
-}
+_READERS = (
+    champion, freshness, online, batches, monitoring, trainings, flows, alert_events, prices,
+    volumes,
+)  # fmt: skip
+READERS: dict[str, Reader] = {reader.__name__: reader for reader in _READERS}

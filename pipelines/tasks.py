@@ -5,7 +5,7 @@ A task is a plain function of another module, imported when it runs; `flows.py` 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -154,8 +154,8 @@ def compact() -> dict[str, int]:
     return compaction.compact(load().predictions)
 
 
-@task(**OUTSIDE)
-def append_alert(alert: dict[str, str]) -> bool:
-    from pipelines import alerts
+@task
+def clean(as_of: datetime) -> dict[str, int]:
+    from pipelines import retention
 
-    return alerts.append(load(), alert)
+    return retention.clean(load(), as_of, datetime.now(UTC))

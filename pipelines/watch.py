@@ -1,4 +1,4 @@
-"""What do the parts and the loop look like now, and who hears of an alert? Serves `mlops watch`.
+"""Serves `mlops watch`: metrics of the parts and of the loop, and the record of alerts.
 
 GET /metrics is what Prometheus scrapes, POST /alerts what Alertmanager calls. A value that can't be
 read is left out and `mlops_watch_failures` says so: an answer with gaps is worth more than none.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -17,17 +18,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipelines import alerts, probes, standing
+from pipelines.alerts import Alert
 from pipelines.standing import Sample
-from settings import LoopError, Settings
+from settings import Settings
 
 logger = logging.getLogger(__name__)
 LIMIT = 1 << 20  # bytes of a notification
-PATIENCE = 45.0  # seconds until an alert is on the disk; below Alertmanager's shortest interval
+RETRY = 30.0  # seconds until events that Prefect did not take are sent again
 HELP = {
     **standing.HELP,
     "up": "Whether a part does its work",
@@ -38,8 +42,8 @@ HELP = {
 class Watch:
     """The application; one instance a process."""
 
-    def __init__(self, settings: Settings, *, patience: float = PATIENCE) -> None:
-        self._settings, self._patience = settings, patience
+    def __init__(self, settings: Settings, *, retry: float = RETRY) -> None:
+        self._settings, self._retry = settings, retry
         # More threads than there is to ask: one that hangs must not keep the next scrape waiting.
         self._threads = ThreadPoolExecutor(64, thread_name_prefix="watch")
         self._told: dict[str, str] = {}
@@ -49,7 +53,8 @@ class Watch:
                 Route("/healthz", self.healthz),
                 Route("/livez", self.healthz),  # as the service calls it
                 Route("/alerts", self.alerts, methods=["POST"]),
-            ]
+            ],
+            lifespan=self._sending,
         )
 
     async def healthz(self, _: Request) -> Response:
@@ -71,7 +76,7 @@ class Watch:
         return Response(_exposition(samples), media_type=CONTENT_TYPE_LATEST)
 
     async def alerts(self, request: Request) -> Response:
-        """POST /alerts: 200 when they are on the disk, 503 if they must be sent again."""
+        """POST /alerts: 200 when they are on the disk, 500 if the disk refuses them."""
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -83,11 +88,36 @@ class Watch:
             wrong = error.errors(include_url=False, include_context=False, include_input=False)
             return _refusal(400, "malformed", [{**each, "loc": [*each["loc"]]} for each in wrong])
         try:
-            await alerts.deliver(self._settings, given.alerts, self._patience)
-        except (LoopError, OSError, ValueError) as error:
-            logger.warning("Alerts not delivered: %s", error)
-            return _refusal(503, "not delivered", str(error))
-        return JSONResponse({"recorded": len(given.alerts)})
+            recorded = await run_in_threadpool(self._record, given.alerts)
+        except (OSError, ValueError) as error:
+            logger.warning("Alerts not recorded: %s", error)
+            return _refusal(500, "not recorded", f"{alerts.log(self._settings)}: {error}")
+        return JSONResponse({"recorded": recorded}, background=BackgroundTask(self._send))
+
+    def _record(self, given: Sequence[Alert]) -> int:
+        return sum(alerts.append(self._settings, alert.fields()) for alert in given)
+
+    def _send(self) -> None:
+        """Best effort: the alerts are on the disk, and the next call sends what is left."""
+        try:
+            alerts.send_events(self._settings)
+        except Exception as error:  # whatever it was: it is tried again, and the age is a metric
+            self._tell("events", f"{type(error).__name__}: {error}")
+        else:
+            self._tell("events", None)
+
+    @asynccontextmanager
+    async def _sending(self, _: Starlette) -> AsyncIterator[None]:
+        """While the application runs, events that Prefect did not take are sent again."""
+
+        async def again() -> None:
+            while True:
+                await run_in_threadpool(self._send)
+                await asyncio.sleep(self._retry)
+
+        task = asyncio.create_task(again())
+        yield
+        task.cancel()
 
     def _reading(self, name: str) -> Callable[[], list[Sample]]:
         return lambda: list(standing.READERS[name](self._settings))
@@ -99,14 +129,19 @@ class Watch:
             asked = loop.run_in_executor(self._threads, question)
             answer = await asyncio.wait_for(asked, probes.BUDGET)
         except Exception as error:  # whatever it was: the others are still worth telling
-            why = f"{type(error).__name__}: {error}"
-            if self._told.get(name) != why:
-                logger.warning("%s: %s", name, why)
-            self._told[name] = why
+            self._tell(name, f"{type(error).__name__}: {error}")
             return None
-        if self._told.pop(name, None):
-            logger.warning("%s: well again", name)
+        self._tell(name, None)
         return True if answer is None else answer
+
+    def _tell(self, name: str, why: str | None) -> None:
+        """Logs each new reason why `name` failed, and that it is well again."""
+        if why is None:
+            if self._told.pop(name, None):
+                logger.warning("%s: well again", name)
+        elif self._told.get(name) != why:
+            logger.warning("%s: %s", name, why)
+            self._told[name] = why
 
 
 def serve(settings: Settings, host: str, port: int) -> None:

@@ -23,8 +23,14 @@ Doomed = Callable[[pa.Table], pa.Array]  # which rows go
 
 def expire(folder: Path, before: datetime) -> dict[str, int]:
     """Removes what was decided before `before` (aware). Counts `removed`, and `open` segments."""
+    if not folder.is_dir():
+        return {"removed": 0, "open": 0}
     compaction.compact(folder)
-    return _erase(folder, lambda table: pc.less(table["decision_time"], before))
+
+    def spared(note: compacted.Note) -> bool:
+        return note.first is None or datetime.fromisoformat(note.first) >= before
+
+    return _erase(folder, lambda table: pc.less(table["decision_time"], before), spared)
 
 
 def forget(folder: Path, column: str, value: str) -> dict[str, int]:
@@ -45,10 +51,15 @@ def forget(folder: Path, column: str, value: str) -> dict[str, int]:
     return _erase(folder, doomed)
 
 
-def _erase(folder: Path, doomed: Doomed) -> dict[str, int]:
+def _erase(
+    folder: Path, doomed: Doomed, spared: Callable[[compacted.Note], bool] = lambda _: False
+) -> dict[str, int]:
+    """A file whose note says that nothing of it goes, `spared`, is not read."""
     removed = 0
     with compaction.alone(folder):
         for path, note in list(compacted.notes(folder)):
+            if spared(note):
+                continue
             table = pq.read_table(path, partitioning=None)
             kept = table.filter(pc.invert(doomed(table)))
             if len(kept) == len(table):

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-from settings import LoopError
+from pipelines.commands import retention_environment
+from settings import LoopError, Settings
 
 # Where a tool is told of its database, and has a file for each revision of Alembic.
 TOOLS = {
@@ -93,6 +94,8 @@ def main() -> None:
                 "make restore FROM=... FORCE=1"
             )
         prepare(tool)
+        if tool == "prefect":
+            os.environ.update(retention_environment(Settings()))
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -88,14 +88,6 @@ def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are() -> None
     assert config["route"]["routes"][0]["matchers"] == ['severity="page"']
 
 
-def test_a_notification_is_given_up_before_the_next_one_is_due() -> None:
-    config = read("alertmanager.yml")["route"]
-    for route in (config, *config["routes"]):
-        minutes = re.fullmatch(r"(\d+)m", route["group_interval"])
-        assert minutes is not None
-        assert int(minutes[1]) * 60 > watch.PATIENCE
-
-
 def queries() -> list[tuple[str, str]]:
     """Every PromQL text that the stack has: rules and dashboards."""
     found = [(rule["alert"], rule["expr"]) for rule in RULES]

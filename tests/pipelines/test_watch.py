@@ -7,17 +7,19 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines import alerts, clock, probes, runs, standing
+from pipelines import alerts, clock, commands, probes, standing
 from pipelines.watch import LIMIT, Watch
-from settings import LoopError, Settings
+from settings import LoopError, Settings, UserError
 
 ROOT = Path(__file__).parents[2]
 FIRING: dict[str, Any] = {
@@ -143,7 +145,7 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
     assert failures(found) == {"online"}, "what Redis holds can't be told from what it lost"
     assert "mlops_features_complete" not in {key[0] for key in found}
-    for flow in runs.FLOWS:
+    for flow in commands.FLOWS:
         assert found["mlops_flow_failed", flow] == 1
     assert found["mlops_flow_runs_late",] == 3
     assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March
@@ -205,26 +207,111 @@ def test_a_body_too_long_is_refused(settings: Settings) -> None:
     assert answer.status_code == 413
 
 
-def test_an_alert_is_answered_for_only_when_it_is_on_the_disk(
+def test_an_alert_is_on_the_disk_while_prefect_is_away_and_its_event_follows(
     settings: Settings, part: type[Part]
 ) -> None:
-    watch = Watch(Settings(home=settings.home, prefect_url=part.url), patience=0.2)
+    named = Settings(home=settings.home, prefect_url=part.url)
+    watch = Watch(named)
     given = {"version": "4", "alerts": [FIRING, RESOLVED], "receiver": "page", "groupKey": "{}"}
-    assert ask(watch, "POST", "/alerts", json=given).status_code == 503, "Prefect takes no event"
-    part.answers["/events"] = (204, None)
     answer = ask(watch, "POST", "/alerts", json=given)
-    assert answer.status_code == 503, "no flow has written it"
-    assert "2 alerts were not recorded" in answer.json()["detail"]
-    events = part.received[-1][1]
+    assert (answer.status_code, answer.json()) == (200, {"recorded": 2})
+    lines = alerts.recorded(settings)
+    assert [line["status"] for line in lines] == ["firing", "resolved"]
+    assert len(part.received) == 1, "Prefect takes no event"
+    assert told(named)["mlops_alert_event_age_seconds",] > 0
+    since = datetime.fromisoformat(lines[0]["recorded_at"])
+    assert alerts.oldest_age(settings, since + timedelta(minutes=20)) == 1200
+
+    part.answers["/events"] = (204, None)
+    part.received.clear()
+    answer = ask(watch, "POST", "/alerts", json=given)
+    assert (answer.status_code, answer.json()) == (200, {"recorded": 0}), "they are there already"
+    [(_, events)] = [each for each in part.received if each[0] == "/events"]
     assert [event["event"] for event in events] == ["mlops.alert.firing", "mlops.alert.resolved"]
-    assert part.received[0][1][0]["id"] == events[0]["id"], "sent again it is the same event"
-    assert alerts.append(settings, events[0]["payload"])
+    assert [event["id"] for event in events] == [line["id"] for line in lines]
+    assert events[0]["payload"] == alerts.Alert.model_validate(FIRING).fields()
+    assert told(named)["mlops_alert_event_age_seconds",] == 0
+    part.received.clear()
     ask(watch, "POST", "/alerts", json=given)
-    assert [event["id"] for event in part.received[-1][1]] == [events[1]["id"]], "only what is new"
-    assert alerts.append(settings, events[1]["payload"])
-    n_received = len(part.received)
-    assert ask(watch, "POST", "/alerts", json=given).status_code == 200
-    assert len(part.received) == n_received, "nothing more to say"
+    assert part.received == [], "nothing more to say"
+
+
+def test_events_that_were_not_taken_are_sent_again_without_another_alert(
+    settings: Settings, part: type[Part]
+) -> None:
+    given = [fields(fingerprint=f"{number:x}") for number in range(130)]
+    for each in given:
+        alerts.append(settings, each)
+    app = Watch(Settings(home=settings.home, prefect_url=part.url), retry=0.05).app
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            while len(part.received) < 3:
+                await asyncio.sleep(0.01)
+            part.answers["/events"] = (204, None)
+            async with asyncio.timeout(20):
+                while alerts.waiting(settings):
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    sent = [event["id"] for _, events in part.received for event in events]
+    assert sent[-130:] == [each["id"] for each in given], "each, in order"
+    assert max(len(events) for _, events in part.received) == alerts.BATCH
+
+
+def test_an_alert_older_than_prefect_keeps_events_gets_none(
+    settings: Settings, part: type[Part]
+) -> None:
+    part.answers["/events"] = (204, None)
+    alerts.append(settings, fields())
+    [line] = alerts.recorded(settings)
+    old = datetime.now(UTC) - alerts.KEPT
+    alerts.log(settings).write_text(json.dumps({**line, "recorded_at": old.isoformat()}) + "\n")
+    alerts.append(settings, fields(fingerprint="ab"))
+    alerts.send_events(Settings(home=settings.home, prefect_url=part.url))
+    [(_, events)] = part.received
+    assert [event["id"] for event in events] == [fields(fingerprint="ab")["id"]]
+    assert alerts.waiting(settings) == []
+
+
+def test_alerts_that_the_disk_refuses_must_be_sent_again(settings: Settings) -> None:
+    settings.var.mkdir()
+    (settings.var / "alerts").write_text("a file where the folder should be")
+    answer = ask(Watch(settings), "POST", "/alerts", json={"version": "4", "alerts": [FIRING]})
+    assert answer.status_code == 500
+    assert str(alerts.log(settings)) in answer.json()["detail"]
+
+
+def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings: Settings) -> None:
+    from prefect import Flow
+
+    from pipelines import deploy, flows
+
+    defined = {each.name for each in vars(flows).values() if isinstance(each, Flow)}
+    made = {each.flow_name: each for each in deploy.deployments(settings, schedules_active=True)}
+    assert set(made) == set(commands.FLOWS) == defined
+    for name, deployment in made.items():
+        assert deployment.schedules or deployment.triggers, name
+    rules = (ROOT / "monitoring" / "stack" / "rules.yml").read_text()
+    assert 'expr: mlops_flow_failed{flow!="train"} == 1' in rules
+    assert 'expr: mlops_flow_failed{flow="train"} == 1' in rules
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [({"rollout": None}, "lacks rollout"), ({"alert": "* * * * *"}, "names alert")],
+)
+def test_a_flow_without_a_schedule_and_a_schedule_without_a_flow_are_refused(
+    settings: Settings, change: dict[str, str | None], wrong: str
+) -> None:
+    from pipelines import deploy
+
+    params = settings.params()
+    planned = params["schedules"] | change
+    params["schedules"] = {name: line for name, line in planned.items() if line}
+    settings.params_file.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=wrong):
+        deploy.deployments(settings, schedules_active=True)
 
 
 def fields(**changes: Any) -> dict[str, str]:

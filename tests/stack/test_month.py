@@ -137,11 +137,13 @@ def test_what_the_month_ended_in_came_through_alertmanager(
 
     # Five minutes beyond its limit, and what Alertmanager waits for others of the group.
     until(lambda: all(re.search(rf"ticket +{name}: ", told()) for name in over), f"{over}", 900)
-    runs = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["alert"]}}})
-    named = {
-        run["parameters"]["alert"]["name"] for run in runs if run["state_type"] == "COMPLETED"
-    }  # fmt: skip
-    assert over <= named
+    fired = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
+
+    def named() -> set[str]:
+        events = of_prefect(lived[0], "events", fired)["events"]
+        return {event["payload"]["name"] for event in events}
+
+    until(lambda: over <= named(), f"the events of {over}", 60)
     by_webhook = 'sum(alertmanager_notifications_total{integration="webhook"})'
     assert float(query(lived[0], by_webhook)[0]["value"][1]) >= 1
 

@@ -1,0 +1,71 @@
+"""Removes what has passed its age, which `retention` in usecase/params.yaml states.
+
+A file's age is the real time since it was written; a prediction's is the world's time since its
+decision. Prefect's server removes old runs by itself (`commands.retention_environment`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from settings import Settings, UserError
+
+# By kind: folders below `var`, and the files in them.
+FILES = {
+    "results": (("prefect/storage", "*"),),
+    "reports": (
+        ("reports", "drift-*.html"),
+        ("reports", "monitoring-*.html"),
+        ("evidently", "*/snapshots/*.json"),
+    ),
+}
+
+
+def ages(settings: Settings) -> dict[str, timedelta]:
+    """How long `runs`, `results`, `reports` and `predictions` are kept.
+
+    Raises `UserError` for an age below a day: it would remove what is still in use.
+    """
+    params = settings.params()
+    kept = params["retention"]
+    found = {
+        **{f"retention.{kind}_days": kept.get(f"{kind}_days") for kind in ("runs", *FILES)},
+        "monitoring.keep_days": params["monitoring"].get("keep_days"),
+    }
+    for name, days in found.items():
+        if not isinstance(days, int | float) or not days >= 1:
+            raise UserError(
+                f"{name} is {days}, which is no number of days from 1 on. It says how long things "
+                f"are kept. Set it in {settings.params_file}."
+            )
+    kinds = ("runs", *FILES, "predictions")
+    return dict(zip(kinds, (timedelta(days=days) for days in found.values()), strict=True))
+
+
+def clean(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
+    """Remove what is too old; counts by kind: `results`, `reports`, `predictions`.
+
+    `now` is the real time, `as_of` the world's, both aware. `open` counts the segments of the
+    prediction log that are still written to, and were left. Raises what `serving.erasure.expire`
+    does; the files are removed by then.
+    """
+    from serving import erasure
+
+    kept = ages(settings)
+    done = {}
+    for kind, places in FILES.items():
+        found = [path for folder, names in places for path in (settings.var / folder).glob(names)]
+        gone = older(found, now - kept[kind])
+        for path in gone:
+            path.unlink(missing_ok=True)
+        done[kind] = len(gone)
+    expired = erasure.expire(settings.predictions, as_of - kept["predictions"])
+    return {**done, "predictions": expired["removed"], "open": expired["open"]}
+
+
+def older(paths: Iterable[Path], before: datetime) -> list[Path]:
+    """The files of `paths` that were last written before `before` (aware)."""
+    limit = before.timestamp()
+    return [path for path in paths if path.is_file() and path.stat().st_mtime < limit]
