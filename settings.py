@@ -6,11 +6,13 @@ mode, which needs nothing but this checkout. Nothing is read, made or set at imp
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -29,6 +31,11 @@ SECTIONS = (
     "rollout", "serving", "monitoring", "release", "replay", "retention",
     "schedules",
 )  # fmt: skip
+
+
+# In a path, our tools take them for a pattern, an option and a variable, and go elsewhere.
+UNUSABLE = frozenset("*[?$")
+OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # where the servers that we start listen
 
 
 class LoopError(Exception):
@@ -228,12 +235,16 @@ class Settings(BaseSettings):
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "MLFLOW_LOGGING_LEVEL": "WARNING",  # what is told below is how it makes its database
             "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.var / "dvc" / "site"),
             "BENTOML_DO_NOT_TRACK": "True",
             "FEAST_USAGE": "False",
             "RAY_USAGE_STATS_ENABLED": "0",
             "GX_ANALYTICS_ENABLED": "false",
             "OMP_NUM_THREADS": "1",
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
+            # Of the experiment that MLflow makes itself; without it, below the working folder, in a
+            # statement of SQL that a quote in the path breaks.
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": (self.var / "mlflow" / "artifacts").as_uri(),
             "GIT_PYTHON_REFRESH": "quiet",
             "PREFECT_HOME": str(self.var / "prefect"),
             "PREFECT_API_URL": self.prefect_url,
@@ -245,16 +256,60 @@ class Settings(BaseSettings):
             or f"sqlite:///{self.var}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
+            **self.unproxied(),
         }
 
+    def unproxied(self) -> dict[str, str]:
+        """`NO_PROXY` in both spellings: what the user has there, and the hosts of our own servers.
+
+        Ours are the hosts on this machine. Of the servers that the settings name, they are those
+        without a dot, such as the services of the Compose stack, and the IP addresses that are
+        not public. Any other server is reached as `HTTP_PROXY` and its like say.
+        """
+        given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
+        entries = [each.strip() for each in given.split(",") if each.strip()]
+        if "*" in entries:  # some clients know it only if it stands alone
+            hosts = "*"
+        else:
+            hosts = ",".join(dict.fromkeys([*entries, *OWN_HOSTS, *self._own_named()]))
+        return {"NO_PROXY": hosts, "no_proxy": hosts}
+
+    def _own_named(self) -> list[str]:
+        named = (
+            self.tracking_uri, self.prefect_url, self.service_url, self.staging_url,
+            self.evidently_url,
+        )  # fmt: skip
+        hosts = [urlsplit(url or "").hostname for url in named]
+        return [host for host in hosts if host and _is_own(host)]
+
     def apply_environment(self) -> None:
-        """Sets `environment()` in this process; what the user set himself stands."""
+        """Sets `environment()` in this process; what the user set himself stands.
+
+        Only `NO_PROXY` is extended.
+        """
         for name, value in self.environment().items():
             os.environ.setdefault(name, value)
+        os.environ.update(self.unproxied())
+
+
+def _is_own(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host
 
 
 def load() -> Settings:
-    """The settings of this process, with the environment of the tools applied."""
+    """The settings of this process, with the environment of the tools applied.
+
+    Raises `UserError` if the project's path contains one of `UNUSABLE`.
+    """
     settings = Settings()
+    if found := UNUSABLE.intersection(f"{settings.root}{settings.var}"):
+        raise UserError(
+            f"The path of the project contains {' and '.join(sorted(found))}: "
+            f"{settings.home.resolve()}. The tools would read and write elsewhere. "
+            "Rename that folder, or set MLOPS_HOME to another one."
+        )
     settings.apply_environment()
     return settings

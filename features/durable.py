@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -82,6 +83,20 @@ def publish_folder(draft: Path, target: Path) -> None:
         _sync(path)
     draft.rename(target)
     sync_folder(target.parent)
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Give `source`, which no one ever writes to again, the second name `target`.
+
+    By a hard link; by a copy where none is possible: on another disk, or in a file system without
+    links. Raises `FileExistsError` if there is a `target`.
+    """
+    try:
+        os.link(os.path.realpath(source), target)  # of a link, what it leads to
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def whole_lines(content: bytes) -> list[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -77,6 +79,12 @@ def days(data: Path, layer: str, table: str) -> list[date]:
         ) from error
 
 
+def files(folder: Path) -> Iterator[Path]:
+    """All files below `folder`, also where it or a folder in it is a symbolic link."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(parent, name) for name in names)
+
+
 def whole_days(first_day: date, until: date) -> list[date]:
     """The days from `first_day` up to `until`, which is left out."""
     return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
@@ -103,12 +111,12 @@ def follow_recipe(folder: Path, recipe: str) -> bool:
     note = folder / RECIPE
     if note.exists() and note.read_text() == recipe:
         return False
-    stale = any(folder.rglob(f"*{SUFFIX}"))
-    for part in folder.rglob(f"*{SUFFIX}"):
+    stale = [part for part in files(folder) if part.suffix == SUFFIX]
+    for part in stale:
         part.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     durable.write(note, recipe)
-    return stale
+    return bool(stale)
 
 
 def recipe_of(*parts: Path | str) -> str:

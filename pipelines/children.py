@@ -8,6 +8,7 @@ behind, also where the parent of a process is gone.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -60,7 +61,8 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
     log = settings.var / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     record = Record(name, f"{name}:{uuid.uuid4()}")
-    environment = {**os.environ, **settings.environment(), **env, MARK: record.mark}
+    own = {"TMPDIR": str(temporary(settings, name)), MARK: record.mark}
+    environment = {**os.environ, **settings.environment(), **env, **own}
     others = recorded(settings)
     # Before it starts: killed between the two writes, we leave a process that its mark tells.
     _write(settings, [*others, record])
@@ -77,6 +79,17 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
     created = psutil.Process(process.pid).create_time()
     _write(settings, [*others, Record(name, record.mark, process.pid, created)])
     return Child(name, process, log)
+
+
+def temporary(settings: Settings, name: str) -> Path:
+    """An empty folder for the temporary files of the process `name`, for its user alone.
+
+    The system's is shared: Prefect's runner, for one, has a name there that is the same for all.
+    """
+    folder = settings.var / "tmp" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def wait_healthy(child: Child, url: str, timeout: float) -> None:
@@ -114,7 +127,7 @@ def require_alive(child: Child) -> None:
 
 def _client() -> httpx.Client:
     # One for all tries: each new one reads every certificate that the machine trusts.
-    return httpx.Client(timeout=2.0, trust_env=False)
+    return httpx.Client(timeout=2.0)
 
 
 def _answers(client: httpx.Client, url: str) -> bool:

@@ -58,10 +58,10 @@ def mlflow(url: str) -> None:
     """A search, which MLflow's database answers; `/health` would say OK without it."""
     searched = httpx.post(
         f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 1},
-        timeout=TIMEOUT, trust_env=False,
+        timeout=TIMEOUT,
     )  # fmt: skip
     searched.raise_for_status()
 
 
 def answers(url: str) -> None:
-    httpx.get(url, timeout=TIMEOUT, trust_env=False).raise_for_status()
+    httpx.get(url, timeout=TIMEOUT).raise_for_status()

@@ -123,7 +123,7 @@ def _told_serving(settings: Settings) -> str:
     from monitoring.serving_cost import serving_cost, summed
 
     try:
-        page = httpx.get(f"{settings.service_url}/metrics", timeout=2, trust_env=False)
+        page = httpx.get(f"{settings.service_url}/metrics", timeout=2)
         samples = summed(page.raise_for_status().text)
         found = serving_cost(samples, settings.params()["serving"]["price_per_cpu_hour"])
     except httpx.HTTPError as error:

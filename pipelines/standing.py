@@ -190,7 +190,7 @@ def flows(settings: Settings) -> Iterator[Sample]:
     """By Prefect's API over HTTP: its client costs a second to import, and a cache of its own."""
     if settings.owns_prefect:
         return
-    with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT, trust_env=False) as client:
+    with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT) as client:
         for flow in FLOWS:
             ended = client.post("/flow_runs/filter", json=_newest_of(flow)).raise_for_status()
             for run in ended.json():

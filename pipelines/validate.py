@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from features import partitions
+from features import durable, partitions
 from pipelines import ingest, stage
 from settings import LoopError, Settings
 from usecase import source
@@ -167,8 +167,9 @@ def _summary(verdict: Verdict) -> dict[str, Any]:
 def _refuse(data: Path, feed: str, day: date, why: list[str]) -> str:
     """Moves a raw partition out of the way, so that it is fetched again; returns the message."""
     target = partitions.path(data, "quarantine", f"refused/{feed}", day)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partitions.path(data, "raw", feed, day).replace(target)
+    refused = partitions.path(data, "raw", feed, day)
+    durable.write(target, refused.read_bytes())  # no renaming: it may be on another disk
+    refused.unlink()
     return f"The batch of {feed} for {day} is refused and moved to {target}: {'; '.join(why)}."
 
 

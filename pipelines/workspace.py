@@ -7,6 +7,7 @@ The cache and the remote are the project's, so what the run made can be had back
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,8 +19,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
+from features import durable, partitions
+from features.built import NOTE
 from settings import LoopError, Settings, UserError
 
 CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
@@ -53,7 +57,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)
     _init_dvc(settings, draft)
-    draft.rename(path)
+    durable.publish_folder(draft, path)
     return path
 
 
@@ -119,7 +123,7 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
         bench = Path(folder)
         _init_dvc(settings, bench)
         outs = {"outs": [{"md5": md5, "hash": "md5", "path": "restored"}]}
-        (bench / "restored.dvc").write_text(yaml.safe_dump(outs))
+        durable.write(bench / "restored.dvc", yaml.safe_dump(outs))
         try:
             _dvc(settings, bench, "pull", "restored.dvc")
         except LoopError as error:
@@ -128,6 +132,40 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
 
 
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
+    """What `dvc COMMAND` says in the workspace; one at a time, for DVC refuses a second."""
+    with durable.locked(path / ".lock"):
+        _clear_interrupted(path)
+        return _run_dvc(settings, path, *command)
+
+
+def _clear_interrupted(path: Path) -> None:
+    """Removes what a DVC that was killed left in the workspace, unless somebody works in it yet.
+
+    DVC writes both files in place: its own lock, whose pids mean nothing then, and `dvc.lock`,
+    which is made again from the run cache. To be called by the holder of the workspace's lock.
+    """
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    if any(_works_in(path, process) for process in psutil.process_iter()):
+        return  # a DVC that has outlived who started it
+    (path / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    made = path / "dvc.lock"
+    try:
+        if made.exists():
+            COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(made.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        made.unlink()
+
+
+def _works_in(path: Path, process: psutil.Process) -> bool:
+    try:
+        return process.pid != os.getpid() and process.cwd() == os.path.realpath(path)
+    except (psutil.Error, OSError):
+        return False  # another user's, or gone
+
+
+def _run_dvc(settings: Settings, path: Path, *command: str) -> str:
     environment = {
         **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -180,13 +218,13 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     until = as_of.astimezone(UTC).date()
     for layer in GROWING:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
-        for path in (settings.data / layer).rglob("*"):
-            if path.name in {"RECIPE", "BUILT"} or (
-                path.suffix == ".parquet" and date.fromisoformat(path.stem) < until
+        for path in partitions.files(settings.data / layer):
+            if path.name in {partitions.RECIPE, NOTE} or (
+                path.suffix == partitions.SUFFIX and date.fromisoformat(path.stem) < until
             ):
                 copy = draft / path.relative_to(settings.root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, copy)
+                durable.link_or_copy(path, copy)
 
 
 def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
@@ -201,7 +239,7 @@ def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
     served = settings.var / "models" / release.champion.version
     shutil.copytree(served / "served", folder / "served")
     card: dict[str, Any] = json.loads((served / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card, indent=2))
+    durable.write_json(folder / "card.json", card)
     return card
 
 
@@ -215,15 +253,21 @@ def _write_params(
         # first part, and both are scored on the rest.
         seen = datetime.fromisoformat(champion["data_until"])
         params["training"]["holdout_start"] = (seen + (as_of - seen) / 2).isoformat()
-    (draft / "usecase" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    durable.write(draft / PARAMS, yaml.safe_dump(params, sort_keys=False))
 
 
 def _init_dvc(settings: Settings, draft: Path) -> None:
-    (draft / ".dvc").mkdir()
-    shared = settings.var / "dvc"
-    (draft / ".dvc" / "config").write_text(
-        f"[core]\n    no_scm = true\n    analytics = false\n    remote = local\n"
-        f"    site_cache_dir = {shared / 'site'}\n"
-        f"[cache]\n    dir = {shared / 'cache'}\n"
-        f"['remote \"local\"']\n    url = {settings.dvc_remote or shared / 'remote'}\n"
-    )
+    from configobj import ConfigObj  # by which DVC reads it: a path may hold commas, # and quotes
+
+    folder, shared = (draft / ".dvc").resolve(), settings.var.resolve() / "dvc"
+    # From the folder, as DVC takes them, so that both may be moved together.
+    cache, remote = (os.path.relpath(shared / name, folder) for name in ("cache", "remote"))
+    config = {
+        "core": {"no_scm": True, "analytics": False, "remote": "local"},
+        "cache": {"dir": cache},
+        'remote "local"': {"url": settings.dvc_remote or remote},
+    }
+    written = io.BytesIO()
+    ConfigObj(config, encoding="utf-8").write(written)
+    durable.write(folder / "config", written.getvalue())
+    durable.write(draft / ".dvcignore", f"*{durable.UNFINISHED}\n")

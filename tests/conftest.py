@@ -18,7 +18,8 @@ for name, value in Settings().environment().items():
     # Addresses and paths are each test's own.
     if not name.startswith("MLOPS_") and "URI" not in name and "PREFECT" not in name:
         os.environ[name] = value
-os.environ.pop("BENTOML_HOME", None)
+for name in ("BENTOML_HOME", "DVC_SITE_CACHE_DIR", "_MLFLOW_SERVER_ARTIFACT_ROOT"):
+    os.environ.pop(name, None)
 
 # For the processes that a test starts: see startup/sitecustomize.py.
 os.environ["PYTHONPATH"] = os.pathsep.join(

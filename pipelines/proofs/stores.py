@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from datetime import timedelta
 
@@ -59,7 +58,7 @@ def other_home(ground: Ground, name: str) -> Settings:
 
 def link(one: str, other: str) -> None:
     """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
-    (os.link if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
+    (durable.link_or_copy if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
 
 
 CASES = (

@@ -7,6 +7,7 @@ given as `NAME=value` after the folder is set in it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -57,8 +58,14 @@ def write(folder: Path) -> bool:
         os.link(draft, folder / ".env")  # whole or not at all, and never over another
     except FileExistsError:
         return False
+    except OSError:  # a file system without links; that nobody writes it meanwhile is all we know
+        if (folder / ".env").exists():
+            return False
+        os.rename(draft, folder / ".env")
+        return True
     finally:
-        os.unlink(draft)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import stat
@@ -121,3 +122,66 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     assert not durable.is_locked(path)
     with durable.locked(path, 0.0, refused=LoopError):
         pass
+
+
+# Which modules may write, rename or lock without `features/durable.py`, and why.
+ALLOWED = {
+    "features/durable.py": "holds the mechanism",
+    "features/partitions.py": "a table within `replacing`",
+    "serving/compacted.py": "a table within `replacing`",
+    "serving/segments.py": "lines of the service, locked by the worker that writes them; measured",
+    "serving/prediction_log.py": "appends whole lines and syncs them in groups; measured",
+    "pipelines/register.py": "a draft of a version, and a table within `replacing`",
+    "pipelines/train.py": "a table within `replacing`",
+    "pipelines/evaluate.py": "outs of a stage, which DVC makes anew after a kill",
+    "pipelines/client.py": "rows as they are answered, within `replacing`",
+    "pipelines/children.py": "the log of a child, which writes it itself",
+    "pipelines/bento.py": "BentoML writes the archive; it is synced and renamed beside its place",
+    "pipelines/suites.py": "pages for people, made anew by every validation",
+    "pipelines/workspace.py": "DVC restores a folder beside its place, which is renamed then",
+    "pipelines/stack/engine.py": "runs on the system's Python, without our packages",
+    "pipelines/stack/env.py": "runs on the system's Python, without our packages",
+    "pipelines/stack/saved.py": "runs on the system's Python, without our packages",
+}
+CODE = ("pipelines", "features", "serving", "monitoring", "usecase", "settings.py")
+WRITES = {
+    "write_text", "write_bytes", "to_parquet", "to_csv", "to_pickle", "write_table",
+    "rename", "renames", "link", "ftruncate",
+}  # fmt: skip
+
+
+def unsafe(tree: ast.Module) -> list[str]:
+    """The calls of a module that may leave a file cut short, or that rename or lock one."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and "fcntl" in {each.name for each in node.names}:
+            found.append(f"{node.lineno}: fcntl")
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        texts = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        mode = {each.arg: each.value for each in node.keywords}.get("mode")
+        texts += [mode.value] if isinstance(mode, ast.Constant) else []
+        modes = {each for each in texts if isinstance(each, str) and set(each) <= set("rwxab+t")}
+        of_module = getattr(getattr(node.func, "value", None), "id", "")
+        of_a_frame = any(each.arg == "columns" for each in node.keywords) or bool(texts)
+        method = isinstance(node.func, ast.Attribute)
+        replaces = name == "replace" and method and (of_module == "os" or len(node.args) == 1)
+        opened = name in {"open", "fdopen"} and any(set(each) & set("wx+") for each in modes)
+        moved = name == "move" and of_module == "shutil"
+        writes = name in WRITES and not (name == "rename" and of_a_frame)
+        if writes or replaces or opened or moved:
+            found.append(f"{node.lineno}: {name}")
+    return found
+
+
+def test_files_are_written_through_this_module_alone() -> None:
+    root = Path(durable.__file__).parents[1]
+    found = {}
+    for place in CODE:
+        paths = [root / place] if place.endswith(".py") else sorted((root / place).rglob("*.py"))
+        for path in paths:
+            if calls := unsafe(ast.parse(path.read_text())):
+                found[path.relative_to(root).as_posix()] = calls
+    assert {name: calls for name, calls in found.items() if name not in ALLOWED} == {}
+    assert set(ALLOWED) - set(found) == set(), "no reason needed any more"

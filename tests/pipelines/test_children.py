@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -200,3 +201,15 @@ def test_a_child_killed_between_its_start_and_its_record_is_found_by_its_mark(
     path.write_text(json.dumps([{**record, "pid": None, "created": None}]))
     assert children.clear_leftovers(settings) == ["unrecorded"]
     assert child.process.returncode == -signal.SIGTERM
+
+
+def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
+    code = "import tempfile; print(tempfile.gettempdir())"
+    for _ in range(2):
+        child = children.start(settings, "brief", python(code), {"TMPDIR": str(settings.home)})
+        child.process.wait()
+        folder = Path(child.log.read_text().strip())
+        assert folder == settings.var / "tmp" / "brief"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert os.listdir(folder) == []  # also of what the last one left
+        (folder / "runner_storage").mkdir()

@@ -1,0 +1,110 @@
+"""A project in a folder with an odd name, behind a link, whose parts lie on two disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features import durable, partitions
+from settings import UserError, load
+
+Home = Any  # of conftest.py
+ODD = "my, project #1 'ü\" 100% &;x"
+STEPS = """
+import json
+from datetime import UTC, datetime
+import settings
+from features.publish import publish
+from pipelines import build_features, ingest, tracking, validate, workspace
+here, as_of = settings.load(), datetime(2013, 1, 4, tzinfo=UTC)
+for step in (ingest.fetch_new, validate.validate_new, build_features.build_new, publish):
+    step(here, as_of)
+path = workspace.open_workspace(here, as_of)
+ran = workspace.run_stage(here, path, "assemble")["ran"]
+md5s = workspace.record(here, path)
+workspace.restore(here, md5s["data/training"], here.home / "restored")
+with tracking.run(here, "one", {}) as run:
+    tracking.client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
+found = tracking.client(here).download_artifacts(run.info.run_id, "dvc.log", str(path))
+print(json.dumps({"path": str(path), "ran": ran, "logged": found}))
+"""
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder on another file system than pytest's own."""
+    memory = Path("/dev/shm")  # noqa: S108 - for its file system; nothing there has a fixed name
+    if not memory.is_dir() or memory.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
+        pytest.skip("this machine has no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory, prefix="mlops-test-") as folder:
+        yield Path(folder)
+
+
+def test_the_loop_works_there_and_writes_nothing_elsewhere(
+    disk: Path, tmp_path: Path, make_home: Callable[[Path], Home]
+) -> None:
+    (disk / ODD).mkdir()
+    (tmp_path / "data, #2").mkdir()
+    (disk / ODD / "data").symlink_to(tmp_path / "data, #2")
+    (tmp_path / "linked").symlink_to(disk / ODD)
+    home = make_home(tmp_path / "linked")
+    params = home.settings.params()
+    params["training"]["holdout_days"] = 1
+    durable.write_json(home.settings.params_file, params)  # which is YAML, too
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], cwd=tmp_path / "linked", env=home.environment(),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["ran"]
+    assert "dvc repro" in Path(told["logged"]).read_text()
+    assert len(list((disk / ODD / "restored").iterdir()))
+    frozen = list(partitions.files(Path(told["path"]) / "data" / "raw"))
+    assert {path.stem for path in frozen} == {"2013-01-01", "2013-01-02", "2013-01-03"}
+    assert all(path.stat().st_dev == disk.stat().st_dev for path in frozen)
+    assert (disk / ODD / "var" / "feast" / "registry.db").exists()
+    assert sorted(os.listdir(disk)) == [ODD]
+    assert sorted(os.listdir(tmp_path)) == ["data, #2", "linked"]
+    expected = {"data", "looked_up", "restored", "usecase", "var"}
+    assert set(os.listdir(disk / ODD)) <= expected
+
+
+@pytest.mark.parametrize("name", ["why?", "[x]", "a*b", "$HOME"])
+def test_a_path_that_the_tools_take_for_something_else_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / name))
+    with pytest.raises(UserError, match="Rename that folder"):
+        load()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_name_is_a_link_or_on_another_disk_a_copy(disk: Path, tmp_path: Path) -> None:
+    source = tmp_path / "partition"
+    source.write_text("rows")
+    (tmp_path / "leads to it").symlink_to("partition")
+    durable.link_or_copy(tmp_path / "leads to it", tmp_path / "here")
+    durable.link_or_copy(source, disk / "there")
+    assert (tmp_path / "here").stat().st_ino == source.stat().st_ino
+    assert (disk / "there").read_text() == "rows"
+    with pytest.raises(FileExistsError):
+        durable.link_or_copy(source, tmp_path / "here")
+
+
+def test_partitions_behind_links_are_found_and_follow_their_recipe(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "table").mkdir(parents=True)
+    (tmp_path / "disk" / "table" / "2013-01-01.parquet").touch()
+    (tmp_path / "layer").mkdir()
+    (tmp_path / "layer" / "table").symlink_to(tmp_path / "disk" / "table")
+    assert [each.name for each in partitions.files(tmp_path / "layer")] == ["2013-01-01.parquet"]
+    assert partitions.follow_recipe(tmp_path / "layer", "another")
+    assert os.listdir(tmp_path / "disk" / "table") == []
