@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import durable
+from features import durable, typed
 from settings import LoopError
 
 SUFFIX = ".parquet"
@@ -24,29 +25,46 @@ def path(data: Path, layer: str, table: str, day: date) -> Path:
     return data / layer / table / f"{day.isoformat()}{SUFFIX}"
 
 
-def write(rows: pd.DataFrame | pa.Table, target: Path) -> Path:
+def write(
+    rows: pd.DataFrame | pa.Table,
+    target: Path,
+    *,
+    schema: pa.Schema | None = None,
+    note: Mapping[str, str] | None = None,
+) -> Path:
     """Writes a partition that is there whole or not at all; the same rows give the same bytes.
 
-    Timestamps become microseconds (DuckDB fails on nanoseconds), a column without any value
-    becomes text (Parquet's null type breaks a union over days). Raises `pyarrow.ArrowException`
-    (a ValueError or TypeError) if a column mixes types.
+    Timestamps become microseconds. A column without any value takes its type in `schema`; without
+    one it becomes text (Parquet's null type breaks a union over days). `note` is stored in the
+    file: see `note_of`. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a column
+    mixes types.
     """
-    table = _typed(rows)
+    table = typed.arrow(rows)
+    if schema is not None:
+        table = typed.conform(table, schema)
+    told = pa.schema([_field(field) for field in table.schema], metadata=dict(note or {}) or None)
     with durable.replacing(target) as unfinished:
-        pq.write_table(table, unfinished)
+        pq.write_table(table.cast(told), unfinished)
     return target
 
 
 def load(target: Path) -> pa.Table:
     """One partition as an Arrow table. Raises `LoopError` if the file is not whole."""
-    try:
-        with pq.ParquetFile(target) as file:
-            return file.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise LoopError(
-            f"The partition {target} can't be read ({error}). Remove it and run again the command "
-            "that writes it; for a raw partition, `mlops ingest`."
-        ) from error
+    with _whole(target), pq.ParquetFile(target) as file:
+        # Without the note: tables of several days are put together.
+        return file.read(use_threads=False).replace_schema_metadata()
+
+
+def note_of(target: Path) -> dict[str, str]:
+    """The note that a partition was written with. Raises `LoopError` if the file is not whole."""
+    with _whole(target):
+        found = pq.read_schema(target).metadata or {}
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def digest(target: Path) -> str:
+    """A digest of the content of a partition."""
+    return recipe_of(target)
 
 
 def n_rows(target: Path) -> int:
@@ -90,16 +108,19 @@ def whole_days(first_day: date, until: date) -> list[date]:
     return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
 
 
-def _typed(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
-    # A schema without pandas' own metadata, which names its version: not a matter of the rows.
-    return table.cast(pa.schema([_field(field) for field in table.schema]), safe=False)
+@contextmanager
+def _whole(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise LoopError(
+            f"The partition {target} can't be read ({error}). Remove it and run again the command "
+            "that writes it; for a raw partition, `mlops ingest`."
+        ) from error
 
 
 def _field(field: pa.Field) -> pa.Field:
-    if pa.types.is_timestamp(field.type):
-        return pa.field(field.name, pa.timestamp("us", tz=field.type.tz))
-    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
+    return pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field
 
 
 def follow_recipe(folder: Path, recipe: str) -> bool:

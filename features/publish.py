@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 import settings as configuration
-from features import partitions
+from features import data_lock, partitions
 from features.build import publications
 from features.published import stands_at, text
 from features.store import apply, registered
@@ -22,6 +22,7 @@ REBUILD_AFTER = timedelta(days=1)
 LATEST = timedelta(days=2)
 
 
+@data_lock.writes
 def publish(settings: configuration.Settings, as_of: datetime) -> None:
     """Brings the online store to what was published by `as_of`, from wherever it stood.
 

@@ -117,7 +117,7 @@ def send_events(settings: Settings) -> None:
         if events := [_event(line) for line in batch if _recorded_at(line) > since]:
             # Over HTTP, not by Prefect's client, whose events are taken before they are sent.
             url = f"{settings.prefect_url}/events"
-            httpx.post(url, json=events, timeout=5.0, trust_env=False).raise_for_status()
+            httpx.post(url, json=events, timeout=5.0).raise_for_status()
         durable.write_json(_cursor(settings), {"id": batch[-1]["id"]})
 
 

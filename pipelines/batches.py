@@ -14,23 +14,6 @@ import pyarrow as pa
 MIN_HISTORY = 7
 
 
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with numbers in the types of `schema` where no value is changed by it.
-
-    A missing value turns a column of whole numbers into floats, and a column of floats may by
-    chance hold whole numbers only: neither is a change of schema. All else stays as it is.
-    """
-    for position, field in enumerate(table.schema):
-        wanted = schema.field(field.name).type if field.name in schema.names else field.type
-        if wanted != field.type and _number(wanted) and _number(field.type):
-            try:
-                cast = table.column(position).cast(wanted)
-            except pa.ArrowInvalid:  # a fraction where whole numbers belong: the facts show it
-                continue
-            table = table.set_column(position, pa.field(field.name, wanted), cast)
-    return table
-
-
 def schema_text(schema: pa.Schema) -> str:
     """The fact that must be right before any row can be judged: columns, their order and types."""
     return ", ".join(f"{field.name} {field.type}" for field in schema)
@@ -78,7 +61,3 @@ def _ratio(n_rows: int, before: Sequence[int]) -> float:
 
 def _share(count: int, n_rows: int) -> float:
     return count / n_rows if n_rows else 0.0
-
-
-def _number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
+from features import data_lock
 from pipelines import stage
 from settings import Settings
 
 
+@data_lock.writes
 def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Builds what is missing of each table before `as_of`; number of days built by table."""
     from features import built

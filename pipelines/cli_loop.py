@@ -19,22 +19,25 @@ def run() -> None:
 
 
 @app.command()
-def ingest(as_of: AsOf = None) -> None:
+def ingest(
+    as_of: AsOf = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(help="FEED/DAY: fetch this stored batch again. May be repeated."),
+    ] = None,
+) -> None:
     """Fetch and validate the batches that are due; bad rows go to quarantine."""
     with told_plainly():
         from pipelines.ingest import fetch_new
-        from pipelines.validate import validate_new
+        from pipelines.validate import told, validate_new
 
         settings = our_settings()
         moment = given_moment(settings, as_of)
         typer.echo(f"Fetching what became known before {moment:%Y-%m-%d %H:%M} UTC ...")
-        typer.echo(f"{len(fetch_new(settings, moment))} new batches. Validating ...")
+        stored = fetch_new(settings, moment, again=again or ())
+        typer.echo(f"{len(stored)} new batches. Validating ...")
         for feed, found in validate_new(settings, moment).items():
-            reasons = "; ".join(f"{rule}: {count}" for rule, count in found["reasons"].items())
-            typer.echo(
-                f"  {feed}: {found['batches']} batches, {found['rows']:,} rows, "
-                f"{found['quarantined']} quarantined {f'({reasons})' if reasons else ''}"
-            )
+            typer.echo(f"  {told(feed, found)}")
         typer.echo(f"Next: `mlops features`; quarantine is in {settings.data / 'quarantine'}.")
 
 

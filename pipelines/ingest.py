@@ -1,47 +1,58 @@
 """Which daily batches are due and not here yet: fetched from the source, stored as they came.
 
 Nothing is judged here: a row that is late, double or absurd is stored too, so that validation can
-quarantine it in sight of everyone. A day that is stored is not fetched again.
+quarantine it in sight of everyone. A day that is stored is fetched again only on request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
-from features import partitions
-from pipelines import stage
-from settings import LoopError, Settings
+from features import data_lock, partitions, typed
+from pipelines import accepted, stage
+from settings import LoopError, Settings, UserError
 from usecase import source
+from usecase.schema import SCHEMA
 
 Fetch = Callable[[str, date], pd.DataFrame]
 
 
-def fetch_new(settings: Settings, as_of: datetime, fetch: Fetch | None = None) -> list[str]:
+@data_lock.writes
+def fetch_new(
+    settings: Settings, as_of: datetime, fetch: Fetch | None = None, again: Collection[str] = ()
+) -> list[str]:
     """Stores every raw partition that was due before the UTC day of `as_of` and is missing.
 
-    Returns their names, `<feed>/<day>`. A feed that fails stops at that day, so that no gap is
-    jumped; the other feeds go on, and a `LoopError` at the end names the feed and the day. Whoever
-    proves what a fault does gives another `fetch`.
+    The days in `again` (`<feed>/<day>`) and those that the source names in `restated(feed, as_of)`,
+    if it has such a function, are fetched although they are stored; the rows that they replace
+    are kept. Returns the names of what was stored: a day that came again with the same rows is
+    not among them. A feed that fails stops at that day, so that no gap is jumped; the other feeds
+    go on, and a `LoopError` at the end names the feed and the day. Raises `UserError` if a day in
+    `again` is not due. Whoever proves what a fault does gives another `fetch`.
     """
     fetch = fetch or source.fetch
+    wanted = _asked(settings, as_of, again) | _told_restated(settings, as_of)
     stored: list[str] = []
     failures: list[tuple[str, date, Exception]] = []
     for feed in source.FEEDS:
         here = set(partitions.days(settings.data, "raw", feed))
         for day in due_days(settings, feed, as_of):
-            if day in here:
+            name = f"{feed}/{day}"
+            if day in here and name not in wanted:
                 continue
             try:
-                rows = fetch(feed, day)
-                partitions.write(rows, partitions.path(settings.data, "raw", feed, day))
+                if _store(settings, feed, day, fetch(feed, day)):
+                    stored.append(name)
             # A batch whose columns mix types can't be stored: Arrow's errors are the last two.
             except (LookupError, OSError, ValueError, TypeError) as error:
                 failures.append((feed, day, error))
-                break
-            stored.append(f"{feed}/{day}")
+                if day not in here:
+                    break
     if failures:
         raise LoopError(_told(failures, len(stored))) from failures[0][2]
     return stored
@@ -58,6 +69,47 @@ def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
     first_day = stage.moment(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
     return [day for day in partitions.whole_days(first_day, until) if source.due(feed, day)]
+
+
+def _asked(settings: Settings, as_of: datetime, again: Collection[str]) -> set[str]:
+    if not again:
+        return set()
+    due = {f"{feed}/{day}" for feed in source.FEEDS for day in due_days(settings, feed, as_of)}
+    if unknown := sorted(set(again) - due):
+        raise UserError(
+            f"No batch {', '.join(unknown)} is due before {as_of:%Y-%m-%d %H:%M} UTC. "
+            f"The feeds are {', '.join(source.FEEDS)}. Write `--again FEED/YYYY-MM-DD`."
+        )
+    return set(again)
+
+
+def _told_restated(settings: Settings, as_of: datetime) -> set[str]:
+    restated = getattr(source, "restated", None)  # most sources can't tell
+    if settings.workspace is not None:  # a training sees what stood when it was opened
+        return set()
+    days = {feed: restated(feed, as_of) for feed in source.FEEDS} if restated else {}
+    return {f"{feed}/{day}" for feed, found in days.items() for day in found}
+
+
+def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool:
+    """Stores a raw batch; whether there is another content than before. What it replaces is kept.
+
+    Columns take their declared types here: a union over days must not break on one without values.
+    """
+    table = typed.conform(typed.arrow(rows), SCHEMA[feed])
+    if _same(settings.data, feed, day, table):
+        return False
+    accepted.keep(settings.data, feed, day, "raw")
+    partitions.write(table, partitions.path(settings.data, "raw", feed, day))
+    return True
+
+
+def _same(data: Path, feed: str, day: date, table: pa.Table) -> bool:
+    stored = partitions.path(data, "raw", feed, day)
+    try:
+        return bool(typed.conform(partitions.load(stored), SCHEMA[feed]).equals(table))
+    except LoopError:  # missing, or unreadable: a reason to fetch it again
+        return False
 
 
 def _told(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:

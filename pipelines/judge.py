@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from features import typed
 from pipelines import batches, suites
+from settings import UserError
 
 # By row number: the rules that a row breaks, each with the row's values.
 Reasons = dict[int, dict[str, str]]
@@ -42,12 +44,12 @@ class Verdict:
 def judge(
     feed: str, tables: dict[date, pa.Table], before: dict[date, list[int]], rules: Rules
 ) -> Verdict:
-    """Judges the new batches of `feed`, in the order of days, up to the first that is refused.
+    """Judges batches of `feed`, in the order of days, up to the first that is refused.
 
     `before` holds for each day the row counts of the batches in its history.
     """
     verdict = Verdict()
-    fitted = {day: batches.conform(table, rules.schema) for day, table in tables.items()}
+    fitted = {day: typed.conform(table, rules.schema) for day, table in tables.items()}
     schemas = pd.DataFrame({"schema": [batches.schema_text(one.schema) for one in fitted.values()]})
     expected = suites.schema_rules(batches.schema_text(rules.schema))
     days = _accepted(verdict, expected, list(fitted), schemas, f"{feed}_schema")
@@ -65,6 +67,34 @@ def judge(
         ]  # fmt: skip
         kept = _accepted(verdict, rules.batches, days, pd.DataFrame(facts), f"{feed}_batches")
         verdict.accepted = dict(zip(kept, zip(parts, reasons, strict=True), strict=False))
+    return verdict
+
+
+def judge_again(feed: str, tables: dict[date, pa.Table], rules: Rules) -> Verdict:
+    """Judges the rows of batches that were accepted before by other rules; refuses none.
+
+    A column that a batch lacks was declared later: it is null, and no rule is asked of it. Raises
+    `UserError` if a batch can't be converted to the types that are declared now.
+    """
+    verdict, parts = Verdict(), []
+    for day, table in tables.items():
+        try:
+            parts.append(typed.widen(table, rules.schema))
+        except ValueError as error:
+            raise UserError(
+                f"The accepted batch of {feed} for {day} does not fit usecase/schema.py: {error}. "
+                "It stays as it was. Declare a type that holds the old values, or give the column "
+                "another name; then run `mlops ingest` again."
+            ) from error
+    reasons = _row_reasons(verdict, rules, list(tables), parts, f"{feed}_again_rows")
+    for (day, table), part, against in zip(tables.items(), parts, reasons, strict=True):
+        later = set(rules.schema.names) - set(table.schema.names)
+        unasked = {rule.meta["rule"] for rule in rules.rows if later & set(_columns(rule))}
+        held = {
+            row: {name: seen for name, seen in broken.items() if name not in unasked}
+            for row, broken in against.items()
+        }
+        verdict.accepted[day] = part, {row: broken for row, broken in held.items() if broken}
     return verdict
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import alerts, clock, ingest, shown, training, validate
+from pipelines import alerts, clock, ingest, restated, shown, training, validate
 from pipelines.commands import FLOWS
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
@@ -34,6 +34,7 @@ HELP = {
     "batches_refused": "Batches that validation refused whole",
     "quarantined_rows": "Rows in quarantine",
     "rows_quarantined": "Of the newest batch of a feed",
+    "rows_restated": "Of the batches validated last of a feed, whose key an earlier batch stated",
     "rows_quarantined_limit": "Above which somebody should look at a batch's broken rows",
     "monitoring_as_of_timestamp_seconds": "Of the newest monitoring result",
     "monitoring_retrain": "Whether it asks for a retraining",
@@ -109,6 +110,8 @@ def batches(settings: Settings) -> Iterator[Sample]:
         yield Sample("batches_missing", absent, {"feed": feed})
         newest = validate.newest_quarantined(settings.data, feed)
         yield Sample("rows_quarantined", newest, {"feed": feed})
+    for feed, n_rows in restated.noted(settings).items():
+        yield Sample("rows_restated", n_rows, {"feed": feed})
     yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield Sample("batches_refused", sum(1 for _ in refused))

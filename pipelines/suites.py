@@ -25,6 +25,7 @@ with warnings.catch_warnings():
         ValidationResultIdentifier,
     )
 
+from features import durable
 from settings import LoopError
 
 # It tells of every temporary folder.
@@ -77,7 +78,15 @@ def ask(rules: Sequence[Any], rows: pd.DataFrame, suite: str) -> tuple[dict[str,
 
 
 def write_data_docs(results: Sequence[Any], folder: Path) -> None:
-    """Replaces the file context in `folder`, and its pages, by one that holds `results`."""
+    """Replaces the file context in `folder`, and its pages, by one that holds `results`.
+
+    One process at a time: a training's recipe writes other data, but the same pages.
+    """
+    with durable.locked(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
+        _write_data_docs(results, folder)
+
+
+def _write_data_docs(results: Sequence[Any], folder: Path) -> None:
     made = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)

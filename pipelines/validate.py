@@ -1,8 +1,10 @@
-"""Which new rows and batches enter the system: every raw partition is judged once.
+"""Which new rows and batches enter the system: every raw partition is judged by its content.
 
 A broken row is quarantined with its reasons. A broken batch is refused, and later batches of its
 feed wait until it is mended: features are never built over a gap, and an incremental run gives the
-same bytes as a full one, since the history that a batch is compared with is always whole.
+same bytes as a full one, since the history that a batch is compared with is always whole. A batch
+that was accepted stays accepted: a statement that replaces it may be refused, and other rules
+judge its rows again, each day being old or new.
 """
 
 from __future__ import annotations
@@ -12,54 +14,97 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from features import durable, partitions
-from pipelines import ingest, stage
+from features import data_lock, partitions
+from pipelines import accepted, pending, stage
 from settings import LoopError, Settings
 from usecase import source
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.judge import Reasons, Rules, Verdict
+    from pipelines.judge import Verdict
 
-ADVICE = (
-    "Later batches of the feed wait; all others stand, and nothing was lost. Mend the source and "
-    "run `mlops ingest` again: it fetches the batch again. If the batch is right and its rule is "
-    "not, change usecase/expectations.py."
-)
+ADVICE = {
+    "new": (
+        "Later batches of the feed wait; all others stand, and nothing was lost. Mend the source "
+        "and run `mlops ingest` again: it fetches the batch again. If the batch is right and its "
+        "rule is not, change usecase/expectations.py."
+    ),
+    "restated": (
+        "The batches that were accepted for these days stay, and nothing was lost. If they are "
+        "right, remove the refused files. If not, mend the source and run `mlops ingest --again "
+        "FEED/DAY`."
+    ),
+}
+NOTHING = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
 
 
+@data_lock.writes
 def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
-    """Judges all raw partitions of days over at `as_of` that are not validated yet.
+    """Judges all raw partitions of days over at `as_of` that are new or were replaced.
 
-    Returns by feed how many `batches` were accepted, their `rows`, how many of these were
-    `quarantined`, and `reasons` (count by rule). Raises `LoopError` if a batch was refused or is
-    missing; all that was accepted is stored by then.
+    Accepted days that were judged by other rules are judged again, row by row. Returns by feed how
+    many `batches` were accepted (`restated`: of days that had one), their `rows`, how many of these
+    were `quarantined`, `reasons` (count by rule), `rows_restated` (rows of these batches whose key
+    an earlier batch stated), and how many accepted days were `judged_again`. Raises `LoopError` if
+    a batch was refused or is missing; all that was accepted is stored by then.
     """
-    _follow_rules(settings.data)
+    rules_now = accepted.rules_digest()
+    # An older version noted the rules for the folder as a whole.
+    (settings.data / "validated" / partitions.RECIPE).unlink(missing_ok=True)
+    (settings.data / "quarantine").mkdir(parents=True, exist_ok=True)
     summary: dict[str, dict[str, Any]] = {}
     results: list[Any] = []
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {kind: [] for kind in ADVICE}
     for feed in source.FEEDS:
-        new, missing = _new_days(settings, feed, as_of)
-        summary[feed] = {"batches": 0, "rows": 0, "quarantined": 0, "reasons": {}}
-        if new:
-            verdict = _judged(settings, feed, new)
+        new, missing = pending.new_days(settings, feed, as_of)
+        summary[feed] = {**NOTHING, "reasons": {}, "rows_restated": 0}
+        days: list[date] = []
+        for kind, verdict in pending.verdicts(settings, feed, as_of, new, rules_now):
             results += verdict.results
             for day, (table, reasons) in verdict.accepted.items():
-                _store(settings.data, feed, day, table, reasons)
-            summary[feed] = _summary(verdict)
+                accepted.store(settings.data, feed, day, table, reasons, rules_now)
             if verdict.refused:
-                problems.append(_refuse(settings.data, feed, verdict.refused, verdict.why))
+                target = accepted.refuse(settings.data, feed, verdict.refused)
+                problems[kind].append(
+                    f"The batch of {feed} for {verdict.refused} is refused and moved to {target}: "
+                    f"{'; '.join(verdict.why)}."
+                )
+            _count(summary[feed], kind, verdict)
+            days += [] if kind == "judged_again" else list(verdict.accepted)
+        if days:
+            from pipelines import restated
+
+            summary[feed]["rows_restated"] = restated.note(settings, feed, days)
         if missing:
-            problems.append(f"There is no raw batch of {feed} for {missing}.")
+            problems["new"].append(f"There is no raw batch of {feed} for {missing}.")
     if results and settings.pages:
         from pipelines.suites import write_data_docs
 
         write_data_docs(results, settings.var / "gx")
-    if problems:
-        raise LoopError("\n".join([*problems, ADVICE]))
+    if lines := [
+        line for kind, found in problems.items() if found for line in (*found, ADVICE[kind])
+    ]:
+        raise LoopError("\n".join(lines))
     return summary
+
+
+def told(feed: str, found: dict[str, Any]) -> str:
+    """A line on a feed's entry in the summary."""
+    reasons = "; ".join(f"{rule}: {count}" for rule, count in found["reasons"].items())
+    parts = [
+        f"{feed}: {_many(found['batches'])}, {found['rows']:,} rows, "
+        f"{found['quarantined']} quarantined{f' ({reasons})' if reasons else ''}"
+    ]
+    if found["restated"]:
+        parts.append(f"{_many(found['restated'])} replaced an accepted one")
+    if found["rows_restated"]:
+        parts.append(f"{found['rows_restated']:,} rows state a key of an earlier batch again")
+    if found["judged_again"]:
+        parts.append(f"{_many(found['judged_again'], 'accepted ')} judged again by changed rules")
+    return "; ".join(parts)
+
+
+def _many(count: int, kind: str = "") -> str:
+    return f"{count} {kind}batch{'' if count == 1 else 'es'}"
 
 
 def data_docs(settings: Settings) -> Path:
@@ -79,98 +124,18 @@ def quarantined(data: Path, feed: str, day: date) -> int:
     return partitions.n_rows(path) if path.exists() else 0
 
 
-def _follow_rules(data: Path) -> None:
-    """Judges all again where the rules have changed; what is refused stays where it is."""
-    names = ("schema.py", "facts.py", "expectations.py")
-    code = [Path(source.__file__).parent / name for name in names]
-    if partitions.follow_recipe(data / "validated", partitions.recipe_of(*code)):
-        for feed in source.FEEDS:
-            for day in partitions.days(data, "quarantine", feed):
-                partitions.path(data, "quarantine", feed, day).unlink()
-    (data / "quarantine").mkdir(parents=True, exist_ok=True)
-
-
-def _new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
-    """The days to judge, up to the first that is due and has no raw batch; and that one."""
-    done = set(partitions.days(settings.data, "validated", feed))
-    raw = set(partitions.days(settings.data, "raw", feed))
-    new: list[date] = []
-    for day in ingest.due_days(settings, feed, as_of):
-        if day in done:
-            continue
-        if day not in raw:
-            return new, day
-        new.append(day)
-    return new, None
-
-
-def rules(feed: str) -> Rules:
-    """What the use case asks of `feed`."""
-    from pipelines.judge import Rules
-    from usecase import expectations, facts, schema
-
-    return Rules(
-        schema=schema.SCHEMA[feed],
-        key=schema.KEYS[feed],
-        checks=lambda rows: schema.checks(feed, rows),
-        rows=expectations.row_rules(feed),
-        batches=expectations.batch_rules(feed),
-        facts=lambda rows: facts.facts(feed, rows),
-    )
-
-
-def _judged(settings: Settings, feed: str, new: list[date]) -> Verdict:
-    from pipelines.judge import judge
-
-    tables = {day: partitions.load(partitions.path(settings.data, "raw", feed, day)) for day in new}
-    length = settings.params()["validation"]["history_batches"]
-    return judge(feed, tables, _history(settings.data, feed, new, length), rules(feed))
-
-
-def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, list[int]]:
-    """For each day the row counts of the `length` raw batches before it, or as many as there are.
-
-    A batch in it that is refused now does no harm: the days after it wait, and are judged anew.
-    """
-    raw = [day for day in partitions.days(data, "raw", feed) if day <= new[-1]]
-    since = max(0, raw.index(new[0]) - length)
-    sizes = {day: partitions.n_rows(partitions.path(data, "raw", feed, day)) for day in raw[since:]}
-    counts, at = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
-    return {day: counts[max(0, at[day] - length) : at[day]] for day in new}
-
-
-def _store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons) -> None:
-    quarantine = partitions.path(data, "quarantine", feed, day)
-    if reasons:
-        bad = sorted(reasons)
-        told = ["; ".join(f"{rule} ({seen})" for rule, seen in reasons[row].items()) for row in bad]
-        partitions.write(table.take(bad).append_column("reasons", pa.array(told)), quarantine)
-    else:
-        quarantine.unlink(missing_ok=True)
-    # A batch that was refused before is mended now; what is left in refused/ is still open.
-    partitions.path(data, "quarantine", f"refused/{feed}", day).unlink(missing_ok=True)
-    good = pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_())
-    # Last, since it marks the batch as done: a run that dies before it judges the batch again.
-    partitions.write(table.filter(good), partitions.path(data, "validated", feed, day))
-
-
-def _summary(verdict: Verdict) -> dict[str, Any]:
+def _count(found: dict[str, Any], kind: str, verdict: Verdict) -> None:
+    """Adds a verdict to the summary of its feed."""
+    if kind == "judged_again":
+        found["judged_again"] += len(verdict.accepted)
+        return
     against = [rules for _, reasons in verdict.accepted.values() for rules in reasons.values()]
-    return {
-        "batches": len(verdict.accepted),
-        "rows": sum(table.num_rows for table, _ in verdict.accepted.values()),
-        "quarantined": len(against),
-        "reasons": dict(Counter(rule for rules in against for rule in rules)),
-    }
-
-
-def _refuse(data: Path, feed: str, day: date, why: list[str]) -> str:
-    """Moves a raw partition out of the way, so that it is fetched again; returns the message."""
-    target = partitions.path(data, "quarantine", f"refused/{feed}", day)
-    refused = partitions.path(data, "raw", feed, day)
-    durable.write(target, refused.read_bytes())  # no renaming: it may be on another disk
-    refused.unlink()
-    return f"The batch of {feed} for {day} is refused and moved to {target}: {'; '.join(why)}."
+    found["batches"] += len(verdict.accepted)
+    found["restated"] += len(verdict.accepted) if kind == "restated" else 0
+    found["rows"] += sum(table.num_rows for table, _ in verdict.accepted.values())
+    found["quarantined"] += len(against)
+    counts = Counter(rule for rules in against for rule in rules)
+    found["reasons"] = dict(Counter(found["reasons"]) + counts)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
-from features import durable, partitions
+from features import data_lock, durable, partitions
 from features.built import NOTE
 from settings import LoopError, Settings, UserError
 
@@ -53,7 +53,8 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     copy_code(draft)
-    _link_data(settings, draft, as_of)
+    with data_lock.locked(settings):  # partitions, tables and their notes of one moment
+        _link_data(settings, draft, as_of)
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)
     _init_dvc(settings, draft)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import timedelta
 
-from features import partitions
+from features import durable, partitions
 from pipelines.ground import Ground, home_of, inside
 from pipelines.proofs.judged import Case, made_from
 from pipelines.verdict import Verdict

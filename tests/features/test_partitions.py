@@ -85,3 +85,10 @@ def test_a_file_that_is_not_named_for_a_day_is_told(tmp_path):
 def test_whole_days_leave_out_the_last():
     assert partitions.whole_days(DAY, date(2030, 5, 3)) == [DAY, date(2030, 5, 2)]
     assert partitions.whole_days(DAY, DAY) == []
+
+
+def test_a_note_is_stored_with_the_rows_and_not_read_with_them(tmp_path):
+    target = partitions.write(rows([1.0]), tmp_path / "a.parquet", note={"made": "today"})
+    assert partitions.note_of(target) == {"made": "today"}
+    assert partitions.load(target).schema.metadata is None
+    assert partitions.note_of(partitions.write(rows([1.0]), tmp_path / "b.parquet")) == {}

@@ -16,6 +16,7 @@ from features import partitions
 from pipelines import ingest
 from settings import LoopError, Settings, UserError
 from usecase import source
+from usecase.schema import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = source.FEEDS[-1]
@@ -38,7 +39,7 @@ def after(settings: Settings, n_days: int, hours: int = 0) -> datetime:
 
 
 def files(settings: Settings) -> dict[str, bytes]:
-    found = (path for path in settings.data.rglob("*") if path.is_file())
+    found = (path for path in settings.data.rglob("[!.]*") if path.is_file())
     return {str(path.relative_to(settings.data)): path.read_bytes() for path in found}
 
 
@@ -155,3 +156,81 @@ def test_the_stage_takes_as_of_from_the_parameters(settings):
     n_files = len(files(settings))
     assert run.stdout == f"{n_files} new batches\n"
     assert n_files > 2
+
+
+def test_a_column_without_values_has_its_declared_type(settings, monkeypatch):
+    """As any SQL or JSON source gives it."""
+    numbers = {
+        feed: [field.name for field in SCHEMA[feed] if field.type == pa.float64()]
+        for feed in source.FEEDS
+    }
+    fetch = source.fetch
+    monkeypatch.setattr(
+        source, "fetch", lambda feed, day: fetch(feed, day).assign(**dict.fromkeys(numbers[feed]))
+    )
+    ingest.fetch_new(settings, after(settings, 1))
+    for feed in source.FEEDS:
+        stored = partitions.load(partitions.path(settings.data, "raw", feed, first_day(settings)))
+        assert stored.schema == SCHEMA[feed]
+    assert any(numbers.values())
+
+
+def changed(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.iloc[1:].reset_index(drop=True)
+
+
+def kept(settings: Settings) -> list[Path]:
+    return sorted((settings.data / "replaced").rglob("*.parquet"))
+
+
+def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(settings, monkeypatch):
+    ingest.fetch_new(settings, after(settings, 3))
+    day = first_day(settings) + timedelta(days=1)
+    target = partitions.path(settings.data, "raw", LAST, day)
+    before = target.read_bytes()
+    assert ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == []
+    assert not kept(settings)  # the same rows replace nothing
+
+    fetch = source.fetch
+    monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
+    assert ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == [
+        f"{LAST}/{day}"
+    ]
+    assert partitions.load(target).num_rows == len(fetch(LAST, day)) - 1
+    (old,) = kept(settings)
+    assert old.read_bytes() == before
+    stamp = datetime.strptime(old.parents[2].name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=5)
+    assert old.relative_to(old.parents[2]) == Path("raw", LAST, target.name)
+
+
+def test_a_source_that_tells_of_restated_days_is_believed(settings, monkeypatch):
+    ingest.fetch_new(settings, after(settings, 3))
+    day = first_day(settings) + timedelta(days=1)
+    fetch = source.fetch
+    monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
+    monkeypatch.setattr(
+        source, "restated", lambda feed, as_of: [day] if feed == LAST else [], raising=False
+    )
+    assert ingest.fetch_new(settings, after(settings, 3)) == [f"{LAST}/{day}"]
+    # A training sees what stood when it was opened.
+    frozen = Settings(home=settings.home, workspace=settings.home)
+    monkeypatch.setattr(source, "fetch", fetch)
+    assert ingest.fetch_new(frozen, after(settings, 3)) == []
+
+
+def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkeypatch):
+    ingest.fetch_new(settings, after(settings, 2))
+    before = files(settings)
+    fails_on(monkeypatch, LAST, first_day(settings), OSError("no route to host"))
+    with pytest.raises(LoopError, match="no route to host"):
+        ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{first_day(settings)}"])
+    assert before.items() <= files(settings).items()
+    assert len(partitions.days(settings.data, "raw", LAST)) == 3  # no gap: later days go on
+
+
+@pytest.mark.parametrize("asked", ["nothing", "nobody/2013-01-01", f"{LAST}/2013-02-30"])
+def test_a_batch_that_is_not_due_is_the_users_mistake(settings, asked):
+    with pytest.raises(UserError, match=f"{asked} is due before .*--again FEED/YYYY-MM-DD"):
+        ingest.fetch_new(settings, after(settings, 3), again=[asked])
+    assert not files(settings)

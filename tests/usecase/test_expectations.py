@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from features import partitions
-from pipelines import batches, ingest, suites, validate
+from pipelines import batches, ingest, pending, suites, validate
 from pipelines.judge import Reasons, judge
 from settings import LoopError, Settings
 from usecase import expectations, facts, source
@@ -102,7 +102,7 @@ def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], Reasons]:
     table = pa.table(
         {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
     )
-    rules = validate.rules(feed)
+    rules = pending.rules(feed)
     rules.batches.clear()  # so many broken rows would refuse the batch
     day = DAY_OF[feed]
     ((_, reasons),) = judge(feed, {day: table}, {day: []}, rules).accepted.values()
@@ -136,7 +136,7 @@ def test_a_value_beyond_all_sense_breaks_a_rule_and_not_the_arithmetic(feed):
     columns = table.to_pydict()
     for number, (column, value) in enumerate(cells):
         columns[column][number] = value
-    rules = validate.rules(feed)
+    rules = pending.rules(feed)
     rules.batches.clear()
     verdict = judge(feed, {day: pa.table(columns, SCHEMA[feed])}, {day: []}, rules)
     ((_, reasons),) = verdict.accepted.values()
@@ -205,7 +205,7 @@ def test_real_data_pass_but_for_two_rows(quarter):
 def test_a_weather_feed_that_stops_within_the_day_is_refused():
     last = date(2013, 12, 30)
     table = pa.Table.from_pandas(source.fetch("weather", last).head(3), preserve_index=False)
-    verdict = judge("weather", {last: table}, {last: [72] * 28}, validate.rules("weather"))
+    verdict = judge("weather", {last: table}, {last: [72] * 28}, pending.rules("weather"))
     assert verdict.refused == last
     assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.why[0]
 

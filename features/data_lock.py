@@ -1,0 +1,31 @@
+"""The lock on `data/`: one command at a time writes partitions, tables and the online store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from features import durable
+from settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PATIENCE = 600.0  # seconds; a whole year is ingested in less than one
+
+
+def locked(settings: Settings) -> AbstractContextManager[None]:
+    """Hold the lock on the data of `settings`. Not re-entrant. Raises `LoopError` after 600 s."""
+    return durable.locked(settings.data / ".lock", PATIENCE, what="Another command that writes")
+
+
+def writes(step: Callable[Concatenate[Settings, P], R]) -> Callable[Concatenate[Settings, P], R]:
+    """Make `step(settings, ...)` hold the lock while it runs, whoever calls it."""
+
+    @wraps(step)
+    def alone(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:
+        with locked(settings):
+            return step(settings, *args, **kwargs)
+
+    return cast(Callable[Concatenate[Settings, P], R], alone)

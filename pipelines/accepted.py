@@ -1,0 +1,124 @@
+"""Accepted batches: from which raw rows and by which rules each was judged, and what it replaced.
+
+Both are noted in the validated partition itself, so that a day is old or new, never half of each.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from features import durable, partitions, typed
+from usecase import source
+
+if TYPE_CHECKING:
+    from pipelines.judge import Reasons
+
+REPLACED = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: what stood until then
+
+
+class Days(NamedTuple):
+    """The accepted days that are to be judged again."""
+
+    restated: list[date]  # their raw rows are not those that were judged
+    outdated: list[date]  # judged by other rules, or by a version that noted neither
+
+
+def rules_digest() -> str:
+    """A digest of the code that says which rows are accepted, and in which types."""
+    code = Path(source.__file__).parent
+    return partitions.recipe_of(code / "schema.py", code / "expectations.py")
+
+
+def to_judge_again(data: Path, feed: str, days: list[date], rules: str) -> Days:
+    """Those of the accepted `days` whose raw rows or rules have changed since they were judged.
+
+    A day without raw rows stays as it is.
+    """
+    found = Days([], [])
+    for day in days:
+        raw = partitions.path(data, "raw", feed, day)
+        if not raw.exists():
+            continue
+        note = partitions.note_of(partitions.path(data, "validated", feed, day))
+        if "raw" in note and note["raw"] != partitions.digest(raw):
+            found.restated.append(day)
+        elif note.get("rules") != rules:
+            found.outdated.append(day)
+    return found
+
+
+def store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons, rules: str) -> None:
+    """Stores a judged batch: its broken rows in quarantine, then the others as validated.
+
+    What it replaces is kept, if other rows stood there.
+    """
+    raw = partitions.digest(partitions.path(data, "raw", feed, day))
+    good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
+    validated = partitions.path(data, "validated", feed, day)
+    judged = partitions.note_of(validated).get("raw", raw) if validated.exists() else None
+    if judged and (judged != raw or not _continues(partitions.load(validated), good)):
+        keep(data, feed, day, "validated", "quarantine")
+    quarantine = partitions.path(data, "quarantine", feed, day)
+    if reasons:
+        bad = sorted(reasons)
+        told = ["; ".join(f"{rule} ({seen})" for rule, seen in reasons[row].items()) for row in bad]
+        partitions.write(table.take(bad).append_column("reasons", pa.array(told)), quarantine)
+    else:
+        quarantine.unlink(missing_ok=True)
+    if judged != raw:
+        # A batch that was refused before is mended now; what is left in refused/ is still open.
+        partitions.path(data, "quarantine", f"refused/{feed}", day).unlink(missing_ok=True)
+    # Last, since it marks the batch as done: a run that dies before it judges the batch again.
+    partitions.write(good, validated, note={"raw": raw, "rules": rules})
+
+
+def refuse(data: Path, feed: str, day: date) -> Path:
+    """Moves a refused raw batch out of the way; returns where it lies now.
+
+    If the day was accepted before, the raw rows that were judged then are put back, if they were
+    kept; otherwise `mlops ingest` fetches the day again.
+    """
+    target = partitions.path(data, "quarantine", f"refused/{feed}", day)
+    raw = partitions.path(data, "raw", feed, day)
+    durable.write(target, raw.read_bytes())
+    judged = _kept(data, feed, day)
+    if judged is None:
+        raw.unlink()
+    else:
+        durable.write(raw, judged.read_bytes())
+        judged.unlink()  # it is not replaced, after all
+    return target
+
+
+def keep(data: Path, feed: str, day: date, *layers: str) -> None:
+    """Copies the partitions of a day that are about to be replaced, with the time (UTC)."""
+    # Copied, not linked: what a person writes into the old file must not reach this one.
+    now = datetime.now(UTC)
+    for layer in layers:
+        old = partitions.path(data, layer, feed, day)
+        if old.exists():
+            folder = data / REPLACED / f"{now:%Y%m%dT%H%M%S.%fZ}"
+            durable.write(partitions.path(folder, layer, feed, day), old.read_bytes())
+
+
+def _kept(data: Path, feed: str, day: date) -> Path | None:
+    """The kept raw rows from which the accepted batch of a day was judged."""
+    validated = partitions.path(data, "validated", feed, day)
+    if not validated.exists():
+        return None
+    judged = partitions.note_of(validated).get("raw")
+    found = (data / REPLACED).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
+    return next((path for path in sorted(found) if partitions.digest(path) == judged), None)
+
+
+def _continues(old: pa.Table, new: pa.Table) -> bool:
+    """Whether `new` holds the values of `old` in the columns that both have."""
+    both = pa.schema([field for field in new.schema if field.name in old.schema.names])
+    try:
+        return bool(typed.widen(old, both).equals(new.select(both.names)))
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""Batches that are to be judged, and the verdicts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from features import partitions
+from pipelines import accepted, ingest
+from settings import Settings
+
+if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
+    from pipelines.judge import Rules, Verdict
+
+
+def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
+    """The days to judge, up to the first that is due and has no raw batch; and that one."""
+    done = set(partitions.days(settings.data, "validated", feed))
+    raw = set(partitions.days(settings.data, "raw", feed))
+    new: list[date] = []
+    for day in ingest.due_days(settings, feed, as_of):
+        if day in done:
+            continue
+        if day not in raw:
+            return new, day
+        new.append(day)
+    return new, None
+
+
+def verdicts(
+    settings: Settings, feed: str, as_of: datetime, new: list[date], rules_now: str
+) -> Iterator[tuple[str, Verdict]]:
+    """What is judged, as (kind, verdict): `judged_again`, then `restated`, then `new` days.
+
+    Each verdict must be stored before the next is asked for.
+    """
+    data = settings.data
+    done = set(partitions.days(data, "validated", feed))
+    due = [day for day in ingest.due_days(settings, feed, as_of) if day in done]
+    again = accepted.to_judge_again(data, feed, due, rules_now)
+    if again.outdated:
+        from pipelines.judge import judge_again
+
+        yield "judged_again", judge_again(feed, _raw(data, feed, again.outdated), rules(feed))
+    left = again.restated
+    while left:
+        verdict = _judged(settings, feed, left, "_restated")
+        yield "restated", verdict
+        # A refused one does not make others wait: each of these days has an accepted batch.
+        left = [day for day in left if verdict.refused and day > verdict.refused]
+    if new:
+        yield "new", _judged(settings, feed, new)
+
+
+def rules(feed: str) -> Rules:
+    """What the use case asks of `feed`."""
+    from pipelines.judge import Rules
+    from usecase import expectations, facts, schema
+
+    return Rules(
+        schema=schema.SCHEMA[feed],
+        key=schema.KEYS[feed],
+        checks=lambda rows: schema.checks(feed, rows),
+        rows=expectations.row_rules(feed),
+        batches=expectations.batch_rules(feed),
+        facts=lambda rows: facts.facts(feed, rows),
+    )
+
+
+def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> Verdict:
+    from pipelines.judge import judge
+
+    length = settings.params()["validation"]["history_batches"]
+    before = _history(settings.data, feed, days, length)
+    return judge(f"{feed}{page}", _raw(settings.data, feed, days), before, rules(feed))
+
+
+def _raw(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
+    return {day: partitions.load(partitions.path(data, "raw", feed, day)) for day in days}
+
+
+def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, list[int]]:
+    """For each day the row counts of the `length` raw batches before it, or as many as there are.
+
+    A batch in it that is refused now does no harm: the days after it wait, and are judged anew.
+    """
+    raw = [day for day in partitions.days(data, "raw", feed) if day <= new[-1]]
+    since = max(0, raw.index(new[0]) - length)
+    sizes = {day: partitions.n_rows(partitions.path(data, "raw", feed, day)) for day in raw[since:]}
+    counts, at = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
+    return {day: counts[max(0, at[day] - length) : at[day]] for day in new}

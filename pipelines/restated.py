@@ -1,0 +1,45 @@
+"""Restatements: rows of a batch whose key an earlier batch of its feed has stated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features import durable, partitions
+from settings import Settings
+from usecase.schema import KEYS
+
+
+def count(data: Path, feed: str, days: Collection[date]) -> int:
+    """How many validated rows of `days` have a key that a batch of an earlier day has, too."""
+    every = [day for day in partitions.days(data, "validated", feed) if day <= max(days)]
+    paths = [partitions.path(data, "validated", feed, day) for day in every]
+    tables = [pq.read_table(path, columns=KEYS[feed], use_threads=False) for path in paths]
+    keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    batch = np.repeat(np.arange(len(every)), [table.num_rows for table in tables])
+    stated = keys.groupby(KEYS[feed], sort=False).ngroup().to_numpy()  # -1: no key
+    first = pd.Series(batch).groupby(stated).transform("min").to_numpy()
+    asked = np.isin(batch, [number for number, day in enumerate(every) if day in set(days)])
+    return int((asked & (batch > first) & (stated >= 0)).sum())
+
+
+def note(settings: Settings, feed: str, days: Collection[date]) -> int:
+    """Counts, and notes the number for the metrics."""
+    found = count(settings.data, feed, days)
+    durable.write_json(_file(settings), noted(settings) | {feed: found})
+    return found
+
+
+def noted(settings: Settings) -> dict[str, int]:
+    """By feed, the restatements among the batches that were validated last."""
+    return durable.read_json(_file(settings)) or {}
+
+
+def _file(settings: Settings) -> Path:
+    return settings.var / "restated.json"

@@ -1,0 +1,258 @@
+"""A day that is stated again: judged by content, replaced whole, and what it replaced is kept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from features import data_lock, partitions
+from pipelines import ingest, restated, standing, validate
+from settings import LoopError, Settings
+from usecase import source
+from usecase.schema import KEYS
+
+ROOT = Path(__file__).resolve().parents[2]
+LAST = source.FEEDS[-1]
+N_DAYS = 8  # a week of history and a day
+LAYERS = ("raw", "validated", "quarantine")
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def home(folder: Path) -> Settings:
+    (folder / "usecase").mkdir(parents=True)
+    shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
+    return Settings(home=folder, pages=False)
+
+
+def day(number: int) -> date:
+    return date.fromisoformat(Settings(home=ROOT).params()["first_day"]) + timedelta(days=number)
+
+
+def after(n_days: int) -> datetime:
+    return datetime.combine(day(n_days), datetime.min.time(), UTC)
+
+
+def files(settings: Settings, *layers: str) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(settings.data)): path.read_bytes()
+        for layer in layers or LAYERS
+        for path in (settings.data / layer).rglob("[!.]*.parquet")
+    }
+
+
+def path(settings: Settings, layer: str, number: int, feed: str = LAST) -> Path:
+    return partitions.path(settings.data, layer, feed, day(number))
+
+
+def kept(settings: Settings, layer: str, number: int, feed: str = LAST) -> list[bytes]:
+    found = (settings.data / "replaced").glob(f"*/{layer}/{feed}/{day(number)}.parquet")
+    return [each.read_bytes() for each in sorted(found)]
+
+
+def restates(monkeypatch: pytest.MonkeyPatch, number: int, change: Change) -> None:
+    """The source, the outside world, states a day of the last feed otherwise from now on."""
+    fetch = source.fetch
+
+    def newest(feed: str, on: date) -> pd.DataFrame:
+        rows = fetch(feed, on)
+        return change(rows) if (feed, on) == (LAST, day(number)) else rows
+
+    monkeypatch.setattr(source, "fetch", newest)
+
+
+def other_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row is withdrawn, and one becomes a broken one."""
+    rows = rows.iloc[1:].reset_index(drop=True)
+    rows.loc[3, "known_at"] += timedelta(days=40)
+    return rows
+
+
+def too_few(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.head(2)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict]:
+    settings = home(tmp_path_factory.mktemp("restated"))
+    ingest.fetch_new(settings, after(N_DAYS))
+    return settings, validate.validate_new(settings, after(N_DAYS))
+
+
+@pytest.fixture
+def copy(full, tmp_path) -> Settings:
+    shutil.copytree(full[0].home, tmp_path / "copy")
+    return Settings(home=tmp_path / "copy", pages=False)
+
+
+def again(settings: Settings, number: int) -> list[str]:
+    return ingest.fetch_new(settings, after(N_DAYS), again=[f"{LAST}/{day(number)}"])
+
+
+def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkeypatch):
+    before = files(copy)
+    restates(monkeypatch, 3, other_rows)
+    assert again(copy, 3) == [f"{LAST}/{day(3)}"]
+    found = validate.validate_new(copy, after(N_DAYS))[LAST]
+    assert (found["batches"], found["restated"], found["quarantined"]) == (1, 1, 1)
+
+    rebuilt = home(tmp_path / "rebuilt")
+    ingest.fetch_new(rebuilt, after(N_DAYS))
+    validate.validate_new(rebuilt, after(N_DAYS))
+    assert files(copy) == files(rebuilt)
+    changed = {name for name, content in files(copy).items() if before.get(name) != content}
+    assert changed == {f"{layer}/{LAST}/{day(3)}.parquet" for layer in LAYERS}
+    for layer in ("raw", "validated"):
+        assert kept(copy, layer, 3) == [before[f"{layer}/{LAST}/{day(3)}.parquet"]]
+
+    settled = validate.validate_new(copy, after(N_DAYS))  # and nothing the second time
+    assert {one["batches"] for one in settled.values()} == {0}
+
+
+def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
+    before = path(copy, "validated", 3).read_bytes()
+    rows = other_rows(source.fetch(LAST, day(3)))
+    partitions.write(rows, path(copy, "raw", 3))
+    found = validate.validate_new(copy, after(N_DAYS))[LAST]
+    assert (found["restated"], found["rows"], found["quarantined"]) == (1, len(rows), 1)
+    assert partitions.n_rows(path(copy, "validated", 3)) == len(rows) - 1
+    assert kept(copy, "validated", 3) == [before]
+
+
+def test_the_same_rows_stored_anew_change_nothing(copy):
+    before = files(copy)
+    partitions.write(partitions.load(path(copy, "raw", 3)), path(copy, "raw", 3))
+    assert validate.validate_new(copy, after(N_DAYS))[LAST]["restated"] == 0
+    assert files(copy) == before
+
+
+def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
+    before = files(copy)
+    restates(monkeypatch, 3, too_few)
+    again(copy, 3)
+    # A day after it is new, and another one restated: neither waits.
+    rows = other_rows(source.fetch(LAST, day(5)))
+    partitions.write(rows, path(copy, "raw", 5))
+    path(copy, "validated", 7).unlink()
+    with pytest.raises(LoopError) as caught:
+        validate.validate_new(copy, after(N_DAYS))
+    refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
+    message = str(caught.value)
+    assert f"{LAST} for {day(3)} is refused and moved to {refused}: " in message
+    assert "accepted for these days stay" in message
+    assert "--again FEED/DAY" in message
+    assert partitions.n_rows(refused) == 2
+    for layer in ("raw", "validated"):
+        name = f"{layer}/{LAST}/{day(3)}.parquet"
+        assert files(copy)[name] == before[name]
+    assert not kept(copy, "raw", 3)
+    assert partitions.n_rows(path(copy, "validated", 5)) == len(rows) - 1
+    assert path(copy, "validated", 7).exists()
+    # It is told once; the file says that it is open.
+    assert validate.validate_new(copy, after(N_DAYS))[LAST]["batches"] == 0
+    assert refused.exists()
+
+
+def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
+    before = files(copy)
+    partitions.write(too_few(source.fetch(LAST, day(3))), path(copy, "raw", 3))
+    with pytest.raises(LoopError, match="is refused"):
+        validate.validate_new(copy, after(N_DAYS))
+    assert path(copy, "validated", 3).read_bytes() == before[f"validated/{LAST}/{day(3)}.parquet"]
+    assert ingest.fetch_new(copy, after(N_DAYS)) == [f"{LAST}/{day(3)}"]
+    assert validate.validate_new(copy, after(N_DAYS))[LAST]["batches"] == 0
+    open_ones = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
+    open_ones.unlink()
+    assert files(copy) == before
+
+
+@pytest.mark.parametrize(
+    "after_file", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 3, 4))]
+)
+def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, after_file):
+    """Killed after so many files of the two restated days were written."""
+    for number in (3, 4):
+        rows = other_rows(source.fetch(LAST, day(number)))
+        partitions.write(rows, path(copy, "raw", number))
+    whole = Settings(home=shutil.copytree(copy.home, tmp_path / "whole"), pages=False)
+    validate.validate_new(whole, after(N_DAYS))
+    old = files(copy, "validated")
+    program = (
+        "import os, sys, datetime; from features import durable; from pipelines import validate;"
+        "from settings import load; replacing = durable.replacing; left = int(sys.argv[1])\n"
+        "def counted(target, *rest):\n"
+        "    global left\n"
+        "    if '/data/' in str(target) and left == 0: os.kill(os.getpid(), 9)\n"
+        "    left -= '/data/' in str(target)\n"
+        "    return replacing(target, *rest)\n"
+        "durable.replacing = counted\n"
+        f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(after_file)], cwd=ROOT, check=False,
+        env={"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT), "MLOPS_PAGES": "false"},
+    )  # fmt: skip
+    assert run.returncode == -9
+    new = files(whole, "validated")
+    for name, content in files(copy, "validated").items():
+        assert content in (old[name], new[name])
+    validate.validate_new(copy, after(N_DAYS))
+    assert files(copy) == files(whole)
+
+
+def test_rows_that_state_a_key_again_are_counted(full, copy):
+    assert full[1][LAST]["rows_restated"] == 0
+    earlier, rows = (partitions.load(path(copy, "raw", n)).to_pandas() for n in (2, 5))
+    repeated = rows.copy()
+    repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
+    partitions.write(repeated, path(copy, "validated", 5))
+    assert restated.count(copy.data, LAST, [day(5)]) == 4
+    assert restated.count(copy.data, LAST, [day(2)]) == 0  # it came first
+    assert restated.note(copy, LAST, [day(5), day(6)]) == 4
+    samples = {
+        s.labels["feed"]: s.value for s in standing.batches(copy) if s.name == "rows_restated"
+    }
+    assert samples[LAST] == 4
+    line = validate.told(LAST, validate.NOTHING | {"reasons": {}, "rows_restated": 4})
+    assert "4 rows state a key of an earlier batch again" in line
+
+
+@pytest.mark.parametrize("turn", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3))])
+def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
+    settings = home(tmp_path / "home")
+    command = [sys.executable, "-m", "pipelines.cli", "ingest", "--as-of", str(day(2))]
+    environment = {"MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    told = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], told
+    assert not any("Traceback" in errors for _, errors in told)
+    expected = {
+        name: content
+        for name, content in files(full[0]).items()
+        if date.fromisoformat(Path(name).stem) < day(2)
+    }
+    assert files(settings) == expected
+    assert validate.data_docs(settings).exists()
+
+
+def test_a_step_waits_for_the_one_that_holds_the_data(copy, monkeypatch):
+    monkeypatch.setattr(data_lock, "PATIENCE", 0.2)
+    steps = (ingest.fetch_new, validate.validate_new)
+    with data_lock.locked(copy):
+        for step in steps:
+            with pytest.raises(LoopError, match="Another command that writes is at work"):
+                step(copy, after(N_DAYS))
+    for step in steps:
+        step(copy, after(N_DAYS))
