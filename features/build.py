@@ -5,42 +5,105 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from features import built, partitions
+from features.built import PUBLICATIONS, Contents, Span
 from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
-PUBLICATIONS = ("raw", "publications")
-Tables = Mapping[str, tuple[Callable[[Read, date, date], pd.DataFrame], str]]
+DAY = timedelta(days=1)
+Compute = Callable[[Read, date, date], pd.DataFrame]
+Tables = Mapping[str, tuple[Compute, str]]
+Asked = dict[str, Span]  # by feed the days that a table was computed from
 
 
 def build_new(
     data: Path, first: date, as_of: datetime, lag: timedelta, tables: Tables = TABLES
 ) -> dict[str, int]:
-    """Builds each table for the whole days before `as_of` that it lacks; number of days by table.
+    """Builds what is missing of each table before `as_of`, or was built from other batches.
 
-    A row's `created` is the time at which it was published: its `event_timestamp` plus `lag`, or
-    what `record_publication` noted where a run came later. So a full rebuild gives the same bytes
-    as building day by day.
+    Returns the number of days built by table. A row's `created` is the time at which it was
+    published: its `event_timestamp` plus `lag`, or what `record_publication` noted where a run came
+    later. So building day by day, also after a batch was replaced, gives the bytes of a full
+    rebuild. What was begun and not noted is built again.
     """
-    partitions.follow_recipe(data / "features", built.recipe(data, lag))
-    late = publications(data)
+    note, now, late = _note(data, lag), built.contents(data), publications(data)
     done = {}
     for table, (compute, feed) in tables.items():
-        missing = _missing(data, table, feed, first, as_of)
-        for start, end in _ranges(missing):
-            rows = compute(_reader(data), start, end)
+        days = [
+            day for day in _due(now, feed, first, as_of)
+            if not built.stands(data, note, now, table, day)
+        ]  # fmt: skip
+        note["feeds"][table] = feed
+        entries = note["tables"].setdefault(table, {})
+        for day in days:
+            entries.pop(day.isoformat(), None)
+        built.write(data, note)  # before the files: a day noted is never half replaced
+        for start, end in _ranges(days):
+            rows, asked = _computed(data, compute, start, end)
             rows["created"] = created(rows["event_timestamp"], lag, late)
-            for day, part in rows.groupby("day"):
-                partitions.write(
-                    part.drop(columns="day").reset_index(drop=True),
-                    partitions.path(data, "features", table, day),
-                )
-        done[table] = len(missing)
-    built.note(data, as_of, lag)
+            _store(data, table, rows, start, end)
+            for day in partitions.whole_days(start, end + DAY):
+                there = partitions.path(data, "features", table, day).exists()
+                entries[day.isoformat()] = built.entry(now, asked(day), day, rows=there)
+        if days:
+            built.write(data, note)
+        done[table] = len(days)
     return done
+
+
+def _note(data: Path, lag: timedelta) -> dict[str, Any]:
+    """The note on the tables that there are; those of another recipe, or of none, are removed."""
+    note, recipe = built.read(data), built.recipe(data, lag)
+    if note["recipe"] == recipe:
+        return note
+    for part in (data / "features").rglob(f"*{partitions.SUFFIX}"):
+        part.unlink()
+    (data / "features" / partitions.RECIPE).unlink(missing_ok=True)  # of an earlier layout
+    return {"recipe": recipe, "feeds": {}, "tables": {}}
+
+
+def _computed(
+    data: Path, compute: Compute, start: date, end: date
+) -> tuple[pd.DataFrame, Callable[[date], Asked]]:
+    """The rows of `start` to `end`, and which days of each feed a day of them depends on.
+
+    A long range reads more than each of its days does. A second, short look at its last day tells
+    whether the first day read moves with the range, or is fixed.
+    """
+    whole: Asked = {}
+    rows = compute(_reader(data, whole), start, end)
+    last: Asked = {}
+    if start == end:
+        last = whole
+    else:
+        compute(_reader(data, last), end, end)
+
+    def asked(day: date) -> Asked:
+        return {
+            feed: (
+                day - (start - since)
+                if feed in last and end - last[feed][0] == start - since
+                else since,
+                day + (until - end),
+            )
+            for feed, (since, until) in whole.items()
+        }
+
+    return rows, asked
+
+
+def _store(data: Path, table: str, rows: pd.DataFrame, start: date, end: date) -> None:
+    parts = dict(list(rows.groupby("day")))
+    for day in partitions.whole_days(start, end + DAY):
+        target = partitions.path(data, "features", table, day)
+        if day in parts:
+            partitions.write(parts[day].drop(columns="day").reset_index(drop=True), target)
+        else:
+            target.unlink(missing_ok=True)
 
 
 def record_publication(data: Path, hour: datetime, published: datetime) -> None:
@@ -77,18 +140,20 @@ def created(
     return planned.where(noted.isna() | (noted <= planned), noted)
 
 
-def _reader(data: Path) -> Read:
+def _reader(data: Path, asked: Asked) -> Read:
+    """Reads validated rows, and notes in `asked` the days that were asked for."""
+
     def read(feed: str, first: date, last: date) -> pd.DataFrame:
+        before = asked.get(feed, (first, last))
+        asked[feed] = min(first, before[0]), max(last, before[1])
         return partitions.read(data, "validated", feed, first, last)
 
     return read
 
 
-def _missing(data: Path, table: str, feed: str, first: date, as_of: datetime) -> list[date]:
-    have = set(partitions.days(data, "features", table))
-    validated = set(partitions.days(data, "validated", feed))
+def _due(now: Contents, feed: str, first: date, as_of: datetime) -> list[date]:
     days = partitions.whole_days(first, as_of.astimezone(UTC).date())
-    return [day for day in days if due(feed, day) and day in validated and day not in have]
+    return [day for day in days if due(feed, day) and day in now.get(feed, {})]
 
 
 def _ranges(days: Sequence[date]) -> Iterator[tuple[date, date]]:

@@ -1,45 +1,131 @@
-"""Are the feature tables up to date? Answered without importing what builds them."""
+"""What the feature tables were built from, by table and day, and whether that has changed.
+
+The note beside the tables holds for each day the days of each feed that it was computed from, and
+a digest of their content. Read here without Feast.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import usecase
 from features import durable, partitions
 
 NOTE = "BUILT"
-CODE = ("columns.py", "feature_views.py", "windows.py")
+PUBLICATIONS = ("raw", "publications")
+CODE = (
+    "columns.py", "feature_views.py", "schema.py", "statements.py", "target.py", "windows.py",
+)  # fmt: skip
+Span = tuple[date, date]  # first and last day, both included
+Contents = Mapping[str, Mapping[date, str]]  # by feed and day the digest of a validated partition
 
 
 def recipe(data: Path, lag: timedelta) -> str:
     """A digest of what makes the tables: their code, the lag, and the rules that rows passed."""
-    code = [
-        Path(usecase.__file__).parent / name
-        for name in ("columns.py", "feature_views.py", "windows.py")
-    ]
+    code = [Path(usecase.__file__).parent / name for name in CODE]
     rules = data / "validated" / partitions.RECIPE  # rows judged by other rules are other rows
     return partitions.recipe_of(*code, str(lag), rules.read_text() if rules.exists() else "")
 
 
 def up_to_date(data: Path, as_of: datetime, lag: timedelta) -> bool:
-    """Whether the last build was of the batches that there are before `as_of`, by this recipe."""
-    note = data / "features" / NOTE
-    return note.exists() and note.read_text() == _state(data, as_of, lag)
-
-
-def note(data: Path, as_of: datetime, lag: timedelta) -> None:
-    """Notes that all tables are built from the batches that there are before `as_of`."""
-    durable.write(data / "features" / NOTE, _state(data, as_of, lag))
-
-
-def _state(data: Path, as_of: datetime, lag: timedelta) -> str:
-    until = as_of.astimezone(UTC).date()
-    feeds = sorted(folder.name for folder in (data / "validated").glob("*") if folder.is_dir())
-    days = [
-        f"{feed}/{day}"
-        for feed in feeds
-        for day in partitions.days(data, "validated", feed)
+    """Whether all tables are built from the batches before `as_of` as they are, by this recipe."""
+    note = read(data)
+    if note["recipe"] != recipe(data, lag) or not note["feeds"]:
+        return False
+    now, until = contents(data), as_of.astimezone(UTC).date()
+    return all(
+        stands(data, note, now, table, day)
+        for table, feed in note["feeds"].items()
+        for day in now.get(feed, ())
         if day < until
+    )
+
+
+def read(data: Path) -> dict[str, Any]:
+    """The note: `recipe`, the `feeds` that make tables due, and `tables`; empty if unknown."""
+    found = durable.read_json(data / "features" / NOTE)
+    empty = {"recipe": "", "feeds": {}, "tables": {}}
+    return found if isinstance(found, dict) and found.keys() == empty.keys() else empty
+
+
+def write(data: Path, note: Mapping[str, Any]) -> None:
+    """Replaces the note."""
+    durable.write_json(data / "features" / NOTE, note, indent=None, sort_keys=True)
+
+
+def contents(data: Path) -> Contents:
+    """The digest of each validated partition and each note of late publications, as they are."""
+    folders = [folder for folder in (data / "validated").glob("*") if folder.is_dir()]
+    layers = [("validated", folder.name) for folder in folders] + [PUBLICATIONS]
+    return {
+        name: {
+            day: hashlib.sha256(partitions.path(data, layer, name, day).read_bytes()).hexdigest()
+            for day in partitions.days(data, layer, name)
+        }
+        for layer, name in layers
+    }
+
+
+def stands(data: Path, note: Mapping[str, Any], now: Contents, table: str, day: date) -> bool:
+    """Whether the day's partition of `table` is there, built from what the feeds hold `now`."""
+    entry = note["tables"].get(table, {}).get(day.isoformat())
+    if entry is None:
+        return False
+    spans = {
+        feed: (date.fromisoformat(first), date.fromisoformat(last))
+        for feed, (first, last) in entry["read"].items()
+    }
+    there = partitions.path(data, "features", table, day).exists() == entry["rows"]
+    return there and entry["digest"] == digest(now, spans, day)
+
+
+def entry(now: Contents, spans: Mapping[str, Span], day: date, *, rows: bool) -> dict[str, Any]:
+    """What the note holds of a day that was built from `spans`; `rows`: whether it has any."""
+    read = {feed: [first.isoformat(), last.isoformat()] for feed, (first, last) in spans.items()}
+    return {"read": read, "digest": digest(now, spans, day), "rows": rows}
+
+
+def digest(now: Contents, spans: Mapping[str, Span], day: date) -> str:
+    """A digest of all that a day was made of: batches, and when its hours were published."""
+    # The last hour of a day is the first of the next.
+    asked = {**spans, PUBLICATIONS[1]: (day, day + timedelta(days=1))}
+    lines = [
+        f"{feed} {each} {now[feed][each]}"
+        for feed, (first, last) in sorted(asked.items())
+        for each in partitions.whole_days(first, last + timedelta(days=1))
+        if each in now.get(feed, {})
     ]
-    return partitions.recipe_of(recipe(data, lag), *days)
+    return _digest(lines)
+
+
+def standing(data: Path, until: date) -> dict[str, str]:
+    """The newest day built up to `until`, and a digest of all tables up to it.
+
+    A publication records it; if `standing` up to the same day differs later, rows were replaced.
+    """
+    note = read(data)
+    days = [day for table in note["tables"].values() for day in table if day <= until.isoformat()]
+    last = max(days, default="")
+    lines = [
+        f"{table} {day} {entry['digest']}"
+        for table, entries in sorted(note["tables"].items())
+        for day, entry in sorted(entries.items())
+        if day <= last
+    ]
+    return {"day": last, "digest": _digest([note["recipe"], *lines])}
+
+
+def replaced_since(data: Path, published: Mapping[str, str] | None) -> bool:
+    """Whether tables have changed up to the day that `published` (see `standing`) speaks of."""
+    if published is None:
+        return True
+    day = published["day"]
+    return bool(day) and standing(data, date.fromisoformat(day)) != dict(published)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import settings as configuration
-from features import data_lock, partitions
+from features import built, data_lock, durable, partitions
 from features.build import publications
 from features.published import stands_at, text
 from features.store import apply, registered
@@ -26,10 +27,12 @@ LATEST = timedelta(days=2)
 def publish(settings: configuration.Settings, as_of: datetime) -> None:
     """Brings the online store to what was published by `as_of`, from wherever it stood.
 
-    A rerun is safe: what is there is written again, with the same values.
+    A rerun is safe: what is there is written again, with the same values. Where tables were
+    replaced since the last publication, the store is rebuilt.
     """
     stood = stands_at(settings)
-    if stood is None or stood > as_of or as_of - stood > REBUILD_AFTER:
+    replaced = built.replaced_since(settings.data, durable.read_json(_tables_published(settings)))
+    if stood is None or stood > as_of or as_of - stood > REBUILD_AFTER or replaced:
         rebuild(settings, as_of)
     elif stood < as_of:
         Publisher(settings, stood, as_of).step(as_of)
@@ -59,6 +62,11 @@ def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
     Publisher(settings, as_of - LATEST, as_of, stood="").step(as_of)
 
 
+def _tables_published(settings: configuration.Settings) -> Path:
+    """The file with what `built.standing` said of the tables that the store was written from."""
+    return settings.var / "feast" / "tables.json"
+
+
 class Publisher:
     """Moves the online store from `since` towards `until`; reads the tables of that span once.
 
@@ -80,10 +88,13 @@ class Publisher:
         self._stored: dict[str, list[Any]] = {}  # the same rows, as Feast stores them
         # As registered: Feast learns a view's keys when it is applied, which may be long ago.
         self._views = registered(self._store)
+        tables = built.standing(settings.data, until.astimezone(UTC).date())
         for view in self._views:
             rows = self._rows[view.name] = self._read(view.name, view.entities[0], since, until)
             convert = self._provider._prep_rows_to_write_for_ingestion
             self._stored[view.name] = convert(view, rows) if len(rows) else []
+        # Before the rows: killed in between, the next publication rebuilds rather than trusts.
+        durable.write_json(_tables_published(settings), tables)
 
     def _read(self, table: str, key: str, since: datetime, until: datetime) -> pd.DataFrame:
         """The rows to publish after `since` and by `until`, in that order."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from usecase import evaluation
+from usecase.statements import newest
 
 ESTIMATED = timedelta(days=7)  # what rules one day rules all of its decisions
 
@@ -22,8 +23,7 @@ def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.
     and not at, as in a training: what becomes known at midnight is in a batch that is yet to come.
     """
     first = log.sort_values("logged_at", kind="stable").drop_duplicates("key")
-    known = labels[labels["known_at"] < as_of].sort_values("known_at", kind="stable")
-    known = known.drop_duplicates("key", keep="last")
+    known = newest(labels, ["key"], before=as_of)
     return first.merge(known[["key", "label", "known_at"]], on="key", how="left")
 
 

@@ -16,9 +16,12 @@ from settings import LoopError, Settings
 def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Writes `data/training/`: the set of all cases whose label was known before `as_of`.
 
+    Of several labels of a case the newest known by then counts, with its `known_at`.
+
     Raises `LoopError` if there are none, or no case falls on one side of the holdout's start.
     """
     from features.history import training_frame
+    from usecase.statements import newest
     from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
     params = settings.params()
@@ -30,8 +33,8 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
             f"No validated batches from {days[0]} to {days[1]} in {settings.data}: "
             "run `mlops ingest` first."
         )
-    truth = labels(outcomes)
-    cases = spine(schedule).merge(truth[truth["known_at"] < as_of], on="key", validate="1:1")
+    truth = newest(labels(outcomes), ["key"], before=as_of)
+    cases = spine(schedule).merge(truth, on="key", validate="1:1")
     cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
     features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
     frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")

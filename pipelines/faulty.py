@@ -147,14 +147,14 @@ def _over(day: date) -> datetime:
 
 def _cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     """The cases decided from `first` on, with the labels that ever came."""
+    from usecase.statements import newest
     from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
     days = (first - 2 * DAY).date(), end.date()
-    cases = spine(partitions.read(own.data, "validated", SPINE_FEED, *days)).drop_duplicates("key")
+    cases = spine(partitions.read(own.data, "validated", SPINE_FEED, *days))
     cases = cases[(cases["decision_time"] >= first) & (cases["decision_time"] < end)]
     cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
-    truth = labels(partitions.read(own.data, "validated", LABEL_FEED, *days))
-    truth = truth.sort_values("known_at").drop_duplicates("key", keep="last")
+    truth = newest(labels(partitions.read(own.data, "validated", LABEL_FEED, *days)), ["key"])
     return cases.merge(truth, on="key", how="left", validate="1:1")
 
 

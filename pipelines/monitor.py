@@ -111,11 +111,15 @@ def last_training(settings: Settings, as_of: datetime) -> datetime | None:
 
 
 def new_labels(settings: Settings, since: datetime, as_of: datetime) -> int:
-    """How many cases' labels became known from `since` on and before `as_of`."""
-    from usecase.target import LABEL_FEED
+    """How many cases' labels became known, or were stated anew, from `since` on before `as_of`."""
+    from usecase.statements import newest
+    from usecase.target import LABEL_FEED, labels
 
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
-    return 0 if known.empty else int(known["known_at"].between(since, as_of, "left").sum())
+    if known.empty:
+        return 0
+    truth = newest(labels(known), ["key"], before=as_of)
+    return int((truth["known_at"] >= since).sum())
 
 
 def predictions(

@@ -59,7 +59,7 @@ def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Foun
 
 def _days(start: datetime, days: int, params: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The source's cases, with scores drawn so that labels follow them; and the labels."""
-    from usecase import source, target
+    from usecase import source, statements, target
 
     end = start + timedelta(days=days)
     feeds = {}
@@ -67,11 +67,11 @@ def _days(start: datetime, days: int, params: dict[str, Any]) -> tuple[pd.DataFr
         since = (start - timedelta(days=2)).date()
         dates = partitions.whole_days(since, (end + timedelta(days=1)).date())
         feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
-    labels = target.labels(feeds[target.LABEL_FEED])
+    labels = statements.newest(target.labels(feeds[target.LABEL_FEED]), ["key"])
     spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]
-    rows = spine.merge(labels.drop_duplicates("key", keep="last")[["key", "label"]], on="key")
+    rows = spine.merge(labels[["key", "label"]], on="key")
     rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
-    rows = rows.drop_duplicates("key").sort_values(["decision_time", "key"], ignore_index=True)
+    rows = rows.sort_values(["decision_time", "key"], ignore_index=True)
     if rows.empty:
         raise LoopError(f"The source has no labelled cases from {start:%Y-%m-%d} on.")
     rng = np.random.default_rng(params["seed"])

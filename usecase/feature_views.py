@@ -3,6 +3,10 @@
 A compute function takes `read(feed, first_day, last_day)`, which gives validated rows, and the
 first and last UTC day to build. It returns entity keys, features, `event_timestamp` (UTC) and
 `day`, the batch that completes the row. Whoever builds adds `created`, the time of publishing.
+The days that it reads lie at fixed distances from `first` and `last`, or begin at a fixed day.
+
+Of several statements about the same thing the newest that was known counts, from when it became
+known (`usecase/statements.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
 from usecase.columns import CARRIER, ON_DEMAND, ORIGIN, ROUTE, TAIL, WEATHER, Names, names
-from usecase.schema import CARRIERS, ORIGINS
+from usecase.schema import CARRIERS, KEYS, ORIGINS
 from usecase.source import FIRST_DAY
-from usecase.windows import at_change_points, every_hour
+from usecase.statements import newest
+from usecase.windows import at_change_points, counted, every_hour
 
 Read = Callable[[str, date, date], pd.DataFrame]
 DAY = timedelta(days=1)
+AHEAD = 2 * DAY  # a flight is first stated at most so long before its departure
 HOUR = timedelta(hours=1)
+BANDS = ["registered_size", "registered_age"]  # of planes
 
 
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)
@@ -55,11 +62,28 @@ def _completed_by_hour(rows: pd.DataFrame, first: date, last: date) -> pd.DataFr
 
 # Weather at the origin, an hour after it was observed.
 def weather(read: Read, first: date, last: date) -> pd.DataFrame:
-    rows = read("weather", first, last)
+    rows = read("weather", first - DAY, last)
     rows = rows.assign(event_timestamp=rows["known_at"], day=rows["known_at"].dt.date)
+    rows = rows[_newest_observed(rows) & (rows["day"] >= first)]
     return rows[["origin", *WEATHER, "event_timestamp", "day"]].astype(
         dict.fromkeys(WEATHER, "float64")
     )
+
+
+def _newest_observed(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row was the newest of its origin when it became known, by that day and the last.
+
+    A correction of an earlier hour must not hide the newer observation.
+    """
+    order = ["origin", "known_at", "time_hour"]
+    known = rows.sort_values(order, kind="stable")
+    today = known.groupby(["origin", "day"])["time_hour"].cummax()
+    last = known.groupby(["origin", "day"])["time_hour"].max()
+    before = pd.MultiIndex.from_arrays([known["origin"], known["day"] - DAY])
+    yesterday = last.reindex(before).set_axis(known.index)
+    behind = (known["time_hour"] < today) | (known["time_hour"] < yesterday)
+    together = known.duplicated(["origin", "known_at"], keep="last")
+    return ~(behind | together).reindex(rows.index)
 
 
 weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
@@ -70,7 +94,7 @@ weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
 
 def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
     rows = read("outcomes", first - DAY, last)  # the longest window reaches a day back
-    return rows.assign(route=rows["origin"] + "-" + rows["dest"])
+    return counted(rows.assign(route=rows["origin"] + "-" + rows["dest"]))
 
 
 def _hourly(
@@ -110,27 +134,36 @@ tail_delays_view = _view("tail_delays", tail, names(TAIL), ttl=2 * DAY)
 # takes its carrier's typical plane: only cancelled flights lack the number, so a gap (or a value
 # that no real plane has) would tell the label.
 def planes(read: Read, first: date, last: date) -> pd.DataFrame:
-    rows = read("planes", first, last)
+    rows = _published(read("planes", first, last), KEYS["planes"])
     rows = rows.assign(
         registered_size=pd.cut(rows["seats"], [0, 60, 100, 160, 200, 1000], labels=False),
         registered_age=((FIRST_DAY.year - rows["year"]) // 5).clip(0, 6),
-        event_timestamp=rows["known_at"].dt.floor("h") + HOUR,
-        day=rows["known_at"].dt.date,
     ).dropna(subset=["registered_size", "registered_age"])
-    columns = ["registered_size", "registered_age"]
-    return rows[["tailnum", *columns, "event_timestamp", "day"]].astype(
-        dict.fromkeys(columns, "float64")
+    return rows[["tailnum", *BANDS, "event_timestamp", "day"]].astype(
+        dict.fromkeys(BANDS, "float64")
     )
 
 
 def fleets(read: Read, first: date, last: date) -> pd.DataFrame:
     """The median size and age band of the planes that each carrier schedules for the next day."""
-    known = planes(read, FIRST_DAY, last).set_index("tailnum")[
-        ["registered_size", "registered_age"]
+    rows = _published(read("schedule", first - AHEAD, last), KEYS["schedule"])
+    rows = rows.assign(entity=rows.groupby(KEYS["schedule"], dropna=False).ngroup())
+    rows = rows[["entity", "carrier", "tailnum", "known_at", "event_timestamp", "day"]]
+    by_day = dict(list(rows.groupby("day")))
+    plans = [
+        _planned(known, event)
+        for day in by_day
+        if day >= first
+        for known in [_since(by_day, day)]
+        for event in sorted(by_day[day]["event_timestamp"].unique())
     ]
-    rows = _published(read("schedule", first, last)).join(known, on="tailnum")
-    typical = rows.groupby(["event_timestamp", "day"])[list(known)].quantile(interpolation="lower")
-    fleet = rows.groupby(["event_timestamp", "day", "carrier"])[list(known)].quantile(
+    rows = pd.merge_asof(
+        pd.concat(plans, ignore_index=True),
+        planes(read, FIRST_DAY, last).drop(columns="day").sort_values("event_timestamp"),
+        on="event_timestamp", by="tailnum",
+    )  # fmt: skip
+    typical = rows.groupby(["event_timestamp", "day"])[BANDS].quantile(interpolation="lower")
+    fleet = rows.groupby(["event_timestamp", "day", "carrier"])[BANDS].quantile(
         interpolation="lower"
     )
     every = pd.MultiIndex.from_frame(
@@ -142,8 +175,27 @@ def fleets(read: Read, first: date, last: date) -> pd.DataFrame:
     return fleet.reset_index()
 
 
+def _since(by_day: dict[date, pd.DataFrame], day: date) -> pd.DataFrame:
+    """What became known on `day` and on the days before on which its flights may be stated."""
+    days = (day - AHEAD + number * DAY for number in range(AHEAD // DAY + 1))
+    return pd.concat([by_day[each] for each in days if each in by_day])
+
+
+def _planned(rows: pd.DataFrame, event: pd.Timestamp) -> pd.DataFrame:
+    """The plan published last, as known at `event`: the flights first stated on its day.
+
+    A corrected flight stays in the plan in which it was first stated, within the days read.
+    """
+    known = rows[rows["event_timestamp"] <= event]
+    # In the order of days: the first statement is that of the first day.
+    first = ~known.duplicated("entity")
+    plan = known.loc[first & (known["day"] == known.loc[first, "day"].iloc[-1]), "entity"]
+    stated = newest(known[known["entity"].isin(plan)], ["entity"])
+    return stated.assign(event_timestamp=event, day=known["day"].iloc[-1])
+
+
 def routes(read: Read, first: date, last: date) -> pd.DataFrame:
-    rows = _published(read("schedule", first, last))
+    rows = _published(read("schedule", first, last), KEYS["schedule"])
     rows = rows.assign(
         route=rows["origin"] + "-" + rows["dest"], distance=rows["distance"].astype("float64")
     )
@@ -151,12 +203,14 @@ def routes(read: Read, first: date, last: date) -> pd.DataFrame:
     return rows[columns].drop_duplicates(["route", "event_timestamp"], ignore_index=True)
 
 
-def _published(schedule: pd.DataFrame) -> pd.DataFrame:
-    known = schedule["known_at"]
-    return schedule.assign(event_timestamp=known.dt.floor("h") + HOUR, day=known.dt.date)
+def _published(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """The rows with the hour of their publication; of two statements in an hour the newer one."""
+    known = rows["known_at"]
+    rows = rows.assign(event_timestamp=known.dt.floor("h") + HOUR, day=known.dt.date)
+    return newest(rows, [*key, "event_timestamp"])
 
 
-planes_view = _view("planes", tail, ["registered_size", "registered_age"], ttl=3650 * DAY)
+planes_view = _view("planes", tail, BANDS, ttl=3650 * DAY)
 fleets_view = _view("fleets", carrier, ["fleet_size", "fleet_age"], ttl=3 * DAY)
 routes_view = _view("routes", route, ["distance"], ttl=60 * DAY)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pyarrow as pa
 
-from usecase.target import TIME_ZONE
+from usecase.target import KEY, TIME_ZONE
 
 ORIGINS = ("EWR", "JFK", "LGA")
 CARRIERS = (
@@ -50,8 +50,8 @@ SCHEMA: dict[str, pa.Schema] = {
 # What makes a row of a batch the only one of its kind.
 KEYS: dict[str, list[str]] = {
     "planes": ["tailnum"],
-    "schedule": ["carrier", "flight", "origin", "sched_dep"],
-    "outcomes": ["carrier", "flight", "origin", "sched_dep"],
+    "schedule": KEY,
+    "outcomes": KEY,
     "weather": ["origin", "time_hour"],
 }
 

@@ -16,6 +16,7 @@ LATE_MINUTES = 15
 # A null join key raises in Feast, and the missing tail number tells the label (every flight
 # without one was cancelled): it becomes a key that no plane has.
 UNKNOWN_TAIL = "UNKNOWN"
+KEY = ["carrier", "flight", "origin", "sched_dep"]  # of a flight, in both feeds
 
 
 def key(flights: pd.DataFrame) -> pd.Series:
@@ -35,8 +36,10 @@ def spine(schedule: pd.DataFrame) -> pd.DataFrame:
     """The cases to predict, one per scheduled flight: `key`, `decision_time`, entities, request.
 
     `decision_time` (UTC) is two hours before scheduled departure. Columns are those that a request
-    brings, so that training and serving look features up by the same keys.
+    brings, so that training and serving look features up by the same keys. Of several statements
+    about a flight the newest known at its decision time counts; the first, if none was.
     """
+    schedule = _known_at_decision(schedule)
     return pd.DataFrame(
         {
             "key": key(schedule),
@@ -52,8 +55,24 @@ def spine(schedule: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _known_at_decision(schedule: pd.DataFrame) -> pd.DataFrame:
+    """One row per key: the flight as it was scheduled when it was decided on."""
+    repeated = schedule.duplicated(KEY, keep=False).to_numpy()
+    if not repeated.any():
+        return schedule
+    known = (schedule["known_at"] <= schedule["sched_dep"] - LEAD).to_numpy()
+    order = schedule["known_at"].argsort(kind="stable").to_numpy()
+    # First the statements that came too late, the latest first; then the others as they came.
+    order = np.concatenate([order[~known[order]][::-1], order[known[order]]])
+    older = schedule.iloc[order].duplicated(KEY, keep="last").to_numpy()
+    return schedule.iloc[np.sort(order[~older])]
+
+
 def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The truth: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC)."""
+    """What was stated of the truth: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC).
+
+    A row per statement: `usecase.statements.newest` gives the one that counts as of a moment.
+    """
     return pd.DataFrame(
         {
             "key": key(outcomes),

@@ -7,11 +7,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from usecase.target import disrupted
+from usecase.statements import superseded
+from usecase.target import KEY, disrupted
 
 HOUR = pd.Timedelta(hours=1)
 # Beyond these a delay says no more about the next flight, and one value could rule a mean.
 SHORTEST, LONGEST = -60, 240
+SPAN = 10_000_000  # hours since 1970 stay below it for a thousand years
+SUMS = ("flights", "bad", "landed", "minutes")
+
+
+def counted(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """`outcomes` with the hours (since 1970) in which each statement counts: [`hour`, `until`).
+
+    A statement counts from the first full hour after `known_at`, never from when it happened, to
+    the hour from which a newer statement about the same flight counts. Call it with all that was
+    read: what was left out can't supersede.
+    """
+    # Strictly after: what is known on the stroke of an hour belongs to the batch that starts then.
+    known = outcomes["known_at"].dt.floor("h").astype("datetime64[us, UTC]").astype("int64")
+    hours = (known // 3_600_000_000 + 1).to_numpy()
+    return outcomes.assign(hour=hours, until=superseded(outcomes, KEY, hours))
 
 
 def at_change_points(
@@ -20,18 +36,19 @@ def at_change_points(
     """A row per entity and hour at which any of its windows changes, also when it runs empty.
 
     `names` gives for each window in hours the columns of its number of flights (0 when it has run
-    empty: a row without any value could not be published), its delay rate and its mean delay. An
-    outcome counts from the first full hour after `known_at`, never from when it happened.
+    empty: a row without any value could not be published), its delay rate and its mean delay.
+    `outcomes` is what `counted` gives.
     """
-    hours = _bucket(outcomes)
+    alive = outcomes[outcomes["until"] > outcomes["hour"]]
+    hours, until = alive["hour"].to_numpy(), alive["until"].to_numpy()
     steps = [0, *names]
     points = pd.DataFrame(
         {
-            by: np.tile(outcomes[by].to_numpy(), len(steps)),
-            "hour": np.concatenate([hours + step for step in steps]),
+            by: np.tile(alive[by].to_numpy(), len(steps)),
+            "hour": np.concatenate([np.minimum(hours + step, until) for step in steps]),
         }
     ).drop_duplicates()
-    return _windows(outcomes, hours, by, points, names)
+    return _windows(outcomes, by, points, names)
 
 
 def every_hour(
@@ -47,13 +64,7 @@ def every_hour(
     points = pd.DataFrame(
         {by: np.repeat(np.asarray(entities), len(grid)), "hour": np.tile(grid, len(entities))}
     )
-    return _windows(outcomes, _bucket(outcomes), by, points, names)
-
-
-def _bucket(outcomes: pd.DataFrame) -> np.ndarray:
-    # Strictly after: what is known on the stroke of an hour belongs to the batch that starts then.
-    known = outcomes["known_at"].dt.floor("h").astype("datetime64[us, UTC]").astype("int64")
-    return (known // 3_600_000_000 + 1).to_numpy()
+    return _windows(outcomes, by, points, names)
 
 
 def _hour_number(moment: pd.Timestamp) -> int:
@@ -62,7 +73,6 @@ def _hour_number(moment: pd.Timestamp) -> int:
 
 def _windows(
     outcomes: pd.DataFrame,
-    hours: np.ndarray,
     by: str,
     points: pd.DataFrame,
     names: Mapping[int, tuple[str, str, str]],
@@ -71,28 +81,24 @@ def _windows(
     delay = outcomes["arr_delay"].clip(SHORTEST, LONGEST)
     events = pd.DataFrame(
         {
-            "entity": outcomes[by].to_numpy(),
-            "hour": hours,
+            "hour": outcomes["hour"].to_numpy(),
+            "until": outcomes["until"].to_numpy(),
             "flights": 1,
             "bad": disrupted(outcomes).to_numpy(dtype="int64"),
             "landed": delay.notna().to_numpy(dtype="int64"),
             "minutes": delay.fillna(0).to_numpy(dtype="int64"),
         }
     )
-    codes, _ = pd.factorize(pd.concat([events["entity"], points[by]], ignore_index=True), sort=True)
-    span = 10_000_000  # hours since 1970 stay below it for a thousand years
-    order = np.argsort(codes[: len(events)] * span + events["hour"].to_numpy(), kind="stable")
-    at = (codes[: len(events)] * span + events["hour"].to_numpy())[order]
-    sums = {
-        name: np.concatenate([[0], np.cumsum(events[name].to_numpy()[order])])
-        for name in ("flights", "bad", "landed", "minutes")
-    }
-    asked = codes[len(events) :] * span + points["hour"].to_numpy()
+    entities = pd.concat([outcomes[by], points[by]], ignore_index=True)
+    codes, _ = pd.factorize(entities, sort=True)
+    events["place"] = codes[: len(events)] * SPAN
+    asked = codes[len(events) :] * SPAN + points["hour"].to_numpy()
     result = pd.DataFrame({by: points[by].to_numpy()})
-    upto = np.searchsorted(at, asked, side="right")
+    begun = _sums(events, events["hour"].to_numpy(), asked)
     for window, (count, rate, mean) in names.items():
-        since = np.searchsorted(at, asked - window, side="right")
-        total = {name: sums[name][upto] - sums[name][since] for name in sums}
+        ends = np.minimum(events["hour"] + window, events["until"]).to_numpy()
+        over = _sums(events, ends, asked)
+        total = {name: begun[name] - over[name] for name in SUMS}
         result[count] = total["flights"].astype("float64")
         result[rate] = _ratio(total["bad"], total["flights"])
         result[mean] = _ratio(total["minutes"], total["landed"])
@@ -100,6 +106,17 @@ def _windows(
         points["hour"].to_numpy() * 3_600_000_000, unit="us", utc=True
     )
     return result.sort_values(["event_timestamp", by], ignore_index=True)
+
+
+def _sums(events: pd.DataFrame, hours: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
+    """The sums over the events of the entity whose `hours` are not after each place of `asked`."""
+    at = events["place"].to_numpy() + hours
+    order = np.argsort(at, kind="stable")
+    upto = np.searchsorted(at[order], asked, side="right")
+    totals = {
+        name: np.concatenate([[0], np.cumsum(events[name].to_numpy()[order])]) for name in SUMS
+    }
+    return {name: totals[name][upto] for name in SUMS}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
