@@ -51,6 +51,9 @@ def control(
         stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
     ))  # fmt: skip
     decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
+    if decision.action in {"advance", "promote"} and record.missing(settings, now.version):
+        gone = "the version was deleted in the registry, so it gets no more of the traffic"
+        decision = Decision("withdraw", gone, "deleted")
     kept = {
         **evidence.as_dict(), "as_of": as_of.isoformat(), "code": decision.code,
         "overridden": set_aside, "shadow_days": params["rollout"]["shadow"]["days"],

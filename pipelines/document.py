@@ -113,5 +113,10 @@ def _undocumented(settings: Settings) -> State:
 
 
 def point(client: Any, state: State) -> None:
-    """Makes `state` the document: from here on the change stands, and is carried on if killed."""
+    """Makes `state` the document: from here on the change stands, and is carried on if killed.
+
+    The registered model is made again if it was deleted, with all that it held.
+    """
+    if entries.registered_model(client) is None:
+        client.create_registered_model(MODEL)
     client.set_registered_model_tag(MODEL, DOCUMENT, release.as_json(state))

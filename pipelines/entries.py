@@ -45,6 +45,18 @@ def registered_model(client: Any) -> Any | None:
     return found[0] if found else None
 
 
+def find_version(client: Any, version: str) -> Any | None:
+    """The version in the registry; None if there is none of this number, or it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(MODEL, version)
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        return None
+
+
 def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:
     """Keeps the entry; the id of its run. It counts from when the document names it."""
     experiment = tracking.experiment(settings, EXPERIMENT)

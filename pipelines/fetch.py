@@ -10,7 +10,6 @@ from typing import Any
 
 from features import durable
 from pipelines import entries, tracking
-from pipelines.register import MODEL
 from serving.evaluator import Evaluator
 from serving.release import ServedModel
 from settings import LoopError, Settings, UserError
@@ -19,29 +18,44 @@ NEEDED = ("served", "reference.parquet", "facts.json")
 
 
 def registered(settings: Settings, client: Any, version: str) -> Any:
-    """The version in the registry. Raises `UserError` if there is none of this number."""
-    from mlflow.exceptions import MlflowException
+    """The version in the registry, which has a digest. Raises `UserError` if there is none."""
+    found = entries.find_version(client, version)
+    if found is None:
+        raise UserError(
+            f"There is no version {version} in the registry. It was never registered, or it was "
+            "deleted there: `mlops history` names the versions that were released."
+        )
+    if "digest" not in found.tags:
+        raise LoopError(
+            f"Version {version} has lost its tag `digest` in the registry, so its files can't be "
+            "checked. What is served stays as it is. Set the tag again from `digest` in the "
+            "facts.json of its run."
+        )
+    return found
 
-    try:
-        return client.get_model_version(MODEL, version)
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            raise
-        raise UserError(f"There is no version {version} in the registry.") from error
 
-
-def fetch(settings: Settings, version: str) -> ServedModel:
+def fetch(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
     """Brings the version's files to `var/models/<version>/`, unless they are there and whole.
 
-    Raises `UserError` if there is no such version, `LoopError` if its files are gone, or are not
-    those that were registered.
+    With `recorded`, the digest that the record has of it, the registry may have lost the version:
+    the files that are here serve if they match. Raises `UserError` if there is no such version,
+    `LoopError` if its files are gone, or are not those that were registered or recorded.
     """
     with entries.reached(settings):
         client = tracking.client(settings)
-        found = registered(settings, client, version)
-    digest = found.tags["digest"]
+        found = (
+            entries.find_version(client, version) if recorded
+            else registered(settings, client, version)
+        )  # fmt: skip
+    digest = recorded or found.tags["digest"]
     target = settings.var / "models" / version
     if not (target / "card.json").exists():
+        if found is None:
+            raise LoopError(
+                f"Version {version} is not released: it was deleted in the registry, and its files "
+                f"are not in {target}. What is served stays as it is. `mlops rollback --to VERSION` "
+                "takes another champion of before."
+            )
         _download(client, found, target)
     try:
         Evaluator.load(target / "served", digest)

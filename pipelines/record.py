@@ -113,12 +113,15 @@ def make(
 
     Raises `SupersededError` if somebody without the lock wrote over the document.
     """
+    details = dict(step.details)
+    if gone := deleted(client, state, step):
+        details["gone"] = gone
     text = json.dumps(dict(evidence), sort_keys=True, indent=1, default=str)
     entry = Entry(
         seq=state.history.count + 1, at=at.astimezone(UTC), by=by, action=step.action,
         version=step.version, why=why, before=arms(state), after=arms(step, state.generation + 1),
         evidence=sha256(text.encode()).hexdigest(), previous=state.history.head,
-        details=dict(step.details),
+        details=details,
     )  # fmt: skip
     after = following(state, step, entry)
     run_id = entries.append(settings, client, entry, text)
@@ -134,8 +137,26 @@ def make(
     return after
 
 
+def missing(settings: Settings, *versions: str) -> list[str]:
+    """Those of `versions` that the registry does not have, or has no more."""
+    with entries.reached(settings):
+        client = tracking.client(settings)
+        return [each for each in versions if entries.find_version(client, each) is None]
+
+
+def deleted(client: Any, *states: State | Step) -> list[str]:
+    """The versions of these arms that the registry has no more; they serve from their files."""
+    models = [each.champion for each in states]
+    models += [each.challenger and each.challenger.model for each in states]
+    versions = {model.version for model in models if model}
+    return sorted(each for each in versions if entries.find_version(client, each) is None)
+
+
 def follow(settings: Settings, client: Any, state: State) -> None:
-    """Has the services' file and the aliases say what the document says."""
+    """Has the services' file and the aliases say what the document says.
+
+    A version that was deleted in the registry has no alias: aliases are there to be seen.
+    """
     if isinstance(state, Release) and served(settings) != state:
         release.write(settings.release_file, state)
     model = entries.registered_model(client)
@@ -145,17 +166,24 @@ def follow(settings: Settings, client: Any, state: State) -> None:
         "challenger": state.challenger and state.challenger.model.version,
     }
     for alias, version in wanted.items():
-        if version is not None and str(aliases.get(alias)) != version:
+        if version is not None and str(aliases.get(alias)) == version:
+            continue
+        if version is not None and entries.find_version(client, version) is not None:
             client.set_registered_model_alias(MODEL, alias, version)
-        elif version is None and alias in aliases:
+        elif alias in aliases:
             client.delete_registered_model_alias(MODEL, alias)
 
 
 def conclude(client: Any, entry: Entry, run_id: str) -> None:
-    """Tags the version with what was decided of it; last, the entry counts as concluded."""
+    """Tags the version with what was decided of it; last, the entry counts as concluded.
+
+    A version that was deleted in the registry gets no tags: the entry says it all.
+    """
     from pipelines.approval import version_tags
 
     for version, tags in version_tags(entry).items():
+        if entries.find_version(client, version) is None:
+            continue
         for name, text in tags.items():
             client.set_model_version_tag(MODEL, version, name, text)
     client.set_terminated(run_id, status="FINISHED")

@@ -13,13 +13,12 @@ from typing import Any
 
 from pipelines import approval, entries, tracking
 from pipelines.approval import AGAIN, BARRED, RefusedError
-from pipelines.document import State, Step
+from pipelines.document import State, Step, document
 from pipelines.fetch import fetch
 from pipelines.record import Stands, change
 from serving.release import Challenger, ServedModel, Stage
 from settings import Settings, UserError
 
-CHAMPION = "champion"
 Evidence = Mapping[str, Any]
 
 
@@ -111,10 +110,10 @@ def withdraw(
 
 
 def champion(settings: Settings) -> str | None:
-    """The version with the alias `champion`; None if there is none."""
+    """The champion's version by the release document; None if there is none."""
     with entries.reached(settings):
-        found = entries.registered_model(tracking.client(settings))
-    return str(found.aliases[CHAMPION]) if found and CHAMPION in found.aliases else None
+        found = document(settings, tracking.client(settings)).champion
+    return found and found.version
 
 
 def _require_allowed(

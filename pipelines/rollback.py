@@ -40,8 +40,7 @@ def rollback(
         done.update(before=current.version, version=to or _previous(found, current))
         if done["version"] == current.version:
             return None
-        _require_was_champion(found, done["version"])
-        served = fetch(settings, done["version"])
+        served = fetch(settings, done["version"], _recorded(found, done["version"]))
         return found.step(
             "rollback", served.version, champion=served, challenger=None,
             details={BARRED: current.version, **lifted(found, served.version)},
@@ -99,14 +98,15 @@ def unfreeze(
     return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
 
 
-def _champions(found: Stands) -> list[str]:
-    """Those that were champion by the record, the newest first."""
+def _champions(found: Stands) -> list[tuple[str, str]]:
+    """Version and digest of those that were champion by the record, the newest first."""
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
-    return [each["champion"]["version"] for each in reversed(arms) if each["champion"]]
+    champions = [each["champion"] for each in reversed(arms) if each["champion"]]
+    return [(each["version"], each["digest"]) for each in champions]
 
 
 def _previous(found: Stands, current: ServedModel) -> str:
-    for version in _champions(found):
+    for version, _ in _champions(found):
         if version != current.version and not approval.barred(found.chain.entries, version):
             return version
     raise UserError(
@@ -115,9 +115,12 @@ def _previous(found: Stands, current: ServedModel) -> str:
     )
 
 
-def _require_was_champion(found: Stands, version: str) -> None:
-    if version not in _champions(found):
-        raise UserError(
-            f"Version {version} was never champion by the record, so there is no rollback to it. "
-            f"`mlops promote {version}` is the way for a new one."
-        )
+def _recorded(found: Stands, version: str) -> str:
+    """The digest with which the version was champion last. Raises `UserError` if it never was."""
+    for champion, digest in _champions(found):
+        if champion == version:
+            return digest
+    raise UserError(
+        f"Version {version} was never champion by the record, so there is no rollback to it. "
+        f"`mlops promote {version}` is the way for a new one."
+    )

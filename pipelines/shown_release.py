@@ -27,8 +27,23 @@ def history(settings: Settings) -> None:
         out.print("Nothing is on the record yet.")
     for each in found.chain.unfinished:
         out.print(f"Unfinished: {_told_attempt(each)}")
+    for line in _deleted(settings, found):
+        out.print(line)
     for problem in found.chain.problems:
         out.print(f"PROBLEM: {problem}")
+
+
+def _deleted(settings: Settings, found: record.Stands) -> list[str]:
+    arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
+    served = {
+        each[arm]["version"] for each in arms for arm in ("champion", "challenger") if each[arm]
+    }
+    gone = record.missing(settings, *sorted(served))
+    return [
+        f"Deleted: version {version} is no more in the registry. Its entries and its files in "
+        f"{settings.var / 'models' / version} stay."
+        for version in gone
+    ]
 
 
 def _told_attempt(stored: chained.Stored) -> str:
@@ -99,6 +114,10 @@ def standing(settings: Settings) -> list[str]:
     state = found.state
     models = [state.champion, state.challenger and state.challenger.model]
     lines = [f"PROBLEM:   {problem}" for problem in found.chain.problems]
+    for version in record.missing(settings, *[each.version for each in models if each]):
+        lines.append(
+            f"DELETED:   version {version} is no more in the registry; it is served from its files"
+        )
     for model in [each for each in models if each]:
         approved, _ = approval.approval(known, model.version, model.digest, now)
         if approved is not None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from pipelines import approval, entries, record, tracking
 from pipelines import history as chained
-from pipelines.fetch import registered
 from pipelines.history import Entry
 from serving import prediction_log
 from settings import Settings, UserError
+
+DELETED = {"unknown": "the version was deleted in the registry"}
 
 
 def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
@@ -30,13 +31,13 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     known = record.stands(settings).chain.entries
     with entries.reached(settings):
         client = tracking.client(settings)
-        found = registered(settings, client, version)
-        gates = _gates(client, found.run_id)
+        found = entries.find_version(client, version)
+        gates = _gates(client, found.run_id) if found else DELETED
     return {
         "Prediction": {name: value for name, value in fields.items() if "." not in name},
         "Request": _below("request.", fields),
         "Features": _below("features.", fields),
-        f"Version {version}": dict(found.tags),
+        f"Version {version}": dict(found.tags) if found else DELETED,
         "Gates": gates,
         "Release": release_of(known, fields),
     }
