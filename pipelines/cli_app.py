@@ -44,18 +44,22 @@ def told_plainly() -> Iterator[None]:
 
 
 def our_settings() -> Settings:
+    """The settings; the state of the home is brought up to date first, where it is older."""
     from pydantic import ValidationError
 
     import settings
+    from pipelines import upgrade
     from settings import UserError
 
     try:
-        return settings.load()
+        found = settings.load()
     except ValidationError as error:
         told = "; ".join(
             f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
         )
         raise UserError(f"A setting in the environment is wrong: {told}.") from error
+    upgrade.open_home(found)
+    return found
 
 
 def given_moment(settings: Settings, as_of: str | None) -> datetime:

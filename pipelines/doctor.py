@@ -171,14 +171,12 @@ def data(settings: Settings) -> Finding:
 
 
 def model(settings: Settings) -> Finding:
-    from pathlib import Path
-
     from serving.evaluator import Evaluator
 
     current = release.read(settings.release_file)
     if current is None:
         return Finding("model", False, "no version is released", "mlops run")
-    Evaluator.load(Path(current.champion.path), current.champion.digest)
+    Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
     return Finding("model", True, f"version {current.champion.version} is whole")
 
 

@@ -65,7 +65,8 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
             f"What is served stays as it is. {error}"
         ) from error
     threshold = settings.params()["costs"]["threshold"]
-    return ServedModel(version, digest, str(target / "served"), threshold)
+    # From the folder of the release document: the home may be moved.
+    return ServedModel(version, digest, f"../models/{version}/served", threshold)
 
 
 def _download(client: Any, found: Any, target: Path) -> None:

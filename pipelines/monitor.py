@@ -36,7 +36,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     current = release.read(settings.release_file)
     if current is None:
         raise LoopError("There is no model to monitor: run `mlops run`.")
-    folder = Path(current.champion.path).parent
+    folder = (settings.release_file.parent / current.champion.path).parent
     card = json.loads((folder / "card.json").read_text())
     stored = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
     found = durable.read_json(stored)

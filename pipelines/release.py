@@ -40,7 +40,8 @@ def promote(
     served = fetch(settings, version)
 
     def step(found: Stands) -> Step | None:
-        if found.state.champion == served:
+        current = found.state.champion
+        if current and replace(current, path=served.path) == served:
             return None
         _require_allowed(settings, found, served, again, at)
         return found.step(

@@ -94,7 +94,8 @@ def status(settings: Settings) -> None:
         console.print("Champion: none yet. Run `mlops run`.")
         return
     model = current.champion
-    card = json.loads((Path(model.path).parent / "card.json").read_text())
+    served = settings.release_file.parent / model.path
+    card = json.loads((served.parent / "card.json").read_text())
     console.print(
         f"Champion:  version {model.version}, {card['candidate']} (release {current.generation}, "
         f"changed {current.changed_at:%Y-%m-%d %H:%M} UTC)"

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from features import durable
+from pipelines import upgrade
 from settings import Settings
 
 EXPERIMENT = "mlops-loop"
@@ -165,8 +167,12 @@ def _mlflow(settings: Settings) -> Any:
 
     mlflow.set_tracking_uri(settings.mlflow_uri)
     if settings.tracking_uri is None:
-        (settings.var / "mlflow").mkdir(parents=True, exist_ok=True)
-        _experiment(settings, mlflow, EXPERIMENT)
+        database = settings.var / "mlflow" / "mlflow.db"
+        database.parent.mkdir(parents=True, exist_ok=True)
+        upgrade.open_home(settings)
+        # Half-made, it would look like one of an older version.
+        with nullcontext() if database.exists() else durable.locked(upgrade.lock(settings)):
+            _experiment(settings, mlflow, EXPERIMENT)
     return mlflow
 
 
@@ -174,7 +180,5 @@ def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
     found = mlflow.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    own = (
-        (settings.var / "mlflow" / "artifacts").as_uri() if settings.tracking_uri is None else None
-    )
+    own = upgrade.artefacts(settings) if settings.tracking_uri is None else None
     return str(mlflow.create_experiment(name, artifact_location=own))

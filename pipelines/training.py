@@ -30,12 +30,11 @@ def conclude(
         "refused_code": entered.get("code") if entered else None,
         "why": registered["why"],
         "verdicts": registered["verdicts"],  # on the sources and the refit; the others: gates.json
-        "report": str(path / "data" / "evaluation" / "report.html"),
         "concluded_at": datetime.now(UTC).isoformat(),
     }
     outcome["told"] = told(outcome)
     durable.write_json(path / "outcome.json", outcome)
-    return outcome
+    return _with_report(path, outcome)
 
 
 def told(outcome: dict[str, Any]) -> str:
@@ -63,4 +62,10 @@ def outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
 def outcomes(settings: Settings) -> list[dict[str, Any]]:
     """All concluded trainings, the oldest first."""
     files = (settings.var / "training").glob("*/outcome.json")
-    return sorted((json.loads(file.read_text()) for file in files), key=lambda o: o["concluded_at"])
+    found = (_with_report(file.parent, json.loads(file.read_text())) for file in files)
+    return sorted(found, key=lambda o: o["concluded_at"])
+
+
+def _with_report(path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome with where its report is now: the home may have been moved since."""
+    return {**outcome, "report": str(path / "data" / "evaluation" / "report.html")}

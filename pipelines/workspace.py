@@ -48,6 +48,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     """
     path = settings.var / "training" / training_id(settings, as_of)
     if path.exists():
+        _init_dvc(settings, path)  # anew: what was begun may have been moved since
         return path
     require_unseen(settings, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,14 +34,6 @@ def make_registry(home: Path) -> Settings:
     return settings
 
 
-def copy_registry(made: Settings, home: Path) -> Settings:
-    """A home of its own that begins as `made`; artefacts are read where they were made."""
-    (home / "var" / "mlflow").mkdir(parents=True)
-    shutil.copytree(made.home / "usecase", home / "usecase")
-    shutil.copy(made.var / "mlflow" / "mlflow.db", home / "var" / "mlflow")
-    return Settings(home=home)
-
-
 def _add_version(settings: Settings, made: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})

@@ -24,7 +24,7 @@ from pipelines.register import MODEL
 from serving import prediction_log, release
 from settings import Settings
 from tests import sliced
-from tests.released import copy_registry, make_registry
+from tests.released import make_registry
 
 ROOT = Path(__file__).parents[2]
 MLOPS = [sys.executable, "-m", "pipelines.cli"]
@@ -162,9 +162,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture
 def released(registry: Settings, tmp_path: Path) -> Settings:
     """A copy of `registry` of the test's own."""
-    settings = copy_registry(registry, tmp_path / "home")
-    shutil.copytree(registry.var / "release", settings.var / "release")
-    return settings
+    return Settings(home=shutil.copytree(registry.home, tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from serving.prediction_log import PredictionLog
 from serving.release import Release, read
 from serving.routing import arm
 from settings import LoopError, Settings, UserError
-from tests.released import copy_registry, make_registry
+from tests.released import make_registry
 from usecase import source, target
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -70,10 +70,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
 
 @pytest.fixture
 def home(made: Cases, tmp_path: Path) -> Settings:
-    settings = copy_registry(made[0], tmp_path / "home")
-    for part in ("var/release", "data"):
-        shutil.copytree(made[0].home / part, settings.home / part)
-    return settings
+    return Settings(home=shutil.copytree(made[0].home, tmp_path / "home"))
 
 
 def serve(

@@ -94,7 +94,8 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     moves = [(entry.action, entry.version) for entry in chain.entries]
     assert moves == [("promote", "1"), *2 * [("challenge", "2")], ("promote", "2")]
     assert [v for v, _, _ in home.state()["versions"]] == ["1", "2"]
-    Evaluator.load(Path(served.champion.path), served.champion.digest)
+    folder = home.settings.release_file.parent
+    Evaluator.load(folder / served.champion.path, served.champion.digest)
 
 
 def test_every_candidate_is_a_run_with_its_lineage(turned: tuple[Home, str]) -> None:
