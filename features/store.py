@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
+import feast
 from feast import Entity, FeatureStore, FeatureView, Field, Project
 from feast.errors import ProjectObjectNotFoundException
 from feast.infra.online_stores.helpers import get_online_store_from_config
@@ -16,6 +18,7 @@ from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
+from features import durable
 from features.lookup import Read
 from usecase.feature_views import OBJECTS, VIEWS
 
@@ -38,15 +41,31 @@ def open_store(settings: configuration.Settings) -> FeatureStore:
 def apply(settings: configuration.Settings) -> FeatureStore:
     """Opens the store and registers the definitions where they differ from what is registered.
 
-    The registry itself holds, as a tag of the project, the version of the definitions that were
-    applied completely: applying costs seconds.
+    The registry itself holds, as a tag of the project, which definitions were applied completely,
+    and by which Feast: applying costs seconds. An embedded registry of others is made anew, since
+    Feast forgets no view that is gone; a copy of it is kept.
     """
+    registry = settings.var / "feast" / "registry.db"
+    held = registry.exists() and settings.feast_registry is None
     store = open_store(settings)
-    version = definitions_version()
-    if _applied(store) != version:
-        store.apply(OBJECTS)
-        store.registry.apply_project(Project(name=store.project, tags={APPLIED: version}))
+    version = f"{definitions_version()} feast {feast.__version__}"
+    if _applied(store) == version:
+        return store
+    with durable.locked(registry.with_name("lock"), what="Another registration"):
+        store = open_store(settings)
+        if (before := _applied(store)) != version:
+            if held:
+                _set_aside(registry, before or "unknown")
+                store = open_store(settings)
+            store.apply(OBJECTS)
+            store.registry.apply_project(Project(name=store.project, tags={APPLIED: version}))
     return store
+
+
+def _set_aside(registry: Path, version: str) -> None:
+    """Gives the registry, which holds the definitions `version`, a name of its own."""
+    registry.replace(registry.with_name(f"{registry.name}.{version.replace(' ', '-')}.bak"))
+    durable.sync_folder(registry.parent)
 
 
 def _applied(store: FeatureStore) -> str | None:
@@ -81,8 +100,12 @@ def registered(store: FeatureStore) -> list[FeatureView]:
     return [store.get_feature_view(view.name) for view in VIEWS]
 
 
+@functools.cache
 def definitions_version() -> str:
-    """A digest of all definitions, without their time stamps: the registry's version in lineage."""
+    """A digest of all definitions, without their time stamps: the registry's version in lineage.
+
+    That of the first call in a process: Feast adds to the definitions when they are applied.
+    """
     digest = hashlib.sha256()
     for definition in OBJECTS:
         digest.update(_text(definition).encode())

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -38,6 +38,7 @@ class Record:
     mark: str
     pid: int | None = None
     created: float | None = None
+    home: str | None = None  # whose child it is; v0.1 did not say
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
     """
     log = settings.var / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    record = Record(name, f"{name}:{uuid.uuid4()}")
+    record = Record(name, f"{name}:{uuid.uuid4()}", home=str(settings.home.resolve()))
     own = {"TMPDIR": str(temporary(settings, name)), MARK: record.mark}
     environment = {**os.environ, **settings.environment(), **env, **own}
     others = recorded(settings)
@@ -77,7 +78,7 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
         raise LoopError(f"{name} can't be started: {error}. Command: {command[0]}") from error
     _started[record.mark] = process
     created = psutil.Process(process.pid).create_time()
-    _write(settings, [*others, Record(name, record.mark, process.pid, created)])
+    _write(settings, [*others, replace(record, pid=process.pid, created=created)])
     return Child(name, process, log)
 
 
@@ -211,9 +212,9 @@ def _told(child: Child, what: str) -> str:
 
 
 def recorded(settings: Settings) -> list[Record]:
-    """The children on record, the first started first."""
-    found = durable.read_json(settings.var / "children.json") or []
-    return [Record(**entry) for entry in found]
+    """The children on record, the first started first; a copied home has none of the original's."""
+    found = [Record(**entry) for entry in durable.read_json(settings.var / "children.json") or []]
+    return [each for each in found if each.home in (None, str(settings.home.resolve()))]
 
 
 def _write(settings: Settings, records: Sequence[Record]) -> None:

@@ -43,22 +43,20 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
     """
     with entries.reached(settings):
         client = tracking.client(settings)
-        found = (
-            entries.find_version(client, version) if recorded
-            else registered(settings, client, version)
-        )  # fmt: skip
-    digest = recorded or found.tags["digest"]
+        found = entries.find_version(client, version)
+        if recorded is None:
+            recorded = registered(settings, client, version).tags["digest"]
     target = settings.var / "models" / version
     if not (target / "card.json").exists():
         if found is None:
             raise LoopError(
                 f"Version {version} is not released: it was deleted in the registry, and its files "
-                f"are not in {target}. What is served stays as it is. `mlops rollback --to VERSION` "
-                "takes another champion of before."
+                f"are not in {target}. What is served stays as it is. `mlops rollback --to "
+                "VERSION` takes another champion of before."
             )
         _download(client, found, target)
     try:
-        Evaluator.load(target / "served", digest)
+        Evaluator.load(target / "served", recorded)
     except LoopError as error:
         raise LoopError(
             f"Version {version} is not released: its files are not those that were registered. "
@@ -66,7 +64,7 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
         ) from error
     threshold = settings.params()["costs"]["threshold"]
     # From the folder of the release document: the home may be moved.
-    return ServedModel(version, digest, f"../models/{version}/served", threshold)
+    return ServedModel(version, recorded, f"../models/{version}/served", threshold)
 
 
 def _download(client: Any, found: Any, target: Path) -> None:

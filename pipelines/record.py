@@ -146,9 +146,8 @@ def missing(settings: Settings, *versions: str) -> list[str]:
 
 def deleted(client: Any, *states: State | Step) -> list[str]:
     """The versions of these arms that the registry has no more; they serve from their files."""
-    models = [each.champion for each in states]
-    models += [each.challenger and each.challenger.model for each in states]
-    versions = {model.version for model in models if model}
+    versions = {each.champion.version for each in states if each.champion}
+    versions |= {each.challenger.model.version for each in states if each.challenger}
     return sorted(each for each in versions if entries.find_version(client, each) is None)
 
 
@@ -162,8 +161,8 @@ def follow(settings: Settings, client: Any, state: State) -> None:
     model = entries.registered_model(client)
     aliases = model.aliases if model else {}
     wanted = {
-        "champion": state.champion and state.champion.version,
-        "challenger": state.challenger and state.challenger.model.version,
+        "champion": state.champion.version if state.champion else None,
+        "challenger": state.challenger.model.version if state.challenger else None,
     }
     for alias, version in wanted.items():
         if version is not None and str(aliases.get(alias)) == version:

@@ -114,7 +114,7 @@ def champion(settings: Settings) -> str | None:
     """The champion's version by the release document; None if there is none."""
     with entries.reached(settings):
         found = document(settings, tracking.client(settings)).champion
-    return found and found.version
+    return found.version if found else None
 
 
 def _require_allowed(

@@ -35,10 +35,8 @@ def history(settings: Settings) -> None:
 
 def _deleted(settings: Settings, found: record.Stands) -> list[str]:
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
-    served = {
-        each[arm]["version"] for each in arms for arm in ("champion", "challenger") if each[arm]
-    }
-    gone = record.missing(settings, *sorted(served))
+    served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
+    gone = record.missing(settings, *sorted({each["version"] for each in served}))
     return [
         f"Deleted: version {version} is no more in the registry. Its entries and its files in "
         f"{settings.var / 'models' / version} stay."
