@@ -127,6 +127,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
 # Which modules may write, rename or lock without `features/durable.py`, and why.
 ALLOWED = {
     "features/durable.py": "holds the mechanism",
+    "features/store.py": "sets a registry aside by a name of its own, and syncs the folder",
     "features/partitions.py": "a table within `replacing`",
     "serving/compacted.py": "a table within `replacing`",
     "serving/segments.py": "lines of the service, locked by the worker that writes them; measured",
@@ -138,6 +139,7 @@ ALLOWED = {
     "pipelines/children.py": "the log of a child, which writes it itself",
     "pipelines/bento.py": "BentoML writes the archive; it is synced and renamed beside its place",
     "pipelines/suites.py": "pages for people, made anew by every validation",
+    "pipelines/upgrade.py": "a copy within `replacing`",
     "pipelines/workspace.py": "DVC restores a folder beside its place, which is renamed then",
     "pipelines/stack/engine.py": "runs on the system's Python, without our packages",
     "pipelines/stack/env.py": "runs on the system's Python, without our packages",
