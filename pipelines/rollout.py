@@ -59,13 +59,19 @@ class Decision:
 
 
 def require(policy: dict[str, Any]) -> None:
-    """Raises `UserError` for a policy that lacks a limit or has one that is unknown."""
+    """Raises `UserError` for a policy that lacks a limit, or has one that is unknown or absurd."""
     for part, names in POLICY.items():
         if set(policy.get(part, {})) != names:
             wrong = sorted(names ^ set(policy.get(part, {})))
             raise UserError(
                 f"`rollout.{part}` in usecase/params.yaml lacks, or does not know: "
                 f"{', '.join(wrong)}."
+            )
+    for part in ("shadow", "canary"):
+        if policy[part]["days"] > policy[part]["max_days"]:
+            raise UserError(
+                f"`rollout.{part}.days` is beyond `max_days` in usecase/params.yaml: every "
+                "challenger would be withdrawn. Raise the one or lower the other."
             )
     if not 0 < policy["canary"]["percent"] < 100:
         raise UserError("`rollout.canary.percent` must lie between 0 and 100.")

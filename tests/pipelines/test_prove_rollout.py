@@ -28,7 +28,8 @@ def settings() -> Settings:
 @pytest.fixture(scope="module")
 def found(settings: Settings) -> list[Found]:
     policy = copy.deepcopy(settings.params()["rollout"])
-    policy["shadow"]["max_days"] = 6  # the days that a case without labels waits for
+    # Six are the days that a case without labels waits for.
+    policy["shadow"] |= {"days": 2, "max_days": 6}
     return prove_rollout.prove(settings, policy)
 
 

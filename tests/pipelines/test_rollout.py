@@ -217,5 +217,7 @@ def test_a_policy_with_a_limit_left_out_misspelt_or_senseless_is_refused(
                 rollout.require({**policy, part: lacking})
     with pytest.raises(UserError, match="max_eror"):
         rollout.require({**policy, "harm": {**policy["harm"], "max_eror": 1}})
+    with pytest.raises(UserError, match=r"shadow\.days"):
+        rollout.require({**policy, "shadow": {**policy["shadow"], "days": 15}})
     with pytest.raises(UserError, match="percent"):
         rollout.require({**policy, "canary": {**policy["canary"], "percent": 0}})
