@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from features.sqlite_file import connected, without_table
 from settings import Settings, UnreachableError
 
 RECORD = "published"  # a table of one row in SQLite, a hash in Redis
@@ -65,29 +66,6 @@ def _in_file(path: Path) -> str | None:
                 return None
             raise
     return row[0] if row else None
-
-
-def connected(path: Path, seconds: float) -> sqlite3.Connection:
-    """A connection that only reads, and makes no file; it waits `seconds` for a lock."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=seconds, check_same_thread=False
-    )
-    connection.execute("PRAGMA query_only=1")
-    return connection
-
-
-def file_id(path: Path) -> tuple[int, int] | None:
-    """Which file has this name; None if there is none. A connection stays with its file."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def without_table(error: sqlite3.OperationalError) -> bool:
-    """Whether a table is missing: SQLite has no code of its own for it."""
-    return str(error).startswith("no such table")
 
 
 def redis_client(address: str, seconds: float) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.utils import to_naive_utc
 
 from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
-from features.published import FIELD, RECORD, connected, file_id, without_table
+from features.published import FIELD, RECORD
+from features.sqlite_file import answers, clear_lost, file_id, following
 
 
 class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
@@ -40,10 +41,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if not self._conn:
             path = Path(self._get_db_path(config))
-            if not path.exists() or not path.stat().st_size:
-                # Left by a file that was lost: SQLite would take them for parts of the new one.
-                for suffix in ("", "-wal", "-shm"):
-                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+            clear_lost(path)
             connection = super()._get_conn(config)
             # Readers then read while rows are written, and a commit costs one sync, not three.
             connection.execute("PRAGMA journal_mode=WAL")
@@ -110,7 +108,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
         """Reads what each view holds of each row's entity. Raises sqlite3.Error."""
         # Beside Feast's own connection, which would make a datetime of each value's time.
-        connection = _connection(Path(self._get_db_path(config)), config.online_store.seconds)
+        connection = following(Path(self._get_db_path(config)), config.online_store.seconds)
         keys_of = [Keys(config, view) for view in views]
         tables = [self._table(config, view) for view in views]
         selects = [
@@ -131,7 +129,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             )
             found: dict[tuple[int, bytes], Found] = {}
             until = None
-            for number, key, column, value, at in _answers(
+            for number, key, column, value, at in answers(
                 connection(), statement, [key for keys in distinct for key in keys]
             ):
                 if number < 0:
@@ -149,41 +147,6 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             ]
 
         return read
-
-
-def _connection(path: Path, seconds: float) -> Callable[[], sqlite3.Connection | None]:
-    """Gives the connection to the file that has this name now; None while there is none.
-
-    One that was opened before the file was lost would read the lost one for ever.
-    """
-    known: tuple[int, int] | None = None
-    connection: sqlite3.Connection | None = None
-
-    def current() -> sqlite3.Connection | None:
-        nonlocal known, connection
-        found = file_id(path)
-        if found != known:
-            if connection is not None:
-                connection.close()
-            connection = connected(path, seconds) if found else None
-            known = found
-        return connection
-
-    return current
-
-
-def _answers(
-    connection: sqlite3.Connection | None, statement: str, keys: Sequence[bytes]
-) -> Iterable[tuple[Any, ...]]:
-    """The rows; none if there is no file, or it has no tables yet."""
-    if connection is None:
-        return ()
-    try:
-        return connection.execute(statement, keys)
-    except sqlite3.OperationalError as error:
-        if without_table(error):
-            return ()
-        raise
 
 
 def _lines(config: RepoConfig, rows: Rows) -> Iterator[tuple[Any, ...]]:
