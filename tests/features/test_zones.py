@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -26,10 +28,11 @@ def lived(home: Path, zone: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
+@pytest.mark.timeout(900)
 def test_a_slice_is_the_same_in_every_zone(tmp_path: Path) -> None:
     expected = lived(tmp_path / "utc", "UTC")
     for window in expected.values():
-        assert len(window["answers"]) >= 20
+        assert len(window["answers"]) >= 12
         for answer in window["answers"]:
             at, decided = (
                 datetime.fromisoformat(answer[name]) for name in ("features_as_of", "decision_time")
