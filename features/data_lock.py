@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -15,9 +15,12 @@ R = TypeVar("R")
 PATIENCE = 600.0  # seconds; a whole year is ingested in less than one
 
 
-def locked(settings: Settings) -> AbstractContextManager[None]:
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
     """Hold the lock on the data of `settings`. Not re-entrant. Raises `LoopError` after 600 s."""
-    return durable.locked(settings.data / ".lock", PATIENCE, what="Another command that writes")
+    with durable.locked(settings.data / ".lock", PATIENCE, what="Another command that writes"):
+        durable.clear_unfinished(settings.data)
+        yield
 
 
 def writes(step: Callable[Concatenate[Settings, P], R]) -> Callable[Concatenate[Settings, P], R]:

@@ -77,6 +77,14 @@ def read_json(target: Path) -> Any | None:
         return None
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed writers left below `folder`; none may be alive."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if name.startswith(".") and name.endswith(UNFINISHED):
+                Path(parent, name).unlink(missing_ok=True)
+
+
 def publish_folder(draft: Path, target: Path) -> None:
     """Give the complete folder `draft` the name `target`, which must not exist, durably."""
     for path in (draft, *draft.rglob("*")):

@@ -92,12 +92,6 @@ def read(
     return tables, found
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Removes what a compaction was killed over; to be called while none is at work."""
-    for path in folder.glob(f".*{SUFFIX}.*{durable.UNFINISHED}"):
-        path.unlink()
-
-
 def _unreadable(path: Path, error: Exception) -> LoopError:
     return LoopError(
         f"{path} is not a file of the prediction log that can be read ({error!r}). Restore it, or "

@@ -32,7 +32,7 @@ def compact(folder: Path) -> dict[str, int]:
         return done
     broken: list[str] = []
     with alone(folder):
-        compacted.clear_unfinished(folder)
+        durable.clear_unfinished(folder)
         done["segments"] += _remove_held(folder)
         for batch in _batches(folder, broken):
             for name, count in _compact(folder, batch).items():

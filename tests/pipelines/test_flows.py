@@ -311,7 +311,10 @@ def wanted(day: str, decision: str) -> dict[str, Any]:
         "id": str(uuid4()), "event": "mlops.retrain.wanted",
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": "mlops.model"},
-        "payload": {"as_of": f"{day}T00:00:00Z", "reason": "drift", "decision_id": decision},
+        "payload": {
+            "as_of": f"{day}T00:00:00Z", "reason": "drift", "codes": "drift",
+            "decision_id": decision,
+        },
     }  # fmt: skip
 
 
