@@ -279,14 +279,16 @@ def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_p
     torn = write(made, record(4), record(5))
     torn.write_bytes(torn.read_bytes()[:-20])
     write(made)
-    (made / f"{torn.stem}.parquet.tmp").write_bytes(b"PAR1 and no more")  # killed in its writing
+    # Killed in its writing:
+    (made / f".{torn.stem}.parquet.1-0.tmp").write_bytes(b"PAR1 and no more")
     before = read(made)
     assert list(before["request_id"]) == ["1", "2", "3", "4"]
     with child(DIES, str(made)) as dying:
         told, _ = dying.communicate()
     assert dying.returncode == 0
     steps = told.split()
-    assert (steps.count("os.rename"), steps.count("fcntl.flock")) == (1, 5)
+    # Four segments; the folder's lock is taken and given back.
+    assert (steps.count("os.rename"), steps.count("fcntl.flock")) == (1, 6)
     for last in range(1, len(steps) + 2):
         folder = tmp_path / str(last)
         assert same(read(folder), before), steps[:last]
