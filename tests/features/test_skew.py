@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from features import partitions, store
+from features import partitions, recomputed, store
 from features.build import build_new, record_publication
 from features.history import training_frame
 from features.online import OnlineReader
@@ -211,6 +212,52 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
     known = training_frame(home("delayed_again", change=delayed), after)
     never = training_frame(home("deleted_again", change=deleted), after)
     assert (known[NUMBERS].fillna(-1) != never[NUMBERS].fillna(-1)).any(axis=None)
+
+
+def restated(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """With rows of the day before stated again: as they were, or corrected."""
+    day = rows["known_at"].iloc[0].date()
+    if feed == "planes" or day == FIRST:
+        return rows
+    again = fetch(feed, day - timedelta(days=1))[::5]
+    shift = timedelta(hours=2) if feed == "weather" else timedelta(days=1)
+    again = again.assign(known_at=again["known_at"] + shift)
+    again = again[again["known_at"].dt.date == day]
+    if feed == "outcomes":
+        again.loc[again.index[::2], "arr_delay"] += 60
+        again.loc[again.index[::3], "tailnum"] = "N1CHANGED"
+    elif feed == "schedule":
+        again.loc[again.index[::2], "tailnum"] = again["tailnum"].iloc[-1]
+    else:
+        again["temp"] += 10.0
+    together = pd.concat([rows, again], ignore_index=True)
+    return together.sort_values("known_at", kind="stable", ignore_index=True)
+
+
+def test_online_equals_offline_when_rows_are_stated_again(home: Home) -> None:
+    settings = home("restated", change=restated)
+    start = datetime(2013, 1, 5, tzinfo=UTC)
+    asked = cases(settings, start, start + timedelta(days=2))
+    assert asked["key"].is_unique
+    seen = training_frame(settings, asked)
+    assert_same(served(settings, asked), seen)
+    plain = training_frame(home("plain"), asked)
+    moved = (seen[NUMBERS].fillna(-1) != plain[NUMBERS].fillna(-1)).any(axis=1)
+    assert moved.mean() > 0.5, "the statements must have been felt, or this test shows nothing"
+
+
+def test_statements_made_later_change_no_feature(home: Home) -> None:
+    """The oracle: all rows known after the decision are deleted, and the tables built anew."""
+    settings = home("restated", change=restated)
+    params = yaml.safe_load(PARAMS.read_text()) | {"first_day": FIRST}
+    (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
+    for hours in (30, 53, 77, 125, 131, 180, 199, 215):
+        moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
+        asked = cases(settings, moment, moment + timedelta(hours=2))
+        for at in sorted(set(asked["decision_time"]))[::9]:
+            some = asked[asked["decision_time"] == at].reset_index(drop=True)
+            past = recomputed.without_future(settings, some, at.to_pydatetime())
+            assert_same(past, training_frame(settings, some))
 
 
 def test_day_by_day_and_all_at_once_give_the_same_bytes(home: Home) -> None:

@@ -1,0 +1,184 @@
+"""Feature tables follow the content of the batches that they were built from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from features import build, built, partitions
+from features.build import build_new, record_publication
+from usecase.feature_views import TABLES
+from usecase.source import FEEDS, due, fetch
+
+FIRST, DAYS = date(2013, 1, 1), 6
+END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
+LAG = timedelta(minutes=2)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("template")
+    for feed in FEEDS:
+        for day in partitions.whole_days(FIRST, END.date()):
+            if due(feed, day):
+                partitions.write(fetch(feed, day), partitions.path(data, "validated", feed, day))
+    build_new(data, FIRST, END, LAG)
+    return data
+
+
+@pytest.fixture
+def data(template: Path, tmp_path: Path) -> Path:
+    """A copy: partitions are replaced, never written to, so links do for them."""
+    return linked(template, tmp_path / "data")
+
+
+def linked(one: Path, other: Path) -> Path:
+    def copy(source: str, target: str) -> None:
+        (os.link if source.endswith(partitions.SUFFIX) else shutil.copy)(source, target)
+
+    shutil.copytree(one, other, copy_function=copy)
+    return other
+
+
+def replace(
+    data: Path, feed: str, day: int, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    target = partitions.path(data, "validated", feed, date(2013, 1, day))
+    partitions.write(change(pd.read_parquet(target)), target)
+
+
+def fewer(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows.index % 3 > 0].reset_index(drop=True)
+
+
+def later(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(arr_delay=rows["arr_delay"] + 30)
+
+
+def tables(data: Path) -> dict[str, bytes]:
+    folder = data / "features"
+    found = {str(part.relative_to(folder)): part.read_bytes() for part in folder.rglob("*.parquet")}
+    assert found
+    return found
+
+
+def rebuilt(data: Path, folder: Path) -> dict[str, bytes]:
+    """The tables of the same batches, built at once in a fresh folder."""
+    fresh = linked(data, folder)
+    shutil.rmtree(fresh / "features")
+    build_new(fresh, FIRST, END, LAG)
+    return tables(fresh)
+
+
+def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: Path) -> None:
+    before = tables(data)
+    replace(data, "outcomes", 3, later)
+    replace(data, "outcomes", 5, fewer)
+    replace(data, "weather", 2, fewer)
+    replace(data, "schedule", 4, fewer)
+    assert not built.up_to_date(data, END, LAG)
+    done = build_new(data, FIRST, END, LAG)
+    assert tables(data) == rebuilt(data, tmp_path / "fresh") != before
+    # Outcomes reach a day ahead, so four of the six days depend on the two replaced ones.
+    assert done == {
+        "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
+        "tail_delays": 4, "planes": 0, "fleets": 3, "routes": 1,
+    }  # fmt: skip
+    assert built.up_to_date(data, END, LAG)
+    assert set(build_new(data, FIRST, END, LAG).values()) == {0}
+
+
+def test_what_begins_at_a_fixed_day_depends_on_all_days_since(data: Path, tmp_path: Path) -> None:
+    replace(data, "planes", 1, fewer)
+    done = build_new(data, FIRST, END, LAG)
+    assert (done["planes"], done["fleets"], done["routes"]) == (1, DAYS, 0)
+    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+
+
+def test_days_built_one_by_one_know_what_they_were_built_from(data: Path, tmp_path: Path) -> None:
+    shutil.rmtree(data / "features")
+    for number in range(1, DAYS + 1):
+        build_new(data, FIRST, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number), LAG)
+    replace(data, "outcomes", 2, fewer)
+    replace(data, "planes", 1, fewer)
+    assert build_new(data, FIRST, END, LAG)["route_delays"] == 2
+    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+
+
+def test_a_day_that_lost_all_its_rows_loses_its_partition(data: Path, tmp_path: Path) -> None:
+    replace(data, "schedule", 3, lambda rows: rows[:0])
+    build_new(data, FIRST, END, LAG)
+    assert date(2013, 1, 3) not in partitions.days(data, "features", "routes")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+    assert set(build_new(data, FIRST, END, LAG).values()) == {0}
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Killed after some partitions; then the batch comes again as it was at first."""
+    before = tables(data)
+    kept = linked(data, tmp_path / "kept")
+    replace(data, "outcomes", 3, later)
+    written: list[Path] = []
+
+    def dies(rows: pd.DataFrame, target: Path) -> Path:
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(target)
+        return write(rows, target)
+
+    write = partitions.write
+    with monkeypatch.context() as patched:
+        patched.setattr(build.partitions, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            build_new(data, FIRST, END, LAG)
+    place = partitions.path(data, "validated", "outcomes", date(2013, 1, 3))
+    place.unlink()
+    os.link(partitions.path(kept, "validated", "outcomes", date(2013, 1, 3)), place)
+    build_new(data, FIRST, END, LAG)
+    assert tables(data) == before
+
+
+def test_a_publication_noted_after_the_build_changes_when_rows_count(
+    data: Path, tmp_path: Path
+) -> None:
+    hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
+    record_publication(data, hour, hour + timedelta(hours=1))
+    assert not built.up_to_date(data, END, LAG)
+    build_new(data, FIRST, END, LAG)
+    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])
+def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None:
+    before = tables(data)
+    (data / "features" / built.NOTE).write_text(note)
+    (data / "features" / partitions.RECIPE).write_text("0f3a")
+    assert not built.up_to_date(data, END, LAG)
+    done = build_new(data, FIRST, END, LAG)
+    assert (done["weather"], done["planes"]) == (DAYS, 1)
+    assert tables(data) == before
+    assert set(done) == set(TABLES)
+
+
+def test_a_publication_sees_that_tables_were_replaced(data: Path) -> None:
+    until = date(2013, 1, 4)
+    published = built.standing(data, until)
+    assert published["day"] == "2013-01-04"
+    assert not built.replaced_since(data, published)
+    replace(data, "outcomes", 5, later)
+    build_new(data, FIRST, END, LAG)
+    assert not built.replaced_since(data, published), "the days up to the fourth are the same"
+    replace(data, "outcomes", 4, later)
+    build_new(data, FIRST, END, LAG)
+    assert built.replaced_since(data, published)
+    assert built.replaced_since(data, None)
