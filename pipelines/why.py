@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import approval, entries, record, tracking
+from pipelines import approval, entries, record, rescored, tracking
 from pipelines import history as chained
 from pipelines.history import Entry
 from serving import prediction_log
@@ -19,13 +19,16 @@ DELETED = {"unknown": "the version was deleted in the registry"}
 def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     """The prediction, its request and features, its version with data and gates, its release.
 
+    It is computed again from the logged features, and these are compared with today's tables.
+
     Raises `UserError` if the log has no such prediction.
     """
     log = prediction_log.read(settings.predictions)
     rows = log[log["request_id"] == request_id]
     if rows.empty:
         raise UserError(f"No prediction {request_id} is in {settings.predictions}.")
-    logged = json.loads(rows.iloc[0].to_json(date_format="iso"))
+    row = rows.iloc[0].to_dict()
+    logged = json.loads(rows.iloc[0].to_json(date_format="iso", double_precision=15))
     fields = {name: value for name, value in logged.items() if value is not None}
     version = str(fields["model_version"])
     known = record.stands(settings).chain.entries
@@ -37,6 +40,8 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
         "Prediction": {name: value for name, value in fields.items() if "." not in name},
         "Request": _below("request.", fields),
         "Features": _below("features.", fields),
+        "Computed again": rescored.again(settings, row),
+        "Feature tables today": rescored.of_today(settings, row),
         f"Version {version}": dict(found.tags) if found else DELETED,
         "Gates": gates,
         "Release": release_of(known, fields),

@@ -1,0 +1,160 @@
+"""What becomes of a row that is stated again, and of an answer whose rows were replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from features import partitions
+from features.history import training_frame
+from monitoring import performance
+from pipelines import assemble, build_features, controller, ingest, monitor, traffic, validate, why
+from pipelines.ground import inside
+from serving import prediction_log
+from serving.evaluator import Evaluator
+from settings import Settings
+from tests import released as registries
+from tests import sliced
+from usecase import source
+from usecase.request import payload
+from usecase.target import KEY, LABEL_FEED, SPINE_FEED, disrupted, key
+
+END = datetime(2013, 1, 8, tzinfo=UTC)
+AGAIN = date(2013, 1, 5)  # when outcomes of the days before are stated again
+CHANGED = date(2013, 1, 6)  # when flights of that day get another plane
+
+
+def late_then_on_time() -> pd.DataFrame:
+    """Outcomes that were late, known on the third, and are corrected on the fifth."""
+    rows = source.fetch(LABEL_FEED, date(2013, 1, 3))
+    rows = rows[rows["arr_delay"].between(15, 60)][:40]
+    known = rows["known_at"] + timedelta(days=2)
+    # By an hour, so that the minute of arrival stays the same.
+    return rows.assign(arr_delay=rows["arr_delay"] - 60, known_at=known)
+
+
+def as_before() -> pd.DataFrame:
+    rows = source.fetch(LABEL_FEED, date(2013, 1, 4))[:40]
+    return rows.assign(known_at=rows["known_at"] + timedelta(days=1))
+
+
+def with_another_plane() -> pd.DataFrame:
+    rows = source.fetch(SPINE_FEED, CHANGED - timedelta(days=1))
+    rows = rows[rows["sched_dep"] >= pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=20)][:40]
+    known = pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=5)
+    return rows.assign(tailnum="N1ANEW", known_at=known.as_unit("us"))
+
+
+def fetch(feed: str, day: date) -> pd.DataFrame:
+    rows, again = source.fetch(feed, day), []
+    if (feed, day) == (LABEL_FEED, AGAIN):
+        again = [late_then_on_time(), as_before()]
+    elif (feed, day) == (SPINE_FEED, CHANGED):
+        again = [with_another_plane()]
+    return pd.concat([rows, *again], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A week that came in by the usual way, with rows stated again; and three versions."""
+    settings = registries.make_registry(tmp_path_factory.mktemp("restated") / "home")
+    params = sliced.parameters()
+    params["training"]["holdout_days"] = 2
+    settings.params_file.write_text(yaml.safe_dump(params))
+    with inside(settings):
+        ingest.fetch_new(settings, END, fetch)
+        told = validate.validate_new(settings, END)
+        assert {found["quarantined"] for found in told.values()} == {0}
+        build_features.build_new(settings, END)
+        yield settings
+
+
+def test_training_takes_the_newest_label_known(world: Settings) -> None:
+    corrected = set(key(late_then_on_time()))
+    for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1), (END, 0)):
+        assemble.assemble(world, as_of)
+        frame, _ = assemble.load(world)
+        assert frame["key"].is_unique
+        some = frame[frame["key"].isin(corrected)]
+        assert len(some) == len(corrected) > 10
+        assert set(some["label"]) == {label}
+    repeated = frame.set_index("key").loc[key(as_before())]
+    assert list(repeated["label"]) == list(disrupted(as_before()).astype(int))
+
+
+def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> None:
+    keys = list(key(late_then_on_time()))
+    at = pd.Timestamp(2013, 1, 3, tzinfo="UTC")
+    log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
+    for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
+        known = controller.known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
+        joined = performance.join_labels(log, known, as_of)
+        assert set(joined["label"]) == {label}
+        assert len(joined) == len(keys)
+    since = datetime(2013, 1, 4, tzinfo=UTC)
+    rows = partitions.read(world.data, "validated", LABEL_FEED, since.date(), END.date())
+    assert monitor.new_labels(world, since, END) == rows[KEY].drop_duplicates().shape[0] < len(rows)
+
+
+def test_a_case_is_asked_once_and_as_it_was_scheduled_last(world: Settings) -> None:
+    start = datetime(2013, 1, 6, tzinfo=UTC)
+    cases = traffic.cases_between(world, start, start + timedelta(days=2)).set_index("key")
+    assert cases.index.is_unique
+    changed = cases.loc[key(with_another_plane()), "tailnum"]
+    assert len(changed) > 10
+    assert set(changed) == {"N1ANEW"}
+
+
+def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -> None:
+    model = Evaluator.load(world.home / "made" / "1" / "served", digest := made(world))
+    case = traffic.cases_between(
+        world, datetime(2013, 1, 6, 18, tzinfo=UTC), datetime(2013, 1, 6, 19, tzinfo=UTC)
+    )[:1]
+    seen = {
+        name: None if value != value else value
+        for name, value in training_frame(world, case).iloc[0].items()
+        if name not in ("key", "decision_time")
+    }
+    features = {**seen, "a": 0.1 + 0.2, "b": None}
+    asked = case.iloc[0].to_dict()
+    record = {
+        "key": asked["key"], "model_version": "1", "model_digest": digest, "arm": "champion",
+        "generation": 1, "decision": True, "decision_time": asked["decision_time"],
+        "features_as_of": None, "logged_at": datetime.now(UTC), "request": payload(asked),
+        "features": features,
+    }  # fmt: skip
+    probability = float(model.predict([features])[0])
+    log = prediction_log.PredictionLog(world.predictions)
+    log.append({**record, "request_id": "asked", "probability": probability})
+    log.append({**record, "request_id": "forged", "probability": probability + 1e-12})
+    log.close()
+    again = {"reproduced": "yes", "recorded": probability, "computed": probability}
+    today = "Feature tables today"
+
+    told = why.explained(world, "asked")
+    assert told["Computed again"] == again
+    assert told[today] == {"features": "the tables give the logged features today, too"}
+    assert why.explained(world, "forged")["Computed again"]["reproduced"] == "no"
+
+    place = partitions.path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
+    rows = pd.read_parquet(place)
+    partitions.write(rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place)
+    build_features.build_new(world, END)
+
+    told = why.explained(world, "asked")
+    assert told["Computed again"] == again
+    assert "differ today: the tables' rows were replaced" in told[today]["features"]
+    assert len(told[today]) > 1
+
+
+def made(settings: Settings) -> str:
+    """The digest of version 1."""
+    from pipelines import tracking
+    from pipelines.register import MODEL
+
+    return str(tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])
