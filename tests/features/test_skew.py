@@ -246,6 +246,29 @@ def test_online_equals_offline_when_rows_are_stated_again(home: Home) -> None:
     assert moved.mean() > 0.5, "the statements must have been felt, or this test shows nothing"
 
 
+def test_what_is_online_follows_tables_that_were_replaced(home: Home) -> None:
+    settings = home("replaced")
+    moment = datetime(2013, 1, 7, 12, tzinfo=UTC)
+    publish(settings, moment)
+    asked = cases(settings, moment, moment + timedelta(hours=1)).assign(
+        decision_time=pd.Timestamp(moment)
+    )
+    before = online(settings, asked, moment)
+    place = partitions.path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
+    rows = pd.read_parquet(place)
+    partitions.write(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
+    build_new(settings.data, FIRST, END, LAG)
+    publish(settings, moment + timedelta(seconds=1))
+    after = online(settings, asked, moment)
+    assert_same(after, training_frame(settings, asked))
+    assert (before[NUMBERS].fillna(-1) != after[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.9
+
+
+def online(settings: Settings, asked: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+    rows = OnlineReader(settings).read(asked.to_dict("records"), [moment] * len(asked))
+    return pd.DataFrame([row.values for row in rows])
+
+
 def test_statements_made_later_change_no_feature(home: Home) -> None:
     """The oracle: all rows known after the decision are deleted, and the tables built anew."""
     settings = home("restated", change=restated)
