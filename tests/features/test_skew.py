@@ -24,6 +24,7 @@ from features.history import training_frame
 from features.online import OnlineReader
 from features.publish import Publisher, publish, rebuild
 from settings import Settings
+from tests.usecase.restating import restated
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.source import FEEDS, due, fetch
 from usecase.target import LABEL_FEED, SPINE_FEED, spine
@@ -212,26 +213,6 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
     known = training_frame(home("delayed_again", change=delayed), after)
     never = training_frame(home("deleted_again", change=deleted), after)
     assert (known[NUMBERS].fillna(-1) != never[NUMBERS].fillna(-1)).any(axis=None)
-
-
-def restated(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """With rows of the day before stated again: as they were, or corrected."""
-    day = rows["known_at"].iloc[0].date()
-    if feed == "planes" or day == FIRST:
-        return rows
-    again = fetch(feed, day - timedelta(days=1))[::5]
-    shift = timedelta(hours=2) if feed == "weather" else timedelta(days=1)
-    again = again.assign(known_at=again["known_at"] + shift)
-    again = again[again["known_at"].dt.date == day]
-    if feed == "outcomes":
-        again.loc[again.index[::2], "arr_delay"] += 60
-        again.loc[again.index[::3], "tailnum"] = "N1CHANGED"
-    elif feed == "schedule":
-        again.loc[again.index[::2], "tailnum"] = again["tailnum"].iloc[-1]
-    else:
-        again["temp"] += 10.0
-    together = pd.concat([rows, again], ignore_index=True)
-    return together.sort_values("known_at", kind="stable", ignore_index=True)
 
 
 def test_online_equals_offline_when_rows_are_stated_again(home: Home) -> None:

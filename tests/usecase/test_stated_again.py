@@ -89,7 +89,7 @@ def test_training_takes_the_newest_label_known(world: Settings) -> None:
 
 def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> None:
     keys = list(key(late_then_on_time()))
-    at = pd.Timestamp(2013, 1, 3, tzinfo="UTC")
+    at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
         known = controller.known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
