@@ -104,6 +104,14 @@ def test_nothing_is_promoted_before_the_gates_staging_and_an_approval() -> None:
     assert not {"if", "continue-on-error"} & {*delivery["staging"], *delivery["production"]}
 
 
+def test_who_needs_older_commits_fetches_them() -> None:
+    for file in FILES:
+        for name, job in read(file.name)["jobs"].items():
+            if {"make test-long", "make report"} & set(runs(job)):
+                fetched = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+                assert [step["with"].get("fetch-depth") for step in fetched] == [0], name
+
+
 def test_ci_runs_what_a_developer_runs() -> None:
     runs_of_ci = [run for job in read("ci.yml")["jobs"].values() for run in runs(job)]
     local = re.findall(r"^stage (make .*)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Is the version of the definitions a matter of what they say, and of nothing else?"""
+"""The version of the definitions follows what they say; a registry of others is made anew."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from features import store
+from settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ASK = "from features.store import definitions_version as version; print(version())"
@@ -30,3 +35,24 @@ def test_it_is_the_same_in_every_folder_and_differs_with_a_definition(tmp_path: 
     views = copy / "usecase" / "feature_views.py"
     views.write_text(views.read_text().replace("timedelta(hours=1)", "timedelta(hours=2)"))
     assert version(copy) != version(ROOT)
+
+
+def test_a_registry_of_older_definitions_is_made_anew_and_the_old_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(home=tmp_path)
+    older = store.apply(settings).get_feature_view(store.VIEWS[0].name)
+    older.name = "gone_since"
+    store.open_store(settings).apply([older])
+    marker = tmp_path / "var" / "feast" / "applied"
+    marker.write_text("of-before")
+
+    views = store.apply(settings).list_feature_views()
+
+    assert {view.name for view in views} == {view.name for view in store.VIEWS}
+    kept = marker.with_name("registry.db.of-before.bak")
+    assert b"gone_since" in kept.read_bytes()
+    before = marker.with_name("registry.db").stat().st_mtime_ns
+    store.apply(settings)
+    assert marker.with_name("registry.db").stat().st_mtime_ns == before

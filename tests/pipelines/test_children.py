@@ -213,3 +213,12 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert os.listdir(folder) == []  # also of what the last one left
         (folder / "runner_storage").mkdir()
+
+
+def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path: Path) -> None:
+    child = children.start(settings, "one", python(STUBBORN), {})
+    copy = Settings(home=tmp_path / "copy")
+    copy.var.mkdir(parents=True)
+    (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
+    assert children.clear_leftovers(copy) == []
+    children.require_alive(child)

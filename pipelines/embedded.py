@@ -1,0 +1,139 @@
+"""The embedded databases of MLflow and Prefect: schemas, copies, and where artefacts are."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from features import durable
+from pipelines import schemas
+from settings import LoopError, Settings, UserError
+
+# Where MLflow keeps the place of an artefact: absolute, whatever it is told.
+PLACES = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"), ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)  # fmt: skip
+MEND = "Use that version again, or put a copy from before its upgrade in place (docs/upgrade.md)."
+
+
+def mlflow_file(settings: Settings) -> Path:
+    return settings.var / "mlflow" / "mlflow.db"
+
+
+def artefacts(settings: Settings) -> str:
+    """Where the embedded MLflow keeps artefacts, as a URI."""
+    return (settings.var / "mlflow" / "artifacts").as_uri()
+
+
+def databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
+    """The embedded databases that are there, each with its tool and the folder of migrations."""
+    prefect = settings.var / "prefect" / "prefect.db"
+    if settings.tracking_uri is None and mlflow_file(settings).exists():
+        yield mlflow_file(settings), "mlflow", schemas.MLFLOW
+    if settings.owns_prefect and prefect.exists():
+        yield prefect, "prefect", f"{schemas.PREFECT}/sqlite"
+
+
+def outdated(database: Path, tool: str, below: str) -> str | None:
+    """The revision of its schema, if that has to be migrated here or copied before its server does.
+
+    Raises `UserError` if only a newer version knows it.
+    """
+    known, newest = schemas.known(tool, below)
+    with opened(database) as connection:
+        if not connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        ).fetchall():
+            return None  # empty: its tool makes it
+        found = {str(each) for (each,) in connection.execute("SELECT * FROM alembic_version")}
+    try:
+        schemas.require_known(tool, found, known, MEND)
+    except LoopError as error:
+        raise UserError(f"{error} It is {database}.") from error
+    revision = "-".join(sorted(found))
+    if found == newest or (tool != "mlflow" and _kept(database, revision).exists()):
+        return None
+    return revision
+
+
+def migrate(database: Path, tool: str, below: str) -> None:
+    """Migrates MLflow's database; Prefect's server migrates its own. A copy stays beside it."""
+    revision = outdated(database, tool, below)
+    if revision is None:
+        return
+    kept = copy(database, revision)
+    _tell(f"The database of {tool} is migrated to this version; as it was it is kept in {kept}.")
+    if tool != "mlflow":
+        return
+    from mlflow.db import commands
+
+    # Into another file first: SQLite can't take a broken migration back.
+    with durable.replacing(database) as unfinished:
+        _backup(database, unfinished)
+        commands(["upgrade", f"sqlite:///{unfinished}"], standalone_mode=False)
+
+
+def _kept(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.name}.{name}.bak")
+
+
+def copy(path: Path, name: str) -> Path:
+    """A copy of the file beside it, unless one of this name is there from before."""
+    kept = _kept(path, name)
+    if not kept.exists():
+        with durable.replacing(kept) as unfinished:
+            if path.suffix == ".db":
+                _backup(path, unfinished)
+            else:
+                unfinished.write_bytes(path.read_bytes())
+    return kept
+
+
+def _backup(database: Path, target: Path) -> None:
+    with opened(database) as source, opened(target) as copy:
+        source.backup(copy)
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    """A connection whose changes are one transaction, which ends with the block."""
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        yield connection
+
+
+def moved(settings: Settings) -> set[str]:
+    """The folders, as URIs, in which MLflow looks for our artefacts and which are not ours now."""
+    if settings.tracking_uri is not None or not mlflow_file(settings).exists():
+        return set()
+    with opened(mlflow_file(settings)) as connection:
+        if not connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
+        ).fetchall():
+            return set()
+        found = connection.execute(
+            "SELECT artifact_location FROM experiments "
+            "WHERE artifact_location LIKE 'file:%/var/mlflow/artifacts'"
+        ).fetchall()
+    return {str(each) for (each,) in found} - {artefacts(settings)}
+
+
+def follow_move(settings: Settings) -> None:
+    """Has MLflow look for our artefacts where they are; in one transaction."""
+    for old in moved(settings):
+        _tell(f"The artefacts of MLflow were at {old}: it looks for them in this home now.")
+        with opened(mlflow_file(settings)) as connection:
+            for table, column in PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
+                    f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (artefacts(settings), len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)

@@ -1,0 +1,118 @@
+"""The home that a turn of v0.1 left on a few days: whole, from its commit, and a pack of it.
+
+`python -m tests.homes.v01` makes it, in minutes, and writes `v01.tar.xz` anew. The pack has what a
+release, its record and the monitoring read; a training and new batches need the whole home.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from features import durable
+from usecase.target import LABEL_FEED
+
+COMMIT = "ce026cd1d2ee5527f32b83cfc81581b2d0618c81"
+PACK = Path(__file__).with_name("v01.tar.xz")
+ROOT = Path(__file__).parents[2]
+FROM = "2013-01-18"  # of the batches in the pack
+PACKED = (
+    "var/feast/applied", "var/feast/published", "var/feast/registry.db", "var/log", "var/mlflow",
+    "var/models", "var/monitoring", "var/release", "var/world.json", "var/children.json",
+)  # fmt: skip
+OF_A_TRAINING = ("outcome.json", "data/evaluation/gates.json", "data/evaluation/metrics.json")
+LEFT_OUT = ("plots", "evaluation", "artifacts/models")  # of MLflow's artefacts
+# In a process of its own: the code of that commit, with the packages that are installed.
+TURN = """
+import sys, yaml
+from pathlib import Path
+from tests import sliced
+params = Path("usecase/params.yaml")
+params.parent.mkdir()
+params.write_text(yaml.safe_dump(sliced.parameters()))
+sys.argv = ["mlops", "run"]
+from pipelines.cli import app
+app()
+"""
+
+
+def unpack(target: Path) -> None:
+    """Writes `data/` and `var/` of the pack into the folder `target`."""
+    with tarfile.open(PACK) as archive:
+        archive.extractall(target, filter="data")
+
+
+def whole() -> Path:
+    """The whole home, made once and kept in the user's cache; to be copied, not changed."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-loop" / "homes"
+    home = base / f"{COMMIT[:12]}-python{sys.version_info.major}.{sys.version_info.minor}"
+    with durable.locked(base / "lock"):
+        if not home.exists():
+            draft = base / f".{home.name}"
+            shutil.rmtree(draft, ignore_errors=True)
+            made(draft)
+            draft.rename(home)
+    return home
+
+
+def made(home: Path, ports: tuple[int, int] = (4271, 3071)) -> None:
+    """A turn of v0.1 in the folder `home`. Raises `CalledProcessError`, which says what failed."""
+    home.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as parent:
+        tree = Path(parent) / "tree"
+        git("worktree", "add", "--quiet", "--detach", str(tree), COMMIT)
+        try:
+            kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS", "PREFECT"))}
+            ours = {
+                "PYTHONPATH": str(tree), "MLOPS_HOME": str(home),
+                "MLOPS_PREFECT_PORT": str(ports[0]), "MLOPS_SERVICE_PORT": str(ports[1]),
+            }  # fmt: skip
+            subprocess.run([sys.executable, "-c", TURN], cwd=home, env=kept | ours, check=True)
+        finally:
+            git("worktree", "remove", "--force", str(tree))
+
+
+def git(*command: str) -> None:
+    try:
+        subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(
+            f"git can't give the commit of v0.1 ({error.stderr.strip()}). In a shallow clone: "
+            "git fetch --unshallow"
+        ) from error
+
+
+def pack(home: Path, target: Path = PACK) -> None:
+    """Writes what is kept of `home` to the archive `target`."""
+
+    def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        # Packed alike on every machine: nobody's name, and no time.
+        member.uname = member.gname = ""
+        member.uid = member.gid = member.mtime = 0
+        artefact = member.name.startswith("var/mlflow/artifacts/")
+        left_out = artefact and any(f"/{each}" in member.name for each in LEFT_OUT)
+        return None if left_out else member
+
+    names = [*PACKED]
+    for path in (home / "var" / "training").glob("[!.]*"):
+        names += [str((path / each).relative_to(home)) for each in OF_A_TRAINING]
+    for layer in ("raw", "validated"):
+        files = (home / "data" / layer / LABEL_FEED).glob("*.parquet")
+        names += [str(each.relative_to(home)) for each in files if each.stem >= FROM]
+    with tarfile.open(target, "w:xz", preset=9) as archive:
+        for name in sorted(names):
+            archive.add(home / name, name, filter=kept)
+
+
+def main() -> None:
+    pack(whole())
+    print(f"{PACK}: {PACK.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Does a home work on after it was moved, copied, or written by another version of the project?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic import command
+from mlflow.store.db.utils import _get_alembic_config
+
+from features import durable
+from pipelines import (
+    fetch,
+    record,
+    release,
+    rollback,
+    schemas,
+    tracking,
+    upgrade,
+    workspace,
+)  # fmt: skip
+from pipelines.shown_release import verify
+from serving.models import ModelHolder
+from settings import Settings, UserError
+from tests.released import file
+
+ME = {"by": "me", "why": "it is right"}
+ROOT = Path(__file__).parents[2]
+# Where a run began, to be read by people; and where an experiment that is not ours would write.
+TOLD = {("tags", "value"), ("logged_model_tags", "tag_value"), ("experiments", "/mlruns/0")}
+
+
+def database(settings: Settings) -> Path:
+    return settings.var / "mlflow" / "mlflow.db"
+
+
+def named(settings: Settings, path: Path) -> Iterator[tuple[str, str, str]]:
+    """Table, column and value of all in MLflow's database that names `path`."""
+    with sqlite3.connect(database(settings)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (table,) in tables.fetchall():
+            for row in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
+                found = connection.execute(
+                    f'SELECT "{row[1]}" FROM "{table}" WHERE instr("{row[1]}", ?)',  # noqa: S608
+                    (str(path),),
+                )
+                yield from ((table, row[1], str(value)) for (value,) in found.fetchall())
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(each): (each.stat().st_mtime_ns, each.stat().st_size) for each in files}
+
+
+def works(settings: Settings) -> None:
+    """What a person does with a home whose champion is version 2, after version 1."""
+    problems, chain = verify(settings)  # down to the evidence, an artefact of MLflow
+    assert (problems, len(chain.entries)) == ([], 2)
+    holder = ModelHolder(settings.release_file)
+    assert holder.problem is None
+    assert holder.current is not None
+    shutil.rmtree(settings.var / "models" / "1")  # to be fetched again
+    assert rollback.rollback(settings, **ME)["version"] == "1"
+    assert holder.refresh()
+    assert holder.current.release.champion.version == "1"
+    assert verify(settings)[0] == []
+
+
+@pytest.fixture
+def promoted(released: Settings) -> Settings:
+    release.promote(released, "2", **ME)
+    return released
+
+
+def test_a_home_that_was_moved_works_on_and_knows_its_old_place_no_more(
+    promoted: Settings, tmp_path: Path
+) -> None:
+    moved = Settings(home=promoted.home.rename(tmp_path / "another place"))
+    works(moved)
+    left = [each for each in named(moved, promoted.home) if each[:2] not in TOLD]
+    assert [each for each in left if not each[2].endswith("/mlruns/0")] == []
+    assert str(tmp_path) not in file(moved).champion.path
+
+
+def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_path: Path) -> None:
+    before = contents(promoted.home)
+    copy = Settings(home=shutil.copytree(promoted.home, tmp_path / "copy"))
+    works(copy)
+    with tracking.run(copy, "another", {"training_id": "x"}) as run:
+        tracking.client(copy).log_text(run.info.run_id, "text", "note.txt")
+    assert run.info.artifact_uri.startswith((tmp_path / "copy").as_uri())
+    assert contents(promoted.home) == before
+
+
+def test_a_training_that_was_begun_goes_on_where_the_home_is_now(
+    promoted: Settings, tmp_path: Path
+) -> None:
+    as_of = datetime(2013, 5, 1, tzinfo=UTC)
+    begun = workspace.open_workspace(promoted, as_of)
+    moved = Settings(home=promoted.home.rename(tmp_path / "moved"))
+    again = workspace.open_workspace(moved, as_of)
+    assert again == moved.var / "training" / begun.name
+    config = (again / ".dvc" / "config").read_text()
+    assert str(moved.var / "dvc" / "cache") in config
+    assert str(promoted.home) not in config
+
+
+def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
+    promoted: Settings, tmp_path: Path
+) -> None:
+    first = as_the_first_version_left_it(promoted)
+    moved = Settings(home=first.home.rename(tmp_path / "moved"))
+    works(moved)
+    assert durable.read_json(moved.var / "format.json") == {"format": upgrade.FORMAT}
+    assert durable.read_json(moved.release_file.with_name("release.json.format-1.bak"))
+    state = record.stands(moved).state
+    assert state.champion is not None
+    assert state.champion.path == "../models/1/served"
+
+
+def as_the_first_version_left_it(settings: Settings) -> Settings:
+    (settings.var / "format.json").unlink()
+    absolute = str(settings.var / "models" / "2" / "served")
+    text = settings.release_file.read_text().replace("../models/2/served", absolute)
+    durable.write(settings.release_file, text)
+    with sqlite3.connect(database(settings)) as connection:
+        connection.execute(
+            "UPDATE registered_model_tags SET value = ? WHERE key = 'release'", (text,)
+        )
+    return settings
+
+
+def set_back(settings: Settings) -> str:
+    """MLflow's database as its last version but one had it; the revision."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{database(settings)}")
+    config = _get_alembic_config(str(engine.url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "-1")
+    engine.dispose()
+    return revision(database(settings))
+
+
+def revision(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_an_older_database_of_mlflow_is_migrated_after_a_copy(
+    promoted: Settings, tmp_path: Path
+) -> None:
+    older = Settings(home=shutil.copytree(promoted.home, tmp_path / "older"))
+    before = set_back(older)
+    assert before not in schemas.known("mlflow", schemas.MLFLOW)[1]
+    works(older)
+    assert {revision(database(older))} == schemas.known("mlflow", schemas.MLFLOW)[1]
+    assert revision(database(older).with_name(f"mlflow.db.{before}.bak")) == before
+
+
+def newer_mlflow(settings: Settings) -> None:
+    with sqlite3.connect(database(settings)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+
+
+def newer_prefect(settings: Settings) -> None:
+    path = settings.var / "prefect" / "prefect.db"
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+
+
+def newer_format(settings: Settings) -> None:
+    durable.write_json(settings.var / "format.json", {"format": upgrade.FORMAT + 1})
+
+
+@pytest.mark.parametrize(("newer", "told"), [
+    (newer_mlflow, "schema ffffffffffff, which mlflow"),
+    (newer_prefect, "schema ffffffffffff, which prefect"),
+    (newer_format, f"has the format {upgrade.FORMAT + 1}, and this version knows up to"),
+])  # fmt: skip
+def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
+    newer: Callable[[Settings], None], told: str, promoted: Settings, tmp_path: Path
+) -> None:
+    home = Settings(home=shutil.copytree(promoted.home, tmp_path / "newer"))
+    newer(home)
+    before = contents(home.home)
+    run = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "status"], cwd=ROOT, text=True, check=False,
+        capture_output=True, env=environment(home),
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert told in run.stderr.replace("\n", " ")
+    assert "Nothing was changed" in run.stderr
+    assert "Traceback" not in run.stderr
+    with pytest.raises(UserError):
+        fetch.fetch(home, "1")
+    assert contents(home.home) == before
+
+
+def environment(settings: Settings) -> dict[str, Any]:
+    return {**os.environ, "MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
+
+
+def test_a_new_home_is_of_this_format_and_opening_it_again_does_nothing(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "new")
+    upgrade.open_home(settings)
+    assert not settings.var.exists()
+    tracking.client(settings)
+    assert durable.read_json(settings.var / "format.json") == {"format": upgrade.FORMAT}
+    before = contents(settings.home)
+    upgrade.open_home(settings)
+    assert contents(settings.home) == before

@@ -1,0 +1,86 @@
+"""Does this version work on with the home that v0.1 left, in another place than it was made?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import doctor, release, rollback, training, upgrade
+from pipelines.register import MODEL
+from pipelines.shown_release import verify
+from pipelines.tracking import client
+from serving.models import ModelHolder
+from tests.homes import v01
+from usecase.target import LABEL_FEED
+
+ME = {"by": "me", "why": "it is right"}
+ANOTHER = "2013-01-24"  # day of a later training
+
+
+def told(home: Any, *command: str) -> str:
+    done = home.run(*command)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    return str(done.stdout)
+
+
+@pytest.fixture
+def home(tmp_path: Path, make_home: Callable[..., Any]) -> Any:
+    """The pack, unpacked where it was not made."""
+    made = make_home(tmp_path / "moved", measured=False)
+    v01.unpack(made.settings.home)
+    return made
+
+
+def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> None:
+    status = told(home, "status")
+    assert "Champion:  version 2" in status
+    assert "Version 1 promoted to champion" in status
+    assert upgrade.stored_format(home.settings) == upgrade.FORMAT
+    assert "Retrain: yes" in told(home, "monitor", "--as-of", "2013-01-21")
+    settings = home.settings
+    problems, chain = verify(settings)  # down to the evidence, which MLflow holds
+    assert (problems, len(chain.entries)) == ([], 4)
+    holder = ModelHolder(settings.release_file)
+    assert holder.problem is None
+    shutil.rmtree(settings.var / "models" / "1")  # to be fetched from where it is now
+    assert rollback.rollback(settings, **ME)["version"] == "1"
+    assert holder.refresh()
+    assert release.promote(settings, "2", again=True, **ME)["version"] == "2"
+    assert doctor.model(settings).well
+    problems, chain = verify(settings)
+    assert (problems, len(chain.entries)) == ([], 6)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
+    tmp_path: Path, make_home: Callable[..., Any]
+) -> None:
+    made = make_home(tmp_path / "moved", measured=False)
+    original = v01.whole()
+    before = {each: each.stat().st_mtime_ns for each in original.rglob("*") if each.is_file()}
+    for part in ("data", "var"):
+        shutil.copytree(original / part, made.settings.home / part)
+    settings = made.settings
+
+    told(made, "ingest", "--as-of", ANOTHER)
+    told(made, "features", "--as-of", ANOTHER)
+    assert (settings.data / "validated" / LABEL_FEED / "2013-01-23.parquet").exists()
+    told(made, "rollback", "--reason", "its predictions are in the log")
+    assert "Retrain:" in told(made, "monitor", "--as-of", "2013-01-22")
+    told(made, "train", "--as-of", ANOTHER, "--reason", "another one")
+    newest = training.outcomes(settings)[-1]
+    assert newest["as_of"].startswith(ANOTHER)
+    assert Path(newest["report"]).is_relative_to(settings.home)
+    assert newest["version"] == "3", newest["told"]
+    source = client(settings).get_model_version(MODEL, "3")
+    run = client(settings).get_run(source.run_id)
+    assert run.info.artifact_uri.startswith(settings.home.as_uri())
+    assert "The record is whole" in told(made, "history", "--verify")
+    after = {each: each.stat().st_mtime_ns for each in original.rglob("*") if each.is_file()}
+    assert after == before
