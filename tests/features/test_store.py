@@ -44,15 +44,16 @@ def test_a_registry_of_older_definitions_is_made_anew_and_the_old_one_is_kept(
     settings = Settings(home=tmp_path)
     older = store.apply(settings).get_feature_view(store.VIEWS[0].name)
     older.name = "gone_since"
-    store.open_store(settings).apply([older])
-    marker = tmp_path / "var" / "feast" / "applied"
-    marker.write_text("of-before")
+    opened = store.open_store(settings)
+    opened.apply([older])
+    project = store.Project(name=opened.project, tags={store.APPLIED: "of-before"})
+    opened.registry.apply_project(project)
 
     views = store.apply(settings).list_feature_views()
 
     assert {view.name for view in views} == {view.name for view in store.VIEWS}
-    kept = marker.with_name("registry.db.of-before.bak")
-    assert b"gone_since" in kept.read_bytes()
-    before = marker.with_name("registry.db").stat().st_mtime_ns
+    registry = tmp_path / "var" / "feast" / "registry.db"
+    assert b"gone_since" in registry.with_name("registry.db.of-before.bak").read_bytes()
+    before = registry.stat().st_ino
     store.apply(settings)
-    assert marker.with_name("registry.db").stat().st_mtime_ns == before
+    assert registry.stat().st_ino == before
