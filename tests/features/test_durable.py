@@ -139,7 +139,7 @@ ALLOWED = {
     "pipelines/children.py": "the log of a child, which writes it itself",
     "pipelines/bento.py": "BentoML writes the archive; it is synced and renamed beside its place",
     "pipelines/suites.py": "pages for people, made anew by every validation",
-    "pipelines/upgrade.py": "a copy within `replacing`",
+    "pipelines/embedded.py": "a copy within `replacing`",
     "pipelines/workspace.py": "DVC restores a folder beside its place, which is renamed then",
     "pipelines/stack/engine.py": "runs on the system's Python, without our packages",
     "pipelines/stack/env.py": "runs on the system's Python, without our packages",
