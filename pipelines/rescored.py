@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pipelines.fetch import fetch
@@ -32,10 +31,12 @@ def again(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(settings: Settings, version: str, digest: str) -> Evaluator:
+    files = settings.var / "models" / version / "served"
     try:  # a version that was deleted in the registry may be here still
-        return Evaluator.load(settings.var / "models" / version / "served", digest)
+        return Evaluator.load(files, digest)
     except LoopError:
-        return Evaluator.load(Path(fetch(settings, version).path), digest)
+        fetch(settings, version)
+        return Evaluator.load(files, digest)
 
 
 def of_today(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:

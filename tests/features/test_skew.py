@@ -247,7 +247,7 @@ def test_what_is_online_follows_tables_that_were_replaced(home: Home) -> None:
 
 def online(settings: Settings, asked: pd.DataFrame, moment: datetime) -> pd.DataFrame:
     rows = OnlineReader(settings).read(asked.to_dict("records"), [moment] * len(asked))
-    return pd.DataFrame([row.values for row in rows])
+    return pd.DataFrame([row.values for row in rows]).astype(dict.fromkeys(NUMBERS, "float64"))
 
 
 def test_statements_made_later_change_no_feature(home: Home) -> None:
