@@ -18,7 +18,7 @@ from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
-from features import durable
+from features import durable, locks
 from features.lookup import Read
 from usecase.feature_views import OBJECTS, VIEWS
 
@@ -51,7 +51,7 @@ def apply(settings: configuration.Settings) -> FeatureStore:
     version = f"{definitions_version()} feast {feast.__version__}"
     if _applied(store) == version:
         return store
-    with durable.locked(registry.with_name("lock"), what="Another registration"):
+    with locks.locked(registry.with_name("lock"), what="Another registration"):
         store = open_store(settings)
         if (before := _applied(store)) != version:
             if held:

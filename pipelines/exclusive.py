@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager
 
 import psutil
 
-from features import durable
+from features import locks
 from settings import Settings, UserError
 
 
 def run_lock(settings: Settings) -> AbstractContextManager[None]:
     """Hold `var/run.lock`. Raises `UserError`, which names the holder, if another run holds it."""
     lock = settings.var / "run.lock"
-    return durable.locked(lock, 0.0, refused=UserError, what="Another run")
+    return locks.locked(lock, 0.0, refused=UserError, what="Another run")
 
 
 def busy(settings: Settings) -> bool:
     """Whether a run holds the lock just now."""
-    return durable.is_locked(settings.var / "run.lock")
+    return locks.is_locked(settings.var / "run.lock")
 
 
 def port_free(port: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from features import durable
+from features import locks
 from settings import Settings
 
 PATIENCE = 60.0  # seconds; a change takes about one, and more where its files are fetched
@@ -12,4 +12,4 @@ PATIENCE = 60.0  # seconds; a change takes about one, and more where its files a
 
 def locked(settings: Settings, patience: float = PATIENCE) -> AbstractContextManager[None]:
     """Hold `var/release/lock`. Raises `LoopError` if another holds it longer than `patience` s."""
-    return durable.locked(settings.release_file.with_name("lock"), patience, what="Another release")
+    return locks.locked(settings.release_file.with_name("lock"), patience, what="Another release")

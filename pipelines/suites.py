@@ -25,7 +25,7 @@ with warnings.catch_warnings():
         ValidationResultIdentifier,
     )
 
-from features import durable
+from features import locks
 from settings import LoopError
 
 # It tells of every temporary folder.
@@ -82,7 +82,7 @@ def write_data_docs(results: Sequence[Any], folder: Path) -> None:
 
     One process at a time: a training's recipe writes other data, but the same pages.
     """
-    with durable.locked(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
+    with locks.locked(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
         _write_data_docs(results, folder)
 
 

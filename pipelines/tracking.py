@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import durable
+from features import locks
 from pipelines import embedded, upgrade
 from settings import Settings
 
@@ -171,7 +171,7 @@ def _mlflow(settings: Settings) -> Any:
         database.parent.mkdir(parents=True, exist_ok=True)
         upgrade.open_home(settings)
         # Half-made, it would look like one of an older version.
-        with nullcontext() if database.exists() else durable.locked(upgrade.lock(settings)):
+        with nullcontext() if database.exists() else locks.locked(upgrade.lock(settings)):
             _experiment(settings, mlflow, EXPERIMENT)
     return mlflow
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable, locks
 from pipelines import embedded
 from settings import Settings, UserError
 
@@ -27,7 +27,7 @@ def open_home(settings: Settings) -> None:
     """
     if not (settings.var.exists() and _due(settings) and os.access(settings.var, os.W_OK)):
         return
-    with durable.locked(lock(settings), what="An upgrade"):
+    with locks.locked(lock(settings), what="An upgrade"):
         found = stored_format(settings)
         for each in embedded.databases(settings):
             embedded.migrate(*each)

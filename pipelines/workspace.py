@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
-from features import data_lock, durable, partitions
+from features import data_lock, durable, locks, partitions
 from features.built import NOTE
 from settings import LoopError, Settings, UserError
 
@@ -135,7 +135,7 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
 
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
     """What `dvc COMMAND` says in the workspace; one at a time, for DVC refuses a second."""
-    with durable.locked(path / ".lock"):
+    with locks.locked(path / ".lock"):
         _clear_interrupted(path)
         return _run_dvc(settings, path, *command)
 

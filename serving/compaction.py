@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features import durable
+from features import durable, locks
 from serving import compacted, json_lines, records, segments
 from settings import LoopError, UserError
 
@@ -99,4 +99,4 @@ def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
 def alone(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder's lock. Raises `UserError` if another compaction holds it."""
     lock = folder / "compaction.lock"
-    return durable.locked(lock, 0.0, refused=UserError, what="Another compaction")
+    return locks.locked(lock, 0.0, refused=UserError, what="Another compaction")

@@ -28,7 +28,7 @@ BATCH: dict[str, Bounds] = {
     "planes": {"n_rows": (1000, 20_000), "null_share_year": (0, 0.1)},
     "schedule": {
         "n_rows": (300, 2500),  # 1,785 in the first batch, which holds two days
-        "hours_before_end": (19, 20),  # published at midnight in New York
+        "hours_before_end": (0, 20),  # published at midnight in New York; corrections follow
         "null_share_tailnum": (0, 0.5),  # 0.25 in the storm
         "null_gap_tailnum": (-1, 0.85),  # 0.65 before the storms
     },

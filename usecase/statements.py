@@ -27,6 +27,20 @@ def newest(
     return known.iloc[np.sort(order[~older])]
 
 
+def changes(rows: pd.DataFrame, key: Sequence[str], value: str) -> pd.DataFrame:
+    """The rows that state another `value` than the statement of their `key` before.
+
+    A statement that is repeated is no news: it is known since it was made first. The rows keep
+    their order and their index.
+    """
+    if not rows.duplicated(list(key)).any():
+        return rows
+    order = rows["known_at"].argsort(kind="stable").to_numpy()
+    before = rows.iloc[order].groupby(list(key), sort=False)[value].shift()
+    again = (before == rows[value].iloc[order]).to_numpy()
+    return rows.iloc[np.sort(order[~again])]
+
+
 def superseded(rows: pd.DataFrame, key: Sequence[str], counts_from: np.ndarray) -> np.ndarray:
     """For each row the number in `counts_from` of the next statement of its key; NEVER without one.
 

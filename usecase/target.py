@@ -7,6 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
+from usecase.statements import changes
+
 TIME_ZONE = "America/New_York"
 # The feeds that name the cases, and that tell how they ended.
 SPINE_FEED = "schedule"
@@ -71,15 +73,17 @@ def _known_at_decision(schedule: pd.DataFrame) -> pd.DataFrame:
 def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
     """What was stated of the truth: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC).
 
-    A row per statement: `usecase.statements.newest` gives the one that counts as of a moment.
+    A row per statement that changes it: `usecase.statements.newest` gives the one that counts as
+    of a moment.
     """
-    return pd.DataFrame(
+    stated = pd.DataFrame(
         {
             "key": key(outcomes),
             "label": disrupted(outcomes).astype("int8"),
             "known_at": outcomes["known_at"],
         }
     )
+    return changes(stated, ["key"], "label")
 
 
 def disrupted(outcomes: pd.DataFrame) -> pd.Series:

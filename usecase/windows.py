@@ -21,13 +21,21 @@ def counted(outcomes: pd.DataFrame) -> pd.DataFrame:
     """`outcomes` with the hours (since 1970) in which each statement counts: [`hour`, `until`).
 
     A statement counts from the first full hour after `known_at`, never from when it happened, to
-    the hour from which a newer statement about the same flight counts. Call it with all that was
-    read: what was left out can't supersede.
+    the hour from which a newer statement about the same flight counts. A window reaches back to
+    the hour after the landing (`event_hour`): a flight that is stated again days later is no recent
+    one. Call it with all that was read: what was left out can't supersede.
     """
+    hours = _hour_after(outcomes["known_at"])
+    delay = pd.to_timedelta(outcomes["arr_delay"].fillna(0), unit="min")
+    event_hour = np.minimum(_hour_after(outcomes["sched_arr"] + delay), hours)
+    until = superseded(outcomes, KEY, hours)
+    return outcomes.assign(hour=hours, event_hour=event_hour, until=until)
+
+
+def _hour_after(times: pd.Series) -> np.ndarray:
     # Strictly after: what is known on the stroke of an hour belongs to the batch that starts then.
-    known = outcomes["known_at"].dt.floor("h").astype("datetime64[us, UTC]").astype("int64")
-    hours = (known // 3_600_000_000 + 1).to_numpy()
-    return outcomes.assign(hour=hours, until=superseded(outcomes, KEY, hours))
+    hours = times.dt.floor("h").astype("datetime64[us, UTC]").astype("int64") // 3_600_000_000
+    return (hours + 1).to_numpy()
 
 
 def at_change_points(
@@ -40,13 +48,9 @@ def at_change_points(
     `outcomes` is what `counted` gives.
     """
     alive = outcomes[outcomes["until"] > outcomes["hour"]]
-    hours, until = alive["hour"].to_numpy(), alive["until"].to_numpy()
-    steps = [0, *names]
+    changes = [alive["hour"].to_numpy(), *(_ends(alive, window) for window in names)]
     points = pd.DataFrame(
-        {
-            by: np.tile(alive[by].to_numpy(), len(steps)),
-            "hour": np.concatenate([np.minimum(hours + step, until) for step in steps]),
-        }
+        {by: np.tile(alive[by].to_numpy(), len(changes)), "hour": np.concatenate(changes)}
     ).drop_duplicates()
     return _windows(outcomes, by, points, names)
 
@@ -82,7 +86,6 @@ def _windows(
     events = pd.DataFrame(
         {
             "hour": outcomes["hour"].to_numpy(),
-            "until": outcomes["until"].to_numpy(),
             "flights": 1,
             "bad": disrupted(outcomes).to_numpy(dtype="int64"),
             "landed": delay.notna().to_numpy(dtype="int64"),
@@ -96,8 +99,7 @@ def _windows(
     result = pd.DataFrame({by: points[by].to_numpy()})
     begun = _sums(events, events["hour"].to_numpy(), asked)
     for window, (count, rate, mean) in names.items():
-        ends = np.minimum(events["hour"] + window, events["until"]).to_numpy()
-        over = _sums(events, ends, asked)
+        over = _sums(events, _ends(outcomes, window), asked)
         total = {name: begun[name] - over[name] for name in SUMS}
         result[count] = total["flights"].astype("float64")
         result[rate] = _ratio(total["bad"], total["flights"])
@@ -106,6 +108,12 @@ def _windows(
         points["hour"].to_numpy() * 3_600_000_000, unit="us", utc=True
     )
     return result.sort_values(["event_timestamp", by], ignore_index=True)
+
+
+def _ends(outcomes: pd.DataFrame, window: int) -> np.ndarray:
+    """The hour from which each statement is in a window of so many hours no more."""
+    ends = np.minimum(outcomes["event_hour"] + window, outcomes["until"])
+    return np.maximum(ends, outcomes["hour"]).to_numpy()
 
 
 def _sums(events: pd.DataFrame, hours: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:

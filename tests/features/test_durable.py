@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from features import durable
+from features import durable, locks
 from settings import LoopError, UserError
 
 
@@ -79,34 +79,34 @@ def test_an_incomplete_last_line_counts_as_not_made(tmp_path: Path) -> None:
 
 def test_a_lock_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert not durable.is_locked(path)
-    with durable.locked(path):
-        assert durable.is_locked(path)
+    assert not locks.is_locked(path)
+    with locks.locked(path):
+        assert locks.is_locked(path)
         with (
             pytest.raises(UserError, match=rf"Another turn .* pid {os.getpid()}, since 20"),
-            durable.locked(path, 0.0, refused=UserError, what="Another turn"),
+            locks.locked(path, 0.0, refused=UserError, what="Another turn"),
         ):
             pass
-    assert not durable.is_locked(path)
-    with durable.locked(path, 0.0):
+    assert not locks.is_locked(path)
+    with locks.locked(path, 0.0):
         pass
 
 
 def test_a_lock_is_waited_for_and_the_user_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "SILENT", 0.2)
+    monkeypatch.setattr(locks, "SILENT", 0.2)
     path = tmp_path / "lock"
     with ThreadPoolExecutor(1) as pool:
 
         def hold() -> None:
-            with durable.locked(path):
+            with locks.locked(path):
                 time.sleep(0.8)
 
         held = pool.submit(hold)
-        while not durable.is_locked(path):
+        while not locks.is_locked(path):
             time.sleep(0.01)
-        with durable.locked(path, 30.0):
+        with locks.locked(path, 30.0):
             assert held.done() or held.result(1.0) is None
     assert f"Waiting for pid {os.getpid()}" in capsys.readouterr().err
 
@@ -114,13 +114,13 @@ def test_a_lock_is_waited_for_and_the_user_told(
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     killed = (
-        "import os, sys; from pathlib import Path; from features import durable\n"
-        "with durable.locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from features import locks\n"
+        "with locks.locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
     assert path.read_text()  # its text stays, and means nothing
-    assert not durable.is_locked(path)
-    with durable.locked(path, 0.0, refused=LoopError):
+    assert not locks.is_locked(path)
+    with locks.locked(path, 0.0, refused=LoopError):
         pass
 
 

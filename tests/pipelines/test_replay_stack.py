@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import monitor, replay_record, replay_stack
+from features import durable
+from pipelines import replay_record, replay_stack
 from pipelines.stage import moment
 from serving.prediction_log import PredictionLog
 from serving.release import Release, ServedModel, write
@@ -47,7 +48,7 @@ def trained(settings: Settings, as_of: str) -> None:
 
 def monitored(settings: Settings, as_of: str) -> None:
     path = settings.var / "monitoring" / "some.json"
-    monitor._write(path, {"as_of": f"{as_of}T05:30:00+00:00"})
+    durable.write_json(path, {"as_of": f"{as_of}T05:30:00+00:00"})
 
 
 def answered(settings: Settings, at: str) -> None:

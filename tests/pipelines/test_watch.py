@@ -299,7 +299,7 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
 
 @pytest.mark.parametrize(
     ("change", "wrong"),
-    [({"rollout": None}, "lacks rollout"), ({"alert": "* * * * *"}, "names alert")],
+    [({"rollout": None}, "lacks rollout"), ({"alert": "* * * * *"}, "holds alert")],
 )
 def test_a_flow_without_a_schedule_and_a_schedule_without_a_flow_are_refused(
     settings: Settings, change: dict[str, str | None], wrong: str

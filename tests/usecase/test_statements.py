@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usecase.statements import newest
-from usecase.target import KEY, LEAD, spine
+from usecase.target import KEY, LEAD, labels, spine
 from usecase.windows import LONGEST, SHORTEST, at_change_points, counted, every_hour
 
 START = datetime(2013, 1, 2, tzinfo=UTC)
@@ -28,6 +28,9 @@ def outcomes(statements: list[tuple[int, int, str | None, int | None]]) -> pd.Da
     rows = rows.sort_values("minute", kind="stable", ignore_index=True)
     return rows.assign(
         carrier="AA", origin="JFK", sched_dep=pd.Timestamp(START),
+        sched_arr=(START + pd.to_timedelta(rows["flight"] * 300, unit="min")).astype(
+            "datetime64[us, UTC]"
+        ),
         known_at=(START + pd.to_timedelta(rows["minute"], unit="min")).astype(
             "datetime64[us, UTC]"
         ),
@@ -41,7 +44,9 @@ def expected(rows: pd.DataFrame, tail: str, hour: int, window: int) -> tuple[flo
     before = rows[rows["minute"] < hour * 60]
     for _, of_flight in before.groupby("flight"):
         last = of_flight.iloc[-1]
-        if last["tailnum"] == tail and last["minute"] // 60 + 1 > hour - window:
+        delay = 0 if np.isnan(last["arr_delay"]) else last["arr_delay"]
+        landed = min(last["minute"], last["flight"] * 300 + delay)  # not from when it was stated
+        if last["tailnum"] == tail and landed // 60 + 1 > hour - window:
             count += 1
             late += bool(np.isnan(last["arr_delay"]) or last["arr_delay"] >= 15)
             if not np.isnan(last["arr_delay"]):
@@ -102,3 +107,14 @@ def test_a_case_is_as_it_was_scheduled_when_it_was_decided_on():
     assert tail((decided + hour, "N1"), (decided + 2 * hour, "N2")) == "N1"
     assert tail(first, (decided - hour, "N2"), (decided + hour, "N3")) == "N2"
     assert KEY == ["carrier", "flight", "origin", "sched_dep"]
+
+
+def test_a_label_is_known_since_it_was_stated_first_and_a_repeated_one_is_no_news():
+    rows = outcomes([(1, 60, "N1", 0), (1, 600, "N1", 0), (1, 900, "N1", 300), (2, 700, "N1", 0)])
+    stated = labels(rows.assign(dest="LAX"))
+    assert stated["label"].tolist() == [0, 0, 1]
+    counts = newest(stated, ["key"], before=START + timedelta(minutes=900)).set_index("key")
+    known = {key[-5]: at for key, at in counts["known_at"].items()}  # by the flight's number
+    assert known == {
+        "1": START + timedelta(minutes=60), "2": START + timedelta(minutes=700),
+    }  # fmt: skip

@@ -7,6 +7,7 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipelines.document import point
 from pipelines.register import MODEL
 from pipelines.stack import facts
 from pipelines.tracking import client
@@ -57,7 +58,7 @@ def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
     registry.create_registered_model(MODEL)
     for _ in range(2):
         registry.create_model_version(MODEL, str(tmp_path))
-    registry.set_registered_model_alias(MODEL, "champion", "2")
-    champion = ServedModel("1", "0" * 64, "elsewhere", 0.5)
-    write(settings.release_file, Release(1, champion, datetime.now(UTC)))
+    first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
+    point(registry, Release(2, second, datetime.now(UTC)))
+    write(settings.release_file, Release(1, first, datetime.now(UTC)))
     assert facts.registry(settings) == {"versions": 2, "champion": "2", "released": "1"}
