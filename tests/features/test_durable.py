@@ -127,6 +127,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
 # Which modules may write, rename or lock without `features/durable.py`, and why.
 ALLOWED = {
     "features/durable.py": "holds the mechanism",
+    "features/locks.py": "the text of a lock, for messages alone; the lock is on this very file",
     "features/store.py": "sets a registry aside by a name of its own, and syncs the folder",
     "features/partitions.py": "a table within `replacing`",
     "serving/compacted.py": "a table within `replacing`",
