@@ -80,5 +80,8 @@ def redis_client(address: str, seconds: float) -> Any:
     for name, value in options.items():
         with suppress(ValueError):  # as Feast reads them: true is a truth, 1 a number
             options[name] = json.loads(value)
-    within = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-    return Redis(host=host, port=int(port), **{**options, **within}, retry=Retry(NoBackoff(), 0))
+    within = {
+        "socket_timeout": seconds, "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+    }  # fmt: skip
+    return Redis(host=host, port=int(port), **{**options, **within})

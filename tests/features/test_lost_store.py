@@ -24,6 +24,7 @@ from usecase.target import SPINE_FEED, spine
 
 FIRST, END = date(2013, 1, 1), datetime(2013, 1, 4, tzinfo=UTC)
 PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
+AS_IN_THE_STACK = ",socket_timeout=1,socket_connect_timeout=1,retry=null"
 STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
 
 
@@ -59,7 +60,8 @@ def home(
     """A copy of `made`, or the same with a Redis that is named by the test's parameter."""
     shutil.copytree(made, tmp_path / "home")
     if getattr(request, "param", "sqlite") == "redis":
-        settings = Settings(home=tmp_path / "home", redis=request.getfixturevalue("redis"))
+        address = request.getfixturevalue("redis") + AS_IN_THE_STACK
+        settings = Settings(home=tmp_path / "home", redis=address)
         lose(settings)  # what another test left
     else:
         settings = Settings(home=tmp_path / "home")
@@ -76,7 +78,7 @@ def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
 
 def lose(settings: Settings) -> None:
     if settings.redis:
-        host, port = settings.redis.split(":")
+        host, port = settings.redis.removesuffix(AS_IN_THE_STACK).split(":")
         with Redis(host, int(port)) as client:
             client.flushall()
     else:
@@ -180,7 +182,7 @@ def damaged(settings: Settings) -> Settings:
 
 
 def away(settings: Settings) -> Settings:
-    return Settings(home=settings.home, redis="127.0.0.1:1")
+    return Settings(home=settings.home, redis="127.0.0.1:1" + AS_IN_THE_STACK)
 
 
 @pytest.mark.parametrize("broken", [damaged, away])
