@@ -42,8 +42,11 @@ test: install           ## unit, integration and one turn on a slice of real day
 	$(if $(COVERAGE),$(BIN)/coverage run -m,$(BIN)/python -m) pytest --ignore=tests/stack -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
-test-long: install      ## kills at every stage, schedules waited for, the recipe on a fresh clone
-	$(BIN)/pytest --ignore=tests/stack -m long -n 2 --dist loadfile --no-loadscope-reorder
+# Files or folders of tests; all if it is empty.
+PART ?=
+
+test-long: install      ## kills at every stage, schedules waited for, the recipe on a fresh clone; PART= for some
+	$(BIN)/pytest --ignore=tests/stack -m long -n 2 --dist loadfile --no-loadscope-reorder $(PART)
 
 # main, another commit, the folder of a report made before, or nothing: `make report BASE=`
 BASE ?= main
