@@ -216,7 +216,7 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
 
 
 def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path: Path) -> None:
-    child = children.start(settings, "one", python(STUBBORN), {})
+    child = children.start(settings, "one", python("import time; time.sleep(60)"), {})
     copy = Settings(home=tmp_path / "copy")
     copy.var.mkdir(parents=True)
     (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
