@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 DAY = date(2013, 1, 18)
 REDUCED = [
     "kill -9 of an api replica", "Redis paused", "kill -9 of Postgres",
+    "Postgres full of connections",
     "a replica's log disk full", "kill -9 of a controller at each of its steps",
     "kill -9 of the worker in a training",
 ]  # fmt: skip
