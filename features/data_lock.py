@@ -24,7 +24,7 @@ def locked(settings: Settings) -> Iterator[None]:
 
 
 def writes(step: Callable[Concatenate[Settings, P], R]) -> Callable[Concatenate[Settings, P], R]:
-    """Make `step(settings, ...)` hold the lock while it runs, whoever calls it."""
+    """Make `step(settings, ...)` hold the lock while it runs, for every caller."""
 
     @wraps(step)
     def alone(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:

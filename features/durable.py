@@ -21,9 +21,9 @@ UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore leaves them out
 _number = itertools.count()
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync the entries of `folder`: a created or renamed file survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Sync a file's content, or a folder's entries: a created or renamed file is one of these."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -44,9 +44,9 @@ def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
     try:
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))
         yield unfinished
-        _sync(unfinished)
+        sync(unfinished)
         unfinished.replace(target)
-        sync_folder(target.parent)
+        sync(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -81,9 +81,9 @@ def clear_unfinished(folder: Path) -> None:
 def publish_folder(draft: Path, target: Path) -> None:
     """Give the complete folder `draft` the name `target`, which must not exist, durably."""
     for path in (draft, *draft.rglob("*")):
-        _sync(path)
+        sync(path)
     draft.rename(target)
-    sync_folder(target.parent)
+    sync(target.parent)
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:
@@ -117,7 +117,7 @@ def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool])
     """Append `line` and sync it, unless `known` is true of the lines that are there.
 
     One process at a time, by a lock beside the file. Returns whether the line was appended. An
-    incomplete last line is cut off: its writer was never told that it stands.
+    incomplete last line is cut off: it was never acknowledged.
     """
     with locks.locked(target.with_name(f"{target.name}.lock")):
         new = not target.exists()
@@ -132,13 +132,5 @@ def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool])
             file.flush()
             os.fsync(file.fileno())
         if new:
-            sync_folder(target.parent)
+            sync(target.parent)
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

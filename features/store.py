@@ -65,7 +65,7 @@ def apply(settings: configuration.Settings) -> FeatureStore:
 def _set_aside(registry: Path, version: str) -> None:
     """Gives the registry, which holds the definitions `version`, a name of its own."""
     registry.replace(registry.with_name(f"{registry.name}.{version.replace(' ', '-')}.bak"))
-    durable.sync_folder(registry.parent)
+    durable.sync(registry.parent)
 
 
 def _applied(store: FeatureStore) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from features.durable import sync_folder
+from features.durable import sync
 from pipelines import lineage
 from pipelines.workspace import SOURCE
 from serving import model_files, release
@@ -52,7 +52,7 @@ def build(settings: Settings, target: Path) -> str:
         try:
             bento.export(str(unfinished))
             unfinished.rename(target)
-            sync_folder(target.parent)
+            sync(target.parent)
         finally:
             unfinished.unlink(missing_ok=True)
     return str(bento.tag)

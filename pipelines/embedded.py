@@ -12,7 +12,7 @@ from features import durable
 from pipelines import schemas
 from settings import LoopError, Settings, UserError
 
-# Where MLflow keeps the place of an artefact: absolute, whatever it is told.
+# Columns in which MLflow keeps the place of an artefact: always absolute.
 PLACES = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"), ("model_versions", "storage_location"),

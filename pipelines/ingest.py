@@ -33,7 +33,7 @@ def fetch_new(
     are kept. Returns the names of what was stored: a day that came again with the same rows is
     not among them. A feed that fails stops at that day, so that no gap is jumped; the other feeds
     go on, and a `LoopError` at the end names the feed and the day. Raises `UserError` if a day in
-    `again` is not due. Whoever proves what a fault does gives another `fetch`.
+    `again` is not due. Proofs of faults pass another `fetch`.
     """
     fetch = fetch or source.fetch
     wanted = _asked(settings, as_of, again) | _told_restated(settings, as_of)

@@ -89,7 +89,7 @@ def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
     compacted.write(target, table, note)
     for segment in batch:
         (folder / segment.name).unlink()
-    durable.sync_folder(folder)
+    durable.sync(folder)
     return {
         "segments": len(batch), "files": 1, "records": len(table),
         "duplicates": note.duplicates, "torn_lines": note.torn_lines,

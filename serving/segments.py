@@ -12,7 +12,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from features.durable import sync_folder
+from features.durable import sync
 
 SUFFIX = ".jsonl"
 MODE = 0o2750
@@ -39,7 +39,7 @@ def create(folder: Path) -> tuple[Path, int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink:
-                sync_folder(folder)
+                sync(folder)
                 return path, file
         except OSError:
             os.close(file)

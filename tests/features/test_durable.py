@@ -28,6 +28,22 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_the_content_is_on_the_disk_before_its_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, real = tmp_path / "state", os.fsync
+    synced: list[tuple[bool, bool]] = []  # is it the folder? is the target there by then?
+
+    def fsync(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((folder, target.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    durable.write(target, "good")
+    assert synced == [(False, False), (True, True)]
+
+
 def test_a_writer_that_fails_leaves_the_last_good_file(tmp_path: Path) -> None:
     target = tmp_path / "state"
     durable.write(target, "good")
