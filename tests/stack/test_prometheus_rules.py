@@ -17,10 +17,10 @@ def tool(image: str, name: str, *command: str, folder: Path = STACK) -> str:
     done = subprocess.run(
         ["docker", "run", "--rm", "--network", "none", *mounts, "--workdir", "/stack",
          "--entrypoint", name, image, *command],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120,
+        text=True, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout  # warnings go to stderr, at any time
 
 
 def promtool(*command: str, folder: Path = STACK) -> str:
