@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from features import durable, partitions, typed
+from settings import Settings
 from usecase import source
 
 if TYPE_CHECKING:
@@ -103,6 +104,12 @@ def keep(data: Path, feed: str, day: date, *layers: str) -> None:
         if old.exists():
             folder = data / REPLACED / f"{now:%Y%m%dT%H%M%S.%fZ}"
             durable.write(partitions.path(folder, layer, feed, day), old.read_bytes())
+
+
+def count_quarantined(settings: Settings) -> int:
+    """Rows in quarantine, over all feeds and days."""
+    files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
+    return sum(partitions.n_rows(file) for file in files)
 
 
 def _kept(data: Path, feed: str, day: date) -> Path | None:

@@ -1,8 +1,4 @@
-"""Who has approved what, until when? Decisions of people, as entries of the record.
-
-An approval is bound to the digest of the version's files, and expires. The record's chain decides;
-the tags on the version are there to be seen.
-"""
+"""Approvals, rejections and overrides by people: each an entry of the record."""
 
 from __future__ import annotations
 
@@ -10,24 +6,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines import fetch, record, rollout, tracking
+from pipelines import record, rollout, tracking, versions
+from pipelines.approval_rules import RefusedError, approval, overrides
 from pipelines.document import State, Step
-from pipelines.entries import reached
 from pipelines.history import Entry
-from settings import LoopError, Settings, UserError
+from pipelines.versions import reached
+from settings import Settings, UserError
 
 POLICIES = ("auto", "manual")
 # What an override can set aside: the approval, and the causes by which a rollout withdraws. What
 # the gates before registration refuse has no version that could be let through.
 GUARDS = ("approval", *rollout.GUARDS)
-# Why a release may not be.
-REFUSALS = ("not_approved", "frozen", "barred", "experiment_under_way")
-BARRED = "barred"
-AGAIN = "again"
-
-
-class RefusedError(LoopError):
-    """A release that may not be; its `code` is one of `REFUSALS`."""
 
 
 def policy(settings: Settings) -> str:
@@ -38,26 +27,6 @@ def policy(settings: Settings) -> str:
             f"release.policy in {settings.params_file} must be auto or manual, not {found!r}."
         )
     return str(found)
-
-
-def approval(
-    entries: Sequence[Entry], version: str, digest: str, at: datetime
-) -> tuple[Entry | None, str]:
-    """The approval that holds for these files at `at`, or None and why there is none."""
-    about = [e for e in entries if e.version == version and e.action in {"approve", "reject"}]
-    if not about:
-        return None, f"version {version} was not approved by anybody"
-    newest = about[-1]
-    if newest.action == "reject":
-        return None, f"version {version} was rejected by {newest.by}: {newest.why}"
-    if newest.details["digest"] != digest:
-        return None, (
-            f"{newest.by} approved version {version} with the digest "
-            f"{newest.details['digest'][:12]}, and its files have {digest[:12]}"
-        )
-    if at >= datetime.fromisoformat(newest.details["until"]):
-        return None, f"the approval by {newest.by} ended on {newest.details['until'][:16]} UTC"
-    return newest, ""
 
 
 def require(
@@ -72,31 +41,6 @@ def require(
             f"Version {version} is not released: {why}. Look at its card and gates, then "
             f"`mlops approve {version} --by NAME --reason TEXT`.", code="not_approved",
         )  # fmt: skip
-
-
-def overrides(
-    entries: Sequence[Entry], version: str, digest: str, at: datetime
-) -> dict[str, Entry]:
-    """The `GUARDS` set aside for these files at `at`, each with the newest word on it."""
-    found = [
-        e for e in entries
-        if e.action == "override" and e.version == version and e.details["digest"] == digest
-    ]  # fmt: skip
-    return {
-        entry.details["gate"]: entry
-        for entry in found
-        if at < datetime.fromisoformat(entry.details["until"])
-    }
-
-
-def barred(entries: Sequence[Entry], version: str) -> Entry | None:
-    """The rollback or withdrawal by which the version may not come back by itself."""
-    for entry in reversed(entries):
-        if entry.details.get(BARRED) == version:
-            return entry
-        if entry.version == version and entry.action in {"promote", "challenge", "rollback"}:
-            return None
-    return None
 
 
 def approve(
@@ -154,7 +98,7 @@ def _decide(
     expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
 ) -> State:  # fmt: skip
     with reached(settings):
-        digest = fetch.registered(settings, tracking.client(settings), version).tags["digest"]
+        digest = versions.registered(settings, tracking.client(settings), version).tags["digest"]
     if expected is not None and not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at {expected[:12]}, and version {version} has the "
@@ -166,24 +110,3 @@ def _decide(
         return found.step(action, version, details={"digest": digest, **details})
 
     return record.change(settings, step, by=by, why=why, generation=generation, at=at)[1]
-
-
-def version_tags(entry: Entry) -> dict[str, dict[str, str]]:
-    """What to show on which version after this entry, by version and name of the tag."""
-    said = f"by {entry.by} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.why}"
-    found: dict[str, dict[str, str]] = {}
-    if entry.details.get(BARRED):
-        found[entry.details[BARRED]] = {BARRED: said}
-    if entry.version is None:
-        return found
-    of_version = {
-        "approve": {"approval": f"approved until {entry.details.get('until', '')[:16]} {said}"},
-        "reject": {"approval": f"rejected {said}"},
-        "override": {
-            f"override {entry.details.get('gate')}":
-            f"until {entry.details.get('until', '')[:16]} {said}",
-        },
-    }.get(entry.action, {})  # fmt: skip
-    if entry.details.get(AGAIN):
-        of_version = {**of_version, BARRED: f"no more: {entry.action} {said}"}
-    return {entry.version: of_version} | found if of_version else found

@@ -14,9 +14,9 @@ import pandas as pd
 
 from features import partitions
 from monitoring import arms
-from pipelines import approval, record, release, rollout
+from pipelines import approval_rules, record, release, rollout, versions
 from pipelines.rollout import Decision, State
-from serving import prediction_log
+from serving import prediction_reader
 from serving.release import Challenger, Release
 from settings import Settings
 
@@ -47,11 +47,11 @@ def control(
     evidence = gather(settings, state, challenger, rows, params, as_of)
     now = State(challenger.model.version, challenger.stage, challenger.since)
     # By the clock of the record: a replay's moment is not the one that an override was given for.
-    set_aside = sorted(approval.overrides(
+    set_aside = sorted(approval_rules.overrides(
         stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
     ))  # fmt: skip
     decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
-    if decision.action in {"advance", "promote"} and record.missing(settings, now.version):
+    if decision.action in {"advance", "promote"} and versions.missing(settings, now.version):
         gone = "the version was deleted in the registry, so it gets no more of the traffic"
         decision = Decision("withdraw", gone, "deleted")
     kept = {
@@ -60,7 +60,7 @@ def control(
     }  # fmt: skip
     try:
         _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)
-    except (record.SupersededError, approval.RefusedError) as refusal:
+    except (record.SupersededError, approval_rules.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
         decision = Decision("stay", str(refusal), refusal.code)
@@ -104,7 +104,7 @@ def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, A
         current = state.challenger
         if current is None or current.model.version != version:
             release.challenge(settings, version, "shadow", why=why, by=by)
-    except approval.RefusedError as refusal:
+    except approval_rules.RefusedError as refusal:
         return {"version": None, "stage": None, "refused": str(refusal), "code": refusal.code}
     return {"version": version, "before": state.champion.version, "stage": "shadow"}
 
@@ -114,7 +114,7 @@ def _make_way(settings: Settings, state: Release, version: str, by: str) -> None
     if challenger is None or challenger.model.version == version:
         return
     if challenger.stage == "experiment":
-        raise approval.RefusedError(
+        raise approval_rules.RefusedError(
             f"Version {version} is not released: an experiment with version "
             f"{challenger.model.version} is under way. `mlops experiment stop`, then `mlops "
             f"challenge {version}`.", code="experiment_under_way",
@@ -148,7 +148,7 @@ def answered(
     When it began is told by generations: a replay's clock is not the record's.
     """
     days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
-    log = prediction_log.read(
+    log = prediction_reader.read(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
     )
     rows = arms.of_stage(log, challenger.model.version, challenger.stage)

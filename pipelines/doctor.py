@@ -182,13 +182,13 @@ def model(settings: Settings) -> Finding:
 
 def registry(settings: Settings) -> Finding:
     """The versions that are served are in the registry; without it they serve from their files."""
-    from pipelines import record
+    from pipelines import versions
 
     current = release.read(settings.release_file)
     if current is None:
         return Finding("registry", True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]
-    gone = record.missing(settings, *[each.version for each in models])
+    gone = versions.missing(settings, *[each.version for each in models])
     told = f"version {', '.join(gone)} was deleted there, and is served from its files"
     return Finding(
         "registry", not gone, told if gone else "has the versions that are served",

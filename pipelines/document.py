@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import entries
+from pipelines import versions
 from pipelines.history import Entry
-from pipelines.register import MODEL
+from pipelines.versions import MODEL
 from serving import release
 from serving.release import MALFORMED, Challenger, History, Release, ServedModel
 from settings import LoopError, Settings
@@ -79,7 +79,7 @@ def _kept(model: ServedModel) -> dict[str, Any]:
 
 def document(settings: Settings, client: Any) -> State:
     """What the registry says; before the first change, what an older release left in the file."""
-    model = entries.registered_model(client)
+    model = versions.registered_model(client)
     text = model.tags.get(DOCUMENT) if model else None
     if text is None:
         return _undocumented(settings)
@@ -117,6 +117,6 @@ def point(client: Any, state: State) -> None:
 
     The registered model is made again if it was deleted, with all that it held.
     """
-    if entries.registered_model(client) is None:
+    if versions.registered_model(client) is None:
         client.create_registered_model(MODEL)
     client.set_registered_model_tag(MODEL, DOCUMENT, release.as_json(state))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,50 +9,11 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.history import Entry, Stored
-from pipelines.register import MODEL
-from settings import LoopError, Settings, UnreachableError
+from settings import LoopError, Settings
 
 EXPERIMENT = "releases"
 EVIDENCE = "evidence.json"
 GIVEN_UP = "KILLED"
-
-
-@contextmanager
-def reached(settings: Settings) -> Iterator[None]:
-    """Whatever MLflow can't do, told: where it was asked, and that what is served stays."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, requests.RequestException) as error:
-        told = f"MLflow at {settings.mlflow_uri} did not do what was asked ({_short(error)})."
-        raise UnreachableError(
-            f"{tracking.without_password(told)} What is served stays as it is. Look at it, then "
-            "run this again: it carries on."
-        ) from error
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0][:300]
-
-
-def registered_model(client: Any) -> Any | None:
-    """The registered model with its tags and aliases; None before the first version."""
-    found = client.search_registered_models(f"name = '{MODEL}'")
-    return found[0] if found else None
-
-
-def find_version(client: Any, version: str) -> Any | None:
-    """The version in the registry; None if there is none of this number, or it was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version(MODEL, version)
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            raise
-        return None
 
 
 def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:

@@ -15,9 +15,9 @@ import pandas as pd
 from monitoring import experiment as analysis
 from monitoring import performance
 from monitoring.experiment import Plan, Result
-from pipelines import controller, entries, release, tracking
+from pipelines import controller, entries, release, tracking, versions
 from pipelines.record import Stands
-from serving import prediction_log
+from serving import prediction_reader
 from serving.release import Challenger
 from settings import LoopError, Settings, UserError
 
@@ -101,7 +101,7 @@ def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
     """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
     began = controller.began(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
-    with entries.reached(settings):
+    with versions.reached(settings):
         client = tracking.client(settings)
         stored = next(
             each for each in entries.stored(settings, client)
@@ -125,7 +125,7 @@ def _running(stands: Stands) -> Challenger:
 
 def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
     since = as_of - timedelta(days=LOOK_BACK)
-    log = prediction_log.read(settings.predictions, since=since, until=as_of)
+    log = prediction_reader.read(settings.predictions, since=since, until=as_of)
     return _joined(settings, log[log["model_version"] == champion], as_of)
 
 

@@ -9,29 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines import entries, tracking
+from pipelines import tracking, versions
 from serving.evaluator import Evaluator
 from serving.release import ServedModel
-from settings import LoopError, Settings, UserError
+from settings import LoopError, Settings
 
 NEEDED = ("served", "reference.parquet", "facts.json")
-
-
-def registered(settings: Settings, client: Any, version: str) -> Any:
-    """The version in the registry, which has a digest. Raises `UserError` if there is none."""
-    found = entries.find_version(client, version)
-    if found is None:
-        raise UserError(
-            f"There is no version {version} in the registry. It was never registered, or it was "
-            "deleted there: `mlops history` names the versions that were released."
-        )
-    if "digest" not in found.tags:
-        raise LoopError(
-            f"Version {version} has lost its tag `digest` in the registry, so its files can't be "
-            "checked. What is served stays as it is. Set the tag again from `digest` in the "
-            "facts.json of its run."
-        )
-    return found
 
 
 def fetch(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
@@ -41,11 +24,11 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
     the files that are here serve if they match. Raises `UserError` if there is no such version,
     `LoopError` if its files are gone, or are not those that were registered or recorded.
     """
-    with entries.reached(settings):
+    with versions.reached(settings):
         client = tracking.client(settings)
-        found = entries.find_version(client, version)
+        found = versions.find_version(client, version)
         if recorded is None:
-            recorded = registered(settings, client, version).tags["digest"]
+            recorded = versions.registered(settings, client, version).tags["digest"]
     target = settings.var / "models" / version
     if not (target / "card.json").exists():
         if found is None:

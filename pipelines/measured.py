@@ -21,6 +21,7 @@ import yaml
 
 from features import durable
 from pipelines import lineage, register, stage, workspace
+from pipelines import refit as refitting
 from settings import LoopError, Settings, UserError
 
 FORMAT = 1  # of report.json: what we compare with may be older than we are
@@ -85,7 +86,7 @@ def measure(folder: Path, slice_file: Path) -> None:
         winner, refit = judged["winner"], []
         if winner is not None:
             print("  refit", flush=True)
-            refit = register.judge_refit(path, winner, register.refit(path, winner))
+            refit = register.judge_refit(path, winner, refitting.refit(path, winner))
         shutil.copyfile(found / "report.html", folder / "evaluation.html")
         predictions = path / "data" / "candidates" / "predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")

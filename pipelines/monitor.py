@@ -17,7 +17,7 @@ from monitoring import decide, performance
 from monitoring import slices as sliced
 from monitoring.decide import Finding
 from pipelines import training
-from serving import feedback, prediction_log, release
+from serving import prediction_reader, release, reported_outcomes
 from settings import LoopError, Settings, UserError
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def predictions(
     from usecase.target import LABEL_FEED, labels
 
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = prediction_log.read(settings.predictions, since=since, until=as_of)
+    log = prediction_reader.read(settings.predictions, since=since, until=as_of)
     log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(
@@ -143,7 +143,7 @@ def predictions(
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         raise LoopError(f"No validated {LABEL_FEED} since {since:%Y-%m-%d}: run `mlops ingest`.")
-    told = feedback.labels(settings.predictions)  # by those who saw how it turned out
+    told = reported_outcomes.labels(settings.predictions)  # by those who saw how it turned out
     truth = pd.concat([labels(known), told], ignore_index=True) if len(told) else labels(known)
     return performance.join_labels(log, truth, as_of)
 

@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from pipelines import entries, tracking
+from pipelines import entries, tracking, versions
+from pipelines.approval_rules import version_tags
 from pipelines.document import State, Step, arms, document, following, point
 from pipelines.history import Chain, Entry, chain
-from pipelines.register import MODEL
 from pipelines.release_lock import locked
+from pipelines.versions import MODEL
 from serving import release
 from serving.release import Release
 from settings import LoopError, Settings, UserError
@@ -58,7 +59,7 @@ class Stands:
 
 def stands(settings: Settings) -> Stands:
     """The document and its entries. Raises `LoopError` if it is nonsense, or MLflow is away."""
-    with entries.reached(settings):
+    with versions.reached(settings):
         client = tracking.client(settings)
         state = document(settings, client)
         return Stands(state, chain(entries.stored(settings, client), state.history))
@@ -77,7 +78,7 @@ def change(
     what is served then stays as it is, or the next call carries on what is recorded already.
     """
     require_words(by, why)
-    with locked(settings), entries.reached(settings):
+    with locked(settings), versions.reached(settings):
         client = tracking.client(settings)
         state = document(settings, client)
         found = Stands(state, chain(entries.stored(settings, client), state.history))
@@ -137,18 +138,11 @@ def make(
     return after
 
 
-def missing(settings: Settings, *versions: str) -> list[str]:
-    """Those of `versions` that the registry does not have, or has no more."""
-    with entries.reached(settings):
-        client = tracking.client(settings)
-        return [each for each in versions if entries.find_version(client, each) is None]
-
-
 def deleted(client: Any, *states: State | Step) -> list[str]:
     """The versions of these arms that the registry has no more; they serve from their files."""
-    versions = {each.champion.version for each in states if each.champion}
-    versions |= {each.challenger.model.version for each in states if each.challenger}
-    return sorted(each for each in versions if entries.find_version(client, each) is None)
+    served = {each.champion.version for each in states if each.champion}
+    served |= {each.challenger.model.version for each in states if each.challenger}
+    return sorted(each for each in served if versions.find_version(client, each) is None)
 
 
 def follow(settings: Settings, client: Any, state: State) -> None:
@@ -158,7 +152,7 @@ def follow(settings: Settings, client: Any, state: State) -> None:
     """
     if isinstance(state, Release) and served(settings) != state:
         release.write(settings.release_file, state)
-    model = entries.registered_model(client)
+    model = versions.registered_model(client)
     aliases = model.aliases if model else {}
     wanted = {
         "champion": state.champion.version if state.champion else None,
@@ -167,7 +161,7 @@ def follow(settings: Settings, client: Any, state: State) -> None:
     for alias, version in wanted.items():
         if version is not None and str(aliases.get(alias)) == version:
             continue
-        if version is not None and entries.find_version(client, version) is not None:
+        if version is not None and versions.find_version(client, version) is not None:
             client.set_registered_model_alias(MODEL, alias, version)
         elif alias in aliases:
             client.delete_registered_model_alias(MODEL, alias)
@@ -178,10 +172,8 @@ def conclude(client: Any, entry: Entry, run_id: str) -> None:
 
     A version that was deleted in the registry gets no tags: the entry says it all.
     """
-    from pipelines.approval import version_tags
-
     for version, tags in version_tags(entry).items():
-        if entries.find_version(client, version) is None:
+        if versions.find_version(client, version) is None:
             continue
         for name, text in tags.items():
             client.set_model_version_tag(MODEL, version, name, text)

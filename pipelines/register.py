@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import yaml
 
 from features import durable
 from pipelines import assemble, card, governance, tracking
+from pipelines.refit import refit
 from pipelines.train import read_predictions
+from pipelines.versions import MODEL, version_of
 from settings import Settings
-
-MODEL = "mlops-loop"
 
 
 def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
@@ -52,31 +51,6 @@ def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
                 margin = f" by {abs(each['margin']):.4g}" if each["margin"] is not None else ""
                 parts.append(f"{name} refused by '{each['gate']}'{margin} ({each['told']})")
     return "; ".join(parts)
-
-
-def refit(path: Path, winner: str) -> str:
-    """Fits the winner's parameters on every known case; the digest of its served form.
-
-    Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
-    """
-    from serving import evaluator, skops_file
-    from usecase.columns import FEATURES
-    from usecase.model import build_candidates
-
-    target = path / "refit"
-    if not target.exists():
-        params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-        frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-        chosen = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
-        model, _ = build_candidates(params)[winner]
-        model.set_params(**chosen[winner]["params"]).fit(frame[FEATURES], frame["label"])
-        draft = path / ".refit"
-        shutil.rmtree(draft, ignore_errors=True)
-        digest = evaluator.export(model, draft / "served")
-        (draft / "model.skops").write_bytes(skops_file.dump(model))
-        (draft / "digest").write_text(digest)
-        durable.publish_folder(draft, target)
-    return (target / "digest").read_text()
 
 
 def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
@@ -117,13 +91,6 @@ def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[
         as_of=moment(manifest["as_of"]), holdout_start=moment(manifest["holdout_start"]),
     )  # fmt: skip
     return [each.as_dict() for each in verdict.judge(subject, limits, sources.GATES)]
-
-
-def version_of(settings: Settings, training_id: str) -> str | None:
-    """The version that this training registered; None if it has not."""
-    client = tracking.client(settings)
-    found = client.search_model_versions(f"name = '{MODEL}' and tags.training_id = '{training_id}'")
-    return str(found[0].version) if found else None
 
 
 def _create_version(

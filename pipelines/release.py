@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval, entries, tracking
-from pipelines.approval import AGAIN, BARRED, RefusedError
+from pipelines import approval, approval_rules, tracking, versions
+from pipelines.approval_rules import AGAIN, BARRED, RefusedError
 from pipelines.document import State, Step, document
 from pipelines.fetch import fetch
 from pipelines.record import Stands, change
@@ -112,7 +112,7 @@ def withdraw(
 
 def champion(settings: Settings) -> str | None:
     """The champion's version by the release document; None if there is none."""
-    with entries.reached(settings):
+    with versions.reached(settings):
         found = document(settings, tracking.client(settings)).champion
     return found.version if found else None
 
@@ -125,7 +125,7 @@ def _require_allowed(
     if found.state.frozen:
         told = f"Version {version} is not released: {_told_freeze(found)}"
         raise RefusedError(told, code="frozen")
-    bar = approval.barred(known, version)
+    bar = approval_rules.barred(known, version)
     if bar is not None and not again:
         raise RefusedError(
             f"Version {version} is not released: {bar.by} took it back on {bar.at:%Y-%m-%d %H:%M} "
@@ -138,7 +138,7 @@ def _require_allowed(
 
 def lifted(found: Stands, version: str) -> dict[str, Any]:
     """What an entry says of a version that comes back though it was barred."""
-    return {AGAIN: True} if approval.barred(found.chain.entries, version) else {}
+    return {AGAIN: True} if approval_rules.barred(found.chain.entries, version) else {}
 
 
 def _told_freeze(found: Stands) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import entries, record, tracking
+from pipelines import entries, record, tracking, versions
 from pipelines.document import DOCUMENT, State, Step, document
 from pipelines.history import chain
 from pipelines.release_lock import locked
@@ -24,7 +24,7 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
     if the file can't be used either: then `mlops promote` begins anew once its tag is deleted.
     """
     record.require_words(by, why)
-    with locked(settings), entries.reached(settings):
+    with locked(settings), versions.reached(settings):
         client = tracking.client(settings)
         said, wrong = _usable(settings, client)
         served = record.served(settings)

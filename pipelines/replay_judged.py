@@ -11,7 +11,7 @@ from datetime import datetime
 import pandas as pd
 
 from pipelines import replay_record, replay_world
-from serving import prediction_log
+from serving import prediction_reader
 from settings import LoopError, Settings
 from usecase import evaluation
 
@@ -24,7 +24,7 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
     records = pd.DataFrame(replay_record.kept(own)[: (end - first).days])
     world = replay_world.world(settings, first, end)
     at = world.rows(first, end)
-    log = prediction_log.read(own.predictions, since=first, until=end)
+    log = prediction_reader.read(own.predictions, since=first, until=end)
     cases = answered(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(

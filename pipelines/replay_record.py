@@ -10,7 +10,7 @@ from typing import Any
 from features import durable
 from monitoring import performance
 from pipelines import controller
-from serving import prediction_log
+from serving import prediction_reader
 from serving.release import Release
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -57,7 +57,7 @@ def of(
 
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
-    log = prediction_log.read(settings.predictions, since=day - DAY, until=day)
+    log = prediction_reader.read(settings.predictions, since=day - DAY, until=day)
     labels = controller.known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]

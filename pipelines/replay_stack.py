@@ -24,7 +24,7 @@ from pipelines import (
     replay_served,
     training,
 )
-from serving import prediction_log, release
+from serving import prediction_reader, release
 from settings import Settings, UserError
 
 DAY = timedelta(days=1)
@@ -93,7 +93,7 @@ def lived_beyond(settings: Settings, day: datetime) -> list[str]:
     for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:
             found.append(f"{what} as of {max(later)[:16]}")
-    log = prediction_log.read(settings.predictions, since=day + DAY)
+    log = prediction_reader.read(settings.predictions, since=day + DAY)
     if len(log):
         found.append(f"{len(log):,} cases answered up to {log['decision_time'].max():%Y-%m-%d}")
     return found

@@ -22,8 +22,8 @@ from pipelines import workspace
 from settings import LoopError, Settings, UserError
 
 NEEDED = ("digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256")
-# In a process of its own, by the code of the version: first the search, then the refit.
-AGAIN = """
+# Code from before the command `python -m pipelines.refit` searches and refits by these modules.
+FLAT_REFIT = """
 import sys
 from pathlib import Path
 import settings
@@ -73,7 +73,7 @@ def recorded(settings: Settings, version: str) -> Record:
     from mlflow.exceptions import MlflowException
 
     from pipelines import tracking
-    from pipelines.register import MODEL
+    from pipelines.versions import MODEL
 
     client = tracking.client(settings)
     try:
@@ -156,8 +156,10 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
+    flat = not (path / "pipelines" / "refit.py").exists()
+    command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.refit"]
     run = subprocess.run(
-        [sys.executable, "-c", AGAIN, candidate], cwd=path, env=environment,
+        [sys.executable, *command, candidate], cwd=path, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if run.returncode:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval
-from pipelines.approval import BARRED
+from pipelines import approval_rules
+from pipelines.approval_rules import BARRED
 from pipelines.document import State, Step
 from pipelines.fetch import fetch
 from pipelines.record import Stands, change
@@ -107,7 +107,7 @@ def _champions(found: Stands) -> list[tuple[str, str]]:
 
 def _previous(found: Stands, current: ServedModel) -> str:
     for version, _ in _champions(found):
-        if version != current.version and not approval.barred(found.chain.entries, version):
+        if version != current.version and not approval_rules.barred(found.chain.entries, version):
             return version
     raise UserError(
         f"The record knows no champion before version {current.version} to go back to"

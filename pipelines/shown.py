@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -40,31 +38,6 @@ def gates(settings: Settings, as_of: datetime | None) -> bool:
     console.print(table)
     console.print(f"Winner: {judged['winner'] or 'none'}. Report: {found[-1].parent}/report.html")
     return judged["winner"] is not None
-
-
-def told_metrics(settings: Settings, training_id: str) -> Iterator[str]:
-    """A line per model: what it scored on the holdout."""
-    measured = json.loads(_evaluation(settings, training_id, "metrics.json").read_text())
-    for name, found in measured.items():
-        yield (
-            f"  {name}: AUC {found['auc']:.3f}, log-loss {found['log_loss']:.3f}, "
-            f"cost per 1,000 {found['cost_per_1000']:.0f}"
-        )
-
-
-def counted_gates(settings: Settings, training_id: str) -> tuple[int, int]:
-    """(passed, judged) over all candidates of a training."""
-    judged = json.loads(_evaluation(settings, training_id, "gates.json").read_text())
-    verdicts = [each["passed"] for found in judged["verdicts"].values() for each in found]
-    return sum(verdicts), len(verdicts)
-
-
-def count_quarantined(settings: Settings) -> int:
-    """Rows in quarantine, over all feeds and days."""
-    import pyarrow.parquet as pq
-
-    files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
-    return sum(pq.ParquetFile(file).metadata.num_rows for file in files)
 
 
 def alerts(settings: Settings) -> None:
@@ -181,10 +154,6 @@ def _tell_monitoring(console: Console, found: dict[str, Any]) -> None:
         f"Drift:     {drift['share']:.0%} of the features moved beyond their limit"
         + (f": {', '.join(moved[:5])}" if moved else "")
     )
-
-
-def _evaluation(settings: Settings, training_id: str, name: str) -> Path:
-    return settings.var / "training" / training_id / "data" / "evaluation" / name
 
 
 def _number(value: float | None) -> str:

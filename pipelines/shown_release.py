@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipelines import approval, entries, record, tracking
+from pipelines import approval_rules, entries, record, tracking, versions
 from pipelines import history as chained
 from pipelines.document import document
 from settings import Settings
@@ -36,7 +36,7 @@ def history(settings: Settings) -> None:
 def _deleted(settings: Settings, found: record.Stands) -> list[str]:
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
     served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
-    gone = record.missing(settings, *sorted({each["version"] for each in served}))
+    gone = versions.missing(settings, *sorted({each["version"] for each in served}))
     return [
         f"Deleted: version {version} is no more in the registry. Its entries and its files in "
         f"{settings.var / 'models' / version} stay."
@@ -84,7 +84,7 @@ def verified(settings: Settings, holds: str | None = None) -> bool:
 
 def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
     """What is wrong with the record, in words, and its entries as far as they can be trusted."""
-    with entries.reached(settings):
+    with versions.reached(settings):
         client = tracking.client(settings)
         state = document(settings, client)
         stored = entries.stored(settings, client, evidence=True)
@@ -112,18 +112,19 @@ def standing(settings: Settings) -> list[str]:
     state = found.state
     models = [state.champion, state.challenger and state.challenger.model]
     lines = [f"PROBLEM:   {problem}" for problem in found.chain.problems]
-    for version in record.missing(settings, *[each.version for each in models if each]):
+    for version in versions.missing(settings, *[each.version for each in models if each]):
         lines.append(
             f"DELETED:   version {version} is no more in the registry; it is served from its files"
         )
     for model in [each for each in models if each]:
-        approved, _ = approval.approval(known, model.version, model.digest, now)
+        approved, _ = approval_rules.approval(known, model.version, model.digest, now)
         if approved is not None:
             lines.append(
                 f"Approval:  version {model.version} by {approved.by} until "
                 f"{approved.details['until'][:16]} UTC"
             )
-        for gate, entry in approval.overrides(known, model.version, model.digest, now).items():
+        held = approval_rules.overrides(known, model.version, model.digest, now)
+        for gate, entry in held.items():
             lines.append(
                 f"OVERRIDE:  version {model.version} passes '{gate}' until "
                 f"{entry.details['until'][:16]} UTC, by {entry.by}: {entry.why}"

@@ -42,7 +42,7 @@ def rehearse(settings: Settings, version: str) -> dict[str, Any]:
 def stage(settings: Settings, version: str) -> ServedModel:
     """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
     from pipelines import tracking
-    from pipelines.register import MODEL
+    from pipelines.versions import MODEL
 
     served = fetch(settings, version)
     tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import alerts, clock, ingest, restated, shown, training, validate
+from pipelines import accepted, alerts, clock, ingest, restated, training, validate
 from pipelines.commands import FLOWS
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
@@ -115,7 +115,7 @@ def batches(settings: Settings) -> Iterator[Sample]:
     yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield Sample("batches_refused", sum(1 for _ in refused))
-    yield Sample("quarantined_rows", shown.count_quarantined(settings))
+    yield Sample("quarantined_rows", accepted.count_quarantined(settings))
 
 
 def monitoring(settings: Settings) -> Iterator[Sample]:

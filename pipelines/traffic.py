@@ -147,6 +147,6 @@ def _post(service: Ask, path: str, body: Any, name: str, case: str) -> None:
 
 
 def _logged_keys(settings: Settings, since: datetime, until: datetime) -> set[str]:
-    from serving.prediction_log import read
+    from serving.prediction_reader import read
 
     return set(read(settings.predictions, since=since, until=until)["key"])

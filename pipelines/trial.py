@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 
-from pipelines import approval, clock
+from pipelines import approval_rules, clock
 from pipelines.journal import Journal
 from serving import release
 from settings import LoopError, Settings
 
-STOPS = (*approval.REFUSALS, "superseded")  # somebody else has to act first
+STOPS = (*approval_rules.REFUSALS, "superseded")  # somebody else has to act first
 WITHIN = 60.0  # seconds for the service to load a version; it looks twice a second
 
 

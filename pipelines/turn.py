@@ -115,12 +115,12 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
 
 def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
     """What the gates said, and what the registry holds since."""
-    from pipelines import shown
+    from pipelines import results
 
     with journal.component("4 Evaluation and gates") as entry:
-        for line in shown.told_metrics(settings, outcome["training_id"]):
+        for line in results.told_metrics(settings, outcome["training_id"]):
             journal.say(line)
-        passed, judged = shown.counted_gates(settings, outcome["training_id"])
+        passed, judged = results.counted_gates(settings, outcome["training_id"])
         entry.ran = f"{judged} gates on candidates"
         entry.decided = f"{passed} passed, {judged - passed} refused"
         entry.evidence = str(outcome["report"])
@@ -230,6 +230,6 @@ def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
 
 
 def _quarantined(settings: Settings) -> str:
-    from pipelines import shown
+    from pipelines import accepted
 
-    return f"{shown.count_quarantined(settings):,} rows quarantined, no batch refused"
+    return f"{accepted.count_quarantined(settings):,} rows quarantined, no batch refused"

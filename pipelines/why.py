@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import approval, entries, record, rescored, tracking
+from pipelines import approval_rules, record, rescored, tracking, versions
 from pipelines import history as chained
 from pipelines.history import Entry
-from serving import prediction_log
+from serving import prediction_reader
 from settings import Settings, UserError
 
 DELETED = {"unknown": "the version was deleted in the registry"}
@@ -23,7 +23,7 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
 
     Raises `UserError` if the log has no such prediction.
     """
-    log = prediction_log.read(settings.predictions)
+    log = prediction_reader.read(settings.predictions)
     rows = log[log["request_id"] == request_id]
     if rows.empty:
         raise UserError(f"No prediction {request_id} is in {settings.predictions}.")
@@ -32,9 +32,9 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     fields = {name: value for name, value in logged.items() if value is not None}
     version = str(fields["model_version"])
     known = record.stands(settings).chain.entries
-    with entries.reached(settings):
+    with versions.reached(settings):
         client = tracking.client(settings)
-        found = entries.find_version(client, version)
+        found = versions.find_version(client, version)
         gates = _gates(client, found.run_id) if found else DELETED
     return {
         "Prediction": {name: value for name, value in fields.items() if "." not in name},
@@ -74,11 +74,11 @@ def release_of(known: Sequence[Entry], fields: Mapping[str, Any]) -> dict[str, s
     served = [e for e in known if e.after["generation"] == fields.get("generation")]
     before = [e for e in known if e.at <= moment]
     told = "; ".join(chained.lines(served[-1])) if served else "not on the record"
-    held, why = approval.approval(before, version, digest, moment)
+    held, why = approval_rules.approval(before, version, digest, moment)
     found = {
         "entry": told,
         "approval": f"by {held.by} at {held.at:%Y-%m-%d %H:%M} UTC: {held.why}" if held else why,
     }
-    for gate, entry in approval.overrides(before, version, digest, moment).items():
+    for gate, entry in approval_rules.overrides(before, version, digest, moment).items():
         found[f"override of '{gate}'"] = f"by {entry.by}: {entry.why}"
     return found

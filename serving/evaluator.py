@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import model_files, served_form, skops_file
+from serving.shap_trees import explainer
 from serving.trees import Trees
 from settings import LoopError
 
@@ -90,9 +91,7 @@ class Evaluator:
 
     @cached_property
     def explainer(self) -> Any:
-        """Of the trees; see `serving.explain`."""
-        from serving.explain import explainer
-
+        """SHAP's, of the trees; made once, on the first explanation."""
         return explainer(self.trees.model)  # type: ignore[union-attr]
 
     def codes_of(self, row: Mapping[str, Value]) -> list[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -39,37 +38,3 @@ def explain(evaluator: Evaluator, row: Mapping[str, Value]) -> Explanation:
     values = np.asarray(explainer.shap_values(matrix, check_additivity=False)).reshape(-1)
     base = float(np.ravel(explainer.expected_value)[0])
     return Explanation(base, dict(zip(evaluator.columns, values.tolist(), strict=True)))
-
-
-def explainer(trees: Any) -> Any:
-    """SHAP's explainer of treelite's trees; to make one costs more than to use it."""
-    import shap  # seconds, which only who asks for an explanation waits
-
-    return shap.TreeExplainer(_as_shap(trees))
-
-
-def _as_shap(trees: Any) -> dict[str, Any]:
-    """The same trees in the form in which SHAP takes those that it does not know."""
-    [base] = trees.get_header_accessor().get_field("base_scores")
-    return {
-        "trees": [_tree(trees.get_tree_accessor(number)) for number in range(trees.num_tree)],
-        "base_offset": float(base),
-        "internal_dtype": np.float64,
-        "input_dtype": np.float64,
-        "objective": "binary_crossentropy",
-        "tree_output": "log_odds",
-    }
-
-
-def _tree(tree: Any) -> dict[str, np.ndarray]:
-    left, right = tree.get_field("cleft"), tree.get_field("cright")
-    leaf = left == -1
-    return {
-        "children_left": left,
-        "children_right": right,
-        "children_default": np.where(tree.get_field("default_left") == 1, left, right),
-        "features": np.where(leaf, -1, tree.get_field("split_index")),
-        "thresholds": tree.get_field("threshold").astype(np.float64),
-        "values": np.where(leaf, tree.get_field("leaf_value"), 0.0).reshape(-1, 1),
-        "node_sample_weight": tree.get_field("data_count").astype(np.float64),
-    }

@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features import durable
-from serving import find
+from serving import find, reported_outcomes
 from serving.errors import Refused
 from serving.messages import Answer, Request
 from serving.metrics import Metrics
 from serving.schemas import FeedbackRequest, FeedbackResponse
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 LATE = timedelta(days=30)  # after the decision: the windows that it belongs to are long measured
-
-
-def path(predictions: Path) -> Path:
-    return predictions / "feedback" / "outcomes.jsonl"
 
 
 class Feedback:
@@ -73,16 +69,6 @@ def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
                 return True
         return False
 
-    if not durable.append_unless(path(predictions), json.dumps(outcome), known):
+    if not durable.append_unless(reported_outcomes.path(predictions), json.dumps(outcome), known):
         return "already recorded"
     return "recorded late" if told.known_at - decided_at > LATE else "recorded"
-
-
-def labels(predictions: Path) -> pd.DataFrame:
-    """The outcomes told, as `usecase.target.labels` gives those of the feed."""
-    import pandas as pd
-
-    lines = [json.loads(line) for line in durable.read_lines(path(predictions))]
-    frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
-    known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
-    return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)

@@ -15,8 +15,8 @@ from typing import Any
 import mlflow
 
 from pipelines import record, release, tracking
-from pipelines.register import MODEL
 from pipelines.shown_release import verify
+from pipelines.versions import MODEL
 from serving import release as served
 from settings import Settings, load
 

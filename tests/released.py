@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from pipelines import tracking
-from pipelines.register import MODEL
+from pipelines.versions import MODEL
 from serving import evaluator
 from serving.release import Release, read
 from settings import Settings

@@ -40,8 +40,8 @@ def predictions(archive: IO[bytes]) -> int:
 def registry(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
     from pipelines import tracking
-    from pipelines.register import MODEL
     from pipelines.release import champion
+    from pipelines.versions import MODEL
     from serving import release
 
     found = tracking.client(settings).search_model_versions(f"name = '{MODEL}'")

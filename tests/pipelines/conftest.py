@@ -20,8 +20,8 @@ import yaml
 
 from pipelines import ground, tracking, training
 from pipelines import release as releases
-from pipelines.register import MODEL
-from serving import prediction_log, release
+from pipelines.versions import MODEL
+from serving import prediction_reader, release
 from settings import Settings
 from tests import sliced
 from tests.released import make_registry
@@ -116,7 +116,7 @@ class Home:
         )
         served = release.read(self.settings.release_file)
         assert served is not None
-        log = prediction_log.read(self.settings.predictions)
+        log = prediction_reader.read(self.settings.predictions)
         return {
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serving.evaluator import Evaluator, export
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from serving.release import Release, ServedModel, write
 from settings import Settings
 from tests.serving.asked import example, trees

@@ -28,7 +28,7 @@ from pipelines import (
     tracking,
 )
 from pipelines.cli import app
-from pipelines.register import MODEL
+from pipelines.versions import MODEL
 from serving.prediction_log import PredictionLog
 from serving.release import Release, read
 from serving.routing import arm

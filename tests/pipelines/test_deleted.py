@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from pipelines import approval, doctor, record, release, repair, rollback, tracking
+from pipelines import approval_rules, doctor, record, release, repair, rollback, tracking
 from pipelines.history import Entry
-from pipelines.register import MODEL
 from pipelines.shown_release import history, standing, verify
+from pipelines.versions import MODEL
 from settings import LoopError, Settings, UserError
 from tests.released import file
 
@@ -41,7 +41,7 @@ def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings)
     kept = record.stands(released).chain.newest
     assert kept is not None
     assert kept.concluded
-    assert approval.barred(record.stands(released).chain.entries, "2") == entry
+    assert approval_rules.barred(record.stands(released).chain.entries, "2") == entry
 
 
 def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(

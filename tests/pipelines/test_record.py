@@ -14,8 +14,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines import entries, record, release, release_lock, repair, rollback, tracking
-from pipelines.register import MODEL
 from pipelines.shown_release import verify
+from pipelines.versions import MODEL
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, killed
 from tests.released import file

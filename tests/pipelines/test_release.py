@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines import approval, record, release, rollback, tracking, training
-from pipelines.approval import RefusedError
+from pipelines import approval, approval_rules, record, release, rollback, tracking, training
+from pipelines.approval_rules import RefusedError
 from pipelines.history import Entry
-from pipelines.register import MODEL
 from pipelines.shown_release import standing, verify
+from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from serving.release import Release, write
 from settings import LoopError, Settings, UserError
@@ -239,10 +239,10 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
     approval.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
     known, digest = entries(released), file(released).champion.digest
-    assert set(approval.overrides(known, "1", digest, until - timedelta(hours=1))) == {"cost"}
-    assert not approval.overrides(known, "1", digest, until)
-    assert not approval.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
-    assert not approval.overrides(known, "2", digest, until - timedelta(hours=1))
+    assert set(approval_rules.overrides(known, "1", digest, until - timedelta(hours=1))) == {"cost"}
+    assert not approval_rules.overrides(known, "1", digest, until)
+    assert not approval_rules.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
+    assert not approval_rules.overrides(known, "2", digest, until - timedelta(hours=1))
     assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
     tags = tracking.client(released).get_model_version(MODEL, "1").tags
     assert "a holiday" in tags["override cost"]

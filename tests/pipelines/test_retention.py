@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines import retention
-from serving import prediction_log
+from serving import prediction_log, prediction_reader
 from settings import Settings, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +82,7 @@ def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
     keep = timedelta(days=settings.params()["monitoring"]["keep_days"])
     assert retention.clean(settings, decided + keep - timedelta(days=1), NOW)["predictions"] == 0
     assert retention.clean(settings, decided + keep, NOW)["predictions"] == 1
-    assert [*prediction_log.read(settings.predictions)["request_id"]] == ["r1"]
+    assert [*prediction_reader.read(settings.predictions)["request_id"]] == ["r1"]
 
 
 @pytest.mark.parametrize("days", [0, -1, None, "a week"])

@@ -13,7 +13,7 @@ import yaml
 
 from monitoring.arms import Evidence, Stage
 from monitoring.sequential import Interval
-from pipelines import approval, rollout, trial
+from pipelines import approval_rules, rollout, trial
 from settings import CODE, UserError
 
 SHIPPED = Path(__file__).parents[2] / "usecase" / "params.yaml"
@@ -76,7 +76,7 @@ def test_a_decision_claims_what_the_interval_shows_and_no_more(
 
 
 def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> None:
-    codes = [*rollout.CODES, *approval.REFUSALS]
+    codes = [*rollout.CODES, *approval_rules.REFUSALS]
     assert len(set(codes)) == len(codes)
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
     for code in codes:

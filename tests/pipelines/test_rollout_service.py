@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from pipelines import children, controller, release, tracking
-from pipelines.register import MODEL
+from pipelines.versions import MODEL
 from serving import evaluator
 from serving.command import serve_command, serve_environment
 from settings import Settings

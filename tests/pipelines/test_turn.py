@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pipelines import reproduce, tracking
-from pipelines.register import MODEL
 from pipelines.shown_release import verify
+from pipelines.versions import MODEL
 from serving import release
 from serving.evaluator import Evaluator
 from settings import LoopError, UserError

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pipelines import doctor, release, rollback, training, upgrade
-from pipelines.register import MODEL
 from pipelines.shown_release import verify
 from pipelines.tracking import client
+from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from tests.homes import v01
 from usecase.target import LABEL_FEED

@@ -19,7 +19,7 @@ import yaml
 from dvc.repo import Repo
 
 from features import partitions
-from pipelines import register, training, workspace
+from pipelines import refit, training, workspace
 from usecase.target import LABEL_FEED
 
 Home = Any  # of conftest.py
@@ -112,6 +112,6 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     predictions = Path("data", "candidates", "predictions.parquet")
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
     winner = json.loads((path / "data" / "evaluation" / "gates.json").read_text())["winner"]
-    digest = register.refit(path, winner)
+    digest = refit.refit(path, winner)
     assert digest == (undisturbed / "refit" / "digest").read_text()
     assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])

@@ -22,7 +22,7 @@ from urllib3 import HTTPConnectionPool, connection_from_url
 from urllib3.exceptions import HTTPError
 
 from serving.evaluator import Evaluator
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from tests.serving.running import Service
 from usecase.columns import CATEGORIES, FEATURES
 

@@ -17,7 +17,8 @@ import pytest
 
 from serving import segments
 from serving.compaction import compact
-from serving.prediction_log import PredictionLog, read
+from serving.prediction_log import PredictionLog
+from serving.prediction_reader import read
 from settings import LoopError, UserError
 
 ROOT = Path(__file__).parents[2]

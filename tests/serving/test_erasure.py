@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from serving import erasure
-from serving.prediction_log import PredictionLog, read
+from serving.prediction_log import PredictionLog
+from serving.prediction_reader import read
 from settings import UserError
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from monitoring.performance import join_labels
-from serving import compaction, feedback
-from serving.prediction_log import read
+from serving import compaction, reported_outcomes
+from serving.prediction_reader import read
 from serving.wiring import Parts
 from settings import Settings
 from tests.serving.asked import example, post, wired
@@ -40,7 +40,7 @@ def test_it_is_recorded_once_and_never_turned(parts: Parts) -> None:
     assert tell(parts, "one", True, known).json()["status"] == "recorded"
     assert tell(parts, "one", True, known).json()["status"] == "already recorded"
     assert tell(parts, "one", False, known).status_code == 409
-    assert list(feedback.labels(parts.log.path.parent)["label"]) == [1]
+    assert list(reported_outcomes.labels(parts.log.path.parent)["label"]) == [1]
 
 
 def test_late_unknown_and_impossible_are_each_told(parts: Parts) -> None:
@@ -53,12 +53,12 @@ def test_late_unknown_and_impossible_are_each_told(parts: Parts) -> None:
 
 def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: Parts) -> None:
     known = predicted(parts, "torn") + timedelta(hours=5)
-    file = feedback.path(parts.log.path.parent)
+    file = reported_outcomes.path(parts.log.path.parent)
     file.parent.mkdir(exist_ok=True)
     with file.open("a") as broken:
         broken.write('{"request_id": "torn", "la')
     assert tell(parts, "torn", False, known).json()["status"] == "recorded"
-    assert feedback.labels(parts.log.path.parent)["label"].tolist()[-1] == 0
+    assert reported_outcomes.labels(parts.log.path.parent)["label"].tolist()[-1] == 0
 
 
 def test_monitoring_joins_it_also_when_the_log_was_compacted(
@@ -74,7 +74,7 @@ def test_monitoring_joins_it_also_when_the_log_was_compacted(
         assert tell(parts, "before", True, known).json()["status"] == "recorded"
     finally:
         parts.close()
-    log, told = read(settings.predictions), feedback.labels(settings.predictions)
+    log, told = read(settings.predictions), reported_outcomes.labels(settings.predictions)
     joined = join_labels(log, told, known + timedelta(seconds=1))
     assert joined["label"].tolist() == [1]
     assert join_labels(log, told, known)["label"].isna().all()

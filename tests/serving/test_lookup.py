@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serving.lookup import REST
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from serving.wiring import Parts
 from settings import Settings
 from tests.serving.asked import ask, example, metrics, post, wired

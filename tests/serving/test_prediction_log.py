@@ -21,7 +21,8 @@ import pandas as pd
 import pytest
 
 from serving.compaction import compact
-from serving.prediction_log import PredictionLog, read
+from serving.prediction_log import PredictionLog
+from serving.prediction_reader import read
 from serving.records import COLUMNS, TIMES
 from settings import LoopError
 

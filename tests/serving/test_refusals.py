@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serving.access import Rate, parse, require_guarded
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from serving.schemas import MOST_ROWS
 from serving.wiring import Parts
 from settings import Settings, UserError

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serving.evaluator import Evaluator, export
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from serving.release import ServedModel
 from tests.serving import scenarios
 from tests.serving.asked import example, fitted

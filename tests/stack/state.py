@@ -3,9 +3,9 @@
 import json
 
 from pipelines import monitor, replay_record, tracking, training
-from pipelines.register import MODEL
 from pipelines.shown_release import verify
-from serving import prediction_log, release
+from pipelines.versions import MODEL
+from serving import prediction_reader, release
 from settings import load
 
 settings = load()
@@ -16,7 +16,7 @@ experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = release.read(settings.release_file)
-log = prediction_log.read(settings.predictions)
+log = prediction_reader.read(settings.predictions)
 print(
     json.dumps(
         {

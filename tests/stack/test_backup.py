@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
 from features.store import apply
-from pipelines import register, release, tracking
+from pipelines import release, tracking, versions
 from serving import compaction, evaluator, prediction_log
 from settings import load
 from usecase.columns import CATEGORIES, FEATURES
@@ -45,9 +45,9 @@ pd.DataFrame(rows).to_parquet(made / "reference.parquet")
 with tracking.run(settings, "seed", {"training_id": "seed"}) as run:
     client = tracking.client(settings)
     client.log_artifacts(run.info.run_id, str(made))
-client.create_registered_model(register.MODEL)
+client.create_registered_model(versions.MODEL)
 client.create_model_version(
-    register.MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest})
+    versions.MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest})
 release.promote(settings, "1", why="the seed", by="test")
 
 def log(names):

@@ -155,6 +155,6 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
 def made(settings: Settings) -> str:
     """The digest of version 1."""
     from pipelines import tracking
-    from pipelines.register import MODEL
+    from pipelines.versions import MODEL
 
     return str(tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])

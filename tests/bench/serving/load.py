@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from measure import machine
 
-from serving.prediction_log import read
+from serving.prediction_reader import read
 from tests.serving import scenarios
 from tests.serving.load import Account, rows
 from tests.serving.running import Service

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.document import point
-from pipelines.register import MODEL
 from pipelines.stack import facts
 from pipelines.tracking import client
-from serving import compaction, prediction_log
+from pipelines.versions import MODEL
+from serving import compaction, prediction_log, prediction_reader
 from serving.release import Release, ServedModel, write
 from settings import Settings
 
@@ -44,7 +44,7 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
-    assert facts.predictions(_archive(tmp_path)) == len(prediction_log.read(tmp_path)) == 5
+    assert facts.predictions(_archive(tmp_path)) == len(prediction_reader.read(tmp_path)) == 5
 
 
 def test_a_log_without_records_has_none(tmp_path: Path) -> None:
