@@ -86,5 +86,4 @@ def _nothing_of_ours() -> None:
 
 def _warm() -> None:
     """Imports what the first stages need while the server starts on the other core."""
-    import pipelines.flows
-    import pipelines.suites  # noqa: F401
+    from pipelines import flows, suites  # noqa: F401
