@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable, partitions
-from pipelines import stage
+from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 
 
@@ -66,13 +66,13 @@ def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:
     """
     given = params["training"].get("holdout_start")
     if given:
-        return stage.moment(given, "training.holdout_start")
+        return stage_command.moment(given, "training.holdout_start")
     return as_of - timedelta(days=params["training"]["holdout_days"])
 
 
 def split(frame: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(train, holdout): labels known before the holdout's start, and decisions from it on."""
-    start = stage.moment(manifest["holdout_start"])
+    start = stage_command.moment(manifest["holdout_start"])
     return (
         frame[frame["known_at"] < start].reset_index(drop=True),
         frame[frame["decision_time"] >= start].reset_index(drop=True),
@@ -90,4 +90,4 @@ def load(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    stage.run(assemble)
+    stage_command.run(assemble)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 from features import data_lock
-from pipelines import stage
+from pipelines.runtime import stage_command
 from settings import Settings
 
 
@@ -24,4 +24,4 @@ def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    stage.run(build_new)
+    stage_command.run(build_new)

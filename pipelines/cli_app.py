@@ -48,7 +48,7 @@ def our_settings() -> Settings:
     from pydantic import ValidationError
 
     import settings
-    from pipelines import upgrade
+    from pipelines.runtime import upgrade
     from settings import UserError
 
     try:
@@ -63,7 +63,7 @@ def our_settings() -> Settings:
 
 
 def given_moment(settings: Settings, as_of: str | None) -> datetime:
-    from pipelines.stage import moment
+    from pipelines.runtime.stage_command import moment
 
     return moment(as_of if as_of is not None else settings.params().get("as_of"))
 

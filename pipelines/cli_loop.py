@@ -90,7 +90,7 @@ def serve() -> None:
     with told_plainly():
         import os
 
-        from pipelines.exclusive import require_port_free
+        from pipelines.runtime.exclusive import require_port_free
         from serving.command import serve_command, serve_environment
 
         settings = our_settings()

@@ -30,8 +30,8 @@ def clean(as_of: AsOf = None) -> None:
     with told_plainly():
         from datetime import UTC, datetime
 
-        from pipelines import clock, retention
-        from pipelines.stage import moment
+        from pipelines.runtime import clock, retention
+        from pipelines.runtime.stage_command import moment
 
         settings = our_settings()
         world = moment(as_of) if as_of else clock.now(settings)
@@ -99,7 +99,7 @@ def watch(
 ) -> None:
     """Metrics of all parts and of the loop, and Alertmanager's webhook, until Ctrl-C."""
     with told_plainly():
-        from pipelines.exclusive import require_port_free
+        from pipelines.runtime.exclusive import require_port_free
         from pipelines.watch import serve as serve_watch
 
         settings = our_settings()

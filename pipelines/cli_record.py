@@ -48,7 +48,7 @@ def override(
     """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
     with told_plainly():
         from pipelines import approval
-        from pipelines.stage import moment
+        from pipelines.runtime.stage_command import moment
 
         ends = moment(until, "--until")
         approval.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
@@ -64,7 +64,7 @@ def history(
     """Every change of the release: who, when, from, to, why."""
     with told_plainly():
         from pipelines import shown_release
-        from pipelines.stage import moment
+        from pipelines.runtime.stage_command import moment
 
         settings = patient_no_more()
         if verify or holds:

@@ -35,7 +35,7 @@ def replay(
         settings = our_settings()  # first: it says how many threads the imports may start
         from pipelines import replay as replays
         from pipelines import replay_served, replay_stack, replay_table
-        from pipelines.stage import moment
+        from pipelines.runtime.stage_command import moment
         from settings import UserError
 
         first, end = moment(since, "--from"), moment(until, "--to")
@@ -58,7 +58,7 @@ def year_report(since: From = "2013-04-01", until: To = "2013-12-31") -> None:
     """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
     with told_plainly():
         from pipelines import replay_report
-        from pipelines.stage import moment
+        from pipelines.runtime.stage_command import moment
 
         settings = our_settings()
         path = replay_report.write(settings, moment(since, "--from"), moment(until, "--to"))

@@ -19,7 +19,7 @@ app.add_typer(experiments, name="experiment")
 
 def _moment(settings: Settings, as_of: str | None) -> datetime:
     """The moment given; the world's own if none is, as for a scheduled look."""
-    from pipelines import clock
+    from pipelines.runtime import clock
 
     return given_moment(settings, as_of) if as_of else clock.now(settings)
 

@@ -17,8 +17,9 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines import children, flows, runs
-from pipelines.commands import FLOWS, prefect_environment, worker_command
+from pipelines import flows, runs
+from pipelines.runtime import child_processes
+from pipelines.runtime.prefect_commands import FLOWS, prefect_environment, worker_command
 from pipelines.tasks import RETRAIN_WANTED
 from settings import LoopError, Settings, UserError, load
 
@@ -40,7 +41,9 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     """
     runs.crash_leftover_runs(settings, deployed_only=True)
     withdraw_retired(settings)
-    tempfile.tempdir = os.environ["TMPDIR"] = str(children.temporary(settings, "prefect-runner"))
+    tempfile.tempdir = os.environ["TMPDIR"] = str(
+        child_processes.temporary(settings, "prefect-runner")
+    )
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
             *deployments(settings, schedules_active=schedules_active),
@@ -74,7 +77,7 @@ def work(settings: Settings) -> None:
     register(settings)
     for name in runs.crash_leftover_runs(settings, deployed_only=True):
         print(f"crashed, its worker was killed: {name}", flush=True)
-    own = {"TMPDIR": str(children.temporary(settings, "prefect-worker"))}
+    own = {"TMPDIR": str(child_processes.temporary(settings, "prefect-worker"))}
     environment = {**os.environ, **prefect_environment(settings), **own}
     os.execve(sys.executable, worker_command(POOL), environment)
 

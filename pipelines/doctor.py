@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import exclusive, stage
+from pipelines.runtime import exclusive, stage_command
 from pipelines.workspace import SOURCE
 from serving import release
 from settings import LoopError, Settings
@@ -114,7 +114,7 @@ def _needed() -> set[str]:
 
 
 def parameters(settings: Settings) -> Finding:
-    stage.moment(settings.params().get("as_of"))
+    stage_command.moment(settings.params().get("as_of"))
     return Finding("parameters", True, str(settings.params_file))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import assemble, gate, stage
+from pipelines import assemble, gate
+from pipelines.runtime import stage_command
 from pipelines.train import read_predictions
 from pipelines.verdict import judge
 from settings import LoopError, Settings
@@ -148,4 +149,4 @@ def _evidence(
 
 
 if __name__ == "__main__":
-    stage.run(evaluate)
+    stage_command.run(evaluate)

@@ -14,7 +14,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from pipelines import clock, exclusive, tasks
+from pipelines import tasks
+from pipelines.runtime import clock, exclusive
 from settings import UserError, load
 
 

@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import assemble, stage, workspace
+from pipelines import assemble, workspace
 from pipelines.artefact import Artefact
 from pipelines.gates.evidence import Evidence
 from pipelines.gates.sources import RECORDED, Sources, folder_md5
+from pipelines.runtime import stage_command
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 
@@ -145,7 +146,7 @@ class Ground:
 def opened(settings: Settings) -> Ground:
     """The ground below `var/prove`, made if this code and these parameters have none yet."""
     params = settings.params()
-    as_of = stage.moment(params["as_of"])
+    as_of = stage_command.moment(params["as_of"])
     home = settings.var / "prove" / workspace.training_id(settings, as_of)
     if not (home / "md5s.json").exists():
         shutil.rmtree(home.parent, ignore_errors=True)
@@ -157,7 +158,7 @@ def read(home: Path) -> Ground:
     """The ground that was made in `home`."""
     own = home_of(home)
     frame, manifest = assemble.load(own)
-    as_of, start = (stage.moment(manifest[name]) for name in ("as_of", "holdout_start"))
+    as_of, start = (stage_command.moment(manifest[name]) for name in ("as_of", "holdout_start"))
     return Ground(own, frame, as_of, start, own.params()["seed"])
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features import data_lock, partitions, typed
-from pipelines import accepted, stage
+from pipelines import accepted
+from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
 from usecase import source
 from usecase.schema import SCHEMA
@@ -66,7 +67,7 @@ def missing(settings: Settings, feed: str, as_of: datetime) -> int:
 
 def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
     """The UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
-    first_day = stage.moment(settings.params().get("first_day"), "first_day").date()
+    first_day = stage_command.moment(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
     return [day for day in partitions.whole_days(first_day, until) if source.due(feed, day)]
 
@@ -125,4 +126,4 @@ def _told(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
 
 
 if __name__ == "__main__":
-    stage.run(lambda settings, as_of: print(len(fetch_new(settings, as_of)), "new batches"))
+    stage_command.run(lambda settings, as_of: print(len(fetch_new(settings, as_of)), "new batches"))

@@ -20,8 +20,9 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import lineage, register, stage, workspace
+from pipelines import lineage, register, workspace
 from pipelines import refit as refitting
+from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
 
 FORMAT = 1  # of report.json: what we compare with may be older than we are
@@ -77,7 +78,7 @@ def measure(folder: Path, slice_file: Path) -> None:
         settings = scratch(Path(home), slice_file)
         settings.apply_environment()
         params = settings.params()
-        path = workspace.open_workspace(settings, stage.moment(params["as_of"]))
+        path = workspace.open_workspace(settings, stage_command.moment(params["as_of"]))
         for name in workspace.stages(path):
             print(f"  {name}", flush=True)
             workspace.run_stage(settings, path, name)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from pipelines import children, commands, exclusive
+from pipelines.runtime import child_processes, exclusive, prefect_commands
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
@@ -24,7 +24,7 @@ def prefect_server(settings: Settings) -> Iterator[None]:
     """
     from pipelines import runs
 
-    os.environ.update(commands.prefect_environment(settings))
+    os.environ.update(prefect_commands.prefect_environment(settings))
     # The journal tells what happens; what the flows log is in Prefect's own pages.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
@@ -36,16 +36,18 @@ def prefect_server(settings: Settings) -> Iterator[None]:
         with runs.in_this_process():
             yield
     finally:
-        children.stop_all(settings)
+        child_processes.stop_all(settings)
 
 
 def _start_server(settings: Settings) -> None:
     exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
     if settings.owns_service:
         exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
-    server = children.start(settings, "prefect-server", commands.server_command(settings), {})
+    server = child_processes.start(
+        settings, "prefect-server", prefect_commands.server_command(settings), {}
+    )
     threading.Thread(target=_warm, daemon=True).start()
-    children.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
+    child_processes.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
 
 
 def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
@@ -58,10 +60,10 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
     started = datetime.now(UTC)
     alive: Callable[[], None] = _nothing_of_ours
     if settings.owns_prefect:
-        command = commands.runner_command(schedules_active=False)
+        command = prefect_commands.runner_command(schedules_active=False)
         told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
-        child = children.start(settings, "prefect-runner", command, told)
-        alive = partial(children.require_alive, child)
+        child = child_processes.start(settings, "prefect-runner", command, told)
+        alive = partial(child_processes.require_alive, child)
 
     def ready() -> Callable[[], None]:
         runs.await_runner(settings, started, WITHIN, alive)
@@ -74,10 +76,10 @@ def start_service(settings: Settings) -> Callable[[], None]:
     """Starts the prediction service; call the result to wait until it is ready to predict."""
     url = f"{settings.service_url}/readyz"
     if not settings.owns_service:
-        return partial(children.wait_for_answer, url, WITHIN, "the service")
+        return partial(child_processes.wait_for_answer, url, WITHIN, "the service")
     environment = serve_environment(settings)
-    child = children.start(settings, "service", serve_command(settings), environment)
-    return partial(children.wait_healthy, child, url, WITHIN)
+    child = child_processes.start(settings, "service", serve_command(settings), environment)
+    return partial(child_processes.wait_healthy, child, url, WITHIN)
 
 
 def _nothing_of_ours() -> None:

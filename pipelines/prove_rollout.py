@@ -18,9 +18,10 @@ import pandas as pd
 from features import partitions
 from monitoring import arms
 from monitoring.arms import Evidence
-from pipelines import rollout, stage
+from pipelines import rollout
 from pipelines.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.rollout import Decision, State
+from pipelines.runtime import stage_command
 from serving.evaluator import Evaluator
 from serving.models import Serving
 from serving.release import Challenger, Release, ServedModel, Stage
@@ -52,7 +53,7 @@ def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Foun
     params = settings.params()
     policy = policy or params["rollout"]
     rollout.require(policy)
-    start = stage.moment(params["as_of"])
+    start = stage_command.moment(params["as_of"])
     rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
     return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
 

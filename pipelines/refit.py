@@ -45,10 +45,11 @@ def refit(path: Path, winner: str) -> str:
 def main() -> None:
     """Makes the version of the workspace anew: first the search, then the refit."""
     import settings
-    from pipelines import stage, train
+    from pipelines import train
+    from pipelines.runtime import stage_command
 
     here = settings.load()
-    train.train(here, stage.moment(here.params()["as_of"]))
+    train.train(here, stage_command.moment(here.params()["as_of"]))
     print("digest", refit(here.root, sys.argv[1]))
 
 

@@ -79,7 +79,7 @@ def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[
     """The verdicts on what the training in `path` was made from, and on the online store."""
     from pipelines import verdict
     from pipelines.gates import sources
-    from pipelines.stage import moment
+    from pipelines.runtime.stage_command import moment
     from usecase.columns import FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())

@@ -17,19 +17,17 @@ from typing import Any
 from rich.console import Console
 
 from pipelines import (
-    clock,
     controller,
-    exclusive,
     owned,
     replay_meter,
     replay_record,
     replay_stack,
-    stage,
     training,
     trial,
     turn,
 )
 from pipelines.journal import Journal
+from pipelines.runtime import clock, exclusive, stage_command
 from settings import LoopError, Settings, load
 
 DAY = timedelta(days=1)
@@ -101,7 +99,8 @@ def one(
     require_runner: Check,
 ) -> dict[str, Any]:  # fmt: skip
     """Lives the day that begins at `day`; its record."""
-    from pipelines import flows, traffic
+    from pipelines import flows
+    from pipelines.runtime import traffic
 
     clock.move(settings, day)
     looked: dict[str, Any] = {}
@@ -124,7 +123,7 @@ def one(
 
 def main() -> None:
     try:
-        first, end = (stage.moment(text) for text in sys.argv[1:])
+        first, end = (stage_command.moment(text) for text in sys.argv[1:])
         live(load(), first, end)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)

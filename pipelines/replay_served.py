@@ -18,7 +18,8 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import children, exclusive, policies, replay, replay_judged, replay_platform
+from pipelines import policies, replay, replay_judged, replay_platform
+from pipelines.runtime import child_processes, exclusive
 from settings import LoopError, Settings, UserError
 
 APART = ("replay", "retention", "schedules")  # sections that change nothing of what is replayed
@@ -88,7 +89,7 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     file = own.params_file
     if file.exists() and relevant(yaml.safe_load(file.read_text())) != relevant(params):
         with exclusive.run_lock(own):
-            children.clear_leftovers(own)
+            child_processes.clear_leftovers(own)
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)

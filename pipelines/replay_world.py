@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import stage
 from pipelines.replay_day import World
 from pipelines.replay_models import Models
+from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase.model import baseline
 
@@ -86,8 +86,8 @@ def make(settings: Settings, until: datetime) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(
+    stage_command.run(
         lambda settings, _: make(
-            settings, stage.moment(settings.params()["replay"]["until"], "replay.until")
+            settings, stage_command.moment(settings.params()["replay"]["until"], "replay.until")
         )
     )

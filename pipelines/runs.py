@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
-from pipelines.commands import FLOWS
+from pipelines.runtime.prefect_commands import FLOWS
 from settings import LoopError, Settings, UnreachableError
 
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 
 from features import durable
-from pipelines import traffic
 from pipelines.fetch import fetch
+from pipelines.runtime import traffic
 from serving import release
 from serving.access import bearer
 from serving.release import ServedModel

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import accepted, alerts, clock, ingest, restated, training, validate
-from pipelines.commands import FLOWS
+from pipelines import accepted, alerts, ingest, restated, training, validate
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
+from pipelines.runtime import clock
+from pipelines.runtime.prefect_commands import FLOWS
 from serving import release
 from settings import Settings
 from usecase import source

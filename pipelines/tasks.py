@@ -156,6 +156,6 @@ def compact() -> dict[str, int]:
 
 @task
 def clean(as_of: datetime) -> dict[str, int]:
-    from pipelines import retention
+    from pipelines.runtime import retention
 
     return retention.clean(load(), as_of, datetime.now(UTC))

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from features import locks
-from pipelines import embedded, upgrade
+from pipelines.runtime import embedded_databases, upgrade
 from settings import Settings
 
 EXPERIMENT = "mlops-loop"
@@ -167,7 +167,7 @@ def _mlflow(settings: Settings) -> Any:
 
     mlflow.set_tracking_uri(settings.mlflow_uri)
     if settings.tracking_uri is None:
-        database = embedded.mlflow_file(settings)
+        database = embedded_databases.mlflow_file(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
         upgrade.open_home(settings)
         # Half-made, it would look like one of an older version.
@@ -180,5 +180,5 @@ def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
     found = mlflow.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    own = embedded.artefacts(settings) if settings.tracking_uri is None else None
+    own = embedded_databases.artefacts(settings) if settings.tracking_uri is None else None
     return str(mlflow.create_experiment(name, artifact_location=own))

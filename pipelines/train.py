@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from features import durable
-from pipelines import assemble, stage
+from pipelines import assemble
+from pipelines.runtime import stage_command
 from settings import Settings
 
 
@@ -94,4 +95,4 @@ def read_predictions(data: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    stage.run(train)
+    stage_command.run(train)

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
-from pipelines import approval_rules, clock
+from pipelines import approval_rules
 from pipelines.journal import Journal
+from pipelines.runtime import clock
 from serving import release
 from settings import LoopError, Settings
 
@@ -70,7 +71,8 @@ def one_day(
     settings: Settings, journal: Journal, day: datetime, shadow_days: int
 ) -> dict[str, Any]:
     """The cases of a day, and what the controller makes of them at its end."""
-    from pipelines import flows, traffic
+    from pipelines import flows
+    from pipelines.runtime import traffic
 
     until = day + timedelta(days=1)
     await_release(settings)

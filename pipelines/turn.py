@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipelines import children, clock, exclusive, owned, stage, training, trial, workspace
+from pipelines import owned, training, trial, workspace
 from pipelines.journal import Journal
+from pipelines.runtime import child_processes, clock, exclusive, stage_command
 from settings import LoopError, Settings
 
 RETRAIN_WITHIN = 600.0  # seconds from the event to the end of the retraining
@@ -20,7 +21,7 @@ def run(settings: Settings) -> None:
     what was done by then stands, and the next run goes on from there.
     """
     params = settings.params()
-    start = stage.moment(params.get("as_of"))
+    start = stage_command.moment(params.get("as_of"))
     end = start + timedelta(days=params["turn"]["traffic_days"])
     journal = Journal()
     with exclusive.run_lock(settings):
@@ -49,7 +50,7 @@ def run(settings: Settings) -> None:
 
 def recover(settings: Settings, journal: Journal) -> None:
     """Clears what a killed run left: processes, and runs that would look RUNNING for ever."""
-    for name in children.clear_leftovers(settings):
+    for name in child_processes.clear_leftovers(settings):
         journal.say(f"cleared what a killed run left behind: {name}")
     if (settings.var / "mlflow" / "mlflow.db").exists():
         from pipelines import tracking
@@ -133,7 +134,7 @@ def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any])
 
 def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
     """The real cases between `start` and `end`, asked of the service at their decision times."""
-    from pipelines import traffic
+    from pipelines.runtime import traffic
 
     told_days: set[str] = set()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines import children, commands, exclusive
+from pipelines.runtime import child_processes, exclusive, prefect_commands
 from settings import Settings
 
 
@@ -20,25 +20,25 @@ def serve(settings: Settings) -> None:
     pages = {
         "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings), "/"),
         "Prefect (flows, automations)": (
-            settings.prefect_port, commands.server_command(settings), "/"
+            settings.prefect_port, prefect_commands.server_command(settings), "/"
         ),
         "Evidently (drift over time)": (settings.evidently_port, _evidently(settings), "/"),
         "Data docs and reports": (settings.docs_port, _static(settings), "/"),
     }  # fmt: skip
     environment = {
-        **os.environ, **settings.environment(), **commands.prefect_environment(settings),
+        **os.environ, **settings.environment(), **prefect_commands.prefect_environment(settings),
         # Eight processes that wait for evaluations of chat models; nobody here starts one.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # fmt: skip
     with exclusive.run_lock(settings):
-        children.clear_leftovers(settings)
+        child_processes.clear_leftovers(settings)
         for what, (port, _, _) in pages.items():
             exclusive.require_port_free(port, what, "the MLOPS_..._PORT of that page")
         try:
             for what, (port, command, path) in pages.items():
                 name = "ui-" + what.split(" ")[0].lower()
-                child = children.start(settings, name, command, environment)
-                children.wait_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
+                child = child_processes.start(settings, name, command, environment)
+                child_processes.wait_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
                 console.print(f"{what}: http://127.0.0.1:{port}{path}")
             base = f"http://127.0.0.1:{settings.docs_port}"
             for page in _own_pages(settings):
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
         except KeyboardInterrupt:
             console.print("Ending.")
         finally:
-            children.stop_all(settings)
+            child_processes.stop_all(settings)
 
 
 def _own_pages(settings: Settings) -> list[Path]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features import data_lock, partitions
-from pipelines import accepted, pending, stage
+from pipelines import accepted, pending
+from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase import source
 
@@ -139,4 +140,4 @@ def _count(found: dict[str, Any], kind: str, verdict: Verdict) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(lambda settings, as_of: print(validate_new(settings, as_of)))
+    stage_command.run(lambda settings, as_of: print(validate_new(settings, as_of)))

@@ -19,7 +19,8 @@ import yaml
 from features import partitions
 from features.publish import Publisher, publish
 from features.published import stands_at
-from pipelines import build_features, ingest, traffic, validate
+from pipelines import build_features, ingest, validate
+from pipelines.runtime import traffic
 from settings import Settings
 from tests.serving.asked import post, wired
 from tests.sliced import parameters

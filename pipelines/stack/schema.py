@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psycopg
 
-from pipelines import schemas
-from pipelines.commands import retention_environment
+from pipelines.runtime import schema_revisions
+from pipelines.runtime.prefect_commands import retention_environment
 from settings import LoopError, Settings
 
 TOOLS = {  # where a tool is told of its database, and has its migrations
-    "mlflow": ("MLFLOW_BACKEND_STORE_URI", schemas.MLFLOW),
-    "prefect": ("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"{schemas.PREFECT}/postgresql"),
+    "mlflow": ("MLFLOW_BACKEND_STORE_URI", schema_revisions.MLFLOW),
+    "prefect": ("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"{schema_revisions.PREFECT}/postgresql"),
 }
 MARK = Path("/artefacts/.restoring")  # pipelines/stack/restore.py
 MEND = "Start the newer image again, or restore a backup from before: make restore FROM=..."
@@ -40,12 +40,12 @@ def current(url: str) -> set[str]:
 def prepare(tool: str) -> None:
     """Brings the tool's database up to date, if that is not left to its server."""
     variable, below = TOOLS[tool]
-    known, newest = schemas.known(tool, below)
+    known, newest = schema_revisions.known(tool, below)
     try:
         found = current(os.environ[variable])
     except psycopg.Error as error:
         raise LoopError(f"The database of {tool} can't be asked for its schema: {error}") from error
-    schemas.require_known(tool, found, known, MEND)
+    schema_revisions.require_known(tool, found, known, MEND)
     if tool == "mlflow" and found != newest:
         print(f"Migrating the database of mlflow to {', '.join(sorted(newest))} ...", flush=True)
         from mlflow.db import commands

@@ -26,7 +26,7 @@ import httpx
 import psutil
 import pytest
 
-from pipelines import children, commands
+from pipelines.runtime import child_processes, prefect_commands
 from settings import LoopError, Settings
 
 BY_EVENT = "train"
@@ -122,7 +122,7 @@ class Loop:
                 f"__path__ = [__path__[0], {str(PROJECT / path.parent.name)!r}]\n"
             )
         self.environment = {
-            **commands.prefect_environment(self.settings),
+            **prefect_commands.prefect_environment(self.settings),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "2",
             "PYTHONPATH": os.pathsep.join(
                 map(str, (steps, PROJECT, PROJECT / "tests" / "startup"))
@@ -130,22 +130,22 @@ class Loop:
             "STEPS_PLAN": json.dumps(PLAN),
         }
 
-    def start(self, name: str, command: list[str]) -> children.Child:
+    def start(self, name: str, command: list[str]) -> child_processes.Child:
         # The current folder goes before the stand-ins, so it must not be the project.
         with chdir(self.settings.home):
-            return children.start(self.settings, name, command, self.environment)
+            return child_processes.start(self.settings, name, command, self.environment)
 
     def start_server(self) -> None:
-        child = self.start("prefect-server", commands.server_command(self.settings))
-        children.wait_healthy(child, f"{self.settings.prefect_url}/health", 240)
+        child = self.start("prefect-server", prefect_commands.server_command(self.settings))
+        child_processes.wait_healthy(child, f"{self.settings.prefect_url}/health", 240)
 
     def start_runner(self, *, schedules_active: bool) -> None:
         from pipelines import runs
 
         since = datetime.now(UTC)
-        command = commands.runner_command(schedules_active=schedules_active)
+        command = prefect_commands.runner_command(schedules_active=schedules_active)
         child = self.start("prefect-runner", command)
-        runs.await_runner(self.settings, since, 180, lambda: children.require_alive(child))
+        runs.await_runner(self.settings, since, 180, lambda: child_processes.require_alive(child))
 
     def ask(self, flow: str, day: str) -> UUID:
         from pipelines import runs
@@ -210,7 +210,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         made.start_runner(schedules_active=False)
         yield made
     finally:
-        children.stop_all(made.settings)
+        child_processes.stop_all(made.settings)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +352,7 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     killed = loop.ask("train", KILLED)
     wait_until(lambda: "first" in loop.steps(KILLED))
     kill(loop)  # everything at once, as when the machine goes
-    children.clear_leftovers(loop.settings)
+    child_processes.clear_leftovers(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
     with runs.api(loop.settings) as client:
@@ -391,7 +391,8 @@ def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop)
 
 
 def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> None:
-    from pipelines import exclusive, runs
+    from pipelines import runs
+    from pipelines.runtime import exclusive
 
     with exclusive.run_lock(loop.settings):
         yielding = [

@@ -26,7 +26,7 @@ from pipelines import (
     replay_record,
     replay_served,
 )
-from pipelines.stage import moment
+from pipelines.runtime.stage_command import moment
 from pipelines.tracking import client
 from serving import prediction_reader
 from settings import LoopError, Settings

@@ -13,7 +13,7 @@ import yaml
 
 from features import durable
 from pipelines import replay_record, replay_stack
-from pipelines.stage import moment
+from pipelines.runtime.stage_command import moment
 from serving.prediction_log import PredictionLog
 from serving.release import Release, ServedModel, write
 from settings import Settings, UserError

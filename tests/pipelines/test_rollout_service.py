@@ -24,7 +24,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from pipelines import children, controller, release, tracking
+from pipelines import controller, release, tracking
+from pipelines.runtime import child_processes
 from pipelines.versions import MODEL
 from serving import evaluator
 from serving.command import serve_command, serve_environment
@@ -84,14 +85,14 @@ def served(
     environment = os.environ | serve_environment(settings)
     subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=environment, check=True)
     release.promote(settings, CHAMPION, **ME)
-    child = children.start(
+    child = child_processes.start(
         settings, "service", serve_command(settings), serve_environment(settings)
     )
     try:
-        children.wait_healthy(child, f"{settings.service_url}/readyz", 90)
+        child_processes.wait_healthy(child, f"{settings.service_url}/readyz", 90)
         yield settings
     finally:
-        children.stop_all(settings)
+        child_processes.stop_all(settings)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from features import partitions
 from pipelines import ingest, validate
-from pipelines.stage import moment
+from pipelines.runtime.stage_command import moment
 from pipelines.workspace import copy_code
 from settings import Settings
 from usecase import source

@@ -17,7 +17,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines import alerts, clock, commands, probes, standing
+from pipelines import alerts, probes, standing
+from pipelines.runtime import clock, prefect_commands
 from pipelines.watch import LIMIT, Watch
 from settings import LoopError, Settings, UserError
 
@@ -145,7 +146,7 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
     assert failures(found) == {"online"}, "what Redis holds can't be told from what it lost"
     assert "mlops_features_complete" not in {key[0] for key in found}
-    for flow in commands.FLOWS:
+    for flow in prefect_commands.FLOWS:
         assert found["mlops_flow_failed", flow] == 1
     assert found["mlops_flow_runs_late",] == 3
     assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March
@@ -289,7 +290,7 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
 
     defined = {each.name for each in vars(flows).values() if isinstance(each, Flow)}
     made = {each.flow_name: each for each in deploy.deployments(settings, schedules_active=True)}
-    assert set(made) == set(commands.FLOWS) == defined
+    assert set(made) == set(prefect_commands.FLOWS) == defined
     for name, deployment in made.items():
         assert deployment.schedules or deployment.triggers, name
     rules = (ROOT / "monitoring" / "stack" / "rules.yml").read_text()

@@ -37,7 +37,8 @@ from sklearn.pipeline import make_pipeline
 
 from features import published
 from monitoring import decide
-from pipelines import alerts, clock, commands, training
+from pipelines import alerts, training
+from pipelines.runtime import clock, prefect_commands
 from serving.command import serve_command, serve_environment
 from serving.evaluator import export
 from serving.release import Release, ServedModel, write
@@ -100,9 +101,12 @@ class System:
         (home / "usecase" / "params.yaml").write_text((ROOT / "usecase/params.yaml").read_text())
         names = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
         self.environment = {
-            **names, **self.settings.environment(), **commands.prefect_environment(self.settings),
-            "PYTHONPATH": str(ROOT), "PREFECT_SERVER_METRICS_ENABLED": "true",
-        }  # fmt: skip
+            **names,
+            **self.settings.environment(),
+            **prefect_commands.prefect_environment(self.settings),
+            "PYTHONPATH": str(ROOT),
+            "PREFECT_SERVER_METRICS_ENABLED": "true",
+        }
 
     def start(self, name: str, command: list[str], **variables: str) -> None:
         with (self.home / f"{name}.log").open("ab") as output:
@@ -122,9 +126,9 @@ class System:
             process.wait(10)
 
     def start_prefect(self) -> None:
-        self.start("server", commands.server_command(self.settings))
+        self.start("server", prefect_commands.server_command(self.settings))
         until(lambda: self.get(f"{self.settings.prefect_url}/ready"), "Prefect's server")
-        self.start("runner", commands.runner_command(schedules_active=False))
+        self.start("runner", prefect_commands.runner_command(schedules_active=False))
 
     def contain(self, image: str, file: str, content: Any, *arguments: str) -> None:
         path = self.home / file.rpartition("/")[2]

@@ -14,7 +14,7 @@ from prepare import AT, END, home, made
 def main() -> None:
     from features.online import OnlineReader
     from features.store import open_store
-    from pipelines.traffic import cases_between
+    from pipelines.runtime.traffic import cases_between
     from usecase.feature_views import LOOKUP, VIEWS
 
     made()

@@ -18,23 +18,15 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable
-from pipelines import (
-    fetch,
-    record,
-    release,
-    rollback,
-    schemas,
-    tracking,
-    upgrade,
-    workspace,
-)  # fmt: skip
+from pipelines import fetch, record, release, rollback, tracking, workspace
+from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.shown_release import verify
 from serving.models import ModelHolder
 from settings import Settings, UserError
 from tests.released import file
 
 ME = {"by": "me", "why": "it is right"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Where a run began, to be read by people; and where an experiment that is not ours would write.
 TOLD = {("tags", "value"), ("logged_model_tags", "tag_value"), ("experiments", "/mlruns/0")}
 
@@ -162,9 +154,11 @@ def test_an_older_database_of_mlflow_is_migrated_after_a_copy(
 ) -> None:
     older = Settings(home=shutil.copytree(promoted.home, tmp_path / "older"))
     before = set_back(older)
-    assert before not in schemas.known("mlflow", schemas.MLFLOW)[1]
+    assert before not in schema_revisions.known("mlflow", schema_revisions.MLFLOW)[1]
     works(older)
-    assert {revision(database(older))} == schemas.known("mlflow", schemas.MLFLOW)[1]
+    assert {revision(database(older))} == schema_revisions.known("mlflow", schema_revisions.MLFLOW)[
+        1
+    ]
     assert revision(database(older).with_name(f"mlflow.db.{before}.bak")) == before
 
 

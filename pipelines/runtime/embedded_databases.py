@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from features import durable
-from pipelines import schemas
+from pipelines.runtime import schema_revisions
 from settings import LoopError, Settings, UserError
 
 # Columns in which MLflow keeps the place of an artefact: always absolute.
@@ -34,9 +34,9 @@ def databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
     """The embedded databases that are there, each with its tool and the folder of migrations."""
     prefect = settings.var / "prefect" / "prefect.db"
     if settings.tracking_uri is None and mlflow_file(settings).exists():
-        yield mlflow_file(settings), "mlflow", schemas.MLFLOW
+        yield mlflow_file(settings), "mlflow", schema_revisions.MLFLOW
     if settings.owns_prefect and prefect.exists():
-        yield prefect, "prefect", f"{schemas.PREFECT}/sqlite"
+        yield prefect, "prefect", f"{schema_revisions.PREFECT}/sqlite"
 
 
 def outdated(database: Path, tool: str, below: str) -> str | None:
@@ -44,7 +44,7 @@ def outdated(database: Path, tool: str, below: str) -> str | None:
 
     Raises `UserError` if only a newer version knows it.
     """
-    known, newest = schemas.known(tool, below)
+    known, newest = schema_revisions.known(tool, below)
     with opened(database) as connection:
         if not connection.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
@@ -52,7 +52,7 @@ def outdated(database: Path, tool: str, below: str) -> str | None:
             return None  # empty: its tool makes it
         found = {str(each) for (each,) in connection.execute("SELECT * FROM alembic_version")}
     try:
-        schemas.require_known(tool, found, known, MEND)
+        schema_revisions.require_known(tool, found, known, MEND)
     except LoopError as error:
         raise UserError(f"{error} It is {database}.") from error
     revision = "-".join(sorted(found))

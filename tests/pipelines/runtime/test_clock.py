@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipelines import clock
+from pipelines.runtime import clock
 from settings import SECTIONS, Settings
 
 START = datetime(2020, 5, 1, tzinfo=UTC)

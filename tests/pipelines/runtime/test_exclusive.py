@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import exclusive
+from pipelines.runtime import exclusive
 from settings import Settings, UserError
 
 # Takes the lock, leaves a child behind that outlives it, says so, and waits to be killed.
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from pipelines import exclusive
+from pipelines.runtime import exclusive
 from settings import Settings
 with exclusive.run_lock(Settings(home=Path(sys.argv[1]))):
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -20,7 +20,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from pipelines import children, client, probes, runs, standing, traffic, trial
+from pipelines import client, probes, runs, standing, trial
+from pipelines.runtime import child_processes, traffic
 from pipelines.staging import _await_version
 from settings import LoopError, Settings
 
@@ -112,7 +113,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "replayed cases": replay,
     "the release served": lambda settings: trial.await_release(settings),
     "staging": ask_staging,
-    "a wait": lambda settings: children.wait_for_answer(settings.service_url, 0.2, "it"),
+    "a wait": lambda settings: child_processes.wait_for_answer(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.answers(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.mlflow(str(settings.tracking_uri)),
     "Prefect's metrics": lambda settings: list(standing.flows(settings)),

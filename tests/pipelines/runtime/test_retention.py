@@ -10,11 +10,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipelines import retention
+from pipelines.runtime import retention
 from serving import prediction_log, prediction_reader
 from settings import Settings, UserError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
 MONITORED = (

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import doctor, release, rollback, training, upgrade
+from pipelines import doctor, release, rollback, training
+from pipelines.runtime import upgrade
 from pipelines.shown_release import verify
 from pipelines.tracking import client
 from pipelines.versions import MODEL

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable, locks
-from pipelines import embedded
+from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
 FORMAT = 2  # of the files in var/; 1 is v0.1, which wrote no number
@@ -29,11 +29,11 @@ def open_home(settings: Settings) -> None:
         return
     with locks.locked(lock(settings), what="An upgrade"):
         found = stored_format(settings)
-        for each in embedded.databases(settings):
-            embedded.migrate(*each)
+        for each in embedded_databases.databases(settings):
+            embedded_databases.migrate(*each)
         for migrate in MIGRATIONS[found - 1 :]:
             migrate(settings)
-        embedded.follow_move(settings)
+        embedded_databases.follow_move(settings)
         durable.write_json(_file(settings), {"format": FORMAT})
 
 
@@ -46,13 +46,17 @@ def stored_format(settings: Settings) -> int:
     """The format of the files in `var/`. Raises `UserError` if this version does not know it."""
     written = durable.read_json(_file(settings))
     if written is None:
-        left = (embedded.mlflow_file(settings), settings.release_file, settings.staging_file)
+        left = (
+            embedded_databases.mlflow_file(settings),
+            settings.release_file,
+            settings.staging_file,
+        )
         return 1 if any(path.exists() for path in left) else FORMAT
     found = int(written["format"])
     if found > FORMAT:
         raise UserError(
             f"The state in {settings.var} has the format {found}, and this version knows up to "
-            f"{FORMAT}: a newer version wrote it. Nothing was changed. {embedded.MEND}"
+            f"{FORMAT}: a newer version wrote it. Nothing was changed. {embedded_databases.MEND}"
         )
     return found
 
@@ -63,9 +67,9 @@ def _file(settings: Settings) -> Path:
 
 def _due(settings: Settings) -> bool:
     """Whether anything has to be done; a few milliseconds, at every command."""
-    older = [embedded.outdated(*each) for each in embedded.databases(settings)]
+    older = [embedded_databases.outdated(*each) for each in embedded_databases.databases(settings)]
     known = stored_format(settings) == FORMAT and _file(settings).exists()
-    return any(older) or not known or bool(embedded.moved(settings))
+    return any(older) or not known or bool(embedded_databases.moved(settings))
 
 
 def relative_paths(settings: Settings) -> None:
@@ -73,12 +77,12 @@ def relative_paths(settings: Settings) -> None:
     for file in (settings.release_file, settings.staging_file):
         text = file.read_text() if file.exists() else None
         if text is not None and (changed := _relative(text)) != text:
-            embedded.copy(file, "format-1")
+            embedded_databases.copy(file, "format-1")
             durable.write(file, changed)
-    if settings.tracking_uri is not None or not embedded.mlflow_file(settings).exists():
+    if settings.tracking_uri is not None or not embedded_databases.mlflow_file(settings).exists():
         return
-    embedded.copy(embedded.mlflow_file(settings), "format-1")
-    with embedded.opened(embedded.mlflow_file(settings)) as connection:
+    embedded_databases.copy(embedded_databases.mlflow_file(settings), "format-1")
+    with embedded_databases.opened(embedded_databases.mlflow_file(settings)) as connection:
         tag = "FROM registered_model_tags WHERE key = 'release'"
         for row, text in connection.execute(f"SELECT rowid, value {tag}").fetchall():
             connection.execute(

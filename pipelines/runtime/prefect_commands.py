@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.retention import ages
+from pipelines.runtime.retention import ages
 from settings import Settings
 
 # All flows. What is deployed, awaited and watched follows from this one list.

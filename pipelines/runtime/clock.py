@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features import durable
-from pipelines.stage import moment
+from pipelines.runtime.stage_command import moment
 from settings import Settings
 
 

@@ -1,0 +1,1 @@
+"""What the commands and flows run in: processes, locks, the clock, databases on disk, retention."""
