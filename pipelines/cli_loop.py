@@ -28,8 +28,8 @@ def ingest(
 ) -> None:
     """Fetch and validate the batches that are due; bad rows go to quarantine."""
     with told_plainly():
-        from pipelines.ingest import fetch_new
-        from pipelines.validate import told, validate_new
+        from pipelines.ingestion.ingest import fetch_new
+        from pipelines.ingestion.validate import told, validate_new
 
         settings = our_settings()
         moment = given_moment(settings, as_of)

@@ -19,8 +19,9 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide
-from pipelines import build_features, ingest, replay_day, validate
+from pipelines import build_features, replay_day
 from pipelines.ground import Ground, home_of, inside
+from pipelines.ingestion import ingest, validate
 from pipelines.proofs.stores import link
 from pipelines.replay_day import DAY, State, World
 from pipelines.replay_models import Models, Trained

@@ -185,7 +185,8 @@ def inside(settings: Settings) -> Iterator[None]:
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from features.publish import publish
-    from pipelines import build_features, ingest, validate
+    from pipelines import build_features
+    from pipelines.ingestion import ingest, validate
 
     own = home_of(home)
     own.params_file.parent.mkdir(parents=True)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import accepted, alerts, ingest, restated, training, validate
+from pipelines import alerts, training
+from pipelines.ingestion import accepted_batches, ingest, restatements, validate
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
 from pipelines.runtime import clock
@@ -111,12 +112,12 @@ def batches(settings: Settings) -> Iterator[Sample]:
         yield Sample("batches_missing", absent, {"feed": feed})
         newest = validate.newest_quarantined(settings.data, feed)
         yield Sample("rows_quarantined", newest, {"feed": feed})
-    for feed, n_rows in restated.noted(settings).items():
+    for feed, n_rows in restatements.noted(settings).items():
         yield Sample("rows_restated", n_rows, {"feed": feed})
     yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield Sample("batches_refused", sum(1 for _ in refused))
-    yield Sample("quarantined_rows", accepted.count_quarantined(settings))
+    yield Sample("quarantined_rows", accepted_batches.count_quarantined(settings))
 
 
 def monitoring(settings: Settings) -> Iterator[Sample]:

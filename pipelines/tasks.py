@@ -35,14 +35,14 @@ OUTSIDE: dict[str, Any] = {
 
 @task(**OUTSIDE)
 def fetch(as_of: datetime) -> list[str]:
-    from pipelines import ingest
+    from pipelines.ingestion import ingest
 
     return ingest.fetch_new(load(), as_of)
 
 
 @task
 def validate(as_of: datetime) -> dict[str, Any]:
-    from pipelines import validate
+    from pipelines.ingestion import validate
 
     return validate.validate_new(load(), as_of)
 

@@ -231,6 +231,6 @@ def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
 
 
 def _quarantined(settings: Settings) -> str:
-    from pipelines import accepted
+    from pipelines.ingestion import accepted_batches
 
-    return f"{accepted.count_quarantined(settings):,} rows quarantined, no batch refused"
+    return f"{accepted_batches.count_quarantined(settings):,} rows quarantined, no batch refused"

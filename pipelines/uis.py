@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
 
 def _own_pages(settings: Settings) -> list[Path]:
     """The data docs, the newest monitoring pages, and the evaluation of every training."""
-    from pipelines.validate import data_docs
+    from pipelines.ingestion.validate import data_docs
 
     reports = sorted((settings.var / "reports").glob("*.html"))
     evaluations = sorted((settings.var / "training").glob("*/data/evaluation/report.html"))

@@ -19,7 +19,8 @@ import yaml
 from features import partitions
 from features.publish import Publisher, publish
 from features.published import stands_at
-from pipelines import build_features, ingest, validate
+from pipelines import build_features
+from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from settings import Settings
 from tests.serving.asked import post, wired

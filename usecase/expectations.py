@@ -3,7 +3,7 @@
 A broken row rule quarantines the row; a broken batch rule refuses the whole batch. `meta["rule"]`
 says in words what must hold; it stands in the quarantine. No rule uses `mostly`: rows are judged
 one by one, and shares belong to the batch. Columns and types stand in `schema.py`; that a row
-became known within its batch's day is asked of every feed by `pipelines.validate`.
+became known within its batch's day is asked of every feed by `pipelines.ingestion.validate`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from usecase.schema import CARRIERS, KEYS, ORIGINS
 Rules = list[gxe.Expectation]
 Bounds = dict[str, tuple[float, float]]
 
-# Bounds on the facts of a batch (`pipelines.batches.facts`, and `usecase.facts`). They stand well
+# Bounds on the facts of a batch (`pipelines.ingestion.batch_facts.facts`, and `usecase.facts`).
+# They stand well
 # outside what January to March 2013 show, the storm of 8 and 9 February included.
 EVERY_BATCH: Bounds = {
     "n_rows_ratio": (0.5, 2),  # the day after Thanksgiving has 0.56 of the usual

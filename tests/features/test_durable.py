@@ -156,7 +156,7 @@ ALLOWED = {
     "pipelines/client.py": "rows as they are answered, within `replacing`",
     "pipelines/runtime/child_processes.py": "the log of a child, which writes it itself",
     "pipelines/bento.py": "BentoML writes the archive; it is synced and renamed beside its place",
-    "pipelines/suites.py": "pages for people, made anew by every validation",
+    "pipelines/ingestion/expectation_suites.py": "pages for people, made anew by every validation",
     "pipelines/runtime/embedded_databases.py": "a copy within `replacing`",
     "pipelines/workspace.py": "DVC restores a folder beside its place, which is renamed then",
     "pipelines/stack/engine.py": "runs on the system's Python, without our packages",

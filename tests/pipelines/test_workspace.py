@@ -26,7 +26,8 @@ Home = Any  # of conftest.py
 INGEST = """
 import sys
 import settings
-from pipelines import build_features, ingest, validate
+from pipelines import build_features
+from pipelines.ingestion import ingest, validate
 from pipelines.runtime import stage_command
 here, as_of = settings.load(), stage_command.moment(sys.argv[1])
 for step in (ingest.fetch_new, validate.validate_new, build_features.build_new):

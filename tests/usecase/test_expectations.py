@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from features import partitions
-from pipelines import batches, ingest, pending, suites, validate
-from pipelines.judge import Reasons, judge
+from pipelines.ingestion import batch_facts, expectation_suites, ingest, pending_batches, validate
+from pipelines.ingestion.batch_checks import Reasons, judge
 from settings import LoopError, Settings
 from usecase import expectations, facts, source
 from usecase.schema import KEYS, SCHEMA
@@ -102,7 +102,7 @@ def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], Reasons]:
     table = pa.table(
         {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
     )
-    rules = pending.rules(feed)
+    rules = pending_batches.rules(feed)
     rules.batches.clear()  # so many broken rows would refuse the batch
     day = DAY_OF[feed]
     ((_, reasons),) = judge(feed, {day: table}, {day: []}, rules).accepted.values()
@@ -136,7 +136,7 @@ def test_a_value_beyond_all_sense_breaks_a_rule_and_not_the_arithmetic(feed):
     columns = table.to_pydict()
     for number, (column, value) in enumerate(cells):
         columns[column][number] = value
-    rules = pending.rules(feed)
+    rules = pending_batches.rules(feed)
     rules.batches.clear()
     verdict = judge(feed, {day: pa.table(columns, SCHEMA[feed])}, {day: []}, rules)
     ((_, reasons),) = verdict.accepted.values()
@@ -164,7 +164,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
     rules = expectations.batch_rules(feed)
     day = DAY_OF[feed]
     rows = source.fetch(feed, day)
-    good = batches.facts(rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7)
+    good = batch_facts.facts(rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7)
     good |= facts.facts(feed, rows)
     frames, expected = [good], {}
     for rule in rules:
@@ -173,7 +173,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
             if bound > 0:
                 expected[rule.meta["rule"]].append(len(frames))
                 frames.append({**good, rule.column: bound})
-    assert suites.ask(rules, pd.DataFrame(frames), feed)[0] == expected
+    assert expectation_suites.ask(rules, pd.DataFrame(frames), feed)[0] == expected
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_real_data_pass_but_for_two_rows(quarter):
 def test_a_weather_feed_that_stops_within_the_day_is_refused():
     last = date(2013, 12, 30)
     table = pa.Table.from_pandas(source.fetch("weather", last).head(3), preserve_index=False)
-    verdict = judge("weather", {last: table}, {last: [72] * 28}, pending.rules("weather"))
+    verdict = judge("weather", {last: table}, {last: [72] * 28}, pending_batches.rules("weather"))
     assert verdict.refused == last
     assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.why[0]
 

@@ -13,8 +13,9 @@ import yaml
 from features import partitions
 from features.history import training_frame
 from monitoring import performance
-from pipelines import assemble, build_features, controller, ingest, monitor, validate, why
+from pipelines import assemble, build_features, controller, monitor, why
 from pipelines.ground import inside
+from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from serving import prediction_log
 from serving.evaluator import Evaluator

@@ -23,7 +23,8 @@ import json
 from datetime import UTC, datetime
 import settings
 from features.publish import publish
-from pipelines import build_features, ingest, tracking, validate, workspace
+from pipelines import build_features, tracking, workspace
+from pipelines.ingestion import ingest, validate
 here, as_of = settings.load(), datetime(2013, 1, 4, tzinfo=UTC)
 for step in (ingest.fetch_new, validate.validate_new, build_features.build_new, publish):
     step(here, as_of)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from features import partitions
-from pipelines import accepted, ingest
+from pipelines.ingestion import accepted_batches, ingest
 from settings import Settings
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.judge import Rules, Verdict
+    from pipelines.ingestion.batch_checks import Rules, Verdict
 
 
 def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
@@ -41,9 +41,9 @@ def verdicts(
     data = settings.data
     done = set(partitions.days(data, "validated", feed))
     due = [day for day in ingest.due_days(settings, feed, as_of) if day in done]
-    again = accepted.to_judge_again(data, feed, due, rules_now)
+    again = accepted_batches.to_judge_again(data, feed, due, rules_now)
     if again.outdated:
-        from pipelines.judge import judge_again
+        from pipelines.ingestion.batch_checks import judge_again
 
         yield "judged_again", judge_again(feed, _raw(data, feed, again.outdated), rules(feed))
     left = again.restated
@@ -58,7 +58,7 @@ def verdicts(
 
 def rules(feed: str) -> Rules:
     """What the use case asks of `feed`."""
-    from pipelines.judge import Rules
+    from pipelines.ingestion.batch_checks import Rules
     from usecase import expectations, facts, schema
 
     return Rules(
@@ -72,7 +72,7 @@ def rules(feed: str) -> Rules:
 
 
 def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> Verdict:
-    from pipelines.judge import judge
+    from pipelines.ingestion.batch_checks import judge
 
     length = settings.params()["validation"]["history_batches"]
     before = _history(settings.data, feed, days, length)

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features import data_lock, partitions, typed
-from pipelines import accepted
+from pipelines.ingestion import accepted_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
 from usecase import source
@@ -100,7 +100,7 @@ def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool
     table = typed.conform(typed.arrow(rows), SCHEMA[feed])
     if _same(settings.data, feed, day, table):
         return False
-    accepted.keep(settings.data, feed, day, "raw")
+    accepted_batches.keep(settings.data, feed, day, "raw")
     partitions.write(table, partitions.path(settings.data, "raw", feed, day))
     return True
 

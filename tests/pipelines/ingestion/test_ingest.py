@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from features import partitions
-from pipelines import ingest
+from pipelines.ingestion import ingest
 from settings import LoopError, Settings, UserError
 from usecase import source
 from usecase.schema import SCHEMA
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
 
 
@@ -149,7 +149,7 @@ def test_the_stage_takes_as_of_from_the_parameters(settings):
     as_of = settings.params()["as_of"]
     settings.params_file.write_text(text.replace(as_of, after(settings, 2).isoformat()))
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.ingest"],
+        [sys.executable, "-m", "pipelines.ingestion.ingest"],
         cwd=ROOT, env={"MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features import typed
-from pipelines import batches, suites
+from pipelines.ingestion import batch_facts, expectation_suites
 from settings import UserError
 
 # By row number: the rules that a row breaks, each with the row's values.
@@ -50,14 +50,16 @@ def judge(
     """
     verdict = Verdict()
     fitted = {day: typed.conform(table, rules.schema) for day, table in tables.items()}
-    schemas = pd.DataFrame({"schema": [batches.schema_text(one.schema) for one in fitted.values()]})
-    expected = suites.schema_rules(batches.schema_text(rules.schema))
+    schemas = pd.DataFrame(
+        {"schema": [batch_facts.schema_text(one.schema) for one in fitted.values()]}
+    )
+    expected = expectation_suites.schema_rules(batch_facts.schema_text(rules.schema))
     days = _accepted(verdict, expected, list(fitted), schemas, f"{feed}_schema")
     if days:
         parts = [fitted[day] for day in days]
         reasons = _row_reasons(verdict, rules, days, parts, f"{feed}_rows")
         facts = [
-            batches.facts(
+            batch_facts.facts(
                 rows, day, key=rules.key, n_quarantined=len(against), before=before[day],
             )
             | rules.facts(rows)
@@ -102,7 +104,7 @@ def _accepted(
     verdict: Verdict, rules: Sequence[Any], days: list[date], facts: pd.DataFrame, suite: str
 ) -> list[date]:
     """The days before the first that breaks one of `rules`, which is noted in `verdict`."""
-    broken, result = suites.ask(rules, facts, suite)
+    broken, result = expectation_suites.ask(rules, facts, suite)
     verdict.results.append(result)
     first = min((number for numbers in broken.values() for number in numbers), default=None)
     if first is None:
@@ -119,7 +121,7 @@ def _told(rule: Any, facts: pd.Series) -> str:
     bounds = {name: value for name, value in rule.configuration.kwargs.items() if name != "column"}
     observed = facts[rule.column]
     if rule.column == "schema":
-        return f"{rule.meta['rule']}: {batches.difference(observed, *bounds['value_set'])}"
+        return f"{rule.meta['rule']}: {batch_facts.difference(observed, *bounds['value_set'])}"
     shown = round(observed, 4) if isinstance(observed, float) else observed
     bound = ", ".join(f"{name} {text(value)}" for name, value in bounds.items())
     return f"{rule.meta['rule']}: {rule.column} is {text(shown)}, expected {bound}"
@@ -134,8 +136,8 @@ def _row_reasons(
     rows["batch_day"] = np.repeat(pd.DatetimeIndex(days, tz="UTC"), sizes)
     rows["known_day"] = rows["known_at"].dt.floor("D")
     rows = rules.checks(rows)
-    asked = [*suites.known_rules(), *rules.rows]
-    broken, result = suites.ask(asked, rows, suite)
+    asked = [*expectation_suites.known_rules(), *rules.rows]
+    broken, result = expectation_suites.ask(asked, rows, suite)
     verdict.results.append(result)
     starts = np.cumsum([0, *sizes])
     found: list[Reasons] = [{} for _ in parts]

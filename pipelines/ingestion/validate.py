@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features import data_lock, partitions
-from pipelines import accepted, pending
+from pipelines.ingestion import accepted_batches, pending_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase import source
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.judge import Verdict
+    from pipelines.ingestion.batch_checks import Verdict
 
 ADVICE = {
     "new": (
@@ -48,7 +48,7 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     an earlier batch stated), and how many accepted days were `judged_again`. Raises `LoopError` if
     a batch was refused or is missing; all that was accepted is stored by then.
     """
-    rules_now = accepted.rules_digest()
+    rules_now = accepted_batches.rules_digest()
     # An older version noted the rules for the folder as a whole.
     (settings.data / "validated" / partitions.RECIPE).unlink(missing_ok=True)
     (settings.data / "quarantine").mkdir(parents=True, exist_ok=True)
@@ -56,15 +56,15 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     results: list[Any] = []
     problems: dict[str, list[str]] = {kind: [] for kind in ADVICE}
     for feed in source.FEEDS:
-        new, missing = pending.new_days(settings, feed, as_of)
+        new, missing = pending_batches.new_days(settings, feed, as_of)
         summary[feed] = {**NOTHING, "reasons": {}, "rows_restated": 0}
         days: list[date] = []
-        for kind, verdict in pending.verdicts(settings, feed, as_of, new, rules_now):
+        for kind, verdict in pending_batches.verdicts(settings, feed, as_of, new, rules_now):
             results += verdict.results
             for day, (table, reasons) in verdict.accepted.items():
-                accepted.store(settings.data, feed, day, table, reasons, rules_now)
+                accepted_batches.store(settings.data, feed, day, table, reasons, rules_now)
             if verdict.refused:
-                target = accepted.refuse(settings.data, feed, verdict.refused)
+                target = accepted_batches.refuse(settings.data, feed, verdict.refused)
                 problems[kind].append(
                     f"The batch of {feed} for {verdict.refused} is refused and moved to {target}: "
                     f"{'; '.join(verdict.why)}."
@@ -72,13 +72,13 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
             _count(summary[feed], kind, verdict)
             days += [] if kind == "judged_again" else list(verdict.accepted)
         if days:
-            from pipelines import restated
+            from pipelines.ingestion import restatements
 
-            summary[feed]["rows_restated"] = restated.note(settings, feed, days)
+            summary[feed]["rows_restated"] = restatements.note(settings, feed, days)
         if missing:
             problems["new"].append(f"There is no raw batch of {feed} for {missing}.")
     if results and settings.pages:
-        from pipelines.suites import write_data_docs
+        from pipelines.ingestion.expectation_suites import write_data_docs
 
         write_data_docs(results, settings.var / "gx")
     if lines := [

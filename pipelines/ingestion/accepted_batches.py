@@ -16,7 +16,7 @@ from settings import Settings
 from usecase import source
 
 if TYPE_CHECKING:
-    from pipelines.judge import Reasons
+    from pipelines.ingestion.batch_checks import Reasons
 
 REPLACED = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: what stood until then
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines import batches
-from pipelines.judge import Rules, Verdict, judge, text
+from pipelines.ingestion import batch_facts
+from pipelines.ingestion.batch_checks import Rules, Verdict, judge, text
 from settings import LoopError
 
 FIRST = date(2030, 5, 1)
@@ -177,7 +177,9 @@ def test_a_rule_that_could_not_be_asked_has_failed(rule):
 
 def test_facts_of_a_batch():
     frame = batch(amount=[10, None, 12, 13], account=["a", "b", "a", "c"]).to_pandas()
-    found = batches.facts(frame, FIRST, key=["account"], n_quarantined=1, before=[4, 8, 8, 8] * 2)
+    found = batch_facts.facts(
+        frame, FIRST, key=["account"], n_quarantined=1, before=[4, 8, 8, 8] * 2
+    )
     assert found == {
         "n_rows": 4,
         "n_rows_ratio": 0.5,
@@ -194,14 +196,16 @@ def test_facts_of_a_batch():
 def test_a_week_of_history_is_needed_for_a_ratio():
     frame = batch().to_pandas()
     asked = {"key": ["account"], "n_quarantined": 0}
-    few = batches.facts(frame, FIRST, before=[4] * 6, **asked)
+    few = batch_facts.facts(frame, FIRST, before=[4] * 6, **asked)
     assert pd.isna(few["n_rows_ratio"])
-    assert batches.facts(frame, FIRST, before=[4] * 7, **asked)["n_rows_ratio"] == 1.0
-    assert batches.facts(frame, FIRST, before=[0] * 7, **asked)["n_rows_ratio"] == float("inf")
+    assert batch_facts.facts(frame, FIRST, before=[4] * 7, **asked)["n_rows_ratio"] == 1.0
+    assert batch_facts.facts(frame, FIRST, before=[0] * 7, **asked)["n_rows_ratio"] == float("inf")
 
 
 def test_a_batch_of_another_day_is_not_fresh():
-    late = batches.facts(batch(1).to_pandas(), FIRST, key=["account"], n_quarantined=0, before=[])
+    late = batch_facts.facts(
+        batch(1).to_pandas(), FIRST, key=["account"], n_quarantined=0, before=[]
+    )
     assert late["hours_before_end"] == 24.0
 
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 
 from features import durable, partitions
-from pipelines import ingest, validate
+from pipelines.ingestion import ingest, validate
 from settings import LoopError, Settings
 from usecase import source
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
 N_DAYS = 10  # a week of history and some more
 
@@ -139,7 +139,7 @@ def test_days_after_as_of_are_left_alone(copy):
 
 def test_the_tool_is_not_imported_when_nothing_is_new(copy):
     program = (
-        "import sys, datetime; from pipelines import validate; from settings import load;"
+        "import sys, datetime; from pipelines.ingestion import validate; from settings import load;"
         f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
         "sys.exit('great_expectations' in sys.modules)"
     )
@@ -198,7 +198,7 @@ def test_the_stage_tells_a_refusal_without_a_traceback(copy):
     partitions.path(copy.data, "validated", LAST, day(9)).unlink()
     spoil(raw(copy, LAST, 9), lambda table: table.drop_columns(["known_at"]))
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.validate"],
+        [sys.executable, "-m", "pipelines.ingestion.validate"],
         cwd=ROOT, env={"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from features import partitions
-from pipelines import ingest, validate
+from pipelines.ingestion import ingest, validate
 from pipelines.runtime.stage_command import moment
 from pipelines.workspace import copy_code
 from settings import Settings

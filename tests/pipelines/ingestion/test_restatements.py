@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 from features import data_lock, partitions
-from pipelines import ingest, restated, standing, validate
+from pipelines import standing
+from pipelines.ingestion import ingest, restatements, validate
 from settings import LoopError, Settings
 from usecase import source
 from usecase.schema import KEYS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
 N_DAYS = 8  # a week of history and a day
 LAYERS = ("raw", "validated", "quarantine")
@@ -184,7 +185,8 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
     validate.validate_new(whole, after(N_DAYS))
     old = files(copy, "validated")
     program = (
-        "import os, sys, datetime; from features import durable; from pipelines import validate;"
+        "import os, sys, datetime; from features import durable; from pipelines.ingestion import "
+        "(validate);"
         "from settings import load; replacing = durable.replacing; left = int(sys.argv[1])\n"
         "def counted(target, *rest):\n"
         "    global left\n"
@@ -212,9 +214,9 @@ def test_rows_that_state_a_key_again_are_counted(full, copy):
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
     partitions.write(repeated, path(copy, "validated", 5))
-    assert restated.count(copy.data, LAST, [day(5)]) == 4
-    assert restated.count(copy.data, LAST, [day(2)]) == 0  # it came first
-    assert restated.note(copy, LAST, [day(5), day(6)]) == 4
+    assert restatements.count(copy.data, LAST, [day(5)]) == 4
+    assert restatements.count(copy.data, LAST, [day(2)]) == 0  # it came first
+    assert restatements.note(copy, LAST, [day(5), day(6)]) == 4
     samples = {
         s.labels["feed"]: s.value for s in standing.batches(copy) if s.name == "rows_restated"
     }

@@ -1,0 +1,1 @@
+"""Daily batches: fetched from the source, checked with Great Expectations, accepted or refused."""
