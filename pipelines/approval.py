@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines import record, rollout, tracking, versions
+from pipelines import record, rollout, versions
 from pipelines.approval_rules import RefusedError, approval, overrides
 from pipelines.document import State, Step
 from pipelines.history import Entry
+from pipelines.training import mlflow_tracking
 from pipelines.versions import reached
 from settings import Settings, UserError
 
@@ -98,7 +99,9 @@ def _decide(
     expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
 ) -> State:  # fmt: skip
     with reached(settings):
-        digest = versions.registered(settings, tracking.client(settings), version).tags["digest"]
+        digest = versions.registered(settings, mlflow_tracking.client(settings), version).tags[
+            "digest"
+        ]
     if expected is not None and not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at {expected[:12]}, and version {version} has the "

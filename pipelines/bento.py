@@ -15,8 +15,8 @@ from typing import Any
 
 from features import durable
 from features.durable import sync
-from pipelines import lineage
-from pipelines.workspace import SOURCE
+from pipelines.training import lineage
+from pipelines.training.workspace import SOURCE
 from serving import model_files, release
 from serving.wiring import PACKAGED
 from settings import Settings, UserError

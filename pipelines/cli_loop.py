@@ -46,7 +46,7 @@ def features(as_of: AsOf = None) -> None:
     """Build the feature tables and bring the online store up to date."""
     with told_plainly():
         from features.publish import publish
-        from pipelines.build_features import build_new
+        from pipelines.training.build_features import build_new
 
         settings = our_settings()
         moment = given_moment(settings, as_of)

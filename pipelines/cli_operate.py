@@ -127,7 +127,7 @@ def restore(
     with told_plainly():
         from pathlib import Path
 
-        from pipelines import workspace
+        from pipelines.training import workspace
 
         workspace.restore(our_settings(), md5, Path(target))
         typer.echo(f"Restored to {target}.")

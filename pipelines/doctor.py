@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.runtime import exclusive, stage_command
-from pipelines.workspace import SOURCE
+from pipelines.training.workspace import SOURCE
 from serving import release
 from settings import LoopError, Settings
 

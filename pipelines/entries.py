@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import tracking
 from pipelines.history import Entry, Stored
+from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings
 
 EXPERIMENT = "releases"
@@ -18,7 +18,7 @@ GIVEN_UP = "KILLED"
 
 def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:
     """Keeps the entry; the id of its run. It counts from when the document names it."""
-    experiment = tracking.experiment(settings, EXPERIMENT)
+    experiment = mlflow_tracking.experiment(settings, EXPERIMENT)
     run = client.create_run(
         experiment, run_name=f"{entry.seq} {entry.action}",
         tags={**entry.shown(), "entry": entry.body, "digest": entry.digest},

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import assemble, gate
+from pipelines import gate
 from pipelines.runtime import stage_command
-from pipelines.train import read_predictions
+from pipelines.training import assemble
+from pipelines.training.train import read_predictions
 from pipelines.verdict import judge
 from settings import LoopError, Settings
 from usecase import evaluation

@@ -15,8 +15,9 @@ import pandas as pd
 from monitoring import experiment as analysis
 from monitoring import performance
 from monitoring.experiment import Plan, Result
-from pipelines import controller, entries, release, tracking, versions
+from pipelines import controller, entries, release, versions
 from pipelines.record import Stands
+from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from serving.release import Challenger
 from settings import LoopError, Settings, UserError
@@ -102,7 +103,7 @@ def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
     began = controller.began(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
     with versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         stored = next(
             each for each in entries.stored(settings, client)
             if each.tags.get("digest") == entry.digest

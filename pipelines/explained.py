@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pipelines import assemble
-from pipelines.train import read_predictions
+from pipelines.training import assemble
+from pipelines.training.train import read_predictions
 from usecase import evaluation
 from usecase.columns import FEATURES
 

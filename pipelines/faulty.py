@@ -19,12 +19,13 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide
-from pipelines import build_features, replay_day
+from pipelines import replay_day
 from pipelines.ground import Ground, home_of, inside
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.stores import link
 from pipelines.replay_day import DAY, State, World
 from pipelines.replay_models import Models, Trained
+from pipelines.training import build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
 from usecase.columns import FEATURES

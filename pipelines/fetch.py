@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines import tracking, versions
+from pipelines import versions
+from pipelines.training import mlflow_tracking
 from serving.evaluator import Evaluator
 from serving.release import ServedModel
 from settings import LoopError, Settings
@@ -25,7 +26,7 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
     `LoopError` if its files are gone, or are not those that were registered or recorded.
     """
     with versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         found = versions.find_version(client, version)
         if recorded is None:
             recorded = versions.registered(settings, client, version).tags["digest"]

@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import assemble, workspace
 from pipelines.artefact import Artefact
 from pipelines.gates.evidence import Evidence
 from pipelines.gates.sources import RECORDED, Sources, folder_md5
 from pipelines.runtime import stage_command
+from pipelines.training import assemble, workspace
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 
@@ -185,8 +185,8 @@ def inside(settings: Settings) -> Iterator[None]:
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from features.publish import publish
-    from pipelines import build_features
     from pipelines.ingestion import ingest, validate
+    from pipelines.training import build_features
 
     own = home_of(home)
     own.params_file.parent.mkdir(parents=True)

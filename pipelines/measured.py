@@ -20,9 +20,10 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import lineage, register, workspace
 from pipelines import refit as refitting
+from pipelines import register
 from pipelines.runtime import stage_command
+from pipelines.training import lineage, workspace
 from settings import LoopError, Settings, UserError
 
 FORMAT = 1  # of report.json: what we compare with may be older than we are

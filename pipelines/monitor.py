@@ -16,7 +16,7 @@ from features import durable, partitions
 from monitoring import decide, performance
 from monitoring import slices as sliced
 from monitoring.decide import Finding
-from pipelines import training
+from pipelines.training import training_outcome
 from serving import prediction_reader, release, reported_outcomes
 from settings import LoopError, Settings, UserError
 
@@ -106,7 +106,9 @@ def latest(settings: Settings) -> dict[str, Any] | None:
 
 def last_training(settings: Settings, as_of: datetime) -> datetime | None:
     """As of when the newest training before `as_of` was, whatever came of it."""
-    moments = [datetime.fromisoformat(each["as_of"]) for each in training.outcomes(settings)]
+    moments = [
+        datetime.fromisoformat(each["as_of"]) for each in training_outcome.outcomes(settings)
+    ]
     return max((moment for moment in moments if moment < as_of), default=None)
 
 

@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from pipelines import entries, tracking, versions
+from pipelines import entries, versions
 from pipelines.approval_rules import version_tags
 from pipelines.document import State, Step, arms, document, following, point
 from pipelines.history import Chain, Entry, chain
 from pipelines.release_lock import locked
+from pipelines.training import mlflow_tracking
 from pipelines.versions import MODEL
 from serving import release
 from serving.release import Release
@@ -60,7 +61,7 @@ class Stands:
 def stands(settings: Settings) -> Stands:
     """The document and its entries. Raises `LoopError` if it is nonsense, or MLflow is away."""
     with versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         state = document(settings, client)
         return Stands(state, chain(entries.stored(settings, client), state.history))
 
@@ -79,7 +80,7 @@ def change(
     """
     require_words(by, why)
     with locked(settings), versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         state = document(settings, client)
         found = Stands(state, chain(entries.stored(settings, client), state.history))
         _carry_on(settings, client, found)

@@ -45,8 +45,8 @@ def refit(path: Path, winner: str) -> str:
 def main() -> None:
     """Makes the version of the workspace anew: first the search, then the refit."""
     import settings
-    from pipelines import train
     from pipelines.runtime import stage_command
+    from pipelines.training import train
 
     here = settings.load()
     train.train(here, stage_command.moment(here.params()["as_of"]))

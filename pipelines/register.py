@@ -11,9 +11,10 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import assemble, card, governance, tracking
+from pipelines import card, governance
 from pipelines.refit import refit
-from pipelines.train import read_predictions
+from pipelines.training import assemble, mlflow_tracking
+from pipelines.training.train import read_predictions
 from pipelines.versions import MODEL, version_of
 from settings import Settings
 
@@ -97,18 +98,23 @@ def _create_version(
     settings: Settings, path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]],
     md5s: dict[str, str], digest: str,
 ) -> str:  # fmt: skip
-    from pipelines import card_page, explained, lineage
+    from pipelines import card_page, explained
+    from pipelines.training import lineage
     from serving import skops_file
     from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
     facts = _facts(path, found, verdicts, tags) | explained.facts(path, found["winner"])
     whole = card.render(card.use_case_text(), facts)
-    client = tracking.client(settings)
-    with tracking.run(settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}) as started:
+    client = mlflow_tracking.client(settings)
+    with mlflow_tracking.run(
+        settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
+    ) as started:
         run_id = started.info.run_id
         model = skops_file.load((path / "refit" / "model.skops").read_bytes())
-        logged = tracking.log_model(settings, model, _holdout(path)[FEATURES].tail(5), run_id)
+        logged = mlflow_tracking.log_model(
+            settings, model, _holdout(path)[FEATURES].tail(5), run_id
+        )
         client.log_dict(run_id, facts, "facts.json")
         client.log_text(run_id, whole, "card.md")
         page = card_page.page(card.use_case_text(), facts, read_predictions(path / "data"))

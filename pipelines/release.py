@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval, approval_rules, tracking, versions
+from pipelines import approval, approval_rules, versions
 from pipelines.approval_rules import AGAIN, BARRED, RefusedError
 from pipelines.document import State, Step, document
 from pipelines.fetch import fetch
 from pipelines.record import Stands, change
+from pipelines.training import mlflow_tracking
 from serving.release import Challenger, ServedModel, Stage
 from settings import Settings, UserError
 
@@ -113,7 +114,7 @@ def withdraw(
 def champion(settings: Settings) -> str | None:
     """The champion's version by the release document; None if there is none."""
     with versions.reached(settings):
-        found = document(settings, tracking.client(settings)).champion
+        found = document(settings, mlflow_tracking.client(settings)).champion
     return found.version if found else None
 
 

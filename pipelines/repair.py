@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import entries, record, tracking, versions
+from pipelines import entries, record, versions
 from pipelines.document import DOCUMENT, State, Step, document
 from pipelines.history import chain
 from pipelines.release_lock import locked
+from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 
 
@@ -25,7 +26,7 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
     """
     record.require_words(by, why)
     with locked(settings), versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         said, wrong = _usable(settings, client)
         served = record.served(settings)
         if said is not None and (served is None or served.generation <= said.generation):

@@ -16,18 +16,10 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import (
-    controller,
-    owned,
-    replay_meter,
-    replay_record,
-    replay_stack,
-    training,
-    trial,
-    turn,
-)
+from pipelines import controller, owned, replay_meter, replay_record, replay_stack, trial, turn
 from pipelines.journal import Journal
 from pipelines.runtime import clock, exclusive, stage_command
+from pipelines.training import training_outcome
 from settings import LoopError, Settings, load
 
 DAY = timedelta(days=1)
@@ -117,7 +109,7 @@ def one(
     with meter.stage("cases"):
         trial.await_release(settings)
         sent = traffic.replay(settings, day, day + DAY, together=True)
-    outcome = training.outcome(settings, day) if day > first else None
+    outcome = training_outcome.outcome(settings, day) if day > first else None
     return replay_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
 
 

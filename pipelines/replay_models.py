@@ -15,8 +15,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from features import durable
-from pipelines import artefact, assemble, evaluate, gate, verdict
-from pipelines.train import fit
+from pipelines import artefact, evaluate, gate, verdict
+from pipelines.training import assemble
+from pipelines.training.train import fit
 from serving import evaluator, skops_file
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES

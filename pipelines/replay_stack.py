@@ -15,15 +15,8 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from features import durable
-from pipelines import (
-    monitor,
-    replay,
-    replay_judged,
-    replay_platform,
-    replay_record,
-    replay_served,
-    training,
-)
+from pipelines import monitor, replay, replay_judged, replay_platform, replay_record, replay_served
+from pipelines.training import training_outcome
 from serving import prediction_reader, release
 from settings import Settings, UserError
 
@@ -88,7 +81,7 @@ def enter(settings: Settings, first: datetime) -> None:
 def lived_beyond(settings: Settings, day: datetime) -> list[str]:
     """What was done as of later moments than a replay does that has to live `day` next."""
     found = []
-    trained = [each["as_of"] for each in training.outcomes(settings)]
+    trained = [each["as_of"] for each in training_outcome.outcomes(settings)]
     looked = monitor.latest(settings)
     for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:

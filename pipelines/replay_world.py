@@ -74,8 +74,8 @@ def make(settings: Settings, until: datetime) -> None:
     recipe = f"{built.recipe(settings.data, lag)} {until.isoformat()}"
     if note.exists() and note.read_text() == recipe:
         return
-    from pipelines import assemble, build_features
     from pipelines.ingestion import ingest, validate
+    from pipelines.training import assemble, build_features
 
     steps: tuple[Any, ...] = (
         ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines import workspace
+from pipelines.training import workspace
 from settings import LoopError, Settings, UserError
 
 NEEDED = ("digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256")
@@ -72,10 +72,10 @@ def recorded(settings: Settings, version: str) -> Record:
     """What is on record of `version`. Raises `UserError` if it is not enough."""
     from mlflow.exceptions import MlflowException
 
-    from pipelines import tracking
+    from pipelines.training import mlflow_tracking
     from pipelines.versions import MODEL
 
-    client = tracking.client(settings)
+    client = mlflow_tracking.client(settings)
     try:
         found = client.get_model_version(MODEL, version)
     except MlflowException as error:
@@ -170,7 +170,7 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
 def _measured(path: Path, candidate: str) -> dict[str, float]:
     import yaml
 
-    from pipelines.train import read_predictions
+    from pipelines.training.train import read_predictions
     from usecase import evaluation
 
     scores = read_predictions(path / "data")

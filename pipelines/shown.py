@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import training
+from pipelines.training import training_outcome
 from serving import release
 from settings import LoopError, Settings, UserError
 
@@ -85,7 +85,7 @@ def status(settings: Settings) -> None:
     else:
         _tell_monitoring(console, found)
     console.print(f"Serving:   {_told_serving(settings)}")
-    for outcome in training.outcomes(settings)[-3:]:
+    for outcome in training_outcome.outcomes(settings)[-3:]:
         console.print(f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})")
         console.print(f"           {outcome['told']}")
 

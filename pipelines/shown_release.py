@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipelines import approval_rules, entries, record, tracking, versions
+from pipelines import approval_rules, entries, record, versions
 from pipelines import history as chained
 from pipelines.document import document
+from pipelines.training import mlflow_tracking
 from settings import Settings
 
 
@@ -85,7 +86,7 @@ def verified(settings: Settings, holds: str | None = None) -> bool:
 def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
     """What is wrong with the record, in words, and its entries as far as they can be trusted."""
     with versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         state = document(settings, client)
         stored = entries.stored(settings, client, evidence=True)
         chain = chained.chain(stored, state.history)

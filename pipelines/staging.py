@@ -41,11 +41,11 @@ def rehearse(settings: Settings, version: str) -> dict[str, Any]:
 
 def stage(settings: Settings, version: str) -> ServedModel:
     """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
-    from pipelines import tracking
+    from pipelines.training import mlflow_tracking
     from pipelines.versions import MODEL
 
     served = fetch(settings, version)
-    tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
+    mlflow_tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
     current = release.read(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1

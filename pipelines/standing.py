@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import alerts, training
+from pipelines import alerts
 from pipelines.ingestion import accepted_batches, ingest, restatements, validate
 from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOWS
+from pipelines.training import training_outcome
 from serving import release
 from settings import Settings
 from usecase import source
@@ -180,7 +181,7 @@ def _bounds(
 
 
 def trainings(settings: Settings) -> Iterator[Sample]:
-    outcomes = training.outcomes(settings)
+    outcomes = training_outcome.outcomes(settings)
     if outcomes:
         as_of, concluded = (
             datetime.fromisoformat(outcomes[-1][name]) for name in ("as_of", "concluded_at")

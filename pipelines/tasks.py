@@ -49,7 +49,7 @@ def validate(as_of: datetime) -> dict[str, Any]:
 
 @task
 def build_features(as_of: datetime) -> dict[str, Any]:
-    from pipelines import build_features
+    from pipelines.training import build_features
 
     return build_features.build_new(load(), as_of)
 
@@ -63,7 +63,7 @@ def publish(as_of: datetime) -> None:
 
 @task
 def open_workspace(as_of: datetime) -> dict[str, Any]:
-    from pipelines import workspace
+    from pipelines.training import workspace
 
     path = workspace.open_workspace(load(), as_of)
     return {"path": str(path), "stages": workspace.stages(path)}
@@ -71,23 +71,23 @@ def open_workspace(as_of: datetime) -> dict[str, Any]:
 
 @task(task_run_name="{stage}")
 def run_stage(path: str, stage: str) -> dict[str, Any]:
-    from pipelines import workspace
+    from pipelines.training import workspace
 
     return workspace.run_stage(load(), Path(path), stage)
 
 
 @task(**OUTSIDE)
 def record(path: str) -> dict[str, str]:
-    from pipelines import workspace
+    from pipelines.training import workspace
 
     return workspace.record(load(), Path(path))
 
 
 @task(**OUTSIDE)
 def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
-    from pipelines import tracking
+    from pipelines.training import mlflow_tracking
 
-    return tracking.track(load(), Path(path), md5s)
+    return mlflow_tracking.track(load(), Path(path), md5s)
 
 
 @task(**OUTSIDE)
@@ -116,9 +116,9 @@ def conclude(
     path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
     codes: list[str],
 ) -> dict[str, Any]:  # fmt: skip
-    from pipelines import training
+    from pipelines.training import training_outcome
 
-    return training.conclude(load(), Path(path), registered, entered, reason, codes)
+    return training_outcome.conclude(load(), Path(path), registered, entered, reason, codes)
 
 
 @task

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipelines import owned, training, trial, workspace
+from pipelines import owned, trial
 from pipelines.journal import Journal
 from pipelines.runtime import child_processes, clock, exclusive, stage_command
+from pipelines.training import training_outcome, workspace
 from settings import LoopError, Settings
 
 RETRAIN_WITHIN = 600.0  # seconds from the event to the end of the retraining
@@ -53,9 +54,9 @@ def recover(settings: Settings, journal: Journal) -> None:
     for name in child_processes.clear_leftovers(settings):
         journal.say(f"cleared what a killed run left behind: {name}")
     if (settings.var / "mlflow" / "mlflow.db").exists():
-        from pipelines import tracking
+        from pipelines.training import mlflow_tracking
 
-        tracking.close_leftovers(settings)
+        mlflow_tracking.close_leftovers(settings)
 
 
 def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True) -> None:
@@ -95,12 +96,12 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
     """The training as of `as_of`, unless it is concluded; its outcome, told by components."""
     from pipelines import flows
 
-    outcome = training.outcome(settings, as_of)
+    outcome = training_outcome.outcome(settings, as_of)
     with journal.component("3 Experiment tracking and training") as entry:
         if outcome is None:
             journal.say("train candidates, evaluate them on the newest weeks, gate, register")
             flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
-            outcome = training.outcome(settings, as_of)
+            outcome = training_outcome.outcome(settings, as_of)
         if outcome is None or outcome["version"] is None:
             raise LoopError(
                 f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
@@ -168,7 +169,7 @@ def watch(
     with journal.component("7 Monitoring and feedback") as entry:
         journal.say("labels become known: live performance, drift, decision")
         # A decision that was acted on stands: to run the flow again would ask for another training.
-        acted = training.outcome(settings, as_of) is not None
+        acted = training_outcome.outcome(settings, as_of) is not None
         decision: dict[str, Any] = (
             monitor.observe(settings, as_of)
             if acted
@@ -194,7 +195,7 @@ def close(
     if not decision["retrain"]:
         journal.say("nothing to retrain: the loop ends here until the next decision")
         return
-    outcome = training.outcome(settings, as_of)
+    outcome = training_outcome.outcome(settings, as_of)
     with journal.component("7 Monitoring and feedback"):
         if outcome is None:
             from pipelines import runs
@@ -202,7 +203,7 @@ def close(
             journal.say("an automation has started the retraining from the event")
             for line in runs.await_retraining(settings, decision, RETRAIN_WITHIN, require_runner):
                 journal.say(f"  {line}")
-            outcome = training.outcome(settings, as_of)
+            outcome = training_outcome.outcome(settings, as_of)
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
@@ -219,7 +220,7 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
 
 def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
-    done = training.outcome(settings, as_of)
+    done = training_outcome.outcome(settings, as_of)
     if done is None:
         workspace.require_unseen(settings, as_of)
     with exclusive.run_lock(settings):

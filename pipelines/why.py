@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import approval_rules, record, rescored, tracking, versions
+from pipelines import approval_rules, record, rescored, versions
 from pipelines import history as chained
 from pipelines.history import Entry
+from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from settings import Settings, UserError
 
@@ -33,7 +34,7 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     version = str(fields["model_version"])
     known = record.stands(settings).chain.entries
     with versions.reached(settings):
-        client = tracking.client(settings)
+        client = mlflow_tracking.client(settings)
         found = versions.find_version(client, version)
         gates = _gates(client, found.run_id) if found else DELETED
     return {

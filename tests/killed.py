@@ -14,8 +14,9 @@ from typing import Any
 
 import mlflow
 
-from pipelines import record, release, tracking
+from pipelines import record, release
 from pipelines.shown_release import verify
+from pipelines.training import mlflow_tracking
 from pipelines.versions import MODEL
 from serving import release as served
 from settings import Settings, load
@@ -75,7 +76,7 @@ def there_and_back(settings: Settings) -> list[Move]:
     """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
     champion = record.stands(settings).state.champion
     assert champion is not None
-    found = tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
     other = max((v.version for v in found if str(v.version) != champion.version), key=int)
     me: dict[str, Any] = {"by": "chaos", "why": "killed on purpose"}
 

@@ -19,9 +19,9 @@ import yaml
 from features import partitions
 from features.publish import Publisher, publish
 from features.published import stands_at
-from pipelines import build_features
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
+from pipelines.training import build_features
 from settings import Settings
 from tests.serving.asked import post, wired
 from tests.sliced import parameters

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines import assemble
 from pipelines.gates.comparison import cost_difference
 from pipelines.ground import Ground
 from pipelines.proofs.judged import Case, candidate
+from pipelines.training import assemble
 from pipelines.verdict import Verdict
 from usecase.columns import NUMBERS
 

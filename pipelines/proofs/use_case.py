@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from features import partitions
-from pipelines import assemble
 from pipelines.gates import sources
 from pipelines.ground import Ground, inside
 from pipelines.proofs.judged import Case, candidate, made_from, refit
 from pipelines.proofs.stores import link, other_home
+from pipelines.training import assemble
 from pipelines.verdict import Verdict
 from settings import Settings
 from usecase.faults import FAULTS, Fault

@@ -39,12 +39,12 @@ def predictions(archive: IO[bytes]) -> int:
 
 def registry(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
-    from pipelines import tracking
     from pipelines.release import champion
+    from pipelines.training import mlflow_tracking
     from pipelines.versions import MODEL
     from serving import release
 
-    found = tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
     released = release.read(settings.release_file)
     return {
         "versions": len(found),

@@ -18,8 +18,9 @@ import psutil
 import pytest
 import yaml
 
-from pipelines import ground, tracking, training
+from pipelines import ground
 from pipelines import release as releases
+from pipelines.training import mlflow_tracking, training_outcome
 from pipelines.versions import MODEL
 from serving import prediction_reader, release
 from settings import Settings
@@ -106,11 +107,11 @@ class Home:
 
     def state(self) -> dict[str, Any]:
         """All that must be the same after any history of kills."""
-        client = tracking.client(self.settings)
+        client = mlflow_tracking.client(self.settings)
         versions = sorted(
             client.search_model_versions(f"name = '{MODEL}'"), key=lambda v: v.version
         )
-        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+        experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
@@ -126,7 +127,9 @@ class Home:
             "served": (served.champion.version, served.champion.digest),
             "predictions": sorted(log["key"]),
             "probabilities": log.sort_values("key")["probability"].round(12).tolist(),
-            "outcomes": [(o["as_of"], o["version"]) for o in training.outcomes(self.settings)],
+            "outcomes": [
+                (o["as_of"], o["version"]) for o in training_outcome.outcomes(self.settings)
+            ],
         }
 
 

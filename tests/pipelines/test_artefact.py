@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import artefact, register, tracking
+from pipelines import artefact, register
+from pipelines.training import mlflow_tracking
 from pipelines.verdict import Verdict, judge
 from serving.evaluator import export
 from settings import Settings
@@ -133,4 +134,4 @@ def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None
     assert outcome["version"] is None
     told = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
     assert outcome["why"] == told
-    assert tracking.client(settings).search_registered_models() == []
+    assert mlflow_tracking.client(settings).search_registered_models() == []

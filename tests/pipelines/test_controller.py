@@ -25,9 +25,9 @@ from pipelines import (
     release,
     rollback,
     rollout,
-    tracking,
 )
 from pipelines.cli import app
+from pipelines.training import mlflow_tracking
 from pipelines.versions import MODEL
 from serving.prediction_log import PredictionLog
 from serving.release import Release, read
@@ -137,7 +137,7 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert control(home, 4)["action"] == "promote"
     assert standing(home).champion.version == "2"
     assert standing(home).challenger is None
-    aliases = tracking.client(home).get_registered_model(MODEL).aliases
+    aliases = mlflow_tracking.client(home).get_registered_model(MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
     moves = [(e.action, e.by) for e in record.stands(home).chain.entries]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),

@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from pipelines import approval_rules, doctor, record, release, repair, rollback, tracking
+from pipelines import approval_rules, doctor, record, release, repair, rollback
 from pipelines.history import Entry
 from pipelines.shown_release import history, standing, verify
+from pipelines.training import mlflow_tracking
 from pipelines.versions import MODEL
 from settings import LoopError, Settings, UserError
 from tests.released import file
@@ -17,11 +18,11 @@ ME = {"by": "me", "why": "it is right"}
 
 
 def delete(settings: Settings, version: str) -> None:
-    tracking.client(settings).delete_model_version(MODEL, version)
+    mlflow_tracking.client(settings).delete_model_version(MODEL, version)
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = tracking.client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.client(settings).get_registered_model(MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
@@ -98,7 +99,7 @@ def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
 ) -> None:
     release.promote(released, "2", **ME)
     for version in ("1", "3"):
-        tracking.client(released).delete_model_version_tag(MODEL, version, "digest")
+        mlflow_tracking.client(released).delete_model_version_tag(MODEL, version, "digest")
     with pytest.raises(LoopError, match="lost its tag `digest`"):
         release.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "1"
@@ -108,7 +109,7 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     released: Settings,
 ) -> None:
     release.promote(released, "2", **ME)
-    tracking.client(released).delete_registered_model(MODEL)
+    mlflow_tracking.client(released).delete_registered_model(MODEL)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
     repair.repair(released, **ME)

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import delivery, measured, workspace
+from pipelines import delivery, measured
 from pipelines.gate import GATES
+from pipelines.training import workspace
 from settings import UserError
 
 pytestmark = pytest.mark.long  # the recipe, by the code of another commit

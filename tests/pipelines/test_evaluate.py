@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipelines import evaluate, gate
-from pipelines.train import read_predictions, train
+from pipelines.training.train import read_predictions, train
 from serving import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation

@@ -12,10 +12,11 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines import approval, approval_rules, record, release, rollback, tracking, training
+from pipelines import approval, approval_rules, record, release, rollback
 from pipelines.approval_rules import RefusedError
 from pipelines.history import Entry
 from pipelines.shown_release import standing, verify
+from pipelines.training import mlflow_tracking, training_outcome
 from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from serving.release import Release, write
@@ -32,7 +33,7 @@ def manual(settings: Settings) -> None:
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = tracking.client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.client(settings).get_registered_model(MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
@@ -60,7 +61,7 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     ]  # fmt: skip
     assert record.stands(released).state == file(released)
     assert verify(released)[0] == []
-    barred = tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
+    barred = mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
     assert "it is right" in barred
 
 
@@ -88,7 +89,9 @@ def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Se
     assert file(released).champion.version == "1"
     release.promote(released, "2", again=True, **ME)
     assert file(released).champion.version == "2"
-    assert "no more" in tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
+    assert (
+        "no more" in mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
+    )
     rollback.rollback(released, **ME)
     with pytest.raises(RefusedError, match="took it back"):
         release.promote(released, "2", **ME)
@@ -139,7 +142,7 @@ def test_rollback_to_a_version_whose_files_are_gone_is_refused(
     def gone(*_: object) -> None:
         raise OSError("no such artefact")
 
-    monkeypatch.setattr(type(tracking.client(released)), "download_artifacts", gone)
+    monkeypatch.setattr(type(mlflow_tracking.client(released)), "download_artifacts", gone)
     with pytest.raises(LoopError, match="files can't be had"):
         rollback.rollback(released, "1", **ME)
     assert released.release_file.read_bytes() == before
@@ -210,7 +213,7 @@ def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
         approval.approve(released, "2", digest="f" * 64, **ME)
     approval.approve(released, "2", at=NOW, **ME)
     # Another model under the same number, with the registry's word for it.
-    client = tracking.client(released)
+    client = mlflow_tracking.client(released)
     third = client.get_model_version(MODEL, "3")
     client.set_model_version_tag(MODEL, "2", "digest", third.tags["digest"])
     release.fetch(released, "3")
@@ -244,7 +247,7 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     assert not approval_rules.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
     assert not approval_rules.overrides(known, "2", digest, until - timedelta(hours=1))
     assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
-    tags = tracking.client(released).get_model_version(MODEL, "1").tags
+    tags = mlflow_tracking.client(released).get_model_version(MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
         approval.override(released, "1", gate="cost", until=until, at=until, **ME)
@@ -298,7 +301,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
     release.challenge(released, "2", "shadow", **ME)
     with pytest.raises(UserError, match="Version 2 is the challenger"):
         release.challenge(released, "3", "shadow", **ME)
-    client = tracking.client(released)
+    client = mlflow_tracking.client(released)
     client.delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     with pytest.raises(UserError, match="no champion to challenge"):
@@ -308,7 +311,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
 def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
     released: Settings,
 ) -> None:
-    tracking.client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     manual(released)
     approval.approve(released, "2", **ME)
@@ -322,7 +325,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
 
 
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
-    tracking.client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
     now = file(released)
     write(released.release_file, Release(7, now.champion, now.changed_at))
     release.promote(released, "2", **ME)
@@ -341,6 +344,6 @@ def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
         found = tasks.enter.fn("2", "passed every gate")
     assert "it is Friday" in found["refused"]
-    told = training.told({**found, "version": "2", "why": "passed", "before": None})
+    told = training_outcome.told({**found, "version": "2", "why": "passed", "before": None})
     assert told.startswith("Version 2 registered, the champion stays: ")
     assert file(released).champion.version == "1"

@@ -27,7 +27,7 @@ from pipelines import (
     replay_served,
 )
 from pipelines.runtime.stage_command import moment
-from pipelines.tracking import client
+from pipelines.training.mlflow_tracking import client
 from serving import prediction_reader
 from settings import LoopError, Settings
 from tests import sliced

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import reproduce, workspace
+from pipelines import reproduce
+from pipelines.training import workspace
 from settings import LoopError
 
 

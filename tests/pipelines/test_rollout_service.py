@@ -24,8 +24,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from pipelines import controller, release, tracking
+from pipelines import controller, release
 from pipelines.runtime import child_processes
+from pipelines.training import mlflow_tracking
 from pipelines.versions import MODEL
 from serving import evaluator
 from serving.command import serve_command, serve_environment
@@ -59,8 +60,8 @@ def add(settings: Settings, version: str, model: Pipeline) -> None:
     digest = evaluator.export(model, made / "served")
     pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
     (made / "facts.json").write_text(json.dumps({"candidate": version, "digest": digest}))
-    client = tracking.client(settings)
-    with tracking.run(settings, f"refit {version}", {"training_id": version}) as run:
+    client = mlflow_tracking.client(settings)
+    with mlflow_tracking.run(settings, f"refit {version}", {"training_id": version}) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
         MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest}

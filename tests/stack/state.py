@@ -2,17 +2,18 @@
 
 import json
 
-from pipelines import monitor, replay_record, tracking, training
+from pipelines import monitor, replay_record
 from pipelines.shown_release import verify
+from pipelines.training import mlflow_tracking, training_outcome
 from pipelines.versions import MODEL
 from serving import prediction_reader, release
 from settings import load
 
 settings = load()
-client = tracking.client(settings)
+client = mlflow_tracking.client(settings)
 registered = client.search_registered_models(f"name = '{MODEL}'")
 versions = client.search_model_versions(f"name = '{MODEL}'")
-experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = release.read(settings.release_file)
@@ -26,7 +27,7 @@ print(
             "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
             "record": verify(settings)[0],
             "running": [run.info.run_name for run in running],
-            "outcomes": [outcome["told"] for outcome in training.outcomes(settings)],
+            "outcomes": [outcome["told"] for outcome in training_outcome.outcomes(settings)],
             "logged": list(log["request_id"]),
             "keys": list(log["key"]),
             "monitored": monitor.latest(settings),

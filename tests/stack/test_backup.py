@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
 from features.store import apply
-from pipelines import release, tracking, versions
+from pipelines import release, versions
+from pipelines.training import mlflow_tracking
 from serving import compaction, evaluator, prediction_log
 from settings import load
 from usecase.columns import CATEGORIES, FEATURES
@@ -42,8 +43,8 @@ made = Path("/tmp/made")
 digest = evaluator.export(model, made / "served")
 pd.DataFrame(rows).to_parquet(made / "reference.parquet")
 (made / "facts.json").write_text(json.dumps({"candidate": "gradient_boosting"}))
-with tracking.run(settings, "seed", {"training_id": "seed"}) as run:
-    client = tracking.client(settings)
+with mlflow_tracking.run(settings, "seed", {"training_id": "seed"}) as run:
+    client = mlflow_tracking.client(settings)
     client.log_artifacts(run.info.run_id, str(made))
 client.create_registered_model(versions.MODEL)
 client.create_model_version(

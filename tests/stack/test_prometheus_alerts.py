@@ -37,8 +37,9 @@ from sklearn.pipeline import make_pipeline
 
 from features import published
 from monitoring import decide
-from pipelines import alerts, training
+from pipelines import alerts
 from pipelines.runtime import clock, prefect_commands
+from pipelines.training import training_outcome
 from serving.command import serve_command, serve_environment
 from serving.evaluator import export
 from serving.release import Release, ServedModel, write
@@ -193,7 +194,7 @@ def standing(settings: Settings) -> None:
     (path / "data" / "training").mkdir(parents=True)
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
-    training.conclude(
+    training_outcome.conclude(
         settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
         "first", ["first_model"],
     )  # fmt: skip

@@ -13,10 +13,11 @@ import yaml
 from features import partitions
 from features.history import training_frame
 from monitoring import performance
-from pipelines import assemble, build_features, controller, monitor, why
+from pipelines import controller, monitor, why
 from pipelines.ground import inside
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
+from pipelines.training import assemble, build_features
 from serving import prediction_log
 from serving.evaluator import Evaluator
 from settings import Settings
@@ -156,7 +157,7 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
 
 def made(settings: Settings) -> str:
     """The digest of version 1."""
-    from pipelines import tracking
+    from pipelines.training import mlflow_tracking
     from pipelines.versions import MODEL
 
-    return str(tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])
+    return str(mlflow_tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])

@@ -54,9 +54,9 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     from features.history import training_frame
     from features.online import OnlineReader
     from features.store import apply
-    from pipelines import build_features
     from pipelines.ingestion import ingest, validate
     from pipelines.runtime import traffic
+    from pipelines.training import build_features
     from serving.evaluator import export
     from serving.release import Challenger, Release, ServedModel, write
     from usecase.columns import CATEGORIES, FEATURES

@@ -15,7 +15,7 @@ import pytest
 from features import partitions
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime.stage_command import moment
-from pipelines.workspace import copy_code
+from pipelines.training.workspace import copy_code
 from settings import Settings
 from usecase import source
 from usecase.schema import KEYS, SCHEMA

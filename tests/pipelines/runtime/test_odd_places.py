@@ -23,7 +23,7 @@ import json
 from datetime import UTC, datetime
 import settings
 from features.publish import publish
-from pipelines import build_features, tracking, workspace
+from pipelines.training import build_features, mlflow_tracking, workspace
 from pipelines.ingestion import ingest, validate
 here, as_of = settings.load(), datetime(2013, 1, 4, tzinfo=UTC)
 for step in (ingest.fetch_new, validate.validate_new, build_features.build_new, publish):
@@ -32,9 +32,9 @@ path = workspace.open_workspace(here, as_of)
 ran = workspace.run_stage(here, path, "assemble")["ran"]
 md5s = workspace.record(here, path)
 workspace.restore(here, md5s["data/training"], here.home / "restored")
-with tracking.run(here, "one", {}) as run:
-    tracking.client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
-found = tracking.client(here).download_artifacts(run.info.run_id, "dvc.log", str(path))
+with mlflow_tracking.run(here, "one", {}) as run:
+    mlflow_tracking.client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
+found = mlflow_tracking.client(here).download_artifacts(run.info.run_id, "dvc.log", str(path))
 print(json.dumps({"path": str(path), "ran": ran, "logged": found}))
 """
 

@@ -18,9 +18,10 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable
-from pipelines import fetch, record, release, rollback, tracking, workspace
+from pipelines import fetch, record, release, rollback
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.shown_release import verify
+from pipelines.training import mlflow_tracking, workspace
 from serving.models import ModelHolder
 from settings import Settings, UserError
 from tests.released import file
@@ -87,8 +88,8 @@ def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_pa
     before = contents(promoted.home)
     copy = Settings(home=shutil.copytree(promoted.home, tmp_path / "copy"))
     works(copy)
-    with tracking.run(copy, "another", {"training_id": "x"}) as run:
-        tracking.client(copy).log_text(run.info.run_id, "text", "note.txt")
+    with mlflow_tracking.run(copy, "another", {"training_id": "x"}) as run:
+        mlflow_tracking.client(copy).log_text(run.info.run_id, "text", "note.txt")
     assert run.info.artifact_uri.startswith((tmp_path / "copy").as_uri())
     assert contents(promoted.home) == before
 
@@ -211,7 +212,7 @@ def test_a_new_home_is_of_this_format_and_opening_it_again_does_nothing(tmp_path
     settings = Settings(home=tmp_path / "new")
     upgrade.open_home(settings)
     assert not settings.var.exists()
-    tracking.client(settings)
+    mlflow_tracking.client(settings)
     assert durable.read_json(settings.var / "format.json") == {"format": upgrade.FORMAT}
     before = contents(settings.home)
     upgrade.open_home(settings)

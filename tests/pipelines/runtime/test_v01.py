@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import doctor, release, rollback, training
+from pipelines import doctor, release, rollback
 from pipelines.runtime import upgrade
 from pipelines.shown_release import verify
-from pipelines.tracking import client
+from pipelines.training import training_outcome
+from pipelines.training.mlflow_tracking import client
 from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from tests.homes import v01
@@ -75,7 +76,7 @@ def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
     told(made, "rollback", "--reason", "its predictions are in the log")
     assert "Retrain:" in told(made, "monitor", "--as-of", "2013-01-22")
     told(made, "train", "--as-of", ANOTHER, "--reason", "another one")
-    newest = training.outcomes(settings)[-1]
+    newest = training_outcome.outcomes(settings)[-1]
     assert newest["as_of"].startswith(ANOTHER)
     assert Path(newest["report"]).is_relative_to(settings.home)
     assert newest["version"] == "3", newest["told"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.document import point
 from pipelines.stack import facts
-from pipelines.tracking import client
+from pipelines.training.mlflow_tracking import client
 from pipelines.versions import MODEL
 from serving import compaction, prediction_log, prediction_reader
 from serving.release import Release, ServedModel, write

@@ -37,8 +37,8 @@ def cases() -> tuple[configuration.Settings, pd.DataFrame]:
     settings = home()
     frame = settings.data / "training" / "training.parquet"
     if not frame.exists():
-        from pipelines import assemble, build_features
         from pipelines.ingestion import ingest, validate
+        from pipelines.training import assemble, build_features
 
         for step in (
             ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,

@@ -30,7 +30,7 @@ CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
 FILES = ("settings.py", "dvc.yaml", "requirements.lock")
 GROWING = ("raw", "validated", "quarantine", "features")
 PARAMS = "usecase/params.yaml"
-SOURCE = Path(__file__).resolve().parents[1]
+SOURCE = Path(__file__).resolve().parents[2]
 
 
 def training_id(settings: Settings, as_of: datetime) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import workspace
+from pipelines.training import workspace
 from settings import LoopError, Settings
 
 STAGE = {"stages": {"copy": {"cmd": "cp given made", "deps": ["given"], "outs": ["made"]}}}

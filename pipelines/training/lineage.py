@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.workspace import SOURCE, code_digest
+from pipelines.training.workspace import SOURCE, code_digest
 from settings import Settings
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from features import durable
-from pipelines import assemble
 from pipelines.runtime import stage_command
+from pipelines.training import assemble
 from settings import Settings
 
 

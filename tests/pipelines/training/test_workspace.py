@@ -19,14 +19,15 @@ import yaml
 from dvc.repo import Repo
 
 from features import partitions
-from pipelines import refit, training, workspace
+from pipelines import refit
+from pipelines.training import training_outcome, workspace
 from usecase.target import LABEL_FEED
 
 Home = Any  # of conftest.py
 INGEST = """
 import sys
 import settings
-from pipelines import build_features
+from pipelines.training import build_features
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import stage_command
 here, as_of = settings.load(), stage_command.moment(sys.argv[1])
@@ -82,7 +83,7 @@ def on_record(path: Path) -> dict[tuple[str, str], str]:
 def test_data_that_arrive_during_a_training_change_nothing_in_it(
     turned: tuple[Home, str], make_home: Callable[..., Home], tmp_path: Path
 ) -> None:
-    first = training.outcomes(turned[0].settings)[0]
+    first = training_outcome.outcomes(turned[0].settings)[0]
     undisturbed = turned[0].settings.var / "training" / first["training_id"]
     home = make_home(tmp_path / "disturbed")
     for layer in workspace.GROWING:
@@ -94,7 +95,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     days = [as_of.date(), as_of.date() + timedelta(days=1)]
     with ThreadPoolExecutor(2) as pool:
         arriving = pool.submit(
-            ingest_once_begun, home, path, "pipelines.assemble", as_of + timedelta(days=2)
+            ingest_once_begun, home, path, "pipelines.training.assemble", as_of + timedelta(days=2)
         )
         ended, md5s = pool.submit(train, home, path, arriving).result()
     began, arrived = arriving.result()

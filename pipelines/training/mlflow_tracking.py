@@ -29,7 +29,7 @@ def track(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str
 
     What was logged before is found by its tags and not logged again.
     """
-    from pipelines import lineage
+    from pipelines.training import lineage
 
     data = path / "data"
     measured = json.loads((data / "evaluation" / "metrics.json").read_text())
@@ -116,7 +116,7 @@ def _log_candidate(
     measured: dict[str, float], tags: dict[str, str],
 ) -> str:  # fmt: skip
     from monitoring.charts import figures
-    from pipelines.train import read_predictions
+    from pipelines.training.train import read_predictions
 
     mlflow = _mlflow(settings)
     scores = read_predictions(path / "data")
