@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import governance
+from pipelines.evaluation.formatting import large_slices, limit, markdown_table, number
 from pipelines.governance import Governance
-from pipelines.wording import large_slices, limit, markdown_table, number
 from settings import LoopError
 
 # MLflow's registry keeps so much of a description, and its Postgres refuses what is longer.

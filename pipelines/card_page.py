@@ -12,7 +12,7 @@ from monitoring import charts
 from monitoring.layout import document, numbers, table
 from pipelines import governance
 from pipelines.card import IMPORTANCE, LINEAGE, REFITTED
-from pipelines.wording import large_slices, limit, number
+from pipelines.evaluation.formatting import large_slices, limit, number
 
 
 def page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:

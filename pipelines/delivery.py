@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import delivery_page, gate, measured, verdict
-from pipelines.wording import refusal
+from pipelines import delivery_page, measured
+from pipelines.evaluation.formatting import refusal
+from pipelines.evaluation.gates import candidate_gates, verdict
 from settings import LoopError
 
 Report = Mapping[str, Any]
-PAIRED = (gate.not_worse_than_the_champion, gate.log_loss_holds)
+PAIRED = (candidate_gates.not_worse_than_the_champion, candidate_gates.log_loss_holds)
 
 
 def against_main(
@@ -37,7 +38,7 @@ def against_main(
         return []
     champion = theirs[["key", base["winner"]]].rename(columns={base["winner"]: "champion"})
     both = ours.merge(champion, on="key", validate="1:1")
-    evidence = gate.Evidence(
+    evidence = candidate_gates.Evidence(
         frame=both, candidate=both[head["winner"]].to_numpy(), baseline=both["baseline"].to_numpy(),
         champion=both["champion"].to_numpy(), predict=_not_asked, slices={}, manifest={},
         costs=head["params"]["costs"], seed=head["params"]["seed"],

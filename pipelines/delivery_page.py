@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.wording import limit, markdown_table, number
+from pipelines.evaluation.formatting import limit, markdown_table, number
 
 Report = Mapping[str, Any]
 Verdicts = Sequence[Mapping[str, Any]]

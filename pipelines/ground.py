@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines.artefact import Artefact
-from pipelines.gates.evidence import Evidence
-from pipelines.gates.sources import RECORDED, Sources, folder_md5
+from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.refit_gates import Artefact
+from pipelines.evaluation.gates.source_gates import RECORDED, Sources, folder_md5
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
 from settings import Settings

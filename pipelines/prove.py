@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines.verdict import Verdict
+from pipelines.evaluation.gates.verdict import Verdict
 from settings import Settings
 
 WORKERS = 2
@@ -99,11 +99,14 @@ def judged(told: str, gate: str | None, verdicts: Sequence[Verdict], seconds: fl
 
 def unproven_gates(found: Sequence[Proof]) -> list[str]:
     """The gates that no case has shown to refuse."""
-    from pipelines import artefact, gate, verdict
-    from pipelines.gates import sources
+    from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates, verdict
 
     proven = {proof.gate for proof in found if proof.holds}
-    every: list[Callable[..., Verdict]] = [*gate.GATES, *artefact.GATES, *sources.GATES]
+    every: list[Callable[..., Verdict]] = [
+        *candidate_gates.GATES,
+        *refit_gates.GATES,
+        *source_gates.GATES,
+    ]
     names = {verdict.name_of(each) for each in every}
     return sorted(names - proven)
 

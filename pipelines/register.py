@@ -56,13 +56,13 @@ def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
 
 def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
-    from pipelines import artefact, verdict
+    from pipelines.evaluation.gates import refit_gates, verdict
     from serving import skops_file
     from usecase.columns import CATEGORIES, FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
-    subject = artefact.Artefact(
+    subject = refit_gates.Artefact(
         model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
         folder=path / "refit" / "served",
         digest=digest,
@@ -73,25 +73,24 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
         seed=params["seed"],
         running=champion if (champion := path / "data" / "champion" / "served").exists() else None,
     )
-    return [each.as_dict() for each in verdict.judge(subject, limits, artefact.GATES)]
+    return [each.as_dict() for each in verdict.judge(subject, limits, refit_gates.GATES)]
 
 
 def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
     """The verdicts on what the training in `path` was made from, and on the online store."""
-    from pipelines import verdict
-    from pipelines.gates import sources
+    from pipelines.evaluation.gates import source_gates, verdict
     from pipelines.runtime.stage_command import moment
     from usecase.columns import FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["sources"]}
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    subject = sources.Sources(
+    subject = source_gates.Sources(
         settings=settings, path=path, md5s=md5s, seed=params["seed"], columns=FEATURES,
         frame=pd.read_parquet(path / "data" / "training" / "training.parquet"),
         as_of=moment(manifest["as_of"]), holdout_start=moment(manifest["holdout_start"]),
     )  # fmt: skip
-    return [each.as_dict() for each in verdict.judge(subject, limits, sources.GATES)]
+    return [each.as_dict() for each in verdict.judge(subject, limits, source_gates.GATES)]
 
 
 def _create_version(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.verdict import code_of
+from pipelines.evaluation.gates.verdict import code_of
 
 # What was decided, by whom and on what; how a stage is told differs by its wording alone.
 DECIDED = (

@@ -15,7 +15,8 @@ import pandas as pd
 from sklearn.base import clone
 
 from features import durable
-from pipelines import artefact, evaluate, gate, verdict
+from pipelines.evaluation import evaluate
+from pipelines.evaluation.gates import candidate_gates, refit_gates, verdict
 from pipelines.training import assemble
 from pipelines.training.train import fit
 from serving import evaluator, skops_file
@@ -23,7 +24,7 @@ from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
 
-TIMELESS = [each for each in artefact.GATES if each is not artefact.fast_enough]
+TIMELESS = [each for each in refit_gates.GATES if each is not refit_gates.fast_enough]
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,13 @@ class Models:
         self, split: Split, model: Any, judged: np.ndarray, known_rates: np.ndarray,
         rival: np.ndarray | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        subject = gate.Evidence(
+        subject = candidate_gates.Evidence(
             frame=split.holdout, candidate=judged, baseline=known_rates, champion=rival,
             predict=lambda asked: model.predict_proba(asked[FEATURES])[:, 1],
             slices=evaluation.slices(split.holdout), manifest=split.manifest,
             costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
         )  # fmt: skip
-        found = verdict.judge(subject, self._params["gates"], gate.GATES)
+        found = verdict.judge(subject, self._params["gates"], candidate_gates.GATES)
         return [each.as_dict() for each in found]
 
     def _refitted(
@@ -150,7 +151,7 @@ class Models:
             durable.write(path, skops_file.dump(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
-        subject = artefact.Artefact(
+        subject = refit_gates.Artefact(
             model=skops_file.load(path.read_bytes()), folder=served, digest=digest,
             frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
             seed=self._params["seed"], running=None if champion is None else champion.served,
@@ -163,7 +164,7 @@ class Models:
         trained.scores[later] = self._scores(split.place / f"{winner}-scores.bin", subject, later)
         return replace(trained, verdicts=verdicts, served=served, digest=digest)
 
-    def _scores(self, path: Path, refit: artefact.Artefact, later: np.ndarray) -> np.ndarray:
+    def _scores(self, path: Path, refit: refit_gates.Artefact, later: np.ndarray) -> np.ndarray:
         if not path.exists():
             scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
             durable.write(path, np.asarray(scores).astype("float64").tobytes())

@@ -117,7 +117,7 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
 
 def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
     """What the gates said, and what the registry holds since."""
-    from pipelines import results
+    from pipelines.evaluation import results
 
     with journal.component("4 Evaluation and gates") as entry:
         for line in results.told_metrics(settings, outcome["training_id"]):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.gates.comparison import cost_difference
+from pipelines.evaluation.gates.champion_and_baseline import cost_difference
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.ground import Ground
 from pipelines.proofs.judged import Case, candidate
 from pipelines.training import assemble
-from pipelines.verdict import Verdict
 from usecase.columns import NUMBERS
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.ground import Ground
 from pipelines.proofs import candidates, refits, stores, use_case
 from pipelines.proofs.judged import Case, candidate, made_from, refit
-from pipelines.verdict import Verdict
 
 SEEDS = range(5)
 

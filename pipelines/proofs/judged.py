@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines import artefact, gate
-from pipelines.gates import sources
+from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
+from pipelines.evaluation.gates.verdict import Verdict, judge
 from pipelines.ground import Ground, inside
-from pipelines.verdict import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -20,19 +19,19 @@ class Case:
     made: Callable[[Ground], list[Verdict]]
 
 
-def candidate(ground: Ground, evidence: gate.Evidence) -> list[Verdict]:
+def candidate(ground: Ground, evidence: candidate_gates.Evidence) -> list[Verdict]:
     """What the gates say of a candidate."""
-    return judge(evidence, ground.params["gates"], gate.GATES)
+    return judge(evidence, ground.params["gates"], candidate_gates.GATES)
 
 
-def refit(ground: Ground, subject: artefact.Artefact) -> list[Verdict]:
+def refit(ground: Ground, subject: refit_gates.Artefact) -> list[Verdict]:
     """And of its refit."""
     gates = ground.params["gates"]
-    return judge(subject, {**gates, **gates["artefact"]}, artefact.GATES)
+    return judge(subject, {**gates, **gates["artefact"]}, refit_gates.GATES)
 
 
-def made_from(ground: Ground, subject: sources.Sources) -> list[Verdict]:
+def made_from(ground: Ground, subject: source_gates.Sources) -> list[Verdict]:
     """And of what it was made from."""
     gates = ground.params["gates"]
     with inside(subject.settings):
-        return judge(subject, {**gates, **gates["sources"]}, sources.GATES)
+        return judge(subject, {**gates, **gates["sources"]}, source_gates.GATES)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from features import durable
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.ground import Ground
 from pipelines.proofs.judged import Case, refit
-from pipelines.verdict import Verdict
 from usecase.columns import FEATURES, NUMBERS
 
 

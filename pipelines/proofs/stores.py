@@ -6,9 +6,9 @@ import shutil
 from datetime import timedelta
 
 from features import durable, partitions
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.ground import Ground, home_of, inside
 from pipelines.proofs.judged import Case, made_from
-from pipelines.verdict import Verdict
 from settings import Settings
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from features import partitions
-from pipelines.gates import sources
+from pipelines.evaluation.gates import source_gates
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.ground import Ground, inside
 from pipelines.proofs.judged import Case, candidate, made_from, refit
 from pipelines.proofs.stores import link, other_home
 from pipelines.training import assemble
-from pipelines.verdict import Verdict
 from settings import Settings
 from usecase.faults import FAULTS, Fault
 
@@ -84,7 +84,7 @@ def _tables(ground: Ground, fault: Fault) -> list[Verdict]:
     }
     subject = ground.sources(
         path=own.home, frame=frame, tables=changed,
-        md5s={name: sources.folder_md5(own.home / name) for name in sources.RECORDED},
+        md5s={name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED},
     )  # fmt: skip
     return candidate(leaking, leaking.evidence(leaking.healthy)) + made_from(ground, subject)
 

@@ -152,7 +152,7 @@ ALLOWED = {
     "pipelines/refit.py": "a draft, published as a whole",
     "pipelines/register.py": "a table within `replacing`",
     "pipelines/training/train.py": "a table within `replacing`",
-    "pipelines/evaluate.py": "outs of a stage, which DVC makes anew after a kill",
+    "pipelines/evaluation/evaluate.py": "outs of a stage, which DVC makes anew after a kill",
     "pipelines/client.py": "rows as they are answered, within `replacing`",
     "pipelines/runtime/child_processes.py": "the log of a child, which writes it itself",
     "pipelines/bento.py": "BentoML writes the archive; it is synced and renamed beside its place",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipelines import delivery, measured
-from pipelines.gate import GATES
+from pipelines.evaluation.gates.candidate_gates import GATES
 from pipelines.training import workspace
 from settings import UserError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import ground, prove
+from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs import cases
-from pipelines.verdict import Verdict
 from settings import Settings, UserError
 
 OWN = Verdict("calibrated", False, 0.2, 0.1, "off")

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines import gate, ground
-from pipelines.verdict import Verdict, judge
+from pipelines import ground
+from pipelines.evaluation.gates import candidate_gates
+from pipelines.evaluation.gates.verdict import Verdict, judge
 from settings import Settings
 from usecase import evaluation
 
@@ -55,7 +56,7 @@ def one(made: ground.Ground, moment: datetime, span: timedelta) -> list[Verdict]
     """The verdicts on the challenger as of `moment`, judged on the `span` before it."""
     frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(made, frame=frame, as_of=moment, start=moment - span)
-    return judge(then.evidence(then.healthy), made.params["gates"], gate.GATES)
+    return judge(then.evidence(then.healthy), made.params["gates"], candidate_gates.GATES)
 
 
 def behaviours(made: ground.Ground) -> dict[str, list[float]]:

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import gate
+from pipelines.evaluation.gates import candidate_gates
+from pipelines.evaluation.gates.verdict import judge
 from pipelines.runtime import stage_command
 from pipelines.training import assemble
 from pipelines.training.train import read_predictions
-from pipelines.verdict import judge
 from settings import LoopError, Settings
 from usecase import evaluation
 
 
 def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Writes `data/evaluation/`: metrics, verdicts, curves and the report; returns the verdicts."""
-    from pipelines import report
+    from pipelines.evaluation import evaluation_page
 
     params = settings.params()
     frame, manifest = assemble.load(settings)
@@ -44,7 +44,7 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
             for verdict in judge(
                 _evidence(settings, name, holdout, scores, manifest, params),
                 params["gates"],
-                gate.GATES,
+                candidate_gates.GATES,
             )
         ]
         for name in summary
@@ -58,7 +58,7 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     durable.write_json(folder / "metrics.json", measured)
     durable.write_json(folder / "gates.json", found)
     write_curves(folder, scores, list(measured))
-    report.write(folder / "report.html", measured, found, scores)
+    evaluation_page.write(folder / "report.html", measured, found, scores)
     return found
 
 
@@ -129,13 +129,13 @@ def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
 def _evidence(
     settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
-) -> gate.Evidence:  # fmt: skip
+) -> candidate_gates.Evidence:  # fmt: skip
     from serving import skops_file
     from usecase.columns import FEATURES
 
     stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
     model = skops_file.load(stored)
-    return gate.Evidence(
+    return candidate_gates.Evidence(
         frame=holdout,
         candidate=scores[name].to_numpy(),
         baseline=scores["baseline"].to_numpy(),

@@ -12,15 +12,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import artefact, register
+from pipelines import register
+from pipelines.evaluation.gates import refit_gates
+from pipelines.evaluation.gates.verdict import Verdict, judge
 from pipelines.training import mlflow_tracking
-from pipelines.verdict import Verdict, judge
 from serving.evaluator import export
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.model import build_candidates
 
-PARAMS = yaml.safe_load((Path(__file__).parents[2] / "usecase" / "params.yaml").read_text())
+PARAMS = yaml.safe_load((Path(__file__).parents[3] / "usecase" / "params.yaml").read_text())
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
 # On these made-up cases nothing pulls in a direction; the directions are the use case's to test.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
@@ -38,7 +39,7 @@ def served(model: Any, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> artefact.Artefact:
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.Artefact:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.uniform(0, 24, (1500, len(NUMBERS))), columns=NUMBERS)
     frame = frame.assign(**{name: rng.choice(list("abc"), 1500) for name in CATEGORIES})
@@ -46,23 +47,23 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> artefact.Artefact:
     model, earlier = fitted(frame, label), fitted(frame[:1400], label[:1400])
     folder = tmp_path_factory.mktemp("served")
     running = served(earlier, folder / "running")["folder"]
-    return artefact.Artefact(
+    return refit_gates.Artefact(
         model=model, frame=frame.assign(label=label), running=running, seed=7,
         evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES,
         texts=CATEGORIES, **served(model, folder / "model"),
     )  # fmt: skip
 
 
-def refused(subject: artefact.Artefact, limits: dict[str, Any] | None = None) -> list[str]:
-    verdicts = judge(subject, LIMITS | (limits or {}), artefact.GATES)
+def refused(subject: refit_gates.Artefact, limits: dict[str, Any] | None = None) -> list[str]:
+    verdicts = judge(subject, LIMITS | (limits or {}), refit_gates.GATES)
     return [verdict.gate for verdict in verdicts if not verdict.passed]
 
 
-def test_a_healthy_artefact_passes_every_gate(healthy: artefact.Artefact) -> None:
+def test_a_healthy_artefact_passes_every_gate(healthy: refit_gates.Artefact) -> None:
     assert refused(healthy) == []
 
 
-def test_one_that_is_not_served_as_fitted(healthy: artefact.Artefact, tmp_path: Path) -> None:
+def test_one_that_is_not_served_as_fitted(healthy: refit_gates.Artefact, tmp_path: Path) -> None:
     # The columns of two features swapped between training and serving.
     swapped = healthy.frame.rename(columns={NUMBERS[3]: NUMBERS[4], NUMBERS[4]: NUMBERS[3]})
     model = fitted(swapped, healthy.frame["label"].to_numpy())
@@ -72,7 +73,7 @@ def test_one_that_is_not_served_as_fitted(healthy: artefact.Artefact, tmp_path: 
 
 
 def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
-    healthy: artefact.Artefact, tmp_path: Path
+    healthy: refit_gates.Artefact, tmp_path: Path
 ) -> None:
     labels = np.random.default_rng(0).permutation(healthy.frame["label"].to_numpy())
     model = fitted(healthy.frame, labels)
@@ -80,25 +81,25 @@ def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
     assert found == ["near the evaluated model"]
 
 
-def test_one_that_was_not_refitted(healthy: artefact.Artefact) -> None:
+def test_one_that_was_not_refitted(healthy: refit_gates.Artefact) -> None:
     same = healthy.evaluator.predict_frame(healthy.frame)
     assert refused(replace(healthy, evaluated=same)) == ["near the evaluated model"]
 
 
-def test_one_that_was_changed_since(healthy: artefact.Artefact, tmp_path: Path) -> None:
+def test_one_that_was_changed_since(healthy: refit_gates.Artefact, tmp_path: Path) -> None:
     files = served(healthy.model, tmp_path / "m")
     with (tmp_path / "m" / "evaluator.json").open("a") as file:
         file.write(" ")
     assert "digest holds" in refused(replace(healthy, **files))
 
 
-def test_one_of_other_columns(healthy: artefact.Artefact) -> None:
+def test_one_of_other_columns(healthy: refit_gates.Artefact) -> None:
     assert "signature fits" in refused(replace(healthy, columns=FEATURES[:-1]))
     assert "signature fits" in refused(replace(healthy, texts=CATEGORIES[:-1]))
 
 
 def test_one_that_the_running_service_can_not_take_up(
-    healthy: artefact.Artefact, tmp_path: Path
+    healthy: refit_gates.Artefact, tmp_path: Path
 ) -> None:
     (tmp_path / "evaluator.json").write_text(json.dumps({"columns": ["x"], "categories": {}}))
     assert refused(replace(healthy, running=tmp_path)) == ["signature fits"]
@@ -113,12 +114,12 @@ def test_one_that_the_running_service_can_not_take_up(
     ],
 )
 def test_one_over_a_budget(
-    healthy: artefact.Artefact, limits: dict[str, float], gate_name: str
+    healthy: refit_gates.Artefact, limits: dict[str, float], gate_name: str
 ) -> None:
     assert refused(healthy, limits) == [gate_name]
 
 
-def test_a_gate_that_can_not_run_has_failed(healthy: artefact.Artefact) -> None:
+def test_a_gate_that_can_not_run_has_failed(healthy: refit_gates.Artefact) -> None:
     broken = replace(healthy, evaluated=healthy.evaluated[:-1])
     assert refused(broken) == ["near the evaluated model"]
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from features import partitions
 from features.build import Tables
-from pipelines.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
 from settings import Settings
 from usecase.feature_views import TABLES
 

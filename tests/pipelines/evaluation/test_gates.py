@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import artefact, gate
-from pipelines.gates import sources
-from pipelines.gates.comparison import holm
-from pipelines.verdict import Limits, Verdict, code_of, judge, name_of
+from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
+from pipelines.evaluation.gates.champion_and_baseline import holm
+from pipelines.evaluation.gates.verdict import Limits, Verdict, code_of, judge, name_of
 from settings import CODE
 from usecase.evaluation import day_bootstrap
 
@@ -58,7 +57,7 @@ def cost(prob: np.ndarray) -> float:
     return float(1000 * np.mean(np.where(LABEL == 1, 4.0 * ~alarm, 1.0 * alarm)))
 
 
-def evidence(**changes: Any) -> gate.Evidence:
+def evidence(**changes: Any) -> candidate_gates.Evidence:
     """A sound training: 20 days, a fair candidate, a baseline that always alarms, no champion."""
     hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
     sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
@@ -78,7 +77,7 @@ def evidence(**changes: Any) -> gate.Evidence:
     }
     for name, change in changes.pop("cells", {}).items():
         given["frame"] = given["frame"].assign(**{name: change(given["frame"][name])})
-    return gate.Evidence(**(given | changes))
+    return candidate_gates.Evidence(**(given | changes))
 
 
 def noise() -> np.ndarray:
@@ -141,96 +140,228 @@ def near(prob: float) -> np.ndarray:
 # Champion and candidate differ by `false_alarms / N * 1000`: 125 of 4,000 are 31.25 per 1,000.
 CHAMPION = answers(misses=100, false_alarms=500)
 CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
-    ("enough cases", gate.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
-    ("too few to train", gate.data_is_sound, manifest(n_train=999), False),
-    ("too few to judge", gate.data_is_sound, manifest(n_holdout=499), False),
-    ("labels at the limit", gate.data_is_sound,
-     manifest(newest_label="2020-04-29T00:00:00+00:00"), True),
-    ("labels too old", gate.data_is_sound,
-     manifest(newest_label="2020-04-28T23:59:59+00:00"), False),
-    ("label from the future", gate.data_is_sound,
-     manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
+    ("enough cases", candidate_gates.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
+    ("too few to train", candidate_gates.data_is_sound, manifest(n_train=999), False),
+    ("too few to judge", candidate_gates.data_is_sound, manifest(n_holdout=499), False),
+    (
+        "labels at the limit",
+        candidate_gates.data_is_sound,
+        manifest(newest_label="2020-04-29T00:00:00+00:00"),
+        True,
+    ),
+    (
+        "labels too old",
+        candidate_gates.data_is_sound,
+        manifest(newest_label="2020-04-28T23:59:59+00:00"),
+        False,
+    ),
+    (
+        "label from the future",
+        candidate_gates.data_is_sound,
+        manifest(newest_label="2020-05-01T00:00:01+00:00"),
+        False,
+    ),
     # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
-    ("saves just enough", gate.beats_the_baseline, candidate(false_alarms=2250), True),
-    ("saves too little", gate.beats_the_baseline, candidate(false_alarms=2251), False),
-    ("dearer than no model", gate.beats_the_baseline, candidate(misses=1000), False),
-    ("no champion", gate.not_worse_than_the_champion, {}, True),
-    ("as good as the champion", gate.not_worse_than_the_champion, {"champion": CHAMPION,
-     "candidate": CHAMPION.copy()}, True),
-    ("worse within the margin", gate.not_worse_than_the_champion,
-     against(CHAMPION, misses=100, false_alarms=600), True),
+    ("saves just enough", candidate_gates.beats_the_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", candidate_gates.beats_the_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", candidate_gates.beats_the_baseline, candidate(misses=1000), False),
+    ("no champion", candidate_gates.not_worse_than_the_champion, {}, True),
+    (
+        "as good as the champion",
+        candidate_gates.not_worse_than_the_champion,
+        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
+        True,
+    ),
+    (
+        "worse within the margin",
+        candidate_gates.not_worse_than_the_champion,
+        against(CHAMPION, misses=100, false_alarms=600),
+        True,
+    ),
     # By its mean it would pass; the upper bound of the interval does not.
-    ("worse by the margin", gate.not_worse_than_the_champion,
-     against(CHAMPION, misses=100, false_alarms=625), False),
-    ("worse beyond the margin", gate.not_worse_than_the_champion,
-     against(CHAMPION, misses=100, false_alarms=700), False),
-    ("too few days for an interval", gate.not_worse_than_the_champion,
-     {"champion": CHAMPION, "candidate": CHAMPION.copy(),
-      **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5)}, False),
-    ("no champion in any slice", gate.no_slice_worse_than_the_champion, {}, True),
-    ("as good in every slice", gate.no_slice_worse_than_the_champion,
-     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
-    ("one slice worse", gate.no_slice_worse_than_the_champion,
-     {"champion": answers(**FAIR), **south(lambda prob: prob * 0 + 0.1)}, False),
-    ("no champion to doubt a slice by", gate.no_slice_left_in_doubt, {}, True),
-    ("no doubt where both say the same", gate.no_slice_left_in_doubt,
-     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
+    (
+        "worse by the margin",
+        candidate_gates.not_worse_than_the_champion,
+        against(CHAMPION, misses=100, false_alarms=625),
+        False,
+    ),
+    (
+        "worse beyond the margin",
+        candidate_gates.not_worse_than_the_champion,
+        against(CHAMPION, misses=100, false_alarms=700),
+        False,
+    ),
+    (
+        "too few days for an interval",
+        candidate_gates.not_worse_than_the_champion,
+        {
+            "champion": CHAMPION,
+            "candidate": CHAMPION.copy(),
+            **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5),
+        },
+        False,
+    ),
+    ("no champion in any slice", candidate_gates.no_slice_worse_than_the_champion, {}, True),
+    (
+        "as good in every slice",
+        candidate_gates.no_slice_worse_than_the_champion,
+        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
+        True,
+    ),
+    (
+        "one slice worse",
+        candidate_gates.no_slice_worse_than_the_champion,
+        {"champion": answers(**FAIR), **south(lambda prob: prob * 0 + 0.1)},
+        False,
+    ),
+    ("no champion to doubt a slice by", candidate_gates.no_slice_left_in_doubt, {}, True),
+    (
+        "no doubt where both say the same",
+        candidate_gates.no_slice_left_in_doubt,
+        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
+        True,
+    ),
     # No worse on the whole, but by what days? Harm is not shown, and neither is its absence.
-    ("one slice changes with the days", gate.no_slice_worse_than_the_champion,
-     {"champion": answers(**FAIR), **by_turns_in_the_south()}, True),
-    ("and is in doubt for it", gate.no_slice_left_in_doubt,
-     {"champion": answers(**FAIR), **by_turns_in_the_south()}, False),
-    ("no slice to compare", gate.no_slice_left_in_doubt,
-     {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}}, False),
-    ("whole", gate.data_is_valid, {}, True),
-    ("a case twice", gate.data_is_valid, cells(key=lambda key: key.clip(1)), False),
-    ("a label of 2", gate.data_is_valid, cells(label=lambda label: label.replace(1, 2)), False),
-    ("an infinite value", gate.data_is_valid, cells(x=lambda x: x.mask(x > 3, np.inf)), False),
-    ("a column without values", gate.data_is_valid, cells(x=lambda x: x * np.nan), False),
-    ("a column that is absent", gate.data_is_valid, {"columns": ["x", "y"]}, False),
-    ("right in both slices", gate.calibrated_in_slices, {"candidate": near(0.25)}, True),
-    ("right on average alone", gate.calibrated_in_slices,
-     {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)}, False),
-    ("errs as announced", gate.errors_are_even, {}, True),
-    ("errs more in the south", gate.errors_are_even,
-     south(np.random.default_rng(0).permutation), False),
-    ("a column of noise", gate.no_column_too_good, {}, True),
-    ("a column that ranks", gate.no_column_too_good,
-     cells(x=lambda x: x + 2 * LABEL), False),
-    ("one that ranks backwards", gate.no_column_too_good,
-     cells(x=lambda x: x - 2 * LABEL), False),
-    ("a column of texts that tells", gate.no_column_too_good,
-     cells(x=lambda x: np.where(LABEL == 1, "a", "b")), False),
-    ("gaps here and there", gate.no_value_tells, cells(x=gaps(np.arange(N))), True),
-    ("gaps where it happened", gate.no_value_tells, cells(x=gaps(POSITIVE)), False),
-    ("gaps in one bad hour", gate.no_value_tells,
-     cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))), True),
-    ("a value where it happened", gate.no_value_tells,
-     cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)), False),
-    ("log-loss of the champion", gate.log_loss_holds, against(CHAMPION, misses=100,
-     false_alarms=500), True),
-    ("log-loss 0.004 above the champion's", gate.log_loss_holds,
-     {"champion": near(0.25), "candidate": near(0.29)}, True),
-    ("log-loss 0.015 above the champion's", gate.log_loss_holds,
-     {"champion": near(0.25), "candidate": near(0.33)}, False),
-    ("log-loss below the baseline's", gate.log_loss_holds, candidate(false_alarms=600), True),
-    ("sure and wrong", gate.log_loss_holds, candidate(low=0.001, high=0.999,
-     misses=200, false_alarms=600), False),
-    ("calibrated", gate.calibrated, {"candidate": near(0.25)}, True),
-    ("off by the limit", gate.calibrated, {"candidate": near(0.375)}, True),
-    ("too high", gate.calibrated, {"candidate": near(0.376)}, False),
-    ("too low", gate.calibrated, {"candidate": near(0.124)}, False),
-    ("every slice good", gate.slices_hold, {}, True),
-    ("a slice at the limit", gate.slices_hold, one_bad_slice(1.25), True),
-    ("one bad slice", gate.slices_hold, one_bad_slice(1.3), False),
-    ("smallest slice that counts", gate.slices_hold, sliced(1000), True),
-    ("small ones pooled", gate.slices_hold, sliced(999), True),
-    ("small ones pooled, and bad", gate.slices_hold, sliced(0) | {"candidate": near(0.1)}, False),
-    ("no slice with enough cases", gate.slices_hold, {"slices": {}}, False),
-    ("a good model", gate.not_too_good_to_be_true, {}, True),
-    ("too good to be true", gate.not_too_good_to_be_true,
-     candidate(misses=100, false_alarms=100), False),
-]  # fmt: skip
+    (
+        "one slice changes with the days",
+        candidate_gates.no_slice_worse_than_the_champion,
+        {"champion": answers(**FAIR), **by_turns_in_the_south()},
+        True,
+    ),
+    (
+        "and is in doubt for it",
+        candidate_gates.no_slice_left_in_doubt,
+        {"champion": answers(**FAIR), **by_turns_in_the_south()},
+        False,
+    ),
+    (
+        "no slice to compare",
+        candidate_gates.no_slice_left_in_doubt,
+        {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}},
+        False,
+    ),
+    ("whole", candidate_gates.data_is_valid, {}, True),
+    ("a case twice", candidate_gates.data_is_valid, cells(key=lambda key: key.clip(1)), False),
+    (
+        "a label of 2",
+        candidate_gates.data_is_valid,
+        cells(label=lambda label: label.replace(1, 2)),
+        False,
+    ),
+    (
+        "an infinite value",
+        candidate_gates.data_is_valid,
+        cells(x=lambda x: x.mask(x > 3, np.inf)),
+        False,
+    ),
+    (
+        "a column without values",
+        candidate_gates.data_is_valid,
+        cells(x=lambda x: x * np.nan),
+        False,
+    ),
+    ("a column that is absent", candidate_gates.data_is_valid, {"columns": ["x", "y"]}, False),
+    ("right in both slices", candidate_gates.calibrated_in_slices, {"candidate": near(0.25)}, True),
+    (
+        "right on average alone",
+        candidate_gates.calibrated_in_slices,
+        {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)},
+        False,
+    ),
+    ("errs as announced", candidate_gates.errors_are_even, {}, True),
+    (
+        "errs more in the south",
+        candidate_gates.errors_are_even,
+        south(np.random.default_rng(0).permutation),
+        False,
+    ),
+    ("a column of noise", candidate_gates.no_column_too_good, {}, True),
+    (
+        "a column that ranks",
+        candidate_gates.no_column_too_good,
+        cells(x=lambda x: x + 2 * LABEL),
+        False,
+    ),
+    (
+        "one that ranks backwards",
+        candidate_gates.no_column_too_good,
+        cells(x=lambda x: x - 2 * LABEL),
+        False,
+    ),
+    (
+        "a column of texts that tells",
+        candidate_gates.no_column_too_good,
+        cells(x=lambda x: np.where(LABEL == 1, "a", "b")),
+        False,
+    ),
+    ("gaps here and there", candidate_gates.no_value_tells, cells(x=gaps(np.arange(N))), True),
+    ("gaps where it happened", candidate_gates.no_value_tells, cells(x=gaps(POSITIVE)), False),
+    (
+        "gaps in one bad hour",
+        candidate_gates.no_value_tells,
+        cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))),
+        True,
+    ),
+    (
+        "a value where it happened",
+        candidate_gates.no_value_tells,
+        cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)),
+        False,
+    ),
+    (
+        "log-loss of the champion",
+        candidate_gates.log_loss_holds,
+        against(CHAMPION, misses=100, false_alarms=500),
+        True,
+    ),
+    (
+        "log-loss 0.004 above the champion's",
+        candidate_gates.log_loss_holds,
+        {"champion": near(0.25), "candidate": near(0.29)},
+        True,
+    ),
+    (
+        "log-loss 0.015 above the champion's",
+        candidate_gates.log_loss_holds,
+        {"champion": near(0.25), "candidate": near(0.33)},
+        False,
+    ),
+    (
+        "log-loss below the baseline's",
+        candidate_gates.log_loss_holds,
+        candidate(false_alarms=600),
+        True,
+    ),
+    (
+        "sure and wrong",
+        candidate_gates.log_loss_holds,
+        candidate(low=0.001, high=0.999, misses=200, false_alarms=600),
+        False,
+    ),
+    ("calibrated", candidate_gates.calibrated, {"candidate": near(0.25)}, True),
+    ("off by the limit", candidate_gates.calibrated, {"candidate": near(0.375)}, True),
+    ("too high", candidate_gates.calibrated, {"candidate": near(0.376)}, False),
+    ("too low", candidate_gates.calibrated, {"candidate": near(0.124)}, False),
+    ("every slice good", candidate_gates.slices_hold, {}, True),
+    ("a slice at the limit", candidate_gates.slices_hold, one_bad_slice(1.25), True),
+    ("one bad slice", candidate_gates.slices_hold, one_bad_slice(1.3), False),
+    ("smallest slice that counts", candidate_gates.slices_hold, sliced(1000), True),
+    ("small ones pooled", candidate_gates.slices_hold, sliced(999), True),
+    (
+        "small ones pooled, and bad",
+        candidate_gates.slices_hold,
+        sliced(0) | {"candidate": near(0.1)},
+        False,
+    ),
+    ("no slice with enough cases", candidate_gates.slices_hold, {"slices": {}}, False),
+    ("a good model", candidate_gates.not_too_good_to_be_true, {}, True),
+    (
+        "too good to be true",
+        candidate_gates.not_too_good_to_be_true,
+        candidate(misses=100, false_alarms=100),
+        False,
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -245,20 +376,20 @@ def test_gate(judged: Callable[..., Verdict], changes: dict[str, Any], passed: b
 
 def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
     """`behaves` needs the use case's columns: its cases are in tests/usecase/test_evaluation.py."""
-    assert gate.behaves in gate.GATES
-    generic = set(gate.GATES) - {gate.behaves}
+    assert candidate_gates.behaves in candidate_gates.GATES
+    generic = set(candidate_gates.GATES) - {candidate_gates.behaves}
     for outcome in (True, False):
         assert {judged for _, judged, _, passed in CASES if passed is outcome} == generic
 
 
 def test_verdict_tells_value_limit_and_who_is_compared() -> None:
     prob = answers(misses=250)
-    verdict = gate.beats_the_baseline(evidence(candidate=prob), LIMITS)
+    verdict = candidate_gates.beats_the_baseline(evidence(candidate=prob), LIMITS)
     assert verdict.value == cost(prob) == 250.0
     assert verdict.limit == 562.5
     assert "750" in verdict.told
 
-    verdict = gate.not_worse_than_the_champion(
+    verdict = candidate_gates.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=580)), LIMITS
     )
     assert f"{80 / N * 1000:+.1f}, 90% interval" in verdict.told
@@ -266,12 +397,12 @@ def test_verdict_tells_value_limit_and_who_is_compared() -> None:
     assert verdict.told.endswith(
         f"; shown not to be worse by more than {limit:g}, not shown to be superior"
     )
-    refused = gate.not_worse_than_the_champion(
+    refused = candidate_gates.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=100, false_alarms=680)), LIMITS
     )
     assert not refused.passed
     assert refused.told.endswith(f"; may be worse by more than {limit:g}")
-    better = gate.not_worse_than_the_champion(
+    better = candidate_gates.not_worse_than_the_champion(
         evidence(champion=CHAMPION, candidate=answers(misses=50, false_alarms=400)), LIMITS
     )
     assert better.told.endswith("; superior")
@@ -279,25 +410,25 @@ def test_verdict_tells_value_limit_and_who_is_compared() -> None:
 
 def test_log_loss_is_held_against_the_champion_where_there_is_one() -> None:
     with_champion = evidence(champion=near(0.25) + np.where(LABEL == 1, 0.2, -0.1))
-    assert "champion" in gate.log_loss_holds(with_champion, LIMITS).told
-    alone = gate.log_loss_holds(evidence(), LIMITS)
+    assert "champion" in candidate_gates.log_loss_holds(with_champion, LIMITS).told
+    alone = candidate_gates.log_loss_holds(evidence(), LIMITS)
     assert "baseline" in alone.told
     # No margin above the baseline: a model must be better than none.
-    assert not gate.log_loss_holds(evidence(candidate=near(0.26)), LIMITS).passed
+    assert not candidate_gates.log_loss_holds(evidence(candidate=near(0.26)), LIMITS).passed
 
 
 def test_gate_is_named_as_its_function() -> None:
-    for judged in gate.GATES:
-        if judged is not gate.behaves:
+    for judged in candidate_gates.GATES:
+        if judged is not candidate_gates.behaves:
             assert judged(evidence(champion=CHAMPION), LIMITS).gate == name_of(judged)
 
 
 def test_every_gate_has_a_code_of_its_own_that_the_documents_list() -> None:
-    every = [*gate.GATES, *artefact.GATES, *sources.GATES]
+    every = [*candidate_gates.GATES, *refit_gates.GATES, *source_gates.GATES]
     codes = [judge(None, {}, [each])[0].code for each in every]
     assert codes == [each.__name__ for each in every]
     assert len(set(codes)) == len(every)
-    document = (Path(__file__).parents[2] / "docs/gates.md").read_text()
+    document = (Path(__file__).parents[3] / "docs/gates.md").read_text()
     assert all(re.fullmatch(CODE, code) and f"`{code}`" in document for code in codes)
     assert f"{len(every)} gates" in document
     assert code_of({"gate": "data is sound"}) == "data_is_sound", "stored by an older version"
@@ -311,7 +442,8 @@ def test_holm_is_no_stricter_than_it_must_be() -> None:
 
 def test_worst_slice_is_named() -> None:
     assert (
-        "side south (2,000 cases)" in gate.slices_hold(evidence(**one_bad_slice(1.3)), LIMITS).told
+        "side south (2,000 cases)"
+        in candidate_gates.slices_hold(evidence(**one_bad_slice(1.3)), LIMITS).told
     )
 
 
@@ -329,7 +461,9 @@ def test_margin_is_positive_inside_and_negative_outside(
 
 
 def test_sound_training_passes_all_generic_gates() -> None:
-    generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
+    generic = tuple(
+        judged for judged in candidate_gates.GATES if judged is not candidate_gates.behaves
+    )
     assert len(generic) == 14
     verdicts = judge(evidence(), LIMITS, generic)
     assert [verdict.passed for verdict in verdicts] == [True] * 14, verdicts
@@ -339,7 +473,7 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
 
-    verdict = judge(evidence(predict=broken), LIMITS, (gate.behaves,))[0]
+    verdict = judge(evidence(predict=broken), LIMITS, (candidate_gates.behaves,))[0]
     assert not verdict.passed
     assert verdict.gate == "behaves"
     assert "could not run: KeyError" in verdict.told
@@ -348,12 +482,19 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
 
 def test_other_gates_are_judged_after_one_that_raises() -> None:
     short = evidence(champion=np.array([0.5, 0.5]))
-    verdicts = judge(short, LIMITS, (gate.not_worse_than_the_champion, gate.calibrated))
+    verdicts = judge(
+        short, LIMITS, (candidate_gates.not_worse_than_the_champion, candidate_gates.calibrated)
+    )
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 
 @pytest.mark.parametrize(
-    "judged", [each for each in gate.GATES if each not in (gate.behaves, gate.data_is_valid)]
+    "judged",
+    [
+        each
+        for each in candidate_gates.GATES
+        if each not in (candidate_gates.behaves, candidate_gates.data_is_valid)
+    ],
 )
 def test_gate_without_its_limits_has_failed(judged: Callable[..., Verdict]) -> None:
     verdict = judge(evidence(champion=CHAMPION), {}, (judged,))[0]
@@ -363,7 +504,7 @@ def test_gate_without_its_limits_has_failed(judged: Callable[..., Verdict]) -> N
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_not_finite_has_failed(value: float) -> None:
-    def claims(given: gate.Evidence, limits: Limits) -> Verdict:
+    def claims(given: candidate_gates.Evidence, limits: Limits) -> Verdict:
         return Verdict("claims", True, value, 1.0, "passes whatever it found")
 
     verdict = judge(evidence(), LIMITS, (claims,))[0]
@@ -375,15 +516,21 @@ def test_value_that_is_not_finite_has_failed(value: float) -> None:
 def test_missing_probability_is_refused() -> None:
     prob = answers(**FAIR)
     prob[7] = np.nan
-    verdicts = judge(evidence(candidate=prob), LIMITS, (gate.log_loss_holds, gate.calibrated))
+    verdicts = judge(
+        evidence(candidate=prob),
+        LIMITS,
+        (candidate_gates.log_loss_holds, candidate_gates.calibrated),
+    )
     assert [verdict.passed for verdict in verdicts] == [False, False]
 
 
 def test_nothing_the_project_gates_read_is_missing_from_its_parameters() -> None:
-    file = Path(__file__).resolve().parents[2] / "usecase" / "params.yaml"
+    file = Path(__file__).resolve().parents[3] / "usecase" / "params.yaml"
     params = yaml.safe_load(file.read_text())
     sound = evidence(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
-    generic = tuple(judged for judged in gate.GATES if judged is not gate.behaves)
+    generic = tuple(
+        judged for judged in candidate_gates.GATES if judged is not candidate_gates.behaves
+    )
     for given in (sound, replace(sound, champion=sound.candidate)):
         told = [each.told for each in judge(given, params["gates"], generic)]
         assert not [text for text in told if "could not run" in text]

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from monitoring import charts
-from pipelines import report, wording
+from pipelines.evaluation import evaluation_page, formatting
 
 VOID = {"meta", "br", "img", "link"}
 CANDIDATES = ("linear", "trees")
@@ -112,12 +112,12 @@ def refused() -> tuple[dict[str, dict[str, float]], dict[str, Any], pd.DataFrame
 
 @pytest.fixture(scope="module")
 def won() -> str:
-    return report.page(*case())
+    return evaluation_page.page(*case())
 
 
 @pytest.fixture(scope="module")
 def lost() -> str:
-    return report.page(*refused())
+    return evaluation_page.page(*refused())
 
 
 def test_outcome_with_a_winner(won: str) -> None:
@@ -134,7 +134,9 @@ def test_outcome_with_a_winner(won: str) -> None:
 def test_outcome_with_a_winner_dearer_than_the_champion() -> None:
     measured, found, scores = case(n=200)
     measured["champion"]["cost_per_1000"] = 500.0
-    assert "3.6% above the champion (500)" in read(report.page(measured, found, scores)).text
+    assert (
+        "3.6% above the champion (500)" in read(evaluation_page.page(measured, found, scores)).text
+    )
 
 
 def test_refusals_say_which_gate_whom_and_by_how_much(lost: str) -> None:
@@ -178,7 +180,7 @@ def test_foreign_text_stays_text() -> None:
     found["verdicts"][hostile] = [
         verdict(hostile, True, 1.0, 2.0), verdict("compared", False, None, None),
     ]  # fmt: skip
-    html = report.page(measured, found, scores)
+    html = evaluation_page.page(measured, found, scores)
     assert "<script" not in html
     assert '"><b>$' not in html
     text = read(html).text
@@ -193,9 +195,9 @@ def test_foreign_text_stays_text() -> None:
 def test_report_is_small_quick_and_the_same_each_time(tmp_path: Path) -> None:
     given = case(n=13_000)
     started = time.process_time()
-    report.write(tmp_path / "one.html", *given)
+    evaluation_page.write(tmp_path / "one.html", *given)
     seconds = time.process_time() - started
-    report.write(tmp_path / "two.html", *given)
+    evaluation_page.write(tmp_path / "two.html", *given)
     page = (tmp_path / "one.html").read_bytes()
     assert page == (tmp_path / "two.html").read_bytes()
     assert len(page) < 1_000_000
@@ -253,7 +255,7 @@ def test_candidate_keeps_its_colour_beside_any_others() -> None:
      (float("nan"), "nan")],
 )  # fmt: skip
 def test_number(value: float | None, text: str) -> None:
-    assert wording.number(value) == text
+    assert formatting.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -265,11 +267,11 @@ def test_number(value: float | None, text: str) -> None:
 def test_limit_tells_its_direction(
     passed: bool, value: float | None, limit: float | None, text: str
 ) -> None:
-    assert wording.limit(verdict("any", passed, value, limit)) == text
+    assert formatting.limit(verdict("any", passed, value, limit)) == text
 
 
 def test_slices_under_a_hundredth_of_their_kind_are_left_out() -> None:
     sizes = (("a", "x", 990), ("a", "y", 10), ("b", "x", 991), ("b", "y", 9))
     rows = [{"slice": kind, "value": value, "n": n} for kind, value, n in sizes]
-    large = wording.large_slices(rows)
+    large = formatting.large_slices(rows)
     assert [(row["slice"], row["value"]) for row in large] == [("a", "x"), ("a", "y"), ("b", "x")]

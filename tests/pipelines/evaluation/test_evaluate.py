@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import evaluate, gate
+from pipelines.evaluation import evaluate
+from pipelines.evaluation.gates import candidate_gates
 from pipelines.training.train import read_predictions, train
 from serving import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 AS_OF = datetime(2020, 5, 1, tzinfo=UTC)
 START = datetime(2020, 4, 21, tzinfo=UTC)
 N = 2500
@@ -130,7 +131,7 @@ def test_evaluation_end_to_end(own: Settings) -> None:
         costs = own.params()["costs"]
         assert measured[name] == pytest.approx(evaluation.metrics(rows["label"], prob, costs))
         by_gate = {each["gate"]: each for each in found["verdicts"][name]}
-        assert len(by_gate) == len(gate.GATES)
+        assert len(by_gate) == len(candidate_gates.GATES)
         assert not [each for each in by_gate.values() if "could not run" in each["told"]]
         assert by_gate["beats the baseline"]["value"] == measured[name]["cost_per_1000"]
         assert by_gate["not worse than the champion"]["told"].startswith("no champion yet")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.gates.evidence import Evidence
-from pipelines.verdict import Limits, Verdict, at_least, at_most
+from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_least, at_most
 from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_means
 
 SURE = 1e-15  # the probability at which scikit-learn, too, cuts the logarithm off

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipelines.gates.comparison import (
+from pipelines.evaluation.gates.champion_and_baseline import (
     beats_the_baseline,
     log_loss_holds,
     no_slice_left_in_doubt,
     no_slice_worse_than_the_champion,
     not_worse_than_the_champion,
 )
-from pipelines.gates.evidence import Evidence
-from pipelines.gates.leaks import no_column_too_good, no_value_tells, not_too_good_to_be_true
-from pipelines.gates.soundness import (
+from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.leaks import (
+    no_column_too_good,
+    no_value_tells,
+    not_too_good_to_be_true,
+)
+from pipelines.evaluation.gates.soundness import (
     behaves,
     calibrated,
     calibrated_in_slices,
@@ -22,7 +26,7 @@ from pipelines.gates.soundness import (
     errors_are_even,
     slices_hold,
 )
-from pipelines.verdict import Limits, Verdict
+from pipelines.evaluation.gates.verdict import Limits, Verdict
 
 __all__ = [
     "GATES", "Evidence", "beats_the_baseline", "behaves", "calibrated", "calibrated_in_slices",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
 from serving import model_files
 from serving.evaluator import Evaluator
 from settings import LoopError

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipelines.gates.evidence import Evidence
-from pipelines.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
 from usecase.evaluation import metrics
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from features import durable
 from monitoring import charts
 from monitoring.layout import document, numbers, table
-from pipelines.wording import large_slices, limit, number, refusal
+from pipelines.evaluation.formatting import large_slices, limit, number, refusal
 
 
 def write(
@@ -24,7 +24,9 @@ def write(
 
 
 def page(measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame) -> str:
-    """The page as HTML: `measured`, `found` and `scores` as `pipelines.evaluate` has them."""
+    """The page as HTML: `measured`, `found` and `scores` as `pipelines.evaluation.evaluate` has
+    them.
+    """
     manifest = found["manifest"]
     sections = [
         "<h1>Evaluation</h1>",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.gates.evidence import Evidence
-from pipelines.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
 from usecase.evaluation import calibration_gap, cost_per_1000
 
 

@@ -1,0 +1,1 @@
+"""The gates that a candidate, its refit and its sources must pass before registration."""
