@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines import record, rollout, versions
+from pipelines import record, rollout
 from pipelines.approval_rules import RefusedError, approval, overrides
 from pipelines.document import State, Step
 from pipelines.history import Entry
+from pipelines.registry import versions
+from pipelines.registry.versions import reached
 from pipelines.training import mlflow_tracking
-from pipelines.versions import reached
 from settings import Settings, UserError
 
 POLICIES = ("auto", "manual")

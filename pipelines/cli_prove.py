@@ -50,7 +50,7 @@ def reproduce(
 ) -> None:
     """Make a version again from its data, parameters and code; exit code 1 if it differs."""
     with told_plainly():
-        from pipelines import reproduce as again
+        from pipelines.registry import reproduce as again
 
         typer.echo(f"Making version {version} again ...")
         found = again.reproduce(our_settings(), version)

@@ -61,7 +61,7 @@ def bento(
 ) -> None:
     """Package the service with the released version, for where no registry is in reach."""
     with told_plainly():
-        from pipelines import bento as package
+        from pipelines.registry import bento as package
 
         tag = package.build(our_settings(), out)
         typer.echo(

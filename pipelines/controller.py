@@ -14,7 +14,8 @@ import pandas as pd
 
 from features import partitions
 from monitoring import arms
-from pipelines import approval_rules, record, release, rollout, versions
+from pipelines import approval_rules, record, release, rollout
+from pipelines.registry import versions
 from pipelines.rollout import Decision, State
 from serving import prediction_reader
 from serving.release import Challenger, Release

@@ -182,7 +182,7 @@ def model(settings: Settings) -> Finding:
 
 def registry(settings: Settings) -> Finding:
     """The versions that are served are in the registry; without it they serve from their files."""
-    from pipelines import versions
+    from pipelines.registry import versions
 
     current = release.read(settings.release_file)
     if current is None:

@@ -15,8 +15,9 @@ import pandas as pd
 from monitoring import experiment as analysis
 from monitoring import performance
 from monitoring.experiment import Plan, Result
-from pipelines import controller, entries, release, versions
+from pipelines import controller, entries, release
 from pipelines.record import Stands
+from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from serving.release import Challenger

@@ -20,8 +20,8 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import refit as refitting
-from pipelines import register
+from pipelines.registry import refit as refitting
+from pipelines.registry import register
 from pipelines.runtime import stage_command
 from pipelines.training import lineage, workspace
 from settings import LoopError, Settings, UserError

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from pipelines import entries, versions
+from pipelines import entries
 from pipelines.approval_rules import version_tags
 from pipelines.document import State, Step, arms, document, following, point
 from pipelines.history import Chain, Entry, chain
+from pipelines.registry import versions
+from pipelines.registry.versions import MODEL
 from pipelines.release_lock import locked
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving import release
 from serving.release import Release
 from settings import LoopError, Settings, UserError

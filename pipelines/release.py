@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval, approval_rules, versions
+from pipelines import approval, approval_rules
 from pipelines.approval_rules import AGAIN, BARRED, RefusedError
 from pipelines.document import State, Step, document
-from pipelines.fetch import fetch
 from pipelines.record import Stands, change
+from pipelines.registry import versions
+from pipelines.registry.download import fetch
 from pipelines.training import mlflow_tracking
 from serving.release import Challenger, ServedModel, Stage
 from settings import Settings, UserError

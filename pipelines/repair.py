@@ -10,9 +10,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import entries, record, versions
+from pipelines import entries, record
 from pipelines.document import DOCUMENT, State, Step, document
 from pipelines.history import chain
+from pipelines.registry import versions
 from pipelines.release_lock import locked
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.fetch import fetch
+from pipelines.registry.download import fetch
 from serving.evaluator import Evaluator
 from settings import LoopError, Settings
 

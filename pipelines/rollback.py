@@ -12,8 +12,8 @@ from typing import Any
 from pipelines import approval_rules
 from pipelines.approval_rules import BARRED
 from pipelines.document import State, Step
-from pipelines.fetch import fetch
 from pipelines.record import Stands, change
+from pipelines.registry.download import fetch
 from pipelines.release import Evidence, lifted
 from pipelines.release_lock import locked
 from serving import release

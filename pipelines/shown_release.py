@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipelines import approval_rules, entries, record, versions
+from pipelines import approval_rules, entries, record
 from pipelines import history as chained
 from pipelines.document import document
+from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from settings import Settings
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from features import durable
-from pipelines.fetch import fetch
+from pipelines.registry.download import fetch
 from pipelines.runtime import traffic
 from serving import release
 from serving.access import bearer
@@ -41,8 +41,8 @@ def rehearse(settings: Settings, version: str) -> dict[str, Any]:
 
 def stage(settings: Settings, version: str) -> ServedModel:
     """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
+    from pipelines.registry.versions import MODEL
     from pipelines.training import mlflow_tracking
-    from pipelines.versions import MODEL
 
     served = fetch(settings, version)
     mlflow_tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)

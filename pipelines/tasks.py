@@ -92,7 +92,7 @@ def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
 
 @task(**OUTSIDE)
 def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
-    from pipelines import register
+    from pipelines.registry import register
 
     return register.register(load(), Path(path), md5s)
 

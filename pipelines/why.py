@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import approval_rules, record, rescored, versions
+from pipelines import approval_rules, record, rescored
 from pipelines import history as chained
 from pipelines.history import Entry
+from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from settings import Settings, UserError

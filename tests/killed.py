@@ -15,9 +15,9 @@ from typing import Any
 import mlflow
 
 from pipelines import record, release
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving import release as served
 from settings import Settings, load
 

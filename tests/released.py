@@ -12,8 +12,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
+from pipelines.registry.versions import MODEL
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving import evaluator
 from serving.release import Release, read
 from settings import Settings

@@ -39,9 +39,9 @@ def predictions(archive: IO[bytes]) -> int:
 
 def registry(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
+    from pipelines.registry.versions import MODEL
     from pipelines.release import champion
     from pipelines.training import mlflow_tracking
-    from pipelines.versions import MODEL
     from serving import release
 
     found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")

@@ -20,8 +20,8 @@ import yaml
 
 from pipelines import ground
 from pipelines import release as releases
+from pipelines.registry.versions import MODEL
 from pipelines.training import mlflow_tracking, training_outcome
-from pipelines.versions import MODEL
 from serving import prediction_reader, release
 from settings import Settings
 from tests import sliced

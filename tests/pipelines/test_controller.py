@@ -27,8 +27,8 @@ from pipelines import (
     rollout,
 )
 from pipelines.cli import app
+from pipelines.registry.versions import MODEL
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving.prediction_log import PredictionLog
 from serving.release import Release, read
 from serving.routing import arm

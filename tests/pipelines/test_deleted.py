@@ -8,9 +8,9 @@ import pytest
 
 from pipelines import approval_rules, doctor, record, release, repair, rollback
 from pipelines.history import Entry
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import history, standing, verify
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from settings import LoopError, Settings, UserError
 from tests.released import file
 

@@ -14,9 +14,9 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines import entries, record, release, release_lock, repair, rollback
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, killed
 from tests.released import file

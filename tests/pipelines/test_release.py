@@ -15,9 +15,9 @@ import pytest
 from pipelines import approval, approval_rules, record, release, rollback
 from pipelines.approval_rules import RefusedError
 from pipelines.history import Entry
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import standing, verify
 from pipelines.training import mlflow_tracking, training_outcome
-from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from serving.release import Release, write
 from settings import LoopError, Settings, UserError

@@ -25,9 +25,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from pipelines import controller, release
+from pipelines.registry.versions import MODEL
 from pipelines.runtime import child_processes
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving import evaluator
 from serving.command import serve_command, serve_environment
 from settings import Settings

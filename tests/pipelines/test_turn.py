@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import reproduce
+from pipelines.registry import reproduce
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
-from pipelines.versions import MODEL
 from serving import release
 from serving.evaluator import Evaluator
 from settings import LoopError, UserError

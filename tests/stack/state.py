@@ -3,9 +3,9 @@
 import json
 
 from pipelines import monitor, replay_record
+from pipelines.registry.versions import MODEL
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, training_outcome
-from pipelines.versions import MODEL
 from serving import prediction_reader, release
 from settings import load
 

@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
 from features.store import apply
-from pipelines import release, versions
+from pipelines import release
+from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving import compaction, evaluator, prediction_log
 from settings import load

@@ -157,7 +157,7 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
 
 def made(settings: Settings) -> str:
     """The digest of version 1."""
+    from pipelines.registry.versions import MODEL
     from pipelines.training import mlflow_tracking
-    from pipelines.versions import MODEL
 
     return str(mlflow_tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])

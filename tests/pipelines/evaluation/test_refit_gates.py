@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import register
 from pipelines.evaluation.gates import refit_gates
 from pipelines.evaluation.gates.verdict import Verdict, judge
+from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.evaluator import export
 from settings import Settings

@@ -18,7 +18,8 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable
-from pipelines import fetch, record, release, rollback
+from pipelines import record, release, rollback
+from pipelines.registry import download
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, workspace
@@ -200,7 +201,7 @@ def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
     assert "Nothing was changed" in run.stderr
     assert "Traceback" not in run.stderr
     with pytest.raises(UserError):
-        fetch.fetch(home, "1")
+        download.fetch(home, "1")
     assert contents(home.home) == before
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pipelines import doctor, release, rollback
+from pipelines.registry.versions import MODEL
 from pipelines.runtime import upgrade
 from pipelines.shown_release import verify
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import client
-from pipelines.versions import MODEL
 from serving.models import ModelHolder
 from tests.homes import v01
 from usecase.target import LABEL_FEED

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.document import point
+from pipelines.registry.versions import MODEL
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import client
-from pipelines.versions import MODEL
 from serving import compaction, prediction_log, prediction_reader
 from serving.release import Release, ServedModel, write
 from settings import Settings

@@ -19,7 +19,7 @@ import yaml
 from dvc.repo import Repo
 
 from features import partitions
-from pipelines import refit
+from pipelines.registry import refit
 from pipelines.training import training_outcome, workspace
 from usecase.target import LABEL_FEED
 

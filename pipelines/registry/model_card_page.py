@@ -10,13 +10,15 @@ import pandas as pd
 
 from monitoring import charts
 from monitoring.layout import document, numbers, table
-from pipelines import governance
-from pipelines.card import IMPORTANCE, LINEAGE, REFITTED
 from pipelines.evaluation.formatting import large_slices, limit, number
+from pipelines.registry import governance
+from pipelines.registry.model_card import IMPORTANCE, LINEAGE, REFITTED
 
 
 def page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
-    """The card as HTML: `text` and `facts` as `pipelines.card` has them, `scores` by model."""
+    """The card as HTML: `text` and `facts` as `pipelines.registry.model_card` has them, `scores`
+    by model.
+    """
     owned, prose = governance.parted(text)
     name, measured = facts["candidate"], facts["measured"]
     models = [model for model in (name, "baseline", "champion") if model in measured]

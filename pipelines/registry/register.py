@@ -11,11 +11,11 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import card, governance
-from pipelines.refit import refit
+from pipelines.registry import governance, model_card
+from pipelines.registry.refit import refit
+from pipelines.registry.versions import MODEL, version_of
 from pipelines.training import assemble, mlflow_tracking
 from pipelines.training.train import read_predictions
-from pipelines.versions import MODEL, version_of
 from settings import Settings
 
 
@@ -31,7 +31,7 @@ def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, 
     existing = version_of(settings, path.name)
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
-    governance.parted(card.use_case_text())  # before anything is fitted for nobody's model
+    governance.parted(model_card.use_case_text())  # before anything is fitted for nobody's model
     digest = refit(path, found["winner"])
     verdicts = judge_sources(settings, path, md5s)
     verdicts += judge_refit(path, found["winner"], digest)
@@ -97,14 +97,14 @@ def _create_version(
     settings: Settings, path: Path, found: dict[str, Any], verdicts: list[dict[str, Any]],
     md5s: dict[str, str], digest: str,
 ) -> str:  # fmt: skip
-    from pipelines import card_page, explained
+    from pipelines.registry import explanations, model_card_page
     from pipelines.training import lineage
     from serving import skops_file
     from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
-    facts = _facts(path, found, verdicts, tags) | explained.facts(path, found["winner"])
-    whole = card.render(card.use_case_text(), facts)
+    facts = _facts(path, found, verdicts, tags) | explanations.facts(path, found["winner"])
+    whole = model_card.render(model_card.use_case_text(), facts)
     client = mlflow_tracking.client(settings)
     with mlflow_tracking.run(
         settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
@@ -116,7 +116,9 @@ def _create_version(
         )
         client.log_dict(run_id, facts, "facts.json")
         client.log_text(run_id, whole, "card.md")
-        page = card_page.page(card.use_case_text(), facts, read_predictions(path / "data"))
+        page = model_card_page.page(
+            model_card.use_case_text(), facts, read_predictions(path / "data")
+        )
         client.log_text(run_id, page, "card.html")
         client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
         client.log_artifact(run_id, str(path / "usecase" / "params.yaml"))
@@ -128,7 +130,7 @@ def _create_version(
     made = client.create_model_version(
         MODEL, logged.model_uri, run_id, model_id=logged.model_id,
         tags=tags | {"data_until": tags["as_of"]},
-        description=card.brief(card.use_case_text(), facts),
+        description=model_card.brief(model_card.use_case_text(), facts),
     )  # fmt: skip
     return str(made.version)
 

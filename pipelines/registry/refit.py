@@ -1,6 +1,7 @@
 """Refits the winner of a training on every case that the training knew.
 
-`python -m pipelines.refit CANDIDATE` in a workspace searches and refits, and prints the digest:
+`python -m pipelines.registry.refit CANDIDATE` in a workspace searches and refits, and prints the
+digest:
 `mlops reproduce` runs it by the code of the version's own commit.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import reproduce
+from pipelines.registry import reproduce
 from pipelines.training import workspace
 from settings import LoopError
 

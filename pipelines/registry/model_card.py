@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import governance
 from pipelines.evaluation.formatting import large_slices, limit, markdown_table, number
-from pipelines.governance import Governance
+from pipelines.registry import governance
+from pipelines.registry.governance import Governance
 from settings import LoopError
 
 # MLflow's registry keeps so much of a description, and its Postgres refuses what is longer.
@@ -30,14 +30,15 @@ REFITTED = "Judged on cases that it had not seen, then refitted on all: metrics 
 
 def use_case_text() -> str:
     """The use case's own part: governance before, and prose on use, data and limits after it."""
-    return (Path(__file__).resolve().parents[1] / "usecase" / "card.md").read_text()
+    return (Path(__file__).resolve().parents[2] / "usecase" / "card.md").read_text()
 
 
 def render(text: str, facts: Mapping[str, Any]) -> str:
     """The whole card in Markdown: the use case's `text`, then what is known of this version.
 
     `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts`, `slices` (as in
-    `gates.json`) and what `pipelines.explained` finds. Raises `LoopError` if a fact is absent.
+    `gates.json`) and what `pipelines.registry.explanations` finds. Raises `LoopError` if a fact is
+    absent.
     """
     owned, prose = governance.parted(text)
     _require(facts, (*SHORT, *EXPLAINED))

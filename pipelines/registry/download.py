@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines import versions
+from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving.evaluator import Evaluator
 from serving.release import ServedModel

@@ -22,7 +22,8 @@ from pipelines.training import workspace
 from settings import LoopError, Settings, UserError
 
 NEEDED = ("digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256")
-# Code from before the command `python -m pipelines.refit` searches and refits by these modules.
+# Code from before the command `python -m pipelines.registry.refit` searches and refits by these
+# modules.
 FLAT_REFIT = """
 import sys
 from pathlib import Path
@@ -72,8 +73,8 @@ def recorded(settings: Settings, version: str) -> Record:
     """What is on record of `version`. Raises `UserError` if it is not enough."""
     from mlflow.exceptions import MlflowException
 
+    from pipelines.registry.versions import MODEL
     from pipelines.training import mlflow_tracking
-    from pipelines.versions import MODEL
 
     client = mlflow_tracking.client(settings)
     try:
@@ -156,8 +157,8 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    flat = not (path / "pipelines" / "refit.py").exists()
-    command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.refit"]
+    flat = not (path / "pipelines" / "registry" / "refit.py").exists()
+    command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.registry.refit"]
     run = subprocess.run(
         [sys.executable, *command, candidate], cwd=path, env=environment,
         capture_output=True, text=True, check=False,

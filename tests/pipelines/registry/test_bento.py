@@ -25,7 +25,7 @@ from serving.release import Release, ServedModel, write
 from settings import Settings
 from tests.serving.asked import example, trees
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d" * 32 + ".dir"}
 
 

@@ -1,0 +1,3 @@
+"""Versions in the MLflow registry: registered, downloaded, reproduced, packaged, with a model
+card.
+"""
