@@ -63,9 +63,9 @@ Version = Annotated[str, typer.Argument(help="Number of the version in the regis
 def stage(version: Version) -> None:
     """Put a version into staging, where `mlops smoke` tries it."""
     with told_plainly():
-        from pipelines import staging
+        from pipelines.release import staging_checks
 
-        served = staging.stage(our_settings(), version)
+        served = staging_checks.stage(our_settings(), version)
         typer.echo(f"Staging is to serve version {served.version}. Next: `mlops smoke`.")
 
 
@@ -73,10 +73,10 @@ def stage(version: Version) -> None:
 def smoke() -> None:
     """Ask staging about real cases; exit code 1 if an answer is not what it should be."""
     with told_plainly():
-        from pipelines import staging
+        from pipelines.release import staging_checks
 
         typer.echo("Asking staging ...")
-        found = staging.smoke(our_settings())
+        found = staging_checks.smoke(our_settings())
         typer.echo(
             f"Version {found['version']} answered {found['asked']} cases rightly. "
             f"Next: `mlops promote {found['version']}`."

@@ -19,9 +19,9 @@ def approve(
 ) -> None:
     """Approve a version's files for some days; release.policy manual lets nothing move without."""
     with told_plainly():
-        from pipelines import approval
+        from pipelines.release import approvals
 
-        approval.approve(patient_no_more(), version, by=by, why=reason, days=days, digest=digest)
+        approvals.approve(patient_no_more(), version, by=by, why=reason, days=days, digest=digest)
         typer.echo(f"Version {version} is approved by {by}.")
 
 
@@ -29,9 +29,9 @@ def approve(
 def reject(version: Version, by: By, reason: Reason) -> None:
     """End a version's approval, or say that it gets none."""
     with told_plainly():
-        from pipelines import approval
+        from pipelines.release import approvals
 
-        approval.reject(patient_no_more(), version, by=by, why=reason)
+        approvals.reject(patient_no_more(), version, by=by, why=reason)
         typer.echo(f"Version {version} is rejected by {by}.")
 
 
@@ -47,11 +47,11 @@ def override(
 ) -> None:
     """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
     with told_plainly():
-        from pipelines import approval
+        from pipelines.release import approvals
         from pipelines.runtime.stage_command import moment
 
         ends = moment(until, "--until")
-        approval.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
+        approvals.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
         typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
 
@@ -80,7 +80,7 @@ def history(
 def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
     """From one prediction to its features, version, data, gates and approval."""
     with told_plainly():
-        from pipelines.why import explained
+        from pipelines.release.audit.prediction_lineage import explained
 
         for title, fields in explained(patient_no_more(), request_id).items():
             typer.echo(f"{title}:")
@@ -92,7 +92,7 @@ def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answ
 def repair(reason: Reason, by: By) -> None:
     """Make the registry's release document anew, from what is served, when it is nonsense."""
     with told_plainly():
-        from pipelines import repair as repairs
+        from pipelines.release.audit import repair as repairs
 
         state = repairs.repair(patient_no_more(), why=reason, by=by)
         typer.echo(f"The release document is generation {state.generation}, as it is served.")

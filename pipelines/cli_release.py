@@ -21,11 +21,11 @@ def promote(
 ) -> None:
     """Release a registered version to production, after staging where there is one."""
     with told_plainly():
-        from pipelines import release, staging
+        from pipelines.release import promotion, staging_checks
 
         settings = patient_no_more()
-        version = version or staging.staged(settings).version
-        done = release.promote(settings, version, why=reason, by=who(by), again=again)
+        version = version or staging_checks.staged(settings).version
+        done = promotion.promote(settings, version, why=reason, by=who(by), again=again)
         typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
 
 
@@ -39,12 +39,12 @@ def challenge(
 ) -> None:
     """Put a version beside the champion: in its shadow, or as a canary."""
     with told_plainly():
-        from pipelines import release
-        from pipelines.document import arms
-        from pipelines.history import told
+        from pipelines.release import promotion
+        from pipelines.release.audit.release_document import arms
+        from pipelines.release.audit.trail import told
 
         stage: Any = "canary" if canary else "shadow"
-        state = release.challenge(
+        state = promotion.challenge(
             patient_no_more(), version, stage, canary, why=reason, by=who(by), again=again
         )
         typer.echo(f"Released: {told(arms(state))} (generation {state.generation}).")
@@ -58,9 +58,9 @@ def withdraw(
 ) -> None:
     """Take the challenger back: the champion alone answers."""
     with told_plainly():
-        from pipelines import release
+        from pipelines.release import promotion
 
-        state = release.withdraw(patient_no_more(), why=reason, by=who(by), bar=bar)
+        state = promotion.withdraw(patient_no_more(), why=reason, by=who(by), bar=bar)
         typer.echo(f"The champion is alone (generation {state.generation}).")
 
 
@@ -72,7 +72,7 @@ def rollback(
 ) -> None:
     """Make a champion of before the champion; services take it up within a second."""
     with told_plainly():
-        from pipelines import rollback as back
+        from pipelines.release import rollback as back
 
         done = back.rollback(patient_no_more(), to, why=reason, by=who(by))
         if done["version"] == done["before"]:
@@ -85,7 +85,7 @@ def rollback(
 def freeze(reason: Reason, by: Me = None) -> None:
     """The kill switch: the champion alone, and no release until `mlops unfreeze`."""
     with told_plainly():
-        from pipelines import rollback as back
+        from pipelines.release import rollback as back
         from settings import UnreachableError
 
         settings = patient_no_more()
@@ -104,7 +104,7 @@ def freeze(reason: Reason, by: Me = None) -> None:
 def unfreeze(reason: Reason, by: Me = None) -> None:
     """Lift the freeze."""
     with told_plainly():
-        from pipelines import rollback as back
+        from pipelines.release import rollback as back
 
         back.unfreeze(patient_no_more(), why=reason, by=who(by))
         typer.echo("Releases are possible again.")

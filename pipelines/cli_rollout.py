@@ -28,11 +28,11 @@ def _moment(settings: Settings, as_of: str | None) -> datetime:
 def rollout(as_of: AsOf = None) -> None:
     """Look at the challenger, and take its next step if that is due: on, to the top, or out."""
     with told_plainly():
-        from pipelines import controller
+        from pipelines.release import rollout_controller
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
-        found = controller.control(settings, moment, live=as_of is None)
+        found = rollout_controller.control(settings, moment, live=as_of is None)
         typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")
 
 
@@ -49,7 +49,7 @@ def start(
 ) -> None:
     """Give a version some of the keys until a planned end; tells whether that is long enough."""
     with told_plainly():
-        from pipelines import experiment
+        from pipelines.release import experiment
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
@@ -64,7 +64,7 @@ def start(
 def status(as_of: AsOf = None) -> None:
     """What it shows; before its planned end, that this is too early."""
     with told_plainly():
-        from pipelines import experiment
+        from pipelines.release import experiment
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
@@ -80,7 +80,7 @@ def stop(
 ) -> None:
     """End it: the champion alone again, and the conclusion on the record."""
     with told_plainly():
-        from pipelines import experiment
+        from pipelines.release import experiment
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)

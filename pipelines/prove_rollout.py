@@ -18,9 +18,9 @@ import pandas as pd
 from features import partitions
 from monitoring import arms
 from monitoring.arms import Evidence
-from pipelines import rollout
 from pipelines.challengers import EVERY, Case, Says, cases, healthy
-from pipelines.rollout import Decision, State
+from pipelines.release import rollout_policy
+from pipelines.release.rollout_policy import Decision, State
 from pipelines.runtime import stage_command
 from serving.evaluator import Evaluator
 from serving.models import Serving
@@ -52,7 +52,7 @@ def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Foun
     """Every case through shadow and canary, on the days from the parameters' `as_of` on."""
     params = settings.params()
     policy = policy or params["rollout"]
-    rollout.require(policy)
+    rollout_policy.require(policy)
     start = stage_command.moment(params["as_of"])
     rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
     return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
@@ -114,7 +114,7 @@ def _through(
                 evidence = arms.in_shadow(frame, known, policy, costs, as_of)
             else:
                 evidence = arms.in_canary(frame, policy, as_of)
-            decision = rollout.step(State("2", now, begun), evidence, policy, as_of)
+            decision = rollout_policy.step(State("2", now, begun), evidence, policy, as_of)
             if decision.moves:
                 break
         reached += evidence.requests

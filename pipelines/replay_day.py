@@ -15,7 +15,7 @@ import pandas as pd
 
 from monitoring import arms, decide, performance, slices
 from monitoring import drift as drifts
-from pipelines import rollout
+from pipelines.release import rollout_policy
 from pipelines.replay_models import Models, Trained
 from serving import routing
 from settings import LoopError
@@ -82,8 +82,8 @@ def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any])
         raise LoopError("There is no challenger to look at.")
     limits = world.params["rollout"]
     evidence = _arms(world, state, challenger, entered, day)
-    now = rollout.State(challenger.name, state.stage, entered)
-    decision = rollout.step(now, evidence, limits, day, live=False)
+    now = rollout_policy.State(challenger.name, state.stage, entered)
+    decision = rollout_policy.step(now, evidence, limits, day, live=False)
     record["rollout"] = f"{decision.action}: {decision.why}"
     if decision.action == "advance":
         state.stage, state.entered = "canary", day

@@ -16,8 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import controller, owned, replay_meter, replay_record, replay_stack, trial, turn
+from pipelines import owned, replay_meter, replay_record, replay_stack, trial, turn
 from pipelines.journal import Journal
+from pipelines.release import rollout_controller
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
 from settings import LoopError, Settings, load
@@ -97,7 +98,7 @@ def one(
     clock.move(settings, day)
     looked: dict[str, Any] = {}
     decision: dict[str, Any] | None = None
-    if controller.challenger(settings) is not None:
+    if rollout_controller.challenger(settings) is not None:
         with meter.stage("rollout"):
             looked = flows.rollout_flow(as_of=day)
     if day > first:  # before that nothing was answered

@@ -9,7 +9,7 @@ from typing import Any
 
 from features import durable
 from monitoring import performance
-from pipelines import controller
+from pipelines.release import rollout_controller
 from serving import prediction_reader
 from serving.release import Release
 from settings import LoopError, Settings
@@ -30,12 +30,14 @@ def of(
     training as of the day. What was released stands in the record of releases, also where the day
     was killed and lived again: all since the day before.
     """
-    stands = controller.look(settings)
+    stands = rollout_controller.look(settings)
     before = kept(settings)
     seen = before[-1]["entries"] if before else 1  # the first model's
     moved = [
-        each for each in stands.chain.entries if each.seq > seen and each.by == controller.BY
-    ]  # fmt: skip
+        each
+        for each in stands.chain.entries
+        if each.seq > seen and each.by == rollout_controller.BY
+    ]
     told = [f"{MOVES[each.action]}: {each.why}" for each in moved]
     if looked.get("action") == "stay":
         told.append(f"stay: {looked['told'].partition(': ')[2]}")
@@ -58,7 +60,7 @@ def of(
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
     log = prediction_reader.read(settings.predictions, since=day - DAY, until=day)
-    labels = controller.known_labels(settings, day - DAY, day + DAY)
+    labels = rollout_controller.known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]
     costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])

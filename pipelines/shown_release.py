@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from pipelines import approval_rules, entries, record
-from pipelines import history as chained
-from pipelines.document import document
 from pipelines.registry import versions
+from pipelines.release.audit import approval_rules, entry_store, recorder
+from pipelines.release.audit import trail as chained
+from pipelines.release.audit.release_document import document
 from pipelines.training import mlflow_tracking
 from settings import Settings
 
@@ -20,7 +20,7 @@ def console() -> Console:
 
 def history(settings: Settings) -> None:
     """Prints every entry, the newest first, then what is wrong with the record, if anything."""
-    found = record.stands(settings)
+    found = recorder.stands(settings)
     out = console()
     for entry in reversed(found.chain.entries):
         for line in chained.lines(entry):
@@ -35,7 +35,7 @@ def history(settings: Settings) -> None:
         out.print(f"PROBLEM: {problem}")
 
 
-def _deleted(settings: Settings, found: record.Stands) -> list[str]:
+def _deleted(settings: Settings, found: recorder.Stands) -> list[str]:
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
     served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
     gone = versions.missing(settings, *sorted({each["version"] for each in served}))
@@ -56,7 +56,7 @@ def _told_attempt(stored: chained.Stored) -> str:
 
 def answered(settings: Settings, moment: datetime) -> None:
     """Prints which version answered what share of traffic at `moment`."""
-    found = record.stands(settings)
+    found = recorder.stands(settings)
     shares = chained.at(found.chain.entries, moment)
     out = console()
     for problem in found.chain.problems:
@@ -89,14 +89,14 @@ def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
     with versions.reached(settings):
         client = mlflow_tracking.client(settings)
         state = document(settings, client)
-        stored = entries.stored(settings, client, evidence=True)
+        stored = entry_store.stored(settings, client, evidence=True)
         chain = chained.chain(stored, state.history)
     problems = list(chain.problems)
-    if not problems and not record.Stands(state, chain).vouched:
+    if not problems and not recorder.Stands(state, chain).vouched:
         problems.append(
             "The release document was changed by hand: its newest entry says otherwise."
         )
-    served = record.served(settings)
+    served = recorder.served(settings)
     if served is not None and (served.generation, served.history) != (
         state.generation, state.history,
     ):  # fmt: skip
@@ -109,7 +109,7 @@ def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
 
 def standing(settings: Settings) -> list[str]:
     """For `mlops status`: since when who serves, and which overrides hold."""
-    found = record.stands(settings)
+    found = recorder.stands(settings)
     known, now = found.chain.entries, datetime.now(UTC)
     state = found.state
     models = [state.champion, state.challenger and state.challenger.model]

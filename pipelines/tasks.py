@@ -99,16 +99,16 @@ def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
 
 @task(**OUTSIDE)
 def enter(version: str, why: str) -> dict[str, Any]:
-    from pipelines import controller
+    from pipelines.release import rollout_controller
 
-    return controller.enter(load(), version, why=why, by="train_flow")
+    return rollout_controller.enter(load(), version, why=why, by="train_flow")
 
 
 @task(**OUTSIDE)
 def control(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
-    from pipelines import controller
+    from pipelines.release import rollout_controller
 
-    return controller.control(load(), as_of, live=live, shadow_days=shadow_days)
+    return rollout_controller.control(load(), as_of, live=live, shadow_days=shadow_days)
 
 
 @task

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from pipelines import approval_rules
 from pipelines.journal import Journal
+from pipelines.release.audit import approval_rules
 from pipelines.runtime import clock
 from serving import release
 from settings import LoopError, Settings
@@ -24,9 +24,10 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
 
     Days that a killed run has replayed are not asked again, and looks back change nothing.
     """
-    from pipelines import controller, flows
+    from pipelines import flows
+    from pipelines.release import rollout_controller
 
-    if controller.challenger(settings) is None:
+    if rollout_controller.challenger(settings) is None:
         return
     with journal.component("6 Deployment and serving") as entry:
         params = settings.params()
@@ -37,13 +38,13 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
         flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
         found: dict[str, Any] = {}
         for day in range(days):
-            challenger = controller.challenger(settings)
+            challenger = rollout_controller.challenger(settings)
             if challenger is None or found.get("code") in STOPS:
                 break
             journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
             found = one_day(settings, journal, start + timedelta(days=day), shadow_days)
         await_release(settings)
-        if challenger := controller.challenger(settings):
+        if challenger := rollout_controller.challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` goes on with it")
         if found:
             entry.ran = f"{entry.ran}; shadow and canary"

@@ -14,8 +14,9 @@ from typing import Any
 
 import mlflow
 
-from pipelines import record, release
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion
+from pipelines.release.audit import recorder
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
 from serving import release as served
@@ -74,7 +75,7 @@ def killed(step: str, move: Move) -> int:
 
 def there_and_back(settings: Settings) -> list[Move]:
     """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
-    champion = record.stands(settings).state.champion
+    champion = recorder.stands(settings).state.champion
     assert champion is not None
     found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
     other = max((v.version for v in found if str(v.version) != champion.version), key=int)
@@ -82,9 +83,9 @@ def there_and_back(settings: Settings) -> list[Move]:
 
     def moves(version: str) -> list[Move]:
         return [
-            lambda: release.challenge(settings, version, "shadow", again=True, **me),
-            lambda: release.challenge(settings, version, "canary", 10, again=True, **me),
-            lambda: release.promote(settings, version, again=True, **me),
+            lambda: promotion.challenge(settings, version, "shadow", again=True, **me),
+            lambda: promotion.challenge(settings, version, "canary", 10, again=True, **me),
+            lambda: promotion.promote(settings, version, again=True, **me),
         ]
 
     there = moves(str(other))
@@ -93,14 +94,14 @@ def there_and_back(settings: Settings) -> list[Move]:
 
 def main() -> None:
     settings = load()
-    before = record.stands(settings).state.champion
+    before = recorder.stands(settings).state.champion
     for step, move in zip(STEPS, there_and_back(settings), strict=True):
         assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
-        assert record.stands(settings).chain.problems == (), step
+        assert recorder.stands(settings).chain.problems == (), step
         move()
         assert verify(settings)[0] == [], step
-    release.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
-    assert record.stands(settings).state.champion == before
+    promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
+    assert recorder.stands(settings).state.champion == before
     print(f"killed at {len(STEPS)} steps, each time carried on by the next; the record is whole")
 
 

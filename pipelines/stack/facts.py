@@ -40,7 +40,7 @@ def predictions(archive: IO[bytes]) -> int:
 def registry(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
     from pipelines.registry.versions import MODEL
-    from pipelines.release import champion
+    from pipelines.release.promotion import champion
     from pipelines.training import mlflow_tracking
     from serving import release
 

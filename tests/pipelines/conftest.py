@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from pipelines import ground
-from pipelines import release as releases
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion as releases
 from pipelines.training import mlflow_tracking, training_outcome
 from serving import prediction_reader, release
 from settings import Settings

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
 from features.store import apply
-from pipelines import release
+from pipelines.release import promotion
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving import compaction, evaluator, prediction_log
@@ -50,7 +50,7 @@ with mlflow_tracking.run(settings, "seed", {"training_id": "seed"}) as run:
 client.create_registered_model(versions.MODEL)
 client.create_model_version(
     versions.MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest})
-release.promote(settings, "1", why="the seed", by="test")
+promotion.promote(settings, "1", why="the seed", by="test")
 
 def log(names):
     kept = prediction_log.PredictionLog(settings.predictions)

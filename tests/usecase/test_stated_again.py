@@ -13,9 +13,11 @@ import yaml
 from features import partitions
 from features.history import training_frame
 from monitoring import performance
-from pipelines import controller, monitor, why
+from pipelines import monitor
 from pipelines.ground import inside
 from pipelines.ingestion import ingest, validate
+from pipelines.release import rollout_controller
+from pipelines.release.audit import prediction_lineage
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from serving import prediction_log
@@ -95,7 +97,7 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
     at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
-        known = controller.known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
+        known = rollout_controller.known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
         joined = performance.join_labels(log, known, as_of)
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
@@ -139,17 +141,17 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     again = {"reproduced": "yes", "recorded": probability, "computed": probability}
     today = "Feature tables today"
 
-    told = why.explained(world, "asked")
+    told = prediction_lineage.explained(world, "asked")
     assert told["Computed again"] == again
     assert told[today] == {"features": "the tables give the logged features today, too"}
-    assert why.explained(world, "forged")["Computed again"]["reproduced"] == "no"
+    assert prediction_lineage.explained(world, "forged")["Computed again"]["reproduced"] == "no"
 
     place = partitions.path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
     rows = pd.read_parquet(place)
     partitions.write(rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place)
     build_features.build_new(world, END)
 
-    told = why.explained(world, "asked")
+    told = prediction_lineage.explained(world, "asked")
     assert told["Computed again"] == again
     assert "differ today: the tables' rows were replaced" in told[today]["features"]
     assert len(told[today]) > 1

@@ -21,8 +21,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from pipelines import client, probes, runs, standing, trial
+from pipelines.release.staging_checks import _await_version
 from pipelines.runtime import child_processes, traffic
-from pipelines.staging import _await_version
 from settings import LoopError, Settings
 
 FAILURES = (
@@ -76,7 +76,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
         monkeypatch.setattr(trial, "WITHIN", 0.2)
-        monkeypatch.setattr("pipelines.staging.TAKEN_UP_WITHIN", 0.2)
+        monkeypatch.setattr("pipelines.release.staging_checks.TAKEN_UP_WITHIN", 0.2)
         yield server
 
 

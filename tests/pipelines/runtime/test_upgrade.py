@@ -18,8 +18,9 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable
-from pipelines import record, release, rollback
 from pipelines.registry import download
+from pipelines.release import promotion, rollback
+from pipelines.release.audit import recorder
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, workspace
@@ -71,7 +72,7 @@ def works(settings: Settings) -> None:
 
 @pytest.fixture
 def promoted(released: Settings) -> Settings:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     return released
 
 
@@ -118,7 +119,7 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     works(moved)
     assert durable.read_json(moved.var / "format.json") == {"format": upgrade.FORMAT}
     assert durable.read_json(moved.release_file.with_name("release.json.format-1.bak"))
-    state = record.stands(moved).state
+    state = recorder.stands(moved).state
     assert state.champion is not None
     assert state.champion.path == "../models/1/served"
 

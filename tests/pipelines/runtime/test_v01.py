@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import doctor, release, rollback
+from pipelines import doctor
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade
 from pipelines.shown_release import verify
 from pipelines.training import training_outcome
@@ -52,7 +53,7 @@ def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> 
     shutil.rmtree(settings.var / "models" / "1")  # to be fetched from where it is now
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
-    assert release.promote(settings, "2", again=True, **ME)["version"] == "2"
+    assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
     assert doctor.model(settings).well
     problems, chain = verify(settings)
     assert (problems, len(chain.entries)) == ([], 6)

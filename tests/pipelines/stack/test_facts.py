@@ -7,8 +7,8 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.document import point
 from pipelines.registry.versions import MODEL
+from pipelines.release.audit.release_document import point
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import client
 from serving import compaction, prediction_log, prediction_reader

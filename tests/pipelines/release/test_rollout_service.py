@@ -24,8 +24,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from pipelines import controller, release
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion, rollout_controller
 from pipelines.runtime import child_processes
 from pipelines.training import mlflow_tracking
 from serving import evaluator
@@ -35,7 +35,7 @@ from tests.released import make_registry
 from tests.serving.asked import example
 from usecase.columns import CATEGORIES, FEATURES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 APPLY = "import settings; from features.store import apply; apply(settings.load())"
 ME = {"by": "me", "why": "a test"}
@@ -85,7 +85,7 @@ def served(
     add(settings, SLOW, fitted(LogisticRegression(), 0.3))
     environment = os.environ | serve_environment(settings)
     subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=environment, check=True)
-    release.promote(settings, CHAMPION, **ME)
+    promotion.promote(settings, CHAMPION, **ME)
     child = child_processes.start(
         settings, "service", serve_command(settings), serve_environment(settings)
     )
@@ -102,7 +102,7 @@ def ask(settings: Settings, requests: int) -> datetime:
 
     Returns the moment that they are about.
     """
-    wanted = controller.look(settings).state.generation
+    wanted = rollout_controller.look(settings).state.generation
     body = example()
     [whole] = [name for name, value in body.items() if type(value) is int]
     when = next(name for name, value in body.items() if str(value).endswith("Z"))
@@ -130,9 +130,9 @@ def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
     served: Settings, version: str, cause: str, stage: Any
 ) -> None:
     percent = 0.0 if stage == "shadow" else 60.0
-    release.challenge(served, version, stage, percent, again=True, **ME)
+    promotion.challenge(served, version, stage, percent, again=True, **ME)
     as_of = ask(served, 40 if stage == "shadow" else 80)
-    found = controller.control(served, as_of, live=True)
+    found = rollout_controller.control(served, as_of, live=True)
     assert (found["action"], found["code"], found["stage"]) == ("withdraw", cause, stage)
     assert found["evidence"]["requests"] <= MOST
-    assert controller.challenger(served) is None
+    assert rollout_controller.challenger(served) is None

@@ -14,9 +14,10 @@ import pandas as pd
 
 from features import partitions
 from monitoring import arms
-from pipelines import approval_rules, record, release, rollout
 from pipelines.registry import versions
-from pipelines.rollout import Decision, State
+from pipelines.release import promotion, rollout_policy
+from pipelines.release.audit import approval_rules, recorder
+from pipelines.release.rollout_policy import Decision, State
 from serving import prediction_reader
 from serving.release import Challenger, Release
 from settings import Settings
@@ -35,7 +36,7 @@ def control(
     Raises `LoopError` where the record, the log or the labels can't be read: nothing moved then.
     """
     params = settings.params()
-    rollout.require(params["rollout"])
+    rollout_policy.require(params["rollout"])
     if shadow_days is not None:
         params["rollout"]["shadow"]["days"] = shadow_days
     stands = look(settings)
@@ -51,7 +52,9 @@ def control(
     set_aside = sorted(approval_rules.overrides(
         stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
     ))  # fmt: skip
-    decision = rollout.step(now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside)
+    decision = rollout_policy.step(
+        now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside
+    )
     if decision.action in {"advance", "promote"} and versions.missing(settings, now.version):
         gone = "the version was deleted in the registry, so it gets no more of the traffic"
         decision = Decision("withdraw", gone, "deleted")
@@ -61,7 +64,7 @@ def control(
     }  # fmt: skip
     try:
         _move(settings, state, now, decision, params["rollout"]["canary"]["percent"], kept)
-    except (record.SupersededError, approval_rules.RefusedError) as refusal:
+    except (recorder.SupersededError, approval_rules.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
         decision = Decision("stay", str(refusal), refusal.code)
@@ -72,10 +75,10 @@ def control(
     }  # fmt: skip
 
 
-def look(settings: Settings) -> record.Stands:
+def look(settings: Settings) -> recorder.Stands:
     """Where the record stands, after what a killed change left undone was carried on."""
-    seen: list[record.Stands] = []
-    record.change(settings, lambda found: seen.append(found), by=BY, why="looks, changes nothing")
+    seen: list[recorder.Stands] = []
+    recorder.change(settings, lambda found: seen.append(found), by=BY, why="looks, changes nothing")
     return seen[0]
 
 
@@ -96,15 +99,15 @@ def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, A
     try:
         if not isinstance(state, Release) or state.champion.version == version:
             first = f"the first model: there is no champion to compare it with. {why}"
-            return {**release.promote(settings, version, why=first, by=by), "stage": "champion"}
+            return {**promotion.promote(settings, version, why=first, by=by), "stage": "champion"}
         _make_way(settings, state, version, by)
         if settings.staging_url:
-            from pipelines import staging
+            from pipelines.release import staging_checks
 
-            staging.rehearse(settings, version)
+            staging_checks.rehearse(settings, version)
         current = state.challenger
         if current is None or current.model.version != version:
-            release.challenge(settings, version, "shadow", why=why, by=by)
+            promotion.challenge(settings, version, "shadow", why=why, by=by)
     except approval_rules.RefusedError as refusal:
         return {"version": None, "stage": None, "refused": str(refusal), "code": refusal.code}
     return {"version": version, "before": state.champion.version, "stage": "shadow"}
@@ -121,7 +124,7 @@ def _make_way(settings: Settings, state: Release, version: str, by: str) -> None
             f"challenge {version}`.", code="experiment_under_way",
         )  # fmt: skip
     newer = f"version {version} is newer and takes its place"
-    release.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
+    promotion.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
 
 
 def gather(
@@ -141,7 +144,7 @@ def gather(
 
 
 def answered(
-    settings: Settings, stands: record.Stands, challenger: Challenger, params: dict[str, Any],
+    settings: Settings, stands: recorder.Stands, challenger: Challenger, params: dict[str, Any],
     as_of: datetime, *, live: bool, days: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """The requests since the challenger's stage began; of a replay, those before `as_of`.
@@ -156,7 +159,7 @@ def answered(
     return rows[rows["generation"] >= began(stands, challenger)]
 
 
-def began(stands: record.Stands, challenger: Challenger) -> int:
+def began(stands: recorder.Stands, challenger: Challenger) -> int:
     """The generation with which the challenger's stage began; approvals since do not end it."""
     first = stands.state.generation
     for entry in reversed(stands.chain.entries):
@@ -192,11 +195,11 @@ def _move(
         "why": decision.why, "by": BY, "evidence": kept, "generation": state.generation,
     }  # fmt: skip
     if decision.action == "advance":
-        release.challenge(settings, version, "canary", percent, **how)
+        promotion.challenge(settings, version, "canary", percent, **how)
     elif decision.action == "promote":
-        release.promote(settings, version, **how)
+        promotion.promote(settings, version, **how)
     elif decision.action == "withdraw":
-        release.withdraw(settings, **how)
+        promotion.withdraw(settings, **how)
 
 
 def told(version: str, decision: Decision) -> str:

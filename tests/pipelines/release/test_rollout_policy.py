@@ -13,10 +13,12 @@ import yaml
 
 from monitoring.arms import Evidence, Stage
 from monitoring.sequential import Interval
-from pipelines import approval_rules, rollout, trial
+from pipelines import trial
+from pipelines.release import rollout_policy
+from pipelines.release.audit import approval_rules
 from settings import CODE, UserError
 
-SHIPPED = Path(__file__).parents[2] / "usecase" / "params.yaml"
+SHIPPED = Path(__file__).parents[3] / "usecase" / "params.yaml"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
 GOOD_COST = Interval(2, 5.0, -130.0, 140.0)
 SHADOW = Evidence(
@@ -31,7 +33,7 @@ CANARY = Evidence(
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())["rollout"]
-    rollout.require(found)
+    rollout_policy.require(found)
     found["shadow"]["days"] = 2  # as many as the evidence below has
     return found
 
@@ -39,10 +41,10 @@ def policy() -> dict[str, Any]:
 def step(
     stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True,
     set_aside: tuple[str, ...] = (),
-) -> rollout.Decision:  # fmt: skip
-    state = rollout.State("2", stage, SINCE)
+) -> rollout_policy.Decision:  # fmt: skip
+    state = rollout_policy.State("2", stage, SINCE)
     as_of = SINCE + timedelta(days=days)
-    return rollout.step(state, evidence, policy, as_of, live=live, set_aside=set_aside)
+    return rollout_policy.step(state, evidence, policy, as_of, live=live, set_aside=set_aside)
 
 
 def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
@@ -76,7 +78,7 @@ def test_a_decision_claims_what_the_interval_shows_and_no_more(
 
 
 def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> None:
-    codes = [*rollout.CODES, *approval_rules.REFUSALS]
+    codes = [*rollout_policy.CODES, *approval_rules.REFUSALS]
     assert len(set(codes)) == len(codes)
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
     for code in codes:
@@ -189,8 +191,8 @@ def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> Non
     slow = replace(CANARY, slower_ms=500.0)
     assert step("canary", slow, policy, live=False).action == "promote"
     assert step("canary", slow, policy, live=True).action == "withdraw"
-    before = rollout.State("2", "canary", SINCE + timedelta(days=5000))
-    found = rollout.step(before, replace(CANARY, days=0), policy, SINCE)
+    before = rollout_policy.State("2", "canary", SINCE + timedelta(days=5000))
+    found = rollout_policy.step(before, replace(CANARY, days=0), policy, SINCE)
     assert found.action == "stay", "a release that is later than the replay has no age"
 
 
@@ -210,14 +212,14 @@ def test_an_experiment_goes_on_by_its_plan(policy: dict[str, Any]) -> None:
 def test_a_policy_with_a_limit_left_out_misspelt_or_senseless_is_refused(
     policy: dict[str, Any],
 ) -> None:
-    for part, names in rollout.POLICY.items():
+    for part, names in rollout_policy.POLICY.items():
         for name in names:
             lacking = {k: v for k, v in policy[part].items() if k != name}
             with pytest.raises(UserError, match=name):
-                rollout.require({**policy, part: lacking})
+                rollout_policy.require({**policy, part: lacking})
     with pytest.raises(UserError, match="max_eror"):
-        rollout.require({**policy, "harm": {**policy["harm"], "max_eror": 1}})
+        rollout_policy.require({**policy, "harm": {**policy["harm"], "max_eror": 1}})
     with pytest.raises(UserError, match=r"shadow\.days"):
-        rollout.require({**policy, "shadow": {**policy["shadow"], "days": 15}})
+        rollout_policy.require({**policy, "shadow": {**policy["shadow"], "days": 15}})
     with pytest.raises(UserError, match="percent"):
-        rollout.require({**policy, "canary": {**policy["canary"], "percent": 0}})
+        rollout_policy.require({**policy, "canary": {**policy["canary"], "percent": 0}})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipelines.history import Entry
+from pipelines.release.audit.trail import Entry
 from settings import LoopError
 
 # Why a release may not be.

@@ -16,18 +16,18 @@ import pytest
 from typer.testing import CliRunner
 
 from features import partitions
-from pipelines import (
-    approval,
-    controller,
-    experiment,
-    prove_rollout,
-    record,
-    release,
-    rollback,
-    rollout,
-)
+from pipelines import prove_rollout
 from pipelines.cli import app
 from pipelines.registry.versions import MODEL
+from pipelines.release import (
+    approvals,
+    experiment,
+    promotion,
+    rollback,
+    rollout_controller,
+    rollout_policy,
+)
+from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
 from serving.prediction_log import PredictionLog
 from serving.release import Release, read
@@ -59,7 +59,7 @@ def failing(row: dict[str, Any]) -> float | None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """Version 1 is champion; five days of cases with scores, and the outcomes."""
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
-    controller.enter(settings, "1", **ME)
+    rollout_controller.enter(settings, "1", **ME)
     for day in partitions.whole_days(START.date(), (START + timedelta(days=DAYS)).date()):
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
@@ -113,16 +113,16 @@ def standing(settings: Settings) -> Release:
 
 def control(settings: Settings, day: float) -> dict[str, Any]:
     as_of = START + timedelta(days=day)
-    return controller.control(settings, as_of, live=False, shadow_days=2)  # as in a turn
+    return rollout_controller.control(settings, as_of, live=False, shadow_days=2)  # as in a turn
 
 
 def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_the_record(
     home: Settings, made: Cases
 ) -> None:
     assert control(home, 1)["told"] == "No challenger."
-    entered = controller.enter(home, "2", **ME)
+    entered = rollout_controller.enter(home, "2", **ME)
     assert (entered["stage"], entered["before"]) == ("shadow", "1")
-    assert controller.enter(home, "2", **ME) == entered
+    assert rollout_controller.enter(home, "2", **ME) == entered
     serve(home, made, 3)
     assert control(home, 1)["action"] == "stay"
     assert control(home, 2)["action"] == "stay", "of the second day labels are still to come"
@@ -139,23 +139,23 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert standing(home).challenger is None
     aliases = mlflow_tracking.client(home).get_registered_model(MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
-    moves = [(e.action, e.by) for e in record.stands(home).chain.entries]
+    moves = [(e.action, e.by) for e in recorder.stands(home).chain.entries]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),
                      ("promote", "rollout")]  # fmt: skip
-    assert "over 2 days and 1," in record.stands(home).chain.entries[2].why
+    assert "over 2 days and 1," in recorder.stands(home).chain.entries[2].why
 
 
 @pytest.mark.parametrize(("says", "cause"), [(worse, "cost"), (failing, "errors")])
 def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
     home: Settings, made: Cases, says: Scores, cause: str
 ) -> None:
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     serve(home, made, 3, says)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("withdraw", cause)
     assert standing(home).challenger is None
     assert standing(home).champion.version == "1"
-    again = controller.enter(home, "2", **ME)
+    again = rollout_controller.enter(home, "2", **ME)
     assert again["version"] is None
     assert "took it back" in again["refused"]
 
@@ -163,20 +163,20 @@ def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
 def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
     home: Settings, made: Cases
 ) -> None:
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     until = datetime.now(UTC) + timedelta(days=1)
-    approval.override(home, "2", gate="cost", until=until, **ME)
+    approvals.override(home, "2", gate="cost", until=until, **ME)
     serve(home, made, 3, worse)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("advance", "override")
-    assert record.stands(home).chain.entries[-1].why.startswith("its cost is overridden")
+    assert recorder.stands(home).chain.entries[-1].why.startswith("its cost is overridden")
     assert found["evidence"]["overridden"] == ["cost"]
 
 
 def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
     home: Settings, made: Cases
 ) -> None:
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["action"] == "advance"
     serve(home, made, 4, failing, skip=3)
@@ -187,10 +187,10 @@ def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
 
 def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) -> None:
     shutil.rmtree(home.data / "validated")
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     serve(home, made, 1)
     assert "0 labels known" in control(home, 1)["told"]
-    controller.enter(home, "3", **ME)
+    rollout_controller.enter(home, "3", **ME)
     serve(home, made, 2, failing, skip=1)
     assert control(home, 2)["code"] == "errors"
 
@@ -198,22 +198,24 @@ def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) 
 def test_of_two_controllers_one_moves_and_the_other_sees_it(
     home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     serve(home, made, 3)
-    step = rollout.step
+    step = rollout_policy.step
 
-    def slow_to_decide(*given: Any, **named: Any) -> rollout.Decision:
+    def slow_to_decide(*given: Any, **named: Any) -> rollout_policy.Decision:
         decided = step(*given, **named)
         rollback.freeze(home, **ME)
         return decided
 
-    monkeypatch.setattr(rollout, "step", slow_to_decide)
+    monkeypatch.setattr(rollout_policy, "step", slow_to_decide)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("stay", "superseded")
     assert "was based on generation" in found["told"]
     assert standing(home).frozen
     assert standing(home).challenger is None
-    assert controller.enter(home, "3", **ME)["refused"].startswith("Version 3 is not released")
+    assert rollout_controller.enter(home, "3", **ME)["refused"].startswith(
+        "Version 3 is not released"
+    )
 
 
 def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
@@ -221,28 +223,31 @@ def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
 ) -> None:
     text = home.params_file.read_text()
     home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
-    controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["code"] == "not_approved"
     challenger = standing(home).challenger
     assert challenger is not None
     assert challenger.stage == "shadow"
-    approval.approve(home, "2", **ME)
+    approvals.approve(home, "2", **ME)
     assert control(home, 3)["action"] == "advance"
 
 
 def test_a_newer_version_takes_the_place_of_an_older_one_but_not_of_an_experiment(
     home: Settings, made: Cases
 ) -> None:
-    controller.enter(home, "2", **ME)
-    controller.enter(home, "3", **ME)
+    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.enter(home, "3", **ME)
     challenger = standing(home).challenger
     assert challenger is not None
     assert challenger.model.version == "3"
-    release.withdraw(home, bar=False, **ME)
-    release.challenge(home, "2", "experiment", 50, name="a test", **ME)
-    assert controller.challenger(home) is None
-    assert "experiment with version 2 is under way" in controller.enter(home, "3", **ME)["refused"]
+    promotion.withdraw(home, bar=False, **ME)
+    promotion.challenge(home, "2", "experiment", 50, name="a test", **ME)
+    assert rollout_controller.challenger(home) is None
+    assert (
+        "experiment with version 2 is under way"
+        in rollout_controller.enter(home, "3", **ME)["refused"]
+    )
 
 
 def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
@@ -265,7 +270,7 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
     assert found.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
     experiment.stop(home, START + timedelta(days=4.6), by="me")
-    entry = record.stands(home).chain.entries[-1]
+    entry = recorder.stands(home).chain.entries[-1]
     assert (entry.action, found.told in entry.why) == ("withdraw", True)
     assert standing(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
@@ -275,14 +280,14 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
 def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
     home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import entries
+    from pipelines.release.audit import entry_store
 
     serve(home, made, 2)
     as_of = START + timedelta(days=2)
     experiment.start(home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME)
-    written = entries.read_evidence
+    written = entry_store.read_evidence
     monkeypatch.setattr(
-        entries,
+        entry_store,
         "read_evidence",
         lambda *given: written(*given).replace('"effect": 50.0', '"effect": 5.0'),
     )
@@ -323,4 +328,4 @@ def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
     stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
     assert "The champion is alone. Verdict on version 2: too early" in stopped
-    assert "(no time)" in record.stands(home).chain.entries[-1].why
+    assert "(no time)" in recorder.stands(home).chain.entries[-1].why

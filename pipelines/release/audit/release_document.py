@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.history import Entry
 from pipelines.registry import versions
 from pipelines.registry.versions import MODEL
+from pipelines.release.audit.trail import Entry
 from serving import release
 from serving.release import MALFORMED, Challenger, History, Release, ServedModel
 from settings import LoopError, Settings

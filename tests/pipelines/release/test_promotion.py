@@ -12,10 +12,11 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines import approval, approval_rules, record, release, rollback
-from pipelines.approval_rules import RefusedError
-from pipelines.history import Entry
 from pipelines.registry.versions import MODEL
+from pipelines.release import approvals, promotion, rollback
+from pipelines.release.audit import approval_rules, recorder
+from pipelines.release.audit.approval_rules import RefusedError
+from pipelines.release.audit.trail import Entry
 from pipelines.shown_release import standing, verify
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.models import ModelHolder
@@ -38,18 +39,18 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
-    return record.stands(settings).chain.entries
+    return recorder.stands(settings).chain.entries
 
 
 def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Settings) -> None:
-    release.challenge(released, "2", "shadow", **ME)
+    promotion.challenge(released, "2", "shadow", **ME)
     assert file(released).challenger is not None
     assert aliases(released) == {"champion": "1", "challenger": "2"}
-    release.challenge(released, "2", "canary", 10, evidence={"n": 3}, **ME)
+    promotion.challenge(released, "2", "canary", 10, evidence={"n": 3}, **ME)
     challenger = file(released).challenger
     assert challenger is not None
     assert (challenger.stage, challenger.percent) == ("canary", 10)
-    done = release.promote(released, "2", **ME)
+    done = promotion.promote(released, "2", **ME)
     assert (done["before"], done["version"], done["generation"]) == ("1", "2", 4)
     assert (file(released).champion.version, file(released).challenger) == ("2", None)
     assert aliases(released) == {"champion": "2"}
@@ -59,53 +60,53 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     assert [e.action for e in entries(released)] == [
         "promote", "challenge", "challenge", "promote", "rollback",
     ]  # fmt: skip
-    assert record.stands(released).state == file(released)
+    assert recorder.stands(released).state == file(released)
     assert verify(released)[0] == []
     barred = mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
     assert "it is right" in barred
 
 
 def test_what_is_so_already_is_no_change(released: Settings) -> None:
-    release.promote(released, "1", **ME)
+    promotion.promote(released, "1", **ME)
     rollback.unfreeze(released, **ME)
-    release.withdraw(released, **ME)
-    release.challenge(released, "2", "canary", 10, **ME)
+    promotion.withdraw(released, **ME)
+    promotion.challenge(released, "2", "canary", 10, **ME)
     generation = file(released).generation
-    release.challenge(released, "2", "canary", 10, **ME)
+    promotion.challenge(released, "2", "canary", 10, **ME)
     rollback.freeze(released, **ME)
     rollback.freeze(released, **ME)
     assert file(released).generation == generation + 1 == len(entries(released))
 
 
 def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Settings) -> None:
-    release.challenge(released, "2", "canary", 5, **ME)
-    release.withdraw(released, by="controller", why="errors")
+    promotion.challenge(released, "2", "canary", 5, **ME)
+    promotion.withdraw(released, by="controller", why="errors")
     for move in (
-        lambda: release.promote(released, "2", **ME),
-        lambda: release.challenge(released, "2", "shadow", **ME),
+        lambda: promotion.promote(released, "2", **ME),
+        lambda: promotion.challenge(released, "2", "shadow", **ME),
     ):
         with pytest.raises(RefusedError, match=r"controller took it back .*errors.*--again"):
             move()
     assert file(released).champion.version == "1"
-    release.promote(released, "2", again=True, **ME)
+    promotion.promote(released, "2", again=True, **ME)
     assert file(released).champion.version == "2"
     assert (
         "no more" in mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
     )
     rollback.rollback(released, **ME)
     with pytest.raises(RefusedError, match="took it back"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
     rollback.rollback(released, "2", **ME)  # a person who names it means it
 
 
 def test_an_experiment_that_ended_bars_nobody(released: Settings) -> None:
-    release.challenge(released, "2", "experiment", 50, name="trial", **ME)
-    release.withdraw(released, bar=False, **ME)
-    assert release.promote(released, "2", **ME)["version"] == "2"
+    promotion.challenge(released, "2", "experiment", 50, name="trial", **ME)
+    promotion.withdraw(released, bar=False, **ME)
+    assert promotion.promote(released, "2", **ME)["version"] == "2"
 
 
 def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     holder = ModelHolder(released.release_file)
     holder.start()  # at the service's own pace
     try:
@@ -123,8 +124,8 @@ def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
 
 
 def test_rollback_goes_to_the_last_good_champion(released: Settings) -> None:
-    release.promote(released, "2", **ME)
-    release.promote(released, "3", **ME)
+    promotion.promote(released, "2", **ME)
+    promotion.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "2"
     assert rollback.rollback(released, **ME)["version"] == "1"  # and not to 3, which was taken back
     with pytest.raises(UserError, match="no champion before"):
@@ -135,7 +136,7 @@ def test_rollback_goes_to_the_last_good_champion(released: Settings) -> None:
 def test_rollback_to_a_version_whose_files_are_gone_is_refused(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     before = released.release_file.read_bytes()
     shutil.rmtree(released.var / "models" / "1", ignore_errors=True)
 
@@ -151,38 +152,38 @@ def test_rollback_to_a_version_whose_files_are_gone_is_refused(
 
 
 def test_files_that_were_tampered_with_are_refused(released: Settings) -> None:
-    release.challenge(released, "2", "shadow", **ME)
-    release.withdraw(released, bar=False, **ME)
+    promotion.challenge(released, "2", "shadow", **ME)
+    promotion.withdraw(released, bar=False, **ME)
     model = released.var / "models" / "2" / "served" / "model.treelite"
     model.write_bytes(model.read_bytes() + b"x")
     with pytest.raises(LoopError, match="not those that were registered"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "1"
 
 
 def test_a_freeze_leaves_the_champion_alone_until_it_is_lifted(released: Settings) -> None:
-    release.challenge(released, "2", "canary", 10, **ME)
+    promotion.challenge(released, "2", "canary", 10, **ME)
     rollback.freeze(released, by="someone", why="an incident")
     assert file(released).frozen
     assert file(released).challenger is None
     assert aliases(released) == {"champion": "1"}
     for move in (
-        lambda: release.promote(released, "2", **ME),
-        lambda: release.challenge(released, "3", "shadow", **ME),
+        lambda: promotion.promote(released, "2", **ME),
+        lambda: promotion.challenge(released, "3", "shadow", **ME),
     ):
         with pytest.raises(RefusedError, match=r"frozen by someone \(an incident\)"):
             move()
     rollback.unfreeze(released, **ME)
-    assert release.promote(released, "2", **ME)["version"] == "2"
+    assert promotion.promote(released, "2", **ME)["version"] == "2"
 
 
 def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Settings) -> None:
     manual(released)
-    release.challenge(released, "2", "shadow", **ME)  # which answers nobody
+    promotion.challenge(released, "2", "shadow", **ME)  # which answers nobody
     moves: list[Callable[[], object]] = [
-        lambda: release.promote(released, "2", at=NOW, **ME),
-        lambda: release.challenge(released, "2", "canary", 5, at=NOW, **ME),
-        lambda: release.challenge(released, "2", "experiment", 5, name="x", at=NOW, **ME),
+        lambda: promotion.promote(released, "2", at=NOW, **ME),
+        lambda: promotion.challenge(released, "2", "canary", 5, at=NOW, **ME),
+        lambda: promotion.challenge(released, "2", "experiment", 5, name="x", at=NOW, **ME),
     ]
 
     def refused(why: str) -> None:
@@ -192,15 +193,15 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
         assert file(released).champion.version == "1"
 
     refused("not approved by anybody")
-    approval.approve(released, "3", by="boss", why="another version", at=NOW)
+    approvals.approve(released, "3", by="boss", why="another version", at=NOW)
     refused("not approved by anybody")
-    approval.approve(released, "2", by="boss", why="fine", days=2, at=NOW - timedelta(days=3))
+    approvals.approve(released, "2", by="boss", why="fine", days=2, at=NOW - timedelta(days=3))
     refused("ended on 2025-12-31")
-    approval.approve(released, "2", by="boss", why="fine", at=NOW)
-    approval.reject(released, "3", by="boss", why="no")
+    approvals.approve(released, "2", by="boss", why="fine", at=NOW)
+    approvals.reject(released, "3", by="boss", why="no")
     moves[1]()
     with pytest.raises(UserError, match="is being served"):
-        approval.reject(released, "2", by="boss", why="no")
+        approvals.reject(released, "2", by="boss", why="no")
     moves[0]()
     assert file(released).champion.version == "2"
     rollback.rollback(released, **ME)  # needs none
@@ -210,37 +211,37 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
 def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
     manual(released)
     with pytest.raises(UserError, match="you looked at"):
-        approval.approve(released, "2", digest="f" * 64, **ME)
-    approval.approve(released, "2", at=NOW, **ME)
+        approvals.approve(released, "2", digest="f" * 64, **ME)
+    approvals.approve(released, "2", at=NOW, **ME)
     # Another model under the same number, with the registry's word for it.
     client = mlflow_tracking.client(released)
     third = client.get_model_version(MODEL, "3")
     client.set_model_version_tag(MODEL, "2", "digest", third.tags["digest"])
-    release.fetch(released, "3")
+    promotion.fetch(released, "3")
     (released.var / "models" / "3").rename(released.var / "models" / "2")
     with pytest.raises(RefusedError, match="with the digest"):
-        release.promote(released, "2", at=NOW, **ME)
+        promotion.promote(released, "2", at=NOW, **ME)
     assert file(released).champion.version == "1"
 
 
 def test_a_rejection_ends_an_approval(released: Settings) -> None:
     manual(released)
-    approval.approve(released, "2", at=NOW, **ME)
-    approval.reject(released, "2", by="boss", why="second thoughts", at=NOW)
+    approvals.approve(released, "2", at=NOW, **ME)
+    approvals.reject(released, "2", by="boss", why="second thoughts", at=NOW)
     with pytest.raises(RefusedError, match="rejected by boss: second thoughts"):
-        release.promote(released, "2", at=NOW, **ME)
+        promotion.promote(released, "2", at=NOW, **ME)
 
 
 def test_a_policy_that_is_neither_refuses(released: Settings) -> None:
     text = released.params_file.read_text()
     released.params_file.write_text(text.replace("policy: auto", "policy: automatic"))
     with pytest.raises(UserError, match="must be auto or manual"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
 
 
 def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
-    approval.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
+    approvals.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
     known, digest = entries(released), file(released).champion.digest
     assert set(approval_rules.overrides(known, "1", digest, until - timedelta(hours=1))) == {"cost"}
     assert not approval_rules.overrides(known, "1", digest, until)
@@ -250,7 +251,7 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     tags = mlflow_tracking.client(released).get_model_version(MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
-        approval.override(released, "1", gate="cost", until=until, at=until, **ME)
+        approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
 
 
 def test_an_override_of_the_approval_lets_the_version_through_until_it_ends(
@@ -258,29 +259,29 @@ def test_an_override_of_the_approval_lets_the_version_through_until_it_ends(
 ) -> None:
     manual(released)
     with pytest.raises(RefusedError, match="was not approved"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
     until = datetime.now(UTC) + timedelta(days=1)
-    approval.override(released, "2", gate="approval", until=until, by="boss", why="an incident")
+    approvals.override(released, "2", gate="approval", until=until, by="boss", why="an incident")
     with pytest.raises(RefusedError, match="was not approved"):
-        release.promote(released, "2", at=until, **ME)
+        promotion.promote(released, "2", at=until, **ME)
     with pytest.raises(RefusedError, match="was not approved"):
-        release.promote(released, "3", **ME)
-    release.promote(released, "2", **ME)
+        promotion.promote(released, "3", **ME)
+    promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "2"
 
 
 MISTAKES: list[tuple[Callable[[Settings], object], str]] = [
-    (lambda s: release.promote(s, "99", **ME), "no version 99"),
-    (lambda s: release.promote(s, "x", **ME), "no version x"),
-    (lambda s: release.promote(s, "2", by="me", why=" "), "needs a name"),
-    (lambda s: release.promote(s, "2", by="", why="x"), "needs a name"),
-    (lambda s: release.promote(s, "2", by="me", why="x" * 1001), "needs a name"),
-    (lambda s: release.challenge(s, "1", "shadow", **ME), "can't challenge itself"),
-    (lambda s: release.challenge(s, "2", "canary", 0, **ME), "can't challenge so"),
-    (lambda s: release.challenge(s, "2", "canary", 101, **ME), "can't challenge so"),
-    (lambda s: release.challenge(s, "2", "shadow", 5, **ME), "can't challenge so"),
-    (lambda s: approval.approve(s, "2", days=0, **ME), "more than 0 days"),
-    (lambda s: approval.approve(s, "99", **ME), "no version 99"),
+    (lambda s: promotion.promote(s, "99", **ME), "no version 99"),
+    (lambda s: promotion.promote(s, "x", **ME), "no version x"),
+    (lambda s: promotion.promote(s, "2", by="me", why=" "), "needs a name"),
+    (lambda s: promotion.promote(s, "2", by="", why="x"), "needs a name"),
+    (lambda s: promotion.promote(s, "2", by="me", why="x" * 1001), "needs a name"),
+    (lambda s: promotion.challenge(s, "1", "shadow", **ME), "can't challenge itself"),
+    (lambda s: promotion.challenge(s, "2", "canary", 0, **ME), "can't challenge so"),
+    (lambda s: promotion.challenge(s, "2", "canary", 101, **ME), "can't challenge so"),
+    (lambda s: promotion.challenge(s, "2", "shadow", 5, **ME), "can't challenge so"),
+    (lambda s: approvals.approve(s, "2", days=0, **ME), "more than 0 days"),
+    (lambda s: approvals.approve(s, "99", **ME), "no version 99"),
     (lambda s: rollback.rollback(s, "3", **ME), "never champion"),
     (lambda s: rollback.rollback(s, "99", **ME), "never champion"),
 ]
@@ -298,14 +299,14 @@ def test_mistakes_are_told_and_change_nothing(released: Settings) -> None:
 def test_a_second_challenger_and_one_without_a_champion_are_refused(
     released: Settings,
 ) -> None:
-    release.challenge(released, "2", "shadow", **ME)
+    promotion.challenge(released, "2", "shadow", **ME)
     with pytest.raises(UserError, match="Version 2 is the challenger"):
-        release.challenge(released, "3", "shadow", **ME)
+        promotion.challenge(released, "3", "shadow", **ME)
     client = mlflow_tracking.client(released)
     client.delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     with pytest.raises(UserError, match="no champion to challenge"):
-        release.challenge(released, "3", "shadow", **ME)
+        promotion.challenge(released, "3", "shadow", **ME)
 
 
 def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
@@ -314,13 +315,13 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
     mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     manual(released)
-    approval.approve(released, "2", **ME)
+    approvals.approve(released, "2", **ME)
     rollback.freeze(released, **ME)
     assert not released.release_file.exists()
     with pytest.raises(RefusedError, match="frozen"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
     rollback.unfreeze(released, **ME)
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     assert (file(released).champion.version, file(released).generation) == ("2", 4)
 
 
@@ -328,7 +329,7 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
     mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
     now = file(released)
     write(released.release_file, Release(7, now.champion, now.changed_at))
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     assert file(released).generation == 8
     last = entries(released)[-1]
     assert (last.seq, last.before["champion"]["version"]) == (1, "1")

@@ -15,9 +15,10 @@ import pandas as pd
 from monitoring import experiment as analysis
 from monitoring import performance
 from monitoring.experiment import Plan, Result
-from pipelines import controller, entries, release
-from pipelines.record import Stands
 from pipelines.registry import versions
+from pipelines.release import promotion, rollout_controller
+from pipelines.release.audit import entry_store
+from pipelines.release.audit.recorder import Stands
 from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from serving.release import Challenger
@@ -38,7 +39,7 @@ def start(
     params = settings.params()
     policy = params["rollout"]["experiment"]
     _require(metric, effect, days, percent)
-    stands = controller.look(settings)
+    stands = rollout_controller.look(settings)
     champion = stands.state.champion
     if champion is None:
         raise UserError(f"There is no champion to compare with: `mlops promote {version}`.")
@@ -59,7 +60,7 @@ def start(
         planned_at=as_of.isoformat(),
     )  # fmt: skip
     name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
-    release.challenge(
+    promotion.challenge(
         settings, version, "experiment", plan.percent, name=name, why=why, by=by,
         evidence={"plan": plan.as_dict()}, generation=stands.state.generation,
     )  # fmt: skip
@@ -68,15 +69,15 @@ def start(
 
 def status(settings: Settings, as_of: datetime) -> tuple[Plan, Result]:
     """What the experiment at hand shows as of `as_of`. Raises `UserError` if there is none."""
-    return _status(settings, controller.look(settings), as_of)
+    return _status(settings, rollout_controller.look(settings), as_of)
 
 
 def stop(settings: Settings, as_of: datetime, *, by: str, why: str = "") -> tuple[Plan, Result]:
     """Ends it: the champion alone again, and what was found on the record, early or not."""
-    stands = controller.look(settings)
+    stands = rollout_controller.look(settings)
     plan, result = _status(settings, stands, as_of)
     ended = f"the experiment ended: {result.told}{f' ({why})' if why else ''}"
-    release.withdraw(
+    promotion.withdraw(
         settings, why=ended[:1000], by=by, bar=False, generation=stands.state.generation,
         evidence={
             "plan": plan.as_dict(), "verdict": result.verdict, "labels": list(result.labels),
@@ -90,7 +91,7 @@ def _status(settings: Settings, stands: Stands, as_of: datetime) -> tuple[Plan, 
     challenger = _running(stands)
     plan = planned(settings, stands, challenger)
     params = settings.params()
-    rows = controller.answered(
+    rows = rollout_controller.answered(
         settings, stands, challenger, params, as_of, live=False, days=plan.days + LOOK_BACK
     )
     # A case is of the arm that its key was given, whoever answered when the challenger failed.
@@ -101,15 +102,15 @@ def _status(settings: Settings, stands: Stands, as_of: datetime) -> tuple[Plan, 
 
 def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
     """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
-    began = controller.began(stands, challenger)
+    began = rollout_controller.began(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
     with versions.reached(settings):
         client = mlflow_tracking.client(settings)
         stored = next(
-            each for each in entries.stored(settings, client)
+            each for each in entry_store.stored(settings, client)
             if each.tags.get("digest") == entry.digest
         )  # fmt: skip
-        text = entries.read_evidence(client, stored.run_id)
+        text = entry_store.read_evidence(client, stored.run_id)
     if sha256(text.encode()).hexdigest() != entry.evidence:
         raise LoopError(
             f"The plan of the experiment (entry {entry.seq}) was changed after its start: see "
@@ -133,7 +134,9 @@ def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
 
 def _joined(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     first = rows["decision_time"].min() if len(rows) else as_of
-    return performance.join_labels(rows, controller.known_labels(settings, first, as_of), as_of)
+    return performance.join_labels(
+        rows, rollout_controller.known_labels(settings, first, as_of), as_of
+    )
 
 
 def _require(metric: str, effect: float, days: int, percent: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.history import Entry, Stored
+from pipelines.release.audit.trail import Entry, Stored
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings
 

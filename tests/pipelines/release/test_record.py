@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines import entries, record, release, release_lock, repair, rollback
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion, rollback
+from pipelines.release.audit import entry_store, recorder, release_lock, repair
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
@@ -32,8 +33,8 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     step: str, released: Settings
 ) -> None:
     stands = STEPS[step][-1]
-    assert killed(step, lambda: release.promote(released, "2", **ME)) == -signal.SIGKILL
-    known = record.stands(released)
+    assert killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
+    known = recorder.stands(released)
     assert known.chain.problems == ()
     champion = file(released).champion.version
     assert known.state.champion is not None
@@ -41,13 +42,13 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     # What is served is never ahead of the record.
     assert champion in {"1", known.state.champion.version}
 
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "2"
-    assert [entry.version for entry in record.stands(released).chain.entries] == ["1", "2"]
+    assert [entry.version for entry in recorder.stands(released).chain.entries] == ["1", "2"]
     assert verify(released)[0] == []
     found = mlflow_tracking.client(released).get_registered_model(MODEL)
     assert str(found.aliases["champion"]) == "2"
-    attempts = record.stands(released).chain.unfinished
+    attempts = recorder.stands(released).chain.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
 
 
@@ -58,11 +59,11 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     together = FORK.Barrier(2)
 
     def controller(version: str) -> None:
-        decided_on = record.stands(released).state.generation
+        decided_on = recorder.stands(released).state.generation
         together.wait(30)
         try:
-            release.challenge(released, version, "shadow", generation=decided_on, **ME)
-        except record.SupersededError as error:
+            promotion.challenge(released, version, "shadow", generation=decided_on, **ME)
+        except recorder.SupersededError as error:
             (tmp_path / f"superseded-{version}").write_text(str(error))
         else:
             (tmp_path / f"won-{version}").touch()
@@ -108,16 +109,16 @@ def test_who_holds_the_lock_is_waited_for_and_then_told_of(
 def test_whoever_writes_without_the_lock_is_seen(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = record.point
+    real = recorder.point
     before = released.release_file.read_bytes()
 
     def both(client: Any, state: Any) -> None:
         real(client, state)
         client.set_registered_model_tag(MODEL, "release", before.decode())
 
-    monkeypatch.setattr(record, "point", both)
-    with pytest.raises(record.SupersededError, match="without the lock"):
-        release.promote(released, "2", **ME)
+    monkeypatch.setattr(recorder, "point", both)
+    with pytest.raises(recorder.SupersededError, match="without the lock"):
+        promotion.promote(released, "2", **ME)
     assert released.release_file.read_bytes() == before
 
 
@@ -134,15 +135,15 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
     for text in edits:
         client.set_registered_model_tag(MODEL, "release", text)
         with pytest.raises(LoopError, match="cannot be used"):
-            release.promote(released, "2", **ME)
+            promotion.promote(released, "2", **ME)
         with pytest.raises(LoopError, match="cannot be used"):
             rollback.freeze(released, **ME)
         assert released.release_file.read_text() == good
     repair.repair(released, **ME)
     assert verify(released)[0] == []
     assert file(released).champion.version == "1"
-    release.promote(released, "2", **ME)
-    actions = [entry.action for entry in record.stands(released).chain.entries]
+    promotion.promote(released, "2", **ME)
+    actions = [entry.action for entry in recorder.stands(released).chain.entries]
     assert actions == ["promote", "repair", "promote"]
     with pytest.raises(UserError, match="nothing to repair"):
         repair.repair(released, **ME)
@@ -153,15 +154,15 @@ def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
 ) -> None:
     client = mlflow_tracking.client(released)
     old = client.get_registered_model(MODEL).tags["release"]
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     served_now = released.release_file.read_bytes()
 
     client.delete_registered_model_tag(MODEL, "release")
     with pytest.raises(LoopError, match="lost its release document"):
-        release.promote(released, "3", **ME)
+        promotion.promote(released, "3", **ME)
     client.set_registered_model_tag(MODEL, "release", old)
     with pytest.raises(LoopError, match="set back"):
-        release.promote(released, "3", **ME)
+        promotion.promote(released, "3", **ME)
     assert "set back" in " ".join(verify(released)[0])
     assert released.release_file.read_bytes() == served_now
 
@@ -181,7 +182,7 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     mlflow_tracking.client(released).set_registered_model_tag(MODEL, "release", edited)
     assert "changed by hand" in " ".join(verify(released)[0])
     with pytest.raises(LoopError, match="changed by hand"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
     repair.repair(released, **ME)
     assert verify(released)[0] == []
@@ -195,10 +196,10 @@ def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Se
 
 
 def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: Settings) -> None:
-    release.promote(released, "2", evidence={"cost": 1}, **ME)
+    promotion.promote(released, "2", evidence={"cost": 1}, **ME)
     rollback.rollback(released, **ME)
     client = mlflow_tracking.client(released)
-    runs = {e.tags["seq"]: e.run_id for e in entries.stored(released, client)}
+    runs = {e.tags["seq"]: e.run_id for e in entry_store.stored(released, client)}
     assert verify(released)[0] == []
 
     client.set_tag(runs["2"], "why", "because")
@@ -227,9 +228,9 @@ def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_
     with monkeypatch.context() as patched:
         patched.setattr(CLIENT, step, away)
         with pytest.raises(UnreachableError, match="connection refused"):
-            release.promote(released, "2", **ME)
+            promotion.promote(released, "2", **ME)
         assert file(released).champion.version == ("2" if step == "set_terminated" else "1")
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "2"
     assert verify(released)[0] == []
 

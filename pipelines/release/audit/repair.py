@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import entries, record
-from pipelines.document import DOCUMENT, State, Step, document
-from pipelines.history import chain
 from pipelines.registry import versions
-from pipelines.release_lock import locked
+from pipelines.release.audit import entry_store, recorder
+from pipelines.release.audit.release_document import DOCUMENT, State, Step, document
+from pipelines.release.audit.release_lock import locked
+from pipelines.release.audit.trail import chain
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 
@@ -25,11 +25,11 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
     Raises `UserError` if the document can be used and the services are not ahead of it; `LoopError`
     if the file can't be used either: then `mlops promote` begins anew once its tag is deleted.
     """
-    record.require_words(by, why)
+    recorder.require_words(by, why)
     with locked(settings), versions.reached(settings):
         client = mlflow_tracking.client(settings)
         said, wrong = _usable(settings, client)
-        served = record.served(settings)
+        served = recorder.served(settings)
         if said is not None and (served is None or served.generation <= said.generation):
             raise UserError(
                 f"The release document can be used (generation {said.generation}): there is "
@@ -45,7 +45,7 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
             {"found": wrong if said is None else f"generation {said.generation}"},
         )  # fmt: skip
         moment = at or datetime.now(UTC)
-        return record.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)
+        return recorder.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)
 
 
 def _usable(settings: Settings, client: Any) -> tuple[State | None, str]:
@@ -54,7 +54,7 @@ def _usable(settings: Settings, client: Any) -> tuple[State | None, str]:
         state = document(settings, client)
     except LoopError as error:
         return None, str(error)[:300]
-    kept = chain(entries.stored(settings, client), state.history)
-    if not record.Stands(state, kept).vouched and record.served(settings) != state:
+    kept = chain(entry_store.stored(settings, client), state.history)
+    if not recorder.Stands(state, kept).vouched and recorder.served(settings) != state:
         return None, "its newest entry contradicts it"
     return state, ""

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from pipelines import entries
-from pipelines.approval_rules import version_tags
-from pipelines.document import State, Step, arms, document, following, point
-from pipelines.history import Chain, Entry, chain
 from pipelines.registry import versions
 from pipelines.registry.versions import MODEL
-from pipelines.release_lock import locked
+from pipelines.release.audit import entry_store
+from pipelines.release.audit.approval_rules import version_tags
+from pipelines.release.audit.release_document import State, Step, arms, document, following, point
+from pipelines.release.audit.release_lock import locked
+from pipelines.release.audit.trail import Chain, Entry, chain
 from pipelines.training import mlflow_tracking
 from serving import release
 from serving.release import Release
@@ -64,7 +64,7 @@ def stands(settings: Settings) -> Stands:
     with versions.reached(settings):
         client = mlflow_tracking.client(settings)
         state = document(settings, client)
-        return Stands(state, chain(entries.stored(settings, client), state.history))
+        return Stands(state, chain(entry_store.stored(settings, client), state.history))
 
 
 def change(
@@ -83,7 +83,7 @@ def change(
     with locked(settings), versions.reached(settings):
         client = mlflow_tracking.client(settings)
         state = document(settings, client)
-        found = Stands(state, chain(entries.stored(settings, client), state.history))
+        found = Stands(state, chain(entry_store.stored(settings, client), state.history))
         _carry_on(settings, client, found)
         if generation is not None and generation != state.generation:
             raise SupersededError(
@@ -127,7 +127,7 @@ def make(
         details=details,
     )  # fmt: skip
     after = following(state, step, entry)
-    run_id = entries.append(settings, client, entry, text)
+    run_id = entry_store.append(settings, client, entry, text)
     point(client, after)
     # Whoever wrote without our lock, from another machine or by hand, may have been the last.
     if (written := document(settings, client)) != after:
@@ -203,7 +203,7 @@ def _carry_on(settings: Settings, client: Any, found: Stands) -> None:
     if newest is not None and not newest.concluded and found.chain.entries:
         conclude(client, found.chain.entries[-1], newest.run_id)
     for each in found.chain.unfinished:
-        entries.give_up(client, each)
+        entry_store.give_up(client, each)
 
 
 def served(settings: Settings) -> Release | None:

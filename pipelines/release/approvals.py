@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines import record, rollout
-from pipelines.approval_rules import RefusedError, approval, overrides
-from pipelines.document import State, Step
-from pipelines.history import Entry
 from pipelines.registry import versions
 from pipelines.registry.versions import reached
+from pipelines.release import rollout_policy
+from pipelines.release.audit import recorder
+from pipelines.release.audit.approval_rules import RefusedError, approval, overrides
+from pipelines.release.audit.release_document import State, Step
+from pipelines.release.audit.trail import Entry
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 
 POLICIES = ("auto", "manual")
 # What an override can set aside: the approval, and the causes by which a rollout withdraws. What
 # the gates before registration refuse has no version that could be let through.
-GUARDS = ("approval", *rollout.GUARDS)
+GUARDS = ("approval", *rollout_policy.GUARDS)
 
 
 def policy(settings: Settings) -> str:
@@ -67,7 +68,7 @@ def reject(
 ) -> State:  # fmt: skip
     """Ends what approval there is. Raises `UserError` if the version is being served."""
 
-    def serves(found: record.Stands) -> None:
+    def serves(found: recorder.Stands) -> None:
         state = found.state
         arms = [state.champion, state.challenger and state.challenger.model]
         if version in [model.version for model in arms if model]:
@@ -109,8 +110,8 @@ def _decide(
             f"digest {digest[:12]}."
         )
 
-    def step(found: record.Stands) -> Step:
+    def step(found: recorder.Stands) -> Step:
         check(found)
         return found.step(action, version, details={"digest": digest, **details})
 
-    return record.change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return recorder.change(settings, step, by=by, why=why, generation=generation, at=at)[1]

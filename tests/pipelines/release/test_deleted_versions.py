@@ -6,9 +6,11 @@ import shutil
 
 import pytest
 
-from pipelines import approval_rules, doctor, record, release, repair, rollback
-from pipelines.history import Entry
+from pipelines import doctor
 from pipelines.registry.versions import MODEL
+from pipelines.release import promotion, rollback
+from pipelines.release.audit import approval_rules, recorder, repair
+from pipelines.release.audit.trail import Entry
 from pipelines.shown_release import history, standing, verify
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
@@ -28,41 +30,41 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 def newest(settings: Settings) -> Entry:
     assert verify(settings)[0] == []
-    return record.stands(settings).chain.entries[-1]
+    return recorder.stands(settings).chain.entries[-1]
 
 
 def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     delete(released, "2")
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert file(released).champion.version == "1"
     assert aliases(released) == {"champion": "1"}
     entry = newest(released)
     assert (entry.action, entry.details["gone"]) == ("rollback", ["2"])
-    kept = record.stands(released).chain.newest
+    kept = recorder.stands(released).chain.newest
     assert kept is not None
     assert kept.concluded
-    assert approval_rules.barred(record.stands(released).chain.entries, "2") == entry
+    assert approval_rules.barred(recorder.stands(released).chain.entries, "2") == entry
 
 
 def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(
     released: Settings,
 ) -> None:
     delete(released, "1")
-    release.challenge(released, "2", "canary", 10, **ME)
+    promotion.challenge(released, "2", "canary", 10, **ME)
     assert newest(released).details["gone"] == ["1"]
     rollback.freeze(released, **ME)
     assert file(released).frozen
     rollback.unfreeze(released, **ME)
-    release.promote(released, "3", **ME)
+    promotion.promote(released, "3", **ME)
     assert aliases(released) == {"champion": "3"}
     assert newest(released).details["gone"] == ["1"]
 
 
 def test_a_challenger_whose_version_was_deleted_is_withdrawn(released: Settings) -> None:
-    release.challenge(released, "2", "canary", 10, **ME)
+    promotion.challenge(released, "2", "canary", 10, **ME)
     delete(released, "2")
-    release.withdraw(released, **ME)
+    promotion.withdraw(released, **ME)
     assert file(released).challenger is None
     assert newest(released).details == {"barred": "2", "gone": ["2"]}
 
@@ -70,7 +72,7 @@ def test_a_challenger_whose_version_was_deleted_is_withdrawn(released: Settings)
 def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
     released: Settings,
 ) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     delete(released, "1")
     kept = released.var / "models" / "1"
     spare = shutil.copytree(kept, released.home / "spare")
@@ -85,30 +87,30 @@ def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert aliases(released) == {}  # and not still at version 2
     assert newest(released).details["gone"] == ["1"]
-    assert release.champion(released) == "1"
+    assert promotion.champion(released) == "1"
 
 
 def test_a_deleted_version_is_not_promoted_anew(released: Settings) -> None:
     delete(released, "2")
     with pytest.raises(UserError, match="no version 2 in the registry"):
-        release.promote(released, "2", **ME)
+        promotion.promote(released, "2", **ME)
 
 
 def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
     released: Settings,
 ) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     for version in ("1", "3"):
         mlflow_tracking.client(released).delete_model_version_tag(MODEL, version, "digest")
     with pytest.raises(LoopError, match="lost its tag `digest`"):
-        release.promote(released, "3", **ME)
+        promotion.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "1"
 
 
 def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     released: Settings,
 ) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     mlflow_tracking.client(released).delete_registered_model(MODEL)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
@@ -121,7 +123,7 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
 def test_history_status_and_doctor_name_what_was_deleted(
     released: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release.promote(released, "2", **ME)
+    promotion.promote(released, "2", **ME)
     assert doctor.registry(released).well
     delete(released, "2")
     assert any("version 2 is no more in the registry" in line for line in standing(released))

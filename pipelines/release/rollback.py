@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval_rules
-from pipelines.approval_rules import BARRED
-from pipelines.document import State, Step
-from pipelines.record import Stands, change
 from pipelines.registry.download import fetch
-from pipelines.release import Evidence, lifted
-from pipelines.release_lock import locked
+from pipelines.release.audit import approval_rules
+from pipelines.release.audit.approval_rules import BARRED
+from pipelines.release.audit.recorder import Stands, change
+from pipelines.release.audit.release_document import State, Step
+from pipelines.release.audit.release_lock import locked
+from pipelines.release.promotion import Evidence, lifted
 from serving import release
 from serving.release import Release, ServedModel
 from settings import LoopError, Settings, UserError

@@ -11,12 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines import approval, approval_rules
-from pipelines.approval_rules import AGAIN, BARRED, RefusedError
-from pipelines.document import State, Step, document
-from pipelines.record import Stands, change
 from pipelines.registry import versions
 from pipelines.registry.download import fetch
+from pipelines.release import approvals
+from pipelines.release.audit import approval_rules
+from pipelines.release.audit.approval_rules import AGAIN, BARRED, RefusedError
+from pipelines.release.audit.recorder import Stands, change
+from pipelines.release.audit.release_document import State, Step, document
 from pipelines.training import mlflow_tracking
 from serving.release import Challenger, ServedModel, Stage
 from settings import Settings, UserError
@@ -36,9 +37,9 @@ def promote(
     """
     at = at or datetime.now(UTC)
     if settings.staging_url:
-        from pipelines import staging
+        from pipelines.release import staging_checks
 
-        staging.rehearse(settings, version)
+        staging_checks.rehearse(settings, version)
     served = fetch(settings, version)
 
     def step(found: Stands) -> Step | None:
@@ -135,7 +136,7 @@ def _require_allowed(
             code="barred",
         )
     if not shadow:
-        approval.require(settings, known, version, served.digest, at)
+        approvals.require(settings, known, version, served.digest, at)
 
 
 def lifted(found: Stands, version: str) -> dict[str, Any]:

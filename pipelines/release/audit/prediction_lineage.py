@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pipelines import approval_rules, record, rescored
-from pipelines import history as chained
-from pipelines.history import Entry
 from pipelines.registry import versions
+from pipelines.release.audit import approval_rules, recorder, rescoring
+from pipelines.release.audit import trail as chained
+from pipelines.release.audit.trail import Entry
 from pipelines.training import mlflow_tracking
 from serving import prediction_reader
 from settings import Settings, UserError
@@ -33,7 +33,7 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     logged = json.loads(rows.iloc[0].to_json(date_format="iso", double_precision=15))
     fields = {name: value for name, value in logged.items() if value is not None}
     version = str(fields["model_version"])
-    known = record.stands(settings).chain.entries
+    known = recorder.stands(settings).chain.entries
     with versions.reached(settings):
         client = mlflow_tracking.client(settings)
         found = versions.find_version(client, version)
@@ -42,8 +42,8 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
         "Prediction": {name: value for name, value in fields.items() if "." not in name},
         "Request": _below("request.", fields),
         "Features": _below("features.", fields),
-        "Computed again": rescored.again(settings, row),
-        "Feature tables today": rescored.of_today(settings, row),
+        "Computed again": rescoring.again(settings, row),
+        "Feature tables today": rescoring.of_today(settings, row),
         f"Version {version}": dict(found.tags) if found else DELETED,
         "Gates": gates,
         "Release": release_of(known, fields),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.history import Entry, Stored, at, chain, lines
+from pipelines.release.audit.trail import Entry, Stored, at, chain, lines
 from serving.release import GENESIS, History
 
 START = datetime(2013, 4, 1, tzinfo=UTC)

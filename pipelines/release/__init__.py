@@ -1,0 +1,1 @@
+"""Which version serves: promotion, rollback, staging, shadow, canary, experiments and approvals."""
