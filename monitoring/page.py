@@ -25,7 +25,8 @@ def write(
     live: pd.DataFrame,
     reference: pd.DataFrame,
 ) -> None:
-    """Writes the page of the monitoring result `found` (as `pipelines.monitor` stores it).
+    """Writes the page of the monitoring result `found` (as `pipelines.retraining.monitor` stores
+    it).
 
     `days` is what `performance.by_day` gives; `live` (its label NaN where unknown) and `reference`
     have `label` and `probability`.

@@ -105,7 +105,7 @@ def serve() -> None:
 def monitor(as_of: AsOf = None) -> None:
     """Join labels to the log, measure performance and drift, decide on retraining."""
     with told_plainly():
-        from pipelines.monitor import observe
+        from pipelines.retraining.monitor import observe
 
         settings = our_settings()
         typer.echo("Measuring ...")

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from features import durable
-from pipelines import monitor, replay, replay_judged, replay_platform, replay_record, replay_served
+from pipelines import replay, replay_judged, replay_platform, replay_record, replay_served
+from pipelines.retraining import monitor
 from pipelines.training import training_outcome
 from serving import prediction_reader, release
 from settings import Settings, UserError

@@ -59,7 +59,7 @@ def alerts(settings: Settings) -> None:
 
 def status(settings: Settings) -> None:
     """Prints what is champion, since when, from which data; last drift, last decision."""
-    from pipelines.monitor import latest
+    from pipelines.retraining.monitor import latest
 
     console = Console(highlight=False, soft_wrap=True)
     current = release.read(settings.release_file)

@@ -17,8 +17,8 @@ import httpx
 from features import published
 from pipelines import alerts
 from pipelines.ingestion import accepted_batches, ingest, restatements, validate
-from pipelines.monitor import latest
 from pipelines.probes import TIMEOUT
+from pipelines.retraining.monitor import latest
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOWS
 from pipelines.training import training_outcome

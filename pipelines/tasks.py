@@ -123,7 +123,7 @@ def conclude(
 
 @task
 def observe(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
-    from pipelines import monitor
+    from pipelines.retraining import monitor
 
     return monitor.observe(load(), as_of, every_days)
 

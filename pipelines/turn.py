@@ -164,7 +164,8 @@ def watch(
     settings: Settings, journal: Journal, as_of: datetime, every_days: float | None = None
 ) -> dict[str, Any]:
     """Live performance and drift once labels are known, and the decision that follows."""
-    from pipelines import flows, monitor
+    from pipelines import flows
+    from pipelines.retraining import monitor
 
     with journal.component("7 Monitoring and feedback") as entry:
         journal.say("labels become known: live performance, drift, decision")

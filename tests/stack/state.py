@@ -2,8 +2,9 @@
 
 import json
 
-from pipelines import monitor, replay_record
+from pipelines import replay_record
 from pipelines.registry.versions import MODEL
+from pipelines.retraining import monitor
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, training_outcome
 from serving import prediction_reader, release

@@ -13,11 +13,11 @@ import yaml
 from features import partitions
 from features.history import training_frame
 from monitoring import performance
-from pipelines import monitor
 from pipelines.ground import inside
 from pipelines.ingestion import ingest, validate
 from pipelines.release import rollout_controller
 from pipelines.release.audit import prediction_lineage
+from pipelines.retraining import monitor
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from serving import prediction_log

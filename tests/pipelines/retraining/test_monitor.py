@@ -16,14 +16,15 @@ import pytest
 import yaml
 
 from features import partitions
-from pipelines import monitor, standing
+from pipelines import standing
+from pipelines.retraining import monitor
 from serving import release
 from serving.prediction_log import PredictionLog
 from settings import LoopError, Settings, UserError
 from usecase import evaluation, source, target
 from usecase.columns import CATEGORIES, FEATURES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
 AS_OF = datetime(2013, 4, 5, tzinfo=UTC)
 CHAMPION = "7"

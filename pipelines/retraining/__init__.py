@@ -1,0 +1,1 @@
+"""Measures production and decides whether to retrain."""
