@@ -127,7 +127,7 @@ def status() -> None:
 def doctor() -> None:
     """What is missing or misconfigured, and the command that mends it."""
     with told_plainly():
-        from pipelines import doctor as checks
+        from pipelines.operations import doctor as checks
 
         if not checks.report(our_settings()):
             raise typer.Exit(1)
@@ -137,6 +137,6 @@ def doctor() -> None:
 def ui() -> None:
     """Open MLflow, Prefect, Evidently and the data docs, until Ctrl-C."""
     with told_plainly():
-        from pipelines import uis
+        from pipelines.operations import ui_servers
 
-        uis.serve(our_settings())
+        ui_servers.serve(our_settings())

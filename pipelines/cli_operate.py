@@ -99,8 +99,8 @@ def watch(
 ) -> None:
     """Metrics of all parts and of the loop, and Alertmanager's webhook, until Ctrl-C."""
     with told_plainly():
+        from pipelines.operations.watch import serve as serve_watch
         from pipelines.runtime.exclusive import require_port_free
-        from pipelines.watch import serve as serve_watch
 
         settings = our_settings()
         port = port or settings.watch_port

@@ -42,7 +42,7 @@ def gates(settings: Settings, as_of: datetime | None) -> bool:
 
 def alerts(settings: Settings) -> None:
     """Prints every recorded alert: its state, how bad it is, since when, what to read."""
-    from pipelines.alerts import told
+    from pipelines.operations.alerts import told
 
     found = told(settings)
     console = Console(highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import watch
+from pipelines.operations import watch
 
 ROOT = Path(__file__).parents[2]
 STACK = ROOT / "monitoring" / "stack"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import doctor
+from pipelines.operations import doctor
 from settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -135,13 +135,13 @@ def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
 
 
 def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> None:
-    from pipelines import standing
+    from pipelines.operations import loop_metrics
 
     home, _ = turned
-    told = {s.name for reader in standing.READERS.values() for s in reader(home.settings)}
+    told = {s.name for reader in loop_metrics.READERS.values() for s in reader(home.settings)}
     # A Prefect server of our own is asked nothing: it comes and goes with the turn.
     of_prefect = {"flow_failed", "flow_runs_late", "alert_event_age_seconds"}
-    assert set(standing.HELP) - told == of_prefect
+    assert set(loop_metrics.HELP) - told == of_prefect
 
 
 def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:

@@ -37,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 
 from features import published
 from monitoring import decide
-from pipelines import alerts
+from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome
 from serving.command import serve_command, serve_environment

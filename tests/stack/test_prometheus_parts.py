@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from pipelines import probes
+from pipelines.operations import probes
 
 pytestmark = pytest.mark.stack
 PASSWORD = "not-a-secret"  # noqa: S105

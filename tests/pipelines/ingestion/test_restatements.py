@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from features import data_lock, partitions
-from pipelines import standing
 from pipelines.ingestion import ingest, restatements, validate
+from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
 from usecase import source
 from usecase.schema import KEYS
@@ -218,7 +218,7 @@ def test_rows_that_state_a_key_again_are_counted(full, copy):
     assert restatements.count(copy.data, LAST, [day(2)]) == 0  # it came first
     assert restatements.note(copy, LAST, [day(5), day(6)]) == 4
     samples = {
-        s.labels["feed"]: s.value for s in standing.batches(copy) if s.name == "rows_restated"
+        s.labels["feed"]: s.value for s in loop_metrics.batches(copy) if s.name == "rows_restated"
     }
     assert samples[LAST] == 4
     line = validate.told(LAST, validate.NOTHING | {"reasons": {}, "rows_restated": 4})

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipelines import doctor
+from pipelines.operations import doctor
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder, repair

@@ -20,7 +20,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from pipelines import client, probes, runs, standing, trial
+from pipelines import client, runs, trial
+from pipelines.operations import loop_metrics, probes
 from pipelines.release.staging_checks import _await_version
 from pipelines.runtime import child_processes, traffic
 from settings import LoopError, Settings
@@ -116,7 +117,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "a wait": lambda settings: child_processes.wait_for_answer(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.answers(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.mlflow(str(settings.tracking_uri)),
-    "Prefect's metrics": lambda settings: list(standing.flows(settings)),
+    "Prefect's metrics": lambda settings: list(loop_metrics.flows(settings)),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import doctor
+from pipelines.operations import doctor
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade

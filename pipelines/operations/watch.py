@@ -24,16 +24,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines import alerts, probes, standing
-from pipelines.alerts import Alert
-from pipelines.standing import Sample
+from pipelines.operations import alerts, loop_metrics, probes
+from pipelines.operations.alerts import Alert
+from pipelines.operations.loop_metrics import Sample
 from settings import Settings
 
 logger = logging.getLogger(__name__)
 LIMIT = 1 << 20  # bytes of a notification
 RETRY = 30.0  # seconds until events that Prefect did not take are sent again
 HELP = {
-    **standing.HELP,
+    **loop_metrics.HELP,
     "up": "Whether a part does its work",
     "watch_failures": "Whether this could not be read",
 }
@@ -65,12 +65,12 @@ class Watch:
         parts = probes.named(self._settings)
         asked: dict[str, Callable[[], Any]] = {
             **parts,
-            **{name: self._reading(name) for name in standing.READERS},
+            **{name: self._reading(name) for name in loop_metrics.READERS},
         }
         answers = await asyncio.gather(*(self._ask(*each) for each in asked.items()))
         found = dict(zip(asked, answers, strict=True))
         samples = [Sample("up", found[part] is not None, {"part": part}) for part in parts]
-        for name in standing.READERS:
+        for name in loop_metrics.READERS:
             samples += found[name] or []
             samples.append(Sample("watch_failures", found[name] is None, {"what": name}))
         return Response(_exposition(samples), media_type=CONTENT_TYPE_LATEST)
@@ -120,7 +120,7 @@ class Watch:
         task.cancel()
 
     def _reading(self, name: str) -> Callable[[], list[Sample]]:
-        return lambda: list(standing.READERS[name](self._settings))
+        return lambda: list(loop_metrics.READERS[name](self._settings))
 
     async def _ask(self, name: str, question: Callable[[], Any]) -> Any:
         """The answer, True if that is None; None if there was none in time. Tells each new why."""

@@ -144,7 +144,7 @@ def ports(settings: Settings) -> Finding:
 
 def servers(settings: Settings) -> Finding:
     """Those that the settings name, each by work that it does."""
-    from pipelines import probes
+    from pipelines.operations import probes
 
     named, away = probes.named(settings), []
     for part, probe in named.items():

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import httpx
 
 from features import published
-from pipelines import alerts
 from pipelines.ingestion import accepted_batches, ingest, restatements, validate
-from pipelines.probes import TIMEOUT
+from pipelines.operations import alerts
+from pipelines.operations.probes import TIMEOUT
 from pipelines.retraining.monitor import latest
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOWS

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipelines import alerts, probes, standing
+from pipelines.operations import alerts, loop_metrics, probes
+from pipelines.operations.watch import LIMIT, Watch
 from pipelines.runtime import clock, prefect_commands
-from pipelines.watch import LIMIT, Watch
 from settings import LoopError, Settings, UserError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FIRING: dict[str, Any] = {
     "status": "firing",
     "labels": {"alertname": "PartDown", "severity": "page", "part": "redis", "job": "watch"},
@@ -167,11 +167,11 @@ def test_a_reader_that_hangs_is_given_up(
 ) -> None:
     ended = threading.Event()
 
-    def hangs(_: Settings) -> Iterator[standing.Sample]:
+    def hangs(_: Settings) -> Iterator[loop_metrics.Sample]:
         ended.wait(30)
-        yield standing.Sample("release_generation", 1)
+        yield loop_metrics.Sample("release_generation", 1)
 
-    monkeypatch.setitem(standing.READERS, "champion", hangs)
+    monkeypatch.setitem(loop_metrics.READERS, "champion", hangs)
     monkeypatch.setattr(probes, "BUDGET", 0.3)
     found = told(settings)
     ended.set()
