@@ -13,7 +13,7 @@ from pipelines.cli_app import AsOf, app, given_moment, our_settings, told_plainl
 def run() -> None:
     """One full turn on real data: from raw batches to a retrained model in service."""
     with told_plainly():
-        from pipelines import turn
+        from pipelines.flows import turn
 
         turn.run(our_settings())
 
@@ -65,7 +65,7 @@ def train(
 ) -> None:
     """Train candidates, gate them, register and release the winner."""
     with told_plainly():
-        from pipelines import turn
+        from pipelines.flows import turn
 
         settings = our_settings()
         outcome = turn.train(settings, given_moment(settings, as_of), reason)

@@ -51,7 +51,7 @@ def deploy(
 ) -> None:
     """Serve the flows as deployments against the Prefect server, until Ctrl-C."""
     with told_plainly():
-        from pipelines.deploy import deploy as serve_flows
+        from pipelines.flows.deployments import deploy as serve_flows
 
         serve_flows(our_settings(), schedules_active=schedules)
 
@@ -87,7 +87,7 @@ def smoke() -> None:
 def worker() -> None:
     """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""
     with told_plainly():
-        from pipelines.deploy import work
+        from pipelines.flows.deployments import work
 
         work(our_settings())
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import owned, replay_meter, replay_record, replay_stack, trial, turn
-from pipelines.journal import Journal
+from pipelines import replay_meter, replay_record, replay_stack
+from pipelines.flows import processes, turn, turn_rollout
+from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
@@ -32,7 +33,7 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
 
     What the parts say is in `var/logs/replay.log`.
     """
-    from pipelines import runs
+    from pipelines.flows import flow_runs
 
     together = settings.params()["replay"]["batch_days"]
     log = settings.var / "logs" / "replay.log"
@@ -45,10 +46,10 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
         done = replay_record.kept(settings)
         if len(done) >= (end - first).days:
             return
-        with owned.prefect_server(settings):
+        with processes.prefect_server(settings):
             meter = replay_meter.Meter(settings)
             begin(settings, journal, first)
-            ready = owned.start_service(settings), owned.start_runner(settings)
+            ready = processes.start_service(settings), processes.start_runner(settings)
             ready[0]()
             require_runner = ready[1]()
             meter.close("the first model")
@@ -64,7 +65,7 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                     print(replay_record.told(settings, record, spent["seconds"]), flush=True)
                 clock.move(settings, end)
             finally:
-                meter.keep_runs(runs.counted(settings))
+                meter.keep_runs(flow_runs.counted(settings))
 
 
 def begin(settings: Settings, journal: Journal, first: datetime) -> None:
@@ -79,7 +80,7 @@ def arrive(meter: replay_meter.Meter, until: datetime) -> None:
 
     When a row became known is in the row: before that nobody sees it, as `mlops run` has it.
     """
-    from pipelines import flows
+    from pipelines.flows import flows
 
     with meter.stage("ingest"):
         flows.ingest_flow(as_of=until, online=False)
@@ -92,7 +93,7 @@ def one(
     require_runner: Check,
 ) -> dict[str, Any]:  # fmt: skip
     """Lives the day that begins at `day`; its record."""
-    from pipelines import flows
+    from pipelines.flows import flows
     from pipelines.runtime import traffic
 
     clock.move(settings, day)
@@ -108,7 +109,7 @@ def one(
             with meter.stage("retraining"):
                 turn.close(settings, journal, decision, day, require_runner)
     with meter.stage("cases"):
-        trial.await_release(settings)
+        turn_rollout.await_release(settings)
         sent = traffic.replay(settings, day, day + DAY, together=True)
     outcome = training_outcome.outcome(settings, day) if day > first else None
     return replay_record.of(settings, day, sum(sent.values()), looked, decision, outcome)

@@ -47,7 +47,7 @@ def server_command(settings: Settings) -> list[str]:
 def runner_command(*, schedules_active: bool) -> list[str]:
     """The process that serves our flows; with `schedules_active` also by the clock."""
     flags = ["--schedules"] if schedules_active else []
-    return [sys.executable, "-m", "pipelines.deploy", *flags]
+    return [sys.executable, "-m", "pipelines.flows.deployments", *flags]
 
 
 def worker_command(pool: str) -> list[str]:

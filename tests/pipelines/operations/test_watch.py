@@ -286,10 +286,12 @@ def test_alerts_that_the_disk_refuses_must_be_sent_again(settings: Settings) -> 
 def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings: Settings) -> None:
     from prefect import Flow
 
-    from pipelines import deploy, flows
+    from pipelines.flows import deployments, flows
 
     defined = {each.name for each in vars(flows).values() if isinstance(each, Flow)}
-    made = {each.flow_name: each for each in deploy.deployments(settings, schedules_active=True)}
+    made = {
+        each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)
+    }
     assert set(made) == set(prefect_commands.FLOWS) == defined
     for name, deployment in made.items():
         assert deployment.schedules or deployment.triggers, name
@@ -305,14 +307,14 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
 def test_a_flow_without_a_schedule_and_a_schedule_without_a_flow_are_refused(
     settings: Settings, change: dict[str, str | None], wrong: str
 ) -> None:
-    from pipelines import deploy
+    from pipelines.flows import deployments
 
     params = settings.params()
     planned = params["schedules"] | change
     params["schedules"] = {name: line for name, line in planned.items() if line}
     settings.params_file.write_text(yaml.safe_dump(params))
     with pytest.raises(UserError, match=wrong):
-        deploy.deployments(settings, schedules_active=True)
+        deployments.deployments(settings, schedules_active=True)
 
 
 def fields(**changes: Any) -> dict[str, str]:

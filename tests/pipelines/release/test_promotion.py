@@ -339,7 +339,7 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
 def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     released: Settings,
 ) -> None:
-    from pipelines import tasks
+    from pipelines.flows import tasks
 
     rollback.freeze(released, why="it is Friday", by="ada")
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):

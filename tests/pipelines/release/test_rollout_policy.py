@@ -13,7 +13,7 @@ import yaml
 
 from monitoring.arms import Evidence, Stage
 from monitoring.sequential import Interval
-from pipelines import trial
+from pipelines.flows import turn_rollout
 from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules
 from settings import CODE, UserError
@@ -94,11 +94,11 @@ def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
     assert f"`rollout.shadow.days: {days}`" in document
     assert f"`turn.shadow_days: {turn}`" in document
-    assert trial.short(params) == turn < days
-    assert f"{turn} days" in trial.told_short(params)
-    assert f"{days} days" in trial.told_short(params)
+    assert turn_rollout.short(params) == turn < days
+    assert f"{turn} days" in turn_rollout.told_short(params)
+    assert f"{days} days" in turn_rollout.told_short(params)
     params["rollout"]["shadow"]["days"] = 1
-    assert (trial.short(params), trial.told_short(params)) == (1, "")
+    assert (turn_rollout.short(params), turn_rollout.told_short(params)) == (1, "")
 
 
 @pytest.mark.parametrize(

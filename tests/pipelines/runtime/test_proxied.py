@@ -20,7 +20,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from pipelines import client, runs, trial
+from pipelines import client
+from pipelines.flows import flow_runs, turn_rollout
 from pipelines.operations import loop_metrics, probes
 from pipelines.release.staging_checks import _await_version
 from pipelines.runtime import child_processes, traffic
@@ -76,13 +77,13 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
-        monkeypatch.setattr(trial, "WITHIN", 0.2)
+        monkeypatch.setattr(turn_rollout, "WITHIN", 0.2)
         monkeypatch.setattr("pipelines.release.staging_checks.TAKEN_UP_WITHIN", 0.2)
         yield server
 
 
 def ask_prefect(settings: Settings) -> None:
-    with runs.api(settings) as server:
+    with flow_runs.api(settings) as server:
         server.hello()
 
 
@@ -112,7 +113,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "mlflow": lambda settings: MlflowClient(settings.tracking_uri).search_experiments(),
     "one case": lambda settings: client.one(settings, "{}"),
     "replayed cases": replay,
-    "the release served": lambda settings: trial.await_release(settings),
+    "the release served": lambda settings: turn_rollout.await_release(settings),
     "staging": ask_staging,
     "a wait": lambda settings: child_processes.wait_for_answer(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.answers(f"{settings.prefect_url}/ready"),

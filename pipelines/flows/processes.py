@@ -22,7 +22,7 @@ def prefect_server(settings: Settings) -> Iterator[None]:
 
     It is ours, unless the settings name one that is there.
     """
-    from pipelines import runs
+    from pipelines.flows import flow_runs
 
     os.environ.update(prefect_commands.prefect_environment(settings))
     # The journal tells what happens; what the flows log is in Prefect's own pages.
@@ -30,10 +30,10 @@ def prefect_server(settings: Settings) -> Iterator[None]:
     try:
         if settings.owns_prefect:
             _start_server(settings)
-            runs.crash_leftover_runs(settings)
+            flow_runs.crash_leftover_runs(settings)
         else:
-            runs.require_server(settings)
-        with runs.in_this_process():
+            flow_runs.require_server(settings)
+        with flow_runs.in_this_process():
             yield
     finally:
         child_processes.stop_all(settings)
@@ -55,7 +55,7 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
 
     Where Prefect's server is not ours, neither is what takes its runs: a worker that polls.
     """
-    from pipelines import runs
+    from pipelines.flows import flow_runs
 
     started = datetime.now(UTC)
     alive: Callable[[], None] = _nothing_of_ours
@@ -66,7 +66,7 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
         alive = partial(child_processes.require_alive, child)
 
     def ready() -> Callable[[], None]:
-        runs.await_runner(settings, started, WITHIN, alive)
+        flow_runs.await_runner(settings, started, WITHIN, alive)
         return alive
 
     return ready

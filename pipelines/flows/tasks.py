@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from pipelines import runs
+from pipelines.flows import flow_runs
 from settings import LoopError, UnreachableError, load
 
 RETRAIN_WANTED = "mlops.retrain.wanted"
@@ -144,7 +144,9 @@ def want_retraining(decision: dict[str, Any]) -> str:
     if event is None:
         raise LoopError(f"Prefect took no event for {asked}; see its log.")
     # From this run's start on: a run of the same decision, crashed since, is not the one.
-    return str(runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=120))
+    return str(
+        flow_runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=120)
+    )
 
 
 @task

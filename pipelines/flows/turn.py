@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipelines import owned, trial
-from pipelines.journal import Journal
+from pipelines.flows import processes, turn_rollout
+from pipelines.flows.journal import Journal
 from pipelines.runtime import child_processes, clock, exclusive, stage_command
 from pipelines.training import training_outcome, workspace
 from settings import LoopError, Settings
@@ -28,23 +28,23 @@ def run(settings: Settings) -> None:
     with exclusive.run_lock(settings):
         recover(settings, journal)
         clock.move(settings, start)
-        with owned.prefect_server(settings):
+        with processes.prefect_server(settings):
             journal.say(f"Prefect's server answers at {settings.prefect_url}")
             ingest(settings, journal, start, online=stands_before(settings, start))
             # It starts beside the training, and says "no model yet" until there is one.
-            service_ready = owned.start_service(settings)
+            service_ready = processes.start_service(settings)
             first = learn(settings, journal, start)
             # The replay publishes the features of these batches itself, hour by hour.
             ingest(settings, journal, end, online=False)
             service_ready()
             journal.say(f"the service answers at {settings.service_url}")
-            runner_ready = owned.start_runner(settings)
+            runner_ready = processes.start_runner(settings)
             send(settings, journal, start, end)
             require_runner = runner_ready()
             clock.move(settings, end)
             decision = watch(settings, journal, end, every_days=short(params))
             close(settings, journal, decision, end, require_runner)
-            trial.roll_out(settings, journal, end)
+            turn_rollout.roll_out(settings, journal, end)
     journal.table()
     tell_next(settings, journal, first)
 
@@ -61,7 +61,7 @@ def recover(settings: Settings, journal: Journal) -> None:
 
 def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True) -> None:
     """Batches known by `as_of`: validated, made into features, and if `online` published."""
-    from pipelines import flows
+    from pipelines.flows import flows
 
     with journal.component("1 Data ingestion and validation") as entry:
         journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
@@ -94,7 +94,7 @@ def stands_before(settings: Settings, moment: datetime) -> bool:
 
 def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
     """The training as of `as_of`, unless it is concluded; its outcome, told by components."""
-    from pipelines import flows
+    from pipelines.flows import flows
 
     outcome = training_outcome.outcome(settings, as_of)
     with journal.component("3 Experiment tracking and training") as entry:
@@ -164,7 +164,7 @@ def watch(
     settings: Settings, journal: Journal, as_of: datetime, every_days: float | None = None
 ) -> dict[str, Any]:
     """Live performance and drift once labels are known, and the decision that follows."""
-    from pipelines import flows
+    from pipelines.flows import flows
     from pipelines.retraining import monitor
 
     with journal.component("7 Monitoring and feedback") as entry:
@@ -199,10 +199,12 @@ def close(
     outcome = training_outcome.outcome(settings, as_of)
     with journal.component("7 Monitoring and feedback"):
         if outcome is None:
-            from pipelines import runs
+            from pipelines.flows import flow_runs
 
             journal.say("an automation has started the retraining from the event")
-            for line in runs.await_retraining(settings, decision, RETRAIN_WITHIN, require_runner):
+            for line in flow_runs.await_retraining(
+                settings, decision, RETRAIN_WITHIN, require_runner
+            ):
                 journal.say(f"  {line}")
             outcome = training_outcome.outcome(settings, as_of)
         if outcome is None:
@@ -226,8 +228,8 @@ def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
         workspace.require_unseen(settings, as_of)
     with exclusive.run_lock(settings):
         recover(settings, Journal())
-        with owned.prefect_server(settings):
-            from pipelines import flows
+        with processes.prefect_server(settings):
+            from pipelines.flows import flows
 
             return flows.train_flow(as_of=as_of, reason=reason)
 

@@ -1,8 +1,9 @@
 """Which steps make a flow, and in which order?
 
 Flows and no arithmetic. Times are aware and UTC; a flow without `as_of` takes the world's time
-(`clock.py`). Prefect is in four files: here, `tasks.py` (the steps, one by one), `deploy.py` (when
-the flows run) and `runs.py` (how they fare).
+(`clock.py`). Prefect is in four files: here, `tasks.py` (the steps, one by one), `deployments.py`
+(when
+the flows run) and `flow_runs.py` (how they fare).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from pipelines import tasks
+from pipelines.flows import tasks
 from pipelines.runtime import clock, exclusive
 from settings import UserError, load
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from pipelines.journal import Journal
+from pipelines.flows.journal import Journal
 from pipelines.release.audit import approval_rules
 from pipelines.runtime import clock
 from serving import release
@@ -24,7 +24,7 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
 
     Days that a killed run has replayed are not asked again, and looks back change nothing.
     """
-    from pipelines import flows
+    from pipelines.flows import flows
     from pipelines.release import rollout_controller
 
     if rollout_controller.challenger(settings) is None:
@@ -72,7 +72,7 @@ def one_day(
     settings: Settings, journal: Journal, day: datetime, shadow_days: int
 ) -> dict[str, Any]:
     """The cases of a day, and what the controller makes of them at its end."""
-    from pipelines import flows
+    from pipelines.flows import flows
     from pipelines.runtime import traffic
 
     until = day + timedelta(days=1)

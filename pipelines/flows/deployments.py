@@ -17,10 +17,10 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines import flows, runs
+from pipelines.flows import flow_runs, flows
+from pipelines.flows.tasks import RETRAIN_WANTED
 from pipelines.runtime import child_processes
 from pipelines.runtime.prefect_commands import FLOWS, prefect_environment, worker_command
-from pipelines.tasks import RETRAIN_WANTED
 from settings import LoopError, Settings, UserError, load
 
 POOL = "loop"
@@ -39,7 +39,7 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     All runs are children of the one process that serves, so those that the server still believes
     to be running when it starts are crashed.
     """
-    runs.crash_leftover_runs(settings, deployed_only=True)
+    flow_runs.crash_leftover_runs(settings, deployed_only=True)
     withdraw_retired(settings)
     tempfile.tempdir = os.environ["TMPDIR"] = str(
         child_processes.temporary(settings, "prefect-runner")
@@ -57,7 +57,7 @@ def register(settings: Settings) -> None:
 
     What was registered before is replaced: the definitions of this code hold.
     """
-    with runs.api(settings) as client:
+    with flow_runs.api(settings) as client:
         pool = WorkPoolCreate(name=POOL, type="process", description="Runs the flows of the loop")
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(pool)
@@ -73,9 +73,9 @@ def work(settings: Settings) -> None:
     One worker a pool: a run that the server believes to be running was this worker's, which was
     killed, and would hold the only slot of its flow for ever.
     """
-    runs.require_server(settings)
+    flow_runs.require_server(settings)
     register(settings)
-    for name in runs.crash_leftover_runs(settings, deployed_only=True):
+    for name in flow_runs.crash_leftover_runs(settings, deployed_only=True):
         print(f"crashed, its worker was killed: {name}", flush=True)
     own = {"TMPDIR": str(child_processes.temporary(settings, "prefect-worker"))}
     environment = {**os.environ, **prefect_environment(settings), **own}
@@ -101,7 +101,7 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
     return [
         RunnerDeployment.from_flow(
             getattr(flows, f"{name}_flow"),
-            name=runs.DEPLOYMENT,
+            name=flow_runs.DEPLOYMENT,
             schedules=crons.get(name, []),
             triggers=[wanted] if name == BY_EVENT else [],
             concurrency_limit=ONE_AT_A_TIME,
@@ -133,10 +133,10 @@ def schedules(settings: Settings) -> dict[str, str]:
 
 def withdraw_retired(settings: Settings) -> None:
     """Deletes the deployments of `RETIRED` flows, with the automations that start them."""
-    with runs.api(settings) as client:
+    with flow_runs.api(settings) as client:
         for name in RETIRED:
             with suppress(ObjectNotFound):
-                found = client.read_deployment_by_name(f"{name}/{runs.DEPLOYMENT}")
+                found = client.read_deployment_by_name(f"{name}/{flow_runs.DEPLOYMENT}")
                 client.delete_resource_owned_automations(f"prefect.deployment.{found.id}")
                 client.delete_deployment(found.id)
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from features import durable, partitions, published
-from pipelines import deploy, policies
+from pipelines import policies
+from pipelines.flows import deployments
 from pipelines.runtime import child_processes, prefect_commands
 from settings import Settings, UserError
 from tests import sliced
@@ -97,7 +98,9 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
 def test_a_retraining_has_no_schedule_of_its_own(tmp_path: Path) -> None:
     """`monitoring.decide` alone decides: its event starts a training, and no clock does."""
     settings = with_schedules(tmp_path, {})
-    made = {each.flow_name: each for each in deploy.deployments(settings, schedules_active=True)}
+    made = {
+        each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)
+    }
     assert made["train"].schedules == []
     assert [trigger.expect for trigger in made["train"].triggers] == [{"mlops.retrain.wanted"}]
     assert all(len(made[name].schedules) == 1 for name in ("ingest", "monitor", "rollout"))
@@ -108,7 +111,7 @@ def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
-        deploy.deployments(with_schedules(tmp_path, wrong), schedules_active=True)
+        deployments.deployments(with_schedules(tmp_path, wrong), schedules_active=True)
 
 
 def with_schedules(home: Path, added: dict[str, str]) -> Settings:

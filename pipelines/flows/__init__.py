@@ -1,0 +1,1 @@
+"""Prefect flows, their deployments and runs, and one whole turn of the loop."""
