@@ -33,8 +33,8 @@ def replay(
     """
     with told_plainly():
         settings = our_settings()  # first: it says how many threads the imports may start
-        from pipelines import replay as replays
-        from pipelines import replay_served, replay_stack, replay_table
+        from pipelines.replay import fast_replay as replays
+        from pipelines.replay import policy_table, served_replay, stack_replay
         from pipelines.runtime.stage_command import moment
         from settings import UserError
 
@@ -44,22 +44,22 @@ def replay(
             raise UserError("The sensitivity is replayed fast alone: add --fast.")
         if fast:
             found = replays.run(settings, first, end, names, typer.echo)
-        elif replay_stack.named(settings):
-            found = replay_stack.run(settings, first, end, policy or [])
+        elif stack_replay.named(settings):
+            found = stack_replay.run(settings, first, end, policy or [])
         else:
-            found = replay_served.run(settings, first, end, names)
+            found = served_replay.run(settings, first, end, names)
         if sensitivity:
             found |= replays.sensitivity(settings, first, end, typer.echo)
-        typer.echo(replay_table.told(found, settings.params()))
+        typer.echo(policy_table.told(found, settings.params()))
 
 
 @app.command("report")
 def year_report(since: From = "2013-04-01", until: To = "2013-12-31") -> None:
     """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
     with told_plainly():
-        from pipelines import replay_report
+        from pipelines.replay import replay_page
         from pipelines.runtime.stage_command import moment
 
         settings = our_settings()
-        path = replay_report.write(settings, moment(since, "--from"), moment(until, "--to"))
+        path = replay_page.write(settings, moment(since, "--from"), moment(until, "--to"))
         typer.echo(f"Written: {path}")

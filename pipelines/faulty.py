@@ -19,12 +19,12 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide
-from pipelines import replay_day
 from pipelines.ground import Ground, home_of, inside
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.stores import link
-from pipelines.replay_day import DAY, State, World
-from pipelines.replay_models import Models, Trained
+from pipelines.replay import simulated_day
+from pipelines.replay.simulated_day import DAY, State, World
+from pipelines.replay.trained_models import Models, Trained
 from pipelines.training import build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
@@ -178,11 +178,11 @@ def _watched(ground: Ground, cases: pd.DataFrame, end: datetime) -> tuple[list[N
     models = Models(frame, params, ground.scratch / "models")
     world = World(frame, np.full(len(frame), np.nan), params, models, ground.as_of)
     state = _state(ground, frame)
-    replay_day.answer(world, state, world.rows(ground.as_of, end))
+    simulated_day.answer(world, state, world.rows(ground.as_of, end))
     found: dict[str, Notice] = {}
     retrained, day = False, ground.as_of + DAY
     while day <= end:
-        evidence, _, _ = replay_day.observed(world, state, day)
+        evidence, _, _ = simulated_day.observed(world, state, day)
         decision = decide.decide(evidence, policy, day)
         told = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip

@@ -2,8 +2,8 @@
 
 import json
 
-from pipelines import replay_record
 from pipelines.registry.versions import MODEL
+from pipelines.replay import served_record
 from pipelines.retraining import monitor
 from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, training_outcome
@@ -32,7 +32,7 @@ print(
             "logged": list(log["request_id"]),
             "keys": list(log["key"]),
             "monitored": monitor.latest(settings),
-            "days": replay_record.kept(settings),
+            "days": served_record.kept(settings),
             "told_twice": int(log.attrs.get("duplicates", 0)),
         }
     )

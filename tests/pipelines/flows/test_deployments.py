@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from features import durable, partitions, published
-from pipelines import policies
 from pipelines.flows import deployments
+from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands
 from settings import Settings, UserError
 from tests import sliced

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from pipelines import replay_record, replay_world
+from pipelines.replay import served_record, world_data
 from serving import prediction_reader
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -21,8 +21,8 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
 
     Raises `LoopError` if not every case of theirs is in the log.
     """
-    records = pd.DataFrame(replay_record.kept(own)[: (end - first).days])
-    world = replay_world.world(settings, first, end)
+    records = pd.DataFrame(served_record.kept(own)[: (end - first).days])
+    world = world_data.world(settings, first, end)
     at = world.rows(first, end)
     log = prediction_reader.read(own.predictions, since=first, until=end)
     cases = answered(world.frame.iloc[at][["key", "decision_time", "label"]], log)

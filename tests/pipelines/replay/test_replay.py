@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import policies, replay, replay_day, replay_models
-from pipelines.replay_day import DAY, World
-from pipelines.replay_world import rates
+from pipelines.replay import fast_replay, policies, simulated_day, trained_models
+from pipelines.replay.simulated_day import DAY, World
+from pipelines.replay.world_data import rates
 from settings import LoopError, UserError
 from tests import sliced
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
@@ -60,7 +60,7 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
 
 def made(folder: Path, frame: pd.DataFrame) -> World:
     params = parameters()
-    models = replay_models.Models(frame, params, folder / "models")
+    models = trained_models.Models(frame, params, folder / "models")
     return World(frame, rates(frame, FIRST, END), params, models, FIRST)
 
 
@@ -73,7 +73,7 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, pd
     folder = tmp_path_factory.mktemp("replay")
     world = made(folder, cases())
     rule = policy("schedule", every_days=7)
-    return folder, world, replay.one(folder / "own", world, "own", rule, END, lambda _: None)
+    return folder, world, fast_replay.one(folder / "own", world, "own", rule, END, lambda _: None)
 
 
 def test_a_schedule_trains_and_its_model_reaches_all_traffic(
@@ -92,16 +92,16 @@ def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
     scheduled: tuple[Path, World, pd.DataFrame],
 ) -> None:
     folder, world, days = scheduled
-    whole = (folder / "own" / replay.DAYS).read_text()
+    whole = (folder / "own" / fast_replay.DAYS).read_text()
     lines = whole.splitlines(keepends=True)
     place = folder / "stopped"
     rule = policy("schedule", every_days=7)
-    replay.one(place, world, "own", rule, FIRST + DAY, lambda _: None)
+    fast_replay.one(place, world, "own", rule, FIRST + DAY, lambda _: None)
     # In the canary of the first challenger, and in the middle of writing a line.
     upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
-    (place / replay.DAYS).write_text("".join(lines[: upto + 1]) + '{"day": "20')
-    again = replay.one(place, world, "own", rule, END, lambda _: None)
-    assert (place / replay.DAYS).read_text() == whole
+    (place / fast_replay.DAYS).write_text("".join(lines[: upto + 1]) + '{"day": "20')
+    again = fast_replay.one(place, world, "own", rule, END, lambda _: None)
+    assert (place / fast_replay.DAYS).read_text() == whole
     assert again["cost"].tolist() == days["cost"].tolist()
 
 
@@ -109,9 +109,9 @@ def test_days_of_another_policy_are_not_taken_up(
     scheduled: tuple[Path, World, pd.DataFrame], tmp_path: Path
 ) -> None:
     _, world, _ = scheduled
-    replay.one(tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str)
-    assert replay._resumed(tmp_path, world.params, policy("schedule", every_days=7))
-    assert replay._resumed(tmp_path, world.params, policy()) == []
+    fast_replay.one(tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str)
+    assert fast_replay._resumed(tmp_path, world.params, policy("schedule", every_days=7))
+    assert fast_replay._resumed(tmp_path, world.params, policy()) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_days_of_another_policy_are_not_taken_up(
 def test_a_benign_change_triggers_nothing(
     changed: Callable[[], pd.DataFrame], tmp_path: Path
 ) -> None:
-    days = replay.one(
+    days = fast_replay.one(
         tmp_path, made(tmp_path, changed()), "own",
         policy("calibration", "drift", "missing"), END, lambda _: None,
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_benign_change_triggers_nothing(
 
 def test_a_change_of_what_the_label_hangs_on_is_noticed_after_days(tmp_path: Path) -> None:
     world = made(tmp_path, cases(shifted_from=18))
-    days = replay.one(tmp_path, world, "own", policy("calibration"), END, lambda _: None)
+    days = fast_replay.one(tmp_path, world, "own", policy("calibration"), END, lambda _: None)
     noticed = days.loc[days["trained"] > 0, "day"].iloc[0]
     assert f"{START + 19 * DAY:%Y-%m-%d}" <= noticed <= f"{START + 24 * DAY:%Y-%m-%d}"
 
@@ -150,19 +150,19 @@ def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
     found = []
     for number, each in enumerate((frame, other)):
         world = made(tmp_path / str(number), each)
-        state = replay.begin(world, FIRST)
-        replay_day.answer(world, state, world.rows(FIRST, day))
-        found.append(replay_day.observed(world, state, day)[0])
+        state = fast_replay.begin(world, FIRST)
+        simulated_day.answer(world, state, world.rows(FIRST, day))
+        found.append(simulated_day.observed(world, state, day)[0])
     assert found[0] == found[1]
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
 
 def test_one_training_at_a_time(scheduled: tuple[Path, World, pd.DataFrame]) -> None:
     _, world, _ = scheduled
-    state = replay.begin(world, FIRST)
-    replay_day.answer(world, state, world.rows(FIRST, FIRST + 8 * DAY))
+    state = fast_replay.begin(world, FIRST)
+    simulated_day.answer(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
-    evidence, _, _ = replay_day.observed(world, state, FIRST + 8 * DAY)
+    evidence, _, _ = simulated_day.observed(world, state, FIRST + 8 * DAY)
     from monitoring.decide import decide
 
     decision = decide(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
@@ -174,7 +174,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
     world = made(tmp_path, cases())
     world.params["gates"]["min_train"] = 10**6
     with pytest.raises(LoopError, match="data is sound"):
-        replay.begin(world, FIRST)
+        fast_replay.begin(world, FIRST)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
 )
 def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
     with pytest.raises(UserError):
-        replay.require(sliced.parameters() | {"replay": {"until": "2014-01-01"}}, first, end)
+        fast_replay.require(sliced.parameters() | {"replay": {"until": "2014-01-01"}}, first, end)
 
 
 def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from features import durable
-from pipelines import replay_record, replay_stack
+from pipelines.replay import served_record, stack_replay
 from pipelines.runtime.stage_command import moment
 from serving.prediction_log import PredictionLog
 from serving.release import Release, ServedModel, write
@@ -68,26 +68,26 @@ def other_parameters(settings: Settings) -> None:
 
 
 def test_a_stack_is_one_whose_servers_are_named(stack: Settings, tmp_path: Path) -> None:
-    assert replay_stack.named(stack)
-    assert not replay_stack.named(Settings(home=tmp_path))
-    assert not replay_stack.named(Settings(home=tmp_path, service_url="http://proxy:8080"))
+    assert stack_replay.named(stack)
+    assert not stack_replay.named(Settings(home=tmp_path))
+    assert not stack_replay.named(Settings(home=tmp_path, service_url="http://proxy:8080"))
 
 
 def test_a_replay_goes_on_with_what_it_has_begun(stack: Settings) -> None:
-    replay_stack.enter(stack, FIRST)
+    stack_replay.enter(stack, FIRST)
     # As it was killed on its first day, after that day's training and some of its cases.
     released(stack)
     trained(stack, sliced.FIRST)
     answered(stack, sliced.FIRST)
-    replay_stack.enter(stack, FIRST)
-    replay_record.keep(stack, {"day": sliced.FIRST})
-    replay_stack.enter(stack, FIRST)
+    stack_replay.enter(stack, FIRST)
+    served_record.keep(stack, {"day": sliced.FIRST})
+    stack_replay.enter(stack, FIRST)
 
 
 def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) -> None:
     released(stack)
     with pytest.raises(UserError, match="Version 7 is released on this stack, by no replay"):
-        replay_stack.enter(stack, FIRST)
+        stack_replay.enter(stack, FIRST)
     assert not (stack.var / "replay").exists()
 
 
@@ -103,19 +103,19 @@ def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) 
 def test_one_that_has_gone_on_by_itself_is_refused(
     stack: Settings, spoil: Spoil, refusal: str
 ) -> None:
-    replay_stack.enter(stack, FIRST)
-    replay_record.keep(stack, {"day": sliced.FIRST})
+    stack_replay.enter(stack, FIRST)
+    served_record.keep(stack, {"day": sliced.FIRST})
     spoil(stack)
     with pytest.raises(UserError, match=refusal):
-        replay_stack.enter(stack, FIRST)
+        stack_replay.enter(stack, FIRST)
 
 
 def test_another_replay_is_refused(stack: Settings) -> None:
-    replay_stack.enter(stack, FIRST)
+    stack_replay.enter(stack, FIRST)
     with pytest.raises(UserError, match="from 2013-01-19, not 2013-01-20"):
-        replay_stack.enter(stack, moment("2013-01-20"))
+        stack_replay.enter(stack, moment("2013-01-20"))
 
 
 def test_a_stack_lives_by_its_own_policy(stack: Settings) -> None:
     with pytest.raises(UserError, match="lives by one policy"):
-        replay_stack.run(stack, FIRST, END, ["never"])
+        stack_replay.run(stack, FIRST, END, ["never"])

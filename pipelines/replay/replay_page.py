@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from features import durable
 from monitoring import charts, year_charts
 from monitoring.layout import document, numbers, table
-from pipelines import (
+from pipelines.replay import (
+    agreement,
+    fast_replay,
+    platform_section,
     policies,
-    replay,
-    replay_agreement,
-    replay_platform,
-    replay_record,
-    replay_served,
+    served_record,
+    served_replay,
 )
 from settings import Settings, UserError
 
@@ -40,25 +40,28 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
 def platform(settings: Settings, first: datetime, end: datetime) -> str:
     """The section on the default policy's replay through the real service, if there was one."""
     default = settings.params()["replay"]["default"]
-    own = replay_served.home(settings, first, default)
-    records = replay_record.kept(own)[: (end - first).days]
+    own = served_replay.home(settings, first, default)
+    records = served_record.kept(own)[: (end - first).days]
     if not records:
         return (
             '<p class="soft">Replayed fast, without servers: <code>mlops replay</code> without '
             "<code>--fast</code> gives these figures.</p>"
         )
-    lived, fast = pd.DataFrame(records), replay.folder(settings, first, default) / replay.DAYS
+    lived, fast = (
+        pd.DataFrame(records),
+        fast_replay.folder(settings, first, default) / fast_replay.DAYS,
+    )
     quick = _read(fast).head(len(lived)) if fast.exists() else pd.DataFrame()
-    agreed = replay_agreement.told(lived, quick) if len(quick) == len(lived) else "not replayed"
-    found = replay_platform.figures(own, lived) | {"otherwise": agreed}
-    return replay_platform.section(found)
+    agreed = agreement.told(lived, quick) if len(quick) == len(lived) else "not replayed"
+    found = platform_section.figures(own, lived) | {"otherwise": agreed}
+    return platform_section.section(found)
 
 
 def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd.DataFrame]:
     """The days of each policy that was replayed to the end, those of the parameters first."""
-    place = replay.folder(settings, first, "x").parent
+    place = fast_replay.folder(settings, first, "x").parent
     known = list(settings.params()["replay"]["policies"])
-    found = {path.parent.name: path for path in sorted(place.glob(f"*/{replay.DAYS}"))}
+    found = {path.parent.name: path for path in sorted(place.glob(f"*/{fast_replay.DAYS}"))}
     names = [name for name in known if name in found]
     names += [name for name in found if name not in known]
     length = (end - first).days

@@ -1,6 +1,6 @@
 """The loop through a year of simulated days, fast, by policy: run, stopped, resumed, compared.
 
-The steps of the loop without its servers; `replay_served.py` is the same through all of them.
+The steps of the loop without its servers; `served_replay.py` is the same through all of them.
 
 Each day's record is a line on the disk below `var/replay`; who resumes takes up after the last.
 """
@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import policies, replay_day, replay_record
-from pipelines.replay_day import DAY, State, World
+from pipelines.replay import policies, served_record, simulated_day
+from pipelines.replay.simulated_day import DAY, State, World
 from settings import LoopError, Settings, UserError
 
 Told = Callable[[str], None]
@@ -38,7 +38,7 @@ def run(
     params = settings.params()
     require(params, first, end)
     chosen = {name: policies.named(params, name) for name in spelt(params, names)}
-    from pipelines.replay_world import world
+    from pipelines.replay.world_data import world
 
     made = world(settings, first, end)
     return {
@@ -51,7 +51,7 @@ def sensitivity(
     settings: Settings, first: datetime, end: datetime, told: Told
 ) -> dict[str, pd.DataFrame]:
     """The default policy with other limits of its main threshold; the days of each."""
-    from pipelines.replay_world import world
+    from pipelines.replay.world_data import world
 
     params = settings.params()
     require(params, first, end)
@@ -97,13 +97,13 @@ def one(
     with (place / DAYS).open("a") as lines:
         for day in _days(world.first + len(records) * DAY, end):
             began = time.perf_counter()
-            record = replay_day.advance(world, state, policy, day)
+            record = simulated_day.advance(world, state, policy, day)
             seconds[record["trained"]] += time.perf_counter() - began
             records.append(record)
             lines.write(json.dumps(record) + "\n")
             lines.flush()
             cost, cases = cost + record["cost"], cases + record["n"]
-            for line in replay_record.news(record):
+            for line in served_record.news(record):
                 told(f"{name}: {day:%d %B %Y}, cost {1000 * cost / max(cases, 1):.0f}: {line}")
     trained = sum(each["trained"] for each in records)
     told(
@@ -131,7 +131,7 @@ def relive(world: World, state: State, record: dict[str, Any], day: datetime) ->
     if action == "advance":
         state.stage, state.entered = "canary", day
     elif action == "promote":
-        replay_day.crown(state)
+        simulated_day.crown(state)
     elif action == "withdraw":
         state.challenger = None
     if record["trained"]:
@@ -140,7 +140,7 @@ def relive(world: World, state: State, record: dict[str, Any], day: datetime) ->
         if found.passed:
             state.challenger, state.stage, state.entered = found, "shadow", day
             state.number(found)
-    replay_day.answer(world, state, world.rows(day, day + DAY))
+    simulated_day.answer(world, state, world.rows(day, day + DAY))
 
 
 def spelt(params: dict[str, Any], names: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from features import durable
-from pipelines import policies, replay, replay_judged, replay_platform
+from pipelines.replay import fast_replay, platform_section, policies, served_costs
 from pipelines.runtime import child_processes, exclusive
 from settings import LoopError, Settings, UserError
 
@@ -34,14 +34,14 @@ def run(
     period or a policy that can't be, `LoopError` if a replay ends before its time.
     """
     params = settings.params()
-    replay.require(params, first, end)
-    chosen = {name: policies.named(params, name) for name in replay.spelt(params, names)}
+    fast_replay.require(params, first, end)
+    chosen = {name: policies.named(params, name) for name in fast_replay.spelt(params, names)}
     found = {}
     for name, policy in chosen.items():
         own = prepare(settings, first, name, policy)
         live(own, _environment(own), name, first, end)
-        found[name] = replay_judged.days(settings, own, first, end)
-        print(replay_platform.told(replay_platform.figures(own, found[name])), flush=True)
+        found[name] = served_costs.days(settings, own, first, end)
+        print(platform_section.told(platform_section.figures(own, found[name])), flush=True)
     return found
 
 
@@ -55,7 +55,7 @@ def live(
     period = [moment.isoformat() for moment in (first, end)]
     done = subprocess.run(
         # DVC's own code warns, in the words of its library, whoever imports it.
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay_days",
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay.served_days",
          *period], env=environment, check=False,
     )  # fmt: skip
     if done.returncode == UserError.exit_code:
@@ -69,7 +69,9 @@ def live(
 
 def home(settings: Settings, first: datetime, name: str) -> Settings:
     """The settings of the home in which `name` is replayed from `first` on; its ports are ours."""
-    place = settings.var / "replay" / "served" / replay.folder(settings, first, name).parent.name
+    place = (
+        settings.var / "replay" / "served" / fast_replay.folder(settings, first, name).parent.name
+    )
     return Settings(
         home=place / name, workspace=None, tracking_uri=None, redis=None, feast_registry=None,
         prefect_url="", service_url="", prefect_port=settings.prefect_port,

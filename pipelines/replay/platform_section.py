@@ -10,7 +10,7 @@ import pandas as pd
 
 from features import durable
 from monitoring.layout import numbers, table
-from pipelines import replay_meter
+from pipelines.replay import time_meter
 from settings import Settings
 
 FAILED = ("FAILED", "CRASHED")
@@ -22,10 +22,10 @@ def figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
     `to_full_traffic`: simulated days from a trigger to its version as champion, a number each.
     CPU is of this machine, in seconds; that of the service is of the days, and not of its start.
     """
-    lines = replay_meter.read(settings)
+    lines = time_meter.read(settings)
     wanted = set(days["day"])
     spent = [line for line in lines if line["name"] in wanted]
-    path = replay_meter.runs_path(settings)
+    path = time_meter.runs_path(settings)
     runs: dict[str, int] = durable.read_json(path) or {}
     cpu: Counter[str] = Counter()
     stages: Counter[str] = Counter()

@@ -16,7 +16,7 @@ import pandas as pd
 from monitoring import arms, decide, performance, slices
 from monitoring import drift as drifts
 from pipelines.release import rollout_policy
-from pipelines.replay_models import Models, Trained
+from pipelines.replay.trained_models import Models, Trained
 from serving import routing
 from settings import LoopError
 from usecase import evaluation

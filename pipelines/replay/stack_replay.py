@@ -15,7 +15,13 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from features import durable
-from pipelines import replay, replay_judged, replay_platform, replay_record, replay_served
+from pipelines.replay import (
+    fast_replay,
+    platform_section,
+    served_costs,
+    served_record,
+    served_replay,
+)
 from pipelines.retraining import monitor
 from pipelines.training import training_outcome
 from serving import prediction_reader, release
@@ -39,15 +45,15 @@ def run(
     Raises `UserError` for a period that can't be, for any of `names`, and for a stack that has
     lived already; `LoopError` if the replay ends before its time.
     """
-    replay.require(settings.params(), first, end)
+    fast_replay.require(settings.params(), first, end)
     if names:
         raise UserError(
             f"A stack that runs lives by one policy, {POLICY} in usecase/params.yaml: leave out "
             "--policy, or replay policies side by side without a stack."
         )
-    replay_served.live(settings, dict(os.environ), POLICY, first, end)
-    days = replay_judged.days(settings, settings, first, end)
-    print(replay_platform.told(replay_platform.figures(settings, days)), flush=True)
+    served_replay.live(settings, dict(os.environ), POLICY, first, end)
+    days = served_costs.days(settings, settings, first, end)
+    print(platform_section.told(platform_section.figures(settings, days)), flush=True)
     return {POLICY: days}
 
 
@@ -56,7 +62,7 @@ def enter(settings: Settings, first: datetime) -> None:
 
     Raises `UserError` if it lives another one, or has lived without one.
     """
-    params = json.dumps(replay_served.relevant(settings.params()), sort_keys=True, default=str)
+    params = json.dumps(served_replay.relevant(settings.params()), sort_keys=True, default=str)
     asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
     note = settings.var / "replay" / "stack.json"
     begun = durable.read_json(note)
@@ -70,7 +76,7 @@ def enter(settings: Settings, first: datetime) -> None:
         )
     if begun and begun != asked:
         raise UserError(f"This stack lives a replay with other parameters. {ANEW}")
-    day = first + len(replay_record.kept(settings)) * DAY
+    day = first + len(served_record.kept(settings)) * DAY
     if lived := lived_beyond(settings, day):
         raise UserError(
             f"The replay stands at {day:%Y-%m-%d}, and the stack has lived on without it: "

@@ -16,10 +16,10 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import replay_meter, replay_record, replay_stack
 from pipelines.flows import processes, turn, turn_rollout
 from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
+from pipelines.replay import served_record, stack_replay, time_meter
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
 from settings import LoopError, Settings, load
@@ -41,13 +41,13 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
         turn.recover(settings, journal)
-        if replay_stack.named(settings):
-            replay_stack.enter(settings, first)
-        done = replay_record.kept(settings)
+        if stack_replay.named(settings):
+            stack_replay.enter(settings, first)
+        done = served_record.kept(settings)
         if len(done) >= (end - first).days:
             return
         with processes.prefect_server(settings):
-            meter = replay_meter.Meter(settings)
+            meter = time_meter.Meter(settings)
             begin(settings, journal, first)
             ready = processes.start_service(settings), processes.start_runner(settings)
             ready[0]()
@@ -60,9 +60,9 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                         ahead = first + (number // together + 1) * together * DAY
                         arrive(meter, min(ahead, end))
                     record = one(settings, journal, meter, first, day, require_runner)
-                    replay_record.keep(settings, record)
+                    served_record.keep(settings, record)
                     spent = meter.close(record["day"])
-                    print(replay_record.told(settings, record, spent["seconds"]), flush=True)
+                    print(served_record.told(settings, record, spent["seconds"]), flush=True)
                 clock.move(settings, end)
             finally:
                 meter.keep_runs(flow_runs.counted(settings))
@@ -75,7 +75,7 @@ def begin(settings: Settings, journal: Journal, first: datetime) -> None:
     turn.learn(settings, journal, first)
 
 
-def arrive(meter: replay_meter.Meter, until: datetime) -> None:
+def arrive(meter: time_meter.Meter, until: datetime) -> None:
     """The batches up to `until`, some days of them at once, and the closed segments of the log.
 
     When a row became known is in the row: before that nobody sees it, as `mlops run` has it.
@@ -89,7 +89,7 @@ def arrive(meter: replay_meter.Meter, until: datetime) -> None:
 
 
 def one(
-    settings: Settings, journal: Journal, meter: replay_meter.Meter, first: datetime, day: datetime,
+    settings: Settings, journal: Journal, meter: time_meter.Meter, first: datetime, day: datetime,
     require_runner: Check,
 ) -> dict[str, Any]:  # fmt: skip
     """Lives the day that begins at `day`; its record."""
@@ -112,7 +112,7 @@ def one(
         turn_rollout.await_release(settings)
         sent = traffic.replay(settings, day, day + DAY, together=True)
     outcome = training_outcome.outcome(settings, day) if day > first else None
-    return replay_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
+    return served_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines.replay_day import World
-from pipelines.replay_models import Models
+from pipelines.replay.simulated_day import World
+from pipelines.replay.trained_models import Models
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase.model import baseline
@@ -56,7 +56,7 @@ def prepare(settings: Settings) -> Settings:
     shutil.copyfile(settings.params_file, target)
     names = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.replay_world"], check=False,
+        [sys.executable, "-m", "pipelines.replay.world_data"], check=False,
         env={**names, "MLOPS_HOME": str(home)},
     )  # fmt: skip
     if done.returncode:

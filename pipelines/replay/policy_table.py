@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines import policies
+from pipelines.replay import policies
 
 
 def told(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:

@@ -16,15 +16,15 @@ import psutil
 import pytest
 import yaml
 
-from pipelines import (
+from pipelines.replay import (
+    agreement,
+    fast_replay,
+    platform_section,
     policies,
-    replay,
-    replay_agreement,
-    replay_judged,
-    replay_meter,
-    replay_platform,
-    replay_record,
-    replay_served,
+    served_costs,
+    served_record,
+    served_replay,
+    time_meter,
 )
 from pipelines.runtime.stage_command import moment
 from pipelines.training.mlflow_tracking import client
@@ -73,17 +73,17 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
     settings.params_file.parent.mkdir()
     settings.params_file.write_text(yaml.safe_dump(sliced.month()))
     rule = policies.named(settings.params(), POLICY)
-    own = replay_served.prepare(settings, moment(FIRST), POLICY, rule)
+    own = served_replay.prepare(settings, moment(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
-    replay_record.keep(own, day(0))
+    served_record.keep(own, day(0))
     changed = sliced.month() | {"schedules": {}}  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
-    replay_served.prepare(settings, moment(FIRST), POLICY, rule)
-    assert replay_record.kept(own) == [day(0)]
-    replay_served.prepare(settings, moment(FIRST), POLICY, policies.limited(rule, 0.3))
-    assert replay_record.kept(own) == []
+    served_replay.prepare(settings, moment(FIRST), POLICY, rule)
+    assert served_record.kept(own) == [day(0)]
+    served_replay.prepare(settings, moment(FIRST), POLICY, policies.limited(rule, 0.3))
+    assert served_record.kept(own) == []
     assert settings.params()["schedules"] == {}
 
 
@@ -93,8 +93,8 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
     for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
                  "MLFLOW_TRACKING_URI", "BENTOML_HOME"):  # fmt: skip
         monkeypatch.setenv(name, "http://somebody-elses")
-    own = replay_served.home(Settings(home=tmp_path), moment(FIRST), POLICY)
-    assert "somebody-elses" not in json.dumps(replay_served._environment(own))
+    own = served_replay.home(Settings(home=tmp_path), moment(FIRST), POLICY)
+    assert "somebody-elses" not in json.dumps(served_replay._environment(own))
     assert own.owns_service
     assert own.owns_prefect
     assert str(tmp_path) in own.mlflow_uri
@@ -102,13 +102,13 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
 
 def test_a_day_that_was_killed_while_it_was_written_is_lived_again(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    replay_record.keep(settings, day(0))
-    path = settings.var / "replay" / replay_record.DAYS
+    served_record.keep(settings, day(0))
+    path = settings.var / "replay" / served_record.DAYS
     path.write_text(path.read_text() + '{"day": "2013')
-    assert replay_record.kept(settings) == [day(0)]
-    replay_record.keep(settings, day(1))
-    assert replay_record.kept(settings) == [day(0), day(1)]
-    told = replay_record.told(settings, day(1, rollout="promote: no harm"), 1.5)
+    assert served_record.kept(settings) == [day(0)]
+    served_record.keep(settings, day(1))
+    assert served_record.kept(settings) == [day(0), day(1)]
+    told = served_record.told(settings, day(1, rollout="promote: no harm"), 1.5)
     assert told == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
 
 
@@ -119,27 +119,27 @@ def test_the_platforms_figures_are_those_of_the_days() -> None:
         day(2, rollout="advance: fine"), day(4, rollout="promote: no harm", released=1),
         day(5, trained=1), day(6, rollout="withdraw: costs; and more", withdrawn=1),
     ])  # fmt: skip
-    assert replay_platform.to_full_traffic(days) == [3]
-    assert replay_platform.refused(days) == {"calibrated": 1}
-    assert replay_platform.verdicts(days) == {"advance": 1, "promote": 1, "withdraw": 1}
+    assert platform_section.to_full_traffic(days) == [3]
+    assert platform_section.refused(days) == {"calibrated": 1}
+    assert platform_section.verdicts(days) == {"advance": 1, "promote": 1, "withdraw": 1}
 
 
 def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    meter = replay_meter.Meter(settings)
+    meter = time_meter.Meter(settings)
     with meter.stage("cases"):
         sum(number * number for number in range(300_000))
     meter.close("2013-01-19")
     meter.keep_runs({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
-    found = replay_platform.figures(settings, pd.DataFrame([day(0)]))
+    found = platform_section.figures(settings, pd.DataFrame([day(0)]))
     assert (found["runs"], found["failed"]) == (10, 3)
     assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
-    section = replay_platform.section(found | {"otherwise": "1 of 2: fired"})
+    section = platform_section.section(found | {"otherwise": "1 of 2: fired"})
     assert '<td class="number">10, 3</td>' in section
     assert '<td class="number">1 of 2: fired</td>' in section
     assert re.fullmatch(
         r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
-        replay_platform.told(found),
+        platform_section.told(found),
     )
 
 
@@ -151,7 +151,7 @@ def test_a_refusal_of_the_refit_is_kept_by_its_gates_name(tmp_path: Path) -> Non
     )
     (tmp_path / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
     outcome = {"report": str(tmp_path / "report.html"), "training_id": "x", "verdicts": [refused]}
-    kept = replay_record._trained(outcome)
+    kept = served_record._trained(outcome)
     assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
 
 
@@ -185,20 +185,20 @@ def lived(**changes: Any) -> pd.DataFrame:
 def test_what_two_replays_say_differently_is_found(
     changes: dict[str, Any], differs: list[str]
 ) -> None:
-    found = replay_agreement.differing(lived(**changes), lived())
+    found = agreement.differing(lived(**changes), lived())
     assert found == {name: ["2013-01-20"] for name in differs}
-    told = replay_agreement.told(lived(**changes), lived())
+    told = agreement.told(lived(**changes), lived())
     assert told == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
 
 
 def test_replays_of_other_days_are_not_compared() -> None:
     with pytest.raises(ValueError, match="not of the same days"):
-        replay_agreement.differing(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
+        agreement.differing(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
 
 
 def test_days_that_are_not_judged_are_compared_but_for_their_cost() -> None:
     raw = lived(cost=99.0).drop(columns=["cost", "baseline_cost"])
-    assert replay_agreement.differing(raw, lived()) == {}
+    assert agreement.differing(raw, lived()) == {}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_case_that_was_not_answered_well_is_no_saving(
     cases = pd.DataFrame({"key": ["a", "b"], "label": [1, 0]})
     answered = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
     with pytest.raises(LoopError, match=refusal):
-        replay_judged.answered(cases, answered)
+        served_costs.answered(cases, answered)
 
 
 @pytest.mark.long
@@ -236,12 +236,12 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
 
     first, end = moment(FIRST), moment(END)
-    place = replay.folder(home.settings, first, POLICY) / replay.DAYS
+    place = fast_replay.folder(home.settings, first, POLICY) / fast_replay.DAYS
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
-    own = replay_served.home(home.settings, first, POLICY)
-    real = replay_judged.days(home.settings, own, first, end)
-    assert set(replay_agreement.MEASURED) <= set(real)
-    assert replay_agreement.differing(real, quick) == {}
+    own = served_replay.home(home.settings, first, POLICY)
+    real = served_costs.days(home.settings, own, first, end)
+    assert set(agreement.MEASURED) <= set(real)
+    assert agreement.differing(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
     assert real["released"].sum() >= 2, "a month without a release shows little"
     assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())
