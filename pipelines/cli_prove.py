@@ -19,16 +19,16 @@ def prove(
     with told_plainly():
         settings = our_settings()
         if monitoring:
-            from pipelines import prove_monitoring
+            from pipelines.proofs import monitoring_proofs
 
             typer.echo("Putting faults into the feeds ...")
-            if not prove_monitoring.shown(prove_monitoring.prove(settings, only)):
+            if not monitoring_proofs.shown(monitoring_proofs.prove(settings, only)):
                 raise typer.Exit(1)
             return
-        from pipelines import prove as proof
-        from pipelines import prove_rollout
+        from pipelines.proofs import gate_proofs as proof
+        from pipelines.proofs import rollout_proofs
 
-        if not only and not prove_rollout.shown(prove_rollout.prove(settings)):
+        if not only and not rollout_proofs.shown(rollout_proofs.prove(settings)):
             raise typer.Exit(1)
         if rollout:
             return

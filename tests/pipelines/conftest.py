@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from pipelines import ground
+from pipelines.proofs import base_training
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion as releases
 from pipelines.training import mlflow_tracking, training_outcome
@@ -169,9 +169,9 @@ def released(registry: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
+def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.Ground:
     """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(sliced.parameters()))
-    return ground.opened(settings)
+    return base_training.opened(settings)

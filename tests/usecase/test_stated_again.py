@@ -13,8 +13,8 @@ import yaml
 from features import partitions
 from features.history import training_frame
 from monitoring import performance
-from pipelines.ground import inside
 from pipelines.ingestion import ingest, validate
+from pipelines.proofs.base_training import inside
 from pipelines.release import rollout_controller
 from pipelines.release.audit import prediction_lineage
 from pipelines.retraining import monitor

@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from features import partitions
-from pipelines import prove_rollout
 from pipelines.cli import app
+from pipelines.proofs import rollout_proofs
 from pipelines.registry.versions import MODEL
 from pipelines.release import (
     approvals,
@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
         partitions.write(rows, path)
-    cases, _ = prove_rollout._days(START, DAYS, settings.params())
+    cases, _ = rollout_proofs._days(START, DAYS, settings.params())
     return settings, cases
 
 

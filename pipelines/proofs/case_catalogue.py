@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.ground import Ground
-from pipelines.proofs import candidates, refits, stores, use_case
-from pipelines.proofs.judged import Case, candidate, made_from, refit
+from pipelines.proofs import bad_candidates, bad_refits, bad_sources, use_case_faults
+from pipelines.proofs.base_training import Ground
+from pipelines.proofs.gate_case import Case, candidate, made_from, refit
 
 SEEDS = range(5)
 
@@ -21,7 +21,7 @@ def healthy(seed: int) -> Case:
     return Case(f"healthy, seed {seed}", None, made)
 
 
-BAD = (*candidates.CASES, *refits.CASES, *stores.CASES, *use_case.CASES)
+BAD = (*bad_candidates.CASES, *bad_refits.CASES, *bad_sources.CASES, *use_case_faults.CASES)
 
 
 def all_cases() -> list[Case]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from features import durable
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.ground import Ground
-from pipelines.proofs.judged import Case, refit
+from pipelines.proofs.base_training import Ground
+from pipelines.proofs.gate_case import Case, refit
 from usecase.columns import FEATURES, NUMBERS
 
 

@@ -37,15 +37,14 @@ def prove(settings: Settings, only: str | None = None) -> list[Proof]:
 
     Raises `UserError` if there is no such case.
     """
-    from pipelines import ground
-    from pipelines.proofs import cases
+    from pipelines.proofs import base_training, case_catalogue
     from settings import UserError
 
-    every = cases.all_cases()
+    every = case_catalogue.all_cases()
     chosen = [n for n, case in enumerate(every) if not only or only.lower() in case.told.lower()]
     if not chosen:
         raise UserError(f"No case is told by {only!r}: {', '.join(case.told for case in every)}.")
-    made = ground.opened(settings)
+    made = base_training.opened(settings)
     shutil.rmtree(made.settings.var / "cases", ignore_errors=True)
     found = []
     for proof in _run(made.settings.home, chosen):
@@ -64,9 +63,9 @@ def _run(home: Path, chosen: Sequence[int]) -> Iterator[Proof]:
 
 
 def _one(home: Path, number: int) -> Proof:
-    from pipelines.proofs import cases
+    from pipelines.proofs import case_catalogue
 
-    case = cases.all_cases()[number]
+    case = case_catalogue.all_cases()[number]
     started = time.monotonic()
     verdicts = case.made(_ground(home))
     return judged(case.told, case.gate, verdicts, time.monotonic() - started)
@@ -74,9 +73,9 @@ def _one(home: Path, number: int) -> Proof:
 
 @cache
 def _ground(home: Path) -> Any:
-    from pipelines import ground
+    from pipelines.proofs import base_training
 
-    return ground.read(home)
+    return base_training.read(home)
 
 
 def judged(told: str, gate: str | None, verdicts: Sequence[Verdict], seconds: float) -> Proof:

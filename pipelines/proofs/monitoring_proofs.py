@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from pipelines.faulty import Notice, Seen, seen
-from pipelines.ground import Ground
-from pipelines.prove import WORKERS
+from pipelines.proofs.base_training import Ground
+from pipelines.proofs.fault_simulation import Notice, Seen, seen
+from pipelines.proofs.gate_proofs import WORKERS
 from settings import Settings, UserError
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
@@ -53,13 +53,13 @@ def prove(settings: Settings, only: str | None = None) -> list[Found]:
 
     Raises `UserError` if there is no such fault.
     """
-    from pipelines import ground
+    from pipelines.proofs import base_training
 
     chosen = [n for n, fault in enumerate(EVERY) if not only or only.lower() in fault.told.lower()]
     if not chosen:
         told = ", ".join(fault.told for fault in EVERY)
         raise UserError(f"No fault is told by {only!r}: {told}.")
-    made = ground.opened(settings)
+    made = base_training.opened(settings)
     found = []
     for each in _run(made.settings.home, chosen):
         found.append(each)
@@ -83,9 +83,9 @@ def _one(home: Path, number: int) -> Seen:
 
 @cache
 def _ground(home: Path) -> Ground:
-    from pipelines import ground
+    from pipelines.proofs import base_training
 
-    return ground.read(home)
+    return base_training.read(home)
 
 
 def judged(fault: FeedFault, came: Seen) -> Found:

@@ -11,9 +11,9 @@ import pandas as pd
 from features import partitions
 from pipelines.evaluation.gates import source_gates
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.ground import Ground, inside
-from pipelines.proofs.judged import Case, candidate, made_from, refit
-from pipelines.proofs.stores import link, other_home
+from pipelines.proofs.bad_sources import link, other_home
+from pipelines.proofs.base_training import Ground, inside
+from pipelines.proofs.gate_case import Case, candidate, made_from, refit
 from pipelines.training import assemble
 from settings import Settings
 from usecase.faults import FAULTS, Fault

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines import faulty, ground, prove_monitoring
-from pipelines.faulty import Notice, Seen
+from pipelines.proofs import base_training, fault_simulation, monitoring_proofs
+from pipelines.proofs.fault_simulation import Notice, Seen
 from settings import Settings, UserError
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
@@ -55,31 +55,31 @@ REFUSED = came(("validation", 24), refused=True)
 def test_a_fault_is_proven_by_its_own_watcher_in_time_and_by_what_follows(
     asked: FeedFault, found: Seen, holds: bool
 ) -> None:
-    assert prove_monitoring.judged(asked, found).holds is holds
+    assert monitoring_proofs.judged(asked, found).holds is holds
 
 
 def test_it_is_told_after_how_many_hours_and_cases() -> None:
-    found = prove_monitoring.judged(fault(), REFUSED)
+    found = monitoring_proofs.judged(fault(), REFUSED)
     assert (found.hours, found.cases) == (24, 24)
 
 
 def test_a_failed_proof_stands_on_the_page_and_is_not_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = prove_monitoring.judged(fault(), REFUSED)
-    bad = prove_monitoring.judged(fault()._replace(told="<b>missed"), came())
-    prove_monitoring.write(tmp_path / "page.html", [good, bad])
+    good = monitoring_proofs.judged(fault(), REFUSED)
+    bad = monitoring_proofs.judged(fault()._replace(told="<b>missed"), came())
+    monitoring_proofs.write(tmp_path / "page.html", [good, bad])
     page = (tmp_path / "page.html").read_text()
     assert "2 cases, 1 failed" in page
     assert "&lt;b&gt;missed" in page
-    assert prove_monitoring.shown([good])
-    assert not prove_monitoring.shown([good, bad])
+    assert monitoring_proofs.shown([good])
+    assert not monitoring_proofs.shown([good, bad])
     assert "NOT PROVEN" in capsys.readouterr().out
 
 
 def test_a_miss_that_is_accepted_says_why_and_every_fault_has_words_of_its_own() -> None:
     assert all(each.why for each in FAULTS if each.watcher == "none")
-    every = prove_monitoring.EVERY
+    every = monitoring_proofs.EVERY
     assert len({each.told for each in every}) == len(every)
     assert {each.watcher for each in FAULTS} > {"validation", "freshness", "labels", "performance"}
     assert {(each.watcher, each.reaction) for each in BENIGN} == {("none", "nothing")}
@@ -87,7 +87,7 @@ def test_a_miss_that_is_accepted_says_why_and_every_fault_has_words_of_its_own()
 
 def test_a_fault_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No fault is told by 'nonsense'"):
-        prove_monitoring.prove(Settings(home=tmp_path), "nonsense")
+        monitoring_proofs.prove(Settings(home=tmp_path), "nonsense")
 
 
 def first(watcher: str) -> FeedFault:
@@ -96,18 +96,22 @@ def first(watcher: str) -> FeedFault:
 
 @pytest.mark.parametrize("watcher", ["validation", "freshness"])
 def test_a_real_fault_is_refused_or_missed_as_a_feed(
-    slice_of_days: ground.Ground, watcher: str
+    slice_of_days: base_training.Ground, watcher: str
 ) -> None:
-    found = prove_monitoring.judged(first(watcher), faulty.seen(slice_of_days, first(watcher)))
+    found = monitoring_proofs.judged(
+        first(watcher), fault_simulation.seen(slice_of_days, first(watcher))
+    )
     assert found.holds, found
 
 
 def test_labels_that_are_late_in_a_slice_are_noticed_and_healthy_ones_are_not(
-    slice_of_days: ground.Ground,
+    slice_of_days: base_training.Ground,
 ) -> None:
     late = first("labels")._replace(days=5)
-    found = prove_monitoring.judged(late, faulty.seen(slice_of_days, late))
+    found = monitoring_proofs.judged(late, fault_simulation.seen(slice_of_days, late))
     assert found.hours is not None
     assert found.hours <= late.hours
     healthy = late._replace(told=BENIGN[0].told, change=BENIGN[0].change)
-    assert "labels" not in {each.watcher for each in faulty.seen(slice_of_days, healthy).notices}
+    assert "labels" not in {
+        each.watcher for each in fault_simulation.seen(slice_of_days, healthy).notices
+    }

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from features import durable, partitions
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.ground import Ground, home_of, inside
-from pipelines.proofs.judged import Case, made_from
+from pipelines.proofs.base_training import Ground, home_of, inside
+from pipelines.proofs.gate_case import Case, made_from
 from settings import Settings
 
 

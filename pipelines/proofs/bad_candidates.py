@@ -11,8 +11,8 @@ import pandas as pd
 
 from pipelines.evaluation.gates.champion_and_baseline import cost_difference
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.ground import Ground
-from pipelines.proofs.judged import Case, candidate
+from pipelines.proofs.base_training import Ground
+from pipelines.proofs.gate_case import Case, candidate
 from pipelines.training import assemble
 from usecase.columns import NUMBERS
 

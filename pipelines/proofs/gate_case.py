@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
 from pipelines.evaluation.gates.verdict import Verdict, judge
-from pipelines.ground import Ground, inside
+from pipelines.proofs.base_training import Ground, inside
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import pandas as pd
 
 from features import partitions
 from monitoring import decide
-from pipelines.ground import Ground, home_of, inside
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.stores import link
+from pipelines.proofs.bad_sources import link
+from pipelines.proofs.base_training import Ground, home_of, inside
 from pipelines.replay import simulated_day
 from pipelines.replay.simulated_day import DAY, State, World
 from pipelines.replay.trained_models import Models, Trained

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import prove_rollout
-from pipelines.prove_rollout import Found
+from pipelines.proofs import rollout_proofs
+from pipelines.proofs.rollout_proofs import Found
 from pipelines.release import rollout_policy
 from settings import Settings
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[3]
 TOOTHLESS: dict[str, dict[str, Any]] = {
     "errors": {"max_errors": 10**6}, "slow": {"max_slower_ms": 1e6}, "scores": {"max_moved": 1.0},
 }  # fmt: skip
@@ -31,7 +31,7 @@ def found(settings: Settings) -> list[Found]:
     policy = copy.deepcopy(settings.params()["rollout"])
     # Six are the days that a case without labels waits for.
     policy["shadow"] |= {"days": 2, "max_days": 6}
-    return prove_rollout.prove(settings, policy)
+    return rollout_proofs.prove(settings, policy)
 
 
 def test_every_case_ends_by_its_own_guard_within_what_is_stated(found: list[Found]) -> None:
@@ -39,7 +39,7 @@ def test_every_case_ends_by_its_own_guard_within_what_is_stated(found: list[Foun
     assert {"errors", "slow", "scores", "cost", "time", ""} == {each.case.cause for each in found}
     in_canary = {each.case.cause for each in found if each.case.begins == "canary"}
     assert in_canary == {"errors", "slow", "scores"}
-    assert prove_rollout.shown(found)
+    assert rollout_proofs.shown(found)
 
 
 def test_a_guard_without_teeth_fails_its_cases(
@@ -49,13 +49,13 @@ def test_a_guard_without_teeth_fails_its_cases(
     for limits in TOOTHLESS.values():
         policy["harm"] |= limits
     policy["canary"]["max_days"] = 2
-    all_cases: Callable[[dict[str, Any]], list[prove_rollout.Case]] = prove_rollout.cases
+    all_cases: Callable[[dict[str, Any]], list[rollout_proofs.Case]] = rollout_proofs.cases
     short = [each for each in all_cases(policy) if each.begins == "canary"]
-    monkeypatch.setattr(prove_rollout, "cases", lambda _: short)
-    found = prove_rollout.prove(settings, policy)
+    monkeypatch.setattr(rollout_proofs, "cases", lambda _: short)
+    found = rollout_proofs.prove(settings, policy)
     assert [each.holds for each in found] == [False] * 3
     assert [each.decision.action for each in found] == ["promote"] * 3
-    assert not prove_rollout.shown(found)
+    assert not rollout_proofs.shown(found)
 
 
 def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(found: list[Found]) -> None:

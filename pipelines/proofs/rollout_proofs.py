@@ -18,7 +18,7 @@ import pandas as pd
 from features import partitions
 from monitoring import arms
 from monitoring.arms import Evidence
-from pipelines.challengers import EVERY, Case, Says, cases, healthy
+from pipelines.proofs.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.release import rollout_policy
 from pipelines.release.rollout_policy import Decision, State
 from pipelines.runtime import stage_command
