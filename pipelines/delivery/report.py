@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from features import durable
-from pipelines import delivery_page, measured
+from pipelines.delivery import measurement, report_markdown
 from pipelines.evaluation.formatting import refusal
 from pipelines.evaluation.gates import candidate_gates, verdict
 from settings import LoopError
@@ -78,18 +78,18 @@ def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
     return [refusal(each) for each in verdicts if not each["passed"]]
 
 
-def side(asked: str, folder: Path, slice_file: Path) -> measured.Measured:
+def side(asked: str, folder: Path, slice_file: Path) -> measurement.Measured:
     """The report in the folder of that name, or of the commit, measured into `folder`."""
     given = Path(asked)
     if given.is_file() or (given / "report.json").exists():
-        return measured.read(given.parent if given.is_file() else given)
+        return measurement.read(given.parent if given.is_file() else given)
     print(f"Measuring {asked} ...", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    measured.measure_commit(asked, folder, slice_file)
-    return measured.read(folder)
+    measurement.measure_commit(asked, folder, slice_file)
+    return measurement.read(folder)
 
 
-def write(out: Path, head: measured.Measured, base: measured.Measured | None) -> list[str]:
+def write(out: Path, head: measurement.Measured, base: measurement.Measured | None) -> list[str]:
     """Writes `report.md` and `report.json` to `out`; returns why the change may not go on."""
     paired = []
     if base is not None:
@@ -98,7 +98,7 @@ def write(out: Path, head: measured.Measured, base: measured.Measured | None) ->
     reasons = refusals(head.report, main, paired)
     found = {**head.report, "refused": reasons, "against_main": paired}
     out.mkdir(parents=True, exist_ok=True)
-    durable.write(out / "report.md", delivery_page.page(found, main))
+    durable.write(out / "report.md", report_markdown.page(found, main))
     durable.write_json(out / "report.json", found)
     return reasons
 
@@ -108,15 +108,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for report.md, report.json")
     parser.add_argument("--base", help="to compare with: a commit, or the folder of its report")
     parser.add_argument("--head", type=Path, help="folder of a report; else this is measured")
-    parser.add_argument("--slice", type=Path, default=measured.SLICE, help="parameters to change")
+    parser.add_argument(
+        "--slice", type=Path, default=measurement.SLICE, help="parameters to change"
+    )
     asked = parser.parse_args(arguments)
     try:
         # Read before anything is written: it may be the report that this one replaces.
         base = side(asked.base, asked.out / "base", asked.slice) if asked.base else None
         if asked.head is None:
             print("Measuring this checkout ...", flush=True)
-            measured.measure(asked.out, asked.slice)
-        reasons = write(asked.out, measured.read(asked.head or asked.out), base)
+            measurement.measure(asked.out, asked.slice)
+        reasons = write(asked.out, measurement.read(asked.head or asked.out), base)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

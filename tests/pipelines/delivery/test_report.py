@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines import delivery, measured
+from pipelines.delivery import measurement
+from pipelines.delivery import report as delivery
 from pipelines.evaluation.gates.candidate_gates import GATES
 from pipelines.training import workspace
 from settings import UserError
@@ -53,7 +54,7 @@ def main_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         # Lines of another commit are not ours: coverage must not take them for it.
         patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        measured.measure_commit("HEAD", folder / "report", folder / "slice.yaml")
+        measurement.measure_commit("HEAD", folder / "report", folder / "slice.yaml")
     assert worktrees() <= before
     return folder / "report"
 
@@ -64,7 +65,7 @@ def compared(main_report: Path, tmp_path: Path) -> Callable[..., tuple[int, dict
 
     def compare(spoil: Spoil | None = None, *, base: bool = True) -> tuple[int, Any, str]:
         head, out = tmp_path / "head", tmp_path / "out"
-        found = measured.read(main_report)
+        found = measurement.read(main_report)
         report, predictions = deepcopy(found.report), found.predictions.copy()
         if spoil:
             spoil(report, predictions)
@@ -209,9 +210,9 @@ def test_a_slice_may_only_set_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"training\.fold, which usecase/params\.yaml does not have"
     ):
-        measured.scratch(tmp_path / "home", tmp_path / "slice.yaml")
+        measurement.scratch(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
-    settings = measured.scratch(home, measured.SLICE)
+    settings = measurement.scratch(home, measurement.SLICE)
     own = yaml.safe_load((workspace.SOURCE / "usecase" / "params.yaml").read_text())
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]
