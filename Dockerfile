@@ -36,7 +36,7 @@ COPY . .
 # Never checked against the source: this file system does not change.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . \
  && ln -s /state/var var && ln -s /state/data data \
- && printf '#!/opt/venv/bin/python\nfrom pipelines.cli import app\n\napp()\n' > /mlops \
+ && printf '#!/opt/venv/bin/python\nfrom pipelines.cli.main import app\n\napp()\n' > /mlops \
  && chmod 755 /mlops
 
 FROM python:3.11-slim-bookworm

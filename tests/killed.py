@@ -14,10 +14,10 @@ from typing import Any
 
 import mlflow
 
+from pipelines.cli.release_history import verify
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
-from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
 from serving import release as served
 from settings import Settings, load

@@ -28,7 +28,7 @@ from tests import sliced
 from tests.released import make_registry
 
 ROOT = Path(__file__).parents[2]
-MLOPS = [sys.executable, "-m", "pipelines.cli"]
+MLOPS = [sys.executable, "-m", "pipelines.cli.main"]
 
 
 def free_port() -> int:

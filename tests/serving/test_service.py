@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.main import app
 from serving.evaluator import Evaluator, export
 from serving.prediction_reader import read
 from serving.release import ServedModel

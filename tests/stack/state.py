@@ -2,10 +2,10 @@
 
 import json
 
+from pipelines.cli.release_history import verify
 from pipelines.registry.versions import MODEL
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
-from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, training_outcome
 from serving import prediction_reader, release
 from settings import load

@@ -275,7 +275,14 @@ def run_all(system: System, far: int) -> None:
     standing(settings)
     system.start_prefect()
     system.start("service", serve_command(settings), **serve_environment(settings))
-    watch = [sys.executable, "-m", "pipelines.cli", "watch", "--port", str(system.port["watch"])]
+    watch = [
+        sys.executable,
+        "-m",
+        "pipelines.cli.main",
+        "watch",
+        "--port",
+        str(system.port["watch"]),
+    ]
     named = {"MLOPS_PREFECT_URL": settings.prefect_url, "MLOPS_SERVICE_URL": settings.service_url}
     system.start("watch", watch, **named)
     until(lambda: system.get(f"{settings.service_url}/readyz"), "the service")
@@ -310,7 +317,7 @@ def test_a_number_that_is_wrong_becomes_a_line_on_the_disk_and_so_does_its_end(
     assert resolved["until"] > fired["since"]
     assert not system.lines("PartDown", "firing", "part=mlflow")
     told = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "alerts"], env=system.environment, text=True,
+        [sys.executable, "-m", "pipelines.cli.main", "alerts"], env=system.environment, text=True,
         capture_output=True, check=True,
     ).stdout  # fmt: skip
     assert re.search(r"page +PartDown: postgres does not do its work \(resolved", told)

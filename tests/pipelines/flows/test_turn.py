@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.cli.release_history import verify
 from pipelines.registry import reproduce
 from pipelines.registry.versions import MODEL
-from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
 from serving import release
 from serving.evaluator import Evaluator

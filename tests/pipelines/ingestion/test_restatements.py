@@ -228,7 +228,7 @@ def test_rows_that_state_a_key_again_are_counted(full, copy):
 @pytest.mark.parametrize("turn", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3))])
 def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
     settings = home(tmp_path / "home")
-    command = [sys.executable, "-m", "pipelines.cli", "ingest", "--as-of", str(day(2))]
+    command = [sys.executable, "-m", "pipelines.cli.main", "ingest", "--as-of", str(day(2))]
     environment = {"MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
     runs = [
         subprocess.Popen(

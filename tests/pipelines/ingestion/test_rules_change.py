@@ -91,10 +91,20 @@ def mlops_ingest(settings: Settings, until: int, code: int = 0) -> str:
     """What `mlops ingest` of the changed project says."""
     home = str(settings.home)
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "ingest", "--as-of", str(day(settings, until))],
-        cwd=home, capture_output=True, text=True, check=False,
+        [
+            sys.executable,
+            "-m",
+            "pipelines.cli.main",
+            "ingest",
+            "--as-of",
+            str(day(settings, until)),
+        ],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "MLOPS_HOME": home, "PYTHONPATH": home, "MLOPS_PAGES": "false"},
-    )  # fmt: skip
+    )
     assert run.returncode == code, run.stdout + run.stderr
     return run.stdout + run.stderr
 

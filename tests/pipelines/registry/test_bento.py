@@ -18,7 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.main import app
 from serving.evaluator import Evaluator, export
 from serving.prediction_reader import read
 from serving.release import Release, ServedModel, write
@@ -58,7 +58,7 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
     settings, digest = home_with_a_release(tmp_path / "home")
     archive, clean = tmp_path / "service.bento", tmp_path / "clean"
     subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "bento", str(archive)], cwd=ROOT, check=True,
+        [sys.executable, "-m", "pipelines.cli.main", "bento", str(archive)], cwd=ROOT, check=True,
         env=os.environ | {"MLOPS_HOME": str(settings.home)},
     )  # fmt: skip
     with tarfile.open(archive) as packed:

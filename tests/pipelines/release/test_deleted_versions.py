@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
+from pipelines.cli.release_history import history, standing, verify
 from pipelines.operations import doctor
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder, repair
 from pipelines.release.audit.trail import Entry
-from pipelines.shown_release import history, standing, verify
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import file

@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import pytest
 
+from pipelines.cli.release_history import standing, verify
 from pipelines.registry.versions import MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.release.audit.trail import Entry
-from pipelines.shown_release import standing, verify
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.models import ModelHolder
 from serving.release import Release, write

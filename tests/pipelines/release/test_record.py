@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipelines.cli.release_history import verify
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
-from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, killed

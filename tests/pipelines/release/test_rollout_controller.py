@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from features import partitions
-from pipelines.cli import app
+from pipelines.cli.main import app
 from pipelines.proofs import rollout_proofs
 from pipelines.registry.versions import MODEL
 from pipelines.release import (

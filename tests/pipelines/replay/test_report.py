@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pipelines.cli import app
+from pipelines.cli.main import app
 from pipelines.replay import fast_replay, policy_table, replay_page, served_record, served_replay
 from settings import Settings, UserError
 from tests import sliced

@@ -99,7 +99,7 @@ def test_an_age_that_is_none_removes_nothing(settings: Settings, days: object) -
 def test_the_command_prints_what_it_removed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.cli import app
+    from pipelines.cli.main import app
 
     monkeypatch.setenv("MLOPS_HOME", str(settings.home))
     monkeypatch.chdir(settings.home)

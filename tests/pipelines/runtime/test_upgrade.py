@@ -18,11 +18,11 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable
+from pipelines.cli.release_history import verify
 from pipelines.registry import download
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
-from pipelines.shown_release import verify
 from pipelines.training import mlflow_tracking, workspace
 from serving.models import ModelHolder
 from settings import Settings, UserError
@@ -194,7 +194,7 @@ def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
     newer(home)
     before = contents(home.home)
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "status"], cwd=ROOT, text=True, check=False,
+        [sys.executable, "-m", "pipelines.cli.main", "status"], cwd=ROOT, text=True, check=False,
         capture_output=True, env=environment(home),
     )  # fmt: skip
     assert run.returncode == 2

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.cli.release_history import verify
 from pipelines.operations import doctor
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade
-from pipelines.shown_release import verify
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import client
 from serving.models import ModelHolder

@@ -15,7 +15,7 @@ import pytest
 from pipelines.operations import doctor
 from settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -34,7 +34,7 @@ def mlops(home: Path) -> Run:
             **variables,
         }  # fmt: skip
         return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", *command], cwd=home, env=environment,
+            [sys.executable, "-m", "pipelines.cli.main", *command], cwd=home, env=environment,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
@@ -56,8 +56,10 @@ def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
         "doctor", "ui", "deploy", "restore",
     ):  # fmt: skip
         assert f" {part} " in done.stdout
-    heavy = "import sys, pipelines.cli; print([m for m in sys.modules if m in {tools}])".replace(
-        "{tools}", "('pandas', 'prefect', 'mlflow', 'feast', 'sklearn', 'pydantic', 'dvc')"
+    heavy = (
+        "import sys, pipelines.cli.main; print([m for m in sys.modules if m in {tools}])".replace(
+            "{tools}", "('pandas', 'prefect', 'mlflow', 'feast', 'sklearn', 'pydantic', 'dvc')"
+        )
     )
     loaded = subprocess.run(
         [sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True

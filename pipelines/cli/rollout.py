@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli_app import AsOf, app, given_moment, patient_no_more, told_plainly, who
+from pipelines.cli.app import AsOf, app, given_moment, patient_no_more, told_plainly, who
 
 if TYPE_CHECKING:
     from settings import Settings

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import AsOf, app, our_settings, told_plainly
+from pipelines.cli.app import AsOf, app, our_settings, told_plainly
 
 
 @app.command()
@@ -113,9 +113,9 @@ def watch(
 def alerts() -> None:
     """The alerts that were recorded, the newest first."""
     with told_plainly():
-        from pipelines import shown
+        from pipelines.cli import status
 
-        shown.alerts(our_settings())
+        status.alerts(our_settings())
 
 
 @app.command()

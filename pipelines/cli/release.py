@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli_app import Reason, Version, app, patient_no_more, told_plainly, who
+from pipelines.cli.app import Reason, Version, app, patient_no_more, told_plainly, who
 
 Me = Annotated[str | None, typer.Option(help="Who decides; the user's name if not given.")]
 Again = Annotated[bool, typer.Option(help="Though it was rolled back or withdrawn before.")]

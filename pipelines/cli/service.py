@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import AsOf, app, given_moment, our_settings, told_plainly
+from pipelines.cli.app import AsOf, app, given_moment, our_settings, told_plainly
 
 log_app = typer.Typer(help="What is kept of the prediction log.", no_args_is_help=True)
 app.add_typer(log_app, name="log")

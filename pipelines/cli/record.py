@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import By, Reason, Version, app, patient_no_more, told_plainly
+from pipelines.cli.app import By, Reason, Version, app, patient_no_more, told_plainly
 
 
 @app.command()
@@ -63,17 +63,17 @@ def history(
 ) -> None:
     """Every change of the release: who, when, from, to, why."""
     with told_plainly():
-        from pipelines import shown_release
+        from pipelines.cli import release_history
         from pipelines.runtime.stage_command import moment
 
         settings = patient_no_more()
         if verify or holds:
-            if not shown_release.verified(settings, holds):
+            if not release_history.verified(settings, holds):
                 raise typer.Exit(1)
         elif at is not None:
-            shown_release.answered(settings, moment(at, "--at"))
+            release_history.answered(settings, moment(at, "--at"))
         else:
-            shown_release.history(settings)
+            release_history.history(settings)
 
 
 @app.command()

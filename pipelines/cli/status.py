@@ -114,7 +114,7 @@ def _told_serving(settings: Settings) -> str:
 
 def _tell_release(settings: Settings, console: Console, current: release.Release) -> None:
     """The challenger, the freeze and, from the record, approvals and overrides."""
-    from pipelines.shown_release import standing
+    from pipelines.cli.release_history import standing
 
     if (challenger := current.challenger) is not None:
         share = f" at {challenger.percent:g} %" if challenger.percent else ""

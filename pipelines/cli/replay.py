@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import app, our_settings, told_plainly
+from pipelines.cli.app import app, our_settings, told_plainly
 
 From = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
 To = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli_app import AsOf, app, given_moment, our_settings, told_plainly
+from pipelines.cli.app import AsOf, app, given_moment, our_settings, told_plainly
 
 
 @app.command()
@@ -76,7 +76,7 @@ def train(
 def gate(as_of: AsOf = None) -> None:
     """Show what each gate said of the newest training; exit code 1 if no candidate passed."""
     with told_plainly():
-        from pipelines import shown
+        from pipelines.cli import status as shown
 
         settings = our_settings()
         moment = given_moment(settings, as_of) if as_of else None
@@ -118,7 +118,7 @@ def monitor(as_of: AsOf = None) -> None:
 def status() -> None:
     """What is champion, since when, from which data; last drift, last decision."""
     with told_plainly():
-        from pipelines import shown
+        from pipelines.cli import status as shown
 
         shown.status(our_settings())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # Imported for their commands, in the order in which help lists them.
-from pipelines.cli_app import app
+from pipelines.cli.app import app
 
 __all__ = ["app"]
 
