@@ -1,7 +1,7 @@
 """How is the data of the running stack copied, while it goes on serving? `make backup [TO=folder]`.
 
 The worker stands still meanwhile: all that changes then is the log of predictions, which may be
-copied at any moment. What is made is described in `saved.py`; it holds no secret of `.env`.
+copied at any moment. What is made is described in `backup_folder.py`; it holds no secret of `.env`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack import commands, engine, saved
-from pipelines.stack.commands import Stack, compose
-from pipelines.stack.engine import asked
-from pipelines.stack.saved import StackError
+from pipelines.stack import backup_folder, docker_commands, docker_engine
+from pipelines.stack.backup_folder import StackError
+from pipelines.stack.docker_commands import Stack, compose
+from pipelines.stack.docker_engine import asked
 
 NEEDED = {"postgres", "redis", "mlflow"}
 LABEL = "org.opencontainers.image."
@@ -26,13 +26,13 @@ LABEL = "org.opencontainers.image."
 
 def back_up(target: Path) -> dict[str, Any]:
     """Makes `target` or leaves nothing there; the manifest. Raises `StackError`."""
-    stack = engine.described()
+    stack = docker_engine.described()
     running = set(asked(compose("ps", "--services", "--status", "running")).split())
     if missing := NEEDED - running:
         raise StackError(f"{', '.join(sorted(missing))} must run for a backup: make up.")
-    engine.require_nothing_else(stack)
+    docker_engine.require_nothing_else(stack)
     image, labels = running_image()
-    draft = saved.draft_of(target)
+    draft = backup_folder.draft_of(target)
     try:
         with worker_stopped():
             files = copy(stack, image, draft)
@@ -44,7 +44,7 @@ def back_up(target: Path) -> dict[str, Any]:
             "contents": contents,
             "files": files,
         }
-        saved.finish(draft, target, manifest)
+        backup_folder.finish(draft, target, manifest)
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # by its end it has another name
     return manifest
@@ -68,7 +68,7 @@ def worker_stopped() -> Iterator[None]:
         asked(compose("stop", "worker"))
         yield
     finally:
-        with engine.undisturbed():
+        with docker_engine.undisturbed():
             print("Starting the worker again ...", flush=True)
             # Not `start`, which does nothing where a stop that was interrupted is still under way.
             asked(compose("restart", "worker"))
@@ -76,13 +76,15 @@ def worker_stopped() -> Iterator[None]:
 
 def copy(stack: Stack, image: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Each database and volume to its file; sizes and sha256 by name."""
-    wanted = {f"{name}.dump": commands.dump(name) for name in saved.DATABASES}
-    wanted[saved.REDIS] = commands.in_redis(commands.SNAPSHOT)
-    wanted |= {f"{name}.tar": commands.pack(stack, image, name) for name in saved.VOLUMES}
+    wanted = {f"{name}.dump": docker_commands.dump(name) for name in backup_folder.DATABASES}
+    wanted[backup_folder.REDIS] = docker_commands.in_redis(docker_commands.SNAPSHOT)
+    wanted |= {
+        f"{name}.tar": docker_commands.pack(stack, image, name) for name in backup_folder.VOLUMES
+    }
     files = {}
     for name, command in wanted.items():
-        files[name] = engine.receive(command, folder / name)
-        saved.require_whole(folder / name)
+        files[name] = docker_engine.receive(command, folder / name)
+        backup_folder.require_whole(folder / name)
         print(f"  {name:<18}{files[name]['size'] / 1e6:10,.1f} MB", flush=True)
     return files
 
@@ -90,16 +92,19 @@ def copy(stack: Stack, image: str, folder: Path) -> dict[str, dict[str, Any]]:
 def counted(stack: Stack, image: str, log: Path) -> dict[str, Any]:
     """What a restore must find again; `log` is the archive of the log of predictions."""
     found: dict[str, Any] = json.loads(
-        asked(commands.facts(stack, image), stdin=log).splitlines()[-1]
+        asked(docker_commands.facts(stack, image), stdin=log).splitlines()[-1]
     )
-    return {**found, "online_keys": int(asked(commands.in_redis(commands.COUNT_KEYS)))}
+    return {
+        **found,
+        "online_keys": int(asked(docker_commands.in_redis(docker_commands.COUNT_KEYS))),
+    }
 
 
 def main() -> int:
     named = sys.argv[1] if len(sys.argv) > 1 else ""
     target = Path(named or time.strftime("backups/%Y-%m-%dT%H%M%SZ", time.gmtime()))
     try:
-        with engine.alone():
+        with docker_engine.alone():
             manifest = back_up(target)
     except StackError as problem:
         print(f"error: {problem}\nNo backup was made.", file=sys.stderr)
@@ -108,7 +113,7 @@ def main() -> int:
         print("Interrupted: no backup was made.", file=sys.stderr)
         return 130
     contents = manifest["contents"]
-    print(f"{target}: {saved.told(contents)}.")
+    print(f"{target}: {backup_folder.told(contents)}.")
     if contents["champion"] != contents["released"]:
         print(f"MLflow's champion is not what is released ({contents['released']}): mlops doctor.")
     print("Not in it: .env with the passwords, and the history of Prometheus and Grafana.")

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack import commands, engine, saved
-from pipelines.stack.commands import Stack, compose, container
-from pipelines.stack.engine import asked
-from pipelines.stack.saved import StackError
+from pipelines.stack import backup_folder, docker_commands, docker_engine
+from pipelines.stack.backup_folder import StackError
+from pipelines.stack.docker_commands import Stack, compose, container
+from pipelines.stack.docker_engine import asked
 
 MARKED, MARK = "artefacts", "/artefacts/.restoring"
 READY = "http://127.0.0.1:3000/readyz"
@@ -26,13 +26,13 @@ Step = tuple[str, Callable[[], object]]
 def restore(folder: Path, force: bool) -> dict[str, Any]:
     """Makes the stack what the backup says, and starts it; the manifest. Raises `StackError`."""
     print(f"Checking {folder} ...", flush=True)
-    manifest = saved.verified(folder)
-    print(f"  of {manifest['made_at']}: {saved.told(manifest['contents'])}", flush=True)
-    stack = engine.described()
+    manifest = backup_folder.verified(folder)
+    print(f"  of {manifest['made_at']}: {backup_folder.told(manifest['contents'])}", flush=True)
+    stack = docker_engine.described()
     asked(["docker", "image", "inspect", "--format", "ok", stack.image, stack.redis])
-    engine.require_nothing_else(stack)
+    docker_engine.require_nothing_else(stack)
     there = set(asked(["docker", "volume", "ls", "--quiet"]).split())
-    ours = [stack.volumes[name] for name in ("postgres", "redis", *saved.VOLUMES)]
+    ours = [stack.volumes[name] for name in ("postgres", "redis", *backup_folder.VOLUMES)]
     taken = [name for name in ours if name in there]
     if taken and not force:
         agree(taken, folder)
@@ -61,7 +61,7 @@ def fill(stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any])
         try:
             step()
         except (StackError, KeyboardInterrupt) as error:
-            with engine.undisturbed():
+            with docker_engine.undisturbed():
                 state = close(stack, begun=bool(done))
             raise StackError(
                 f"{str(error) or 'Interrupted.'}\nThe restore broke off at: {title}. "
@@ -76,7 +76,7 @@ def steps(stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any]
     marked = stack.volumes[MARKED]
     # The one with the mark goes last: what is left of a removal that broke off is marked, then.
     remove = ["docker", "volume", "rm", *sorted(taken, key=lambda name: name == marked)]
-    archives = [f"{name}.tar" for name in saved.VOLUMES]
+    archives = [f"{name}.tar" for name in backup_folder.VOLUMES]
     return [
         ("Ending the stack", lambda: asked(compose("--profile", "*", "down", "--remove-orphans"))),
         ("Marking its data", lambda: asked(mark(stack, "touch")) if marked in taken else None),
@@ -84,10 +84,10 @@ def steps(stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any]
         ("Making empty volumes", lambda: asked(compose("up", "--no-start"))),
         ("Marking the stack as not whole", lambda: asked(mark(stack, "touch"))),
         *((f"Restoring {name}", _filled(stack, folder / name)) for name in archives),
-        (f"Restoring {saved.REDIS}", lambda: asked(
-            commands.fill_redis(stack), stdin=folder / saved.REDIS)),
+        (f"Restoring {backup_folder.REDIS}", lambda: asked(
+            docker_commands.fill_redis(stack), stdin=folder / backup_folder.REDIS)),
         ("Starting the databases", lambda: asked(_up("postgres", "redis"))),
-        *((f"Restoring {name}.dump", _loaded(folder, name)) for name in saved.DATABASES),
+        *((f"Restoring {name}.dump", _loaded(folder, name)) for name in backup_folder.DATABASES),
         ("Taking the mark away", lambda: asked(mark(stack, "rm"))),
         ("Starting MLflow", lambda: asked(_up("mlflow"))),
         ("Counting what is back", lambda: compare(counted(stack), contents)),
@@ -115,9 +115,15 @@ def mark(stack: Stack, tool: str) -> list[str]:
 def counted(stack: Stack) -> dict[str, Any]:
     """The same facts as the backup's, of the volumes as they are now; nothing else runs yet."""
     volume = "predictions"
-    read, write = commands.pack(stack, stack.image, volume), commands.facts(stack, stack.image)
-    found: dict[str, Any] = json.loads(engine.piped(read, write).splitlines()[-1])
-    return {**found, "online_keys": int(asked(commands.in_redis(commands.COUNT_KEYS)))}
+    read, write = (
+        docker_commands.pack(stack, stack.image, volume),
+        docker_commands.facts(stack, stack.image),
+    )
+    found: dict[str, Any] = json.loads(docker_engine.piped(read, write).splitlines()[-1])
+    return {
+        **found,
+        "online_keys": int(asked(docker_commands.in_redis(docker_commands.COUNT_KEYS))),
+    }
 
 
 def compare(found: dict[str, Any], contents: dict[str, Any]) -> None:
@@ -149,11 +155,11 @@ def _up(*services: str) -> list[str]:
 
 
 def _filled(stack: Stack, archive: Path) -> Callable[[], object]:
-    return lambda: asked(commands.unpack(stack, archive.stem), stdin=archive)
+    return lambda: asked(docker_commands.unpack(stack, archive.stem), stdin=archive)
 
 
 def _loaded(folder: Path, database: str) -> Callable[[], object]:
-    return lambda: asked(commands.load(database), stdin=folder / f"{database}.dump")
+    return lambda: asked(docker_commands.load(database), stdin=folder / f"{database}.dump")
 
 
 def main() -> int:
@@ -162,7 +168,7 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="FORCE=1: the stack's data may go")
     given = parser.parse_args()
     try:
-        with engine.alone():
+        with docker_engine.alone():
             manifest = restore(given.folder, given.force)
     except StackError as problem:
         print(f"error: {problem}", file=sys.stderr)
@@ -170,7 +176,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Interrupted; nothing was changed.", file=sys.stderr)
         return 130
-    print(f"Restored, counted and started: {saved.told(manifest['contents'])}.")
+    print(f"Restored, counted and started: {backup_folder.told(manifest['contents'])}.")
     print("Next: docker compose run --rm loop mlops status")
     return 0
 

@@ -159,9 +159,9 @@ ALLOWED = {
     "pipelines/ingestion/expectation_suites.py": "pages for people, made anew by every validation",
     "pipelines/runtime/embedded_databases.py": "a copy within `replacing`",
     "pipelines/training/workspace.py": "DVC restores beside the place; renamed then",
-    "pipelines/stack/engine.py": "runs on the system's Python, without our packages",
+    "pipelines/stack/docker_engine.py": "runs on the system's Python, without our packages",
     "pipelines/stack/env.py": "runs on the system's Python, without our packages",
-    "pipelines/stack/saved.py": "runs on the system's Python, without our packages",
+    "pipelines/stack/backup_folder.py": "runs on the system's Python, without our packages",
 }
 CODE = ("pipelines", "features", "serving", "monitoring", "usecase", "settings.py")
 WRITES = {

@@ -1,11 +1,13 @@
-"""Which commands copy the stack's data out of its containers and back? `engine.py` runs them."""
+"""Which commands copy the stack's data out of its containers and back? `docker_engine.py` runs
+them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.stack.saved import VOLUMES
+from pipelines.stack.backup_folder import VOLUMES
 
 # By way of a file: on a pipe, redis-cli leaves the mark of the end of a transfer behind the data.
 SNAPSHOT = """set -e

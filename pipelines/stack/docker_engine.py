@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack.commands import Stack, compose
-from pipelines.stack.saved import PIECE, StackError
+from pipelines.stack.backup_folder import PIECE, StackError
+from pipelines.stack.docker_commands import Stack, compose
 
 ROOT = Path(__file__).parents[2]
 
