@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from serving.models import Serving
-from serving.scoring import Scored
+from serving.models.holder import Serving
+from serving.models.scoring import Scored
 
 
 def in_memory() -> None:

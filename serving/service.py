@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Front:
-    """ASGI middleware: requests are answered by `serving.api`; the rest is BentoML's."""
+    """ASGI middleware: requests are answered by `serving.http.api`; the rest is BentoML's."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,11 +40,11 @@ class Predictor:
 
     def __init__(self) -> None:
         # Not at the top: the supervising process imports this module too, and needs none of it.
-        from serving import log_lines
+        from serving import service_logging
         from serving.metrics import Metrics
         from serving.wiring import wire
 
-        log_lines.configure()
+        service_logging.configure()
         settings = configuration.load()
         metrics = Metrics()
         self.parts = wire(settings, metrics)

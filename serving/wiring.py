@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.online import OnlineReader
-from serving.access import Access
-from serving.api import Api
-from serving.explaining import Explaining
-from serving.feedback import Feedback
+from serving.http.access import Access
+from serving.http.api import Api
+from serving.http.explain import Explaining
+from serving.http.feedback import Feedback
+from serving.http.predict import Predicting
+from serving.http.routes import table
+from serving.http.status_pages import Pages
 from serving.lookup import Lookup
 from serving.metrics import Metrics
-from serving.models import ModelHolder
-from serving.pages import Pages
-from serving.predicting import Predicting
-from serving.prediction_log import PredictionLog
-from serving.routes import table
+from serving.models.holder import ModelHolder
+from serving.prediction_log.writer import PredictionLog
 from settings import Settings
 from usecase.columns import FEATURES
 

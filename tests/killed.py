@@ -19,7 +19,7 @@ from pipelines.registry.versions import MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
-from serving import release as served
+from serving.release import document as served
 from settings import Settings, load
 
 # A child begins with what is imported here, and opens the database for itself.

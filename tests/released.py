@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from pipelines.registry.versions import MODEL
 from pipelines.training import mlflow_tracking
-from serving import evaluator
-from serving.release import Release, read
+from serving.models import evaluator
+from serving.release.document import Release, read
 from settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from pipelines.training import build_features
 from settings import Settings
-from tests.serving.asked import post, wired
+from tests.serving.in_process import post, wired
 from tests.sliced import parameters
 from usecase.request import payload
 from usecase.source import FEEDS, FIRST_DAY, fetch

@@ -13,7 +13,7 @@ from pipelines.cli.app import AsOf, app, our_settings, told_plainly
 def compact() -> None:
     """Turn what is closed of the prediction log into Parquet; nothing is lost on the way."""
     with told_plainly():
-        from serving import compaction
+        from serving.prediction_log import compaction
 
         settings = our_settings()
         done = compaction.compact(settings.predictions)

@@ -21,7 +21,7 @@ def predict(
 ) -> None:
     """Ask the service about one case, or about a CSV file of them."""
     with told_plainly():
-        from pipelines import client
+        from serving.http import client
         from settings import UserError
 
         settings = our_settings()
@@ -47,7 +47,7 @@ def token(
         import secrets
         from hashlib import sha256
 
-        from serving.access import parse
+        from serving.http.access import parse
 
         drawn = secrets.token_urlsafe(32)
         line = f"{role} {sha256(drawn.encode()).hexdigest()} {name}"
@@ -75,7 +75,7 @@ def expire(as_of: AsOf = None) -> None:
     with told_plainly():
         from datetime import timedelta
 
-        from serving import erasure
+        from serving.prediction_log import erasure
 
         settings = our_settings()
         days = settings.params()["monitoring"]["keep_days"]
@@ -90,7 +90,7 @@ def forget(
 ) -> None:
     """Remove one entity's predictions for good."""
     with told_plainly():
-        from serving import erasure
+        from serving.prediction_log import erasure
 
         settings = our_settings()
         _tell(erasure.forget(settings.predictions, column, value), f"with {column} {value}")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.training import training_outcome
-from serving import release
+from serving.release import document
 from settings import LoopError, Settings, UserError
 
 
@@ -62,7 +62,7 @@ def status(settings: Settings) -> None:
     from pipelines.retraining.monitor import latest
 
     console = Console(highlight=False, soft_wrap=True)
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     if current is None:
         console.print("Champion: none yet. Run `mlops run`.")
         return
@@ -112,7 +112,7 @@ def _told_serving(settings: Settings) -> str:
     )
 
 
-def _tell_release(settings: Settings, console: Console, current: release.Release) -> None:
+def _tell_release(settings: Settings, console: Console, current: document.Release) -> None:
     """The challenger, the freeze and, from the record, approvals and overrides."""
     from pipelines.cli.release_history import standing
 

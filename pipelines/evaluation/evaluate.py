@@ -72,7 +72,7 @@ def choose(
 
 def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
     """The champion's probabilities on the same rows, shape (n_cases,); None if there is none."""
-    from serving.evaluator import Evaluator
+    from serving.models.evaluator import Evaluator
 
     if not (folder / "card.json").exists():
         return None
@@ -130,7 +130,7 @@ def _evidence(
     settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
 ) -> candidate_gates.Evidence:  # fmt: skip
-    from serving import skops_file
+    from serving.models import skops_file
     from usecase.columns import FEATURES
 
     stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()

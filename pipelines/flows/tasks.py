@@ -151,7 +151,7 @@ def want_retraining(decision: dict[str, Any]) -> str:
 
 @task
 def compact() -> dict[str, int]:
-    from serving import compaction
+    from serving.prediction_log import compaction
 
     return compaction.compact(load().predictions)
 

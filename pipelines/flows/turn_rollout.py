@@ -12,7 +12,7 @@ import httpx
 from pipelines.flows.journal import Journal
 from pipelines.release.audit import approval_rules
 from pipelines.runtime import clock
-from serving import release
+from serving.release import document
 from settings import LoopError, Settings
 
 STOPS = (*approval_rules.REFUSALS, "superseded")  # somebody else has to act first
@@ -87,7 +87,7 @@ def one_day(
 
 def await_release(settings: Settings) -> None:
     """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
-    wanted = release.read(settings.release_file)
+    wanted = document.read(settings.release_file)
     serving: dict[str, Any] = {}
     deadline = time.monotonic() + WITHIN
     while time.monotonic() < deadline:

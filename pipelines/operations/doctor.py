@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipelines.runtime import exclusive, stage_command
 from pipelines.training.workspace import SOURCE
-from serving import release
+from serving.release import document
 from settings import LoopError, Settings
 
 FREE_GB = 3
@@ -171,9 +171,9 @@ def data(settings: Settings) -> Finding:
 
 
 def model(settings: Settings) -> Finding:
-    from serving.evaluator import Evaluator
+    from serving.models.evaluator import Evaluator
 
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     if current is None:
         return Finding("model", False, "no version is released", "mlops run")
     Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
@@ -184,7 +184,7 @@ def registry(settings: Settings) -> Finding:
     """The versions that are served are in the registry; without it they serve from their files."""
     from pipelines.registry import versions
 
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     if current is None:
         return Finding("registry", True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]

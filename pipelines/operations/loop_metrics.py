@@ -22,7 +22,7 @@ from pipelines.retraining.monitor import latest
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOWS
 from pipelines.training import training_outcome
-from serving import release
+from serving.release import document
 from settings import Settings
 from usecase import source
 
@@ -85,7 +85,7 @@ Reader = Callable[[Settings], Iterator[Sample]]
 
 
 def champion(settings: Settings) -> Iterator[Sample]:
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     yield Sample("release_generation", current.generation if current else 0)
     if current is not None:
         yield Sample("release_changed_timestamp_seconds", current.changed_at.timestamp())

@@ -109,7 +109,7 @@ class Ground:
 
     def artefact(self, refit: Any, name: str, evaluated: Any = None) -> Artefact:
         """The refit in its served form, as a registration has it."""
-        from serving import evaluator
+        from serving.models import evaluator
 
         folder = self.scratch / name
         evaluated = self.healthy if evaluated is None else evaluated
@@ -122,7 +122,7 @@ class Ground:
     @cached_property
     def running(self) -> Path:
         """The served form of the champion."""
-        from serving import evaluator
+        from serving.models import evaluator
 
         evaluator.export(self.champion, self.scratch / "champion")
         return self.scratch / "champion"

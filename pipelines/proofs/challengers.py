@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.release import Stage
+from serving.release.document import Stage
 
 EVERY = 50  # requests between two looks, on the first day of a stage; then at each day's end
 Says = Callable[[dict[str, Any]], float]

@@ -22,10 +22,10 @@ from pipelines.proofs.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.release import rollout_policy
 from pipelines.release.rollout_policy import Decision, State
 from pipelines.runtime import stage_command
-from serving.evaluator import Evaluator
-from serving.models import Serving
-from serving.release import Challenger, Release, ServedModel, Stage
-from serving.scoring import score
+from serving.models.evaluator import Evaluator
+from serving.models.holder import Serving
+from serving.models.scoring import score
+from serving.release.document import Challenger, Release, ServedModel, Stage
 from settings import LoopError, Settings
 
 

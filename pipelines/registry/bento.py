@@ -17,7 +17,8 @@ from features import durable
 from features.durable import sync
 from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE
-from serving import model_files, release
+from serving.models import model_files
+from serving.release import document
 from serving.wiring import PACKAGED
 from settings import Settings, UserError
 
@@ -31,7 +32,7 @@ def build(settings: Settings, target: Path) -> str:
     Raises `UserError` if nothing is released or `target` is there, `LoopError` if the champion's
     files are not those of its digest.
     """
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     if current is None:
         raise UserError("No version is released, so there is nothing to package: run `mlops run`.")
     if target.exists():
@@ -58,7 +59,7 @@ def build(settings: Settings, target: Path) -> str:
     return str(bento.tag)
 
 
-def _fill(settings: Settings, current: release.Release, folder: Path) -> dict[str, str]:
+def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[str, str]:
     """Puts code and champion into `folder`; returns what the Bento is labelled with."""
     champion = current.champion
     source = settings.release_file.parent / champion.path
@@ -77,7 +78,7 @@ def _fill(settings: Settings, current: release.Release, folder: Path) -> dict[st
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False
     )
-    release.write(packaged / PACKAGED.name, alone)
+    document.write(packaged / PACKAGED.name, alone)
     made_from = {name: value for name, value in card.items() if isinstance(value, str)}
     return made_from | {
         "model_version": champion.version, "model_digest": champion.digest,

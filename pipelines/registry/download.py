@@ -11,8 +11,8 @@ from typing import Any
 from features import durable
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
-from serving.evaluator import Evaluator
-from serving.release import ServedModel
+from serving.models.evaluator import Evaluator
+from serving.release.document import ServedModel
 from settings import LoopError, Settings
 
 NEEDED = ("served", "reference.parquet", "facts.json")

@@ -20,7 +20,7 @@ SAMPLE = 1000  # cases; importance of more changes in the third digit
 
 def facts(path: Path, winner: str) -> dict[str, Any]:
     """Candidates tried, intervals, behaviours and importance of the training in `path`."""
-    from serving import skops_file
+    from serving.models import skops_file
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())

@@ -23,7 +23,7 @@ def refit(path: Path, winner: str) -> str:
 
     Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
     """
-    from serving import evaluator, skops_file
+    from serving.models import evaluator, skops_file
     from usecase.columns import FEATURES
     from usecase.model import build_candidates
 

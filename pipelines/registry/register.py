@@ -57,7 +57,7 @@ def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
 def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
     from pipelines.evaluation.gates import refit_gates, verdict
-    from serving import skops_file
+    from serving.models import skops_file
     from usecase.columns import CATEGORIES, FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
@@ -99,7 +99,7 @@ def _create_version(
 ) -> str:  # fmt: skip
     from pipelines.registry import explanations, model_card_page
     from pipelines.training import lineage
-    from serving import skops_file
+    from serving.models import skops_file
     from usecase.columns import FEATURES
 
     tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}

@@ -20,8 +20,8 @@ from pipelines.release import promotion, rollout_controller
 from pipelines.release.audit import entry_store
 from pipelines.release.audit.recorder import Stands
 from pipelines.training import mlflow_tracking
-from serving import prediction_reader
-from serving.release import Challenger
+from serving.prediction_log import reader
+from serving.release.document import Challenger
 from settings import LoopError, Settings, UserError
 
 LOOK_BACK = 28  # days of the log, to learn how far arms of one model lie apart
@@ -128,7 +128,7 @@ def _running(stands: Stands) -> Challenger:
 
 def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
     since = as_of - timedelta(days=LOOK_BACK)
-    log = prediction_reader.read(settings.predictions, since=since, until=as_of)
+    log = reader.read(settings.predictions, since=since, until=as_of)
     return _joined(settings, log[log["model_version"] == champion], as_of)
 
 

@@ -19,7 +19,7 @@ from pipelines.release.audit.approval_rules import AGAIN, BARRED, RefusedError
 from pipelines.release.audit.recorder import Stands, change
 from pipelines.release.audit.release_document import State, Step, document
 from pipelines.training import mlflow_tracking
-from serving.release import Challenger, ServedModel, Stage
+from serving.release.document import Challenger, ServedModel, Stage
 from settings import Settings, UserError
 
 Evidence = Mapping[str, Any]

@@ -16,8 +16,8 @@ from pipelines.release.audit.recorder import Stands, change
 from pipelines.release.audit.release_document import State, Step
 from pipelines.release.audit.release_lock import locked
 from pipelines.release.promotion import Evidence, lifted
-from serving import release
-from serving.release import Release, ServedModel
+from serving.release import document
+from serving.release.document import Release, ServedModel
 from settings import LoopError, Settings, UserError
 
 
@@ -73,7 +73,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
     puts it on the record. Raises `LoopError` if nothing is served.
     """
     with locked(settings):
-        now = release.read(settings.release_file)
+        now = document.read(settings.release_file)
         if now is None:
             raise LoopError("Nothing is served, so there is nothing to freeze.")
         if now.frozen:
@@ -82,7 +82,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
             now, generation=now.generation + 1, challenger=None, frozen=True,
             changed_at=at or datetime.now(UTC),
         )  # fmt: skip
-        release.write(settings.release_file, frozen)
+        document.write(settings.release_file, frozen)
         return frozen
 
 

@@ -18,8 +18,8 @@ from pipelines.registry import versions
 from pipelines.release import promotion, rollout_policy
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.rollout_policy import Decision, State
-from serving import prediction_reader
-from serving.release import Challenger, Release
+from serving.prediction_log import reader
+from serving.release.document import Challenger, Release
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def answered(
     When it began is told by generations: a replay's clock is not the record's.
     """
     days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
-    log = prediction_reader.read(
+    log = reader.read(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
     )
     rows = arms.of_stage(log, challenger.model.version, challenger.stage)

@@ -17,9 +17,9 @@ import httpx
 from features import durable
 from pipelines.registry.download import fetch
 from pipelines.runtime import traffic
-from serving import release
-from serving.access import bearer
-from serving.release import ServedModel
+from serving.http.access import bearer
+from serving.release import document
+from serving.release.document import ServedModel
 from settings import LoopError, Settings, UserError
 
 STAGING = "staging"
@@ -46,11 +46,11 @@ def stage(settings: Settings, version: str) -> ServedModel:
 
     served = fetch(settings, version)
     mlflow_tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
-    current = release.read(settings.staging_file)
+    current = document.read(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
-        staged = release.Release(generation, served, datetime.now(UTC))
-        release.write(settings.staging_file, staged)
+        staged = document.Release(generation, served, datetime.now(UTC))
+        document.write(settings.staging_file, staged)
     return served
 
 
@@ -88,7 +88,7 @@ def compare(
 ) -> list[str]:
     """What is wrong with the answers to `cases`, in words; empty if nothing is."""
     from features.online import OnlineReader
-    from serving.evaluator import Evaluator
+    from serving.models.evaluator import Evaluator
     from usecase.request import PredictRequest, decision_time, entity_row, payload
 
     requests = [PredictRequest.model_validate(payload(case)) for case in cases]
@@ -141,7 +141,7 @@ def evidence_file(settings: Settings, version: str) -> Path:
 
 def staged(settings: Settings) -> ServedModel:
     """What is in staging; `UserError` if nothing is."""
-    current = release.read(settings.staging_file)
+    current = document.read(settings.staging_file)
     if current is None:
         raise UserError("No version is in staging: `mlops stage VERSION` puts one there.")
     return current.champion

@@ -11,7 +11,7 @@ from datetime import datetime
 import pandas as pd
 
 from pipelines.replay import served_record, world_data
-from serving import prediction_reader
+from serving.prediction_log import reader
 from settings import LoopError, Settings
 from usecase import evaluation
 
@@ -24,7 +24,7 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
     records = pd.DataFrame(served_record.kept(own)[: (end - first).days])
     world = world_data.world(settings, first, end)
     at = world.rows(first, end)
-    log = prediction_reader.read(own.predictions, since=first, until=end)
+    log = reader.read(own.predictions, since=first, until=end)
     cases = answered(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(

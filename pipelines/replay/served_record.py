@@ -10,8 +10,8 @@ from typing import Any
 from features import durable
 from monitoring import performance
 from pipelines.release import rollout_controller
-from serving import prediction_reader
-from serving.release import Release
+from serving.prediction_log import reader
+from serving.release.document import Release
 from settings import LoopError, Settings
 from usecase import evaluation
 
@@ -59,7 +59,7 @@ def of(
 
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
-    log = prediction_reader.read(settings.predictions, since=day - DAY, until=day)
+    log = reader.read(settings.predictions, since=day - DAY, until=day)
     labels = rollout_controller.known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]

@@ -17,7 +17,7 @@ from monitoring import arms, decide, performance, slices
 from monitoring import drift as drifts
 from pipelines.release import rollout_policy
 from pipelines.replay.trained_models import Models, Trained
-from serving import routing
+from serving.release import routing
 from settings import LoopError
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES

@@ -24,7 +24,8 @@ from pipelines.replay import (
 )
 from pipelines.retraining import monitor
 from pipelines.training import training_outcome
-from serving import prediction_reader, release
+from serving.prediction_log import reader
+from serving.release import document
 from settings import Settings, UserError
 
 DAY = timedelta(days=1)
@@ -66,7 +67,7 @@ def enter(settings: Settings, first: datetime) -> None:
     asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
     note = settings.var / "replay" / "stack.json"
     begun = durable.read_json(note)
-    if begun is None and (served := release.read(settings.release_file)):
+    if begun is None and (served := document.read(settings.release_file)):
         raise UserError(
             f"Version {served.champion.version} is released on this stack, by no replay. {ANEW}"
         )
@@ -93,7 +94,7 @@ def lived_beyond(settings: Settings, day: datetime) -> list[str]:
     for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:
             found.append(f"{what} as of {max(later)[:16]}")
-    log = prediction_reader.read(settings.predictions, since=day + DAY)
+    log = reader.read(settings.predictions, since=day + DAY)
     if len(log):
         found.append(f"{len(log):,} cases answered up to {log['decision_time'].max():%Y-%m-%d}")
     return found

@@ -19,7 +19,7 @@ from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates, refit_gates, verdict
 from pipelines.training import assemble
 from pipelines.training.train import fit
-from serving import evaluator, skops_file
+from serving.models import evaluator, skops_file
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates

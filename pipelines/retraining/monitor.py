@@ -17,7 +17,8 @@ from monitoring import decide, performance
 from monitoring import slices as sliced
 from monitoring.decide import Finding
 from pipelines.training import training_outcome
-from serving import prediction_reader, release, reported_outcomes
+from serving.prediction_log import reader, reported_outcomes
+from serving.release import document
 from settings import LoopError, Settings, UserError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     the stored result, unless a check could not run. Raises `LoopError` if nothing is served, or the
     champion predicted nothing in the window; `UserError` for a moment that its training knew.
     """
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     if current is None:
         raise LoopError("There is no model to monitor: run `mlops run`.")
     folder = (settings.release_file.parent / current.champion.path).parent
@@ -58,7 +59,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
 
 
 def measure(
-    settings: Settings, as_of: datetime, current: release.Release, folder: Path,
+    settings: Settings, as_of: datetime, current: document.Release, folder: Path,
     card: dict[str, Any], policy: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The checks on the champion, whose files are in `folder`, the decision, and the reports."""
@@ -134,7 +135,7 @@ def predictions(
     from usecase.target import LABEL_FEED, labels
 
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = prediction_reader.read(settings.predictions, since=since, until=as_of)
+    log = reader.read(settings.predictions, since=since, until=as_of)
     log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(

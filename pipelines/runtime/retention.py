@@ -48,10 +48,11 @@ def clean(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
     """Remove what is too old; counts by kind: `results`, `reports`, `predictions`.
 
     `now` is the real time, `as_of` the world's, both aware. `open` counts the segments of the
-    prediction log that are still written to, and were left. Raises what `serving.erasure.expire`
+    prediction log that are still written to, and were left. Raises what
+    `serving.prediction_log.erasure.expire`
     does; the files are removed by then.
     """
-    from serving import erasure
+    from serving.prediction_log import erasure
 
     kept = ages(settings)
     done = {}

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from features import partitions
 from features.publish import Publisher, publish
-from serving.access import bearer
+from serving.http.access import bearer
 from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
@@ -147,6 +147,6 @@ def _post(service: Ask, path: str, body: Any, name: str, case: str) -> None:
 
 
 def _logged_keys(settings: Settings, since: datetime, until: datetime) -> set[str]:
-    from serving.prediction_reader import read
+    from serving.prediction_log.reader import read
 
     return set(read(settings.predictions, since=since, until=until)["key"])

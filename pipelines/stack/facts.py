@@ -19,7 +19,7 @@ def predictions(archive: IO[bytes]) -> int:
     """Records in an archived log; a last line without its end, never acknowledged, is none."""
     import pyarrow.parquet as pq
 
-    from serving import compacted, segments
+    from serving.prediction_log import parquet_files, segments
 
     lines, held, rows = {}, set[str](), 0
     with tarfile.open(fileobj=archive, mode="r|") as members:
@@ -30,10 +30,10 @@ def predictions(archive: IO[bytes]) -> int:
             name = member.name.rpartition("/")[2]
             if name.endswith(segments.SUFFIX):
                 lines[name] = content.read().count(b"\n")
-            elif name.endswith(compacted.SUFFIX):
+            elif name.endswith(parquet_files.SUFFIX):
                 metadata = pq.read_metadata(io.BytesIO(content.read()))
                 rows += metadata.num_rows
-                held |= set(json.loads(metadata.metadata[compacted.KEY])["segments"])
+                held |= set(json.loads(metadata.metadata[parquet_files.KEY])["segments"])
     return rows + sum(count for name, count in lines.items() if name not in held)
 
 
@@ -42,10 +42,10 @@ def registry(settings: Settings) -> dict[str, Any]:
     from pipelines.registry.versions import MODEL
     from pipelines.release.promotion import champion
     from pipelines.training import mlflow_tracking
-    from serving import release
+    from serving.release import document
 
     found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
-    released = release.read(settings.release_file)
+    released = document.read(settings.release_file)
     return {
         "versions": len(found),
         "champion": champion(settings),

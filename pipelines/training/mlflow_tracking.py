@@ -98,7 +98,7 @@ def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str
     """Logs a fitted pipeline with signature, example and pins, in skops' format (never pickle)."""
     from mlflow.models import infer_signature
 
-    from serving.skops_file import TRUSTED_TYPES
+    from serving.models.skops_file import TRUSTED_TYPES
 
     mlflow = _mlflow(settings)
     probability = model.predict_proba(example)[:, 1]
@@ -137,7 +137,7 @@ def _log_candidate(
 
 
 def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
-    from serving import skops_file
+    from serving.models import skops_file
     from usecase.columns import FEATURES
 
     model = skops_file.load((path / "data" / "candidates" / f"{name}.skops").read_bytes())

@@ -21,7 +21,7 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
 
     Of the training set only the cases whose label was known before the holdout's start are used.
     """
-    from serving import skops_file
+    from serving.models import skops_file
     from usecase.columns import FEATURES
     from usecase.model import baseline, build_candidates
 

@@ -68,7 +68,7 @@ def require_unseen(settings: Settings, as_of: datetime) -> None:
 
     There would be no case on which a challenger and it could be compared fairly.
     """
-    from serving.release import read
+    from serving.release.document import read
 
     release = read(settings.release_file)
     if release is None:
@@ -230,7 +230,7 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
 
 
 def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
-    from serving.release import read
+    from serving.release.document import read
 
     folder = draft / "data" / "champion"
     folder.mkdir(parents=True)

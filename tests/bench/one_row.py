@@ -9,7 +9,7 @@ import numpy as np
 from measure import compare, seconds, spread, told
 from year import cases
 
-from serving import evaluator
+from serving.models import evaluator
 from usecase.columns import FEATURES
 from usecase.model import build_candidates
 

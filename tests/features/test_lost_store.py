@@ -18,7 +18,7 @@ from features.publish import Publisher, publish
 from features.published import stands_at
 from serving.lookup import Lookup
 from settings import LoopError, Settings, UnreachableError
-from tests.serving.asked import metrics
+from tests.serving.in_process import metrics
 from usecase.source import FEEDS, due, fetch
 from usecase.target import SPINE_FEED, spine
 

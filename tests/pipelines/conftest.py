@@ -22,7 +22,8 @@ from pipelines.proofs import base_training
 from pipelines.registry.versions import MODEL
 from pipelines.release import promotion as releases
 from pipelines.training import mlflow_tracking, training_outcome
-from serving import prediction_reader, release
+from serving.prediction_log import reader
+from serving.release import document
 from settings import Settings
 from tests import sliced
 from tests.released import make_registry
@@ -115,9 +116,9 @@ class Home:
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
-        served = release.read(self.settings.release_file)
+        served = document.read(self.settings.release_file)
         assert served is not None
-        log = prediction_reader.read(self.settings.predictions)
+        log = reader.read(self.settings.predictions)
         return {
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions

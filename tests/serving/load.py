@@ -21,9 +21,9 @@ import numpy as np
 from urllib3 import HTTPConnectionPool, connection_from_url
 from urllib3.exceptions import HTTPError
 
-from serving.evaluator import Evaluator
-from serving.prediction_reader import read
-from tests.serving.running import Service
+from serving.models.evaluator import Evaluator
+from serving.prediction_log.reader import read
+from tests.serving.service_process import Service
 from usecase.columns import CATEGORIES, FEATURES
 
 REST = 0.05  # seconds that a client waits after a request that got no answer

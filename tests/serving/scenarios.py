@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from tests.serving.asked import fitted
+from tests.serving.in_process import fitted
 from tests.serving.load import Account, Load, Reply, account, known, rows
-from tests.serving.running import Service
+from tests.serving.service_process import Service
 
 ROWS = 20
 

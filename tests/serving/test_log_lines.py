@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from serving import log_lines
+from serving import service_logging
 from serving.wiring import Parts
 from settings import LoopError, Settings
-from tests.serving.asked import ask, example, post, wired
+from tests.serving.in_process import ask, example, post, wired
 from usecase.columns import FEATURES
 
 SCORE = {
@@ -28,10 +28,10 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """What this process has written to stderr since."""
     kept = {name: (log := logging.getLogger(name), log.handlers, log.level, log.propagate)
-            for name in (None, "serving", *log_lines.OTHERS)}  # fmt: skip
+            for name in (None, "serving", *service_logging.OTHERS)}  # fmt: skip
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
-    log_lines.configure()
+    service_logging.configure()
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     for log, handlers, level, propagate in kept.values():
         log.handlers, log.propagate = handlers, propagate

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from serving.lookup import REST
-from serving.prediction_reader import read
+from serving.prediction_log.reader import read
 from serving.wiring import Parts
 from settings import Settings
-from tests.serving.asked import ask, example, metrics, post, wired
+from tests.serving.in_process import ask, example, metrics, post, wired
 
 BUDGET = 0.2
 

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.serving_cost import serving_cost, summed
-from serving.release import Challenger, read, write
+from serving.release.document import Challenger, read, write
 from settings import Settings
-from tests.serving.asked import ask, example, metrics, post, wired
+from tests.serving.in_process import ask, example, metrics, post, wired
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -25,12 +25,12 @@ from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from serving.evaluator import Evaluator, export
-from serving.prediction_reader import read
-from serving.release import ServedModel
+from serving.models.evaluator import Evaluator, export
+from serving.prediction_log.reader import read
+from serving.release.document import ServedModel
 from tests.serving import scenarios
-from tests.serving.asked import example, fitted
-from tests.serving.running import Service
+from tests.serving.in_process import example, fitted
+from tests.serving.service_process import Service
 from usecase.columns import FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
 
@@ -293,9 +293,9 @@ UNSYNCABLE = """
 import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from serving.prediction_log import PredictionLog
+from serving.prediction_log.writer import PredictionLog
 from serving.errors import Refused
-from serving.pages import Pages
+from serving.http.status_pages import Pages
 
 log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
 release = SimpleNamespace(champion=SimpleNamespace(version="1"), generation=1)

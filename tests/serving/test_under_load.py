@@ -11,7 +11,7 @@ import pytest
 
 from tests.serving import scenarios
 from tests.serving.load import quantile
-from tests.serving.running import Service
+from tests.serving.service_process import Service
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 AT_ONCE = 4

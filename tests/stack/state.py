@@ -7,7 +7,8 @@ from pipelines.registry.versions import MODEL
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking, training_outcome
-from serving import prediction_reader, release
+from serving.prediction_log import reader
+from serving.release import document
 from settings import load
 
 settings = load()
@@ -17,8 +18,8 @@ versions = client.search_model_versions(f"name = '{MODEL}'")
 experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
-served = release.read(settings.release_file)
-log = prediction_reader.read(settings.predictions)
+served = document.read(settings.release_file)
+log = reader.read(settings.predictions)
 print(
     json.dumps(
         {

@@ -29,7 +29,8 @@ from features.store import apply
 from pipelines.release import promotion
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
-from serving import compaction, evaluator, prediction_log
+from serving.prediction_log import compaction, writer
+from serving.models import evaluator
 from settings import load
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import build_candidates
@@ -53,7 +54,7 @@ client.create_model_version(
 promotion.promote(settings, "1", why="the seed", by="test")
 
 def log(names):
-    kept = prediction_log.PredictionLog(settings.predictions)
+    kept = writer.PredictionLog(settings.predictions)
     for name in names:
         times = dict.fromkeys(("decision_time", "features_as_of", "logged_at"), datetime.now(UTC))
         kept.append({"request_id": name, "key": name, "probability": 0.5, "decision": True,

@@ -41,8 +41,8 @@ from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome
 from serving.command import serve_command, serve_environment
-from serving.evaluator import export
-from serving.release import Release, ServedModel, write
+from serving.models.evaluator import export
+from serving.release.document import Release, ServedModel, write
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest

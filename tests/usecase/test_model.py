@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from serving import skops_file
+from serving.models import skops_file
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.evaluation import behaviours
 from usecase.feature_views import CARRIERS, ORIGINS

@@ -20,8 +20,8 @@ from pipelines.release.audit import prediction_lineage
 from pipelines.retraining import monitor
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
-from serving import prediction_log
-from serving.evaluator import Evaluator
+from serving.models.evaluator import Evaluator
+from serving.prediction_log import writer
 from settings import Settings
 from tests import released as registries
 from tests import sliced
@@ -134,7 +134,7 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
         "features": features,
     }  # fmt: skip
     probability = float(model.predict([features])[0])
-    log = prediction_log.PredictionLog(world.predictions)
+    log = writer.PredictionLog(world.predictions)
     log.append({**record, "request_id": "asked", "probability": probability})
     log.append({**record, "request_id": "forged", "probability": probability + 1e-12})
     log.close()

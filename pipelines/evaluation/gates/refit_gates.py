@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
-from serving import model_files
-from serving.evaluator import Evaluator
+from serving.models import model_files
+from serving.models.evaluator import Evaluator
 from settings import LoopError
 
 

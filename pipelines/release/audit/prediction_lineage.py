@@ -12,7 +12,7 @@ from pipelines.release.audit import approval_rules, recorder, rescoring
 from pipelines.release.audit import trail as chained
 from pipelines.release.audit.trail import Entry
 from pipelines.training import mlflow_tracking
-from serving import prediction_reader
+from serving.prediction_log import reader
 from settings import Settings, UserError
 
 DELETED = {"unknown": "the version was deleted in the registry"}
@@ -25,7 +25,7 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
 
     Raises `UserError` if the log has no such prediction.
     """
-    log = prediction_reader.read(settings.predictions)
+    log = reader.read(settings.predictions)
     rows = log[log["request_id"] == request_id]
     if rows.empty:
         raise UserError(f"No prediction {request_id} is in {settings.predictions}.")

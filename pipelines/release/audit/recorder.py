@@ -23,8 +23,8 @@ from pipelines.release.audit.release_document import State, Step, arms, document
 from pipelines.release.audit.release_lock import locked
 from pipelines.release.audit.trail import Chain, Entry, chain
 from pipelines.training import mlflow_tracking
-from serving import release
-from serving.release import Release
+from serving.release import document as release
+from serving.release.document import Release
 from settings import LoopError, Settings, UserError
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from pipelines.registry import versions
 from pipelines.registry.versions import MODEL
 from pipelines.release.audit.trail import Entry
-from serving import release
-from serving.release import MALFORMED, Challenger, History, Release, ServedModel
+from serving.release import document as release
+from serving.release.document import MALFORMED, Challenger, History, Release, ServedModel
 from settings import LoopError, Settings
 
 DOCUMENT = "release"

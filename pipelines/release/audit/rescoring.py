@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.registry.download import fetch
-from serving.evaluator import Evaluator
+from serving.models.evaluator import Evaluator
 from settings import LoopError, Settings
 
 SHOWN = 5  # features of a comparison that are named

@@ -13,7 +13,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from serving.release import GENESIS, MALFORMED, History
+from serving.release.document import GENESIS, MALFORMED, History
 
 Arms = Mapping[str, Any]  # what served: champion, challenger, frozen, generation
 

@@ -43,7 +43,7 @@ def bare_app() -> Any:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from serving.evaluator import Evaluator
+    from serving.models.evaluator import Evaluator
 
     folder = Path(os.environ["BENCH_SERVED"])
     evaluator = Evaluator.load(folder, os.environ["BENCH_DIGEST"])

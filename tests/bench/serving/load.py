@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from measure import machine
 
-from serving.prediction_reader import read
+from serving.prediction_log.reader import read
 from tests.serving import scenarios
 from tests.serving.load import Account, rows
-from tests.serving.running import Service
+from tests.serving.service_process import Service
 
 ROOT = Path(__file__).parents[3]
 REQUESTS, SWAPS, KILLS = 100_000, 10, 5

@@ -57,8 +57,8 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     from pipelines.ingestion import ingest, validate
     from pipelines.runtime import traffic
     from pipelines.training import build_features
-    from serving.evaluator import export
-    from serving.release import Challenger, Release, ServedModel, write
+    from serving.models.evaluator import export
+    from serving.release.document import Challenger, Release, ServedModel, write
     from usecase.columns import CATEGORIES, FEATURES
     from usecase.model import build_candidates
     from usecase.request import payload

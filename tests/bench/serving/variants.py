@@ -17,7 +17,7 @@ def undo(shortcut: str) -> None:
     elif shortcut == "walk":
         from treelite import gtil
 
-        from serving.trees import Trees
+        from serving.models.trees import Trees
 
         Trees.walk = lambda self, matrix: gtil.predict(  # type: ignore[method-assign]
             self.model, matrix, nthread=1
@@ -42,7 +42,7 @@ def _scikit_learn() -> None:
     import joblib
     import pandas as pd
 
-    from serving.evaluator import Evaluator
+    from serving.models.evaluator import Evaluator
 
     model = joblib.load(os.environ["BENCH_MODEL"])
     columns = list(model.feature_names_in_)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from serving import prediction_log
+from serving.prediction_log import writer
 from settings import Settings
 from tests.released import file
 
@@ -106,7 +106,7 @@ def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
 ) -> None:
     mlops("approve", "1", *ME)
     now, model = datetime.now(UTC), file(released).champion
-    log = prediction_log.PredictionLog(released.predictions)
+    log = writer.PredictionLog(released.predictions)
     log.append(
         {
             "request_id": "asked-1", "key": "case", "probability": 0.25, "decision": True,

@@ -16,7 +16,7 @@ import yaml
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates
 from pipelines.training.train import read_predictions, train
-from serving import evaluator, skops_file
+from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS

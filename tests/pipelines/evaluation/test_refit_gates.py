@@ -16,7 +16,7 @@ from pipelines.evaluation.gates import refit_gates
 from pipelines.evaluation.gates.verdict import Verdict, judge
 from pipelines.registry import register
 from pipelines.training import mlflow_tracking
-from serving.evaluator import export
+from serving.models.evaluator import export
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.model import build_candidates

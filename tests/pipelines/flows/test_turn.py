@@ -17,8 +17,8 @@ from pipelines.cli.release_history import verify
 from pipelines.registry import reproduce
 from pipelines.registry.versions import MODEL
 from pipelines.training import mlflow_tracking
-from serving import release
-from serving.evaluator import Evaluator
+from serving.models.evaluator import Evaluator
+from serving.release import document
 from settings import LoopError, UserError
 
 Home = Any  # of conftest.py
@@ -85,7 +85,7 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
 
 def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    served = release.read(home.settings.release_file)
+    served = document.read(home.settings.release_file)
     assert served is not None
     version = mlflow_tracking.client(home.settings).get_model_version(
         MODEL, served.champion.version

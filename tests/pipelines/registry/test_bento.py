@@ -19,11 +19,11 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from serving.evaluator import Evaluator, export
-from serving.prediction_reader import read
-from serving.release import Release, ServedModel, write
+from serving.models.evaluator import Evaluator, export
+from serving.prediction_log.reader import read
+from serving.release.document import Release, ServedModel, write
 from settings import Settings
-from tests.serving.asked import example, trees
+from tests.serving.in_process import example, trees
 
 ROOT = Path(__file__).parents[3]
 CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d" * 32 + ".dir"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.release.audit.trail import Entry, Stored, at, chain, lines
-from serving.release import GENESIS, History
+from serving.release.document import GENESIS, History
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 EVIDENCE = "e" * 64

@@ -19,8 +19,8 @@ from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.release.audit.trail import Entry
 from pipelines.training import mlflow_tracking, training_outcome
-from serving.models import ModelHolder
-from serving.release import Release, write
+from serving.models.holder import ModelHolder
+from serving.release.document import Release, write
 from settings import LoopError, Settings, UserError
 from tests.released import file
 

@@ -29,9 +29,9 @@ from pipelines.release import (
 )
 from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
-from serving.prediction_log import PredictionLog
-from serving.release import Release, read
-from serving.routing import arm
+from serving.prediction_log.writer import PredictionLog
+from serving.release.document import Release, read
+from serving.release.routing import arm
 from settings import LoopError, Settings, UserError
 from tests.released import make_registry
 from usecase import source, target

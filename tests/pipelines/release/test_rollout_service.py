@@ -28,11 +28,11 @@ from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollout_controller
 from pipelines.runtime import child_processes
 from pipelines.training import mlflow_tracking
-from serving import evaluator
 from serving.command import serve_command, serve_environment
+from serving.models import evaluator
 from settings import Settings
 from tests.released import make_registry
-from tests.serving.asked import example
+from tests.serving.in_process import example
 from usecase.columns import CATEGORIES, FEATURES
 
 ROOT = Path(__file__).parents[3]

@@ -28,7 +28,7 @@ from pipelines.replay import (
 )
 from pipelines.runtime.stage_command import moment
 from pipelines.training.mlflow_tracking import client
-from serving import prediction_reader
+from serving.prediction_log import reader
 from settings import LoopError, Settings
 from tests import sliced
 from tests.sliced import END, FIRST, POLICY
@@ -250,5 +250,5 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
         lambda found: all(each["passed"] for each in found)
     )
     assert len(client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
-    log = prediction_reader.read(own.predictions)
+    log = reader.read(own.predictions)
     assert log["key"].is_unique

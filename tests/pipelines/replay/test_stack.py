@@ -14,8 +14,8 @@ import yaml
 from features import durable
 from pipelines.replay import served_record, stack_replay
 from pipelines.runtime.stage_command import moment
-from serving.prediction_log import PredictionLog
-from serving.release import Release, ServedModel, write
+from serving.prediction_log.writer import PredictionLog
+from serving.release.document import Release, ServedModel, write
 from settings import Settings, UserError
 from tests import sliced
 

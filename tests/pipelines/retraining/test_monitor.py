@@ -18,8 +18,8 @@ import yaml
 from features import partitions
 from pipelines.operations import loop_metrics
 from pipelines.retraining import monitor
-from serving import release
-from serving.prediction_log import PredictionLog
+from serving.prediction_log.writer import PredictionLog
+from serving.release import document
 from settings import LoopError, Settings, UserError
 from usecase import evaluation, source, target
 from usecase.columns import CATEGORIES, FEATURES
@@ -74,8 +74,8 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
     expected = evaluation.metrics(label, rows["probability"], settings.params()["costs"])
     card = {"version": version, "data_until": data_until.isoformat(), "evaluation": expected}
     (folder / "card.json").write_text(json.dumps(card))
-    served = release.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
-    release.write(settings.release_file, release.Release(1, served, datetime.now(UTC)))
+    served = document.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
+    document.write(settings.release_file, document.Release(1, served, datetime.now(UTC)))
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +100,10 @@ def settings(made: Path, tmp_path: Path) -> Settings:
     """A copy of that home, where no page is written."""
     shutil.copytree(made, tmp_path / "home")
     settings = Settings(home=tmp_path / "home", pages=False)
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     assert current is not None
     served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
-    release.write(settings.release_file, replace(current, champion=served))
+    document.write(settings.release_file, replace(current, champion=served))
     return settings
 
 
@@ -257,15 +257,15 @@ def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_
 
 @pytest.mark.parametrize("stage", ["shadow", "experiment"])
 def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
-    settings: Settings, stage: release.Stage
+    settings: Settings, stage: document.Stage
 ) -> None:
     answer(settings, cases(seed=3)[::4])
-    current = release.read(settings.release_file)
+    current = document.read(settings.release_file)
     assert current is not None
     percent = 0.0 if stage == "shadow" else 50.0
-    rival = release.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
-    beside = release.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
-    release.write(settings.release_file, replace(current, challenger=beside))
+    rival = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
+    beside = document.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
+    document.write(settings.release_file, replace(current, challenger=beside))
     found = monitor.observe(settings, AS_OF)
     assert found["retrain"] == (stage == "experiment")
     assert ("under_way" in found["codes"]) == (stage == "shadow")

@@ -20,11 +20,11 @@ from prefect.exceptions import PrefectHTTPStatusError
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from pipelines import client
 from pipelines.flows import flow_runs, turn_rollout
 from pipelines.operations import loop_metrics, probes
 from pipelines.release.staging_checks import _await_version
 from pipelines.runtime import child_processes, traffic
+from serving.http import client
 from settings import LoopError, Settings
 
 FAILURES = (

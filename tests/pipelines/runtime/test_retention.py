@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.runtime import retention
-from serving import prediction_log, prediction_reader
+from serving.prediction_log import reader, writer
 from settings import Settings, UserError
 
 ROOT = Path(__file__).parents[3]
@@ -69,7 +69,7 @@ def test_files_go_when_they_are_older_than_their_age(settings: Settings) -> None
 def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
     """However long ago, really, its file was written."""
     decided = datetime(2013, 1, 3, tzinfo=UTC)
-    log = prediction_log.PredictionLog(settings.predictions)
+    log = writer.PredictionLog(settings.predictions)
     log.append_all([
         {
             "request_id": f"r{hour}", "key": "k", "probability": 0.5, "decision": True,
@@ -82,7 +82,7 @@ def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
     keep = timedelta(days=settings.params()["monitoring"]["keep_days"])
     assert retention.clean(settings, decided + keep - timedelta(days=1), NOW)["predictions"] == 0
     assert retention.clean(settings, decided + keep, NOW)["predictions"] == 1
-    assert [*prediction_reader.read(settings.predictions)["request_id"]] == ["r1"]
+    assert [*reader.read(settings.predictions)["request_id"]] == ["r1"]
 
 
 @pytest.mark.parametrize("days", [0, -1, None, "a week"])

@@ -24,7 +24,7 @@ from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.training import mlflow_tracking, workspace
-from serving.models import ModelHolder
+from serving.models.holder import ModelHolder
 from settings import Settings, UserError
 from tests.released import file
 

@@ -16,7 +16,7 @@ from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import client
-from serving.models import ModelHolder
+from serving.models.holder import ModelHolder
 from tests.homes import v01
 from usecase.target import LABEL_FEED
 

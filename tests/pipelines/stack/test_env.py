@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipelines.stack import env
-from serving.access import tokens
+from serving.http.access import tokens
 from settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -11,13 +11,13 @@ from pipelines.registry.versions import MODEL
 from pipelines.release.audit.release_document import point
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import client
-from serving import compaction, prediction_log, prediction_reader
-from serving.release import Release, ServedModel, write
+from serving.prediction_log import compaction, reader, writer
+from serving.release.document import Release, ServedModel, write
 from settings import Settings
 
 
 def _log(folder: Path, names: str) -> None:
-    log = prediction_log.PredictionLog(folder)
+    log = writer.PredictionLog(folder)
     for name in names:
         times = dict.fromkeys(("decision_time", "features_as_of", "logged_at"), datetime.now(UTC))
         log.append({
@@ -44,7 +44,7 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
-    assert facts.predictions(_archive(tmp_path)) == len(prediction_reader.read(tmp_path)) == 5
+    assert facts.predictions(_archive(tmp_path)) == len(reader.read(tmp_path)) == 5
 
 
 def test_a_log_without_records_has_none(tmp_path: Path) -> None:

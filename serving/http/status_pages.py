@@ -1,0 +1,94 @@
+"""What does the service say about itself? Pages to GET."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+
+from serving.errors import Refused
+from serving.http.asgi import Answer, Request
+from serving.http.predict import RELEASE_FIRST
+from serving.metrics import Metrics
+from serving.models.holder import ModelHolder, Serving
+from serving.prediction_log.writer import PredictionLog
+
+
+class Pages:
+    """The handlers of the routes that only tell."""
+
+    def __init__(self, models: ModelHolder, log: PredictionLog, metrics: Metrics) -> None:
+        self._models, self._log, self._metrics = models, log, metrics
+
+    def index(self, _: Request) -> Answer:
+        """GET /: in place of BentoML's page, which has the browser load Google's tag manager."""
+        return _json(
+            {
+                "predict": "POST /predict",
+                "predict_batch": "POST /predict_batch",
+                "score": "POST /score",
+                "explain": "POST /explain",
+                "feedback": "POST /feedback",
+                "release": "/release",
+                "schema": "/docs.json",
+            }
+        )
+
+    def alive(self, _: Request) -> Answer:
+        """GET /livez: the process answers."""
+        return _json({"alive": True})
+
+    def ready(self, _: Request) -> Answer:
+        """GET /readyz: it has a model and a log. `problem` is what is not as it was released."""
+        if self._log.failure is not None:
+            raise Refused(503, "not ready", self._log.failure)
+        if self._models.current is None:
+            raise Refused(503, "not ready", f"no model yet: {self._models.problem} {RELEASE_FIRST}")
+        release = self._models.current.release
+        return _json(
+            {
+                "ready": True, "version": release.champion.version,
+                "generation": release.generation, "problem": self._models.problem,
+            }
+        )  # fmt: skip
+
+    def release(self, _: Request) -> Answer:
+        """GET /release: what is served, and why it is not what was released, if so."""
+        models = self._models
+        release = models.current.release if models.current else None
+        return _json(
+            {
+                "generation": release and release.generation,
+                "version": release and release.champion.version,
+                "digest": release and release.champion.digest,
+                "threshold": release and release.champion.threshold,
+                "changed_at": release and release.changed_at.isoformat(),
+                "frozen": release and release.frozen,
+                "challenger": _challenger(models.current),
+                "fallback": bool(models.current and models.current.fallback),
+                "problem": models.problem,
+            }
+        )
+
+    def metrics(self, _: Request) -> Answer:
+        """GET /metrics: of this process, which is the only one that answers."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        self._metrics.release_problem.set(self._models.problem is not None)
+        self._metrics.log_lag.set(self._log.lag())
+        return Answer(generate_latest(), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _json(value: Any) -> Answer:
+    return Answer(to_json(value))
+
+
+def _challenger(serving: Serving | None) -> dict[str, Any] | None:
+    challenger = serving and serving.release.challenger
+    if not serving or not challenger:
+        return None
+    return {
+        "version": challenger.model.version, "digest": challenger.model.digest,
+        "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
+        "since": challenger.since.isoformat(), "loaded": serving.challenger is not None,
+    }  # fmt: skip

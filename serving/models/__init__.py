@@ -1,0 +1,1 @@
+"""The models that the service holds: loaded, verified, swapped, scored and explained."""

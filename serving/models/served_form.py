@@ -1,0 +1,130 @@
+"""Which form of a fitted pipeline is served: bare trees where they are exact, else the pipeline?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from serving.models import skops_file
+from settings import LoopError
+
+
+def of(model: Any) -> tuple[dict[str, Any], bytes]:
+    """The description (kind, columns, categories) and the bytes of a fitted Pipeline.
+
+    Kind "trees" is for an OrdinalEncoder that knows text only and turns what is missing or unknown
+    into NaN, columns passed through, and HistGradientBoostingClassifier on them; "sklearn" for all
+    else. Raises `LoopError` if `model` is not a classifier of the classes 0 and 1 over a frame.
+    """
+    if not hasattr(model, "steps"):
+        raise LoopError(
+            f"Only a Pipeline can be served, not a {type(model).__name__}: make it one."
+        )
+    if [int(label) for label in getattr(model, "classes_", [])] != [0, 1]:
+        raise LoopError("Only a fitted classifier of the classes 0 and 1 can be served.")
+    if not hasattr(model, "feature_names_in_"):
+        raise LoopError("The model does not know its columns: fit it on a frame, not on an array.")
+    encoded = _ordinal_columns(model)
+    if encoded is None or not _is_plain_forest(model):
+        form = {
+            "kind": "sklearn",
+            "columns": [str(name) for name in model.feature_names_in_],
+            "categories": {column: [] for column in _text_columns(model)},
+        }
+        return form, skops_file.dump(model)
+    import treelite
+
+    columns, categories = encoded
+    trees = treelite.sklearn.import_model(model[-1])
+    return {"kind": "trees", "columns": columns, "categories": categories}, trees.serialize_bytes()
+
+
+def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
+    """(as written, as fitted, columns) for each part of a first step that is a ColumnTransformer.
+
+    As written, since a fitted "passthrough" is no longer recognisable. Parts without columns and
+    the remainder are left out.
+    """
+    from sklearn.compose import ColumnTransformer
+
+    first = model[0]
+    if not isinstance(first, ColumnTransformer):
+        return []
+    written = {name: part for name, part, _ in first.transformers} | {"remainder": first.remainder}
+    return [
+        (written[name], fitted, [str(column) for column in columns])
+        for name, fitted, columns in first.transformers_
+        if len(columns) and written[name] != "drop"
+    ]
+
+
+def _ordinal_columns(model: Any) -> tuple[list[str], dict[str, list[str | None]]] | None:
+    """Columns in the trees' order, and the categories of the text ones in the order of their codes.
+
+    None if the first step does more than that. An encoder that was fitted with None has it among
+    its categories, with a code of its own: `encoded_missing_value` is for NaN alone.
+    """
+    columns: list[str] = []
+    categories: dict[str, list[str | None]] = {}
+    for written, fitted, names in _transformers(model):
+        if written != "passthrough":
+            if not _is_plain_ordinal(fitted):
+                return None
+            categories |= zip(names, map(_without_nan, fitted.categories_), strict=True)
+        columns += names
+    is_text = all(c is None or isinstance(c, str) for found in categories.values() for c in found)
+    is_whole = len(set(columns)) == len(columns) and len(model.steps) == 2
+    return (columns, categories) if columns and is_text and is_whole else None
+
+
+def _without_nan(categories: Any) -> list[Any]:
+    """Raises `LoopError` if they hold both None and NaN, which requests can't tell apart."""
+    kept = [c for c in categories if not _is_nan(c)]
+    if len(kept) < len(categories) and None in kept:
+        raise LoopError("The model was fitted with both None and NaN for a missing text: use None.")
+    return kept
+
+
+def _is_plain_ordinal(encoder: Any) -> bool:
+    """Codes are positions, and what is missing or unknown becomes NaN."""
+    from sklearn.preprocessing import OrdinalEncoder
+
+    return (
+        isinstance(encoder, OrdinalEncoder)
+        and encoder.handle_unknown == "use_encoded_value"
+        and _is_nan(encoder.unknown_value)
+        and _is_nan(encoder.encoded_missing_value)
+        and encoder.max_categories is None
+        and encoder.min_frequency is None
+    )
+
+
+def _is_plain_forest(model: Any) -> bool:
+    """Not with categories of its own, which other evaluators get wrong in silence."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    forest = model[-1]
+    return (
+        isinstance(forest, HistGradientBoostingClassifier)
+        and getattr(forest, "is_categorical_", None) is None
+    )
+
+
+def _text_columns(model: Any) -> list[str]:
+    """The columns that an encoder with categories reads; all others are numbers.
+
+    Raises `LoopError` if one was fitted with NaN for a missing text: the service passes None, and
+    scikit-learn takes the two for different categories.
+    """
+    found = []
+    for _, fitted, names in _transformers(model):
+        for step in getattr(fitted, "named_steps", {"": fitted}).values():
+            for name, categories in zip(names, getattr(step, "categories_", ()), strict=False):
+                if any(map(_is_nan, categories)):
+                    raise LoopError(f"Missing values of {name} must be None, not NaN, in the fit.")
+                found.append(name)
+    return found
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

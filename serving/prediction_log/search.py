@@ -1,0 +1,36 @@
+"""Which record of the prediction log has this id? Looked for in segments, then in Parquet."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from serving.prediction_log import parquet_files, segments
+
+
+def prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
+    """Its `key` and `decision_time` (UTC); None if there is none. Reads what may hold it."""
+    needle = f'"request_id":{json.dumps(request_id)}'.encode()
+    for path in sorted(folder.glob(f"*{segments.SUFFIX}"), reverse=True):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue  # compacted since it was listed
+        if (at := content.find(needle)) >= 0:
+            start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
+            if end > 0:
+                record = json.loads(content[start:end])
+                moment = datetime.fromisoformat(record["decision_time"])
+                return {"key": record["key"], "decision_time": moment}
+    for path, _ in parquet_files.notes(folder):
+        columns = ["key", "decision_time"]
+        rows = pq.read_table(
+            path, columns=columns, filters=[("request_id", "==", request_id)], partitioning=None
+        ).to_pylist()
+        if rows:
+            return dict(rows[0])
+    return None

@@ -1,0 +1,152 @@
+"""What did the service answer, to whom, on what grounds? An append-only log that loses nothing.
+
+A record is one line, written by one `write(2)` before the answer is sent: it outlives the process
+from then on. A thread syncs it to the disk every 100 ms: a power cut costs no more than that. Many
+processes, on many hosts, may log to one folder, and `serving.prediction_log.compaction` turns what
+they have
+closed into Parquet.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from serving.prediction_log import segments
+from settings import LoopError
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger(__name__)
+RETRY = 60.0  # seconds between attempts to make a new segment where that fails
+
+
+class PredictionLog:
+    """What one process logs, in one segment after another. Safe to share between threads."""
+
+    def __init__(
+        self, folder: Path, *, sync_every: float = 0.1,
+        max_size: int = 64 << 20, max_age: float = 3600.0,
+    ) -> None:  # fmt: skip
+        segments.open_folder(folder)
+        self.path, self._file = segments.create(folder)
+        self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
+        self._lock = threading.Lock()
+        self._size = 0
+        self._unsynced, self._unsynced_since = False, 0.0
+        self._failure: OSError | None = None
+        self._rotate_after = 0.0
+        self._began = time.monotonic()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(
+            target=self._sync_loop, args=(sync_every,), name="prediction-log", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing more can be logged until the service is started anew; None if it can."""
+        if self._failure is None:
+            return None
+        return (
+            f"The prediction log {self.path} could not be synced to the disk ({self._failure}), so "
+            "nothing more is answered. Look at the disk, then restart the service."
+        )
+
+    def lag(self) -> float:
+        """Seconds since the oldest record was written that is not synced yet; 0 if all are."""
+        return time.monotonic() - self._unsynced_since if self._unsynced else 0.0
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Writes one record; when this returns, the record outlives the process.
+
+        Times become ISO 8601, NaN and infinities null. Raises `LoopError` if the log is closed, or
+        the disk refuses: then the answer must not be sent.
+        """
+        self.append_all([record])
+
+    def append_all(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Writes all of them or none, by one write; else as `append`."""
+        line = b"".join(to_json(dict(one), inf_nan_mode="null") + b"\n" for one in records)
+        with self._lock:
+            if self._closing.is_set():
+                raise LoopError(f"The prediction log {self.path} is closed.")
+            if self._failure is not None:
+                raise LoopError(self.failure) from self._failure
+            self._write(line)
+
+    def close(self) -> None:
+        """Syncs and closes the segment, once. Raises `LoopError` if it could not be synced."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        self._thread.join()
+        self._sync()
+        os.close(self._file)
+        if self._failure is not None:
+            raise LoopError(f"The prediction log {self.path} was not synced.") from self._failure
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                os.ftruncate(self._file, self._size)  # or the next record would share its line
+                raise OSError(f"only {written} of {len(line)} bytes could be written")
+        except OSError as error:
+            raise LoopError(
+                f"The prediction log {self.path} cannot be written ({error}), so the prediction "
+                "is not answered. Free some space on the disk."
+            ) from error
+        self._size += written
+        if not self._unsynced:
+            self._unsynced, self._unsynced_since = True, time.monotonic()
+
+    def _sync_loop(self, interval: float) -> None:
+        while not self._closing.wait(interval):
+            self._sync()
+            # Not in `append`: no request waits for the disk, and a service that nobody asks any
+            # more lets go of its segment, too.
+            if self._is_full():
+                self._rotate()
+
+    def _sync(self) -> None:
+        with self._lock:
+            unsynced, self._unsynced = self._unsynced, False
+        if unsynced:
+            try:
+                os.fsync(self._file)  # outside the lock: requests need not wait for the disk
+            except OSError as error:
+                self._failure = error
+
+    def _is_full(self) -> bool:
+        now = time.monotonic()
+        if not self._size:
+            self._began = now
+        old = now - self._began >= self._max_age
+        return (old or self._size >= self._max_size) and now >= self._rotate_after
+
+    def _rotate(self) -> None:
+        """Goes on in a new segment, and closes the one at hand, which may be compacted then."""
+        try:
+            path, file = segments.create(self.path.parent)
+        except OSError as error:
+            self._rotate_after = time.monotonic() + RETRY
+            logger.warning("%s grows on, there can be no new segment: %s", self.path, error)
+            return
+        with self._lock:
+            old, self._file = self._file, file
+            self.path, self._size = path, 0
+        try:
+            os.fsync(old)
+            os.close(old)
+        except OSError as error:
+            self._failure = error

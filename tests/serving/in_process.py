@@ -1,0 +1,88 @@
+"""The service's own parts, asked in this process: no port, no child, all of `serving.http.api`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OrdinalEncoder
+
+from serving.metrics import Metrics
+from serving.models.evaluator import export
+from serving.release.document import Release, ServedModel, write
+from serving.wiring import Parts, wire
+from settings import Settings
+from usecase.columns import CATEGORIES, FEATURES
+from usecase.request import PredictRequest
+
+JSON = {"Content-Type": "application/json"}
+NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
+
+# Prometheus' registry takes each name once in a process.
+metrics = cache(Metrics)
+
+
+def example() -> dict[str, Any]:
+    """A valid request, from the examples of the schema itself."""
+    body = {}
+    for name, field in PredictRequest.model_json_schema()["properties"].items():
+        values = field.get("examples") or field.get("enum")
+        body[name] = values[0] if values else None
+    return body
+
+
+def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
+    """`model` over the columns of the use case, on rows without meaning."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
+    frame.loc[::7] = np.nan
+    for name in CATEGORIES:
+        frame[name] = rng.choice(np.array(["AA", "BB", "CCC"], dtype=object), 400)
+    ordinal = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
+    )
+    if numbers != "passthrough":
+        ordinal.set_params(unknown_value=-1, encoded_missing_value=-1)
+    encode = ColumnTransformer([("categories", ordinal, CATEGORIES), ("numbers", numbers, NUMBERS)])
+    pipeline = Pipeline([("encode", encode), ("model", model)])
+    return pipeline.fit(frame[FEATURES], rng.integers(0, 2, 400))
+
+
+@cache
+def trees() -> Pipeline:
+    """A few trees."""
+    return fitted(HistGradientBoostingClassifier(max_iter=5))
+
+
+def wired(settings: Settings) -> Parts:
+    """The service of `settings`, with the model above released."""
+    digest = export(trees(), settings.var / "models" / "1")
+    champion = ServedModel("1", digest, "../models/1", 0.5)
+    write(settings.followed_file, Release(1, champion, datetime.now(UTC)))
+    return wire(settings, metrics())
+
+
+def ask(parts: Parts, method: str, path: str, **options: Any) -> httpx.Response:
+    """One request through the whole of the service's ASGI application."""
+
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(app=parts.api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(asked())
+
+
+def post(parts: Parts, path: str, body: Any, **headers: str) -> httpx.Response:
+    """`body` as JSON, unless it is bytes or a text already."""
+    content = body if isinstance(body, str | bytes) else json.dumps(body)
+    return ask(parts, "POST", path, content=content, headers=JSON | headers)

@@ -1,0 +1,100 @@
+"""Is what SHAP says of the served trees what the definition of Shapley values says of them?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.pipeline import Pipeline
+
+from serving.errors import Refused
+from serving.models.evaluator import Evaluator, export
+from serving.models.explanation import explain
+from settings import Settings
+from tests.serving.in_process import example, post, wired
+from usecase.request import PredictRequest, alternatives
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of what SHAP imports
+
+
+def expected(tree: Any, x: list[float], known: frozenset[int], node: int = 0) -> float:
+    """What the tree says of x where only the features in `known` are: the others by node counts."""
+    left, right = tree["cleft"][node], tree["cright"][node]
+    if left == -1:
+        return float(tree["leaf_value"][node])
+    feature, count = tree["split_index"][node], tree["data_count"]
+    if feature in known:
+        if math.isnan(x[feature]):
+            chosen = left if tree["default_left"][node] else right
+        else:
+            chosen = left if x[feature] <= tree["threshold"][node] else right
+        return expected(tree, x, known, chosen)
+    whole = count[left] + count[right]
+    return float(sum(count[c] / whole * expected(tree, x, known, c) for c in (left, right)))
+
+
+def shapley(value: Callable[[frozenset[int]], float], n: int) -> list[float]:
+    """By the definition: over all subsets of the other features."""
+    found = []
+    for feature in range(n):
+        others = [one for one in range(n) if one != feature]
+        total = 0.0
+        for size in range(n):
+            weight = math.factorial(size) * math.factorial(n - size - 1) / math.factorial(n)
+            for chosen in map(frozenset, combinations(others, size)):
+                total += weight * (value(chosen | {feature}) - value(chosen))
+        found.append(total)
+    return found
+
+
+def test_contributions_are_shapley_values(
+    trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path
+) -> None:
+    evaluator = Evaluator.load(tmp_path / "m", export(trees, tmp_path / "m"))
+    assert evaluator.trees is not None
+    model = evaluator.trees.model
+    assert model is not None
+    fields = (
+        "cleft", "cright", "leaf_value", "split_index", "data_count", "default_left", "threshold"
+    )  # fmt: skip
+    forest = [
+        {name: model.get_tree_accessor(number).get_field(name).tolist() for name in fields}
+        for number in range(model.num_tree)
+    ]
+    rows = accounts[list(evaluator.columns)].astype(object)
+    rows = rows.where(rows.notna(), None).to_dict("records")
+    unknown = rows[0] | {"region": "a region of nobody", "age": None}
+    for row in [rows[1], unknown]:
+        told = explain(evaluator, row)
+        x = [float(code) for code in evaluator.codes_of(row)]
+        brute = shapley(lambda known, x=x: sum(expected(tree, x, known) for tree in forest), len(x))
+        assert np.allclose(list(told.contributions.values()), brute, atol=1e-9)
+        logit = math.log((p := float(evaluator.predict([row])[0])) / (1 - p))
+        assert told.total == pytest.approx(logit, abs=1e-9)
+
+
+def test_a_model_without_trees_is_not_explained(linear: Pipeline, tmp_path: Path) -> None:
+    evaluator = Evaluator.load(tmp_path / "m", export(linear, tmp_path / "m"))
+    with pytest.raises(Refused, match="no trees"):
+        explain(evaluator, dict.fromkeys(evaluator.columns))
+
+
+def test_an_answer_says_what_spoke_for_it_and_what_would_turn_it(tmp_path: Path) -> None:
+    parts = wired(Settings(home=tmp_path))
+    try:
+        told = post(parts, "/explain", example()).json()
+        answer = post(parts, "/predict", example()).json()
+    finally:
+        parts.close()
+    assert told["probability"] == answer["probability"]
+    total = told["base"] + sum(told["contributions"].values())
+    assert total == pytest.approx(math.log(told["probability"] / (1 - told["probability"])))
+    asked = PredictRequest.model_validate(example())
+    words = {word for word, _ in alternatives(asked)}
+    assert told["flipped_by"] is None or told["flipped_by"] in words

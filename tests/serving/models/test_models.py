@@ -1,0 +1,208 @@
+"""Is the model that is served the last good one that was released?"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from serving.models.evaluator import export
+from serving.models.holder import ModelHolder
+from serving.release.document import Challenger, Release, ServedModel, write
+
+FEATURES = ["region", "product", "amount", "age", "visits"]
+
+
+class Releases:
+    """A release document over exported models; each release has the next generation."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / "release" / "release.json"
+        self.models = root / "models"
+        self.generation = 0
+
+    def export(self, model: Pipeline, version: str) -> ServedModel:
+        digest = export(model, self.models / version)
+        return ServedModel(version, digest, f"../models/{version}", 0.2)
+
+    def release(
+        self, model: Pipeline, version: str, challenger: ServedModel | None = None
+    ) -> Release:
+        self.generation += 1
+        now = datetime.now(UTC)
+        beside = Challenger(challenger, "canary", 10, now) if challenger else None
+        release = Release(self.generation, self.export(model, version), now, beside)
+        write(self.file, release)
+        return release
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    return Releases(tmp_path)
+
+
+def served(holder: ModelHolder) -> str | None:
+    return None if holder.current is None else holder.current.release.champion.version
+
+
+def test_no_release_is_no_model_until_there_is_one(releases: Releases, trees: Pipeline) -> None:
+    holder = ModelHolder(releases.file)
+    assert served(holder) is None
+    assert "No model is released yet" in str(holder.problem)
+    releases.release(trees, "1")
+    assert holder.refresh() is True
+    assert (served(holder), holder.problem) == ("1", None)
+
+
+def test_swaps_release_and_model_together(
+    releases: Releases, trees: Pipeline, linear: Pipeline, accounts: pd.DataFrame
+) -> None:
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file)
+    before = holder.current
+    assert holder.refresh() is False
+    assert holder.current is before
+
+    second = releases.release(linear, "2")
+    assert holder.refresh() is True
+    assert before is not None
+    assert before.release.champion.version == "1"  # a request at hand keeps what it took
+    assert holder.current is not None
+    assert holder.current.release == second
+    rows = accounts[FEATURES]
+    expected = linear.predict_proba(rows)[:, 1]
+    assert (holder.current.champion.predict_frame(rows) == expected).all()
+
+
+def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pipeline) -> None:
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file)
+
+    releases.file.write_text("{")
+    assert holder.refresh() is False
+    assert (served(holder), holder.problem is None) == ("1", False)
+
+    releases.release(trees, "2")
+    assert holder.refresh() is True
+    assert (served(holder), holder.problem) == ("2", None)
+
+    tampered = releases.models / "3" / "model.treelite"
+    releases.release(trees, "3")
+    content = tampered.read_bytes()
+    tampered.write_bytes(content[:-1])
+    assert holder.refresh() is False
+    assert served(holder) == "2"
+    assert "digest" in str(holder.problem)
+
+    tampered.write_bytes(content)  # the document is the same, but what it names is whole now
+    assert holder.refresh() is True
+    assert (served(holder), holder.problem) == ("3", None)
+
+    aside = releases.file.rename(releases.file.with_name("aside"))
+    assert holder.refresh() is False
+    assert served(holder) == "3"
+    assert "No model is released" in str(holder.problem)
+
+    aside.rename(releases.file)
+    assert holder.refresh() is False
+    assert (served(holder), holder.problem) == ("3", None)
+
+
+def test_model_of_other_features_is_refused(releases: Releases, trees: Pipeline) -> None:
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file, features=FEATURES[:-1])
+    assert served(holder) is None
+    assert "visits" in str(holder.problem)
+    assert served(ModelHolder(releases.file, features=[*FEATURES, "more"])) == "1"
+
+
+def test_champion_and_challenger_change_together(
+    releases: Releases, trees: Pipeline, linear: Pipeline
+) -> None:
+    second = releases.export(linear, "2")
+    releases.release(trees, "1", second)
+    holder = ModelHolder(releases.file)
+    assert holder.current is not None
+    first = holder.current
+    assert first.challenger is not None
+    releases.release(linear, "2")
+    assert holder.refresh() is True
+    assert (served(holder), holder.current.challenger) == ("2", None)
+    assert holder.current.champion is first.challenger  # it was in memory already
+
+
+def test_a_challenger_that_cannot_be_used_leaves_the_champion_alone_and_is_told(
+    releases: Releases, trees: Pipeline, linear: Pipeline
+) -> None:
+    second = releases.export(linear, "2")
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file)
+    file = releases.models / "2" / "model.skops"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    releases.release(trees, "1", second)
+    assert holder.refresh() is True
+    assert holder.current is not None
+    assert (served(holder), holder.current.challenger) == ("1", None)
+    assert "challenger can't be used" in str(holder.problem)
+    assert "digest" in str(holder.problem)
+    assert holder.refresh() is False
+
+    file.write_bytes(content)  # nobody released anything: its files have come
+    assert holder.refresh() is True
+    assert holder.current.challenger is not None
+    assert holder.problem is None
+
+
+def test_a_challenger_of_other_features_leaves_the_champion_alone(
+    releases: Releases, trees: Pipeline, accounts: pd.DataFrame
+) -> None:
+    columns = ["amount", "age"]
+    narrow = Pipeline([("boosting", HistGradientBoostingClassifier(max_iter=2))])
+    narrow.fit(accounts[columns], accounts["label"])
+    releases.release(narrow, "1", releases.export(trees, "2"))
+    holder = ModelHolder(releases.file, features=columns)
+    assert holder.current is not None
+    assert (served(holder), holder.current.challenger) == ("1", None)
+    assert "region" in str(holder.problem)
+
+
+def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None:
+    holder = ModelHolder(releases.file)
+    holder.start(every=0.02)
+    try:
+        releases.release(trees, "1")
+        deadline = time.monotonic() + 5
+        while served(holder) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        holder.stop()
+    assert served(holder) == "1"
+    releases.release(trees, "2")
+    time.sleep(0.1)
+    assert served(holder) == "1"  # nobody looks any more
+
+
+def test_the_packaged_version_answers_until_a_release_is_in_reach(
+    tmp_path: Path, trees: Pipeline
+) -> None:
+    digest = export(trees, tmp_path / "packaged" / "served")
+    packaged, followed = tmp_path / "packaged" / "release.json", tmp_path / "release.json"
+    now = datetime.now(UTC)
+    write(packaged, Release(3, ServedModel("7", digest, "served", 0.5), now))
+    holder = ModelHolder(followed, packaged=packaged)
+    assert holder.current is not None
+    assert (holder.current.release.champion.version, holder.current.fallback) == ("7", True)
+    assert "packaged version answers" in str(holder.problem)
+    assert not holder.refresh(), "the same again is no change"
+    path = str(tmp_path / "packaged" / "served")
+    write(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
+    assert holder.refresh()
+    followed.unlink()
+    holder.refresh()  # what was in reach once is not given up for what is older
+    assert (holder.current.release.champion.version, holder.current.fallback) == ("8", False)

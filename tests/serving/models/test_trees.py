@@ -1,0 +1,70 @@
+"""Do trees that are walked by treelite's C function say what its own `predict` says?"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import treelite
+from sklearn.ensemble import HistGradientBoostingClassifier
+from treelite import gtil
+
+from serving.models.trees import Trees
+from settings import LoopError
+
+COLUMNS = 7
+
+
+def rows(n: int, seed: int = 0) -> np.ndarray:
+    """Many of the values missing, some huge."""
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(n, COLUMNS)) * rng.choice([1.0, 1e30], (n, COLUMNS))
+    found[rng.random((n, COLUMNS)) < 0.3] = np.nan
+    return found
+
+
+@pytest.fixture(scope="module")
+def model() -> treelite.Model:
+    x = rows(500)
+    labels = (np.nansum(np.sign(x), axis=1) > 0).astype(int)
+    fitted = HistGradientBoostingClassifier(max_iter=20, min_samples_leaf=5).fit(x, labels)
+    return treelite.sklearn.import_model(fitted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000])
+def test_they_say_what_gtil_says(model: treelite.Model, n: int) -> None:
+    trees, asked = Trees.of(model.serialize_bytes()), rows(n, seed=n)
+    told = trees.walk(asked)
+    assert told.shape == (n,)
+    assert np.array_equal(told, gtil.predict(model, asked).reshape(-1))
+    # Also of rows that lie otherwise in memory, or in another type.
+    assert np.array_equal(trees.walk(np.asfortranarray(asked)), told)
+    assert np.array_equal(trees.walk(asked[::-1]), told[::-1])
+    small = asked.astype(np.float32)
+    assert np.array_equal(trees.walk(small), gtil.predict(model, small.astype(float)).reshape(-1))
+
+
+def test_threads_do_not_disturb_each_other(model: treelite.Model) -> None:
+    trees, asked = Trees(model), [rows(3, seed) for seed in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(trees.walk, asked))
+    assert all(
+        np.array_equal(one, gtil.predict(model, each).reshape(-1))
+        for one, each in zip(told, asked, strict=True)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, COLUMNS - 1), (1, COLUMNS + 1), (COLUMNS,)])
+def test_rows_of_another_width_are_refused(model: treelite.Model, shape: tuple[int, ...]) -> None:
+    with pytest.raises(LoopError, match="7 columns"):
+        Trees(model).walk(np.zeros(shape))
+
+
+def test_what_is_no_single_probability_is_refused(model: treelite.Model) -> None:
+    x = rows(300)
+    several = HistGradientBoostingClassifier(max_iter=2).fit(x, np.arange(300) % 3)
+    with pytest.raises(LoopError, match="not one probability"):
+        Trees(treelite.sklearn.import_model(several))
+    with pytest.raises(LoopError, match="cannot read"):
+        Trees.of(b"nonsense")

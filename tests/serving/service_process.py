@@ -1,0 +1,106 @@
+"""The service as it runs in production: a child process, and the release document that it obeys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from serving.command import serve_command, serve_environment
+from serving.models.evaluator import export
+from serving.release.document import Challenger, Release, ServedModel, write
+from serving.release.document import read as read_release
+from settings import Settings
+from tests.serving.in_process import example, fitted
+
+ROOT = Path(__file__).parents[2]
+APPLY = "import settings; from features.store import apply; apply(settings.load())"
+
+
+class Service:
+    """The service in a child process, and the release document that it obeys."""
+
+    def __init__(self, home: Path, **variables: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.settings = Settings(home=home, service_port=free.getsockname()[1])
+        self.environment = os.environ | serve_environment(self.settings) | variables
+        self.generation = 0
+        self.exported: dict[str, tuple[Path, str]] = {}  # folder and digest, by version
+        self.log = self.settings.predictions
+        subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=self.environment, check=True)
+        self.output = (home / "service.log").open("w")
+        self.process = subprocess.Popen(
+            serve_command(self.settings), env=self.environment, cwd=home,
+            stdout=self.output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.client = httpx.Client(base_url=self.settings.service_url, timeout=10)
+
+    def wait(self, path: str, holds: Any, seconds: float = 60) -> httpx.Response:
+        """The first response to GET `path` for which `holds(response)`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, Path(self.output.name).read_text()
+            try:
+                response = self.client.get(path)
+            except httpx.TransportError:
+                time.sleep(0.05)
+                continue
+            if holds(response):
+                return response
+            time.sleep(0.02)
+        raise AssertionError(f"{path} did not become as expected")
+
+    def release(self, version: str, model: Pipeline | None = None) -> Path:
+        """Releases `model` (or one without meaning) and waits until it is served."""
+        folder = self.settings.var / "models" / version
+        digest = export(model or fitted(HistGradientBoostingClassifier(max_iter=5)), folder)
+        self.exported[version] = folder, digest
+        self.swap(version)
+        return folder
+
+    def swap(self, version: str) -> None:
+        """Releases what was exported before, and waits until it is served."""
+        _, digest = self.exported[version]
+        self.generation += 1
+        champion = ServedModel(version, digest, f"../models/{version}", 0.5)
+        write(self.settings.release_file, Release(self.generation, champion, datetime.now(UTC)))
+        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
+
+    def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
+        """Puts an exported model beside what is released, and waits until it is taken up."""
+        current = read_release(self.settings.release_file)
+        assert current is not None
+        self.generation += 1
+        now = datetime.now(UTC)
+        beside = Challenger(challenger, stage, percent, now)
+        release = Release(self.generation, current.champion, now, beside)
+        write(self.settings.release_file, release)
+        self.wait("/release", lambda r: r.json()["generation"] == self.generation)
+
+    def worker(self) -> psutil.Process:
+        """The process that answers; the supervisor starts another one when it is gone."""
+        [found] = psutil.Process(self.process.pid).children()
+        return found
+
+    def predict(self, body: Any = None, **options: Any) -> httpx.Response:
+        return self.client.post("/predict", json=example() if body is None else body, **options)
+
+    def stop(self) -> None:
+        """Ends it if a test has not; SIGTERM goes to the supervisor, which ends its worker."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        self.client.close()
+        self.output.close()
