@@ -94,7 +94,7 @@ def _told_serving(settings: Settings) -> str:
     """What a thousand predictions cost, as the service that runs tells it."""
     import httpx
 
-    from monitoring.serving_cost import serving_cost, summed
+    from monitoring.measures.serving_cost import serving_cost, summed
 
     try:
         page = httpx.get(f"{settings.service_url}/metrics", timeout=2)

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features import durable
-from monitoring import charts
-from monitoring.layout import document, numbers, table
+from monitoring.pages import charts
+from monitoring.pages.layout import document, numbers, table
 from pipelines.evaluation.formatting import large_slices, limit, number, refusal
 
 

@@ -24,7 +24,8 @@ from pipelines.runtime.prefect_commands import FLOWS, prefect_environment, worke
 from settings import LoopError, Settings, UserError, load
 
 POOL = "loop"
-BY_EVENT = "train"  # has no schedule: `monitoring.decide` alone decides, and its event starts it
+# has no schedule: `monitoring.retraining_decision` alone decides, and its event starts it
+BY_EVENT = "train"
 RETIRED = ("alert",)  # flows of earlier versions, which a server may still know
 # A second run would do over what the first is doing; both would have the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(

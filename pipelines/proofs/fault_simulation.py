@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
-from monitoring import decide
+from monitoring import retraining_decision
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.bad_sources import link
 from pipelines.proofs.base_training import Ground, home_of, inside
@@ -183,7 +183,7 @@ def _watched(ground: Ground, cases: pd.DataFrame, end: datetime) -> tuple[list[N
     retrained, day = False, ground.as_of + DAY
     while day <= end:
         evidence, _, _ = simulated_day.observed(world, state, day)
-        decision = decide.decide(evidence, policy, day)
+        decision = retraining_decision.decide(evidence, policy, day)
         told = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip
         told += [(WATCHERS[each.name], each.told) for each in decision.triggers

@@ -112,7 +112,7 @@ def unproven_gates(found: Sequence[Proof]) -> list[str]:
 
 def write(page: Path, found: Sequence[Proof]) -> None:
     """The table as a page that needs nothing but itself."""
-    from monitoring.layout import document, numbers, table
+    from monitoring.pages.layout import document, numbers, table
 
     rows = []
     for proof in found:

@@ -118,7 +118,7 @@ def _cells(found: Found) -> list[str]:
 
 def write(page: Path, found: Sequence[Found]) -> None:
     """The table as a page that needs nothing but itself."""
-    from monitoring.layout import document, table
+    from monitoring.pages.layout import document, table
 
     rows = []
     for each in found:

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
-from monitoring import arms
-from monitoring.arms import Evidence
+from monitoring.measures import arms
+from monitoring.measures.arms import Evidence
 from pipelines.proofs.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.release import rollout_policy
 from pipelines.release.rollout_policy import Decision, State

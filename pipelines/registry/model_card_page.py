@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring import charts
-from monitoring.layout import document, numbers, table
+from monitoring.pages import charts
+from monitoring.pages.layout import document, numbers, table
 from pipelines.evaluation.formatting import large_slices, limit, number
 from pipelines.registry import governance
 from pipelines.registry.model_card import IMPORTANCE, LINEAGE, REFITTED

@@ -12,9 +12,9 @@ from hashlib import sha256
 
 import pandas as pd
 
-from monitoring import experiment as analysis
-from monitoring import performance
-from monitoring.experiment import Plan, Result
+from monitoring.measures import experiment as analysis
+from monitoring.measures import performance
+from monitoring.measures.experiment import Plan, Result
 from pipelines.registry import versions
 from pipelines.release import promotion, rollout_controller
 from pipelines.release.audit import entry_store

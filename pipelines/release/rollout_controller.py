@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from features import partitions
-from monitoring import arms
+from monitoring.measures import arms
 from pipelines.registry import versions
 from pipelines.release import promotion, rollout_policy
 from pipelines.release.audit import approval_rules, recorder

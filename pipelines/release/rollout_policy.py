@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from monitoring.arms import Evidence, Stage
+from monitoring.measures.arms import Evidence, Stage
 from settings import UserError
 
 Action = Literal["stay", "advance", "promote", "withdraw"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable
-from monitoring.layout import numbers, table
+from monitoring.pages.layout import numbers, table
 from pipelines.replay import time_meter
 from settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import decide
+from monitoring import retraining_decision
 from settings import UserError
 from usecase.evaluation import day_bootstrap
 
@@ -34,7 +34,7 @@ def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         found |= changes
         triggers += known[part].get("triggers", shipped["triggers"])
     policy = {**shipped, **found, "triggers": sorted(set(triggers))}
-    decide.require(policy)
+    retraining_decision.require(policy)
     return policy
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features import durable
-from monitoring import charts, year_charts
-from monitoring.layout import document, numbers, table
+from monitoring.pages import charts, year_charts
+from monitoring.pages.layout import document, numbers, table
 from pipelines.replay import (
     agreement,
     fast_replay,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable
-from monitoring import performance
+from monitoring.measures import performance
 from pipelines.release import rollout_controller
 from serving.prediction_log import reader
 from serving.release.document import Release

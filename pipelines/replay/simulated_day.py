@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import arms, decide, performance, slices
-from monitoring import drift as drifts
+from monitoring import retraining_decision
+from monitoring.measures import arms, performance, slices
+from monitoring.measures import drift as drifts
 from pipelines.release import rollout_policy
 from pipelines.replay.trained_models import Models, Trained
 from serving.release import routing
@@ -131,7 +132,7 @@ def _watch(
 ) -> None:
     """Measures, decides, and trains if that is the decision."""
     evidence, drift, joined = observed(world, state, day)
-    decision = decide.decide(evidence, policy, day)
+    decision = retraining_decision.decide(evidence, policy, day)
     record |= {
         "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
         "fired": [each.name for each in decision.triggers if each.fired],
@@ -153,7 +154,7 @@ def _watch(
 
 def observed(
     world: World, state: State, day: datetime
-) -> tuple[decide.Evidence, dict[str, Any] | None, pd.DataFrame]:
+) -> tuple[retraining_decision.Evidence, dict[str, Any] | None, pd.DataFrame]:
     """What monitoring finds in the window before `day`: the champion's own answers."""
     params = world.params["monitoring"]
     # A champion's answers in its own canary are its own, too.
@@ -161,14 +162,16 @@ def observed(
     own = state.answered_by[at] == state.number(state.champion)
     current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
-    problems: list[decide.Finding] = []
+    problems: list[retraining_decision.Finding] = []
     live, drift = None, None
     if missing := performance.labels_missing(joined, world.params, day):
-        problems.append(decide.Finding("coverage_low", missing))
+        problems.append(retraining_decision.Finding("coverage_low", missing))
     try:
         live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
     except ValueError as error:
-        problems.append(decide.Finding("performance_unmeasured", f"performance ({error})"))
+        problems.append(
+            retraining_decision.Finding("performance_unmeasured", f"performance ({error})")
+        )
     problems += slices.problems(joined)
     reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
     try:
@@ -179,10 +182,10 @@ def observed(
         drift = asdict(found)
         problems += drifts.problems(found)
     except LoopError as error:
-        problems.append(decide.Finding("drift_unmeasured", f"drift ({error})"))
+        problems.append(retraining_decision.Finding("drift_unmeasured", f"drift ({error})"))
     n_labelled = int(joined["label"].notna().sum())
     new = world.frame["known_at"].between(state.champion.as_of, day, "left")
-    return decide.Evidence(
+    return retraining_decision.Evidence(
         champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,
         live=live, expected=state.champion.expected, drift=drift, problems=problems,
         last_training=state.last_training, n_new=int(new.sum()),

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from features import durable, partitions
-from monitoring import decide, performance
-from monitoring import slices as sliced
-from monitoring.decide import Finding
+from monitoring import retraining_decision
+from monitoring.measures import performance
+from monitoring.measures import slices as sliced
+from monitoring.retraining_decision import Finding
 from pipelines.training import training_outcome
 from serving.prediction_log import reader, reported_outcomes
 from serving.release import document
@@ -66,15 +67,15 @@ def measure(
     params, champion, challenger = settings.params(), current.champion.version, current.challenger
     # An experiment lasts weeks by its plan: what is trained meanwhile is registered and waits.
     on_its_way = challenger is not None and challenger.stage != "experiment"
-    decide.require(policy)
+    retraining_decision.require(policy)
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = predictions(settings, as_of, params, champion)
     live, problems = _live(joined, params, as_of)
     slices, unsliced = _slices(joined, params, as_of)
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
     problems += [*unsliced, *undrifted]
-    decision = decide.decide(
-        decide.Evidence(
+    decision = retraining_decision.decide(
+        retraining_decision.Evidence(
             champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
             n_labelled=int(joined["label"].notna().sum()),
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
@@ -189,7 +190,8 @@ def _drift(
     settings: Settings, reference: pd.DataFrame, joined: pd.DataFrame, params: dict[str, Any],
     as_of: datetime,
 ) -> tuple[dict[str, Any] | None, list[Finding]]:  # fmt: skip
-    from monitoring import drift, drift_report
+    from monitoring.measures import drift
+    from monitoring.pages import drift_report
     from usecase.columns import CATEGORIES, FEATURES
 
     current = pd.concat([model_columns(joined), joined[["probability", "label"]]], axis=1)
@@ -214,8 +216,8 @@ def _report(
     settings: Settings, result: dict[str, Any], joined: pd.DataFrame, reference: pd.DataFrame,
     params: dict[str, Any], as_of: datetime,
 ) -> None:  # fmt: skip
-    from monitoring import page
+    from monitoring.pages import monitoring_page
 
     days = performance.by_day(joined, params["costs"])
     path = settings.var / "reports" / f"monitoring-{as_of:%Y-%m-%d}.html"
-    page.write(path, result, days, joined, reference)
+    monitoring_page.write(path, result, days, joined, reference)

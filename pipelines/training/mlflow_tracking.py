@@ -115,7 +115,7 @@ def _log_candidate(
     settings: Settings, path: Path, name: str, summary: dict[str, Any],
     measured: dict[str, float], tags: dict[str, str],
 ) -> str:  # fmt: skip
-    from monitoring.charts import figures
+    from monitoring.pages.charts import figures
     from pipelines.training.train import read_predictions
 
     mlflow = _mlflow(settings)

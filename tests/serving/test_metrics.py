@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.serving_cost import serving_cost, summed
+from monitoring.measures.serving_cost import serving_cost, summed
 from serving.release.document import Challenger, read, write
 from settings import Settings
 from tests.serving.in_process import ask, example, metrics, post, wired

@@ -36,7 +36,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from features import published
-from monitoring import decide
+from monitoring import retraining_decision
 from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome
@@ -205,10 +205,13 @@ def standing(settings: Settings) -> None:
     moved = {"score": 0.1, "limit": 0.5, "drifted": False}
     drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "target": None,
              "features": {}}  # fmt: skip
-    decision = decide.decide(
-        decide.Evidence(champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live,
-                        drift=drift), settings.params()["monitoring"]["policy"], AS_OF,
-    )  # fmt: skip
+    decision = retraining_decision.decide(
+        retraining_decision.Evidence(
+            champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live, drift=drift
+        ),
+        settings.params()["monitoring"]["policy"],
+        AS_OF,
+    )
     result = {
         **decision.as_dict(), "live": live, "expected": live, "drift": drift, "problems": [],
         "label_coverage": 0.98, "delay_hours": 6.0, "slices": [], "estimated": 390.0,

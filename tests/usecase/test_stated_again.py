@@ -12,7 +12,7 @@ import yaml
 
 from features import partitions
 from features.history import training_frame
-from monitoring import performance
+from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import inside
 from pipelines.release import rollout_controller

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from monitoring import charts
+from monitoring.pages import charts
 from pipelines.evaluation import evaluation_page, formatting
 
 VOID = {"meta", "br", "img", "link"}

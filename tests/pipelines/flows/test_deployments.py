@@ -96,7 +96,9 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
 
 
 def test_a_retraining_has_no_schedule_of_its_own(tmp_path: Path) -> None:
-    """`monitoring.decide` alone decides: its event starts a training, and no clock does."""
+    """`monitoring.retraining_decision` alone decides: its event starts a training, and no clock
+    does.
+    """
     settings = with_schedules(tmp_path, {})
     made = {
         each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.arms import Evidence, Stage
-from monitoring.sequential import Interval
+from monitoring.measures.arms import Evidence, Stage
+from monitoring.measures.sequential import Interval
 from pipelines.flows import turn_rollout
 from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules

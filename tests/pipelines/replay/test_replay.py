@@ -163,7 +163,7 @@ def test_one_training_at_a_time(scheduled: tuple[Path, World, pd.DataFrame]) -> 
     simulated_day.answer(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
     evidence, _, _ = simulated_day.observed(world, state, FIRST + 8 * DAY)
-    from monitoring.decide import decide
+    from monitoring.retraining_decision import decide
 
     decision = decide(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
     assert not decision.retrain

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from monitoring.performance import join_labels
+from monitoring.measures.performance import join_labels
 from serving.prediction_log import compaction, reported_outcomes
 from serving.prediction_log.reader import read
 from serving.wiring import Parts

@@ -15,8 +15,8 @@ import pandas as pd
 from fortnights import FORTNIGHT, MOMENTS, ask, fit
 from year import cases
 
-from monitoring import sequential
-from monitoring.arms import Evidence
+from monitoring.measures import sequential
+from monitoring.measures.arms import Evidence
 from pipelines.release import rollout_policy
 
 EVERY = 50  # requests between two looks at the scores

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.base import clone
 from year import cases
 
-from monitoring import drift, slices
+from monitoring.measures import drift, slices
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates

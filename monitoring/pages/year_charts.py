@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from monitoring import charts
+from monitoring.pages import charts
 
 Days = Mapping[str, pd.DataFrame]
 GREY = charts.ROLES["baseline"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import performance
+from monitoring.measures import performance
 from usecase import evaluation
 
 START = datetime(2013, 4, 1, tzinfo=UTC)

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import drift, drift_report
+from monitoring.measures import drift
+from monitoring.pages import drift_report
 from settings import LoopError
 
 TEXTS, NUMBERS = ["region", "product"], ["amount", "age", "visits", "constant"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from monitoring import arms
+from monitoring.measures import arms
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -19,7 +19,7 @@ AT = pd.Timestamp(START)
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    shipped = Path(__file__).parents[2] / "usecase" / "params.yaml"
+    shipped = Path(__file__).parents[3] / "usecase" / "params.yaml"
     found: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
     return {**found, "shadow": {**found["shadow"], "day_labels": 2}}
 

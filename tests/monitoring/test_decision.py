@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.decide import HOLDS, QUIET, Evidence, Finding, decide
-from monitoring.triggers import CODES, LIMITS
+from monitoring.retraining_decision import HOLDS, QUIET, Evidence, Finding, decide
+from monitoring.retraining_triggers import CODES, LIMITS
 from settings import CODE, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from monitoring.triggers import DAY, LIMITS, Evidence, Finding, Trigger, every, told_days
+from monitoring.retraining_triggers import DAY, LIMITS, Evidence, Finding, Trigger, every, told_days
 from settings import UserError
 
 __all__ = ["LIMITS", "Decision", "Evidence", "Finding", "Trigger", "decide", "require"]

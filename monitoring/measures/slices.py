@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import performance
-from monitoring.triggers import Finding
+from monitoring.measures import performance
+from monitoring.retraining_triggers import Finding
 from usecase import evaluation
 
 DAY = timedelta(days=1)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.triggers import Finding
+from monitoring.retraining_triggers import Finding
 from settings import LoopError
 
 ADVICE = (

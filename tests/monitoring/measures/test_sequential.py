@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import sequential
+from monitoring.measures import sequential
 
 SETTINGS: dict[str, Any] = {"spread": 60.0, "alpha": 0.05, "focus": 1.0}
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}

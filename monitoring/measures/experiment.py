@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import sequential
-from monitoring.sequential import Interval
+from monitoring.measures import sequential
+from monitoring.measures.sequential import Interval
 from usecase import evaluation
 
 Floats = sequential.Floats

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from monitoring import performance, slices
+from monitoring.measures import performance, slices
 from tests import sliced
 from usecase import evaluation
 from usecase.columns import CATEGORIES

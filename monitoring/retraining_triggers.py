@@ -54,16 +54,18 @@ class Evidence:
     champion: str
     data_until: datetime  # the champion was trained on labels known before
     n_labelled: int  # predictions of the window whose label is known
-    live: Mapping[str, Any] | None  # as `monitoring.performance.live_metrics` gives them
+    live: Mapping[str, Any] | None  # as `monitoring.measures.performance.live_metrics` gives them
     expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
-    drift: Mapping[str, Any] | None  # `monitoring.drift.Drift` as a dict
+    drift: Mapping[str, Any] | None  # `monitoring.measures.drift.Drift` as a dict
     problems: Sequence[Finding] = ()  # which checks could not run, and why
     last_training: datetime | None = None  # as of when; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
     asked: str | None = None  # why a person asks for a retraining, if one does
     under_way: str | None = None  # the challenger that is on its way to be champion
     days: float | None = None  # from the first decision of the window on
-    slices: Sequence[Mapping[str, Any]] | None = None  # as `monitoring.slices.by_slice` gives them
+    slices: Sequence[Mapping[str, Any]] | None = (
+        None  # as `monitoring.measures.slices.by_slice` gives them
+    )
 
 
 @dataclass(frozen=True)

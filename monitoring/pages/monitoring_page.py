@@ -14,8 +14,8 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from features import durable
-from monitoring import charts
-from monitoring.layout import document, numbers, table
+from monitoring.pages import charts
+from monitoring.pages.layout import document, numbers, table
 
 
 def write(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring import page, performance
+from monitoring.measures import performance
+from monitoring.pages import monitoring_page
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 
@@ -48,7 +49,9 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
 def written(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
     labelled = joined.dropna(subset="label")
     found = result(predictions() if labelled.empty else joined, **changed)
-    page.write(path, found, performance.by_day(joined, COSTS), joined, predictions(seed=9))
+    monitoring_page.write(
+        path, found, performance.by_day(joined, COSTS), joined, predictions(seed=9)
+    )
     return path.read_text()
 
 

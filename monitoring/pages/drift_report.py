@@ -8,7 +8,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from features import durable
-from monitoring.drift import PREDICTION, evidently
+from monitoring.measures.drift import PREDICTION, evidently
 
 PROJECT = "Monitoring"
 PANELS = (

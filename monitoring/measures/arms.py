@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from monitoring import performance, sequential
-from monitoring.sequential import Interval
+from monitoring.measures import performance, sequential
+from monitoring.measures.sequential import Interval
 
 Stage = Literal["shadow", "canary", "experiment"]
 COLUMNS = (

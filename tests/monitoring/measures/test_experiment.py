@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import experiment
-from monitoring.sequential import Interval
+from monitoring.measures import experiment
+from monitoring.measures.sequential import Interval
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 START = datetime(2013, 4, 15, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Measurements of production: performance, drift, slices, paired comparisons and experiments."""
