@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from features import durable, locks
+from features import durable_files, locks
 from settings import Settings
 
 P = ParamSpec("P")
@@ -19,7 +19,7 @@ PATIENCE = 600.0  # seconds; a whole year is ingested in less than one
 def locked(settings: Settings) -> Iterator[None]:
     """Hold the lock on the data of `settings`. Not re-entrant. Raises `LoopError` after 600 s."""
     with locks.locked(settings.data / ".lock", PATIENCE, what="Another command that writes"):
-        durable.clear_unfinished(settings.data)
+        durable_files.clear_unfinished(settings.data)
         yield
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 import settings as configuration
-from features.history import training_frame
-from features.online import OnlineReader
-from features.published import stands_at
+from features.online_reader import OnlineReader
+from features.point_in_time import training_frame
+from features.publication_record import stands_at
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 

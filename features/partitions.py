@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import durable, typed
+from features import column_types, durable_files
 from settings import LoopError
 
 SUFFIX = ".parquet"
@@ -39,11 +39,11 @@ def write(
     file: see `note_of`. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a column
     mixes types.
     """
-    table = typed.arrow(rows)
+    table = column_types.arrow(rows)
     if schema is not None:
-        table = typed.conform(table, schema)
+        table = column_types.conform(table, schema)
     told = pa.schema([_field(field) for field in table.schema], metadata=dict(note or {}) or None)
-    with durable.replacing(target) as unfinished:
+    with durable_files.replacing(target) as unfinished:
         pq.write_table(table.cast(told), unfinished)
     return target
 
@@ -136,7 +136,7 @@ def follow_recipe(folder: Path, recipe: str) -> bool:
     for part in stale:
         part.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    durable.write(note, recipe)
+    durable_files.write(note, recipe)
     return bool(stale)
 
 

@@ -10,8 +10,8 @@ from feast.infra.online_stores import redis
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.exceptions import WatchError
 
-from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
-from features.published import FIELD, RECORD, redis_client
+from features.online_values import NOTHING, Found, Keys, Read, Rows, decoded
+from features.publication_record import FIELD, RECORD, redis_client
 
 
 class LeanRedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):

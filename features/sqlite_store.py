@@ -14,8 +14,8 @@ from feast.infra.online_stores import sqlite
 from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.utils import to_naive_utc
 
-from features.lookup import NOTHING, Found, Keys, Read, Rows, decoded
-from features.published import FIELD, RECORD
+from features.online_values import NOTHING, Found, Keys, Read, Rows, decoded
+from features.publication_record import FIELD, RECORD
 from features.sqlite_file import answers, clear_lost, file_id, following
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from features.online import IncompleteError, OnlineReader, OnlineRow
+from features.online_reader import IncompleteError, OnlineReader, OnlineRow
 from serving.metrics import Metrics
 from settings import LoopError
 

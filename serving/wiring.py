@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.online import OnlineReader
+from features.online_reader import OnlineReader
 from serving.http.access import Access
 from serving.http.api import Api
 from serving.http.explain import Explaining

@@ -17,8 +17,8 @@ import pandas as pd
 import yaml
 
 from features import partitions
-from features.publish import Publisher, publish
-from features.published import stands_at
+from features.online_publisher import Publisher, publish
+from features.publication_record import stands_at
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from pipelines.training import build_features

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from features import durable
+from features import durable_files
 from monitoring.measures.drift import PREDICTION, evidently
 
 PROJECT = "Monitoring"
@@ -26,7 +26,7 @@ def publish(snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: dat
         from evidently.sdk.models import PanelMetric, ProjectModel
         from evidently.sdk.panels import line_plot_panel
         from evidently.ui.workspace import Workspace
-    with durable.replacing(html) as draft:
+    with durable_files.replacing(html) as draft:
         snapshot.save_html(str(draft))
     space = Workspace(str(workspace))
     identity = uuid5(NAMESPACE_URL, f"mlops:{PROJECT}")

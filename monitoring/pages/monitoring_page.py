@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from features import durable
+from features import durable_files
 from monitoring.pages import charts
 from monitoring.pages.layout import document, numbers, table
 
@@ -41,7 +41,7 @@ def write(
         "<h2>Live against evaluation</h2>", _metrics(found),
         "<details><summary>By slice</summary>", _slices(found), "</details>",
     ]  # fmt: skip
-    durable.write(path, document(f"Monitoring {found['as_of'][:10]}", sections))
+    durable_files.write(path, document(f"Monitoring {found['as_of'][:10]}", sections))
 
 
 def _plots(

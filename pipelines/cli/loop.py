@@ -45,7 +45,7 @@ def ingest(
 def features(as_of: AsOf = None) -> None:
     """Build the feature tables and bring the online store up to date."""
     with told_plainly():
-        from features.publish import publish
+        from features.online_publisher import publish
         from pipelines.training.build_features import build_new
 
         settings = our_settings()

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features import durable
+from features import durable_files
 from pipelines.registry import refit as refitting
 from pipelines.registry import register
 from pipelines.runtime import stage_command
@@ -63,7 +63,7 @@ def scratch(home: Path, slice_file: Path) -> Settings:
     )  # fmt: skip
     own = Settings(home=workspace.SOURCE, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
-    durable.write(settings.params_file, yaml.safe_dump(overlaid(own, over), sort_keys=False))
+    durable_files.write(settings.params_file, yaml.safe_dump(overlaid(own, over), sort_keys=False))
     return settings
 
 
@@ -97,7 +97,7 @@ def measure(folder: Path, slice_file: Path) -> None:
         "format": FORMAT, "commit": lineage.git_commit(), "params": params, "measured": measured,
         **judged, "artefact": refit,
     }  # fmt: skip
-    durable.write_json(folder / "report.json", report)
+    durable_files.write_json(folder / "report.json", report)
 
 
 def measure_commit(name: str, folder: Path, slice_file: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.delivery import measurement, report_markdown
 from pipelines.evaluation.formatting import refusal
 from pipelines.evaluation.gates import candidate_gates, verdict
@@ -98,8 +98,8 @@ def write(out: Path, head: measurement.Measured, base: measurement.Measured | No
     reasons = refusals(head.report, main, paired)
     found = {**head.report, "refused": reasons, "against_main": paired}
     out.mkdir(parents=True, exist_ok=True)
-    durable.write(out / "report.md", report_markdown.page(found, main))
-    durable.write_json(out / "report.json", found)
+    durable_files.write(out / "report.md", report_markdown.page(found, main))
+    durable_files.write_json(out / "report.json", found)
     return reasons
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.evaluation.gates import candidate_gates
 from pipelines.evaluation.gates.verdict import judge
 from pipelines.runtime import stage_command
@@ -55,8 +55,8 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     }  # fmt: skip
     folder = settings.data / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    durable.write_json(folder / "metrics.json", measured)
-    durable.write_json(folder / "gates.json", found)
+    durable_files.write_json(folder / "metrics.json", measured)
+    durable_files.write_json(folder / "gates.json", found)
     write_curves(folder, scores, list(measured))
     evaluation_page.write(folder / "report.html", measured, found, scores)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from features import durable
+from features import durable_files
 from monitoring.pages import charts
 from monitoring.pages.layout import document, numbers, table
 from pipelines.evaluation.formatting import large_slices, limit, number, refusal
@@ -20,7 +20,7 @@ def write(
     path: Path, measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame
 ) -> None:
     """Writes the page to `path`; the same evaluation gives the same bytes."""
-    durable.write(path, page(measured, found, scores))
+    durable_files.write(path, page(measured, found, scores))
 
 
 def page(measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame) -> str:

@@ -56,9 +56,9 @@ def build_features(as_of: datetime) -> dict[str, Any]:
 
 @task(**OUTSIDE)
 def publish(as_of: datetime) -> None:
-    from features import publish
+    from features import online_publisher
 
-    publish.publish(load(), as_of)
+    online_publisher.publish(load(), as_of)
 
 
 @task

@@ -86,7 +86,7 @@ def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: boo
 
 def stands_before(settings: Settings, moment: datetime) -> bool:
     """Whether the online store is yet to reach `moment`: a rerun must not set it back."""
-    from features.published import stands_at
+    from features.publication_record import stands_at
 
     stands = stands_at(settings)
     return stands is None or stands < moment

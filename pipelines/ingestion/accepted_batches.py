@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from features import durable, partitions, typed
+from features import column_types, durable_files, partitions
 from settings import Settings
 from usecase import source
 
@@ -85,12 +85,12 @@ def refuse(data: Path, feed: str, day: date) -> Path:
     """
     target = partitions.path(data, "quarantine", f"refused/{feed}", day)
     raw = partitions.path(data, "raw", feed, day)
-    durable.write(target, raw.read_bytes())
+    durable_files.write(target, raw.read_bytes())
     judged = _kept(data, feed, day)
     if judged is None:
         raw.unlink()
     else:
-        durable.write(raw, judged.read_bytes())
+        durable_files.write(raw, judged.read_bytes())
         judged.unlink()  # it is not replaced, after all
     return target
 
@@ -103,7 +103,7 @@ def keep(data: Path, feed: str, day: date, *layers: str) -> None:
         old = partitions.path(data, layer, feed, day)
         if old.exists():
             folder = data / REPLACED / f"{now:%Y%m%dT%H%M%S.%fZ}"
-            durable.write(partitions.path(folder, layer, feed, day), old.read_bytes())
+            durable_files.write(partitions.path(folder, layer, feed, day), old.read_bytes())
 
 
 def count_quarantined(settings: Settings) -> int:
@@ -126,6 +126,6 @@ def _continues(old: pa.Table, new: pa.Table) -> bool:
     """Whether `new` holds the values of `old` in the columns that both have."""
     both = pa.schema([field for field in new.schema if field.name in old.schema.names])
     try:
-        return bool(typed.widen(old, both).equals(new.select(both.names)))
+        return bool(column_types.widen(old, both).equals(new.select(both.names)))
     except ValueError:
         return False

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features import typed
+from features import column_types
 from pipelines.ingestion import batch_facts, expectation_suites
 from settings import UserError
 
@@ -49,7 +49,7 @@ def judge(
     `before` holds for each day the row counts of the batches in its history.
     """
     verdict = Verdict()
-    fitted = {day: typed.conform(table, rules.schema) for day, table in tables.items()}
+    fitted = {day: column_types.conform(table, rules.schema) for day, table in tables.items()}
     schemas = pd.DataFrame(
         {"schema": [batch_facts.schema_text(one.schema) for one in fitted.values()]}
     )
@@ -81,7 +81,7 @@ def judge_again(feed: str, tables: dict[date, pa.Table], rules: Rules) -> Verdic
     verdict, parts = Verdict(), []
     for day, table in tables.items():
         try:
-            parts.append(typed.widen(table, rules.schema))
+            parts.append(column_types.widen(table, rules.schema))
         except ValueError as error:
             raise UserError(
                 f"The accepted batch of {feed} for {day} does not fit usecase/schema.py: {error}. "

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from features import data_lock, partitions, typed
+from features import column_types, data_lock, partitions
 from pipelines.ingestion import accepted_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
@@ -97,7 +97,7 @@ def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool
 
     Columns take their declared types here: a union over days must not break on one without values.
     """
-    table = typed.conform(typed.arrow(rows), SCHEMA[feed])
+    table = column_types.conform(column_types.arrow(rows), SCHEMA[feed])
     if _same(settings.data, feed, day, table):
         return False
     accepted_batches.keep(settings.data, feed, day, "raw")
@@ -108,7 +108,7 @@ def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool
 def _same(data: Path, feed: str, day: date, table: pa.Table) -> bool:
     stored = partitions.path(data, "raw", feed, day)
     try:
-        return bool(typed.conform(partitions.load(stored), SCHEMA[feed]).equals(table))
+        return bool(column_types.conform(partitions.load(stored), SCHEMA[feed]).equals(table))
     except LoopError:  # missing, or unreadable: a reason to fetch it again
         return False
 

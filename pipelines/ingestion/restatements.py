@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import durable, partitions
+from features import durable_files, partitions
 from settings import Settings
 from usecase.schema import KEYS
 
@@ -32,13 +32,13 @@ def count(data: Path, feed: str, days: Collection[date]) -> int:
 def note(settings: Settings, feed: str, days: Collection[date]) -> int:
     """Counts, and notes the number for the metrics."""
     found = count(settings.data, feed, days)
-    durable.write_json(_file(settings), noted(settings) | {feed: found})
+    durable_files.write_json(_file(settings), noted(settings) | {feed: found})
     return found
 
 
 def noted(settings: Settings) -> dict[str, int]:
     """By feed, the restatements among the batches that were validated last."""
-    return durable.read_json(_file(settings)) or {}
+    return durable_files.read_json(_file(settings)) or {}
 
 
 def _file(settings: Settings) -> Path:

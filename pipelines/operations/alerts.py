@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 import httpx
 from pydantic import AwareDatetime, BaseModel, Field
 
-from features import durable
+from features import durable_files
 from settings import LoopError, Settings
 
 EVENT = "mlops.alert"  # `.firing` or `.resolved`
@@ -83,12 +83,12 @@ def append(settings: Settings, alert: Mapping[str, str]) -> bool:
         identity = f'"id": "{alert["id"]}"'.encode()  # as `dumps` writes it
         return any(identity in each for each in lines)
 
-    return durable.append_unless(log(settings), line, known)
+    return durable_files.append_unless(log(settings), line, known)
 
 
 def recorded(settings: Settings) -> list[dict[str, Any]]:
     """All lines of the log, the oldest first."""
-    return [json.loads(line) for line in durable.read_lines(log(settings))]
+    return [json.loads(line) for line in durable_files.read_lines(log(settings))]
 
 
 def told(settings: Settings) -> list[dict[str, Any]]:
@@ -118,13 +118,13 @@ def send_events(settings: Settings) -> None:
             # Over HTTP, not by Prefect's client, whose events are taken before they are sent.
             url = f"{settings.prefect_url}/events"
             httpx.post(url, json=events, timeout=5.0).raise_for_status()
-        durable.write_json(_cursor(settings), {"id": batch[-1]["id"]})
+        durable_files.write_json(_cursor(settings), {"id": batch[-1]["id"]})
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:
     """The lines of the log whose events Prefect has not taken, the oldest first."""
     lines = recorded(settings)
-    last = (durable.read_json(_cursor(settings)) or {}).get("id")
+    last = (durable_files.read_json(_cursor(settings)) or {}).get("id")
     taken = [number for number, line in enumerate(lines, 1) if line["id"] == last]
     return lines[taken[-1] if taken else 0 :]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from features import published
+from features import publication_record
 from pipelines.ingestion import accepted_batches, ingest, restatements, validate
 from pipelines.operations import alerts
 from pipelines.operations.probes import TIMEOUT
@@ -101,7 +101,7 @@ def freshness(settings: Settings) -> Iterator[Sample]:
 
 
 def online(settings: Settings) -> Iterator[Sample]:
-    stands = published.stands_at(settings)
+    stands = publication_record.stands_at(settings)
     yield Sample("features_complete", stands is not None)
     if stands is not None:
         yield Sample("features_until_timestamp_seconds", stands.timestamp())

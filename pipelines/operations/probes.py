@@ -11,7 +11,7 @@ from functools import partial
 
 import httpx
 
-from features.published import redis_client
+from features.publication_record import redis_client
 from settings import Settings
 
 BUDGET = 2.0  # seconds for each, all at once

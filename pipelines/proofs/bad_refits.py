@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from features import durable
+from features import durable_files
 from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs.base_training import Ground
 from pipelines.proofs.gate_case import Case, refit
@@ -18,7 +18,7 @@ def tampered(ground: Ground) -> list[Verdict]:
     [file] = [part for part in subject.folder.iterdir() if part.name != "evaluator.json"]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    durable.write(file, bytes(data))
+    durable_files.write(file, bytes(data))
     return refit(ground, subject)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import timedelta
 
-from features import durable, partitions
+from features import durable_files, partitions
 from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs.base_training import Ground, home_of, inside
 from pipelines.proofs.gate_case import Case, made_from
@@ -26,7 +26,7 @@ def data_of_another_md5(ground: Ground) -> list[Verdict]:
 
 def stale_online(ground: Ground) -> list[Verdict]:
     """The online store was last published days ago."""
-    from features.publish import publish
+    from features.online_publisher import publish
 
     late = timedelta(hours=ground.params["gates"]["sources"]["max_online_lag_hours"] + 24)
     own = other_home(ground, "stale")
@@ -37,8 +37,8 @@ def stale_online(ground: Ground) -> list[Verdict]:
 
 def lost_publication(ground: Ground) -> list[Verdict]:
     """The store's record says that all is published; the last hour never reached the store."""
-    from features.publish import Publisher, publish
-    from features.published import text
+    from features.online_publisher import Publisher, publish
+    from features.publication_record import text
 
     own, before = other_home(ground, "lost"), ground.as_of - timedelta(hours=1)
     with inside(own):
@@ -58,7 +58,7 @@ def other_home(ground: Ground, name: str) -> Settings:
 
 def link(one: str, other: str) -> None:
     """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
-    (durable.link_or_copy if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
+    (durable_files.link_or_copy if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
 
 
 CASES = (

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.evaluation.gates.inputs import Evidence
 from pipelines.evaluation.gates.refit_gates import Artefact
 from pipelines.evaluation.gates.source_gates import RECORDED, Sources, folder_md5
@@ -184,7 +184,7 @@ def inside(settings: Settings) -> Iterator[None]:
 
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
-    from features.publish import publish
+    from features.online_publisher import publish
     from pipelines.ingestion import ingest, validate
     from pipelines.training import build_features
 
@@ -199,6 +199,6 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
             step(own, as_of)
         publish(own, as_of)
     (home / "data" / "candidates").mkdir()
-    durable.write(home / "data" / "candidates" / "candidates.json", "{}")
+    durable_files.write(home / "data" / "candidates" / "candidates.json", "{}")
     md5s = {name: folder_md5(home / name) for name in RECORDED}
-    durable.write_json(home / "md5s.json", md5s)
+    durable_files.write_json(home / "md5s.json", md5s)

@@ -162,7 +162,7 @@ def _cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
 
 def _served(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
     """The cases with their features as they were visible."""
-    from features.history import training_frame
+    from features.point_in_time import training_frame
 
     features = training_frame(own, cases.drop(columns=["label", "known_at"]))
     return features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")

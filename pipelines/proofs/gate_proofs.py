@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from pipelines.evaluation.gates.verdict import Verdict
 from settings import Settings
 
@@ -133,7 +133,7 @@ def write(page: Path, found: Sequence[Proof]) -> None:
         f"{len(failed)} failed.</strong><p>{escape('; '.join(failed))}</p></div>"
     )
     heads = ["case", "gate that must refuse", "", "evidence", "refused by others, too", "*seconds"]
-    durable.write(
+    durable_files.write(
         page,
         document("Gates proven", ["<h1>Gates proven to refuse</h1>", outcome, table(heads, rows)]),
     )

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from pipelines.proofs.base_training import Ground
 from pipelines.proofs.fault_simulation import Notice, Seen, seen
 from pipelines.proofs.gate_proofs import WORKERS
@@ -137,7 +137,7 @@ def write(page: Path, found: Sequence[Found]) -> None:
     heads = ["fault", "", "must be noticed by, and lead to", "was noticed by, and led to", "after",
              "evidence"]  # fmt: skip
     sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, table(heads, rows)]
-    durable.write(page, document("Faults noticed", sections))
+    durable_files.write(page, document("Faults noticed", sections))
 
 
 def shown(found: Sequence[Found]) -> bool:

@@ -57,7 +57,7 @@ def _refit(ground: Ground, fault: Fault) -> list[Verdict]:
 
 def _rebuilt(ground: Ground, name: str, tables: Any) -> Settings:
     """A home in which these tables were computed by other functions."""
-    from features.build import build_new
+    from features.table_builder import build_new
     from usecase.feature_views import TABLES
 
     own = other_home(ground, name)
@@ -90,7 +90,7 @@ def _tables(ground: Ground, fault: Fault) -> list[Verdict]:
 
 
 def _online(ground: Ground, fault: Fault) -> list[Verdict]:
-    from features.publish import publish
+    from features.online_publisher import publish
 
     own = _rebuilt(ground, "online", fault.change)
     with inside(own):

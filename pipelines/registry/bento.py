@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from features import durable
-from features.durable import sync
+from features import durable_files
+from features.durable_files import sync
 from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE
 from serving.models import model_files
@@ -74,7 +74,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     packaged = folder / PACKAGED.parent.name
     model_files.write(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())
-    durable.write_json(packaged / "card.json", card)
+    durable_files.write_json(packaged / "card.json", card)
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False
     )

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
@@ -60,10 +60,10 @@ def _download(client: Any, found: Any, target: Path) -> None:
         for artifact in NEEDED:
             client.download_artifacts(found.run_id, artifact, str(draft))
         facts = json.loads((draft / "facts.json").read_text())
-        durable.write_json(draft / "card.json", {**facts, "version": target.name})
+        durable_files.write_json(draft / "card.json", {**facts, "version": target.name})
         draft.chmod(0o755)  # as other folders: the service may run as somebody else
         shutil.rmtree(target, ignore_errors=True)
-        durable.publish_folder(draft, target)
+        durable_files.publish_folder(draft, target)
     except (MlflowException, OSError) as error:
         raise LoopError(
             f"Version {target.name} is not released: its files can't be had from the registry "

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from features import durable
+from features import durable_files
 
 
 def refit(path: Path, winner: str) -> str:
@@ -39,7 +39,7 @@ def refit(path: Path, winner: str) -> str:
         digest = evaluator.export(model, draft / "served")
         (draft / "model.skops").write_bytes(skops_file.dump(model))
         (draft / "digest").write_text(digest)
-        durable.publish_folder(draft, target)
+        durable_files.publish_folder(draft, target)
     return (target / "digest").read_text()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features import durable
+from features import durable_files
 from pipelines.registry import governance, model_card
 from pipelines.registry.refit import refit
 from pipelines.registry.versions import MODEL, version_of
@@ -164,5 +164,5 @@ def _write_reference(path: Path) -> None:
     found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
     scores = read_predictions(path / "data")[["key", found["winner"]]]
     reference = _holdout(path).merge(scores.rename(columns={found["winner"]: "probability"}))
-    with durable.replacing(path / "refit" / "reference.parquet") as unfinished:
+    with durable_files.replacing(path / "refit" / "reference.parquet") as unfinished:
         reference.to_parquet(unfinished, index=False)

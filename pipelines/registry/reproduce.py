@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from pipelines.training import workspace
 from settings import LoopError, Settings, UserError
 
@@ -100,7 +100,7 @@ def again(settings: Settings, record: Record, path: Path) -> Reproduced:
     with code_of(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     workspace.restore(settings, tags["dvc_md5_training"], path / "data" / "training")
-    durable.write(path / workspace.PARAMS, record.params)
+    durable_files.write(path / workspace.PARAMS, record.params)
     digest = _fit(settings, path, tags["candidate"])
     measured = _measured(path, tags["candidate"])
     differing = {

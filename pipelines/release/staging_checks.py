@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from features import durable
+from features import durable_files
 from pipelines.registry.download import fetch
 from pipelines.runtime import traffic
 from serving.http.access import bearer
@@ -56,7 +56,7 @@ def stage(settings: Settings, version: str) -> ServedModel:
 
 def smoke(settings: Settings) -> dict[str, Any]:
     """Asks staging about real cases; writes and returns the evidence for the version there."""
-    from features.published import stands_at
+    from features.publication_record import stands_at
 
     url = settings.staging_url
     if url is None:
@@ -73,7 +73,7 @@ def smoke(settings: Settings) -> dict[str, Any]:
         "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
         "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": found,
     }  # fmt: skip
-    durable.write_json(evidence_file(settings, served.version), evidence)
+    durable_files.write_json(evidence_file(settings, served.version), evidence)
     if found or not len(cases):
         raise LoopError(
             f"Version {served.version} does not pass staging: {len(found)} of {len(cases)} answers "
@@ -87,7 +87,7 @@ def compare(
     settings: Settings, client: httpx.Client, served: ServedModel, cases: list[dict[str, Any]]
 ) -> list[str]:
     """What is wrong with the answers to `cases`, in words; empty if nothing is."""
-    from features.online import OnlineReader
+    from features.online_reader import OnlineReader
     from serving.models.evaluator import Evaluator
     from usecase.request import PredictRequest, decision_time, entity_row, payload
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.replay import policies, served_record, simulated_day
 from pipelines.replay.simulated_day import DAY, State, World
 from settings import LoopError, Settings, UserError
@@ -165,8 +165,8 @@ def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> lis
     place.mkdir(parents=True, exist_ok=True)
     if not note.exists() or note.read_text() != recipe:
         (place / DAYS).unlink(missing_ok=True)
-        durable.write(note, recipe)
+        durable_files.write(note, recipe)
     # A kill in the middle of a line: that day is lived again.
-    lines = durable.read_lines(place / DAYS)
-    durable.write(place / DAYS, b"".join(line + b"\n" for line in lines))
+    lines = durable_files.read_lines(place / DAYS)
+    durable_files.write(place / DAYS, b"".join(line + b"\n" for line in lines))
     return [json.loads(line) for line in lines]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from monitoring.pages.layout import numbers, table
 from pipelines.replay import time_meter
 from settings import Settings
@@ -26,7 +26,7 @@ def figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
     wanted = set(days["day"])
     spent = [line for line in lines if line["name"] in wanted]
     path = time_meter.runs_path(settings)
-    runs: dict[str, int] = durable.read_json(path) or {}
+    runs: dict[str, int] = durable_files.read_json(path) or {}
     cpu: Counter[str] = Counter()
     stages: Counter[str] = Counter()
     for line in spent:

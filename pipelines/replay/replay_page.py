@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from features import durable
+from features import durable_files
 from monitoring.pages import charts, year_charts
 from monitoring.pages.layout import document, numbers, table
 from pipelines.replay import (
@@ -33,7 +33,7 @@ def write(settings: Settings, first: datetime, end: datetime) -> Path:
     params = settings.params()
     days = replayed(settings, first, end)
     path = settings.var / "reports" / "year.html"
-    durable.write(path, page(days, params, platform(settings, first, end)))
+    durable_files.write(path, page(days, params, platform(settings, first, end)))
     return path
 
 

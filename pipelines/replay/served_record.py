@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from monitoring.measures import performance
 from pipelines.release import rollout_controller
 from serving.prediction_log import reader
@@ -117,13 +117,13 @@ def name(settings: Settings, version: str) -> str:
 
 def kept(settings: Settings) -> list[dict[str, Any]]:
     """The records of the days that are over."""
-    return [json.loads(line) for line in durable.read_lines(_path(settings))]
+    return [json.loads(line) for line in durable_files.read_lines(_path(settings))]
 
 
 def keep(settings: Settings, record: dict[str, Any]) -> None:
     """Adds the record of a day that is over."""
     whole = "".join(json.dumps(each) + "\n" for each in [*kept(settings), record])
-    durable.write(_path(settings), whole)
+    durable_files.write(_path(settings), whole)
 
 
 def told(settings: Settings, record: dict[str, Any], seconds: float) -> str:

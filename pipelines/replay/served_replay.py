@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features import durable
+from features import durable_files
 from pipelines.replay import fast_replay, platform_section, policies, served_costs
 from pipelines.runtime import child_processes, exclusive
 from settings import LoopError, Settings, UserError
@@ -95,7 +95,7 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)
-    durable.write(own.params_file, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write(own.params_file, yaml.safe_dump(params, sort_keys=False))
     return own
 
 

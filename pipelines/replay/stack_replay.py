@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.replay import (
     fast_replay,
     platform_section,
@@ -66,7 +66,7 @@ def enter(settings: Settings, first: datetime) -> None:
     params = json.dumps(served_replay.relevant(settings.params()), sort_keys=True, default=str)
     asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
     note = settings.var / "replay" / "stack.json"
-    begun = durable.read_json(note)
+    begun = durable_files.read_json(note)
     if begun is None and (served := document.read(settings.release_file)):
         raise UserError(
             f"Version {served.champion.version} is released on this stack, by no replay. {ANEW}"
@@ -83,7 +83,7 @@ def enter(settings: Settings, first: datetime) -> None:
             f"The replay stands at {day:%Y-%m-%d}, and the stack has lived on without it: "
             f"{'; '.join(lived)}. {ANEW}"
         )
-    durable.write_json(note, asked)
+    durable_files.write_json(note, asked)
 
 
 def lived_beyond(settings: Settings, day: datetime) -> list[str]:

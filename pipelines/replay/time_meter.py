@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from features import durable
+from features import durable_files
 from pipelines.runtime import child_processes
 from settings import Settings
 
@@ -53,7 +53,7 @@ class Meter:
 
     def keep_runs(self, counted: Mapping[str, int]) -> None:
         """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
-        durable.write_json(runs_path(self._settings), dict(counted))
+        durable_files.write_json(runs_path(self._settings), dict(counted))
 
 
 def runs_path(settings: Settings) -> Path:
@@ -66,7 +66,7 @@ def path(settings: Settings) -> Path:
 
 def read(settings: Settings) -> list[dict[str, Any]]:
     """The lines; none where nothing was replayed. Of a line that was written twice both count."""
-    return [json.loads(line) for line in durable.read_lines(path(settings))]
+    return [json.loads(line) for line in durable_files.read_lines(path(settings))]
 
 
 def _by_process(settings: Settings) -> dict[str, float]:

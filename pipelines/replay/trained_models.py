@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from features import durable
+from features import durable_files
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates, refit_gates, verdict
 from pipelines.training import assemble
@@ -122,7 +122,9 @@ class Models:
     def _fitted(self, split: Split, name: str, model: Any, space: dict[str, Any]) -> Any:
         path = split.place / f"{name}.skops"
         if not path.exists():
-            durable.write(path, skops_file.dump(fit(model, space, split.known, self._params)[0]))
+            durable_files.write(
+                path, skops_file.dump(fit(model, space, split.known, self._params)[0])
+            )
         return skops_file.load(path.read_bytes())
 
     def _verdicts(
@@ -147,8 +149,8 @@ class Models:
             model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
             shutil.rmtree(served, ignore_errors=True)
             digest = evaluator.export(model, served)
-            durable.write(served.with_suffix(".digest"), digest.encode())
-            durable.write(path, skops_file.dump(model))
+            durable_files.write(served.with_suffix(".digest"), digest.encode())
+            durable_files.write(path, skops_file.dump(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
         subject = refit_gates.Artefact(
@@ -167,5 +169,5 @@ class Models:
     def _scores(self, path: Path, refit: refit_gates.Artefact, later: np.ndarray) -> np.ndarray:
         if not path.exists():
             scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
-            durable.write(path, np.asarray(scores).astype("float64").tobytes())
+            durable_files.write(path, np.asarray(scores).astype("float64").tobytes())
         return np.frombuffer(path.read_bytes(), dtype="float64")

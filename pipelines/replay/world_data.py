@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.replay.simulated_day import World
 from pipelines.replay.trained_models import Models
 from pipelines.runtime import stage_command
@@ -66,12 +66,12 @@ def prepare(settings: Settings) -> Settings:
 
 def make(settings: Settings, until: datetime) -> None:
     """All stages up to the training set, unless nothing has changed since they were run."""
-    from features import built
+    from features import build_manifest
 
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     note = settings.data / "training" / "RECIPE"
-    recipe = f"{built.recipe(settings.data, lag)} {until.isoformat()}"
+    recipe = f"{build_manifest.recipe(settings.data, lag)} {until.isoformat()}"
     if note.exists() and note.read_text() == recipe:
         return
     from pipelines.ingestion import ingest, validate
@@ -83,7 +83,7 @@ def make(settings: Settings, until: datetime) -> None:
     for step in steps:
         print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
-    durable.write(note, f"{built.recipe(settings.data, lag)} {until.isoformat()}")
+    durable_files.write(note, f"{build_manifest.recipe(settings.data, lag)} {until.isoformat()}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable, partitions
+from features import durable_files, partitions
 from monitoring import retraining_decision
 from monitoring.measures import performance
 from monitoring.measures import slices as sliced
@@ -41,7 +41,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     folder = (settings.release_file.parent / current.champion.path).parent
     card = json.loads((folder / "card.json").read_text())
     stored = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
-    found = durable.read_json(stored)
+    found = durable_files.read_json(stored)
     if as_of <= datetime.fromisoformat(card["data_until"]):
         if found is None:
             raise UserError(
@@ -55,7 +55,7 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     if every_days is not None:
         policy["every_days"] = every_days
     result = measure(settings, as_of, current, folder, card, policy)
-    durable.write_json(stored, result)
+    durable_files.write_json(stored, result)
     return result
 
 

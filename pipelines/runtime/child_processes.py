@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from features import durable
+from features import durable_files
 from settings import LoopError, Settings
 
 MARK = "MLOPS_CHILD"
@@ -213,9 +213,11 @@ def _told(child: Child, what: str) -> str:
 
 def recorded(settings: Settings) -> list[Record]:
     """The children on record, the first started first; a copied home has none of the original's."""
-    found = [Record(**entry) for entry in durable.read_json(settings.var / "children.json") or []]
+    found = [
+        Record(**entry) for entry in durable_files.read_json(settings.var / "children.json") or []
+    ]
     return [each for each in found if each.home in (None, str(settings.home.resolve()))]
 
 
 def _write(settings: Settings, records: Sequence[Record]) -> None:
-    durable.write_json(settings.var / "children.json", [asdict(record) for record in records])
+    durable_files.write_json(settings.var / "children.json", [asdict(record) for record in records])

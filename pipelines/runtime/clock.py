@@ -10,7 +10,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from features import durable
+from features import durable_files
 from pipelines.runtime.stage_command import moment
 from settings import Settings
 
@@ -30,7 +30,7 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
 
 def started(settings: Settings) -> bool:
     """Whether anyone has asked yet; who only looks must not be the one who starts it."""
-    return durable.read_json(_file(settings)) is not None
+    return durable_files.read_json(_file(settings)) is not None
 
 
 def move(settings: Settings, as_of: datetime) -> None:
@@ -45,4 +45,4 @@ def _file(settings: Settings) -> Path:
 
 
 def _write(settings: Settings, as_of: datetime, at: datetime) -> None:
-    durable.write_json(_file(settings), {"as_of": as_of.isoformat(), "at": at.isoformat()})
+    durable_files.write_json(_file(settings), {"as_of": as_of.isoformat(), "at": at.isoformat()})

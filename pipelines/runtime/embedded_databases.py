@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from features import durable
+from features import durable_files
 from pipelines.runtime import schema_revisions
 from settings import LoopError, Settings, UserError
 
@@ -73,7 +73,7 @@ def migrate(database: Path, tool: str, below: str) -> None:
     from mlflow.db import commands
 
     # Into another file first: SQLite can't take a broken migration back.
-    with durable.replacing(database) as unfinished:
+    with durable_files.replacing(database) as unfinished:
         _backup(database, unfinished)
         commands(["upgrade", f"sqlite:///{unfinished}"], standalone_mode=False)
 
@@ -86,7 +86,7 @@ def copy(path: Path, name: str) -> Path:
     """A copy of the file beside it, unless one of this name is there from before."""
     kept = _kept(path, name)
     if not kept.exists():
-        with durable.replacing(kept) as unfinished:
+        with durable_files.replacing(kept) as unfinished:
             if path.suffix == ".db":
                 _backup(path, unfinished)
             else:

@@ -18,7 +18,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from features import partitions
-from features.publish import Publisher, publish
+from features.online_publisher import Publisher, publish
 from serving.http.access import bearer
 from settings import LoopError, Settings
 from usecase.request import payload

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from features import durable, locks
+from features import durable_files, locks
 from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
@@ -34,7 +34,7 @@ def open_home(settings: Settings) -> None:
         for migrate in MIGRATIONS[found - 1 :]:
             migrate(settings)
         embedded_databases.follow_move(settings)
-        durable.write_json(_file(settings), {"format": FORMAT})
+        durable_files.write_json(_file(settings), {"format": FORMAT})
 
 
 def lock(settings: Settings) -> Path:
@@ -44,7 +44,7 @@ def lock(settings: Settings) -> Path:
 
 def stored_format(settings: Settings) -> int:
     """The format of the files in `var/`. Raises `UserError` if this version does not know it."""
-    written = durable.read_json(_file(settings))
+    written = durable_files.read_json(_file(settings))
     if written is None:
         left = (
             embedded_databases.mlflow_file(settings),
@@ -78,7 +78,7 @@ def relative_paths(settings: Settings) -> None:
         text = file.read_text() if file.exists() else None
         if text is not None and (changed := _relative(text)) != text:
             embedded_databases.copy(file, "format-1")
-            durable.write(file, changed)
+            durable_files.write(file, changed)
     if settings.tracking_uri is not None or not embedded_databases.mlflow_file(settings).exists():
         return
     embedded_databases.copy(embedded_databases.mlflow_file(settings), "format-1")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import durable, partitions
+from features import durable_files, partitions
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 
@@ -20,7 +20,7 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
 
     Raises `LoopError` if there are none, or no case falls on one side of the holdout's start.
     """
-    from features.history import training_frame
+    from features.point_in_time import training_frame
     from usecase.statements import newest
     from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
@@ -44,7 +44,7 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
         raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
     folder = settings.data / "training"
     partitions.write(frame, folder / "training.parquet")
-    durable.write_json(folder / "manifest.json", manifest)
+    durable_files.write_json(folder / "manifest.json", manifest)
     return manifest
 
 

@@ -12,13 +12,13 @@ from settings import Settings
 @data_lock.writes
 def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Builds what is missing of each table before `as_of`; number of days built by table."""
-    from features import built
+    from features import build_manifest
 
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
-    if built.up_to_date(settings.data, as_of, lag):
+    if build_manifest.up_to_date(settings.data, as_of, lag):
         return {}
-    from features.build import build_new as build
+    from features.table_builder import build_new as build
 
     return build(settings.data, date.fromisoformat(str(params["first_day"])), as_of, lag)
 

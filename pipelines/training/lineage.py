@@ -16,7 +16,7 @@ from settings import Settings
 
 def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
     """The lineage of the training run in `path`, with the md5 of its outputs, as MLflow tags."""
-    from features.store import definitions_version
+    from features.feast_store import definitions_version
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     manifest: dict[str, Any] = json.loads(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import durable
+from features import durable_files
 from pipelines.runtime import stage_command
 from pipelines.training import assemble
 from settings import Settings
@@ -38,10 +38,10 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
         print(f"fitting {name} on {len(known):,} cases", flush=True)
         fitted, summary[name] = fit(model, space, known, params)
         predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
-        durable.write(folder / f"{name}.skops", skops_file.dump(fitted))
-    with durable.replacing(folder / "predictions.parquet") as unfinished:
+        durable_files.write(folder / f"{name}.skops", skops_file.dump(fitted))
+    with durable_files.replacing(folder / "predictions.parquet") as unfinished:
         predictions.to_parquet(unfinished, index=False)
-    durable.write_json(folder / "candidates.json", summary)
+    durable_files.write_json(folder / "candidates.json", summary)
     return summary
 
 

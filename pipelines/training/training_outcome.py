@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features import durable
+from features import durable_files
 from settings import Settings
 
 
@@ -33,7 +33,7 @@ def conclude(
         "concluded_at": datetime.now(UTC).isoformat(),
     }
     outcome["told"] = told(outcome)
-    durable.write_json(path / "outcome.json", outcome)
+    durable_files.write_json(path / "outcome.json", outcome)
     return _with_report(path, outcome)
 
 

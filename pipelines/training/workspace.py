@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 import yaml
 
-from features import data_lock, durable, locks, partitions
-from features.built import NOTE
+from features import data_lock, durable_files, locks, partitions
+from features.build_manifest import NOTE
 from settings import LoopError, Settings, UserError
 
 CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
@@ -59,7 +59,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)
     _init_dvc(settings, draft)
-    durable.publish_folder(draft, path)
+    durable_files.publish_folder(draft, path)
     return path
 
 
@@ -125,7 +125,7 @@ def restore(settings: Settings, md5: str, target: Path) -> None:
         bench = Path(folder)
         _init_dvc(settings, bench)
         outs = {"outs": [{"md5": md5, "hash": "md5", "path": "restored"}]}
-        durable.write(bench / "restored.dvc", yaml.safe_dump(outs))
+        durable_files.write(bench / "restored.dvc", yaml.safe_dump(outs))
         try:
             _dvc(settings, bench, "pull", "restored.dvc")
         except LoopError as error:
@@ -226,7 +226,7 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
             ):
                 copy = draft / path.relative_to(settings.root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                durable.link_or_copy(path, copy)
+                durable_files.link_or_copy(path, copy)
 
 
 def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
@@ -241,7 +241,7 @@ def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
     served = settings.var / "models" / release.champion.version
     shutil.copytree(served / "served", folder / "served")
     card: dict[str, Any] = json.loads((served / "card.json").read_text())
-    durable.write_json(folder / "card.json", card)
+    durable_files.write_json(folder / "card.json", card)
     return card
 
 
@@ -255,7 +255,7 @@ def _write_params(
         # first part, and both are scored on the rest.
         seen = datetime.fromisoformat(champion["data_until"])
         params["training"]["holdout_start"] = (seen + (as_of - seen) / 2).isoformat()
-    durable.write(draft / PARAMS, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write(draft / PARAMS, yaml.safe_dump(params, sort_keys=False))
 
 
 def _init_dvc(settings: Settings, draft: Path) -> None:
@@ -271,5 +271,5 @@ def _init_dvc(settings: Settings, draft: Path) -> None:
     }
     written = io.BytesIO()
     ConfigObj(config, encoding="utf-8").write(written)
-    durable.write(folder / "config", written.getvalue())
-    durable.write(draft / ".dvcignore", f"*{durable.UNFINISHED}\n")
+    durable_files.write(folder / "config", written.getvalue())
+    durable_files.write(draft / ".dvcignore", f"*{durable_files.UNFINISHED}\n")

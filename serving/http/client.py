@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from features import durable
+from features import durable_files
 from serving.http.access import bearer
 from settings import LoopError, Settings, UserError
 from usecase.request import PredictRequest
@@ -30,7 +30,7 @@ def file(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     empty cell is null. `target` is there whole, or not at all.
     """
     rows = _rows(source)
-    with durable.replacing(target) as draft, draft.open("w", newline="") as output:
+    with durable_files.replacing(target) as draft, draft.open("w", newline="") as output:
         writer: Any = None
         for start in range(0, len(rows), ROWS):
             piece = rows[start : start + ROWS]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features import durable
+from features import durable_files
 from serving.errors import Refused
 from serving.http.asgi import Answer, Request
 from serving.http.schemas import FeedbackRequest, FeedbackResponse
@@ -69,6 +69,8 @@ def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
                 return True
         return False
 
-    if not durable.append_unless(reported_outcomes.path(predictions), json.dumps(outcome), known):
+    if not durable_files.append_unless(
+        reported_outcomes.path(predictions), json.dumps(outcome), known
+    ):
         return "already recorded"
     return "recorded late" if told.known_at - decided_at > LATE else "recorded"

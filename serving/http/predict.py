@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from features.online import OnlineRow
+from features.online_reader import OnlineRow
 from serving.errors import Refused, unavailable
 from serving.http.asgi import Answer, Request
 from serving.http.schemas import BatchRequest, BatchResponse, ScoreRequest

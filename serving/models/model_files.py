@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from features import durable
+from features import durable_files
 from settings import LoopError
 
 FORM = (
@@ -22,7 +22,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         if name in files:
-            durable.write(folder / name, files[name])
+            durable_files.write(folder / name, files[name])
         else:
             (folder / name).unlink(missing_ok=True)
     return _digest(files)

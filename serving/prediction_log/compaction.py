@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features import durable, locks
+from features import durable_files, locks
 from serving.prediction_log import json_lines, parquet_files, records, segments
 from settings import LoopError, UserError
 
@@ -32,7 +32,7 @@ def compact(folder: Path) -> dict[str, int]:
         return done
     broken: list[str] = []
     with alone(folder):
-        durable.clear_unfinished(folder)
+        durable_files.clear_unfinished(folder)
         done["segments"] += _remove_held(folder)
         for batch in _batches(folder, broken):
             for name, count in _compact(folder, batch).items():
@@ -89,7 +89,7 @@ def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
     parquet_files.write(target, table, note)
     for segment in batch:
         (folder / segment.name).unlink()
-    durable.sync(folder)
+    durable_files.sync(folder)
     return {
         "segments": len(batch), "files": 1, "records": len(table),
         "duplicates": note.duplicates, "torn_lines": note.torn_lines,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from features import durable
+from features import durable_files
 from settings import LoopError
 
 SUFFIX = ".parquet"
@@ -47,7 +47,7 @@ def write(target: Path, table: pa.Table, note: Note) -> None:
     """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(note))})
     try:
-        with durable.replacing(target) as unfinished:
+        with durable_files.replacing(target) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", row_group_size=ROWS)
             if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
                 raise LoopError(

@@ -12,7 +12,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from features.durable import sync
+from features.durable_files import sync
 
 SUFFIX = ".jsonl"
 MODE = 0o2750

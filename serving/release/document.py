@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from features import durable
+from features import durable_files
 from settings import LoopError
 
 Stage = Literal["shadow", "canary", "experiment"]
@@ -160,4 +160,4 @@ def read(path: Path) -> Release | None:
 
 def write(path: Path, release: Release) -> None:
     """Replaces the document at once: whoever reads sees the old one or the new one, whole."""
-    durable.write(path, as_json(release))
+    durable_files.write(path, as_json(release))

@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 from features import partitions
-from features.build import build_new
-from features.online import IncompleteError, OnlineReader, OnlineRow
-from features.publish import Publisher, publish
-from features.published import stands_at
+from features.online_publisher import Publisher, publish
+from features.online_reader import IncompleteError, OnlineReader, OnlineRow
+from features.publication_record import stands_at
+from features.table_builder import build_new
 from serving.lookup import Lookup
 from settings import LoopError, Settings, UnreachableError
 from tests.serving.in_process import metrics

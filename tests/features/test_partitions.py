@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import durable, partitions
+from features import durable_files, partitions
 from settings import LoopError
 
 DAY = date(2030, 5, 1)
@@ -61,7 +61,7 @@ def test_read_of_nothing_is_empty(tmp_path):
 def test_an_unfinished_file_is_no_partition(tmp_path):
     target = partitions.path(tmp_path, "raw", "t", DAY)
     target.parent.mkdir(parents=True)
-    unfinished = target.with_name(f".{target.name}.1-0{durable.UNFINISHED}")
+    unfinished = target.with_name(f".{target.name}.1-0{durable_files.UNFINISHED}")
     unfinished.write_bytes(b"half a fi")
     assert partitions.days(tmp_path, "raw", "t") == []
     partitions.write(rows([1.0]), target)

@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from features import partitions, recomputed, store
-from features.build import build_new, record_publication
-from features.history import training_frame
-from features.online import OnlineReader
-from features.publish import Publisher, publish, rebuild
+from features import feast_store, partitions, recompute
+from features.online_publisher import Publisher, publish, rebuild
+from features.online_reader import OnlineReader
+from features.point_in_time import training_frame
+from features.table_builder import build_new, record_publication
 from settings import Settings
 from tests.usecase.restating import restated
 from usecase.columns import CATEGORIES, FEATURES
@@ -52,7 +52,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_new(settings.data, FIRST, END, LAG)
     with pytest.MonkeyPatch.context() as patched:
         enter(settings, patched)
-        store.apply(settings)
+        feast_store.apply(settings)
     return root
 
 
@@ -260,7 +260,7 @@ def test_statements_made_later_change_no_feature(home: Home) -> None:
         asked = cases(settings, moment, moment + timedelta(hours=2))
         for at in sorted(set(asked["decision_time"]))[::9]:
             some = asked[asked["decision_time"] == at].reset_index(drop=True)
-            past = recomputed.without_future(settings, some, at.to_pydatetime())
+            past = recompute.without_future(settings, some, at.to_pydatetime())
             assert_same(past, training_frame(settings, some))
 
 

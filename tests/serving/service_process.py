@@ -25,7 +25,7 @@ from settings import Settings
 from tests.serving.in_process import example, fitted
 
 ROOT = Path(__file__).parents[2]
-APPLY = "import settings; from features.store import apply; apply(settings.load())"
+APPLY = "import settings; from features.feast_store import apply; apply(settings.load())"
 
 
 class Service:

@@ -25,7 +25,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
-from features.store import apply
+from features.feast_store import apply
 from pipelines.release import promotion
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking

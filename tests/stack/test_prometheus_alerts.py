@@ -35,7 +35,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from features import published
+from features import publication_record
 from monitoring import retraining_decision
 from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 STACK = ROOT / "monitoring" / "stack"
 AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
-APPLY = "import settings; from features.store import apply; apply(settings.load())"
+APPLY = "import settings; from features.feast_store import apply; apply(settings.load())"
 # What these panels show is not there while all is well.
 MAY_BE_EMPTY = {"Alerts that fire"}
 
@@ -188,8 +188,8 @@ def standing(settings: Settings) -> None:
     clock.move(settings, AS_OF)
     settings.online_file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(settings.online_file)) as store, store:
-        store.execute(f"CREATE TABLE {published.RECORD} ({published.FIELD} TEXT)")
-        store.execute(f"INSERT INTO {published.RECORD} VALUES (?)", (AS_OF.isoformat(),))  # noqa: S608
+        store.execute(f"CREATE TABLE {publication_record.RECORD} ({publication_record.FIELD} TEXT)")
+        store.execute(f"INSERT INTO {publication_record.RECORD} VALUES (?)", (AS_OF.isoformat(),))  # noqa: S608
     path = settings.var / "training" / "20130401T0000-0"
     (path / "data" / "training").mkdir(parents=True)
     manifest = path / "data" / "training" / "manifest.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from features import build, built, partitions
-from features.build import build_new, record_publication
+from features import build_manifest, partitions, table_builder
+from features.table_builder import build_new, record_publication
 from usecase.feature_views import TABLES
 from usecase.source import FEEDS, due, fetch
 
@@ -83,7 +83,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     replace(data, "outcomes", 5, fewer)
     replace(data, "weather", 2, fewer)
     replace(data, "schedule", 4, fewer)
-    assert not built.up_to_date(data, END, LAG)
+    assert not build_manifest.up_to_date(data, END, LAG)
     done = build_new(data, FIRST, END, LAG)
     assert tables(data) == rebuilt(data, tmp_path / "fresh") != before
     # Outcomes reach a day ahead, so four of the six days depend on the two replaced ones.
@@ -91,7 +91,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
         "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
         "tail_delays": 4, "planes": 0, "fleets": 3, "routes": 1,
     }  # fmt: skip
-    assert built.up_to_date(data, END, LAG)
+    assert build_manifest.up_to_date(data, END, LAG)
     assert set(build_new(data, FIRST, END, LAG).values()) == {0}
 
 
@@ -138,7 +138,7 @@ def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
 
     write = partitions.write
     with monkeypatch.context() as patched:
-        patched.setattr(build.partitions, "write", dies)
+        patched.setattr(table_builder.partitions, "write", dies)
         with pytest.raises(KeyboardInterrupt):
             build_new(data, FIRST, END, LAG)
     place = partitions.path(data, "validated", "outcomes", date(2013, 1, 3))
@@ -153,7 +153,7 @@ def test_a_publication_noted_after_the_build_changes_when_rows_count(
 ) -> None:
     hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
     record_publication(data, hour, hour + timedelta(hours=1))
-    assert not built.up_to_date(data, END, LAG)
+    assert not build_manifest.up_to_date(data, END, LAG)
     build_new(data, FIRST, END, LAG)
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
 
@@ -161,9 +161,9 @@ def test_a_publication_noted_after_the_build_changes_when_rows_count(
 @pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])
 def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None:
     before = tables(data)
-    (data / "features" / built.NOTE).write_text(note)
+    (data / "features" / build_manifest.NOTE).write_text(note)
     (data / "features" / partitions.RECIPE).write_text("0f3a")
-    assert not built.up_to_date(data, END, LAG)
+    assert not build_manifest.up_to_date(data, END, LAG)
     done = build_new(data, FIRST, END, LAG)
     assert (done["weather"], done["planes"]) == (DAYS, 1)
     assert tables(data) == before
@@ -172,13 +172,15 @@ def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None
 
 def test_a_publication_sees_that_tables_were_replaced(data: Path) -> None:
     until = date(2013, 1, 4)
-    published = built.standing(data, until)
+    published = build_manifest.standing(data, until)
     assert published["day"] == "2013-01-04"
-    assert not built.replaced_since(data, published)
+    assert not build_manifest.replaced_since(data, published)
     replace(data, "outcomes", 5, later)
     build_new(data, FIRST, END, LAG)
-    assert not built.replaced_since(data, published), "the days up to the fourth are the same"
+    assert not build_manifest.replaced_since(data, published), (
+        "the days up to the fourth are the same"
+    )
     replace(data, "outcomes", 4, later)
     build_new(data, FIRST, END, LAG)
-    assert built.replaced_since(data, published)
-    assert built.replaced_since(data, None)
+    assert build_manifest.replaced_since(data, published)
+    assert build_manifest.replaced_since(data, None)

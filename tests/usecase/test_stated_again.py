@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from features import partitions
-from features.history import training_frame
+from features.point_in_time import training_frame
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import inside

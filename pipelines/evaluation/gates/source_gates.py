@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
-from features.build import Tables
+from features.table_builder import Tables
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
 from settings import Settings
 from usecase.feature_views import TABLES
@@ -56,7 +56,7 @@ def data_are_those_recorded(sources: Sources, limits: Limits) -> Verdict:
 
 def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
     """Built anew without anything that became known after the decision, features are the same."""
-    from features import parity, recomputed
+    from features import parity, recompute
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
     counts: dict[str, int] = {}
@@ -64,7 +64,7 @@ def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
     for moment in moments:
         rows = sources.frame[sources.frame["decision_time"] == moment]
         cases = _cases(sources.workspace, rows["key"], moment)
-        again = recomputed.without_future(
+        again = recompute.without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
         trained = rows.set_index("key").loc[again["key"]].reset_index()
@@ -80,7 +80,7 @@ def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
 def online_as_offline(sources: Sources, limits: Limits) -> Verdict:
     """The online store is as new as the training, and answers value for value what it sees."""
     from features import parity
-    from features.published import stands_at
+    from features.publication_record import stands_at
 
     gate, stands = "online as offline", stands_at(sources.settings)
     if stands is None:

@@ -65,7 +65,7 @@ def of_today(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
 def _joined(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     import pandas as pd
 
-    from features.history import training_frame
+    from features.point_in_time import training_frame
     from usecase import request as cases
 
     asked = cases.PredictRequest.model_validate(

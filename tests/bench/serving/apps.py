@@ -17,7 +17,7 @@ def fastapi_app() -> Any:
     from fastapi import FastAPI
 
     import settings as configuration
-    from features.online import OnlineReader
+    from features.online_reader import OnlineReader
     from usecase.columns import CATEGORIES, FEATURES
     from usecase.request import PredictRequest, decision_time, entity_row
 

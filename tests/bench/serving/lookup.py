@@ -12,8 +12,8 @@ from prepare import AT, END, home, made
 
 
 def main() -> None:
-    from features.online import OnlineReader
-    from features.store import open_store
+    from features.feast_store import open_store
+    from features.online_reader import OnlineReader
     from pipelines.runtime.traffic import cases_between
     from usecase.feature_views import LOOKUP, VIEWS
 

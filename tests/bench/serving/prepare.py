@@ -40,7 +40,7 @@ def made() -> dict[str, Any]:
 
 def publish() -> None:
     """Fills the online store that the environment names: SQLite, or Redis."""
-    from features import publish as features
+    from features import online_publisher as features
 
     features.rebuild(home(), AT)
 
@@ -51,9 +51,9 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     import pandas as pd
 
     from features import partitions
-    from features.history import training_frame
-    from features.online import OnlineReader
-    from features.store import apply
+    from features.feast_store import apply
+    from features.online_reader import OnlineReader
+    from features.point_in_time import training_frame
     from pipelines.ingestion import ingest, validate
     from pipelines.runtime import traffic
     from pipelines.training import build_features

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from features import durable, partitions, published
+from features import durable_files, partitions, publication_record
 from pipelines.flows import deployments
 from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands
@@ -85,7 +85,7 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
         wanted = [day for day in days if source.due(feed, day)]
         for layer in ("raw", "validated"):
             assert partitions.days(scheduled.settings.data, layer, feed) == wanted
-    stands = published.stands_at(scheduled.settings)
+    stands = publication_record.stands_at(scheduled.settings)
     assert stands is not None
     assert stands.date() == date(2013, 1, 3)
 
@@ -121,7 +121,7 @@ def with_schedules(home: Path, added: dict[str, str]) -> Settings:
     params = sliced.shipped()
     params["schedules"] |= added
     settings = Settings(home=home)
-    durable.write(settings.params_file, yaml.safe_dump(params))
+    durable_files.write(settings.params_file, yaml.safe_dump(params))
     return settings
 
 

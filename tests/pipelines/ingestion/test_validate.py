@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from features import durable, partitions
+from features import durable_files, partitions
 from pipelines.ingestion import ingest, validate
 from settings import LoopError, Settings
 from usecase import source
@@ -151,7 +151,7 @@ def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
     """Killed between the two files of a batch, in the midst of writing the second."""
     before = files(copy)
     done = partitions.path(copy.data, "validated", LAST, day(4))
-    unfinished = done.with_name(f".{done.name}.1-0{durable.UNFINISHED}")
+    unfinished = done.with_name(f".{done.name}.1-0{durable_files.UNFINISHED}")
     unfinished.write_bytes(done.read_bytes()[:100])
     done.unlink()
     validate.validate_new(copy, after(N_DAYS))

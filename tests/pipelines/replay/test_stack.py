@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from features import durable
+from features import durable_files
 from pipelines.replay import served_record, stack_replay
 from pipelines.runtime.stage_command import moment
 from serving.prediction_log.writer import PredictionLog
@@ -48,7 +48,7 @@ def trained(settings: Settings, as_of: str) -> None:
 
 def monitored(settings: Settings, as_of: str) -> None:
     path = settings.var / "monitoring" / "some.json"
-    durable.write_json(path, {"as_of": f"{as_of}T05:30:00+00:00"})
+    durable_files.write_json(path, {"as_of": f"{as_of}T05:30:00+00:00"})
 
 
 def answered(settings: Settings, at: str) -> None:

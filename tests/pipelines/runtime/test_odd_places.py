@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from features import durable, partitions
+from features import durable_files, partitions
 from settings import UserError, load
 
 Home = Any  # of conftest.py
@@ -22,7 +22,7 @@ STEPS = """
 import json
 from datetime import UTC, datetime
 import settings
-from features.publish import publish
+from features.online_publisher import publish
 from pipelines.training import build_features, mlflow_tracking, workspace
 from pipelines.ingestion import ingest, validate
 here, as_of = settings.load(), datetime(2013, 1, 4, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
     home = make_home(tmp_path / "linked")
     params = home.settings.params()
     params["training"]["holdout_days"] = 1
-    durable.write_json(home.settings.params_file, params)  # which is YAML, too
+    durable_files.write_json(home.settings.params_file, params)  # which is YAML, too
     done = subprocess.run(
         [sys.executable, "-c", STEPS], cwd=tmp_path / "linked", env=home.environment(),
         capture_output=True, text=True, check=False,
@@ -93,12 +93,12 @@ def test_a_second_name_is_a_link_or_on_another_disk_a_copy(disk: Path, tmp_path:
     source = tmp_path / "partition"
     source.write_text("rows")
     (tmp_path / "leads to it").symlink_to("partition")
-    durable.link_or_copy(tmp_path / "leads to it", tmp_path / "here")
-    durable.link_or_copy(source, disk / "there")
+    durable_files.link_or_copy(tmp_path / "leads to it", tmp_path / "here")
+    durable_files.link_or_copy(source, disk / "there")
     assert (tmp_path / "here").stat().st_ino == source.stat().st_ino
     assert (disk / "there").read_text() == "rows"
     with pytest.raises(FileExistsError):
-        durable.link_or_copy(source, tmp_path / "here")
+        durable_files.link_or_copy(source, tmp_path / "here")
 
 
 def test_partitions_behind_links_are_found_and_follow_their_recipe(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy
 from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
-from features import durable
+from features import durable_files
 from pipelines.cli.release_history import verify
 from pipelines.registry import download
 from pipelines.release import promotion, rollback
@@ -117,8 +117,8 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     first = as_the_first_version_left_it(promoted)
     moved = Settings(home=first.home.rename(tmp_path / "moved"))
     works(moved)
-    assert durable.read_json(moved.var / "format.json") == {"format": upgrade.FORMAT}
-    assert durable.read_json(moved.release_file.with_name("release.json.format-1.bak"))
+    assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.FORMAT}
+    assert durable_files.read_json(moved.release_file.with_name("release.json.format-1.bak"))
     state = recorder.stands(moved).state
     assert state.champion is not None
     assert state.champion.path == "../models/1/served"
@@ -128,7 +128,7 @@ def as_the_first_version_left_it(settings: Settings) -> Settings:
     (settings.var / "format.json").unlink()
     absolute = str(settings.var / "models" / "2" / "served")
     text = settings.release_file.read_text().replace("../models/2/served", absolute)
-    durable.write(settings.release_file, text)
+    durable_files.write(settings.release_file, text)
     with sqlite3.connect(database(settings)) as connection:
         connection.execute(
             "UPDATE registered_model_tags SET value = ? WHERE key = 'release'", (text,)
@@ -179,7 +179,7 @@ def newer_prefect(settings: Settings) -> None:
 
 
 def newer_format(settings: Settings) -> None:
-    durable.write_json(settings.var / "format.json", {"format": upgrade.FORMAT + 1})
+    durable_files.write_json(settings.var / "format.json", {"format": upgrade.FORMAT + 1})
 
 
 @pytest.mark.parametrize(("newer", "told"), [
@@ -215,7 +215,7 @@ def test_a_new_home_is_of_this_format_and_opening_it_again_does_nothing(tmp_path
     upgrade.open_home(settings)
     assert not settings.var.exists()
     mlflow_tracking.client(settings)
-    assert durable.read_json(settings.var / "format.json") == {"format": upgrade.FORMAT}
+    assert durable_files.read_json(settings.var / "format.json") == {"format": upgrade.FORMAT}
     before = contents(settings.home)
     upgrade.open_home(settings)
     assert contents(settings.home) == before

@@ -18,8 +18,8 @@ from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
-from features import durable, locks
-from features.lookup import Read
+from features import durable_files, locks
+from features.online_values import Read
 from usecase.feature_views import OBJECTS, VIEWS
 
 YAML = Path(__file__).parent / "feature_store.yaml"
@@ -65,7 +65,7 @@ def apply(settings: configuration.Settings) -> FeatureStore:
 def _set_aside(registry: Path, version: str) -> None:
     """Gives the registry, which holds the definitions `version`, a name of its own."""
     registry.replace(registry.with_name(f"{registry.name}.{version.replace(' ', '-')}.bak"))
-    durable.sync(registry.parent)
+    durable_files.sync(registry.parent)
 
 
 def _applied(store: FeatureStore) -> str | None:

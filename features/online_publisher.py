@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 import settings as configuration
-from features import built, data_lock, durable, partitions
-from features.build import publications
-from features.published import stands_at, text
-from features.store import apply, registered
+from features import build_manifest, data_lock, durable_files, partitions
+from features.feast_store import apply, registered
+from features.publication_record import stands_at, text
+from features.table_builder import publications
 from usecase.feature_views import VIEWS
 
 # Beyond such a gap, rebuilding by `materialize` is cheaper than publishing hour after hour.
@@ -31,7 +31,9 @@ def publish(settings: configuration.Settings, as_of: datetime) -> None:
     replaced since the last publication, the store is rebuilt.
     """
     stood = stands_at(settings)
-    replaced = built.replaced_since(settings.data, durable.read_json(_tables_published(settings)))
+    replaced = build_manifest.replaced_since(
+        settings.data, durable_files.read_json(_tables_published(settings))
+    )
     if stood is None or stood > as_of or as_of - stood > REBUILD_AFTER or replaced:
         rebuild(settings, as_of)
     elif stood < as_of:
@@ -88,13 +90,13 @@ class Publisher:
         self._stored: dict[str, list[Any]] = {}  # the same rows, as Feast stores them
         # As registered: Feast learns a view's keys when it is applied, which may be long ago.
         self._views = registered(self._store)
-        tables = built.standing(settings.data, until.astimezone(UTC).date())
+        tables = build_manifest.standing(settings.data, until.astimezone(UTC).date())
         for view in self._views:
             rows = self._rows[view.name] = self._read(view.name, view.entities[0], since, until)
             convert = self._provider._prep_rows_to_write_for_ingestion
             self._stored[view.name] = convert(view, rows) if len(rows) else []
         # Before the rows: killed in between, the next publication rebuilds rather than trusts.
-        durable.write_json(_tables_published(settings), tables)
+        durable_files.write_json(_tables_published(settings), tables)
 
     def _read(self, table: str, key: str, since: datetime, until: datetime) -> pd.DataFrame:
         """The rows to publish after `since` and by `until`, in that order."""

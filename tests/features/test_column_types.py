@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features import partitions, typed
+from features import column_types, partitions
 
 TIME = pa.timestamp("us", "UTC")
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
@@ -18,8 +18,8 @@ NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 
 def fitted(values: Any, wanted: pa.DataType) -> pa.ChunkedArray:
     """The values as pandas hands them over, where `wanted` is declared."""
-    table = typed.arrow(pd.DataFrame({"value": values}))
-    return typed.conform(table, pa.schema({"value": wanted})).column("value")
+    table = column_types.arrow(pd.DataFrame({"value": values}))
+    return column_types.conform(table, pa.schema({"value": wanted})).column("value")
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_another_form_of_the_same_values_takes_the_declared_type(values, wanted,
     ],
 )
 def test_what_would_change_a_value_stays_as_it_came(values, wanted):
-    came = typed.arrow(pd.DataFrame({"value": values})).column("value")
+    came = column_types.arrow(pd.DataFrame({"value": values})).column("value")
     assert fitted(values, wanted).equals(came)
     assert came.type != wanted
 
 
 def test_columns_stay_as_they_came():
     table = pa.table({"b": [1], "c": [2]})
-    assert typed.conform(table, pa.schema({"a": pa.int64(), "b": pa.int64()})) == table
+    assert column_types.conform(table, pa.schema({"a": pa.int64(), "b": pa.int64()})) == table
 
 
 def test_older_rows_fit_a_schema_declared_later():
@@ -106,7 +106,7 @@ def test_older_rows_fit_a_schema_declared_later():
             "empty": pa.float64(),
         }
     )  # fmt: skip
-    found = typed.widen(old, schema)
+    found = column_types.widen(old, schema)
     assert found.schema == schema
     assert found.to_pydict() == {
         "price": [1.0, None], "new": [None, None], "whole": [1, 2],
@@ -116,7 +116,7 @@ def test_older_rows_fit_a_schema_declared_later():
 
 def test_a_type_that_loses_values_is_named():
     with pytest.raises(ValueError, match=r"column price .* double to int64"):
-        typed.widen(pa.table({"price": [1.5]}), pa.schema({"price": pa.int64()}))
+        column_types.widen(pa.table({"price": [1.5]}), pa.schema({"price": pa.int64()}))
 
 
 def test_days_with_and_without_values_unite(tmp_path):

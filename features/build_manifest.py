@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import usecase
-from features import durable, partitions
+from features import durable_files, partitions
 
 NOTE = "BUILT"
 PUBLICATIONS = ("raw", "publications")
@@ -47,14 +47,14 @@ def up_to_date(data: Path, as_of: datetime, lag: timedelta) -> bool:
 
 def read(data: Path) -> dict[str, Any]:
     """The note: `recipe`, the `feeds` that make tables due, and `tables`; empty if unknown."""
-    found = durable.read_json(data / "features" / NOTE)
+    found = durable_files.read_json(data / "features" / NOTE)
     empty = {"recipe": "", "feeds": {}, "tables": {}}
     return found if isinstance(found, dict) and found.keys() == empty.keys() else empty
 
 
 def write(data: Path, note: Mapping[str, Any]) -> None:
     """Replaces the note."""
-    durable.write_json(data / "features" / NOTE, note, indent=None, sort_keys=True)
+    durable_files.write_json(data / "features" / NOTE, note, indent=None, sort_keys=True)
 
 
 def contents(data: Path) -> Contents:

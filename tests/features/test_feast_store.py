@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from features import store
+from features import feast_store
 from settings import Settings
 
 ROOT = Path(__file__).parents[2]
-ASK = "from features.store import definitions_version as version; print(version())"
+ASK = "from features.feast_store import definitions_version as version; print(version())"
 
 
 def version(code: Path) -> str:
@@ -42,18 +42,18 @@ def test_a_registry_of_older_definitions_is_made_anew_and_the_old_one_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings(home=tmp_path)
-    older = store.apply(settings).get_feature_view(store.VIEWS[0].name)
+    older = feast_store.apply(settings).get_feature_view(feast_store.VIEWS[0].name)
     older.name = "gone_since"
-    opened = store.open_store(settings)
+    opened = feast_store.open_store(settings)
     opened.apply([older])
-    project = store.Project(name=opened.project, tags={store.APPLIED: "of-before"})
+    project = feast_store.Project(name=opened.project, tags={feast_store.APPLIED: "of-before"})
     opened.registry.apply_project(project)
 
-    views = store.apply(settings).list_feature_views()
+    views = feast_store.apply(settings).list_feature_views()
 
-    assert {view.name for view in views} == {view.name for view in store.VIEWS}
+    assert {view.name for view in views} == {view.name for view in feast_store.VIEWS}
     registry = tmp_path / "var" / "feast" / "registry.db"
     assert b"gone_since" in registry.with_name("registry.db.of-before.bak").read_bytes()
     before = registry.stat().st_ino
-    store.apply(settings)
+    feast_store.apply(settings)
     assert registry.stat().st_ino == before

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 import settings as configuration
-from features.lookup import NOTHING, Found, Read
-from features.store import online_reader
+from features.feast_store import online_reader
+from features.online_values import NOTHING, Found, Read
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.feature_views import VIEWS, on_demand
 

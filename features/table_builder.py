@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from features import built, partitions
-from features.built import PUBLICATIONS, Contents, Span
+from features import build_manifest, partitions
+from features.build_manifest import PUBLICATIONS, Contents, Span
 from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
@@ -30,34 +30,34 @@ def build_new(
     later. So building day by day, also after a batch was replaced, gives the bytes of a full
     rebuild. What was begun and not noted is built again.
     """
-    note, now, late = _note(data, lag), built.contents(data), publications(data)
+    note, now, late = _note(data, lag), build_manifest.contents(data), publications(data)
     done = {}
     for table, (compute, feed) in tables.items():
         days = [
             day for day in _due(now, feed, first, as_of)
-            if not built.stands(data, note, now, table, day)
+            if not build_manifest.stands(data, note, now, table, day)
         ]  # fmt: skip
         note["feeds"][table] = feed
         entries = note["tables"].setdefault(table, {})
         for day in days:
             entries.pop(day.isoformat(), None)
-        built.write(data, note)  # before the files: a day noted is never half replaced
+        build_manifest.write(data, note)  # before the files: a day noted is never half replaced
         for start, end in _ranges(days):
             rows, asked = _computed(data, compute, start, end)
             rows["created"] = created(rows["event_timestamp"], lag, late)
             _store(data, table, rows, start, end)
             for day in partitions.whole_days(start, end + DAY):
                 there = partitions.path(data, "features", table, day).exists()
-                entries[day.isoformat()] = built.entry(now, asked(day), day, rows=there)
+                entries[day.isoformat()] = build_manifest.entry(now, asked(day), day, rows=there)
         if days:
-            built.write(data, note)
+            build_manifest.write(data, note)
         done[table] = len(days)
     return done
 
 
 def _note(data: Path, lag: timedelta) -> dict[str, Any]:
     """The note on the tables that there are; those of another recipe, or of none, are removed."""
-    note, recipe = built.read(data), built.recipe(data, lag)
+    note, recipe = build_manifest.read(data), build_manifest.recipe(data, lag)
     if note["recipe"] == recipe:
         return note
     for part in (data / "features").rglob(f"*{partitions.SUFFIX}"):

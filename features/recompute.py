@@ -11,8 +11,8 @@ import pandas as pd
 
 import settings as configuration
 from features import partitions
-from features.build import Tables, created, publications
-from features.history import training_frame
+from features.point_in_time import training_frame
+from features.table_builder import Tables, created, publications
 from usecase.feature_views import TABLES, VIEWS, Read
 
 DAY = timedelta(days=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 import settings as configuration
-from features.store import apply
+from features.feast_store import apply
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.feature_views import LOOKUP, on_demand
 

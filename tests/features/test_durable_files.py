@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from features import durable, locks
+from features import durable_files, locks
 from settings import LoopError, UserError
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "made" / "state.json"
-    durable.write_json(target, {"a": 1})
-    durable.write_json(target, {"a": 2})
+    durable_files.write_json(target, {"a": 1})
+    durable_files.write_json(target, {"a": 2})
     assert target.read_text() == '{\n  "a": 2\n}'
     assert os.listdir(target.parent) == ["state.json"]
-    durable.write(target, "secret", mode=0o600)
+    durable_files.write(target, "secret", mode=0o600)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
@@ -40,16 +40,16 @@ def test_the_content_is_on_the_disk_before_its_name_and_then_the_name(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    durable.write(target, "good")
+    durable_files.write(target, "good")
     assert synced == [(False, False), (True, True)]
 
 
 def test_a_writer_that_fails_leaves_the_last_good_file(tmp_path: Path) -> None:
     target = tmp_path / "state"
-    durable.write(target, "good")
+    durable_files.write(target, "good")
 
     def fail() -> None:
-        with durable.replacing(target) as unfinished:
+        with durable_files.replacing(target) as unfinished:
             unfinished.write_text("ha")
             raise OSError("the disk is full")
 
@@ -61,9 +61,9 @@ def test_a_writer_that_fails_leaves_the_last_good_file(tmp_path: Path) -> None:
 
 def test_a_writer_that_is_killed_leaves_the_last_good_file(tmp_path: Path) -> None:
     target = tmp_path / "state"
-    durable.write(target, "good")
+    durable_files.write(target, "good")
     killed = (
-        "import os, sys; from pathlib import Path; from features import durable\n"
+        "import os, sys; from pathlib import Path; from features import durable_files\n"
         "with durable.replacing(Path(sys.argv[1])) as unfinished:\n"
         "    unfinished.write_text('ha'); os.kill(os.getpid(), 9)"
     )
@@ -77,19 +77,19 @@ def test_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     texts = [letter * 200_000 for letter in "abcdefgh"]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            list(pool.map(lambda text: durable.write(target, text), texts))
+            list(pool.map(lambda text: durable_files.write(target, text), texts))
             assert target.read_text() in texts
 
 
 def test_an_incomplete_last_line_counts_as_not_made(tmp_path: Path) -> None:
     target = tmp_path / "lines.jsonl"
-    assert durable.read_lines(target) == []
-    assert durable.append_unless(target, "one", lambda lines: b"one" in lines)
-    assert not durable.append_unless(target, "one", lambda lines: b"one" in lines)
+    assert durable_files.read_lines(target) == []
+    assert durable_files.append_unless(target, "one", lambda lines: b"one" in lines)
+    assert not durable_files.append_unless(target, "one", lambda lines: b"one" in lines)
     with target.open("ab") as file:
         file.write(b"tw")
-    assert durable.read_lines(target) == [b"one"]
-    assert durable.append_unless(target, "two", lambda lines: b"two" in lines)
+    assert durable_files.read_lines(target) == [b"one"]
+    assert durable_files.append_unless(target, "two", lambda lines: b"two" in lines)
     assert target.read_bytes() == b"one\ntwo\n"
 
 
@@ -140,11 +140,11 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
-# Which modules may write, rename or lock without `features/durable.py`, and why.
+# Which modules may write, rename or lock without `features/durable_files.py`, and why.
 ALLOWED = {
-    "features/durable.py": "holds the mechanism",
+    "features/durable_files.py": "holds the mechanism",
     "features/locks.py": "the text of a lock, for messages alone; the lock is on this very file",
-    "features/store.py": "sets a registry aside by a name of its own, and syncs the folder",
+    "features/feast_store.py": "sets a registry aside by a name of its own, and syncs the folder",
     "features/partitions.py": "a table within `replacing`",
     "serving/prediction_log/parquet_files.py": "a table within `replacing`",
     "serving/prediction_log/segments.py": "lines, locked by the worker that writes them; measured",
@@ -196,7 +196,7 @@ def unsafe(tree: ast.Module) -> list[str]:
 
 
 def test_files_are_written_through_this_module_alone() -> None:
-    root = Path(durable.__file__).parents[1]
+    root = Path(durable_files.__file__).parents[1]
     found = {}
     for place in CODE:
         paths = [root / place] if place.endswith(".py") else sorted((root / place).rglob("*.py"))
