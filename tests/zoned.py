@@ -24,7 +24,7 @@ from pipelines.runtime import traffic
 from pipelines.training import build_features
 from settings import Settings
 from tests.serving.in_process import post, wired
-from tests.sliced import parameters
+from tests.slice_params import parameters
 from usecase.request import payload
 from usecase.source import FEEDS, FIRST_DAY, fetch
 

@@ -25,7 +25,7 @@ from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
 from serving.release import document
 from settings import Settings
-from tests import sliced
+from tests import slice_params
 from tests.released import make_registry
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ class Home:
     def __init__(self, path: Path, *, measured: bool = True) -> None:
         self.measured = measured  # by coverage: not what another turn does, too
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
-        params = sliced.parameters()
+        params = slice_params.parameters()
         target = path / "usecase" / "params.yaml"
         target.parent.mkdir(parents=True)
         target.write_text(yaml.safe_dump(params))
@@ -174,5 +174,5 @@ def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.Gro
     """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
-    settings.params_file.write_text(yaml.safe_dump(sliced.parameters()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.parameters()))
     return base_training.opened(settings)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines.stack import env
-from tests import sliced
+from tests import slice_params
 from tests.stack import project
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ class Stack:
             "MLOPS_STAGING_URL": "http://api-staging:3000",
             "SLICE": str(folder / "params.yaml"),
         }
-        (folder / "params.yaml").write_text(yaml.safe_dump(params or sliced.parameters()))
+        (folder / "params.yaml").write_text(yaml.safe_dump(params or slice_params.parameters()))
         (folder / "params.yaml").chmod(0o644)
         for name in ("SERVICE", "STAGING", "PREFECT", "MLFLOW", "EVIDENTLY", "PROMETHEUS",
                      "ALERTMANAGER", "GRAFANA"):  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import sliced
+from tests import slice_params
 from tests.stack import conftest
 from tests.stack.load import cases
 from tests.stack.project import Stack
@@ -21,7 +21,7 @@ from tests.stack.project import Stack
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(4500)]
 
 DASHBOARDS = conftest.ROOT / "monitoring" / "stack" / "grafana" / "dashboards"
-REPLAY = ("run", "--rm", "-T", "loop", "mlops", "replay", "--to", sliced.END, "--from")
+REPLAY = ("run", "--rm", "-T", "loop", "mlops", "replay", "--to", slice_params.END, "--from")
 MAY_BE_EMPTY = {"Alerts that fire"}
 ALERTS = {
     "calibration": "CalibrationGap", "performance": "CostAboveExpected", "drift": "DriftShare",
@@ -32,13 +32,13 @@ ALERTS = {
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
     """A stack of its own after a month, and what the replay told."""
-    made = conftest.Stack(tmp_path_factory.mktemp("month"), sliced.month())
+    made = conftest.Stack(tmp_path_factory.mktemp("month"), slice_params.month())
     made.environment["MLOPS_LOOKUP_SECONDS"] = "30"  # how busy this machine is decides nothing
     stack = Stack(made.environment)
     try:
         made.compose("build", "api")
         made.compose("up", "--detach", "--wait")
-        told = stack.compose(*REPLAY, sliced.FIRST)
+        told = stack.compose(*REPLAY, slice_params.FIRST)
         print(told)
         yield stack, told
     finally:
@@ -72,7 +72,7 @@ def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
 
 def test_every_day_is_lived_and_told(lived: tuple[Stack, str], state: dict[str, Any]) -> None:
     days = [each["day"] for each in state["days"]]
-    assert (days[0], len(days)) == (sliced.FIRST, 30)
+    assert (days[0], len(days)) == (slice_params.FIRST, 30)
     assert re.findall(r"^(\S+): \d+ cases", lived[1], re.MULTILINE) == days
     assert "| monitoring.policy |" in lived[1]
 
@@ -150,7 +150,7 @@ def test_what_the_month_ended_in_came_through_alertmanager(
 
 def test_every_query_of_the_dashboards_is_answered_with_data(lived: tuple[Stack, str]) -> None:
     stack, empty = lived[0], {"nothing": "asked"}
-    bodies, who = cases(date.fromisoformat(sliced.END), 1), f"Bearer {stack.token()}"
+    bodies, who = cases(date.fromisoformat(slice_params.END), 1), f"Bearer {stack.token()}"
     panels = [
         (f"{path.stem}: {panel['title']}", target["expr"])
         for path in sorted(DASHBOARDS.glob("*.json"))

@@ -24,7 +24,7 @@ from serving.models.evaluator import Evaluator
 from serving.prediction_log import writer
 from settings import Settings
 from tests import released as registries
-from tests import sliced
+from tests import slice_params
 from usecase import source
 from usecase.request import payload
 from usecase.target import KEY, LABEL_FEED, SPINE_FEED, disrupted, key
@@ -68,7 +68,7 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A week that came in by the usual way, with rows stated again; and three versions."""
     settings = registries.make_registry(tmp_path_factory.mktemp("restated") / "home")
-    params = sliced.parameters()
+    params = slice_params.parameters()
     params["training"]["holdout_days"] = 2
     settings.params_file.write_text(yaml.safe_dump(params))
     with inside(settings):

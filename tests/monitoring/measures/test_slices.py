@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from monitoring.measures import performance, slices
-from tests import sliced
+from tests import slice_params
 from usecase import evaluation
 from usecase.columns import CATEGORIES
 
@@ -22,7 +22,7 @@ COLUMN = "hour_band"
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(sliced.SHIPPED.read_text())
+    found: dict[str, Any] = yaml.safe_load(slice_params.SHIPPED.read_text())
     return found
 
 

@@ -20,7 +20,7 @@ from pipelines.flows import deployments
 from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands
 from settings import Settings, UserError
-from tests import sliced
+from tests import slice_params
 from usecase import source
 
 Home = Any  # of conftest.py
@@ -118,7 +118,7 @@ def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
 
 def with_schedules(home: Path, added: dict[str, str]) -> Settings:
     """A home with the shipped parameters, and these schedules more."""
-    params = sliced.shipped()
+    params = slice_params.shipped()
     params["schedules"] |= added
     settings = Settings(home=home)
     durable_files.write(settings.params_file, yaml.safe_dump(params))
@@ -126,11 +126,13 @@ def with_schedules(home: Path, added: dict[str, str]) -> Settings:
 
 
 def test_deployments_replay_and_documents_have_one_policy() -> None:
-    params = sliced.shipped()
+    params = slice_params.shipped()
     policy, default = params["monitoring"]["policy"], params["replay"]["default"]
     replayed = policies.named(params, default)
     assert replayed == {**policy, "triggers": sorted(policy["triggers"])}
     assert params["replay"]["policies"][default] == {}, "it can't become another one"
-    decision = (sliced.SHIPPED.parents[1] / "docs/decisions/15-when-to-retrain.md").read_text()
+    decision = (
+        slice_params.SHIPPED.parents[1] / "docs/decisions/15-when-to-retrain.md"
+    ).read_text()
     for name in ("every_days", "max_calibration_gap", "cool_down_days"):
         assert f"`{name}: {policy[name]:g}`" in decision

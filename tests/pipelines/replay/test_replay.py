@@ -18,7 +18,7 @@ from pipelines.replay import fast_replay, policies, simulated_day, trained_model
 from pipelines.replay.simulated_day import DAY, World
 from pipelines.replay.world_data import rates
 from settings import LoopError, UserError
-from tests import sliced
+from tests import slice_params
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ PER_DAY = 150
 
 
 def parameters() -> dict[str, Any]:
-    params = sliced.parameters()
+    params = slice_params.parameters()
     params["gates"] |= {"min_train": 100, "min_holdout": 100, "max_auc": 1.0, "min_saving": -5.0,
                         "max_slice_ratio": 99.0, "storm_raises": -1.0, "calm_lowers": -1.0,
                         "tail_moves": 1.0}  # fmt: skip
@@ -183,11 +183,13 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
 )
 def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
     with pytest.raises(UserError):
-        fast_replay.require(sliced.parameters() | {"replay": {"until": "2014-01-01"}}, first, end)
+        fast_replay.require(
+            slice_params.parameters() | {"replay": {"until": "2014-01-01"}}, first, end
+        )
 
 
 def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
-    params = yaml.safe_load(sliced.SHIPPED.read_text())
+    params = yaml.safe_load(slice_params.SHIPPED.read_text())
     rule = params["monitoring"]["policy"]
     assert policies.named(params, params["replay"]["default"]) == rule
     # What the gates let pass must not be asked to go by the next look.
@@ -196,7 +198,7 @@ def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
 
 
 def test_policies_are_combined_and_contradictions_refused() -> None:
-    params = sliced.parameters()
+    params = slice_params.parameters()
     both = policies.named(params, "every_4_weeks+drift")
     assert both["triggers"] == ["drift", "schedule"]
     assert both["every_days"] == 28

@@ -30,8 +30,8 @@ from pipelines.runtime.stage_command import moment
 from pipelines.training.mlflow_tracking import client
 from serving.prediction_log import reader
 from settings import LoopError, Settings
-from tests import sliced
-from tests.sliced import END, FIRST, POLICY
+from tests import slice_params
+from tests.slice_params import END, FIRST, POLICY
 
 Home = Any  # of conftest.py
 KILLED = "2013-01-22"
@@ -71,14 +71,16 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
 ) -> None:
     settings = Settings(home=tmp_path, prefect_port=4999)
     settings.params_file.parent.mkdir()
-    settings.params_file.write_text(yaml.safe_dump(sliced.month()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
     rule = policies.named(settings.params(), POLICY)
     own = served_replay.prepare(settings, moment(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
     served_record.keep(own, day(0))
-    changed = sliced.month() | {"schedules": {}}  # by which nothing that is replayed is decided
+    changed = slice_params.month() | {
+        "schedules": {}
+    }  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
     served_replay.prepare(settings, moment(FIRST), POLICY, rule)
     assert served_record.kept(own) == [day(0)]
@@ -224,7 +226,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     tmp_path: Path, make_home: Callable[..., Home]
 ) -> None:
     home = make_home(tmp_path / "home", measured=False)
-    home.settings.params_file.write_text(yaml.safe_dump(sliced.month()))
+    home.settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
     kill_in_the_middle(home, KILLED)
     served = subprocess.run(
         [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,

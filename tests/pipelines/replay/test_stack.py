@@ -17,9 +17,9 @@ from pipelines.runtime.stage_command import moment
 from serving.prediction_log.writer import PredictionLog
 from serving.release.document import Release, ServedModel, write
 from settings import Settings, UserError
-from tests import sliced
+from tests import slice_params
 
-FIRST, END = moment(sliced.FIRST), moment(sliced.END)
+FIRST, END = moment(slice_params.FIRST), moment(slice_params.END)
 Spoil = Callable[[Settings], Any]
 
 
@@ -30,7 +30,7 @@ def stack(tmp_path: Path) -> Settings:
         home=tmp_path, prefect_url="http://prefect:4200/api", service_url="http://proxy:8080"
     )
     settings.params_file.parent.mkdir()
-    settings.params_file.write_text(yaml.safe_dump(sliced.month()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
     return settings
 
 
@@ -62,7 +62,7 @@ def answered(settings: Settings, at: str) -> None:
 
 
 def other_parameters(settings: Settings) -> None:
-    params = sliced.month()
+    params = slice_params.month()
     params["monitoring"]["policy"]["max_calibration_gap"] = 0.3
     settings.params_file.write_text(yaml.safe_dump(params))
 
@@ -77,10 +77,10 @@ def test_a_replay_goes_on_with_what_it_has_begun(stack: Settings) -> None:
     stack_replay.enter(stack, FIRST)
     # As it was killed on its first day, after that day's training and some of its cases.
     released(stack)
-    trained(stack, sliced.FIRST)
-    answered(stack, sliced.FIRST)
+    trained(stack, slice_params.FIRST)
+    answered(stack, slice_params.FIRST)
     stack_replay.enter(stack, FIRST)
-    served_record.keep(stack, {"day": sliced.FIRST})
+    served_record.keep(stack, {"day": slice_params.FIRST})
     stack_replay.enter(stack, FIRST)
 
 
@@ -104,7 +104,7 @@ def test_one_that_has_gone_on_by_itself_is_refused(
     stack: Settings, spoil: Spoil, refusal: str
 ) -> None:
     stack_replay.enter(stack, FIRST)
-    served_record.keep(stack, {"day": sliced.FIRST})
+    served_record.keep(stack, {"day": slice_params.FIRST})
     spoil(stack)
     with pytest.raises(UserError, match=refusal):
         stack_replay.enter(stack, FIRST)
