@@ -77,7 +77,7 @@ def there_and_back(settings: Settings) -> list[Move]:
     """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
     champion = recorder.stands(settings).state.champion
     assert champion is not None
-    found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.mlflow_client(settings).search_model_versions(f"name = '{MODEL}'")
     other = max((v.version for v in found if str(v.version) != champion.version), key=int)
     me: dict[str, Any] = {"by": "chaos", "why": "killed on purpose"}
 

@@ -27,7 +27,7 @@ def make_registry(home: Path) -> Settings:
     (home / "usecase").mkdir(parents=True)
     shutil.copy(ROOT / "usecase" / "params.yaml", home / "usecase")
     settings = Settings(home=home)
-    client = mlflow_tracking.client(settings)
+    client = mlflow_tracking.mlflow_client(settings)
     client.create_registered_model(MODEL)
     for seed in (1, 2, 3):
         _add_version(settings, home / "made" / str(seed), seed)
@@ -46,8 +46,10 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
         "data_until": "2013-04-01T00:00:00+00:00", "dvc_md5_training": f"{seed:032d}",
     }  # fmt: skip
     (made / "facts.json").write_text(json.dumps(facts))
-    client = mlflow_tracking.client(settings)
-    with mlflow_tracking.run(settings, f"refit {seed}", {"training_id": f"training-{seed}"}) as run:
+    client = mlflow_tracking.mlflow_client(settings)
+    with mlflow_tracking.start_run(
+        settings, f"refit {seed}", {"training_id": f"training-{seed}"}
+    ) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
         MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,

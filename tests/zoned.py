@@ -46,14 +46,14 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
     end = (change + timedelta(days=1)).replace(hour=0)
     params = parameters() | {"first_day": first.isoformat()}
     settings.params_file.write_text(yaml.safe_dump(params))
-    ingest.fetch_new(settings, end)
-    validate.validate_new(settings, end)
+    ingest.fetch_due_batches(settings, end)
+    validate.validate_new_batches(settings, end)
     for feed in FEEDS:
         if not partitions.days(settings.data, "validated", feed):  # published once, long before
             target = partitions.path(settings.data, "validated", feed, FIRST_DAY)
             partitions.write(fetch(feed, FIRST_DAY), target)
     settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
-    build_features.build_new(settings, end)
+    build_features.build_feature_tables(settings, end)
     since = change - timedelta(hours=8)
     publish(settings, since)
     return {"data": digests(settings.data), "answers": answers(settings, since, end)}

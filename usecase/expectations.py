@@ -17,7 +17,8 @@ from usecase.schema import CARRIERS, KEYS, ORIGINS
 Rules = list[gxe.Expectation]
 Bounds = dict[str, tuple[float, float]]
 
-# Bounds on the facts of a batch (`pipelines.ingestion.batch_facts.facts`, and `usecase.facts`).
+# Bounds on the facts of a batch (`pipelines.ingestion.batch_facts.compute_batch_facts`, and
+# `usecase.facts`).
 # They stand well
 # outside what January to March 2013 show, the storm of 8 and 9 February included.
 EVERY_BATCH: Bounds = {

@@ -58,14 +58,14 @@ def our_settings() -> Settings:
             f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
         )
         raise UserError(f"A setting in the environment is wrong: {told}.") from error
-    upgrade.open_home(found)
+    upgrade.upgrade_home(found)
     return found
 
 
 def given_moment(settings: Settings, as_of: str | None) -> datetime:
-    from pipelines.runtime.stage_command import moment
+    from pipelines.runtime.stage_command import parse_time
 
-    return moment(as_of if as_of is not None else settings.params().get("as_of"))
+    return parse_time(as_of if as_of is not None else settings.params().get("as_of"))
 
 
 def who(by: str | None) -> str:

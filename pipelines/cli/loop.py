@@ -28,16 +28,16 @@ def ingest(
 ) -> None:
     """Fetch and validate the batches that are due; bad rows go to quarantine."""
     with told_plainly():
-        from pipelines.ingestion.ingest import fetch_new
-        from pipelines.ingestion.validate import told, validate_new
+        from pipelines.ingestion.ingest import fetch_due_batches
+        from pipelines.ingestion.validate import format_feed_summary, validate_new_batches
 
         settings = our_settings()
         moment = given_moment(settings, as_of)
         typer.echo(f"Fetching what became known before {moment:%Y-%m-%d %H:%M} UTC ...")
-        stored = fetch_new(settings, moment, again=again or ())
+        stored = fetch_due_batches(settings, moment, again=again or ())
         typer.echo(f"{len(stored)} new batches. Validating ...")
-        for feed, found in validate_new(settings, moment).items():
-            typer.echo(f"  {told(feed, found)}")
+        for feed, found in validate_new_batches(settings, moment).items():
+            typer.echo(f"  {format_feed_summary(feed, found)}")
         typer.echo(f"Next: `mlops features`; quarantine is in {settings.data / 'quarantine'}.")
 
 
@@ -46,12 +46,12 @@ def features(as_of: AsOf = None) -> None:
     """Build the feature tables and bring the online store up to date."""
     with told_plainly():
         from features.online_publisher import publish
-        from pipelines.training.build_features import build_new
+        from pipelines.training.build_features import build_feature_tables
 
         settings = our_settings()
         moment = given_moment(settings, as_of)
         typer.echo("Building feature tables ...")
-        for table, days in build_new(settings, moment).items():
+        for table, days in build_feature_tables(settings, moment).items():
             typer.echo(f"  {table}: {days} new days")
         typer.echo("Publishing to the online store ...")
         publish(settings, moment)
@@ -105,11 +105,11 @@ def serve() -> None:
 def monitor(as_of: AsOf = None) -> None:
     """Join labels to the log, measure performance and drift, decide on retraining."""
     with told_plainly():
-        from pipelines.retraining.monitor import observe
+        from pipelines.retraining.monitor import monitor_champion
 
         settings = our_settings()
         typer.echo("Measuring ...")
-        found = observe(settings, given_moment(settings, as_of))
+        found = monitor_champion(settings, given_moment(settings, as_of))
         typer.echo(f"Retrain: {'yes' if found['retrain'] else 'no'}. {found['reason']}")
         typer.echo(f"Reports: {settings.var / 'reports'}. Next: `mlops status`.")
 

@@ -31,11 +31,11 @@ def clean(as_of: AsOf = None) -> None:
         from datetime import UTC, datetime
 
         from pipelines.runtime import clock, retention
-        from pipelines.runtime.stage_command import moment
+        from pipelines.runtime.stage_command import parse_time
 
         settings = our_settings()
-        world = moment(as_of) if as_of else clock.now(settings)
-        done = retention.clean(settings, world, datetime.now(UTC))
+        world = parse_time(as_of) if as_of else clock.now(settings)
+        done = retention.remove_expired(settings, world, datetime.now(UTC))
         typer.echo(
             f"Removed: {done['reports']:,} reports, {done['results']:,} results of flows, "
             f"{done['predictions']:,} predictions. Ages: `retention` and `monitoring.keep_days` in "
@@ -129,5 +129,5 @@ def restore(
 
         from pipelines.training import workspace
 
-        workspace.restore(our_settings(), md5, Path(target))
+        workspace.restore_output(our_settings(), md5, Path(target))
         typer.echo(f"Restored to {target}.")

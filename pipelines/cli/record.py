@@ -48,9 +48,9 @@ def override(
     """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
     with told_plainly():
         from pipelines.release import approvals
-        from pipelines.runtime.stage_command import moment
+        from pipelines.runtime.stage_command import parse_time
 
-        ends = moment(until, "--until")
+        ends = parse_time(until, "--until")
         approvals.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
         typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
@@ -64,14 +64,14 @@ def history(
     """Every change of the release: who, when, from, to, why."""
     with told_plainly():
         from pipelines.cli import release_history
-        from pipelines.runtime.stage_command import moment
+        from pipelines.runtime.stage_command import parse_time
 
         settings = patient_no_more()
         if verify or holds:
             if not release_history.verified(settings, holds):
                 raise typer.Exit(1)
         elif at is not None:
-            release_history.answered(settings, moment(at, "--at"))
+            release_history.answered(settings, parse_time(at, "--at"))
         else:
             release_history.history(settings)
 

@@ -87,7 +87,7 @@ def verified(settings: Settings, holds: str | None = None) -> bool:
 def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
     """What is wrong with the record, in words, and its entries as far as they can be trusted."""
     with versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         state = document(settings, client)
         stored = entry_store.stored(settings, client, evidence=True)
         chain = chained.chain(stored, state.history)

@@ -35,10 +35,10 @@ def replay(
         settings = our_settings()  # first: it says how many threads the imports may start
         from pipelines.replay import fast_replay as replays
         from pipelines.replay import policy_table, served_replay, stack_replay
-        from pipelines.runtime.stage_command import moment
+        from pipelines.runtime.stage_command import parse_time
         from settings import UserError
 
-        first, end = moment(since, "--from"), moment(until, "--to")
+        first, end = parse_time(since, "--from"), parse_time(until, "--to")
         names = policy or [settings.params()["replay"]["default"]]
         if sensitivity and not fast:
             raise UserError("The sensitivity is replayed fast alone: add --fast.")
@@ -58,8 +58,8 @@ def year_report(since: From = "2013-04-01", until: To = "2013-12-31") -> None:
     """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
     with told_plainly():
         from pipelines.replay import replay_page
-        from pipelines.runtime.stage_command import moment
+        from pipelines.runtime.stage_command import parse_time
 
         settings = our_settings()
-        path = replay_page.write(settings, moment(since, "--from"), moment(until, "--to"))
+        path = replay_page.write(settings, parse_time(since, "--from"), parse_time(until, "--to"))
         typer.echo(f"Written: {path}")

@@ -59,7 +59,7 @@ def alerts(settings: Settings) -> None:
 
 def status(settings: Settings) -> None:
     """Prints what is champion, since when, from which data; last drift, last decision."""
-    from pipelines.retraining.monitor import latest
+    from pipelines.retraining.monitor import latest_result
 
     console = Console(highlight=False, soft_wrap=True)
     current = document.read(settings.release_file)
@@ -79,13 +79,13 @@ def status(settings: Settings) -> None:
         f"Data:      known by {card['data_until'][:16]} UTC, DVC md5 {card['dvc_md5_training']}"
     )
     console.print(f"           (`mlops restore {card['dvc_md5_training']} TARGET` gives it back)")
-    found = latest(settings)
+    found = latest_result(settings)
     if found is None:
         console.print("Monitor:   nothing measured yet. Run `mlops monitor`.")
     else:
         _tell_monitoring(console, found)
     console.print(f"Serving:   {_told_serving(settings)}")
-    for outcome in training_outcome.outcomes(settings)[-3:]:
+    for outcome in training_outcome.list_outcomes(settings)[-3:]:
         console.print(f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})")
         console.print(f"           {outcome['told']}")
 

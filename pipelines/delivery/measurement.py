@@ -27,7 +27,7 @@ from pipelines.training import lineage, workspace
 from settings import LoopError, Settings, UserError
 
 FORMAT = 1  # of report.json: what we compare with may be older than we are
-SLICE = workspace.SOURCE / "usecase" / "slice.yaml"
+SLICE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def scratch(home: Path, slice_file: Path) -> Settings:
         home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
         dvc_remote=None,
     )  # fmt: skip
-    own = Settings(home=workspace.SOURCE, workspace=None).params()
+    own = Settings(home=workspace.SOURCE_ROOT, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
     durable_files.write(settings.params_file, yaml.safe_dump(overlaid(own, over), sort_keys=False))
     return settings
@@ -79,8 +79,8 @@ def measure(folder: Path, slice_file: Path) -> None:
         settings = scratch(Path(home), slice_file)
         settings.apply_environment()
         params = settings.params()
-        path = workspace.open_workspace(settings, stage_command.moment(params["as_of"]))
-        for name in workspace.stages(path):
+        path = workspace.open_workspace(settings, stage_command.parse_time(params["as_of"]))
+        for name in workspace.recipe_stages(path):
             print(f"  {name}", flush=True)
             workspace.run_stage(settings, path, name)
         found = path / "data" / "evaluation"
@@ -125,7 +125,7 @@ def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
 
 def _git(*command: str, of: str) -> str:
     run = subprocess.run(
-        ["git", *command], cwd=workspace.SOURCE, capture_output=True, text=True, check=False
+        ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=False
     )
     if run.returncode:
         told = run.stderr.strip() or "git does not know it"

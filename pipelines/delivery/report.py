@@ -18,7 +18,7 @@ import pandas as pd
 
 from features import durable_files
 from pipelines.delivery import measurement, report_markdown
-from pipelines.evaluation.formatting import refusal
+from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates import candidate_gates, verdict
 from settings import LoopError
 
@@ -38,12 +38,12 @@ def against_main(
         return []
     champion = theirs[["key", base["winner"]]].rename(columns={base["winner"]: "champion"})
     both = ours.merge(champion, on="key", validate="1:1")
-    evidence = candidate_gates.Evidence(
+    evidence = candidate_gates.GateInputs(
         frame=both, candidate=both[head["winner"]].to_numpy(), baseline=both["baseline"].to_numpy(),
         champion=both["champion"].to_numpy(), predict=_not_asked, slices={}, manifest={},
         costs=head["params"]["costs"], seed=head["params"]["seed"],
     )  # fmt: skip
-    found = verdict.judge(evidence, head["params"]["gates"], PAIRED)
+    found = verdict.run_gates(evidence, head["params"]["gates"], PAIRED)
     return [each.as_dict() | {"n_cases": len(both)} for each in found]
 
 
@@ -75,7 +75,7 @@ def passed(report: Report, candidate: str) -> bool:
 
 
 def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
-    return [refusal(each) for each in verdicts if not each["passed"]]
+    return [describe_refusal(each) for each in verdicts if not each["passed"]]
 
 
 def side(asked: str, folder: Path, slice_file: Path) -> measurement.Measured:

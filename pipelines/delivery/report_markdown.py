@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.evaluation.formatting import limit, markdown_table, number
+from pipelines.evaluation.formatting import format_limit, format_number, markdown_table
 
 Report = Mapping[str, Any]
 Verdicts = Sequence[Mapping[str, Any]]
@@ -35,7 +35,7 @@ def _commit(report: Report) -> str:
 def _outcome(head: Report) -> str:
     if head["refused"]:
         return "\n".join(["**Refused.**", "", *(f"- {reason}" for reason in head["refused"])])
-    cost = number(head["measured"][head["winner"]]["cost_per_1000"])
+    cost = format_number(head["measured"][head["winner"]]["cost_per_1000"])
     return f"**Accepted.** {head['winner']} wins; it costs {cost} per 1,000 cases."
 
 
@@ -45,10 +45,10 @@ def _metrics(head: Report, base: Report | None) -> str:
     rows = []
     for name, values in head["measured"].items():
         before = base["measured"].get(name, {}) if base else {}
-        cells = [number(values[column]) for column in columns]
+        cells = [format_number(values[column]) for column in columns]
         for at, column in enumerate(columns):
             if column in before:
-                cells[at] += f" ({number(values[column] - before[column], sign=True)})"
+                cells[at] += f" ({format_number(values[column] - before[column], sign=True)})"
         rows.append([name, *cells])
     return markdown_table(["model", *(column.replace("_", " ") for column in columns)], rows)
 
@@ -131,8 +131,8 @@ def flat(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 
 def _verdict(each: Mapping[str, Any]) -> list[str]:
     mark = "passed" if each["passed"] else "**REFUSED**"
-    margin = number(each["margin"], sign=True)
-    return [each["gate"], mark, number(each["value"]), limit(each), margin]
+    margin = format_number(each["margin"], sign=True)
+    return [each["gate"], mark, format_number(each["value"]), format_limit(each), margin]
 
 
 def _by_gate(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
@@ -143,7 +143,7 @@ def _told(each: Mapping[str, Any] | None) -> str:
     """A verdict of main in a cell."""
     if each is None:
         return "–"
-    return number(each["value"]) + ("" if each["passed"] else " (refused)")
+    return format_number(each["value"]) + ("" if each["passed"] else " (refused)")
 
 
 def _ratio(now: Mapping[str, Any], main: Mapping[str, Any] | None) -> str:

@@ -12,22 +12,22 @@ import pandas as pd
 
 from features import durable_files
 from pipelines.evaluation.gates import candidate_gates
-from pipelines.evaluation.gates.verdict import judge
+from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.runtime import stage_command
 from pipelines.training import assemble
-from pipelines.training.train import read_predictions
+from pipelines.training.train import read_holdout_predictions
 from settings import LoopError, Settings
 from usecase import evaluation
 
 
-def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
+def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Writes `data/evaluation/`: metrics, verdicts, curves and the report; returns the verdicts."""
     from pipelines.evaluation import evaluation_page
 
     params = settings.params()
-    frame, manifest = assemble.load(settings)
-    _, holdout = assemble.split(frame, manifest)
-    scores = read_predictions(settings.data)
+    frame, manifest = assemble.load_training_set(settings)
+    _, holdout = assemble.split_holdout(frame, manifest)
+    scores = read_holdout_predictions(settings.data)
     if not scores["key"].equals(holdout["key"]):
         raise LoopError("Candidates and training set do not match: run `dvc repro train`.")
     champion = champion_scores(settings.data / "champion", holdout)
@@ -41,28 +41,28 @@ def evaluate(settings: Settings, as_of: datetime) -> dict[str, Any]:
     verdicts = {
         name: [
             verdict.as_dict()
-            for verdict in judge(
+            for verdict in run_gates(
                 _evidence(settings, name, holdout, scores, manifest, params),
                 params["gates"],
-                candidate_gates.GATES,
+                candidate_gates.CANDIDATE_GATES,
             )
         ]
         for name in summary
     }
     found = {
-        "winner": choose(verdicts, measured), "verdicts": verdicts, "manifest": manifest,
-        "slices": by_slice(holdout, scores, list(measured), params["costs"]),
+        "winner": choose_winner(verdicts, measured), "verdicts": verdicts, "manifest": manifest,
+        "slices": metrics_by_slice(holdout, scores, list(measured), params["costs"]),
     }  # fmt: skip
     folder = settings.data / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     durable_files.write_json(folder / "metrics.json", measured)
     durable_files.write_json(folder / "gates.json", found)
     write_curves(folder, scores, list(measured))
-    evaluation_page.write(folder / "report.html", measured, found, scores)
+    evaluation_page.write_evaluation_page(folder / "report.html", measured, found, scores)
     return found
 
 
-def choose(
+def choose_winner(
     verdicts: dict[str, list[dict[str, Any]]], measured: dict[str, dict[str, float]]
 ) -> str | None:
     """The cheapest of the candidates that passed every gate; None if none did."""
@@ -80,7 +80,7 @@ def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
     return Evaluator.load(folder / "served", digest).predict_frame(holdout)
 
 
-def by_slice(
+def metrics_by_slice(
     holdout: pd.DataFrame, scores: pd.DataFrame, names: list[str], costs: dict[str, float]
 ) -> list[dict[str, Any]]:
     """For each slice: cases, base rate, and each model's cost per 1,000 and mean prediction."""
@@ -129,13 +129,13 @@ def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
 def _evidence(
     settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
-) -> candidate_gates.Evidence:  # fmt: skip
+) -> candidate_gates.GateInputs:  # fmt: skip
     from serving.models import skops_file
     from usecase.columns import FEATURES
 
     stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
     model = skops_file.load(stored)
-    return candidate_gates.Evidence(
+    return candidate_gates.GateInputs(
         frame=holdout,
         candidate=scores[name].to_numpy(),
         baseline=scores["baseline"].to_numpy(),
@@ -150,4 +150,4 @@ def _evidence(
 
 
 if __name__ == "__main__":
-    stage_command.run(evaluate)
+    stage_command.run_stage_command(evaluate_candidates)

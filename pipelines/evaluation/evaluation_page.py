@@ -13,17 +13,24 @@ from matplotlib.figure import Figure
 from features import durable_files
 from monitoring.pages import charts
 from monitoring.pages.layout import document, numbers, table
-from pipelines.evaluation.formatting import large_slices, limit, number, refusal
+from pipelines.evaluation.formatting import (
+    describe_refusal,
+    format_limit,
+    format_number,
+    large_slices,
+)
 
 
-def write(
+def write_evaluation_page(
     path: Path, measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame
 ) -> None:
     """Writes the page to `path`; the same evaluation gives the same bytes."""
-    durable_files.write(path, page(measured, found, scores))
+    durable_files.write(path, render_evaluation_page(measured, found, scores))
 
 
-def page(measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame) -> str:
+def render_evaluation_page(
+    measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame
+) -> str:
     """The page as HTML: `measured`, `found` and `scores` as `pipelines.evaluation.evaluate` has
     them.
     """
@@ -47,7 +54,7 @@ def _outcome(measured: dict[str, dict[str, float]], found: dict[str, Any]) -> st
     winner, items = found["winner"], []
     for name, verdicts in found["verdicts"].items():
         refused = [verdict for verdict in verdicts if not verdict["passed"]]
-        items += [f"{name} is refused by {refusal(verdict)}." for verdict in refused]
+        items += [f"{name} is refused by {describe_refusal(verdict)}." for verdict in refused]
         if not refused and name != winner:
             items.append(f"{name} passed too; it costs {_cost(measured, name)} per 1,000 cases.")
     if winner is None:
@@ -73,7 +80,7 @@ def _compared(measured: dict[str, dict[str, float]], name: str) -> str:
 
 
 def _cost(measured: dict[str, dict[str, float]], name: str) -> str:
-    return number(measured[name]["cost_per_1000"])
+    return format_number(measured[name]["cost_per_1000"])
 
 
 def _gates(verdicts: dict[str, list[dict[str, Any]]]) -> str:
@@ -85,7 +92,13 @@ def _gates(verdicts: dict[str, list[dict[str, Any]]]) -> str:
             head = f'<th rowspan="{len(verdicts)}">{escape(gate["gate"])}</th>' if not place else ""
             rows.append(
                 f'<tr class="{kind}">{head}<td>{escape(name)}</td><td class="mark">{mark}</td>'
-                + numbers([number(each["value"]), limit(each), number(each["margin"], sign=True)])
+                + numbers(
+                    [
+                        format_number(each["value"]),
+                        format_limit(each),
+                        format_number(each["margin"], sign=True),
+                    ]
+                )
                 + f'<td class="told soft">{escape(each["told"])}</td></tr>'
             )
     heads = ["gate", "candidate", "", "*value", "*limit", "*margin", "what was measured"]
@@ -125,7 +138,7 @@ def _metrics(measured: dict[str, dict[str, float]], winner: str | None) -> str:
     rows = []
     for name, values in measured.items():
         told = f"<b>{escape(name)}</b>" if name == winner else escape(name)
-        cells = numbers(number(values[column]) for column in columns)
+        cells = numbers(format_number(values[column]) for column in columns)
         rows.append(f"<tr><th>{told}</th>{cells}</tr>")
     return table(["model", *(f"*{column.replace('_', ' ')}" for column in columns)], rows)
 
@@ -135,7 +148,7 @@ def _slices(found: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     for row in found:
         values = [row["n"], row["base_rate"], *(row[f"{name}_cost"] for name in names)]
         told = f"<td>{escape(row['slice'])}</td><td>{escape(row['value'])}</td>"
-        rows.append(f"<tr>{told}{numbers(map(number, values))}</tr>")
+        rows.append(f"<tr>{told}{numbers(map(format_number, values))}</tr>")
     heads = ["slice", "value", "*cases", "*base rate", *(f"*cost of {name}" for name in names)]
     return table(heads, rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def number(value: float | None, sign: bool = False) -> str:
+def format_number(value: float | None, sign: bool = False) -> str:
     """With as many digits as are worth reading; an en dash where there is none."""
     if value is None:
         return "–"
@@ -19,23 +19,23 @@ def number(value: float | None, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''},.{digits}f}"
 
 
-def limit(verdict: Mapping[str, Any]) -> str:
+def format_limit(verdict: Mapping[str, Any]) -> str:
     """The limit with its direction, which follows from the value and the outcome."""
     value, bound = verdict["value"], verdict["limit"]
     if value is None or bound is None:
-        return number(bound)
+        return format_number(bound)
     at_least = value != bound and (value > bound) == verdict["passed"]
-    return f"{'≥' if at_least else '≤'} {number(bound)}"
+    return f"{'≥' if at_least else '≤'} {format_number(bound)}"
 
 
-def refusal(verdict: Mapping[str, Any]) -> str:
+def describe_refusal(verdict: Mapping[str, Any]) -> str:
     """Why a gate refused, and by how much."""
     gate = f"“{verdict['gate']}”"
     if verdict["margin"] is None:
         return f"{gate}: {verdict['told']}"
     return (
-        f"{gate}: {number(verdict['value'])}, must be {limit(verdict)}, "
-        f"out by {number(abs(verdict['margin']))} ({verdict['told']})"
+        f"{gate}: {format_number(verdict['value'])}, must be {format_limit(verdict)}, "
+        f"out by {format_number(abs(verdict['margin']))} ({verdict['told']})"
     )
 
 

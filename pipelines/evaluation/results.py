@@ -9,7 +9,7 @@ from pathlib import Path
 from settings import Settings
 
 
-def told_metrics(settings: Settings, training_id: str) -> Iterator[str]:
+def metric_lines(settings: Settings, training_id: str) -> Iterator[str]:
     """A line per model: what it scored on the holdout."""
     measured = json.loads(_evaluation(settings, training_id, "metrics.json").read_text())
     for name, found in measured.items():
@@ -19,7 +19,7 @@ def told_metrics(settings: Settings, training_id: str) -> Iterator[str]:
         )
 
 
-def counted_gates(settings: Settings, training_id: str) -> tuple[int, int]:
+def count_gates(settings: Settings, training_id: str) -> tuple[int, int]:
     """(passed, judged) over all candidates of a training."""
     judged = json.loads(_evaluation(settings, training_id, "gates.json").read_text())
     verdicts = [each["passed"] for found in judged["verdicts"].values() for each in found]

@@ -20,7 +20,11 @@ from prefect.types.entrypoint import EntrypointType
 from pipelines.flows import flow_runs, flows
 from pipelines.flows.tasks import RETRAIN_WANTED
 from pipelines.runtime import child_processes
-from pipelines.runtime.prefect_commands import FLOWS, prefect_environment, worker_command
+from pipelines.runtime.prefect_commands import (
+    FLOW_NAMES,
+    prefect_environment,
+    prefect_worker_command,
+)
 from settings import LoopError, Settings, UserError, load
 
 POOL = "loop"
@@ -43,7 +47,7 @@ def deploy(settings: Settings, *, schedules_active: bool) -> None:
     flow_runs.crash_leftover_runs(settings, deployed_only=True)
     withdraw_retired(settings)
     tempfile.tempdir = os.environ["TMPDIR"] = str(
-        child_processes.temporary(settings, "prefect-runner")
+        child_processes.make_temporary_folder(settings, "prefect-runner")
     )
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
@@ -78,9 +82,9 @@ def work(settings: Settings) -> None:
     register(settings)
     for name in flow_runs.crash_leftover_runs(settings, deployed_only=True):
         print(f"crashed, its worker was killed: {name}", flush=True)
-    own = {"TMPDIR": str(child_processes.temporary(settings, "prefect-worker"))}
+    own = {"TMPDIR": str(child_processes.make_temporary_folder(settings, "prefect-worker"))}
     environment = {**os.environ, **prefect_environment(settings), **own}
-    os.execve(sys.executable, worker_command(POOL), environment)
+    os.execve(sys.executable, prefect_worker_command(POOL), environment)
 
 
 def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDeployment]:
@@ -109,7 +113,7 @@ def deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDep
             # By its name: a run's process imports it wherever it is started.
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
-        for name in FLOWS
+        for name in FLOW_NAMES
     ]
 
 
@@ -119,7 +123,7 @@ def schedules(settings: Settings) -> dict[str, str]:
     Raises `UserError` if one of them has none, or there is one for another flow.
     """
     planned: dict[str, str] = settings.params()["schedules"]
-    where, timed = f"`schedules` in {settings.params_file}", set(FLOWS) - {BY_EVENT}
+    where, timed = f"`schedules` in {settings.params_file}", set(FLOW_NAMES) - {BY_EVENT}
     if absent := sorted(timed - set(planned)):
         raise UserError(
             f"{where} lacks {', '.join(absent)}: they would never run. Add a cron line for each."

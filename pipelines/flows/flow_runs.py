@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Crashed
 
-from pipelines.runtime.prefect_commands import FLOWS
+from pipelines.runtime.prefect_commands import FLOW_NAMES
 from settings import LoopError, Settings, UnreachableError
 
 DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
@@ -64,7 +64,7 @@ def in_this_process() -> Iterator[None]:
 
 
 def ask(settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str) -> UUID:
-    """Asks the runner for a run of `flow`, one of `FLOWS`, and returns its id.
+    """Asks the runner for a run of `flow`, one of `FLOW_NAMES`, and returns its id.
 
     The same key again gives the same run, however that one ended.
     """
@@ -82,7 +82,7 @@ def await_runner(settings: Settings, since: datetime, timeout: float, check: Che
     """
     with api(settings) as client:
         for _ in _until(timeout, "The runner does not take runs", check):
-            if all((_polled(client, flow) or since) > since for flow in FLOWS):
+            if all((_polled(client, flow) or since) > since for flow in FLOW_NAMES):
                 return
 
 

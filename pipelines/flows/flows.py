@@ -36,7 +36,7 @@ def _moment(as_of: datetime | None) -> datetime:
 
 def _yields(as_of: datetime | None) -> bool:
     """Whether a run that the schedule started must leave the world to a replay that moves it."""
-    return as_of is None and exclusive.busy(load())
+    return as_of is None and exclusive.is_run_active(load())
 
 
 def _yielded() -> Any:

@@ -36,18 +36,18 @@ def prefect_server(settings: Settings) -> Iterator[None]:
         with flow_runs.in_this_process():
             yield
     finally:
-        child_processes.stop_all(settings)
+        child_processes.stop_children(settings)
 
 
 def _start_server(settings: Settings) -> None:
     exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
     if settings.owns_service:
         exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
-    server = child_processes.start(
-        settings, "prefect-server", prefect_commands.server_command(settings), {}
+    server = child_processes.start_child(
+        settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}
     )
     threading.Thread(target=_warm, daemon=True).start()
-    child_processes.wait_healthy(server, f"{settings.prefect_url}/health", WITHIN)
+    child_processes.wait_until_healthy(server, f"{settings.prefect_url}/health", WITHIN)
 
 
 def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
@@ -60,9 +60,9 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
     started = datetime.now(UTC)
     alive: Callable[[], None] = _nothing_of_ours
     if settings.owns_prefect:
-        command = prefect_commands.runner_command(schedules_active=False)
+        command = prefect_commands.flow_runner_command(schedules_active=False)
         told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
-        child = child_processes.start(settings, "prefect-runner", command, told)
+        child = child_processes.start_child(settings, "prefect-runner", command, told)
         alive = partial(child_processes.require_alive, child)
 
     def ready() -> Callable[[], None]:
@@ -76,10 +76,10 @@ def start_service(settings: Settings) -> Callable[[], None]:
     """Starts the prediction service; call the result to wait until it is ready to predict."""
     url = f"{settings.service_url}/readyz"
     if not settings.owns_service:
-        return partial(child_processes.wait_for_answer, url, WITHIN, "the service")
+        return partial(child_processes.wait_for_server, url, WITHIN, "the service")
     environment = serve_environment(settings)
-    child = child_processes.start(settings, "service", serve_command(settings), environment)
-    return partial(child_processes.wait_healthy, child, url, WITHIN)
+    child = child_processes.start_child(settings, "service", serve_command(settings), environment)
+    return partial(child_processes.wait_until_healthy, child, url, WITHIN)
 
 
 def _nothing_of_ours() -> None:

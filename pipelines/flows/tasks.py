@@ -37,21 +37,21 @@ OUTSIDE: dict[str, Any] = {
 def fetch(as_of: datetime) -> list[str]:
     from pipelines.ingestion import ingest
 
-    return ingest.fetch_new(load(), as_of)
+    return ingest.fetch_due_batches(load(), as_of)
 
 
 @task
 def validate(as_of: datetime) -> dict[str, Any]:
     from pipelines.ingestion import validate
 
-    return validate.validate_new(load(), as_of)
+    return validate.validate_new_batches(load(), as_of)
 
 
 @task
 def build_features(as_of: datetime) -> dict[str, Any]:
     from pipelines.training import build_features
 
-    return build_features.build_new(load(), as_of)
+    return build_features.build_feature_tables(load(), as_of)
 
 
 @task(**OUTSIDE)
@@ -66,7 +66,7 @@ def open_workspace(as_of: datetime) -> dict[str, Any]:
     from pipelines.training import workspace
 
     path = workspace.open_workspace(load(), as_of)
-    return {"path": str(path), "stages": workspace.stages(path)}
+    return {"path": str(path), "stages": workspace.recipe_stages(path)}
 
 
 @task(task_run_name="{stage}")
@@ -80,14 +80,14 @@ def run_stage(path: str, stage: str) -> dict[str, Any]:
 def record(path: str) -> dict[str, str]:
     from pipelines.training import workspace
 
-    return workspace.record(load(), Path(path))
+    return workspace.push_outputs(load(), Path(path))
 
 
 @task(**OUTSIDE)
 def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
     from pipelines.training import mlflow_tracking
 
-    return mlflow_tracking.track(load(), Path(path), md5s)
+    return mlflow_tracking.log_training(load(), Path(path), md5s)
 
 
 @task(**OUTSIDE)
@@ -118,14 +118,14 @@ def conclude(
 ) -> dict[str, Any]:  # fmt: skip
     from pipelines.training import training_outcome
 
-    return training_outcome.conclude(load(), Path(path), registered, entered, reason, codes)
+    return training_outcome.write_outcome(load(), Path(path), registered, entered, reason, codes)
 
 
 @task
 def observe(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
     from pipelines.retraining import monitor
 
-    return monitor.observe(load(), as_of, every_days)
+    return monitor.monitor_champion(load(), as_of, every_days)
 
 
 # Prefect holds an event for some ten seconds while its server is away; this is for a restart.
@@ -160,4 +160,4 @@ def compact() -> dict[str, int]:
 def clean(as_of: datetime) -> dict[str, int]:
     from pipelines.runtime import retention
 
-    return retention.clean(load(), as_of, datetime.now(UTC))
+    return retention.remove_expired(load(), as_of, datetime.now(UTC))

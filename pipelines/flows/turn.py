@@ -22,12 +22,12 @@ def run(settings: Settings) -> None:
     what was done by then stands, and the next run goes on from there.
     """
     params = settings.params()
-    start = stage_command.moment(params.get("as_of"))
+    start = stage_command.parse_time(params.get("as_of"))
     end = start + timedelta(days=params["turn"]["traffic_days"])
     journal = Journal()
     with exclusive.run_lock(settings):
         recover(settings, journal)
-        clock.move(settings, start)
+        clock.advance_to(settings, start)
         with processes.prefect_server(settings):
             journal.say(f"Prefect's server answers at {settings.prefect_url}")
             ingest(settings, journal, start, online=stands_before(settings, start))
@@ -41,7 +41,7 @@ def run(settings: Settings) -> None:
             runner_ready = processes.start_runner(settings)
             send(settings, journal, start, end)
             require_runner = runner_ready()
-            clock.move(settings, end)
+            clock.advance_to(settings, end)
             decision = watch(settings, journal, end, every_days=short(params))
             close(settings, journal, decision, end, require_runner)
             turn_rollout.roll_out(settings, journal, end)
@@ -51,12 +51,12 @@ def run(settings: Settings) -> None:
 
 def recover(settings: Settings, journal: Journal) -> None:
     """Clears what a killed run left: processes, and runs that would look RUNNING for ever."""
-    for name in child_processes.clear_leftovers(settings):
+    for name in child_processes.stop_leftover_children(settings):
         journal.say(f"cleared what a killed run left behind: {name}")
     if (settings.var / "mlflow" / "mlflow.db").exists():
         from pipelines.training import mlflow_tracking
 
-        mlflow_tracking.close_leftovers(settings)
+        mlflow_tracking.close_leftover_runs(settings)
 
 
 def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True) -> None:
@@ -96,12 +96,12 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
     """The training as of `as_of`, unless it is concluded; its outcome, told by components."""
     from pipelines.flows import flows
 
-    outcome = training_outcome.outcome(settings, as_of)
+    outcome = training_outcome.find_outcome(settings, as_of)
     with journal.component("3 Experiment tracking and training") as entry:
         if outcome is None:
             journal.say("train candidates, evaluate them on the newest weeks, gate, register")
             flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
-            outcome = training_outcome.outcome(settings, as_of)
+            outcome = training_outcome.find_outcome(settings, as_of)
         if outcome is None or outcome["version"] is None:
             raise LoopError(
                 f"The first training gave no model: {outcome['told'] if outcome else 'unfinished'}."
@@ -120,9 +120,9 @@ def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any])
     from pipelines.evaluation import results
 
     with journal.component("4 Evaluation and gates") as entry:
-        for line in results.told_metrics(settings, outcome["training_id"]):
+        for line in results.metric_lines(settings, outcome["training_id"]):
             journal.say(line)
-        passed, judged = results.counted_gates(settings, outcome["training_id"])
+        passed, judged = results.count_gates(settings, outcome["training_id"])
         entry.ran = f"{judged} gates on candidates"
         entry.decided = f"{passed} passed, {judged - passed} refused"
         entry.evidence = str(outcome["report"])
@@ -140,7 +140,7 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
     told_days: set[str] = set()
 
     def told(moment: datetime, done: int, total: int) -> None:
-        clock.move(settings, moment)
+        clock.advance_to(settings, moment)
         day = f"{moment:%d %B %Y}"
         if day not in told_days:
             told_days.add(day)
@@ -149,9 +149,9 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
     with journal.component("6 Deployment and serving") as entry:
         journal.say("replay real cases over HTTP, each at its decision time: first one by one")
         alone = start + timedelta(days=settings.params()["turn"]["alone_days"])
-        first = traffic.replay(settings, start, min(alone, end), told)
+        first = traffic.send_cases(settings, start, min(alone, end), told)
         journal.say("and then those that see the same features in one request")
-        rest = traffic.replay(settings, min(alone, end), end, told, together=True)
+        rest = traffic.send_cases(settings, min(alone, end), end, told, together=True)
         asked, before = (first[part] + rest[part] for part in ("asked", "logged_before"))
         total = asked + before
         journal.say(f"{asked:,} asked now, {before:,} logged before")
@@ -170,9 +170,9 @@ def watch(
     with journal.component("7 Monitoring and feedback") as entry:
         journal.say("labels become known: live performance, drift, decision")
         # A decision that was acted on stands: to run the flow again would ask for another training.
-        acted = training_outcome.outcome(settings, as_of) is not None
+        acted = training_outcome.find_outcome(settings, as_of) is not None
         decision: dict[str, Any] = (
-            monitor.observe(settings, as_of)
+            monitor.monitor_champion(settings, as_of)
             if acted
             else flows.monitor_flow(as_of=as_of, every_days=every_days)
         )
@@ -196,7 +196,7 @@ def close(
     if not decision["retrain"]:
         journal.say("nothing to retrain: the loop ends here until the next decision")
         return
-    outcome = training_outcome.outcome(settings, as_of)
+    outcome = training_outcome.find_outcome(settings, as_of)
     with journal.component("7 Monitoring and feedback"):
         if outcome is None:
             from pipelines.flows import flow_runs
@@ -206,7 +206,7 @@ def close(
                 settings, decision, RETRAIN_WITHIN, require_runner
             ):
                 journal.say(f"  {line}")
-            outcome = training_outcome.outcome(settings, as_of)
+            outcome = training_outcome.find_outcome(settings, as_of)
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
     tell_training(settings, journal, outcome)
@@ -223,9 +223,9 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
 
 def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
-    done = training_outcome.outcome(settings, as_of)
+    done = training_outcome.find_outcome(settings, as_of)
     if done is None:
-        workspace.require_unseen(settings, as_of)
+        workspace.require_newer_than_champion(settings, as_of)
     with exclusive.run_lock(settings):
         recover(settings, Journal())
         with processes.prefect_server(settings):
@@ -237,4 +237,6 @@ def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
 def _quarantined(settings: Settings) -> str:
     from pipelines.ingestion import accepted_batches
 
-    return f"{accepted_batches.count_quarantined(settings):,} rows quarantined, no batch refused"
+    return (
+        f"{accepted_batches.count_quarantined_rows(settings):,} rows quarantined, no batch refused"
+    )

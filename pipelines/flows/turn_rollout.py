@@ -77,8 +77,8 @@ def one_day(
 
     until = day + timedelta(days=1)
     await_release(settings)
-    sent = traffic.replay(settings, day, until, together=True)
-    clock.move(settings, until)
+    sent = traffic.send_cases(settings, day, until, together=True)
+    clock.advance_to(settings, until)
     journal.say(f"  {day:%d %B %Y}: {sum(sent.values()):,} cases answered")
     found: dict[str, Any] = flows.rollout_flow(as_of=until, shadow_days=shadow_days)
     journal.say(f"  {found['told']}")

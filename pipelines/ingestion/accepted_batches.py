@@ -16,12 +16,12 @@ from settings import Settings
 from usecase import source
 
 if TYPE_CHECKING:
-    from pipelines.ingestion.batch_checks import Reasons
+    from pipelines.ingestion.batch_checks import RowReasons
 
-REPLACED = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: what stood until then
+REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: what stood until then
 
 
-class Days(NamedTuple):
+class DaysToRecheck(NamedTuple):
     """The accepted days that are to be judged again."""
 
     restated: list[date]  # their raw rows are not those that were judged
@@ -34,12 +34,12 @@ def rules_digest() -> str:
     return partitions.recipe_of(code / "schema.py", code / "expectations.py")
 
 
-def to_judge_again(data: Path, feed: str, days: list[date], rules: str) -> Days:
+def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> DaysToRecheck:
     """Those of the accepted `days` whose raw rows or rules have changed since they were judged.
 
     A day without raw rows stays as it is.
     """
-    found = Days([], [])
+    found = DaysToRecheck([], [])
     for day in days:
         raw = partitions.path(data, "raw", feed, day)
         if not raw.exists():
@@ -52,7 +52,9 @@ def to_judge_again(data: Path, feed: str, days: list[date], rules: str) -> Days:
     return found
 
 
-def store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons, rules: str) -> None:
+def store_batch(
+    data: Path, feed: str, day: date, table: pa.Table, reasons: RowReasons, rules: str
+) -> None:
     """Stores a judged batch: its broken rows in quarantine, then the others as validated.
 
     What it replaces is kept, if other rows stood there.
@@ -62,7 +64,7 @@ def store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons, r
     validated = partitions.path(data, "validated", feed, day)
     judged = partitions.note_of(validated).get("raw", raw) if validated.exists() else None
     if judged and (judged != raw or not _continues(partitions.load(validated), good)):
-        keep(data, feed, day, "validated", "quarantine")
+        keep_replaced(data, feed, day, "validated", "quarantine")
     quarantine = partitions.path(data, "quarantine", feed, day)
     if reasons:
         bad = sorted(reasons)
@@ -77,7 +79,7 @@ def store(data: Path, feed: str, day: date, table: pa.Table, reasons: Reasons, r
     partitions.write(good, validated, note={"raw": raw, "rules": rules})
 
 
-def refuse(data: Path, feed: str, day: date) -> Path:
+def refuse_batch(data: Path, feed: str, day: date) -> Path:
     """Moves a refused raw batch out of the way; returns where it lies now.
 
     If the day was accepted before, the raw rows that were judged then are put back, if they were
@@ -95,18 +97,18 @@ def refuse(data: Path, feed: str, day: date) -> Path:
     return target
 
 
-def keep(data: Path, feed: str, day: date, *layers: str) -> None:
+def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
     """Copies the partitions of a day that are about to be replaced, with the time (UTC)."""
     # Copied, not linked: what a person writes into the old file must not reach this one.
     now = datetime.now(UTC)
     for layer in layers:
         old = partitions.path(data, layer, feed, day)
         if old.exists():
-            folder = data / REPLACED / f"{now:%Y%m%dT%H%M%S.%fZ}"
+            folder = data / REPLACED_FOLDER / f"{now:%Y%m%dT%H%M%S.%fZ}"
             durable_files.write(partitions.path(folder, layer, feed, day), old.read_bytes())
 
 
-def count_quarantined(settings: Settings) -> int:
+def count_quarantined_rows(settings: Settings) -> int:
     """Rows in quarantine, over all feeds and days."""
     files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
     return sum(partitions.n_rows(file) for file in files)
@@ -118,7 +120,7 @@ def _kept(data: Path, feed: str, day: date) -> Path | None:
     if not validated.exists():
         return None
     judged = partitions.note_of(validated).get("raw")
-    found = (data / REPLACED).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
+    found = (data / REPLACED_FOLDER).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
     return next((path for path in sorted(found) if partitions.digest(path) == judged), None)
 
 

@@ -16,11 +16,11 @@ from pipelines.ingestion import batch_facts, expectation_suites
 from settings import UserError
 
 # By row number: the rules that a row breaks, each with the row's values.
-Reasons = dict[int, dict[str, str]]
+RowReasons = dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Rules:
+class FeedRules:
     """What is asked of a feed: see `schema`, `expectations` and `facts` of the use case."""
 
     schema: pa.Schema
@@ -32,34 +32,34 @@ class Rules:
 
 
 @dataclass
-class Verdict:
+class CheckedBatches:
     """The accepted days with reasons against their rows; the day refused, if one was, and why."""
 
-    accepted: dict[date, tuple[pa.Table, Reasons]] = field(default_factory=dict)
+    accepted: dict[date, tuple[pa.Table, RowReasons]] = field(default_factory=dict)
     refused: date | None = None
     why: list[str] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
 
 
-def judge(
-    feed: str, tables: dict[date, pa.Table], before: dict[date, list[int]], rules: Rules
-) -> Verdict:
+def check_batches(
+    feed: str, tables: dict[date, pa.Table], before: dict[date, list[int]], rules: FeedRules
+) -> CheckedBatches:
     """Judges batches of `feed`, in the order of days, up to the first that is refused.
 
     `before` holds for each day the row counts of the batches in its history.
     """
-    verdict = Verdict()
+    verdict = CheckedBatches()
     fitted = {day: column_types.conform(table, rules.schema) for day, table in tables.items()}
     schemas = pd.DataFrame(
         {"schema": [batch_facts.schema_text(one.schema) for one in fitted.values()]}
     )
-    expected = expectation_suites.schema_rules(batch_facts.schema_text(rules.schema))
+    expected = expectation_suites.schema_expectations(batch_facts.schema_text(rules.schema))
     days = _accepted(verdict, expected, list(fitted), schemas, f"{feed}_schema")
     if days:
         parts = [fitted[day] for day in days]
         reasons = _row_reasons(verdict, rules, days, parts, f"{feed}_rows")
         facts = [
-            batch_facts.facts(
+            batch_facts.compute_batch_facts(
                 rows, day, key=rules.key, n_quarantined=len(against), before=before[day],
             )
             | rules.facts(rows)
@@ -72,13 +72,13 @@ def judge(
     return verdict
 
 
-def judge_again(feed: str, tables: dict[date, pa.Table], rules: Rules) -> Verdict:
+def recheck_accepted(feed: str, tables: dict[date, pa.Table], rules: FeedRules) -> CheckedBatches:
     """Judges the rows of batches that were accepted before by other rules; refuses none.
 
     A column that a batch lacks was declared later: it is null, and no rule is asked of it. Raises
     `UserError` if a batch can't be converted to the types that are declared now.
     """
-    verdict, parts = Verdict(), []
+    verdict, parts = CheckedBatches(), []
     for day, table in tables.items():
         try:
             parts.append(column_types.widen(table, rules.schema))
@@ -101,10 +101,10 @@ def judge_again(feed: str, tables: dict[date, pa.Table], rules: Rules) -> Verdic
 
 
 def _accepted(
-    verdict: Verdict, rules: Sequence[Any], days: list[date], facts: pd.DataFrame, suite: str
+    verdict: CheckedBatches, rules: Sequence[Any], days: list[date], facts: pd.DataFrame, suite: str
 ) -> list[date]:
     """The days before the first that breaks one of `rules`, which is noted in `verdict`."""
-    broken, result = expectation_suites.ask(rules, facts, suite)
+    broken, result = expectation_suites.run_suite(rules, facts, suite)
     verdict.results.append(result)
     first = min((number for numbers in broken.values() for number in numbers), default=None)
     if first is None:
@@ -121,30 +121,32 @@ def _told(rule: Any, facts: pd.Series) -> str:
     bounds = {name: value for name, value in rule.configuration.kwargs.items() if name != "column"}
     observed = facts[rule.column]
     if rule.column == "schema":
-        return f"{rule.meta['rule']}: {batch_facts.difference(observed, *bounds['value_set'])}"
+        return f"{rule.meta['rule']}: {batch_facts.describe_schema_difference(observed, *bounds['value_set'])}"
     shown = round(observed, 4) if isinstance(observed, float) else observed
-    bound = ", ".join(f"{name} {text(value)}" for name, value in bounds.items())
-    return f"{rule.meta['rule']}: {rule.column} is {text(shown)}, expected {bound}"
+    bound = ", ".join(f"{name} {format_value(value)}" for name, value in bounds.items())
+    return f"{rule.meta['rule']}: {rule.column} is {format_value(shown)}, expected {bound}"
 
 
 def _row_reasons(
-    verdict: Verdict, rules: Rules, days: list[date], parts: list[pa.Table], suite: str
-) -> list[Reasons]:
+    verdict: CheckedBatches, rules: FeedRules, days: list[date], parts: list[pa.Table], suite: str
+) -> list[RowReasons]:
     """For each part, the reasons against its rows, in the order of rules."""
     sizes = [part.num_rows for part in parts]
     rows = pa.concat_tables(parts).to_pandas()
     rows["batch_day"] = np.repeat(pd.DatetimeIndex(days, tz="UTC"), sizes)
     rows["known_day"] = rows["known_at"].dt.floor("D")
     rows = rules.checks(rows)
-    asked = [*expectation_suites.known_rules(), *rules.rows]
-    broken, result = expectation_suites.ask(asked, rows, suite)
+    asked = [*expectation_suites.known_at_expectations(), *rules.rows]
+    broken, result = expectation_suites.run_suite(asked, rows, suite)
     verdict.results.append(result)
     starts = np.cumsum([0, *sizes])
-    found: list[Reasons] = [{} for _ in parts]
+    found: list[RowReasons] = [{} for _ in parts]
     for rule in asked:
         for number in broken[rule.meta["rule"]]:
             part = int(np.searchsorted(starts, number, side="right")) - 1
-            values = ", ".join(f"{name}={text(rows.at[number, name])}" for name in _columns(rule))
+            values = ", ".join(
+                f"{name}={format_value(rows.at[number, name])}" for name in _columns(rule)
+            )
             found[part].setdefault(number - int(starts[part]), {})[rule.meta["rule"]] = values
     return found
 
@@ -155,7 +157,7 @@ def _columns(rule: Any) -> list[str]:
     return [*named, *asked.get("column_list", [])]
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it stands in a reason: the same whatever type its column has by chance."""
     if isinstance(value, pd.Timestamp):
         return value.isoformat()

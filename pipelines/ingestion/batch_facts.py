@@ -19,7 +19,7 @@ def schema_text(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def difference(observed: str, declared: str) -> str:
+def describe_schema_difference(observed: str, declared: str) -> str:
     """What distinguishes two texts of `schema_text`, for the person who must mend the source."""
     found, wanted = observed.split(", "), declared.split(", ")
     missing = ", ".join(column for column in wanted if column not in found)
@@ -29,7 +29,7 @@ def difference(observed: str, declared: str) -> str:
     return f"not there: {missing or 'nothing'}; there instead: {extra or 'nothing'}"
 
 
-def facts(
+def compute_batch_facts(
     rows: pd.DataFrame, day: date, *, key: Sequence[str], n_quarantined: int, before: Sequence[int]
 ) -> dict[str, Any]:
     """The facts of the batch of the UTC day `day`; `before` holds earlier batches' row counts.

@@ -32,13 +32,13 @@ from settings import LoopError
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
-def schema_rules(schema: str) -> list[Any]:
+def schema_expectations(schema: str) -> list[Any]:
     """Asked of the fact `schema` of each batch, before any of its rows is looked at."""
     rule = {"rule": "columns and types as declared"}
     return [gxe.ExpectColumnValuesToBeInSet(column="schema", value_set=[schema], meta=rule)]
 
 
-def known_rules() -> list[Any]:
+def known_at_expectations() -> list[Any]:
     """Asked of the rows of every feed: a row belongs to the day on which it became known."""
     return [
         gxe.ExpectColumnValuesToNotBeNull(column="known_at", meta={"rule": "known_at is given"}),
@@ -51,7 +51,9 @@ def known_rules() -> list[Any]:
     ]
 
 
-def ask(rules: Sequence[Any], rows: pd.DataFrame, suite: str) -> tuple[dict[str, list[int]], Any]:
+def run_suite(
+    rules: Sequence[Any], rows: pd.DataFrame, suite: str
+) -> tuple[dict[str, list[int]], Any]:
     """The numbers of the rows that break each rule, by the rule's name; and the tool's own result.
 
     Raises `LoopError` if a rule could not be asked: a check that could not run has failed.

@@ -20,12 +20,15 @@ from settings import LoopError, Settings, UserError
 from usecase import source
 from usecase.schema import SCHEMA
 
-Fetch = Callable[[str, date], pd.DataFrame]
+FetchBatch = Callable[[str, date], pd.DataFrame]
 
 
 @data_lock.writes
-def fetch_new(
-    settings: Settings, as_of: datetime, fetch: Fetch | None = None, again: Collection[str] = ()
+def fetch_due_batches(
+    settings: Settings,
+    as_of: datetime,
+    fetch: FetchBatch | None = None,
+    again: Collection[str] = (),
 ) -> list[str]:
     """Stores every raw partition that was due before the UTC day of `as_of` and is missing.
 
@@ -59,7 +62,7 @@ def fetch_new(
     return stored
 
 
-def missing(settings: Settings, feed: str, as_of: datetime) -> int:
+def count_missing_batches(settings: Settings, feed: str, as_of: datetime) -> int:
     """How many batches of `feed` are due at `as_of` and not validated."""
     here = set(partitions.days(settings.data, "validated", feed))
     return len(set(due_days(settings, feed, as_of)) - here)
@@ -67,7 +70,7 @@ def missing(settings: Settings, feed: str, as_of: datetime) -> int:
 
 def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
     """The UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
-    first_day = stage_command.moment(settings.params().get("first_day"), "first_day").date()
+    first_day = stage_command.parse_time(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
     return [day for day in partitions.whole_days(first_day, until) if source.due(feed, day)]
 
@@ -100,7 +103,7 @@ def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool
     table = column_types.conform(column_types.arrow(rows), SCHEMA[feed])
     if _same(settings.data, feed, day, table):
         return False
-    accepted_batches.keep(settings.data, feed, day, "raw")
+    accepted_batches.keep_replaced(settings.data, feed, day, "raw")
     partitions.write(table, partitions.path(settings.data, "raw", feed, day))
     return True
 
@@ -126,4 +129,6 @@ def _told(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
 
 
 if __name__ == "__main__":
-    stage_command.run(lambda settings, as_of: print(len(fetch_new(settings, as_of)), "new batches"))
+    stage_command.run_stage_command(
+        lambda settings, as_of: print(len(fetch_due_batches(settings, as_of)), "new batches")
+    )

@@ -14,7 +14,7 @@ from pipelines.ingestion import accepted_batches, ingest
 from settings import Settings
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.ingestion.batch_checks import Rules, Verdict
+    from pipelines.ingestion.batch_checks import CheckedBatches, FeedRules
 
 
 def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
@@ -31,9 +31,9 @@ def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date]
     return new, None
 
 
-def verdicts(
+def check_pending(
     settings: Settings, feed: str, as_of: datetime, new: list[date], rules_now: str
-) -> Iterator[tuple[str, Verdict]]:
+) -> Iterator[tuple[str, CheckedBatches]]:
     """What is judged, as (kind, verdict): `judged_again`, then `restated`, then `new` days.
 
     Each verdict must be stored before the next is asked for.
@@ -41,11 +41,14 @@ def verdicts(
     data = settings.data
     done = set(partitions.days(data, "validated", feed))
     due = [day for day in ingest.due_days(settings, feed, as_of) if day in done]
-    again = accepted_batches.to_judge_again(data, feed, due, rules_now)
+    again = accepted_batches.days_to_recheck(data, feed, due, rules_now)
     if again.outdated:
-        from pipelines.ingestion.batch_checks import judge_again
+        from pipelines.ingestion.batch_checks import recheck_accepted
 
-        yield "judged_again", judge_again(feed, _raw(data, feed, again.outdated), rules(feed))
+        yield (
+            "judged_again",
+            recheck_accepted(feed, _raw(data, feed, again.outdated), feed_rules(feed)),
+        )
     left = again.restated
     while left:
         verdict = _judged(settings, feed, left, "_restated")
@@ -56,12 +59,12 @@ def verdicts(
         yield "new", _judged(settings, feed, new)
 
 
-def rules(feed: str) -> Rules:
+def feed_rules(feed: str) -> FeedRules:
     """What the use case asks of `feed`."""
-    from pipelines.ingestion.batch_checks import Rules
+    from pipelines.ingestion.batch_checks import FeedRules
     from usecase import expectations, facts, schema
 
-    return Rules(
+    return FeedRules(
         schema=schema.SCHEMA[feed],
         key=schema.KEYS[feed],
         checks=lambda rows: schema.checks(feed, rows),
@@ -71,12 +74,12 @@ def rules(feed: str) -> Rules:
     )
 
 
-def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> Verdict:
-    from pipelines.ingestion.batch_checks import judge
+def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> CheckedBatches:
+    from pipelines.ingestion.batch_checks import check_batches
 
     length = settings.params()["validation"]["history_batches"]
     before = _history(settings.data, feed, days, length)
-    return judge(f"{feed}{page}", _raw(settings.data, feed, days), before, rules(feed))
+    return check_batches(f"{feed}{page}", _raw(settings.data, feed, days), before, feed_rules(feed))
 
 
 def _raw(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:

@@ -16,7 +16,7 @@ from settings import Settings
 from usecase.schema import KEYS
 
 
-def count(data: Path, feed: str, days: Collection[date]) -> int:
+def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
     """How many validated rows of `days` have a key that a batch of an earlier day has, too."""
     every = [day for day in partitions.days(data, "validated", feed) if day <= max(days)]
     paths = [partitions.path(data, "validated", feed, day) for day in every]
@@ -29,14 +29,14 @@ def count(data: Path, feed: str, days: Collection[date]) -> int:
     return int((asked & (batch > first) & (stated >= 0)).sum())
 
 
-def note(settings: Settings, feed: str, days: Collection[date]) -> int:
+def record_restatements(settings: Settings, feed: str, days: Collection[date]) -> int:
     """Counts, and notes the number for the metrics."""
-    found = count(settings.data, feed, days)
-    durable_files.write_json(_file(settings), noted(settings) | {feed: found})
+    found = count_restatements(settings.data, feed, days)
+    durable_files.write_json(_file(settings), read_restatements(settings) | {feed: found})
     return found
 
 
-def noted(settings: Settings) -> dict[str, int]:
+def read_restatements(settings: Settings) -> dict[str, int]:
     """By feed, the restatements among the batches that were validated last."""
     return durable_files.read_json(_file(settings)) or {}
 

@@ -21,7 +21,7 @@ from settings import LoopError, Settings
 from usecase import source
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.ingestion.batch_checks import Verdict
+    from pipelines.ingestion.batch_checks import CheckedBatches
 
 ADVICE = {
     "new": (
@@ -35,16 +35,17 @@ ADVICE = {
         "FEED/DAY`."
     ),
 }
-NOTHING = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
+EMPTY_SUMMARY = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
 
 
 @data_lock.writes
-def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
+def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Judges all raw partitions of days over at `as_of` that are new or were replaced.
 
     Accepted days that were judged by other rules are judged again, row by row. Returns by feed how
     many `batches` were accepted (`restated`: of days that had one), their `rows`, how many of these
-    were `quarantined`, `reasons` (count by rule), `rows_restated` (rows of these batches whose key
+    were `count_quarantined`, `reasons` (count by rule), `rows_restated` (rows of these batches
+    whose key
     an earlier batch stated), and how many accepted days were `judged_again`. Raises `LoopError` if
     a batch was refused or is missing; all that was accepted is stored by then.
     """
@@ -57,14 +58,14 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     problems: dict[str, list[str]] = {kind: [] for kind in ADVICE}
     for feed in source.FEEDS:
         new, missing = pending_batches.new_days(settings, feed, as_of)
-        summary[feed] = {**NOTHING, "reasons": {}, "rows_restated": 0}
+        summary[feed] = {**EMPTY_SUMMARY, "reasons": {}, "rows_restated": 0}
         days: list[date] = []
-        for kind, verdict in pending_batches.verdicts(settings, feed, as_of, new, rules_now):
+        for kind, verdict in pending_batches.check_pending(settings, feed, as_of, new, rules_now):
             results += verdict.results
             for day, (table, reasons) in verdict.accepted.items():
-                accepted_batches.store(settings.data, feed, day, table, reasons, rules_now)
+                accepted_batches.store_batch(settings.data, feed, day, table, reasons, rules_now)
             if verdict.refused:
-                target = accepted_batches.refuse(settings.data, feed, verdict.refused)
+                target = accepted_batches.refuse_batch(settings.data, feed, verdict.refused)
                 problems[kind].append(
                     f"The batch of {feed} for {verdict.refused} is refused and moved to {target}: "
                     f"{'; '.join(verdict.why)}."
@@ -74,7 +75,7 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
         if days:
             from pipelines.ingestion import restatements
 
-            summary[feed]["rows_restated"] = restatements.note(settings, feed, days)
+            summary[feed]["rows_restated"] = restatements.record_restatements(settings, feed, days)
         if missing:
             problems["new"].append(f"There is no raw batch of {feed} for {missing}.")
     if results and settings.pages:
@@ -88,7 +89,7 @@ def validate_new(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any
     return summary
 
 
-def told(feed: str, found: dict[str, Any]) -> str:
+def format_feed_summary(feed: str, found: dict[str, Any]) -> str:
     """A line on a feed's entry in the summary."""
     reasons = "; ".join(f"{rule}: {count}" for rule, count in found["reasons"].items())
     parts = [
@@ -108,24 +109,24 @@ def _many(count: int, kind: str = "") -> str:
     return f"{count} {kind}batch{'' if count == 1 else 'es'}"
 
 
-def data_docs(settings: Settings) -> Path:
+def data_docs_index(settings: Settings) -> Path:
     """The index of Great Expectations' pages on the last run that had something to judge."""
     return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
 
 
-def newest_quarantined(data: Path, feed: str) -> int:
+def count_newest_quarantined(data: Path, feed: str) -> int:
     """How many rows of the newest validated batch of `feed` are in quarantine."""
     days = partitions.days(data, "validated", feed)
-    return quarantined(data, feed, days[-1]) if days else 0
+    return count_quarantined(data, feed, days[-1]) if days else 0
 
 
-def quarantined(data: Path, feed: str, day: date) -> int:
+def count_quarantined(data: Path, feed: str, day: date) -> int:
     """How many rows of a batch are in quarantine."""
     path = partitions.path(data, "quarantine", feed, day)
     return partitions.n_rows(path) if path.exists() else 0
 
 
-def _count(found: dict[str, Any], kind: str, verdict: Verdict) -> None:
+def _count(found: dict[str, Any], kind: str, verdict: CheckedBatches) -> None:
     """Adds a verdict to the summary of its feed."""
     if kind == "judged_again":
         found["judged_again"] += len(verdict.accepted)
@@ -140,4 +141,6 @@ def _count(found: dict[str, Any], kind: str, verdict: Verdict) -> None:
 
 
 if __name__ == "__main__":
-    stage_command.run(lambda settings, as_of: print(validate_new(settings, as_of)))
+    stage_command.run_stage_command(
+        lambda settings, as_of: print(validate_new_batches(settings, as_of))
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.runtime import exclusive, stage_command
-from pipelines.training.workspace import SOURCE
+from pipelines.training.workspace import SOURCE_ROOT
 from serving.release import document
 from settings import LoopError, Settings
 
@@ -61,7 +61,7 @@ def python(settings: Settings) -> Finding:
 
 def packages(settings: Settings) -> Finding:
     """In an image the tools of developers are missing, and not missed."""
-    lock = (SOURCE / "requirements.lock").read_text()
+    lock = (SOURCE_ROOT / "requirements.lock").read_text()
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; (.+?))? \\$", lock, flags=re.MULTILINE)
     from packaging.markers import Marker
 
@@ -83,7 +83,7 @@ def packages(settings: Settings) -> Finding:
 
 
 def _project() -> dict[str, Any]:
-    with (SOURCE / "pyproject.toml").open("rb") as file:
+    with (SOURCE_ROOT / "pyproject.toml").open("rb") as file:
         found: dict[str, Any] = tomllib.load(file)["project"]
     return found
 
@@ -114,7 +114,7 @@ def _needed() -> set[str]:
 
 
 def parameters(settings: Settings) -> Finding:
-    stage_command.moment(settings.params().get("as_of"))
+    stage_command.parse_time(settings.params().get("as_of"))
     return Finding("parameters", True, str(settings.params_file))
 
 
@@ -158,8 +158,8 @@ def servers(settings: Settings) -> Finding:
 
 def recipe(settings: Settings) -> Finding:
     """A checkout has DVC's configuration, too; a training in an image makes its own."""
-    names = ["dvc.yaml", *([".dvc/config"] if (SOURCE / ".git").exists() else [])]
-    missing = [name for name in names if not (SOURCE / name).exists()]
+    names = ["dvc.yaml", *([".dvc/config"] if (SOURCE_ROOT / ".git").exists() else [])]
+    missing = [name for name in names if not (SOURCE_ROOT / name).exists()]
     told = f"{', '.join(missing)} missing" if missing else f"{' and '.join(names)} here"
     return Finding("recipe", not missing, told, "git checkout -- dvc.yaml .dvc")
 

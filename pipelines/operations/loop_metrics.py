@@ -18,9 +18,9 @@ from features import publication_record
 from pipelines.ingestion import accepted_batches, ingest, restatements, validate
 from pipelines.operations import alerts
 from pipelines.operations.probes import TIMEOUT
-from pipelines.retraining.monitor import latest
+from pipelines.retraining.monitor import latest_result
 from pipelines.runtime import clock
-from pipelines.runtime.prefect_commands import FLOWS
+from pipelines.runtime.prefect_commands import FLOW_NAMES
 from pipelines.training import training_outcome
 from serving.release import document
 from settings import Settings
@@ -96,7 +96,7 @@ def champion(settings: Settings) -> Iterator[Sample]:
 
 
 def freshness(settings: Settings) -> Iterator[Sample]:
-    if clock.started(settings):
+    if clock.is_started(settings):
         yield Sample("world_timestamp_seconds", clock.now(settings).timestamp())
 
 
@@ -108,21 +108,21 @@ def online(settings: Settings) -> Iterator[Sample]:
 
 
 def batches(settings: Settings) -> Iterator[Sample]:
-    for feed in source.FEEDS if clock.started(settings) else ():
-        absent = ingest.missing(settings, feed, clock.now(settings))
+    for feed in source.FEEDS if clock.is_started(settings) else ():
+        absent = ingest.count_missing_batches(settings, feed, clock.now(settings))
         yield Sample("batches_missing", absent, {"feed": feed})
-        newest = validate.newest_quarantined(settings.data, feed)
+        newest = validate.count_newest_quarantined(settings.data, feed)
         yield Sample("rows_quarantined", newest, {"feed": feed})
-    for feed, n_rows in restatements.noted(settings).items():
+    for feed, n_rows in restatements.read_restatements(settings).items():
         yield Sample("rows_restated", n_rows, {"feed": feed})
     yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield Sample("batches_refused", sum(1 for _ in refused))
-    yield Sample("quarantined_rows", accepted_batches.count_quarantined(settings))
+    yield Sample("quarantined_rows", accepted_batches.count_quarantined_rows(settings))
 
 
 def monitoring(settings: Settings) -> Iterator[Sample]:
-    found = latest(settings)
+    found = latest_result(settings)
     if found is None:
         return
     as_of = datetime.fromisoformat(found["as_of"])
@@ -181,7 +181,7 @@ def _bounds(
 
 
 def trainings(settings: Settings) -> Iterator[Sample]:
-    outcomes = training_outcome.outcomes(settings)
+    outcomes = training_outcome.list_outcomes(settings)
     if outcomes:
         as_of, concluded = (
             datetime.fromisoformat(outcomes[-1][name]) for name in ("as_of", "concluded_at")
@@ -197,7 +197,7 @@ def flows(settings: Settings) -> Iterator[Sample]:
     if settings.owns_prefect:
         return
     with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT) as client:
-        for flow in FLOWS:
+        for flow in FLOW_NAMES:
             ended = client.post("/flow_runs/filter", json=_newest_of(flow)).raise_for_status()
             for run in ended.json():
                 yield Sample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})

@@ -20,7 +20,7 @@ def serve(settings: Settings) -> None:
     pages = {
         "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings), "/"),
         "Prefect (flows, automations)": (
-            settings.prefect_port, prefect_commands.server_command(settings), "/"
+            settings.prefect_port, prefect_commands.prefect_server_command(settings), "/"
         ),
         "Evidently (drift over time)": (settings.evidently_port, _evidently(settings), "/"),
         "Data docs and reports": (settings.docs_port, _static(settings), "/"),
@@ -31,14 +31,14 @@ def serve(settings: Settings) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # fmt: skip
     with exclusive.run_lock(settings):
-        child_processes.clear_leftovers(settings)
+        child_processes.stop_leftover_children(settings)
         for what, (port, _, _) in pages.items():
             exclusive.require_port_free(port, what, "the MLOPS_..._PORT of that page")
         try:
             for what, (port, command, path) in pages.items():
                 name = "ui-" + what.split(" ")[0].lower()
-                child = child_processes.start(settings, name, command, environment)
-                child_processes.wait_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
+                child = child_processes.start_child(settings, name, command, environment)
+                child_processes.wait_until_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
                 console.print(f"{what}: http://127.0.0.1:{port}{path}")
             base = f"http://127.0.0.1:{settings.docs_port}"
             for page in _own_pages(settings):
@@ -50,16 +50,16 @@ def serve(settings: Settings) -> None:
         except KeyboardInterrupt:
             console.print("Ending.")
         finally:
-            child_processes.stop_all(settings)
+            child_processes.stop_children(settings)
 
 
 def _own_pages(settings: Settings) -> list[Path]:
     """The data docs, the newest monitoring pages, and the evaluation of every training."""
-    from pipelines.ingestion.validate import data_docs
+    from pipelines.ingestion.validate import data_docs_index
 
     reports = sorted((settings.var / "reports").glob("*.html"))
     evaluations = sorted((settings.var / "training").glob("*/data/evaluation/report.html"))
-    docs = data_docs(settings)
+    docs = data_docs_index(settings)
     return [*([docs] if docs.exists() else []), *reports[-4:], *evaluations[-3:]]
 
 

@@ -20,7 +20,7 @@ from usecase.columns import NUMBERS
 def stale_labels(ground: Ground) -> list[Verdict]:
     limit = ground.params["gates"]["max_label_age_days"]
     known = ground.frame[ground.frame["known_at"] < ground.as_of - timedelta(days=limit + 1)]
-    manifest = assemble.manifest_of(known, ground.as_of, ground.start)
+    manifest = assemble.training_manifest(known, ground.as_of, ground.start)
     rows = known[known["decision_time"] >= ground.start].reset_index(drop=True)
     evidence = ground.evidence(ground.healthy, rows)
     return candidate(ground, replace(evidence, manifest=manifest))

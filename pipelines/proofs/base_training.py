@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.evaluation.gates.inputs import Evidence
-from pipelines.evaluation.gates.refit_gates import Artefact
-from pipelines.evaluation.gates.source_gates import RECORDED, Sources, folder_md5
+from pipelines.evaluation.gates.inputs import GateInputs
+from pipelines.evaluation.gates.refit_gates import RefitModel
+from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
 from settings import Settings
@@ -89,7 +89,7 @@ class Ground:
 
     def evidence(
         self, model: Any, rows: pd.DataFrame | None = None, scores: np.ndarray | None = None
-    ) -> Evidence:
+    ) -> GateInputs:
         """What the evaluation gives the gates; `rows` and `scores` in place of the holdout's."""
         from usecase import evaluation
         from usecase.model import baseline
@@ -99,21 +99,26 @@ class Ground:
         def asked(frame: pd.DataFrame) -> np.ndarray:
             return np.asarray(model.predict_proba(frame[FEATURES])[:, 1])
 
-        return Evidence(
-            frame=rows, candidate=asked(rows) if scores is None else scores,
+        return GateInputs(
+            frame=rows,
+            candidate=asked(rows) if scores is None else scores,
             baseline=baseline(self.known, rows),
-            champion=self.champion.predict_proba(rows[FEATURES])[:, 1], predict=asked,
-            slices=evaluation.slices(rows), costs=self.params["costs"], seed=self.seed,
-            manifest=assemble.manifest_of(self.frame, self.as_of, self.start), columns=FEATURES,
-        )  # fmt: skip
+            champion=self.champion.predict_proba(rows[FEATURES])[:, 1],
+            predict=asked,
+            slices=evaluation.slices(rows),
+            costs=self.params["costs"],
+            seed=self.seed,
+            manifest=assemble.training_manifest(self.frame, self.as_of, self.start),
+            columns=FEATURES,
+        )
 
-    def artefact(self, refit: Any, name: str, evaluated: Any = None) -> Artefact:
+    def artefact(self, refit: Any, name: str, evaluated: Any = None) -> RefitModel:
         """The refit in its served form, as a registration has it."""
         from serving.models import evaluator
 
         folder = self.scratch / name
         evaluated = self.healthy if evaluated is None else evaluated
-        return Artefact(
+        return RefitModel(
             model=refit, folder=folder, digest=evaluator.export(refit, folder),
             frame=self.holdout, evaluated=evaluated.predict_proba(self.holdout[FEATURES])[:, 1],
             columns=FEATURES, texts=CATEGORIES, seed=self.seed, running=self.running,
@@ -127,10 +132,10 @@ class Ground:
         evaluator.export(self.champion, self.scratch / "champion")
         return self.scratch / "champion"
 
-    def sources(self, **changes: Any) -> Sources:
+    def sources(self, **changes: Any) -> TrainingSources:
         """What the training was made from, as a registration has it."""
         return replace(
-            Sources(
+            TrainingSources(
                 settings=self.settings, path=self.settings.home, seed=self.seed, columns=FEATURES,
                 frame=self.frame, as_of=self.as_of, holdout_start=self.start,
                 md5s=json.loads((self.settings.home / "md5s.json").read_text()),
@@ -146,7 +151,7 @@ class Ground:
 def opened(settings: Settings) -> Ground:
     """The ground below `var/prove`, made if this code and these parameters have none yet."""
     params = settings.params()
-    as_of = stage_command.moment(params["as_of"])
+    as_of = stage_command.parse_time(params["as_of"])
     home = settings.var / "prove" / workspace.training_id(settings, as_of)
     if not (home / "md5s.json").exists():
         shutil.rmtree(home.parent, ignore_errors=True)
@@ -157,8 +162,8 @@ def opened(settings: Settings) -> Ground:
 def read(home: Path) -> Ground:
     """The ground that was made in `home`."""
     own = home_of(home)
-    frame, manifest = assemble.load(own)
-    as_of, start = (stage_command.moment(manifest[name]) for name in ("as_of", "holdout_start"))
+    frame, manifest = assemble.load_training_set(own)
+    as_of, start = (stage_command.parse_time(manifest[name]) for name in ("as_of", "holdout_start"))
     return Ground(own, frame, as_of, start, own.params()["seed"])
 
 
@@ -193,12 +198,15 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     shutil.copyfile(settings.params_file, own.params_file)
     with inside(own):
         for step in (
-            ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,
-        ):  # fmt: skip
+            ingest.fetch_due_batches,
+            validate.validate_new_batches,
+            build_features.build_feature_tables,
+            assemble.assemble_training_set,
+        ):
             print(f"  {step.__name__.replace('_', ' ')}", flush=True)
             step(own, as_of)
         publish(own, as_of)
     (home / "data" / "candidates").mkdir()
     durable_files.write(home / "data" / "candidates" / "candidates.json", "{}")
-    md5s = {name: folder_md5(home / name) for name in RECORDED}
+    md5s = {name: folder_md5(home / name) for name in RECORDED_FOLDERS}
     durable_files.write_json(home / "md5s.json", md5s)

@@ -70,7 +70,7 @@ def seen(ground: Ground, fault: FeedFault) -> Seen:
         retrained = False
         cases = _cases(own, ground.as_of, min((each.at for each in stopped), default=end))
         if not stopped:
-            build_features.build_new(own, end)
+            build_features.build_feature_tables(own, end)
             watched, retrained = _watched(ground, _served(own, cases), end)
             found += watched
     refused = any(each.watcher == "validation" for each in stopped)
@@ -106,18 +106,18 @@ def _batches(own: Settings, fault: FeedFault, since: date, end: datetime) -> lis
 
     found, told = [], ""
     try:
-        ingest.fetch_new(own, end, fetch)
+        ingest.fetch_due_batches(own, end, fetch)
     except LoopError as error:
         told = _reason(error)
     try:
-        validate.validate_new(own, end)
+        validate.validate_new_batches(own, end)
     except LoopError as error:
         told = told or _reason(error)
     for feed in source.FEEDS:
         refused = partitions.days(own.data, "quarantine", f"refused/{feed}")
         if refused:
             found.append(Notice("validation", _over(refused[0]), told))
-        elif ingest.missing(own, feed, end):
+        elif ingest.count_missing_batches(own, feed, end):
             days = partitions.days(own.data, "validated", feed)
             # The alarm waits for two hours (monitoring/stack/rules.yml: DataStale).
             at = _over(days[-1] + timedelta(days=1)) + timedelta(hours=2)
@@ -135,7 +135,7 @@ def _reason(error: LoopError) -> str:
 def _quarantined(own: Settings, feed: str, since: date) -> list[Notice]:
     limit = own.params()["validation"]["max_quarantined"]
     for day in partitions.days(own.data, "quarantine", feed):
-        n_rows = validate.quarantined(own.data, feed, day)
+        n_rows = validate.count_quarantined(own.data, feed, day)
         if day >= since and n_rows > limit:
             told = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
             return [Notice("quarantine", _over(day), told)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
-from pipelines.evaluation.gates.verdict import Verdict, judge
+from pipelines.evaluation.gates.verdict import Verdict, run_gates
 from pipelines.proofs.base_training import Ground, inside
 
 
@@ -19,19 +19,19 @@ class Case:
     made: Callable[[Ground], list[Verdict]]
 
 
-def candidate(ground: Ground, evidence: candidate_gates.Evidence) -> list[Verdict]:
+def candidate(ground: Ground, evidence: candidate_gates.GateInputs) -> list[Verdict]:
     """What the gates say of a candidate."""
-    return judge(evidence, ground.params["gates"], candidate_gates.GATES)
+    return run_gates(evidence, ground.params["gates"], candidate_gates.CANDIDATE_GATES)
 
 
-def refit(ground: Ground, subject: refit_gates.Artefact) -> list[Verdict]:
+def refit(ground: Ground, subject: refit_gates.RefitModel) -> list[Verdict]:
     """And of its refit."""
     gates = ground.params["gates"]
-    return judge(subject, {**gates, **gates["artefact"]}, refit_gates.GATES)
+    return run_gates(subject, {**gates, **gates["artefact"]}, refit_gates.REFIT_GATES)
 
 
-def made_from(ground: Ground, subject: source_gates.Sources) -> list[Verdict]:
+def made_from(ground: Ground, subject: source_gates.TrainingSources) -> list[Verdict]:
     """And of what it was made from."""
     gates = ground.params["gates"]
     with inside(subject.settings):
-        return judge(subject, {**gates, **gates["sources"]}, source_gates.GATES)
+        return run_gates(subject, {**gates, **gates["sources"]}, source_gates.SOURCE_GATES)

@@ -102,11 +102,11 @@ def unproven_gates(found: Sequence[Proof]) -> list[str]:
 
     proven = {proof.gate for proof in found if proof.holds}
     every: list[Callable[..., Verdict]] = [
-        *candidate_gates.GATES,
-        *refit_gates.GATES,
-        *source_gates.GATES,
+        *candidate_gates.CANDIDATE_GATES,
+        *refit_gates.REFIT_GATES,
+        *source_gates.SOURCE_GATES,
     ]
-    names = {verdict.name_of(each) for each in every}
+    names = {verdict.gate_name(each) for each in every}
     return sorted(names - proven)
 
 

@@ -53,7 +53,7 @@ def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Foun
     params = settings.params()
     policy = policy or params["rollout"]
     rollout_policy.require(policy)
-    start = stage_command.moment(params["as_of"])
+    start = stage_command.parse_time(params["as_of"])
     rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
     return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
 

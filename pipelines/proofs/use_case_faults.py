@@ -76,16 +76,20 @@ def _tables(ground: Ground, fault: Fault) -> list[Verdict]:
 
     own = _rebuilt(ground, "tables", fault.change)
     with inside(own):
-        assemble.assemble(own, ground.as_of)
-        frame = assemble.load(own)[0]
+        assemble.assemble_training_set(own, ground.as_of)
+        frame = assemble.load_training_set(own)[0]
     leaking = Ground(ground.settings, frame, ground.as_of, ground.start, ground.seed)
     changed = {
         name: (fault.change.get(name, compute), feed) for name, (compute, feed) in TABLES.items()
     }
     subject = ground.sources(
-        path=own.home, frame=frame, tables=changed,
-        md5s={name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED},
-    )  # fmt: skip
+        path=own.home,
+        frame=frame,
+        tables=changed,
+        md5s={
+            name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED_FOLDERS
+        },
+    )
     return candidate(leaking, leaking.evidence(leaking.healthy)) + made_from(ground, subject)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from features import durable_files
 from features.durable_files import sync
 from pipelines.training import lineage
-from pipelines.training.workspace import SOURCE
+from pipelines.training.workspace import SOURCE_ROOT
 from serving.models import model_files
 from serving.release import document
 from serving.wiring import PACKAGED
@@ -65,12 +65,12 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     source = settings.release_file.parent / champion.path
     files = model_files.read(source, champion.digest)
     for name in CODE:
-        if (SOURCE / name).is_dir():
+        if (SOURCE_ROOT / name).is_dir():
             shutil.copytree(
-                SOURCE / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+                SOURCE_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
         else:
-            shutil.copy(SOURCE / name, folder / name)
+            shutil.copy(SOURCE_ROOT / name, folder / name)
     packaged = folder / PACKAGED.parent.name
     model_files.write(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())

@@ -26,7 +26,7 @@ def fetch(settings: Settings, version: str, recorded: str | None = None) -> Serv
     `LoopError` if its files are gone, or are not those that were registered or recorded.
     """
     with versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         found = versions.find_version(client, version)
         if recorded is None:
             recorded = versions.registered(settings, client, version).tags["digest"]

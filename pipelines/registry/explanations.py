@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from pipelines.training import assemble
-from pipelines.training.train import read_predictions
+from pipelines.training.train import read_holdout_predictions
 from usecase import evaluation
 from usecase.columns import FEATURES
 
@@ -25,8 +25,8 @@ def facts(path: Path, winner: str) -> dict[str, Any]:
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
     frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-    holdout = assemble.split(frame, manifest)[1]
-    scores = read_predictions(path / "data")[winner].to_numpy()
+    holdout = assemble.split_holdout(frame, manifest)[1]
+    scores = read_holdout_predictions(path / "data")[winner].to_numpy()
     model = skops_file.load((path / "data" / "candidates" / f"{winner}.skops").read_bytes())
     tried = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
     sample = holdout.sample(min(len(holdout), SAMPLE), random_state=params["seed"])

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.formatting import large_slices, limit, markdown_table, number
+from pipelines.evaluation.formatting import (
+    format_limit,
+    format_number,
+    large_slices,
+    markdown_table,
+)
 from pipelines.registry import governance
 from pipelines.registry.governance import Governance
 from settings import LoopError
@@ -102,24 +107,33 @@ def _metrics(facts: Mapping[str, Any]) -> list[str]:
     rows = []
     for metric in measured[name]:
         low, high = known.get(metric, (None, None))
-        told = "" if low is None else f"{number(low)} to {number(high)}"
-        values = [number(measured[model][metric]) for model in models]
+        told = "" if low is None else f"{format_number(low)} to {format_number(high)}"
+        values = [format_number(measured[model][metric]) for model in models]
         rows.append([metric.replace("_", " "), values[0], told, *values[1:]])
     return [markdown_table(["metric", models[0], "90% interval", *models[1:]], rows)]
 
 
 def _tried(facts: Mapping[str, Any]) -> str:
     rows = [
-        [name, number(each["draws"]), ", ".join(f"{k}={v}" for k, v in each["params"].items()),
-         number(facts["measured"][name]["cost_per_1000"])]
+        [
+            name,
+            format_number(each["draws"]),
+            ", ".join(f"{k}={v}" for k, v in each["params"].items()),
+            format_number(facts["measured"][name]["cost_per_1000"]),
+        ]
         for name, each in facts["tried"].items()
-    ]  # fmt: skip
+    ]
     return markdown_table(["candidate", "draws", "chosen", "cost per 1,000"], rows)
 
 
 def _behaviours(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [name, "holds" if each["passed"] else "FAILS", number(each["value"]), limit(each)]
+        [
+            name,
+            "holds" if each["passed"] else "FAILS",
+            format_number(each["value"]),
+            format_limit(each),
+        ]
         for name, each in found.items()
     ]
     return markdown_table(["behaviour", "", "value", "limit"], rows)
@@ -137,8 +151,8 @@ def _risks(owned: Governance) -> str:
 
 def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
     rows = [
-        [each["gate"], "passed" if each["passed"] else "REFUSED", number(each["value"]),
-         limit(each), number(each["margin"], sign=True)]
+        [each["gate"], "passed" if each["passed"] else "REFUSED", format_number(each["value"]),
+         format_limit(each), format_number(each["margin"], sign=True)]
         for each in verdicts
     ]  # fmt: skip
     return markdown_table(["gate", "", "value", "limit", "margin"], rows)
@@ -154,8 +168,8 @@ def _slices(found: Sequence[Mapping[str, Any]], name: str, each_end: int = 2) ->
     ordered = sorted(large_slices(found), key=saving)
     chosen = ordered[:each_end] + ordered[each_end:][-each_end:]
     rows = [
-        [f"{row['slice']} {row['value']}", number(row["n"]), number(row["base_rate"]),
-         number(row[f"{name}_cost"]), f"{saving(row):+.0%}"]
+        [f"{row['slice']} {row['value']}", format_number(row["n"]), format_number(row["base_rate"]),
+         format_number(row[f"{name}_cost"]), f"{saving(row):+.0%}"]
         for row in chosen
     ]  # fmt: skip
     return markdown_table(["slice", "cases", "base rate", "cost", "saving"], rows)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from monitoring.pages import charts
 from monitoring.pages.layout import document, numbers, table
-from pipelines.evaluation.formatting import large_slices, limit, number
+from pipelines.evaluation.formatting import format_limit, format_number, large_slices
 from pipelines.registry import governance
 from pipelines.registry.model_card import IMPORTANCE, LINEAGE, REFITTED
 
@@ -23,30 +23,59 @@ def page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
     name, measured = facts["candidate"], facts["measured"]
     models = [model for model in (name, "baseline", "champion") if model in measured]
     sections = [
-        f"<h1>Model card: {escape(name)}</h1>", f'<p class="soft">{escape(owned.purpose)}</p>',
-        _rows(["", ""], [["owner", owned.owner], ["contact", owned.contact],
-                         ["risks approved", f"{owned.risks_approved_by}, "
-                                            f"{owned.risks_approved_at}"]]),
+        f"<h1>Model card: {escape(name)}</h1>",
+        f'<p class="soft">{escape(owned.purpose)}</p>',
+        _rows(
+            ["", ""],
+            [
+                ["owner", owned.owner],
+                ["contact", owned.contact],
+                ["risks approved", f"{owned.risks_approved_by}, {owned.risks_approved_at}"],
+            ],
+        ),
         _prose(prose),
         "<h2>Risks, as approved</h2>",
-        _rows(["who may be harmed", "how", "what limits it"],
-              [[each.harmed, each.how, each.limited_by] for each in owned.risks]),
-        "<h2>Monitoring plan</h2>", _items(owned.monitoring),
-        "<h2>This version</h2>", f"<p>{escape(REFITTED)}</p>",
+        _rows(
+            ["who may be harmed", "how", "what limits it"],
+            [[each.harmed, each.how, each.limited_by] for each in owned.risks],
+        ),
+        "<h2>Monitoring plan</h2>",
+        _items(owned.monitoring),
+        "<h2>This version</h2>",
+        f"<p>{escape(REFITTED)}</p>",
         _rows(["", ""], [[title, str(facts[fact])] for fact, title in LINEAGE.items()]),
         "<h2>Candidates tried</h2>",
-        _rows(["candidate", "*draws", "chosen", "*cost per 1,000"],
-              [[each, number(tried["draws"]), _given(tried["params"]),
-                number(measured[each]["cost_per_1000"])]
-               for each, tried in facts["tried"].items()]),
-        "<h2>Metrics</h2>", _metrics(facts, models),
+        _rows(
+            ["candidate", "*draws", "chosen", "*cost per 1,000"],
+            [
+                [
+                    each,
+                    format_number(tried["draws"]),
+                    _given(tried["params"]),
+                    format_number(measured[each]["cost_per_1000"]),
+                ]
+                for each, tried in facts["tried"].items()
+            ],
+        ),
+        "<h2>Metrics</h2>",
+        _metrics(facts, models),
         f'<div class="plots">{"".join(_plots(facts, scores, models))}</div>',
-        "<h2>Gates</h2>", _gates(facts["verdicts"]),
+        "<h2>Gates</h2>",
+        _gates(facts["verdicts"]),
         "<h2>Behaviours</h2>",
-        _rows(["behaviour", "", "*value", "*limit"],
-              [[told, "holds" if each["passed"] else "FAILS", number(each["value"]), limit(each)]
-               for told, each in facts["behaviours"].items()]),
-    ]  # fmt: skip
+        _rows(
+            ["behaviour", "", "*value", "*limit"],
+            [
+                [
+                    told,
+                    "holds" if each["passed"] else "FAILS",
+                    format_number(each["value"]),
+                    format_limit(each),
+                ]
+                for told, each in facts["behaviours"].items()
+            ],
+        ),
+    ]
     return document(f"Model card: {name}", sections)
 
 
@@ -54,9 +83,9 @@ def _metrics(facts: Mapping[str, Any], models: Sequence[str]) -> str:
     rows = []
     for metric, value in facts["measured"][models[0]].items():
         bounds = facts["intervals"].get(metric)
-        told = f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
-        others = [number(facts["measured"][model][metric]) for model in models[1:]]
-        rows.append([metric.replace("_", " "), number(value), told, *others])
+        told = f"{format_number(bounds[0])} to {format_number(bounds[1])}" if bounds else ""
+        others = [format_number(facts["measured"][model][metric]) for model in models[1:]]
+        rows.append([metric.replace("_", " "), format_number(value), told, *others])
     return _rows(["metric", f"*{models[0]}", "*90% interval", *(f"*{m}" for m in models[1:])], rows)
 
 
@@ -83,7 +112,7 @@ def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         f'<tr class="{"passed" if each["passed"] else "refused"}"><th>{escape(each["gate"])}</th>'
         f'<td class="mark">{"✓ passed" if each["passed"] else "✗ refused"}</td>'
-        + numbers([number(each["value"]), limit(each)])
+        + numbers([format_number(each["value"]), format_limit(each)])
         + f'<td class="told soft">{escape(each["told"])}</td></tr>'
         for each in verdicts
     ]

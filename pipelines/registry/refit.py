@@ -50,7 +50,7 @@ def main() -> None:
     from pipelines.training import train
 
     here = settings.load()
-    train.train(here, stage_command.moment(here.params()["as_of"]))
+    train.train_candidates(here, stage_command.parse_time(here.params()["as_of"]))
     print("digest", refit(here.root, sys.argv[1]))
 
 

@@ -15,7 +15,7 @@ from pipelines.registry import governance, model_card
 from pipelines.registry.refit import refit
 from pipelines.registry.versions import MODEL, version_of
 from pipelines.training import assemble, mlflow_tracking
-from pipelines.training.train import read_predictions
+from pipelines.training.train import read_holdout_predictions
 from settings import Settings
 
 
@@ -62,35 +62,37 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
-    subject = refit_gates.Artefact(
+    subject = refit_gates.RefitModel(
         model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
         folder=path / "refit" / "served",
         digest=digest,
         frame=_holdout(path),
-        evaluated=read_predictions(path / "data")[winner].to_numpy(),
+        evaluated=read_holdout_predictions(path / "data")[winner].to_numpy(),
         columns=FEATURES,
         texts=CATEGORIES,
         seed=params["seed"],
         running=champion if (champion := path / "data" / "champion" / "served").exists() else None,
     )
-    return [each.as_dict() for each in verdict.judge(subject, limits, refit_gates.GATES)]
+    return [each.as_dict() for each in verdict.run_gates(subject, limits, refit_gates.REFIT_GATES)]
 
 
 def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
     """The verdicts on what the training in `path` was made from, and on the online store."""
     from pipelines.evaluation.gates import source_gates, verdict
-    from pipelines.runtime.stage_command import moment
+    from pipelines.runtime.stage_command import parse_time
     from usecase.columns import FEATURES
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["sources"]}
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    subject = source_gates.Sources(
+    subject = source_gates.TrainingSources(
         settings=settings, path=path, md5s=md5s, seed=params["seed"], columns=FEATURES,
         frame=pd.read_parquet(path / "data" / "training" / "training.parquet"),
-        as_of=moment(manifest["as_of"]), holdout_start=moment(manifest["holdout_start"]),
+        as_of=parse_time(manifest["as_of"]), holdout_start=parse_time(manifest["holdout_start"]),
     )  # fmt: skip
-    return [each.as_dict() for each in verdict.judge(subject, limits, source_gates.GATES)]
+    return [
+        each.as_dict() for each in verdict.run_gates(subject, limits, source_gates.SOURCE_GATES)
+    ]
 
 
 def _create_version(
@@ -102,11 +104,11 @@ def _create_version(
     from serving.models import skops_file
     from usecase.columns import FEATURES
 
-    tags = lineage.facts(path, md5s) | {"candidate": found["winner"], "digest": digest}
+    tags = lineage.lineage_tags(path, md5s) | {"candidate": found["winner"], "digest": digest}
     facts = _facts(path, found, verdicts, tags) | explanations.facts(path, found["winner"])
     whole = model_card.render(model_card.use_case_text(), facts)
-    client = mlflow_tracking.client(settings)
-    with mlflow_tracking.run(
+    client = mlflow_tracking.mlflow_client(settings)
+    with mlflow_tracking.start_run(
         settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
     ) as started:
         run_id = started.info.run_id
@@ -117,7 +119,7 @@ def _create_version(
         client.log_dict(run_id, facts, "facts.json")
         client.log_text(run_id, whole, "card.md")
         page = model_card_page.page(
-            model_card.use_case_text(), facts, read_predictions(path / "data")
+            model_card.use_case_text(), facts, read_holdout_predictions(path / "data")
         )
         client.log_text(run_id, page, "card.html")
         client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
@@ -153,7 +155,7 @@ def _facts(
 def _holdout(path: Path) -> pd.DataFrame:
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
     frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-    return assemble.split(frame, manifest)[1]
+    return assemble.split_holdout(frame, manifest)[1]
 
 
 def _write_reference(path: Path) -> None:
@@ -162,7 +164,7 @@ def _write_reference(path: Path) -> None:
     Holdout cases, so that the evaluated model's scores are on unseen cases.
     """
     found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
-    scores = read_predictions(path / "data")[["key", found["winner"]]]
+    scores = read_holdout_predictions(path / "data")[["key", found["winner"]]]
     reference = _holdout(path).merge(scores.rename(columns={found["winner"]: "probability"}))
     with durable_files.replacing(path / "refit" / "reference.parquet") as unfinished:
         reference.to_parquet(unfinished, index=False)

@@ -76,7 +76,7 @@ def recorded(settings: Settings, version: str) -> Record:
     from pipelines.registry.versions import MODEL
     from pipelines.training import mlflow_tracking
 
-    client = mlflow_tracking.client(settings)
+    client = mlflow_tracking.mlflow_client(settings)
     try:
         found = client.get_model_version(MODEL, version)
     except MlflowException as error:
@@ -99,8 +99,8 @@ def again(settings: Settings, record: Record, path: Path) -> Reproduced:
     tags = record.tags
     with code_of(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
-    workspace.restore(settings, tags["dvc_md5_training"], path / "data" / "training")
-    durable_files.write(path / workspace.PARAMS, record.params)
+    workspace.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
+    durable_files.write(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
     measured = _measured(path, tags["candidate"])
     differing = {
@@ -118,8 +118,8 @@ def code_of(commit: str, digest: str) -> Iterator[Path]:
 
     Raises `LoopError` if neither has it.
     """
-    if workspace.code_digest(workspace.SOURCE) == digest:
-        yield workspace.SOURCE
+    if workspace.code_digest(workspace.SOURCE_ROOT) == digest:
+        yield workspace.SOURCE_ROOT
         return
     # What else was changed then (parameters are on record, notes don't matter), the digest decides.
     commit = commit.removesuffix("-dirty")
@@ -140,7 +140,7 @@ def code_of(commit: str, digest: str) -> Iterator[Path]:
 def _git(*command: str, of: str) -> None:
     try:
         subprocess.run(
-            ["git", *command], cwd=workspace.SOURCE, capture_output=True, text=True, check=True
+            ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
         told = (getattr(error, "stderr", "") or str(error)).strip()
@@ -171,11 +171,11 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
 def _measured(path: Path, candidate: str) -> dict[str, float]:
     import yaml
 
-    from pipelines.training.train import read_predictions
+    from pipelines.training.train import read_holdout_predictions
     from usecase import evaluation
 
-    scores = read_predictions(path / "data")
-    params: dict[str, Any] = yaml.safe_load((path / workspace.PARAMS).read_text())
+    scores = read_holdout_predictions(path / "data")
+    params: dict[str, Any] = yaml.safe_load((path / workspace.PARAMS_FILE).read_text())
     return evaluation.metrics(scores["label"], scores[candidate], params["costs"])
 
 
@@ -185,12 +185,12 @@ def _told(tags: dict[str, str], path: Path) -> list[str]:
 
     told = []
     if tags["git_commit"].endswith("-dirty"):
-        here = workspace.code_digest(workspace.SOURCE) == tags["code_sha256"]
+        here = workspace.code_digest(workspace.SOURCE_ROOT) == tags["code_sha256"]
         why = "the code here is the same, but not in git" if here else (
             "what was not committed then was no code"
         )  # fmt: skip
         told.append(f"Its commit is {tags['git_commit']}: {why}")
-    lock = workspace.SOURCE / "requirements.lock"
+    lock = workspace.SOURCE_ROOT / "requirements.lock"
     if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
         told.append("The packages here are of another requirements.lock than the version's")
     return told

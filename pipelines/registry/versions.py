@@ -14,7 +14,7 @@ MODEL = "mlops-loop"
 
 def version_of(settings: Settings, training_id: str) -> str | None:
     """The version that this training registered; None if it has not."""
-    client = mlflow_tracking.client(settings)
+    client = mlflow_tracking.mlflow_client(settings)
     found = client.search_model_versions(f"name = '{MODEL}' and tags.training_id = '{training_id}'")
     return str(found[0].version) if found else None
 
@@ -30,7 +30,8 @@ def reached(settings: Settings) -> Iterator[None]:
     except (MlflowException, requests.RequestException) as error:
         told = f"MLflow at {settings.mlflow_uri} did not do what was asked ({_short(error)})."
         raise UnreachableError(
-            f"{mlflow_tracking.without_password(told)} What is served stays as it is. Look at it, "
+            f"{mlflow_tracking.redact_credentials(told)} What is served stays as it is. Look at "
+            f"it, "
             f"then "
             "run this again: it carries on."
         ) from error
@@ -78,5 +79,5 @@ def registered(settings: Settings, client: Any, version: str) -> Any:
 def missing(settings: Settings, *versions: str) -> list[str]:
     """Those of `versions` that the registry does not have, or has no more."""
     with reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         return [each for each in versions if find_version(client, each) is None]

@@ -101,9 +101,9 @@ def _decide(
     expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
 ) -> State:  # fmt: skip
     with reached(settings):
-        digest = versions.registered(settings, mlflow_tracking.client(settings), version).tags[
-            "digest"
-        ]
+        digest = versions.registered(
+            settings, mlflow_tracking.mlflow_client(settings), version
+        ).tags["digest"]
     if expected is not None and not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at {expected[:12]}, and version {version} has the "

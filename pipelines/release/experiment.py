@@ -105,7 +105,7 @@ def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
     began = rollout_controller.began(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
     with versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         stored = next(
             each for each in entry_store.stored(settings, client)
             if each.tags.get("digest") == entry.digest

@@ -116,7 +116,7 @@ def withdraw(
 def champion(settings: Settings) -> str | None:
     """The champion's version by the release document; None if there is none."""
     with versions.reached(settings):
-        found = document(settings, mlflow_tracking.client(settings)).champion
+        found = document(settings, mlflow_tracking.mlflow_client(settings)).champion
     return found.version if found else None
 
 

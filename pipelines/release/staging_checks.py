@@ -45,7 +45,7 @@ def stage(settings: Settings, version: str) -> ServedModel:
     from pipelines.training import mlflow_tracking
 
     served = fetch(settings, version)
-    mlflow_tracking.client(settings).set_registered_model_alias(MODEL, STAGING, version)
+    mlflow_tracking.mlflow_client(settings).set_registered_model_alias(MODEL, STAGING, version)
     current = document.read(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1

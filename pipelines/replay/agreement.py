@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.evaluation.gates.verdict import code_of
+from pipelines.evaluation.gates.verdict import verdict_code
 
 # What was decided, by whom and on what; how a stage is told differs by its wording alone.
 DECIDED = (
@@ -65,4 +65,4 @@ def _drifts(real: pd.Series, quick: pd.Series) -> pd.Series:
 
 
 def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
-    return [code_of(each) for each in verdicts if not each["passed"]]
+    return [verdict_code(each) for each in verdicts if not each["passed"]]

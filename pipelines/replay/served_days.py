@@ -63,14 +63,14 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                     served_record.keep(settings, record)
                     spent = meter.close(record["day"])
                     print(served_record.told(settings, record, spent["seconds"]), flush=True)
-                clock.move(settings, end)
+                clock.advance_to(settings, end)
             finally:
                 meter.keep_runs(flow_runs.counted(settings))
 
 
 def begin(settings: Settings, journal: Journal, first: datetime) -> None:
     """The batches up to `first`, and the first model, which is champion at once."""
-    clock.move(settings, first)
+    clock.advance_to(settings, first)
     turn.ingest(settings, journal, first, online=turn.stands_before(settings, first))
     turn.learn(settings, journal, first)
 
@@ -96,7 +96,7 @@ def one(
     from pipelines.flows import flows
     from pipelines.runtime import traffic
 
-    clock.move(settings, day)
+    clock.advance_to(settings, day)
     looked: dict[str, Any] = {}
     decision: dict[str, Any] | None = None
     if rollout_controller.challenger(settings) is not None:
@@ -110,14 +110,14 @@ def one(
                 turn.close(settings, journal, decision, day, require_runner)
     with meter.stage("cases"):
         turn_rollout.await_release(settings)
-        sent = traffic.replay(settings, day, day + DAY, together=True)
-    outcome = training_outcome.outcome(settings, day) if day > first else None
+        sent = traffic.send_cases(settings, day, day + DAY, together=True)
+    outcome = training_outcome.find_outcome(settings, day) if day > first else None
     return served_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
 
 
 def main() -> None:
     try:
-        first, end = (stage_command.moment(text) for text in sys.argv[1:])
+        first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
         live(load(), first, end)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -91,7 +91,7 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     file = own.params_file
     if file.exists() and relevant(yaml.safe_load(file.read_text())) != relevant(params):
         with exclusive.run_lock(own):
-            child_processes.clear_leftovers(own)
+            child_processes.stop_leftover_children(own)
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)

@@ -89,8 +89,8 @@ def enter(settings: Settings, first: datetime) -> None:
 def lived_beyond(settings: Settings, day: datetime) -> list[str]:
     """What was done as of later moments than a replay does that has to live `day` next."""
     found = []
-    trained = [each["as_of"] for each in training_outcome.outcomes(settings)]
-    looked = monitor.latest(settings)
+    trained = [each["as_of"] for each in training_outcome.list_outcomes(settings)]
+    looked = monitor.latest_result(settings)
     for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:
             found.append(f"{what} as of {max(later)[:16]}")

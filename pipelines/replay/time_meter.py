@@ -73,7 +73,7 @@ def _by_process(settings: Settings) -> dict[str, float]:
     """CPU seconds so far, with those of descendants that have ended."""
     found: Mapping[str, int | None] = {
         "replay": psutil.Process().pid,
-        **{record.name: record.pid for record in child_processes.recorded(settings)},
+        **{record.name: record.pid for record in child_processes.read_child_records(settings)},
     }
     return {name: _cpu(pid) for name, pid in found.items() if pid is not None}
 

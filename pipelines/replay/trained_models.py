@@ -18,13 +18,13 @@ from features import durable_files
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates, refit_gates, verdict
 from pipelines.training import assemble
-from pipelines.training.train import fit
+from pipelines.training.train import fit_candidate
 from serving.models import evaluator, skops_file
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
 
-TIMELESS = [each for each in refit_gates.GATES if each is not refit_gates.fast_enough]
+TIMELESS = [each for each in refit_gates.REFIT_GATES if each is not refit_gates.fast_enough]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Models:
             name: self._verdicts(split, found[name], judged[name], known_rates, rival)
             for name in found
         }
-        winner = evaluate.choose(verdicts, measured)
+        winner = evaluate.choose_winner(verdicts, measured)
         best = winner or min(measured, key=lambda name: measured[name]["cost_per_1000"])
         trained = Trained(
             f"{as_of:%Y-%m-%d}", as_of, rows, judged[best],
@@ -109,9 +109,9 @@ class Models:
     def _split(self, as_of: datetime, champion: Trained | None) -> Split:
         start = self._holdout_start(as_of, champion)
         frame = self._frame[self._frame["known_at"] < as_of]
-        manifest = assemble.manifest_of(frame, as_of, start)
+        manifest = assemble.training_manifest(frame, as_of, start)
         place = self._folder / f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H%M}-{self._recipe}"
-        return Split(place, frame, *assemble.split(frame, manifest), manifest)
+        return Split(place, frame, *assemble.split_holdout(frame, manifest), manifest)
 
     def _holdout_start(self, as_of: datetime, champion: Trained | None) -> datetime:
         """As a workspace sets it: what the champion has not seen, halved."""
@@ -123,7 +123,7 @@ class Models:
         path = split.place / f"{name}.skops"
         if not path.exists():
             durable_files.write(
-                path, skops_file.dump(fit(model, space, split.known, self._params)[0])
+                path, skops_file.dump(fit_candidate(model, space, split.known, self._params)[0])
             )
         return skops_file.load(path.read_bytes())
 
@@ -131,13 +131,13 @@ class Models:
         self, split: Split, model: Any, judged: np.ndarray, known_rates: np.ndarray,
         rival: np.ndarray | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        subject = candidate_gates.Evidence(
+        subject = candidate_gates.GateInputs(
             frame=split.holdout, candidate=judged, baseline=known_rates, champion=rival,
             predict=lambda asked: model.predict_proba(asked[FEATURES])[:, 1],
             slices=evaluation.slices(split.holdout), manifest=split.manifest,
             costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
         )  # fmt: skip
-        found = verdict.judge(subject, self._params["gates"], candidate_gates.GATES)
+        found = verdict.run_gates(subject, self._params["gates"], candidate_gates.CANDIDATE_GATES)
         return [each.as_dict() for each in found]
 
     def _refitted(
@@ -153,12 +153,12 @@ class Models:
             durable_files.write(path, skops_file.dump(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
-        subject = refit_gates.Artefact(
+        subject = refit_gates.RefitModel(
             model=skops_file.load(path.read_bytes()), folder=served, digest=digest,
             frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
             seed=self._params["seed"], running=None if champion is None else champion.served,
         )  # fmt: skip
-        found = [each.as_dict() for each in verdict.judge(subject, limits, TIMELESS)]
+        found = [each.as_dict() for each in verdict.run_gates(subject, limits, TIMELESS)]
         verdicts = [*trained.verdicts, *found]
         if not all(each["passed"] for each in found):
             return replace(trained, verdicts=verdicts)
@@ -166,7 +166,7 @@ class Models:
         trained.scores[later] = self._scores(split.place / f"{winner}-scores.bin", subject, later)
         return replace(trained, verdicts=verdicts, served=served, digest=digest)
 
-    def _scores(self, path: Path, refit: refit_gates.Artefact, later: np.ndarray) -> np.ndarray:
+    def _scores(self, path: Path, refit: refit_gates.RefitModel, later: np.ndarray) -> np.ndarray:
         if not path.exists():
             scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
             durable_files.write(path, np.asarray(scores).astype("float64").tobytes())

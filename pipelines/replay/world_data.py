@@ -78,8 +78,11 @@ def make(settings: Settings, until: datetime) -> None:
     from pipelines.training import assemble, build_features
 
     steps: tuple[Any, ...] = (
-        ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,
-    )  # fmt: skip
+        ingest.fetch_due_batches,
+        validate.validate_new_batches,
+        build_features.build_feature_tables,
+        assemble.assemble_training_set,
+    )
     for step in steps:
         print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
@@ -87,8 +90,8 @@ def make(settings: Settings, until: datetime) -> None:
 
 
 if __name__ == "__main__":
-    stage_command.run(
+    stage_command.run_stage_command(
         lambda settings, _: make(
-            settings, stage_command.moment(settings.params()["replay"]["until"], "replay.until")
+            settings, stage_command.parse_time(settings.params()["replay"]["until"], "replay.until")
         )
     )

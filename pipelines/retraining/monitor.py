@@ -25,7 +25,9 @@ from settings import LoopError, Settings, UserError
 logger = logging.getLogger(__name__)
 
 
-def observe(settings: Settings, as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
+def monitor_champion(
+    settings: Settings, as_of: datetime, every_days: float | None = None
+) -> dict[str, Any]:
     """Measures the predictions of the window before `as_of`, and decides whether to retrain.
 
     By `monitoring.policy`; its `every_days` is the given one, if one is given.
@@ -54,12 +56,12 @@ def observe(settings: Settings, as_of: datetime, every_days: float | None = None
     policy = dict(settings.params()["monitoring"]["policy"])
     if every_days is not None:
         policy["every_days"] = every_days
-    result = measure(settings, as_of, current, folder, card, policy)
+    result = measure_window(settings, as_of, current, folder, card, policy)
     durable_files.write_json(stored, result)
     return result
 
 
-def measure(
+def measure_window(
     settings: Settings, as_of: datetime, current: document.Release, folder: Path,
     card: dict[str, Any], policy: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
@@ -69,7 +71,7 @@ def measure(
     on_its_way = challenger is not None and challenger.stage != "experiment"
     retraining_decision.require(policy)
     reference = pd.read_parquet(folder / "reference.parquet")
-    joined = predictions(settings, as_of, params, champion)
+    joined = read_labelled_predictions(settings, as_of, params, champion)
     live, problems = _live(joined, params, as_of)
     slices, unsliced = _slices(joined, params, as_of)
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
@@ -79,8 +81,8 @@ def measure(
             champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
             n_labelled=int(joined["label"].notna().sum()),
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
-            last_training=last_training(settings, as_of),
-            n_new=new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
+            last_training=last_training_moment(settings, as_of),
+            n_new=count_new_labels(settings, datetime.fromisoformat(card["data_until"]), as_of),
             under_way=challenger.model.version if challenger and on_its_way else None,
             slices=slices, days=performance.days_watched(joined, as_of),
         ),
@@ -100,21 +102,21 @@ def measure(
     return result
 
 
-def latest(settings: Settings) -> dict[str, Any] | None:
+def latest_result(settings: Settings) -> dict[str, Any] | None:
     """The newest stored result; None if there is none."""
     stored = sorted((settings.var / "monitoring").glob("*.json"))
     return json.loads(stored[-1].read_text()) if stored else None
 
 
-def last_training(settings: Settings, as_of: datetime) -> datetime | None:
+def last_training_moment(settings: Settings, as_of: datetime) -> datetime | None:
     """As of when the newest training before `as_of` was, whatever came of it."""
     moments = [
-        datetime.fromisoformat(each["as_of"]) for each in training_outcome.outcomes(settings)
+        datetime.fromisoformat(each["as_of"]) for each in training_outcome.list_outcomes(settings)
     ]
     return max((moment for moment in moments if moment < as_of), default=None)
 
 
-def new_labels(settings: Settings, since: datetime, as_of: datetime) -> int:
+def count_new_labels(settings: Settings, since: datetime, as_of: datetime) -> int:
     """How many cases' labels became known, or were stated anew, from `since` on before `as_of`."""
     from usecase.statements import newest
     from usecase.target import LABEL_FEED, labels
@@ -126,7 +128,7 @@ def new_labels(settings: Settings, since: datetime, as_of: datetime) -> int:
     return int((truth["known_at"] >= since).sum())
 
 
-def predictions(
+def read_labelled_predictions(
     settings: Settings, as_of: datetime, params: dict[str, Any], champion: str
 ) -> pd.DataFrame:
     """What the champion predicted in the window before `as_of`, with the labels known by then.
@@ -152,7 +154,7 @@ def predictions(
     return performance.join_labels(log, truth, as_of)
 
 
-def model_columns(joined: pd.DataFrame) -> pd.DataFrame:
+def logged_features(joined: pd.DataFrame) -> pd.DataFrame:
     """The served features of each prediction, under the model's own names; NaN if not logged."""
     from usecase.columns import FEATURES
 
@@ -178,7 +180,7 @@ def _live(
 def _slices(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
-    features = model_columns(joined)
+    features = logged_features(joined)
     try:
         return sliced.by_slice(joined, features, params, as_of), sliced.problems(features)
     except Exception as error:  # whatever stopped it: a check that could not run has failed
@@ -194,7 +196,7 @@ def _drift(
     from monitoring.pages import drift_report
     from usecase.columns import CATEGORIES, FEATURES
 
-    current = pd.concat([model_columns(joined), joined[["probability", "label"]]], axis=1)
+    current = pd.concat([logged_features(joined), joined[["probability", "label"]]], axis=1)
     try:
         found, snapshot = drift.compare(
             reference, current, features=FEATURES, categories=CATEGORIES,

@@ -24,14 +24,14 @@ import psutil
 from features import durable_files
 from settings import LoopError, Settings
 
-MARK = "MLOPS_CHILD"
-GRACE = 10.0  # seconds from SIGTERM to SIGKILL
+MARK_VARIABLE = "MLOPS_CHILD"
+GRACE_SECONDS = 10.0  # seconds from SIGTERM to SIGKILL
 # This process's own children by mark: they must be reaped once they have ended.
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
-class Record:
+class ChildRecord:
     """What `var/children.json` holds of a child; `pid` is None until it is known."""
 
     name: str
@@ -54,17 +54,19 @@ class Child:
         return self.process.pid
 
 
-def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
+def start_child(
+    settings: Settings, name: str, command: Sequence[str], env: Mapping[str, str]
+) -> Child:
     """Starts `command` as the child `name`, with `env` above ours and the settings' environment.
 
     Raises `LoopError` if the command can't be run.
     """
     log = settings.var / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    record = Record(name, f"{name}:{uuid.uuid4()}", home=str(settings.home.resolve()))
-    own = {"TMPDIR": str(temporary(settings, name)), MARK: record.mark}
+    record = ChildRecord(name, f"{name}:{uuid.uuid4()}", home=str(settings.home.resolve()))
+    own = {"TMPDIR": str(make_temporary_folder(settings, name)), MARK_VARIABLE: record.mark}
     environment = {**os.environ, **settings.environment(), **env, **own}
-    others = recorded(settings)
+    others = read_child_records(settings)
     # Before it starts: killed between the two writes, we leave a process that its mark tells.
     _write(settings, [*others, record])
     try:
@@ -82,7 +84,7 @@ def start(settings: Settings, name: str, command: Sequence[str], env: Mapping[st
     return Child(name, process, log)
 
 
-def temporary(settings: Settings, name: str) -> Path:
+def make_temporary_folder(settings: Settings, name: str) -> Path:
     """An empty folder for the temporary files of the process `name`, for its user alone.
 
     The system's is shared: Prefect's runner, for one, has a name there that is the same for all.
@@ -93,7 +95,7 @@ def temporary(settings: Settings, name: str) -> Path:
     return folder
 
 
-def wait_healthy(child: Child, url: str, timeout: float) -> None:
+def wait_until_healthy(child: Child, url: str, timeout: float) -> None:
     """Returns as soon as `url` answers with success; `timeout` in seconds.
 
     Raises `LoopError` with the end of the child's log if it stops or does not answer in time.
@@ -108,7 +110,7 @@ def wait_healthy(child: Child, url: str, timeout: float) -> None:
     raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
 
 
-def wait_for_answer(url: str, timeout: float, what: str) -> None:
+def wait_for_server(url: str, timeout: float, what: str) -> None:
     """Returns as soon as `url` of a server that is not ours answers; `LoopError` if it does not."""
     deadline = time.monotonic() + timeout
     with _client() as client:
@@ -138,18 +140,18 @@ def _answers(client: httpx.Client, url: str) -> bool:
         return False
 
 
-def stop_all(settings: Settings) -> None:
+def stop_children(settings: Settings) -> None:
     """Ends all children with their descendants, the last started first: servers outlive clients."""
-    clear_leftovers(settings)
+    stop_leftover_children(settings)
 
 
-def clear_leftovers(settings: Settings) -> list[str]:
+def stop_leftover_children(settings: Settings) -> list[str]:
     """Ends whatever recorded children are still there, with all descendants; their names.
 
     To be called by the holder of the run lock. A process is ours only if it bears the mark, or if
     its pid and its time of creation are those on record: a recycled pid is left alone.
     """
-    records = recorded(settings)
+    records = read_child_records(settings)
     names = []
     while records:
         if _end(records[-1]):
@@ -159,10 +161,10 @@ def clear_leftovers(settings: Settings) -> list[str]:
     return names
 
 
-def _end(record: Record) -> bool:
-    """SIGTERM, and after `GRACE` SIGKILL; whether there was anything to end."""
+def _end(record: ChildRecord) -> bool:
+    """SIGTERM, and after `GRACE_SECONDS` SIGKILL; whether there was anything to end."""
     found = _processes(record)
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         # Looked for again: a supervisor may have started others when its workers went.
         rest = _processes(record)
         for process in rest:
@@ -176,11 +178,11 @@ def _end(record: Record) -> bool:
         raise LoopError(f"{record.name} can't be killed (pid {pids}); end it by hand.")
     if own := _started.pop(record.mark, None):
         # A zombie may still have threads, and with them its port, until it can be reaped.
-        own.wait(GRACE)
+        own.wait(GRACE_SECONDS)
     return bool(found)
 
 
-def _processes(record: Record) -> list[psutil.Process]:
+def _processes(record: ChildRecord) -> list[psutil.Process]:
     """The living processes of the child: itself, its tree, and all that bear its mark."""
     found = {process for process in psutil.process_iter() if _mark(process) == record.mark}
     with suppress(psutil.NoSuchProcess):
@@ -193,7 +195,7 @@ def _processes(record: Record) -> list[psutil.Process]:
 
 def _mark(process: psutil.Process) -> str | None:
     try:
-        mark: str | None = process.environ().get(MARK)
+        mark: str | None = process.environ().get(MARK_VARIABLE)
         return mark
     except (psutil.Error, OSError):
         return None  # another user's, or gone
@@ -211,13 +213,14 @@ def _told(child: Child, what: str) -> str:
     return "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
 
 
-def recorded(settings: Settings) -> list[Record]:
+def read_child_records(settings: Settings) -> list[ChildRecord]:
     """The children on record, the first started first; a copied home has none of the original's."""
     found = [
-        Record(**entry) for entry in durable_files.read_json(settings.var / "children.json") or []
+        ChildRecord(**entry)
+        for entry in durable_files.read_json(settings.var / "children.json") or []
     ]
     return [each for each in found if each.home in (None, str(settings.home.resolve()))]
 
 
-def _write(settings: Settings, records: Sequence[Record]) -> None:
+def _write(settings: Settings, records: Sequence[ChildRecord]) -> None:
     durable_files.write_json(settings.var / "children.json", [asdict(record) for record in records])

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features import durable_files
-from pipelines.runtime.stage_command import moment
+from pipelines.runtime.stage_command import parse_time
 from settings import Settings
 
 
@@ -20,23 +20,23 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
     from usecase import source
 
     at = at or datetime.now(UTC)
-    if not started(settings):
-        _write(settings, moment(settings.params().get("as_of")), at)
+    if not is_started(settings):
+        _write(settings, parse_time(settings.params().get("as_of")), at)
     known = json.loads(_file(settings).read_bytes())
     return source.world_time(
         at, as_of=datetime.fromisoformat(known["as_of"]), since=datetime.fromisoformat(known["at"])
     )
 
 
-def started(settings: Settings) -> bool:
+def is_started(settings: Settings) -> bool:
     """Whether anyone has asked yet; who only looks must not be the one who starts it."""
     return durable_files.read_json(_file(settings)) is not None
 
 
-def move(settings: Settings, as_of: datetime) -> None:
+def advance_to(settings: Settings, as_of: datetime) -> None:
     """The world has reached `as_of`; a time that it has passed already changes nothing."""
     at = datetime.now(UTC)
-    if not started(settings) or now(settings, at) < as_of:
+    if not is_started(settings) or now(settings, at) < as_of:
         _write(settings, as_of, at)
 
 

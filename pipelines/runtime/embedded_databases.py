@@ -13,46 +13,48 @@ from pipelines.runtime import schema_revisions
 from settings import LoopError, Settings, UserError
 
 # Columns in which MLflow keeps the place of an artefact: always absolute.
-PLACES = (
+ARTEFACT_COLUMNS = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"), ("model_versions", "storage_location"),
     ("model_versions", "source"),
 )  # fmt: skip
-MEND = "Use that version again, or put a copy from before its upgrade in place (docs/upgrade.md)."
+RECOVERY_HINT = (
+    "Use that version again, or put a copy from before its upgrade in place (docs/upgrade.md)."
+)
 
 
-def mlflow_file(settings: Settings) -> Path:
+def mlflow_database(settings: Settings) -> Path:
     return settings.var / "mlflow" / "mlflow.db"
 
 
-def artefacts(settings: Settings) -> str:
+def artefact_root_uri(settings: Settings) -> str:
     """Where the embedded MLflow keeps artefacts, as a URI."""
     return (settings.var / "mlflow" / "artifacts").as_uri()
 
 
-def databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
+def existing_databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
     """The embedded databases that are there, each with its tool and the folder of migrations."""
     prefect = settings.var / "prefect" / "prefect.db"
-    if settings.tracking_uri is None and mlflow_file(settings).exists():
-        yield mlflow_file(settings), "mlflow", schema_revisions.MLFLOW
+    if settings.tracking_uri is None and mlflow_database(settings).exists():
+        yield mlflow_database(settings), "mlflow", schema_revisions.MLFLOW_MIGRATIONS
     if settings.owns_prefect and prefect.exists():
-        yield prefect, "prefect", f"{schema_revisions.PREFECT}/sqlite"
+        yield prefect, "prefect", f"{schema_revisions.PREFECT_MIGRATIONS}/sqlite"
 
 
-def outdated(database: Path, tool: str, below: str) -> str | None:
+def outdated_revision(database: Path, tool: str, below: str) -> str | None:
     """The revision of its schema, if that has to be migrated here or copied before its server does.
 
     Raises `UserError` if only a newer version knows it.
     """
-    known, newest = schema_revisions.known(tool, below)
-    with opened(database) as connection:
+    known, newest = schema_revisions.known_revisions(tool, below)
+    with open_database(database) as connection:
         if not connection.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
         ).fetchall():
             return None  # empty: its tool makes it
         found = {str(each) for (each,) in connection.execute("SELECT * FROM alembic_version")}
     try:
-        schema_revisions.require_known(tool, found, known, MEND)
+        schema_revisions.require_known_revisions(tool, found, known, RECOVERY_HINT)
     except LoopError as error:
         raise UserError(f"{error} It is {database}.") from error
     revision = "-".join(sorted(found))
@@ -61,12 +63,12 @@ def outdated(database: Path, tool: str, below: str) -> str | None:
     return revision
 
 
-def migrate(database: Path, tool: str, below: str) -> None:
+def migrate_database(database: Path, tool: str, below: str) -> None:
     """Migrates MLflow's database; Prefect's server migrates its own. A copy stays beside it."""
-    revision = outdated(database, tool, below)
+    revision = outdated_revision(database, tool, below)
     if revision is None:
         return
-    kept = copy(database, revision)
+    kept = keep_copy(database, revision)
     _tell(f"The database of {tool} is migrated to this version; as it was it is kept in {kept}.")
     if tool != "mlflow":
         return
@@ -82,7 +84,7 @@ def _kept(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}.bak")
 
 
-def copy(path: Path, name: str) -> Path:
+def keep_copy(path: Path, name: str) -> Path:
     """A copy of the file beside it, unless one of this name is there from before."""
     kept = _kept(path, name)
     if not kept.exists():
@@ -95,22 +97,22 @@ def copy(path: Path, name: str) -> Path:
 
 
 def _backup(database: Path, target: Path) -> None:
-    with opened(database) as source, opened(target) as copy:
+    with open_database(database) as source, open_database(target) as copy:
         source.backup(copy)
 
 
 @contextmanager
-def opened(database: Path) -> Iterator[sqlite3.Connection]:
+def open_database(database: Path) -> Iterator[sqlite3.Connection]:
     """A connection whose changes are one transaction, which ends with the block."""
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         yield connection
 
 
-def moved(settings: Settings) -> set[str]:
+def moved_artefact_roots(settings: Settings) -> set[str]:
     """The folders, as URIs, in which MLflow looks for our artefacts and which are not ours now."""
-    if settings.tracking_uri is not None or not mlflow_file(settings).exists():
+    if settings.tracking_uri is not None or not mlflow_database(settings).exists():
         return set()
-    with opened(mlflow_file(settings)) as connection:
+    with open_database(mlflow_database(settings)) as connection:
         if not connection.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
         ).fetchall():
@@ -119,19 +121,19 @@ def moved(settings: Settings) -> set[str]:
             "SELECT artifact_location FROM experiments "
             "WHERE artifact_location LIKE 'file:%/var/mlflow/artifacts'"
         ).fetchall()
-    return {str(each) for (each,) in found} - {artefacts(settings)}
+    return {str(each) for (each,) in found} - {artefact_root_uri(settings)}
 
 
-def follow_move(settings: Settings) -> None:
+def update_artefact_paths(settings: Settings) -> None:
     """Has MLflow look for our artefacts where they are; in one transaction."""
-    for old in moved(settings):
+    for old in moved_artefact_roots(settings):
         _tell(f"The artefacts of MLflow were at {old}: it looks for them in this home now.")
-        with opened(mlflow_file(settings)) as connection:
-            for table, column in PLACES:
+        with open_database(mlflow_database(settings)) as connection:
+            for table, column in ARTEFACT_COLUMNS:
                 connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
                     f"WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                    (artefacts(settings), len(old) + 1, old, len(old) + 1, f"{old}/"),
+                    (artefact_root_uri(settings), len(old) + 1, old, len(old) + 1, f"{old}/"),
                 )
 
 

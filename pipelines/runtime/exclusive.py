@@ -17,12 +17,12 @@ def run_lock(settings: Settings) -> AbstractContextManager[None]:
     return locks.locked(lock, 0.0, refused=UserError, what="Another run")
 
 
-def busy(settings: Settings) -> bool:
+def is_run_active(settings: Settings) -> bool:
     """Whether a run holds the lock just now."""
     return locks.is_locked(settings.var / "run.lock")
 
 
-def port_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     """Whether a server of ours could listen on `port` of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a connection that has just ended does not keep the port.
@@ -36,7 +36,7 @@ def port_free(port: int) -> bool:
 
 def require_port_free(port: int, what: str, setting_name: str) -> None:
     """Raises `UserError`, naming who has the port and the setting to change, if it is taken."""
-    if not port_free(port):
+    if not is_port_free(port):
         raise UserError(
             f"Port {port} ({what}) is taken by {_holder(port)}; stop it or set {setting_name}."
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from pipelines.runtime.retention import ages
+from pipelines.runtime.retention import retention_ages
 from settings import Settings
 
 # All flows. What is deployed, awaited and watched follows from this one list.
-FLOWS = ("ingest", "compact", "train", "monitor", "rollout", "clean")
+FLOW_NAMES = ("ingest", "compact", "train", "monitor", "rollout", "clean")
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
@@ -17,40 +17,40 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        **retention_environment(settings),
+        **prefect_retention_environment(settings),
         # A runner whose settings are not the defaults tells its runs' processes by these two.
         "MLOPS_PREFECT_PORT": str(settings.prefect_port),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
     }
 
 
-def retention_environment(settings: Settings) -> dict[str, str]:
+def prefect_retention_environment(settings: Settings) -> dict[str, str]:
     """The settings by which Prefect's server removes old runs with their logs, every hour.
 
     It is Prefect's own vacuum: `retention.runs_days` after a run's end, and never before that end.
     Raises what `retention.ages` does.
     """
-    seconds = ages(settings)["runs"].total_seconds()
+    seconds = retention_ages(settings)["runs"].total_seconds()
     return {
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(seconds),
     }
 
 
-def server_command(settings: Settings) -> list[str]:
+def prefect_server_command(settings: Settings) -> list[str]:
     """Prefect's API, scheduler, automations and UI, on this machine only."""
     port = str(settings.prefect_port)
     return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
             "--port", port]  # fmt: skip
 
 
-def runner_command(*, schedules_active: bool) -> list[str]:
+def flow_runner_command(*, schedules_active: bool) -> list[str]:
     """The process that serves our flows; with `schedules_active` also by the clock."""
     flags = ["--schedules"] if schedules_active else []
     return [sys.executable, "-m", "pipelines.flows.deployments", *flags]
 
 
-def worker_command(pool: str) -> list[str]:
+def prefect_worker_command(pool: str) -> list[str]:
     """The process that runs what is due in a work pool, each run in a child of its own."""
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
             "--type", "process", "--with-healthcheck", "--install-policy", "never"]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from settings import Settings, UserError
 
 # By kind: folders below `var`, and the files in them.
-FILES = {
+EXPIRING_FILES = {
     "results": (("prefect/storage", "*"),),
     "reports": (
         ("reports", "drift-*.html"),
@@ -23,7 +23,7 @@ FILES = {
 }
 
 
-def ages(settings: Settings) -> dict[str, timedelta]:
+def retention_ages(settings: Settings) -> dict[str, timedelta]:
     """How long `runs`, `results`, `reports` and `predictions` are kept.
 
     Raises `UserError` for an age below a day: it would remove what is still in use.
@@ -31,7 +31,9 @@ def ages(settings: Settings) -> dict[str, timedelta]:
     params = settings.params()
     kept = params["retention"]
     found = {
-        **{f"retention.{kind}_days": kept.get(f"{kind}_days") for kind in ("runs", *FILES)},
+        **{
+            f"retention.{kind}_days": kept.get(f"{kind}_days") for kind in ("runs", *EXPIRING_FILES)
+        },
         "monitoring.keep_days": params["monitoring"].get("keep_days"),
     }
     for name, days in found.items():
@@ -40,11 +42,11 @@ def ages(settings: Settings) -> dict[str, timedelta]:
                 f"{name} is {days}, which is no number of days from 1 on. It says how long things "
                 f"are kept. Set it in {settings.params_file}."
             )
-    kinds = ("runs", *FILES, "predictions")
+    kinds = ("runs", *EXPIRING_FILES, "predictions")
     return dict(zip(kinds, (timedelta(days=days) for days in found.values()), strict=True))
 
 
-def clean(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
+def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
     """Remove what is too old; counts by kind: `results`, `reports`, `predictions`.
 
     `now` is the real time, `as_of` the world's, both aware. `open` counts the segments of the
@@ -54,11 +56,11 @@ def clean(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
     """
     from serving.prediction_log import erasure
 
-    kept = ages(settings)
+    kept = retention_ages(settings)
     done = {}
-    for kind, places in FILES.items():
+    for kind, places in EXPIRING_FILES.items():
         found = [path for folder, names in places for path in (settings.var / folder).glob(names)]
-        gone = older(found, now - kept[kind])
+        gone = files_older_than(found, now - kept[kind])
         for path in gone:
             path.unlink(missing_ok=True)
         done[kind] = len(gone)
@@ -66,7 +68,7 @@ def clean(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
     return {**done, "predictions": expired["removed"], "open": expired["open"]}
 
 
-def older(paths: Iterable[Path], before: datetime) -> list[Path]:
+def files_older_than(paths: Iterable[Path], before: datetime) -> list[Path]:
     """The files of `paths` that were last written before `before` (aware)."""
     limit = before.timestamp()
     return [path for path in paths if path.is_file() and path.stat().st_mtime < limit]

@@ -10,35 +10,39 @@ from pathlib import Path
 
 from settings import LoopError
 
-MLFLOW = "store/db_migrations/versions"  # below the package, a file for each revision
-PREFECT = "server/database/_migrations/versions"  # and below that a folder for each engine
+MLFLOW_MIGRATIONS = "store/db_migrations/versions"  # below the package, a file for each revision
+PREFECT_MIGRATIONS = (
+    "server/database/_migrations/versions"  # and below that a folder for each engine
+)
 
 # By their text: Alembic would import a hundred modules and their packages at every start.
-REVISION = re.compile(r"""^revision(?:: str)? = ["'](\w+)["']""", re.MULTILINE)
-BEFORE = re.compile(r"^down_revision(?:: [^=]+)? = (.+)$", re.MULTILINE)
+REVISION_PATTERN = re.compile(r"""^revision(?:: str)? = ["'](\w+)["']""", re.MULTILINE)
+DOWN_REVISION_PATTERN = re.compile(r"^down_revision(?:: [^=]+)? = (.+)$", re.MULTILINE)
 
 
 @cache
-def known(tool: str, below: str) -> tuple[frozenset[str], frozenset[str]]:
+def known_revisions(tool: str, below: str) -> tuple[frozenset[str], frozenset[str]]:
     """All revisions that the installed `tool` knows, and the newest. Raises `LoopError`."""
     spec = find_spec(tool)
     if spec is None or not spec.submodule_search_locations:
         raise LoopError(f"{tool} is not installed.")
-    return revisions(Path(spec.submodule_search_locations[0]) / below)
+    return read_revisions(Path(spec.submodule_search_locations[0]) / below)
 
 
-def revisions(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
+def read_revisions(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
     """All revisions whose files are in `folder`, and the newest: those that no other follows."""
     found, followed = set[str](), set[str]()
     for file in folder.glob("*.py"):
         text = file.read_text()
-        found.update(REVISION.findall(text))
-        for before in BEFORE.findall(text):
+        found.update(REVISION_PATTERN.findall(text))
+        for before in DOWN_REVISION_PATTERN.findall(text):
             followed.update(re.findall(r"\w+", before))
     return frozenset(found), frozenset(found - followed)
 
 
-def require_known(tool: str, found: set[str], known: frozenset[str] | set[str], mend: str) -> None:
+def require_known_revisions(
+    tool: str, found: set[str], known: frozenset[str] | set[str], mend: str
+) -> None:
     """Raises `LoopError` if the database is at a revision that this version doesn't have."""
     if unknown := found - known:
         raise LoopError(

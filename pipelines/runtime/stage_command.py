@@ -11,7 +11,7 @@ import settings as configuration
 from settings import LoopError, UserError
 
 
-def moment(text: Any, name: str = "as_of") -> datetime:
+def parse_time(text: Any, name: str = "as_of") -> datetime:
     """An aware UTC time from ISO text; a day means its start. Raises `UserError` if it is none."""
     try:
         found = datetime.fromisoformat(str(text))
@@ -23,11 +23,11 @@ def moment(text: Any, name: str = "as_of") -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def run(step: Callable[[configuration.Settings, datetime], object]) -> None:
+def run_stage_command(step: Callable[[configuration.Settings, datetime], object]) -> None:
     """Runs `step` as of the parameters' `as_of`; a known error is told without a traceback."""
     settings = configuration.load()
     try:
-        step(settings, moment(settings.params().get("as_of")))
+        step(settings, parse_time(settings.params().get("as_of")))
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

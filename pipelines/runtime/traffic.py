@@ -24,13 +24,13 @@ from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
 
-Told = Callable[[datetime, int, int], None]
-Ask = Callable[..., BaseHTTPResponse]  # given a path, a body and headers of this request
-MOST_TOGETHER = 500  # cases in one request; the service takes 512 KiB and 1,000
+ReportProgress = Callable[[datetime, int, int], None]
+PostRequest = Callable[..., BaseHTTPResponse]  # given a path, a body and headers of this request
+MAX_CASES_PER_REQUEST = 500  # cases in one request; the service takes 512 KiB and 1,000
 
 
-def replay(
-    settings: Settings, since: datetime, until: datetime, told: Told = lambda *_: None,
+def send_cases(
+    settings: Settings, since: datetime, until: datetime, told: ReportProgress = lambda *_: None,
     *, together: bool = False,
 ) -> dict[str, int]:  # fmt: skip
     """Asks the service about every case whose decision falls in [since, until), at its moment.
@@ -65,7 +65,7 @@ def replay(
 
 
 @contextmanager
-def _service(settings: Settings, clients: int) -> Iterator[Ask]:
+def _service(settings: Settings, clients: int) -> Iterator[PostRequest]:
     """Asks the service, over as many connections as `clients`; through a proxy if it must be."""
     base = settings.service_url
     common = {"Content-Type": "application/json", **bearer(settings)}
@@ -99,7 +99,7 @@ def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.Da
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 
 
-def request_id(key: str) -> str:
+def case_request_id(key: str) -> str:
     """The same case asked again has the same id, so that the log counts it once."""
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
@@ -114,24 +114,24 @@ def _by_publication(
         yield starts[int(str(number))].to_pydatetime(), batch
 
 
-def _ask_each(service: Ask, rows: list[dict[str, Any]]) -> int:
+def _ask_each(service: PostRequest, rows: list[dict[str, Any]]) -> int:
     for row in rows:
-        _post(service, "/predict", payload(row), request_id(row["key"]), row["key"])
+        _post(service, "/predict", payload(row), case_request_id(row["key"]), row["key"])
     return len(rows)
 
 
-def _ask_together(service: Ask, rows: list[dict[str, Any]]) -> int:
-    for start in range(0, len(rows), MOST_TOGETHER):
-        some = rows[start : start + MOST_TOGETHER]
+def _ask_together(service: PostRequest, rows: list[dict[str, Any]]) -> int:
+    for start in range(0, len(rows), MAX_CASES_PER_REQUEST):
+        some = rows[start : start + MAX_CASES_PER_REQUEST]
         first = some[0]["key"]
         # A request is logged whole or not at all, so its first case tells it from others.
         body = {"requests": [payload(row) for row in some]}
         told = f"{first} and {len(some) - 1} more"
-        _post(service, "/predict_batch", body, request_id(first), told)
+        _post(service, "/predict_batch", body, case_request_id(first), told)
     return len(rows)
 
 
-def _post(service: Ask, path: str, body: Any, name: str, case: str) -> None:
+def _post(service: PostRequest, path: str, body: Any, name: str, case: str) -> None:
     try:
         answer = service(path, body, {"X-Request-Id": name})
     except HTTPError as error:

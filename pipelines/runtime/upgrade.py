@@ -16,10 +16,10 @@ from features import durable_files, locks
 from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
-FORMAT = 2  # of the files in var/; 1 is v0.1, which wrote no number
+STATE_FORMAT = 2  # of the files in var/; 1 is v0.1, which wrote no number
 
 
-def open_home(settings: Settings) -> None:
+def upgrade_home(settings: Settings) -> None:
     """Migrates the state below `var/` if it is older, or was moved; does nothing else.
 
     Raises `UserError` if a newer version wrote it, which is left as it is. Whoever may only read
@@ -27,17 +27,17 @@ def open_home(settings: Settings) -> None:
     """
     if not (settings.var.exists() and _due(settings) and os.access(settings.var, os.W_OK)):
         return
-    with locks.locked(lock(settings), what="An upgrade"):
+    with locks.locked(state_lock_file(settings), what="An upgrade"):
         found = stored_format(settings)
-        for each in embedded_databases.databases(settings):
-            embedded_databases.migrate(*each)
+        for each in embedded_databases.existing_databases(settings):
+            embedded_databases.migrate_database(*each)
         for migrate in MIGRATIONS[found - 1 :]:
             migrate(settings)
-        embedded_databases.follow_move(settings)
-        durable_files.write_json(_file(settings), {"format": FORMAT})
+        embedded_databases.update_artefact_paths(settings)
+        durable_files.write_json(_file(settings), {"format": STATE_FORMAT})
 
 
-def lock(settings: Settings) -> Path:
+def state_lock_file(settings: Settings) -> Path:
     """The lock of whoever makes or migrates the state."""
     return settings.var / "format.lock"
 
@@ -47,16 +47,17 @@ def stored_format(settings: Settings) -> int:
     written = durable_files.read_json(_file(settings))
     if written is None:
         left = (
-            embedded_databases.mlflow_file(settings),
+            embedded_databases.mlflow_database(settings),
             settings.release_file,
             settings.staging_file,
         )
-        return 1 if any(path.exists() for path in left) else FORMAT
+        return 1 if any(path.exists() for path in left) else STATE_FORMAT
     found = int(written["format"])
-    if found > FORMAT:
+    if found > STATE_FORMAT:
         raise UserError(
             f"The state in {settings.var} has the format {found}, and this version knows up to "
-            f"{FORMAT}: a newer version wrote it. Nothing was changed. {embedded_databases.MEND}"
+            f"{STATE_FORMAT}: a newer version wrote it. Nothing was changed. "
+            f"{embedded_databases.RECOVERY_HINT}"
         )
     return found
 
@@ -67,22 +68,30 @@ def _file(settings: Settings) -> Path:
 
 def _due(settings: Settings) -> bool:
     """Whether anything has to be done; a few milliseconds, at every command."""
-    older = [embedded_databases.outdated(*each) for each in embedded_databases.databases(settings)]
-    known = stored_format(settings) == FORMAT and _file(settings).exists()
-    return any(older) or not known or bool(embedded_databases.moved(settings))
+    older = [
+        embedded_databases.outdated_revision(*each)
+        for each in embedded_databases.existing_databases(settings)
+    ]
+    known = stored_format(settings) == STATE_FORMAT and _file(settings).exists()
+    return any(older) or not known or bool(embedded_databases.moved_artefact_roots(settings))
 
 
-def relative_paths(settings: Settings) -> None:
+def make_release_paths_relative(settings: Settings) -> None:
     """Format 1 to 2: a release names its models relative to its own folder, not to the disk's."""
     for file in (settings.release_file, settings.staging_file):
         text = file.read_text() if file.exists() else None
         if text is not None and (changed := _relative(text)) != text:
-            embedded_databases.copy(file, "format-1")
+            embedded_databases.keep_copy(file, "format-1")
             durable_files.write(file, changed)
-    if settings.tracking_uri is not None or not embedded_databases.mlflow_file(settings).exists():
+    if (
+        settings.tracking_uri is not None
+        or not embedded_databases.mlflow_database(settings).exists()
+    ):
         return
-    embedded_databases.copy(embedded_databases.mlflow_file(settings), "format-1")
-    with embedded_databases.opened(embedded_databases.mlflow_file(settings)) as connection:
+    embedded_databases.keep_copy(embedded_databases.mlflow_database(settings), "format-1")
+    with embedded_databases.open_database(
+        embedded_databases.mlflow_database(settings)
+    ) as connection:
         tag = "FROM registered_model_tags WHERE key = 'release'"
         for row, text in connection.execute(f"SELECT rowid, value {tag}").fetchall():
             connection.execute(
@@ -105,4 +114,4 @@ def _relative(text: str) -> str:
     return json.dumps(document, indent=2)
 
 
-MIGRATIONS: tuple[Callable[[Settings], None], ...] = (relative_paths,)
+MIGRATIONS: tuple[Callable[[Settings], None], ...] = (make_release_paths_relative,)

@@ -44,7 +44,7 @@ def registry(settings: Settings) -> dict[str, Any]:
     from pipelines.training import mlflow_tracking
     from serving.release import document
 
-    found = mlflow_tracking.client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.mlflow_client(settings).search_model_versions(f"name = '{MODEL}'")
     released = document.read(settings.release_file)
     return {
         "versions": len(found),

@@ -16,12 +16,15 @@ from pathlib import Path
 import psycopg
 
 from pipelines.runtime import schema_revisions
-from pipelines.runtime.prefect_commands import retention_environment
+from pipelines.runtime.prefect_commands import prefect_retention_environment
 from settings import LoopError, Settings
 
 TOOLS = {  # where a tool is told of its database, and has its migrations
-    "mlflow": ("MLFLOW_BACKEND_STORE_URI", schema_revisions.MLFLOW),
-    "prefect": ("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"{schema_revisions.PREFECT}/postgresql"),
+    "mlflow": ("MLFLOW_BACKEND_STORE_URI", schema_revisions.MLFLOW_MIGRATIONS),
+    "prefect": (
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+        f"{schema_revisions.PREFECT_MIGRATIONS}/postgresql",
+    ),
 }
 MARK = Path("/artefacts/.restoring")  # pipelines/stack/restore.py
 MEND = "Start the newer image again, or restore a backup from before: make restore FROM=..."
@@ -40,12 +43,12 @@ def current(url: str) -> set[str]:
 def prepare(tool: str) -> None:
     """Brings the tool's database up to date, if that is not left to its server."""
     variable, below = TOOLS[tool]
-    known, newest = schema_revisions.known(tool, below)
+    known, newest = schema_revisions.known_revisions(tool, below)
     try:
         found = current(os.environ[variable])
     except psycopg.Error as error:
         raise LoopError(f"The database of {tool} can't be asked for its schema: {error}") from error
-    schema_revisions.require_known(tool, found, known, MEND)
+    schema_revisions.require_known_revisions(tool, found, known, MEND)
     if tool == "mlflow" and found != newest:
         print(f"Migrating the database of mlflow to {', '.join(sorted(newest))} ...", flush=True)
         from mlflow.db import commands
@@ -64,7 +67,7 @@ def main() -> None:
             )
         prepare(tool)
         if tool == "prefect":
-            os.environ.update(retention_environment(Settings()))
+            os.environ.update(prefect_retention_environment(Settings()))
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -13,7 +13,7 @@ from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 
 
-def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
+def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Writes `data/training/`: the set of all cases whose label was known before `as_of`.
 
     Of several labels of a case the newest known by then counts, with its `known_at`.
@@ -39,7 +39,7 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
     features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
     frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
     start = holdout_start(params, as_of)
-    manifest = manifest_of(frame, as_of, start)
+    manifest = training_manifest(frame, as_of, start)
     if not manifest["n_train"] or not manifest["n_holdout"]:
         raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
     folder = settings.data / "training"
@@ -48,7 +48,7 @@ def assemble(settings: Settings, as_of: datetime) -> dict[str, Any]:
     return manifest
 
 
-def manifest_of(frame: pd.DataFrame, as_of: datetime, start: datetime) -> dict[str, Any]:
+def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> dict[str, Any]:
     """What the gates must know of the assembled set beside its cases."""
     return {
         "as_of": as_of.isoformat(),
@@ -66,20 +66,22 @@ def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:
     """
     given = params["training"].get("holdout_start")
     if given:
-        return stage_command.moment(given, "training.holdout_start")
+        return stage_command.parse_time(given, "training.holdout_start")
     return as_of - timedelta(days=params["training"]["holdout_days"])
 
 
-def split(frame: pd.DataFrame, manifest: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_holdout(
+    frame: pd.DataFrame, manifest: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(train, holdout): labels known before the holdout's start, and decisions from it on."""
-    start = stage_command.moment(manifest["holdout_start"])
+    start = stage_command.parse_time(manifest["holdout_start"])
     return (
         frame[frame["known_at"] < start].reset_index(drop=True),
         frame[frame["decision_time"] >= start].reset_index(drop=True),
     )
 
 
-def load(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
+def load_training_set(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The assembled set and its manifest. Raises `LoopError` if there is none."""
     folder = settings.data / "training"
     try:
@@ -90,4 +92,4 @@ def load(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    stage_command.run(assemble)
+    stage_command.run_stage_command(assemble_training_set)

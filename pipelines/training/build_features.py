@@ -10,7 +10,7 @@ from settings import Settings
 
 
 @data_lock.writes
-def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
+def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Builds what is missing of each table before `as_of`; number of days built by table."""
     from features import build_manifest
 
@@ -24,4 +24,4 @@ def build_new(settings: Settings, as_of: datetime) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    stage_command.run(build_new)
+    stage_command.run_stage_command(build_feature_tables)

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from pipelines.training.workspace import SOURCE, code_digest
+from pipelines.training.workspace import SOURCE_ROOT, code_digest
 from settings import Settings
 
 
-def facts(path: Path, md5s: dict[str, str]) -> dict[str, str]:
+def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
     """The lineage of the training run in `path`, with the md5 of its outputs, as MLflow tags."""
     from features.feast_store import definitions_version
 
@@ -52,5 +52,7 @@ def git_commit() -> str:
 
 
 def _git(*command: str) -> str:
-    run = subprocess.run(["git", *command], cwd=SOURCE, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        ["git", *command], cwd=SOURCE_ROOT, capture_output=True, text=True, check=True
+    )
     return run.stdout.strip()

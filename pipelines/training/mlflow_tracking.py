@@ -20,11 +20,11 @@ from features import locks
 from pipelines.runtime import embedded_databases, upgrade
 from settings import Settings
 
-EXPERIMENT = "mlops-loop"
-NEEDED = ("scikit-learn", "skops", "numpy", "pandas")
+EXPERIMENT_NAME = "mlops-loop"
+PINNED_PACKAGES = ("scikit-learn", "skops", "numpy", "pandas")
 
 
-def track(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str]:
+def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str]:
     """Logs the baseline and each candidate of the training in `path`; their run ids by name.
 
     What was logged before is found by its tags and not logged again.
@@ -35,10 +35,10 @@ def track(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str
     measured = json.loads((data / "evaluation" / "metrics.json").read_text())
     fitted = json.loads((data / "candidates" / "candidates.json").read_text())
     found = json.loads((data / "evaluation" / "gates.json").read_text())
-    tags = lineage.facts(path, md5s)
+    tags = lineage.lineage_tags(path, md5s)
     runs = {}
     for name in ("baseline", *fitted):
-        done = find_run(settings, {"training_id": path.name, "candidate": name})
+        done = find_mlflow_run(settings, {"training_id": path.name, "candidate": name})
         runs[name] = done or _log_candidate(
             settings, path, name, fitted.get(name, {}), measured[name],
             tags | {"candidate": name, **_outcome(found, name)},
@@ -46,38 +46,40 @@ def track(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str
     return runs
 
 
-def client(settings: Settings) -> Any:
+def mlflow_client(settings: Settings) -> Any:
     """MLflow's client on our tracking server and registry."""
     return _mlflow(settings).MlflowClient()
 
 
-def experiment(settings: Settings, name: str) -> str:
+def experiment_id(settings: Settings, name: str) -> str:
     """The id of the experiment, made if there is none."""
     return _experiment(settings, _mlflow(settings), name)
 
 
-def without_password(text: str) -> str:
+def redact_credentials(text: str) -> str:
     """The text, with no name and password in the addresses that it tells."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def find_run(settings: Settings, tags: dict[str, str]) -> str | None:
+def find_mlflow_run(settings: Settings, tags: dict[str, str]) -> str | None:
     """The id of the finished run with these tags; None if there is none."""
     mlflow = _mlflow(settings)
     query = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
     found = mlflow.search_runs(
-        experiment_names=[EXPERIMENT], filter_string=f"{query} and attributes.status = 'FINISHED'",
-        output_format="list", max_results=1,
-    )  # fmt: skip
+        experiment_names=[EXPERIMENT_NAME],
+        filter_string=f"{query} and attributes.status = 'FINISHED'",
+        output_format="list",
+        max_results=1,
+    )
     return str(found[0].info.run_id) if found else None
 
 
-def close_leftovers(settings: Settings) -> int:
+def close_leftover_runs(settings: Settings) -> int:
     """Marks the runs that a killed process left RUNNING as KILLED; how many there were."""
     mlflow = _mlflow(settings)
     client = mlflow.MlflowClient()
     left = mlflow.search_runs(
-        experiment_names=[EXPERIMENT], filter_string="attributes.status = 'RUNNING'",
+        experiment_names=[EXPERIMENT_NAME], filter_string="attributes.status = 'RUNNING'",
         output_format="list",
     )  # fmt: skip
     for run in left:
@@ -86,10 +88,10 @@ def close_leftovers(settings: Settings) -> int:
 
 
 @contextmanager
-def run(settings: Settings, name: str, tags: dict[str, str]) -> Iterator[Any]:
+def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Iterator[Any]:
     """A run with these tags from its first moment on; FAILED if the block raises."""
     mlflow = _mlflow(settings)
-    mlflow.set_experiment(EXPERIMENT)
+    mlflow.set_experiment(EXPERIMENT_NAME)
     with mlflow.start_run(run_name=name, tags=tags) as started:
         yield started
 
@@ -105,7 +107,7 @@ def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str
     return mlflow.sklearn.log_model(
         model, name="model", run_id=run_id,
         signature=infer_signature(example, probability), input_example=example,
-        pip_requirements=[f"{package}=={version(package)}" for package in NEEDED],
+        pip_requirements=[f"{package}=={version(package)}" for package in PINNED_PACKAGES],
         serialization_format="skops", skops_trusted_types=list(TRUSTED_TYPES),
         pyfunc_predict_fn="predict_proba",
     )  # fmt: skip
@@ -116,11 +118,11 @@ def _log_candidate(
     measured: dict[str, float], tags: dict[str, str],
 ) -> str:  # fmt: skip
     from monitoring.pages.charts import figures
-    from pipelines.training.train import read_predictions
+    from pipelines.training.train import read_holdout_predictions
 
     mlflow = _mlflow(settings)
-    scores = read_predictions(path / "data")
-    with run(settings, f"{name} {tags['as_of'][:10]}", tags) as started:
+    scores = read_holdout_predictions(path / "data")
+    with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as started:
         run_id = str(started.info.run_id)
         mlflow.log_params(_flat(summary))
         mlflow.log_metrics(measured)
@@ -167,12 +169,14 @@ def _mlflow(settings: Settings) -> Any:
 
     mlflow.set_tracking_uri(settings.mlflow_uri)
     if settings.tracking_uri is None:
-        database = embedded_databases.mlflow_file(settings)
+        database = embedded_databases.mlflow_database(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
-        upgrade.open_home(settings)
+        upgrade.upgrade_home(settings)
         # Half-made, it would look like one of an older version.
-        with nullcontext() if database.exists() else locks.locked(upgrade.lock(settings)):
-            _experiment(settings, mlflow, EXPERIMENT)
+        with (
+            nullcontext() if database.exists() else locks.locked(upgrade.state_lock_file(settings))
+        ):
+            _experiment(settings, mlflow, EXPERIMENT_NAME)
     return mlflow
 
 
@@ -180,5 +184,5 @@ def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
     found = mlflow.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    own = embedded_databases.artefacts(settings) if settings.tracking_uri is None else None
+    own = embedded_databases.artefact_root_uri(settings) if settings.tracking_uri is None else None
     return str(mlflow.create_experiment(name, artifact_location=own))

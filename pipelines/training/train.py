@@ -16,7 +16,7 @@ from pipelines.training import assemble
 from settings import Settings
 
 
-def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
+def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Writes `data/candidates/`: each fitted model, and all predictions on the holdout.
 
     Of the training set only the cases whose label was known before the holdout's start are used.
@@ -26,8 +26,8 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
     from usecase.model import baseline, build_candidates
 
     params = settings.params()
-    frame, manifest = assemble.load(settings)
-    known, holdout = assemble.split(frame, manifest)
+    frame, manifest = assemble.load_training_set(settings)
+    known, holdout = assemble.split_holdout(frame, manifest)
     folder = settings.data / "candidates"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -36,7 +36,7 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
     summary = {}
     for name, (model, space) in build_candidates(params).items():
         print(f"fitting {name} on {len(known):,} cases", flush=True)
-        fitted, summary[name] = fit(model, space, known, params)
+        fitted, summary[name] = fit_candidate(model, space, known, params)
         predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
         durable_files.write(folder / f"{name}.skops", skops_file.dump(fitted))
     with durable_files.replacing(folder / "predictions.parquet") as unfinished:
@@ -45,7 +45,7 @@ def train(settings: Settings, as_of: datetime) -> dict[str, Any]:
     return summary
 
 
-def fit(
+def fit_candidate(
     model: Any, space: dict[str, Any], known: pd.DataFrame, params: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     """The model fitted on `known`, with the best draw of its search by time-ordered validation.
@@ -89,10 +89,10 @@ def _trials(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def read_predictions(data: Path) -> pd.DataFrame:
+def read_holdout_predictions(data: Path) -> pd.DataFrame:
     """Holdout cases by rows: `key`, `decision_time`, `label`, and a probability per candidate."""
     return pd.read_parquet(data / "candidates" / "predictions.parquet")
 
 
 if __name__ == "__main__":
-    stage_command.run(train)
+    stage_command.run_stage_command(train_candidates)

@@ -12,7 +12,7 @@ from features import durable_files
 from settings import Settings
 
 
-def conclude(
+def write_outcome(
     settings: Settings, path: Path, registered: dict[str, Any], entered: dict[str, Any] | None,
     reason: str, codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
@@ -32,12 +32,12 @@ def conclude(
         "verdicts": registered["verdicts"],  # on the sources and the refit; the others: gates.json
         "concluded_at": datetime.now(UTC).isoformat(),
     }
-    outcome["told"] = told(outcome)
+    outcome["told"] = describe_outcome(outcome)
     durable_files.write_json(path / "outcome.json", outcome)
     return _with_report(path, outcome)
 
 
-def told(outcome: dict[str, Any]) -> str:
+def describe_outcome(outcome: dict[str, Any]) -> str:
     """In a sentence: promoted, on its way, or kept out, and why."""
     if outcome["version"] is None:
         return f"No version registered, the champion stays: {outcome['why']}"
@@ -53,13 +53,15 @@ def told(outcome: dict[str, Any]) -> str:
     return f"Version {outcome['version']} promoted to champion{after}: {outcome['why']}"
 
 
-def outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
+def find_outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
     """The newest concluded training as of `as_of`; None if there is none."""
-    found = [each for each in outcomes(settings) if datetime.fromisoformat(each["as_of"]) == as_of]
+    found = [
+        each for each in list_outcomes(settings) if datetime.fromisoformat(each["as_of"]) == as_of
+    ]
     return found[-1] if found else None
 
 
-def outcomes(settings: Settings) -> list[dict[str, Any]]:
+def list_outcomes(settings: Settings) -> list[dict[str, Any]]:
     """All concluded trainings, the oldest first."""
     files = (settings.var / "training").glob("*/outcome.json")
     found = (_with_report(file.parent, json.loads(file.read_text())) for file in files)

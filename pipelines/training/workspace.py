@@ -26,18 +26,18 @@ from features import data_lock, durable_files, locks, partitions
 from features.build_manifest import NOTE
 from settings import LoopError, Settings, UserError
 
-CODE = ("pipelines", "features", "serving", "monitoring", "usecase")
-FILES = ("settings.py", "dvc.yaml", "requirements.lock")
-GROWING = ("raw", "validated", "quarantine", "features")
-PARAMS = "usecase/params.yaml"
-SOURCE = Path(__file__).resolve().parents[2]
+CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecase")
+CODE_FILES = ("settings.py", "dvc.yaml", "requirements.lock")
+GROWING_LAYERS = ("raw", "validated", "quarantine", "features")
+PARAMS_FILE = "usecase/params.yaml"
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def training_id(settings: Settings, as_of: datetime) -> str:
     """The name of the run that trains as of `as_of` with this code and these parameters."""
     digest = hashlib.sha256(settings.params_file.read_bytes())
     for path in _code_files():
-        digest.update(path.relative_to(SOURCE).as_posix().encode() + path.read_bytes())
+        digest.update(path.relative_to(SOURCE_ROOT).as_posix().encode() + path.read_bytes())
     return f"{as_of.astimezone(UTC):%Y%m%dT%H%M}-{digest.hexdigest()[:8]}"
 
 
@@ -50,7 +50,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     if path.exists():
         _init_dvc(settings, path)  # anew: what was begun may have been moved since
         return path
-    require_unseen(settings, as_of)
+    require_newer_than_champion(settings, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     copy_code(draft)
@@ -63,7 +63,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     return path
 
 
-def require_unseen(settings: Settings, as_of: datetime) -> None:
+def require_newer_than_champion(settings: Settings, as_of: datetime) -> None:
     """Raises `UserError` if the champion knows all that is known at `as_of`.
 
     There would be no case on which a challenger and it could be compared fairly.
@@ -82,7 +82,7 @@ def require_unseen(settings: Settings, as_of: datetime) -> None:
         )
 
 
-def stages(path: Path) -> list[str]:
+def recipe_stages(path: Path) -> list[str]:
     """The recipe's stages, each after those that it depends on, as DVC has them."""
     import networkx as nx
     from dvc.repo import Repo
@@ -102,7 +102,7 @@ def run_stage(settings: Settings, path: Path, stage: str) -> dict[str, Any]:
     return {"stage": stage, "ran": "Running stage" in result, "log": str(path / "dvc.log")}
 
 
-def record(settings: Settings, path: Path) -> dict[str, str]:
+def push_outputs(settings: Settings, path: Path) -> dict[str, str]:
     """Pushes what the run made and returns the md5 of each output, by its path.
 
     What is not pushed can't be had back, so an md5 is worth recording only after this.
@@ -112,7 +112,7 @@ def record(settings: Settings, path: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in locked.values() for out in stage.get("outs", [])}
 
 
-def restore(settings: Settings, md5: str, target: Path) -> None:
+def restore_output(settings: Settings, md5: str, target: Path) -> None:
     """Writes the recorded output with this md5 (a folder's ends in `.dir`) to `target`.
 
     Raises `UserError` if the remote does not hold it.
@@ -196,18 +196,18 @@ def code_digest(root: Path) -> str:
     digest = hashlib.sha256()
     for path in _code_files(root):
         name = path.relative_to(root).as_posix()
-        if name != PARAMS:
+        if name != PARAMS_FILE:
             digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _code_files(root: Path = SOURCE) -> list[Path]:
-    files = [path for name in CODE for path in (root / name).rglob("*") if path.is_file()]
+def _code_files(root: Path = SOURCE_ROOT) -> list[Path]:
+    files = [path for name in CODE_FOLDERS for path in (root / name).rglob("*") if path.is_file()]
     kept = [path for path in files if path.suffix in {".py", ".yaml", ".md"}]
-    return sorted(kept) + [root / name for name in FILES]
+    return sorted(kept) + [root / name for name in CODE_FILES]
 
 
-def copy_code(draft: Path, root: Path = SOURCE) -> None:
+def copy_code(draft: Path, root: Path = SOURCE_ROOT) -> None:
     """The code below `root`, copied to `draft`."""
     for path in _code_files(root):
         copy = draft / path.relative_to(root)
@@ -218,7 +218,7 @@ def copy_code(draft: Path, root: Path = SOURCE) -> None:
 def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     # Partitions are replaced and never written to, so a hard link freezes them at no cost.
     until = as_of.astimezone(UTC).date()
-    for layer in GROWING:
+    for layer in GROWING_LAYERS:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
         for path in partitions.files(settings.data / layer):
             if path.name in {partitions.RECIPE, NOTE} or (
@@ -255,7 +255,7 @@ def _write_params(
         # first part, and both are scored on the rest.
         seen = datetime.fromisoformat(champion["data_until"])
         params["training"]["holdout_start"] = (seen + (as_of - seen) / 2).isoformat()
-    durable_files.write(draft / PARAMS, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))
 
 
 def _init_dvc(settings: Settings, draft: Path) -> None:

@@ -108,11 +108,11 @@ class Home:
 
     def state(self) -> dict[str, Any]:
         """All that must be the same after any history of kills."""
-        client = mlflow_tracking.client(self.settings)
+        client = mlflow_tracking.mlflow_client(self.settings)
         versions = sorted(
             client.search_model_versions(f"name = '{MODEL}'"), key=lambda v: v.version
         )
-        experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
+        experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
@@ -129,7 +129,7 @@ class Home:
             "predictions": sorted(log["key"]),
             "probabilities": log.sort_values("key")["probability"].round(12).tolist(),
             "outcomes": [
-                (o["as_of"], o["version"]) for o in training_outcome.outcomes(self.settings)
+                (o["as_of"], o["version"]) for o in training_outcome.list_outcomes(self.settings)
             ],
         }
 

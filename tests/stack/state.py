@@ -12,10 +12,10 @@ from serving.release import document
 from settings import load
 
 settings = load()
-client = mlflow_tracking.client(settings)
+client = mlflow_tracking.mlflow_client(settings)
 registered = client.search_registered_models(f"name = '{MODEL}'")
 versions = client.search_model_versions(f"name = '{MODEL}'")
-experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
+experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = document.read(settings.release_file)
@@ -29,10 +29,10 @@ print(
             "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
             "record": verify(settings)[0],
             "running": [run.info.run_name for run in running],
-            "outcomes": [outcome["told"] for outcome in training_outcome.outcomes(settings)],
+            "outcomes": [outcome["told"] for outcome in training_outcome.list_outcomes(settings)],
             "logged": list(log["request_id"]),
             "keys": list(log["key"]),
-            "monitored": monitor.latest(settings),
+            "monitored": monitor.latest_result(settings),
             "days": served_record.kept(settings),
             "told_twice": int(log.attrs.get("duplicates", 0)),
         }

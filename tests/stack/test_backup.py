@@ -45,8 +45,8 @@ made = Path("/tmp/made")
 digest = evaluator.export(model, made / "served")
 pd.DataFrame(rows).to_parquet(made / "reference.parquet")
 (made / "facts.json").write_text(json.dumps({"candidate": "gradient_boosting"}))
-with mlflow_tracking.run(settings, "seed", {"training_id": "seed"}) as run:
-    client = mlflow_tracking.client(settings)
+with mlflow_tracking.start_run(settings, "seed", {"training_id": "seed"}) as run:
+    client = mlflow_tracking.mlflow_client(settings)
     client.log_artifacts(run.info.run_id, str(made))
 client.create_registered_model(versions.MODEL)
 client.create_model_version(

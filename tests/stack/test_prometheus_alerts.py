@@ -127,9 +127,9 @@ class System:
             process.wait(10)
 
     def start_prefect(self) -> None:
-        self.start("server", prefect_commands.server_command(self.settings))
+        self.start("server", prefect_commands.prefect_server_command(self.settings))
         until(lambda: self.get(f"{self.settings.prefect_url}/ready"), "Prefect's server")
-        self.start("runner", prefect_commands.runner_command(schedules_active=False))
+        self.start("runner", prefect_commands.flow_runner_command(schedules_active=False))
 
     def contain(self, image: str, file: str, content: Any, *arguments: str) -> None:
         path = self.home / file.rpartition("/")[2]
@@ -185,7 +185,7 @@ def champion(settings: Settings) -> None:
 
 
 def standing(settings: Settings) -> None:
-    clock.move(settings, AS_OF)
+    clock.advance_to(settings, AS_OF)
     settings.online_file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(settings.online_file)) as store, store:
         store.execute(f"CREATE TABLE {publication_record.RECORD} ({publication_record.FIELD} TEXT)")
@@ -194,7 +194,7 @@ def standing(settings: Settings) -> None:
     (path / "data" / "training").mkdir(parents=True)
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
-    training_outcome.conclude(
+    training_outcome.write_outcome(
         settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
         "first", ["first_model"],
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.evaluation.gates import candidate_gates
-from pipelines.evaluation.gates.verdict import judge
+from pipelines.evaluation.gates.verdict import run_gates
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.feature_views import CARRIERS, ORIGINS
@@ -169,10 +169,10 @@ def test_gate_on_behaviour(
 ) -> None:
     frame = flights()
     none = np.full(len(frame), 0.5)
-    evidence = candidate_gates.Evidence(
+    evidence = candidate_gates.GateInputs(
         frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
     )
-    verdict = judge(evidence, LIMITS, (candidate_gates.behaves,))[0]
+    verdict = run_gates(evidence, LIMITS, (candidate_gates.behaves,))[0]
     assert verdict.passed is (broken is None)
     assert "could not run" not in verdict.told
     if broken and verdict.value is not None:
@@ -185,7 +185,9 @@ def test_gate_on_behaviour_names_the_worst_or_the_closest_call() -> None:
     none = np.full(len(frame), 0.5)
 
     def named(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
-        evidence = candidate_gates.Evidence(frame, none, none, None, predict, {}, {}, COSTS, seed=1)
+        evidence = candidate_gates.GateInputs(
+            frame, none, none, None, predict, {}, {}, COSTS, seed=1
+        )
         return candidate_gates.behaves(evidence, LIMITS).told
 
     found = evaluation.behaviours(risk, frame, LIMITS)

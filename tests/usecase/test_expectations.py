@@ -14,7 +14,7 @@ import pytest
 
 from features import partitions
 from pipelines.ingestion import batch_facts, expectation_suites, ingest, pending_batches, validate
-from pipelines.ingestion.batch_checks import Reasons, judge
+from pipelines.ingestion.batch_checks import RowReasons, check_batches
 from settings import LoopError, Settings
 from usecase import expectations, facts, source
 from usecase.schema import KEYS, SCHEMA
@@ -82,7 +82,7 @@ def batch(feed: str) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=source.FEEDS)
-def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], Reasons]:
+def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], RowReasons]:
     """A real batch with a row broken in each way: which rows, by which rule; and what was found."""
     feed = request.param
     rows = batch(feed).astype(object)
@@ -102,10 +102,10 @@ def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], Reasons]:
     table = pa.table(
         {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
     )
-    rules = pending_batches.rules(feed)
+    rules = pending_batches.feed_rules(feed)
     rules.batches.clear()  # so many broken rows would refuse the batch
     day = DAY_OF[feed]
-    ((_, reasons),) = judge(feed, {day: table}, {day: []}, rules).accepted.values()
+    ((_, reasons),) = check_batches(feed, {day: table}, {day: []}, rules).accepted.values()
     return feed, broken, reasons
 
 
@@ -136,9 +136,9 @@ def test_a_value_beyond_all_sense_breaks_a_rule_and_not_the_arithmetic(feed):
     columns = table.to_pydict()
     for number, (column, value) in enumerate(cells):
         columns[column][number] = value
-    rules = pending_batches.rules(feed)
+    rules = pending_batches.feed_rules(feed)
     rules.batches.clear()
-    verdict = judge(feed, {day: pa.table(columns, SCHEMA[feed])}, {day: []}, rules)
+    verdict = check_batches(feed, {day: pa.table(columns, SCHEMA[feed])}, {day: []}, rules)
     ((_, reasons),) = verdict.accepted.values()
     assert [cell for number, cell in enumerate(cells) if number not in reasons] == []
 
@@ -164,7 +164,9 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
     rules = expectations.batch_rules(feed)
     day = DAY_OF[feed]
     rows = source.fetch(feed, day)
-    good = batch_facts.facts(rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7)
+    good = batch_facts.compute_batch_facts(
+        rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7
+    )
     good |= facts.facts(feed, rows)
     frames, expected = [good], {}
     for rule in rules:
@@ -173,7 +175,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
             if bound > 0:
                 expected[rule.meta["rule"]].append(len(frames))
                 frames.append({**good, rule.column: bound})
-    assert expectation_suites.ask(rules, pd.DataFrame(frames), feed)[0] == expected
+    assert expectation_suites.run_suite(rules, pd.DataFrame(frames), feed)[0] == expected
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +185,8 @@ def quarter(tmp_path_factory) -> tuple[Settings, dict[str, dict[str, Any]]]:
     (folder / "usecase").mkdir()
     shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
     settings = Settings(home=folder)
-    ingest.fetch_new(settings, AS_OF)
-    return settings, validate.validate_new(settings, AS_OF)
+    ingest.fetch_due_batches(settings, AS_OF)
+    return settings, validate.validate_new_batches(settings, AS_OF)
 
 
 def test_real_data_pass_but_for_two_rows(quarter):
@@ -205,7 +207,9 @@ def test_real_data_pass_but_for_two_rows(quarter):
 def test_a_weather_feed_that_stops_within_the_day_is_refused():
     last = date(2013, 12, 30)
     table = pa.Table.from_pandas(source.fetch("weather", last).head(3), preserve_index=False)
-    verdict = judge("weather", {last: table}, {last: [72] * 28}, pending_batches.rules("weather"))
+    verdict = check_batches(
+        "weather", {last: table}, {last: [72] * 28}, pending_batches.feed_rules("weather")
+    )
     assert verdict.refused == last
     assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.why[0]
 
@@ -278,7 +282,7 @@ def test_a_broken_batch_is_refused_and_the_last_good_state_stands(quarter, feed,
     try:
         before = state(data)
         with pytest.raises(LoopError, match=f"{feed} for {day} is refused") as caught:
-            validate.validate_new(quarter[0], AS_OF)
+            validate.validate_new_batches(quarter[0], AS_OF)
         assert told in str(caught.value)
         assert refused.exists()
         assert not raw.exists()

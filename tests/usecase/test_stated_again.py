@@ -72,18 +72,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     params["training"]["holdout_days"] = 2
     settings.params_file.write_text(yaml.safe_dump(params))
     with inside(settings):
-        ingest.fetch_new(settings, END, fetch)
-        told = validate.validate_new(settings, END)
+        ingest.fetch_due_batches(settings, END, fetch)
+        told = validate.validate_new_batches(settings, END)
         assert {found["quarantined"] for found in told.values()} == {0}
-        build_features.build_new(settings, END)
+        build_features.build_feature_tables(settings, END)
         yield settings
 
 
 def test_training_takes_the_newest_label_known(world: Settings) -> None:
     corrected = set(key(late_then_on_time()))
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1), (END, 0)):
-        assemble.assemble(world, as_of)
-        frame, _ = assemble.load(world)
+        assemble.assemble_training_set(world, as_of)
+        frame, _ = assemble.load_training_set(world)
         assert frame["key"].is_unique
         some = frame[frame["key"].isin(corrected)]
         assert len(some) == len(corrected) > 10
@@ -103,7 +103,11 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
         assert len(joined) == len(keys)
     since = datetime(2013, 1, 4, tzinfo=UTC)
     rows = partitions.read(world.data, "validated", LABEL_FEED, since.date(), END.date())
-    assert monitor.new_labels(world, since, END) == rows[KEY].drop_duplicates().shape[0] < len(rows)
+    assert (
+        monitor.count_new_labels(world, since, END)
+        == rows[KEY].drop_duplicates().shape[0]
+        < len(rows)
+    )
 
 
 def test_a_case_is_asked_once_and_as_it_was_scheduled_last(world: Settings) -> None:
@@ -149,7 +153,7 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     place = partitions.path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
     rows = pd.read_parquet(place)
     partitions.write(rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place)
-    build_features.build_new(world, END)
+    build_features.build_feature_tables(world, END)
 
     told = prediction_lineage.explained(world, "asked")
     assert told["Computed again"] == again
@@ -162,4 +166,4 @@ def made(settings: Settings) -> str:
     from pipelines.registry.versions import MODEL
     from pipelines.training import mlflow_tracking
 
-    return str(mlflow_tracking.client(settings).get_model_version(MODEL, "1").tags["digest"])
+    return str(mlflow_tracking.mlflow_client(settings).get_model_version(MODEL, "1").tags["digest"])

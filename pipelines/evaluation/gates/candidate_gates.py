@@ -11,7 +11,7 @@ from pipelines.evaluation.gates.champion_and_baseline import (
     no_slice_worse_than_the_champion,
     not_worse_than_the_champion,
 )
-from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.inputs import GateInputs
 from pipelines.evaluation.gates.leaks import (
     no_column_too_good,
     no_value_tells,
@@ -29,13 +29,26 @@ from pipelines.evaluation.gates.soundness import (
 from pipelines.evaluation.gates.verdict import Limits, Verdict
 
 __all__ = [
-    "GATES", "Evidence", "beats_the_baseline", "behaves", "calibrated", "calibrated_in_slices",
-    "data_is_sound", "data_is_valid", "errors_are_even", "log_loss_holds", "no_column_too_good",
-    "no_slice_left_in_doubt", "no_slice_worse_than_the_champion", "no_value_tells",
-    "not_too_good_to_be_true", "not_worse_than_the_champion", "slices_hold",
-]  # fmt: skip
+    "CANDIDATE_GATES",
+    "GateInputs",
+    "beats_the_baseline",
+    "behaves",
+    "calibrated",
+    "calibrated_in_slices",
+    "data_is_sound",
+    "data_is_valid",
+    "errors_are_even",
+    "log_loss_holds",
+    "no_column_too_good",
+    "no_slice_left_in_doubt",
+    "no_slice_worse_than_the_champion",
+    "no_value_tells",
+    "not_too_good_to_be_true",
+    "not_worse_than_the_champion",
+    "slices_hold",
+]
 
-GATES: tuple[Callable[[Evidence, Limits], Verdict], ...] = (
+CANDIDATE_GATES: tuple[Callable[[GateInputs, Limits], Verdict], ...] = (
     data_is_sound, data_is_valid, beats_the_baseline, not_worse_than_the_champion,
     log_loss_holds, no_slice_worse_than_the_champion, no_slice_left_in_doubt, calibrated,
     calibrated_in_slices, slices_hold, errors_are_even, not_too_good_to_be_true,

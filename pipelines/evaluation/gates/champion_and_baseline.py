@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.evaluation.gates.inputs import Evidence
+from pipelines.evaluation.gates.inputs import GateInputs
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_least, at_most
 from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_means
 
-SURE = 1e-15  # the probability at which scikit-learn, too, cuts the logarithm off
+MIN_PROBABILITY = 1e-15  # the probability at which scikit-learn, too, cuts the logarithm off
 
 
-def beats_the_baseline(evidence: Evidence, limits: Limits) -> Verdict:
+def beats_the_baseline(evidence: GateInputs, limits: Limits) -> Verdict:
     """Cheaper than the no-model rate by a stated share."""
     own = cost_per_1000(evidence.y, evidence.candidate, evidence.costs)
     other = cost_per_1000(evidence.y, evidence.baseline, evidence.costs)
@@ -21,7 +21,7 @@ def beats_the_baseline(evidence: Evidence, limits: Limits) -> Verdict:
     )
 
 
-def not_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
+def not_worse_than_the_champion(evidence: GateInputs, limits: Limits) -> Verdict:
     """Non-inferior in cost: the upper bound of the difference lies within the margin.
 
     The bound is the upper end of the 90% interval by a paired bootstrap over days, so a candidate
@@ -34,7 +34,7 @@ def not_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
     return _within(gate, cost_difference(evidence), evidence, limits, "margin_cost")
 
 
-def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
+def log_loss_holds(evidence: GateInputs, limits: Limits) -> Verdict:
     """The same of the log-loss; where there is no champion, below the baseline's."""
     gate = "log loss holds"
     if evidence.champion is not None:
@@ -47,7 +47,7 @@ def log_loss_holds(evidence: Evidence, limits: Limits) -> Verdict:
     return at_most(gate, own, theirs, f"log-loss; the baseline's is {theirs:.4f}")
 
 
-def no_slice_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verdict:
+def no_slice_worse_than_the_champion(evidence: GateInputs, limits: Limits) -> Verdict:
     """No slice is shown to cost more than the champion by over the slices' margin.
 
     For each slice the share of bootstrap draws in which the difference is within the margin, as a
@@ -65,7 +65,7 @@ def no_slice_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verd
         found.append((max(within, 1 / len(means)), name, float(difference[rows].mean())))
     if not found:
         return Verdict(gate, False, None, None, "no slice with enough cases: could not run")
-    p, (_, name, mean) = holm(np.array([each[0] for each in found])), min(found)
+    p, (_, name, mean) = holm_adjust(np.array([each[0] for each in found])), min(found)
     told = (
         f"smallest p-value that a slice is worse by over {limits['margin_slice_cost']:g}, by Holm "
         f"over {len(found)} slices: {name}, {mean:+.0f} per 1,000"
@@ -73,7 +73,7 @@ def no_slice_worse_than_the_champion(evidence: Evidence, limits: Limits) -> Verd
     return at_least(gate, float(p.min()), limits["slice_alpha"], told)
 
 
-def no_slice_left_in_doubt(evidence: Evidence, limits: Limits) -> Verdict:
+def no_slice_left_in_doubt(evidence: GateInputs, limits: Limits) -> Verdict:
     """Non-inferior in each slice: the upper bound of its difference lies within a margin.
 
     In slices of `min_slice_compared` cases, the smaller ones pooled: of fewer, no fortnight shows
@@ -99,7 +99,7 @@ def no_slice_left_in_doubt(evidence: Evidence, limits: Limits) -> Verdict:
     return at_most(gate, high, limits["margin_slice_proof"], told)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
+def holm_adjust(p: np.ndarray) -> np.ndarray:
     """P-values (n,) adjusted for being n, by Holm's step-down method."""
     order = np.argsort(p)
     steps = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
@@ -113,7 +113,7 @@ def _unopposed(gate: str, limit: float) -> Verdict:
 
 
 def _within(
-    gate: str, difference: np.ndarray, evidence: Evidence, limits: Limits, margin: str
+    gate: str, difference: np.ndarray, evidence: GateInputs, limits: Limits, margin: str
 ) -> Verdict:
     if (days := evidence.days.nunique()) < limits["min_days"]:
         told = f"days in the holdout; of fewer than {limits['min_days']} there is no interval"
@@ -135,7 +135,7 @@ def _within(
     return at_most(gate, high, limit, told)
 
 
-def cost_difference(evidence: Evidence) -> np.ndarray:
+def cost_difference(evidence: GateInputs) -> np.ndarray:
     """Of each case, candidate less champion, per 1,000."""
     if evidence.champion is None:
         raise ValueError("There is no champion to compare with.")
@@ -143,8 +143,8 @@ def cost_difference(evidence: Evidence) -> np.ndarray:
     return np.asarray(1000 * (own - case_costs(evidence.y, evidence.champion, evidence.costs)))
 
 
-def _log_losses(evidence: Evidence, prob: np.ndarray | None) -> np.ndarray:
+def _log_losses(evidence: GateInputs, prob: np.ndarray | None) -> np.ndarray:
     if prob is None or not np.all((prob >= 0) & (prob <= 1)):
         raise ValueError("Probabilities must lie in 0 to 1 and none may be missing.")
     right = np.where(evidence.y == 1, prob, 1 - prob)
-    return np.asarray(-np.log(np.clip(right, SURE, 1.0)))
+    return np.asarray(-np.log(np.clip(right, MIN_PROBABILITY, 1.0)))

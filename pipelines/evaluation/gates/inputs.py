@@ -11,7 +11,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GateInputs:
     """The holdout as the gates see it; every array is of shape (n_cases,), in the same order.
 
     `frame` has the model's columns, `label` and `decision_time`; `champion` is None where there is

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipelines.evaluation.gates.inputs import Evidence
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.inputs import GateInputs
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
 from usecase.evaluation import metrics
 
 
-def not_too_good_to_be_true(evidence: Evidence, limits: Limits) -> Verdict:
+def not_too_good_to_be_true(evidence: GateInputs, limits: Limits) -> Verdict:
     """A result well above what the field knows is a leak until shown otherwise."""
     auc = metrics(evidence.y, evidence.candidate, evidence.costs)["auc"]
     return at_most("not too good to be true", auc, limits["max_auc"], "AUC on the holdout")
 
 
-def no_column_too_good(evidence: Evidence, limits: Limits) -> Verdict:
+def no_column_too_good(evidence: GateInputs, limits: Limits) -> Verdict:
     """No column alone ranks the cases nearly as well as a model should."""
     found = []
     for name in evidence.columns:
@@ -25,10 +25,10 @@ def no_column_too_good(evidence: Evidence, limits: Limits) -> Verdict:
         told = f"AUC of {name} alone, the best of {len(evidence.columns)} columns"
         limit = limits["max_column_auc"]
         found.append(at_most("no column too good", max(auc, 1 - auc), limit, told))
-    return worst("no column too good", found)
+    return worst_verdict("no column too good", found)
 
 
-def no_value_tells(evidence: Evidence, limits: Limits) -> Verdict:
+def no_value_tells(evidence: GateInputs, limits: Limits) -> Verdict:
     """No gap in a column, and no single value, stands for the rarer outcome alone.
 
     A column may hardly rank the cases and still give a few of them away: by being absent, say,
@@ -52,7 +52,7 @@ def no_value_tells(evidence: Evidence, limits: Limits) -> Verdict:
     if evidence.columns and not found:
         told = f"no value or gap is shared by {limits['min_value_cases']} cases on enough days"
         return at_most("no value tells", 0.0, limits["max_value_rate"], told)
-    return worst("no value tells", found)
+    return worst_verdict("no value tells", found)
 
 
 def _ranked(values: pd.Series, y: np.ndarray) -> np.ndarray:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
 from serving.models import model_files
 from serving.models.evaluator import Evaluator
 from settings import LoopError
 
 
 @dataclass(frozen=True)
-class Artefact:
+class RefitModel:
     """The refit `model`, its served form in `folder`, and what the evaluated model said of `frame`.
 
     `digest` is the served form's from when it was made. `columns` are what the service gives, and
@@ -44,7 +44,7 @@ class Artefact:
         return Evaluator.load(self.folder, self.digest)
 
 
-def digest_holds(artefact: Artefact, limits: Limits) -> Verdict:
+def digest_holds(artefact: RefitModel, limits: Limits) -> Verdict:
     """The files are, byte for byte, those that were made: nobody has touched them since."""
     gate = "digest holds"
     try:
@@ -56,9 +56,9 @@ def digest_holds(artefact: Artefact, limits: Limits) -> Verdict:
     )
 
 
-def served_as_fitted(artefact: Artefact, limits: Limits) -> Verdict:
+def served_as_fitted(artefact: RefitModel, limits: Limits) -> Verdict:
     """The served evaluator says what scikit-learn says, on real rows and on fuzzed ones."""
-    rows = pd.concat([artefact.frame[artefact.columns], fuzzed(artefact)], ignore_index=True)
+    rows = pd.concat([artefact.frame[artefact.columns], fuzz_rows(artefact)], ignore_index=True)
     own = artefact.evaluator.predict_frame(rows)
     theirs = artefact.model.predict_proba(rows)[:, 1]
     return at_most(
@@ -67,7 +67,7 @@ def served_as_fitted(artefact: Artefact, limits: Limits) -> Verdict:
     )  # fmt: skip
 
 
-def fuzzed(artefact: Artefact, n_rows: int = 500) -> pd.DataFrame:
+def fuzz_rows(artefact: RefitModel, n_rows: int = 500) -> pd.DataFrame:
     """Real rows with a fifth of the values missing, unknown or extreme."""
     rng = np.random.default_rng(artefact.seed)
     rows = artefact.frame[artefact.columns].sample(n_rows, replace=True, random_state=artefact.seed)
@@ -81,13 +81,13 @@ def fuzzed(artefact: Artefact, n_rows: int = 500) -> pd.DataFrame:
     return rows
 
 
-def small_enough(artefact: Artefact, limits: Limits) -> Verdict:
+def small_enough(artefact: RefitModel, limits: Limits) -> Verdict:
     """All files of the served form."""
     total = sum(part.stat().st_size for part in artefact.folder.rglob("*") if part.is_file())
     return at_most("small enough", total / 1e6, limits["max_size_mb"], "MB on disk")
 
 
-def fast_enough(artefact: Artefact, limits: Limits) -> Verdict:
+def fast_enough(artefact: RefitModel, limits: Limits) -> Verdict:
     """One row at a time, in this process, without the look-up of its features."""
     rows = artefact.frame[artefact.columns].head(100).to_dict("records")
     seconds = []
@@ -100,7 +100,7 @@ def fast_enough(artefact: Artefact, limits: Limits) -> Verdict:
     )
 
 
-def signature_fits(artefact: Artefact, limits: Limits) -> Verdict:
+def signature_fits(artefact: RefitModel, limits: Limits) -> Verdict:
     """The served form wants the columns that the service gives, text for text and no others.
 
     What runs was built for the champion's columns: one that wants others needs a release of the
@@ -128,7 +128,7 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name, _ in one.items() ^ other.items()}
 
 
-def near_the_evaluated_model(artefact: Artefact, limits: Limits) -> Verdict:
+def near_the_evaluated_model(artefact: RefitModel, limits: Limits) -> Verdict:
     """The refit has seen the holdout, so its scores move, but not far."""
     moved = np.abs(artefact.evaluator.predict_frame(artefact.frame) - artefact.evaluated)
     if moved.max() <= limits["max_parity_gap"]:
@@ -140,7 +140,7 @@ def near_the_evaluated_model(artefact: Artefact, limits: Limits) -> Verdict:
     )  # fmt: skip
 
 
-def behaves_when_served(artefact: Artefact, limits: Limits) -> Verdict:
+def behaves_when_served(artefact: RefitModel, limits: Limits) -> Verdict:
     """The behaviours hold for the served form too."""
     from usecase.evaluation import behaviours
 
@@ -148,14 +148,14 @@ def behaves_when_served(artefact: Artefact, limits: Limits) -> Verdict:
         min(len(artefact.frame), limits["behaviour_rows"]), random_state=artefact.seed
     )
     found = behaviours(artefact.evaluator.predict_frame, rows, dict(limits))
-    return worst(
+    return worst_verdict(
         "behaves when served",
         [Verdict("behaves when served", bool(each["passed"]), each["value"], each["limit"], name)
          for name, each in found.items()],
     )  # fmt: skip
 
 
-GATES: tuple[Callable[[Artefact, Limits], Verdict], ...] = (
+REFIT_GATES: tuple[Callable[[RefitModel, Limits], Verdict], ...] = (
     digest_holds, served_as_fitted, small_enough, fast_enough, signature_fits,
     near_the_evaluated_model, behaves_when_served,
 )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipelines.evaluation.gates.inputs import Evidence
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.inputs import GateInputs
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
 from usecase.evaluation import calibration_gap, cost_per_1000
 
 
-def data_is_sound(evidence: Evidence, limits: Limits) -> Verdict:
+def data_is_sound(evidence: GateInputs, limits: Limits) -> Verdict:
     """Enough cases on both sides, and labels that are fresh at the moment of training."""
     gate = "data is sound"
     age = pd.Timestamp(evidence.manifest["as_of"]) - pd.Timestamp(evidence.manifest["newest_label"])
@@ -26,7 +26,7 @@ def data_is_sound(evidence: Evidence, limits: Limits) -> Verdict:
     return at_most(gate, days, limits["max_label_age_days"], "age of newest label, days")
 
 
-def data_is_valid(evidence: Evidence, limits: Limits) -> Verdict:
+def data_is_valid(evidence: GateInputs, limits: Limits) -> Verdict:
     """Every case once, with a label of 0 or 1 and its columns; no value infinite, no column empty.
 
     What the recipe's own rules let through and a join may still have broken.
@@ -46,23 +46,23 @@ def data_is_valid(evidence: Evidence, limits: Limits) -> Verdict:
     return at_most(gate, sum(found.values()), 0.0, told or f"faults in {len(frame):,} cases")
 
 
-def calibrated(evidence: Evidence, limits: Limits) -> Verdict:
+def calibrated(evidence: GateInputs, limits: Limits) -> Verdict:
     """Mean prediction near the mean outcome, on the newest weeks."""
     gap = calibration_gap(evidence.y, evidence.candidate)
     return at_most("calibrated", gap, limits["max_calibration_gap"], "|mean prediction - rate|")
 
 
-def calibrated_in_slices(evidence: Evidence, limits: Limits) -> Verdict:
+def calibrated_in_slices(evidence: GateInputs, limits: Limits) -> Verdict:
     """The same in every slice: on average right may be wrong on each of two halves."""
     found = [
         at_most("calibrated in slices", calibration_gap(evidence.y[rows], evidence.candidate[rows]),
                 limits["max_slice_calibration_gap"], f"|mean prediction - rate| of {name}")
         for name, rows in evidence.parts(limits["min_slice"])
     ]  # fmt: skip
-    return worst("calibrated in slices", found)
+    return worst_verdict("calibrated in slices", found)
 
 
-def slices_hold(evidence: Evidence, limits: Limits) -> Verdict:
+def slices_hold(evidence: GateInputs, limits: Limits) -> Verdict:
     """In no slice with enough cases is the cost far above the baseline's on that slice."""
     found = []
     for name, rows in evidence.parts(limits["min_slice"]):
@@ -71,10 +71,10 @@ def slices_hold(evidence: Evidence, limits: Limits) -> Verdict:
         told = f"cost against the baseline's in the worst slice, {name}"
         limit = limits["max_slice_ratio"]
         found.append(at_most("slices hold", own / max(other, 1.0), limit, told))
-    return worst("slices hold", found)
+    return worst_verdict("slices hold", found)
 
 
-def errors_are_even(evidence: Evidence, limits: Limits) -> Verdict:
+def errors_are_even(evidence: GateInputs, limits: Limits) -> Verdict:
     """No slice has far more false alarms or misses than its own probabilities announce.
 
     Where outcomes truly differ, so do the rates of alarms, and with them both error rates: of a
@@ -96,10 +96,10 @@ def errors_are_even(evidence: Evidence, limits: Limits) -> Verdict:
             what = f"rate of {kind} above the announced {announced:.2f}, {told}"
             limit = limits["max_error_excess"]
             found.append(at_most("errors are even", excess, limit, what))
-    return worst("errors are even", found)
+    return worst_verdict("errors are even", found)
 
 
-def behaves(evidence: Evidence, limits: Limits) -> Verdict:
+def behaves(evidence: GateInputs, limits: Limits) -> Verdict:
     """Every behaviour of the use case holds; told is the one that fails, or the closest call."""
     from usecase.evaluation import behaviours
 
@@ -107,7 +107,7 @@ def behaves(evidence: Evidence, limits: Limits) -> Verdict:
         min(len(evidence.frame), limits["behaviour_rows"]), random_state=evidence.seed
     )
     found = behaviours(evidence.predict, sample, dict(limits))
-    return worst(
+    return worst_verdict(
         "behaves",
         [Verdict("behaves", bool(each["passed"]), each["value"], each["limit"], name)
          for name, each in found.items()],

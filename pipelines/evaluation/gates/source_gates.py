@@ -14,15 +14,15 @@ import pandas as pd
 
 from features import partitions
 from features.table_builder import Tables
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst
+from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
 from settings import Settings
 from usecase.feature_views import TABLES
 
-RECORDED = ("data/training", "data/candidates")
+RECORDED_FOLDERS = ("data/training", "data/candidates")
 
 
 @dataclass(frozen=True)
-class Sources:
+class TrainingSources:
     """A training run in the workspace `path`, and the home (`settings`) whose store will serve it.
 
     `md5s` are those on record, by path; `sample` is drawn by `seed`.
@@ -43,18 +43,18 @@ class Sources:
         return Settings(**{**self.settings.model_dump(), "workspace": self.path})
 
 
-def data_are_those_recorded(sources: Sources, limits: Limits) -> Verdict:
+def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict:
     """What the model was fitted on has the md5 on record, by which it can be had back."""
     gate, found = "data are those recorded", []
-    for name in RECORDED:
+    for name in RECORDED_FOLDERS:
         md5 = folder_md5(sources.path / name)
         told = f"folders of another md5: {name} has {md5}, on record is {sources.md5s.get(name)}"
         same = md5 == sources.md5s.get(name)
         found.append(Verdict(gate, same, float(not same), 0.0, told))
-    return worst(gate, found)
+    return worst_verdict(gate, found)
 
 
-def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
+def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     """Built anew without anything that became known after the decision, features are the same."""
     from features import parity, recompute
 
@@ -77,7 +77,7 @@ def known_at_the_decision(sources: Sources, limits: Limits) -> Verdict:
     return at_most("known at the decision", sum(counts.values()), 0.0, told + _listed(counts))
 
 
-def online_as_offline(sources: Sources, limits: Limits) -> Verdict:
+def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     """The online store is as new as the training, and answers value for value what it sees."""
     from features import parity
     from features.publication_record import stands_at
@@ -111,7 +111,7 @@ def folder_md5(folder: Path) -> str:
     return str(built.hash_info.value)
 
 
-def sampled_moments(sources: Sources, n_moments: int) -> list[pd.Timestamp]:
+def sampled_moments(sources: TrainingSources, n_moments: int) -> list[pd.Timestamp]:
     """Decision times in the holdout, drawn by the seed: each with its chance by its cases."""
     times = sources.frame["decision_time"]
     counts = times[times >= sources.holdout_start].value_counts().sort_index()
@@ -145,6 +145,6 @@ def _listed(counts: Mapping[str, int]) -> str:
     return "".join(f"; {name}: {counts[name]}" for name in most)
 
 
-GATES: tuple[Callable[[Sources, Limits], Verdict], ...] = (
+SOURCE_GATES: tuple[Callable[[TrainingSources, Limits], Verdict], ...] = (
     data_are_those_recorded, known_at_the_decision, online_as_offline,
 )  # fmt: skip

@@ -15,7 +15,7 @@ Limits = Mapping[str, Any]
 class Verdict:
     """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out).
 
-    `code` is stable, for tests and logs: the name of the gate's function, which `judge` enters.
+    `code` is stable, for tests and logs: the name of the gate's function, which `run_gates` enters.
     """
 
     gate: str
@@ -45,7 +45,7 @@ def at_least(gate: str, value: float, limit: float, told: str) -> Verdict:
     return Verdict(gate, bool(value >= limit), float(value), float(limit), told)
 
 
-def worst(gate: str, found: Sequence[Verdict]) -> Verdict:
+def worst_verdict(gate: str, found: Sequence[Verdict]) -> Verdict:
     """Of several verdicts the one that fails most, or the closest call; none at all has failed."""
     if not found:
         return Verdict(gate, False, None, None, "nothing to judge: this gate could not run")
@@ -56,7 +56,7 @@ def _depth(verdict: Verdict) -> float:
     return -np.inf if verdict.margin is None or np.isnan(verdict.margin) else verdict.margin
 
 
-def judge(
+def run_gates(
     evidence: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
 ) -> list[Verdict]:
     """The verdict of every gate; a gate that raises has failed, and says what stopped it."""
@@ -70,17 +70,21 @@ def judge(
                 )
         except Exception as error:  # whatever stopped it: a gate that could not run has failed
             verdict = Verdict(
-                name_of(gate), False, None, None, f"could not run: {type(error).__name__}: {error}"
+                gate_name(gate),
+                False,
+                None,
+                None,
+                f"could not run: {type(error).__name__}: {error}",
             )
         verdicts.append(replace(verdict, code=gate.__name__))
     return verdicts
 
 
-def code_of(stored: Mapping[str, Any]) -> str:
+def verdict_code(stored: Mapping[str, Any]) -> str:
     """The code of a verdict as it was stored; an older version stored none beside the name."""
     return str(stored.get("code") or stored["gate"].replace(" ", "_"))
 
 
-def name_of(gate: Callable[..., Verdict]) -> str:
+def gate_name(gate: Callable[..., Verdict]) -> str:
     """A gate is named as its function is."""
     return gate.__name__.replace("_", " ")

@@ -18,7 +18,7 @@ GIVEN_UP = "KILLED"
 
 def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:
     """Keeps the entry; the id of its run. It counts from when the document names it."""
-    experiment = mlflow_tracking.experiment(settings, EXPERIMENT)
+    experiment = mlflow_tracking.experiment_id(settings, EXPERIMENT)
     run = client.create_run(
         experiment, run_name=f"{entry.seq} {entry.action}",
         tags={**entry.shown(), "entry": entry.body, "digest": entry.digest},

@@ -35,7 +35,7 @@ def explained(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
     version = str(fields["model_version"])
     known = recorder.stands(settings).chain.entries
     with versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         found = versions.find_version(client, version)
         gates = _gates(client, found.run_id) if found else DELETED
     return {

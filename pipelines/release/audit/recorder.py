@@ -62,7 +62,7 @@ class Stands:
 def stands(settings: Settings) -> Stands:
     """The document and its entries. Raises `LoopError` if it is nonsense, or MLflow is away."""
     with versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         state = document(settings, client)
         return Stands(state, chain(entry_store.stored(settings, client), state.history))
 
@@ -81,7 +81,7 @@ def change(
     """
     require_words(by, why)
     with locked(settings), versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         state = document(settings, client)
         found = Stands(state, chain(entry_store.stored(settings, client), state.history))
         _carry_on(settings, client, found)

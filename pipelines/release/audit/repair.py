@@ -27,7 +27,7 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
     """
     recorder.require_words(by, why)
     with locked(settings), versions.reached(settings):
-        client = mlflow_tracking.client(settings)
+        client = mlflow_tracking.mlflow_client(settings)
         said, wrong = _usable(settings, client)
         served = recorder.served(settings)
         if said is not None and (served is None or served.generation <= said.generation):

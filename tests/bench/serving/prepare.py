@@ -64,7 +64,11 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     from usecase.request import payload
     from usecase.target import LABEL_FEED, labels
 
-    for step in (ingest.fetch_new, validate.validate_new, build_features.build_new):
+    for step in (
+        ingest.fetch_due_batches,
+        validate.validate_new_batches,
+        build_features.build_feature_tables,
+    ):
         print(step.__name__, file=sys.stderr, flush=True)
         step(settings, END)
     apply(settings)

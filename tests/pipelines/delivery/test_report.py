@@ -15,7 +15,7 @@ import yaml
 
 from pipelines.delivery import measurement
 from pipelines.delivery import report as delivery
-from pipelines.evaluation.gates.candidate_gates import GATES
+from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
 from pipelines.training import workspace
 from settings import UserError
 
@@ -40,7 +40,7 @@ Spoil = Callable[[dict[str, Any], pd.DataFrame], None]
 def worktrees() -> set[str]:
     command = ["git", "worktree", "list", "--porcelain"]
     listed = subprocess.run(
-        command, cwd=workspace.SOURCE, capture_output=True, text=True, check=True
+        command, cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=True
     ).stdout
     return {line for line in listed.splitlines() if line.startswith("worktree ")}
 
@@ -93,7 +93,7 @@ def test_a_change_that_changes_nothing_is_accepted_with_every_section(compared: 
     for name in ("baseline", "logistic_regression", "gradient_boosting"):
         assert f"|{name}|{report['measured'][name]['auc']:.4f} (+0)|" in page
     verdicts = [each for judged in report["verdicts"].values() for each in judged]
-    assert len(verdicts) == 2 * len(GATES)  # of two candidates
+    assert len(verdicts) == 2 * len(CANDIDATE_GATES)  # of two candidates
     for each in [*verdicts, *report["artefact"], *report["against_main"]]:
         assert f"|{each['gate']}|passed|" in page
     assert {"small enough", "fast enough", "served as fitted"} <= {
@@ -213,6 +213,6 @@ def test_a_slice_may_only_set_what_there_is(tmp_path: Path) -> None:
         measurement.scratch(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
     settings = measurement.scratch(home, measurement.SLICE)
-    own = yaml.safe_load((workspace.SOURCE / "usecase" / "params.yaml").read_text())
+    own = yaml.safe_load((workspace.SOURCE_ROOT / "usecase" / "params.yaml").read_text())
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]

@@ -15,7 +15,7 @@ import yaml
 
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates
-from pipelines.training.train import read_predictions, train
+from pipelines.training.train import read_holdout_predictions, train_candidates
 from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -84,7 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (settings.data / "training").mkdir(parents=True)
     frame.to_parquet(settings.data / "training" / "training.parquet", index=False)
     (settings.data / "training" / "manifest.json").write_text(json.dumps(manifest))
-    train(settings, AS_OF)
+    train_candidates(settings, AS_OF)
     return settings
 
 
@@ -116,14 +116,14 @@ def crown(settings: Settings, name: str) -> None:
 
 
 def test_evaluation_end_to_end(own: Settings) -> None:
-    found = evaluate.evaluate(own, AS_OF)
+    found = evaluate.evaluate_candidates(own, AS_OF)
     folder = own.data / "evaluation"
     assert json.loads((folder / "gates.json").read_text()) == found
     measured = json.loads((folder / "metrics.json").read_text())
     names = candidates(own)
     assert list(measured) == ["baseline", *names]
     assert list(found["verdicts"]) == names
-    assert found["winner"] == evaluate.choose(found["verdicts"], measured)
+    assert found["winner"] == evaluate.choose_winner(found["verdicts"], measured)
 
     rows = holdout(own)
     for name in names:
@@ -131,7 +131,7 @@ def test_evaluation_end_to_end(own: Settings) -> None:
         costs = own.params()["costs"]
         assert measured[name] == pytest.approx(evaluation.metrics(rows["label"], prob, costs))
         by_gate = {each["gate"]: each for each in found["verdicts"][name]}
-        assert len(by_gate) == len(candidate_gates.GATES)
+        assert len(by_gate) == len(candidate_gates.CANDIDATE_GATES)
         assert not [each for each in by_gate.values() if "could not run" in each["told"]]
         assert by_gate["beats the baseline"]["value"] == measured[name]["cost_per_1000"]
         assert by_gate["not worse than the champion"]["told"].startswith("no champion yet")
@@ -144,7 +144,7 @@ def test_evaluation_end_to_end(own: Settings) -> None:
 def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
     names = candidates(own)
     crown(own, names[0])
-    found = evaluate.evaluate(own, AS_OF)
+    found = evaluate.evaluate_candidates(own, AS_OF)
     measured = json.loads((own.data / "evaluation" / "metrics.json").read_text())
     assert measured["champion"] == pytest.approx(measured[names[0]])
     compared = {
@@ -162,11 +162,11 @@ def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
 def test_leaking_candidate_wins_nothing(own: Settings) -> None:
     """The best score of all, because it knows the label: refused, and the other one may win."""
     file = own.data / "candidates" / "predictions.parquet"
-    scores = read_predictions(own.data)
+    scores = read_holdout_predictions(own.data)
     names = candidates(own)
     scores[names[0]] = 0.1 + 0.7 * scores["label"]
     scores.to_parquet(file, index=False)
-    found = evaluate.evaluate(own, AS_OF)
+    found = evaluate.evaluate_candidates(own, AS_OF)
     verdicts = {each["gate"]: each["passed"] for each in found["verdicts"][names[0]]}
     assert not verdicts["not too good to be true"]
     assert verdicts["beats the baseline"]
@@ -175,17 +175,17 @@ def test_leaking_candidate_wins_nothing(own: Settings) -> None:
 
 def test_candidates_of_another_training_set_are_refused(own: Settings) -> None:
     file = own.data / "candidates" / "predictions.parquet"
-    scores = read_predictions(own.data)
+    scores = read_holdout_predictions(own.data)
     scores.iloc[::-1].to_parquet(file, index=False)
     with pytest.raises(LoopError, match="do not match"):
-        evaluate.evaluate(own, AS_OF)
+        evaluate.evaluate_candidates(own, AS_OF)
 
 
 def test_changed_champion_is_refused(own: Settings) -> None:
     crown(own, candidates(own)[0])
     (own.data / "champion" / "card.json").write_text(json.dumps({"digest": "0" * 64}))
     with pytest.raises(LoopError, match="digest"):
-        evaluate.evaluate(own, AS_OF)
+        evaluate.evaluate_candidates(own, AS_OF)
 
 
 def test_champion_scores_are_those_of_the_model(own: Settings) -> None:
@@ -215,7 +215,7 @@ def test_cheapest_that_passed_every_gate_wins(
 ) -> None:
     measured = {"dear": {"cost_per_1000": 600.0}, "cheap": {"cost_per_1000": 500.0},
                 "baseline": {"cost_per_1000": 1.0}, "champion": {"cost_per_1000": 2.0}}  # fmt: skip
-    assert evaluate.choose(verdicts, measured) == winner
+    assert evaluate.choose_winner(verdicts, measured) == winner
 
 
 def test_slices_add_up_to_the_whole() -> None:
@@ -223,7 +223,7 @@ def test_slices_add_up_to_the_whole() -> None:
     scores = frame[["key", "label"]].assign(
         model=np.random.default_rng(3).random(N), other=frame["label"] * 0.5 + 0.1
     )
-    rows = pd.DataFrame(evaluate.by_slice(frame, scores, ["model", "other"], COSTS))
+    rows = pd.DataFrame(evaluate.metrics_by_slice(frame, scores, ["model", "other"], COSTS))
     whole = evaluation.cost_per_1000(scores["label"], scores["model"], COSTS)
     for kind, values in evaluation.slices(frame).items():
         part = rows[rows["slice"] == kind]

@@ -112,12 +112,12 @@ def refused() -> tuple[dict[str, dict[str, float]], dict[str, Any], pd.DataFrame
 
 @pytest.fixture(scope="module")
 def won() -> str:
-    return evaluation_page.page(*case())
+    return evaluation_page.render_evaluation_page(*case())
 
 
 @pytest.fixture(scope="module")
 def lost() -> str:
-    return evaluation_page.page(*refused())
+    return evaluation_page.render_evaluation_page(*refused())
 
 
 def test_outcome_with_a_winner(won: str) -> None:
@@ -135,7 +135,8 @@ def test_outcome_with_a_winner_dearer_than_the_champion() -> None:
     measured, found, scores = case(n=200)
     measured["champion"]["cost_per_1000"] = 500.0
     assert (
-        "3.6% above the champion (500)" in read(evaluation_page.page(measured, found, scores)).text
+        "3.6% above the champion (500)"
+        in read(evaluation_page.render_evaluation_page(measured, found, scores)).text
     )
 
 
@@ -180,7 +181,7 @@ def test_foreign_text_stays_text() -> None:
     found["verdicts"][hostile] = [
         verdict(hostile, True, 1.0, 2.0), verdict("compared", False, None, None),
     ]  # fmt: skip
-    html = evaluation_page.page(measured, found, scores)
+    html = evaluation_page.render_evaluation_page(measured, found, scores)
     assert "<script" not in html
     assert '"><b>$' not in html
     text = read(html).text
@@ -195,9 +196,9 @@ def test_foreign_text_stays_text() -> None:
 def test_report_is_small_quick_and_the_same_each_time(tmp_path: Path) -> None:
     given = case(n=13_000)
     started = time.process_time()
-    evaluation_page.write(tmp_path / "one.html", *given)
+    evaluation_page.write_evaluation_page(tmp_path / "one.html", *given)
     seconds = time.process_time() - started
-    evaluation_page.write(tmp_path / "two.html", *given)
+    evaluation_page.write_evaluation_page(tmp_path / "two.html", *given)
     page = (tmp_path / "one.html").read_bytes()
     assert page == (tmp_path / "two.html").read_bytes()
     assert len(page) < 1_000_000
@@ -255,7 +256,7 @@ def test_candidate_keeps_its_colour_beside_any_others() -> None:
      (float("nan"), "nan")],
 )  # fmt: skip
 def test_number(value: float | None, text: str) -> None:
-    assert formatting.number(value) == text
+    assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_number(value: float | None, text: str) -> None:
 def test_limit_tells_its_direction(
     passed: bool, value: float | None, limit: float | None, text: str
 ) -> None:
-    assert formatting.limit(verdict("any", passed, value, limit)) == text
+    assert formatting.format_limit(verdict("any", passed, value, limit)) == text
 
 
 def test_slices_under_a_hundredth_of_their_kind_are_left_out() -> None:

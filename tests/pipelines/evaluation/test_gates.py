@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
-from pipelines.evaluation.gates.champion_and_baseline import holm
-from pipelines.evaluation.gates.verdict import Limits, Verdict, code_of, judge, name_of
+from pipelines.evaluation.gates.champion_and_baseline import holm_adjust
+from pipelines.evaluation.gates.verdict import Limits, Verdict, gate_name, run_gates, verdict_code
 from settings import CODE
 from usecase.evaluation import day_bootstrap
 
@@ -57,7 +57,7 @@ def cost(prob: np.ndarray) -> float:
     return float(1000 * np.mean(np.where(LABEL == 1, 4.0 * ~alarm, 1.0 * alarm)))
 
 
-def evidence(**changes: Any) -> candidate_gates.Evidence:
+def evidence(**changes: Any) -> candidate_gates.GateInputs:
     """A sound training: 20 days, a fair candidate, a baseline that always alarms, no champion."""
     hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
     sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
@@ -77,7 +77,7 @@ def evidence(**changes: Any) -> candidate_gates.Evidence:
     }
     for name, change in changes.pop("cells", {}).items():
         given["frame"] = given["frame"].assign(**{name: change(given["frame"][name])})
-    return candidate_gates.Evidence(**(given | changes))
+    return candidate_gates.GateInputs(**(given | changes))
 
 
 def noise() -> np.ndarray:
@@ -376,8 +376,8 @@ def test_gate(judged: Callable[..., Verdict], changes: dict[str, Any], passed: b
 
 def test_every_gate_has_a_case_that_it_passes_and_one_that_it_refuses() -> None:
     """`behaves` needs the use case's columns: its cases are in tests/usecase/test_evaluation.py."""
-    assert candidate_gates.behaves in candidate_gates.GATES
-    generic = set(candidate_gates.GATES) - {candidate_gates.behaves}
+    assert candidate_gates.behaves in candidate_gates.CANDIDATE_GATES
+    generic = set(candidate_gates.CANDIDATE_GATES) - {candidate_gates.behaves}
     for outcome in (True, False):
         assert {judged for _, judged, _, passed in CASES if passed is outcome} == generic
 
@@ -418,26 +418,26 @@ def test_log_loss_is_held_against_the_champion_where_there_is_one() -> None:
 
 
 def test_gate_is_named_as_its_function() -> None:
-    for judged in candidate_gates.GATES:
+    for judged in candidate_gates.CANDIDATE_GATES:
         if judged is not candidate_gates.behaves:
-            assert judged(evidence(champion=CHAMPION), LIMITS).gate == name_of(judged)
+            assert judged(evidence(champion=CHAMPION), LIMITS).gate == gate_name(judged)
 
 
 def test_every_gate_has_a_code_of_its_own_that_the_documents_list() -> None:
-    every = [*candidate_gates.GATES, *refit_gates.GATES, *source_gates.GATES]
-    codes = [judge(None, {}, [each])[0].code for each in every]
+    every = [*candidate_gates.CANDIDATE_GATES, *refit_gates.REFIT_GATES, *source_gates.SOURCE_GATES]
+    codes = [run_gates(None, {}, [each])[0].code for each in every]
     assert codes == [each.__name__ for each in every]
     assert len(set(codes)) == len(every)
     document = (Path(__file__).parents[3] / "docs/gates.md").read_text()
     assert all(re.fullmatch(CODE, code) and f"`{code}`" in document for code in codes)
     assert f"{len(every)} gates" in document
-    assert code_of({"gate": "data is sound"}) == "data_is_sound", "stored by an older version"
-    assert code_of({"gate": "sound data", "code": "data_is_sound"}) == "data_is_sound"
+    assert verdict_code({"gate": "data is sound"}) == "data_is_sound", "stored by an older version"
+    assert verdict_code({"gate": "sound data", "code": "data_is_sound"}) == "data_is_sound"
 
 
 def test_holm_is_no_stricter_than_it_must_be() -> None:
-    assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
-    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+    assert holm_adjust(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_adjust(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
 
 
 def test_worst_slice_is_named() -> None:
@@ -462,10 +462,12 @@ def test_margin_is_positive_inside_and_negative_outside(
 
 def test_sound_training_passes_all_generic_gates() -> None:
     generic = tuple(
-        judged for judged in candidate_gates.GATES if judged is not candidate_gates.behaves
+        judged
+        for judged in candidate_gates.CANDIDATE_GATES
+        if judged is not candidate_gates.behaves
     )
     assert len(generic) == 14
-    verdicts = judge(evidence(), LIMITS, generic)
+    verdicts = run_gates(evidence(), LIMITS, generic)
     assert [verdict.passed for verdict in verdicts] == [True] * 14, verdicts
 
 
@@ -473,7 +475,7 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
 
-    verdict = judge(evidence(predict=broken), LIMITS, (candidate_gates.behaves,))[0]
+    verdict = run_gates(evidence(predict=broken), LIMITS, (candidate_gates.behaves,))[0]
     assert not verdict.passed
     assert verdict.gate == "behaves"
     assert "could not run: KeyError" in verdict.told
@@ -482,7 +484,7 @@ def test_gate_that_raises_has_failed_and_says_why() -> None:
 
 def test_other_gates_are_judged_after_one_that_raises() -> None:
     short = evidence(champion=np.array([0.5, 0.5]))
-    verdicts = judge(
+    verdicts = run_gates(
         short, LIMITS, (candidate_gates.not_worse_than_the_champion, candidate_gates.calibrated)
     )
     assert [verdict.passed for verdict in verdicts] == [False, True]
@@ -492,22 +494,22 @@ def test_other_gates_are_judged_after_one_that_raises() -> None:
     "judged",
     [
         each
-        for each in candidate_gates.GATES
+        for each in candidate_gates.CANDIDATE_GATES
         if each not in (candidate_gates.behaves, candidate_gates.data_is_valid)
     ],
 )
 def test_gate_without_its_limits_has_failed(judged: Callable[..., Verdict]) -> None:
-    verdict = judge(evidence(champion=CHAMPION), {}, (judged,))[0]
+    verdict = run_gates(evidence(champion=CHAMPION), {}, (judged,))[0]
     assert not verdict.passed
     assert "could not run: KeyError" in verdict.told
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_not_finite_has_failed(value: float) -> None:
-    def claims(given: candidate_gates.Evidence, limits: Limits) -> Verdict:
+    def claims(given: candidate_gates.GateInputs, limits: Limits) -> Verdict:
         return Verdict("claims", True, value, 1.0, "passes whatever it found")
 
-    verdict = judge(evidence(), LIMITS, (claims,))[0]
+    verdict = run_gates(evidence(), LIMITS, (claims,))[0]
     assert not verdict.passed
     assert verdict.value is None
     assert "not finite" in verdict.told
@@ -516,7 +518,7 @@ def test_value_that_is_not_finite_has_failed(value: float) -> None:
 def test_missing_probability_is_refused() -> None:
     prob = answers(**FAIR)
     prob[7] = np.nan
-    verdicts = judge(
+    verdicts = run_gates(
         evidence(candidate=prob),
         LIMITS,
         (candidate_gates.log_loss_holds, candidate_gates.calibrated),
@@ -529,10 +531,12 @@ def test_nothing_the_project_gates_read_is_missing_from_its_parameters() -> None
     params = yaml.safe_load(file.read_text())
     sound = evidence(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(
-        judged for judged in candidate_gates.GATES if judged is not candidate_gates.behaves
+        judged
+        for judged in candidate_gates.CANDIDATE_GATES
+        if judged is not candidate_gates.behaves
     )
     for given in (sound, replace(sound, champion=sound.candidate)):
-        told = [each.told for each in judge(given, params["gates"], generic)]
+        told = [each.told for each in run_gates(given, params["gates"], generic)]
         assert not [text for text in told if "could not run" in text]
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipelines.evaluation.gates import refit_gates
-from pipelines.evaluation.gates.verdict import Verdict, judge
+from pipelines.evaluation.gates.verdict import Verdict, run_gates
 from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import export
@@ -39,7 +39,7 @@ def served(model: Any, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.Artefact:
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.RefitModel:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.uniform(0, 24, (1500, len(NUMBERS))), columns=NUMBERS)
     frame = frame.assign(**{name: rng.choice(list("abc"), 1500) for name in CATEGORIES})
@@ -47,23 +47,23 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.Artefact:
     model, earlier = fitted(frame, label), fitted(frame[:1400], label[:1400])
     folder = tmp_path_factory.mktemp("served")
     running = served(earlier, folder / "running")["folder"]
-    return refit_gates.Artefact(
+    return refit_gates.RefitModel(
         model=model, frame=frame.assign(label=label), running=running, seed=7,
         evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES,
         texts=CATEGORIES, **served(model, folder / "model"),
     )  # fmt: skip
 
 
-def refused(subject: refit_gates.Artefact, limits: dict[str, Any] | None = None) -> list[str]:
-    verdicts = judge(subject, LIMITS | (limits or {}), refit_gates.GATES)
+def refused(subject: refit_gates.RefitModel, limits: dict[str, Any] | None = None) -> list[str]:
+    verdicts = run_gates(subject, LIMITS | (limits or {}), refit_gates.REFIT_GATES)
     return [verdict.gate for verdict in verdicts if not verdict.passed]
 
 
-def test_a_healthy_artefact_passes_every_gate(healthy: refit_gates.Artefact) -> None:
+def test_a_healthy_artefact_passes_every_gate(healthy: refit_gates.RefitModel) -> None:
     assert refused(healthy) == []
 
 
-def test_one_that_is_not_served_as_fitted(healthy: refit_gates.Artefact, tmp_path: Path) -> None:
+def test_one_that_is_not_served_as_fitted(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     # The columns of two features swapped between training and serving.
     swapped = healthy.frame.rename(columns={NUMBERS[3]: NUMBERS[4], NUMBERS[4]: NUMBERS[3]})
     model = fitted(swapped, healthy.frame["label"].to_numpy())
@@ -73,7 +73,7 @@ def test_one_that_is_not_served_as_fitted(healthy: refit_gates.Artefact, tmp_pat
 
 
 def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
-    healthy: refit_gates.Artefact, tmp_path: Path
+    healthy: refit_gates.RefitModel, tmp_path: Path
 ) -> None:
     labels = np.random.default_rng(0).permutation(healthy.frame["label"].to_numpy())
     model = fitted(healthy.frame, labels)
@@ -81,25 +81,25 @@ def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
     assert found == ["near the evaluated model"]
 
 
-def test_one_that_was_not_refitted(healthy: refit_gates.Artefact) -> None:
+def test_one_that_was_not_refitted(healthy: refit_gates.RefitModel) -> None:
     same = healthy.evaluator.predict_frame(healthy.frame)
     assert refused(replace(healthy, evaluated=same)) == ["near the evaluated model"]
 
 
-def test_one_that_was_changed_since(healthy: refit_gates.Artefact, tmp_path: Path) -> None:
+def test_one_that_was_changed_since(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     files = served(healthy.model, tmp_path / "m")
     with (tmp_path / "m" / "evaluator.json").open("a") as file:
         file.write(" ")
     assert "digest holds" in refused(replace(healthy, **files))
 
 
-def test_one_of_other_columns(healthy: refit_gates.Artefact) -> None:
+def test_one_of_other_columns(healthy: refit_gates.RefitModel) -> None:
     assert "signature fits" in refused(replace(healthy, columns=FEATURES[:-1]))
     assert "signature fits" in refused(replace(healthy, texts=CATEGORIES[:-1]))
 
 
 def test_one_that_the_running_service_can_not_take_up(
-    healthy: refit_gates.Artefact, tmp_path: Path
+    healthy: refit_gates.RefitModel, tmp_path: Path
 ) -> None:
     (tmp_path / "evaluator.json").write_text(json.dumps({"columns": ["x"], "categories": {}}))
     assert refused(replace(healthy, running=tmp_path)) == ["signature fits"]
@@ -114,12 +114,12 @@ def test_one_that_the_running_service_can_not_take_up(
     ],
 )
 def test_one_over_a_budget(
-    healthy: refit_gates.Artefact, limits: dict[str, float], gate_name: str
+    healthy: refit_gates.RefitModel, limits: dict[str, float], gate_name: str
 ) -> None:
     assert refused(healthy, limits) == [gate_name]
 
 
-def test_a_gate_that_can_not_run_has_failed(healthy: refit_gates.Artefact) -> None:
+def test_a_gate_that_can_not_run_has_failed(healthy: refit_gates.RefitModel) -> None:
     broken = replace(healthy, evaluated=healthy.evaluated[:-1])
     assert refused(broken) == ["near the evaluated model"]
 
@@ -135,4 +135,4 @@ def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None
     assert outcome["version"] is None
     told = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
     assert outcome["why"] == told
-    assert mlflow_tracking.client(settings).search_registered_models() == []
+    assert mlflow_tracking.mlflow_client(settings).search_registered_models() == []

@@ -34,15 +34,15 @@ def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
     params["as_of"] = "2013-01-03T00:00:00Z"
     params["schedules"]["ingest"] = "* * * * *"
     home.settings.params_file.write_text(yaml.safe_dump(params))
-    server = child_processes.start(
-        home.settings, "prefect-server", prefect_commands.server_command(home.settings),
+    server = child_processes.start_child(
+        home.settings, "prefect-server", prefect_commands.prefect_server_command(home.settings),
         prefect_commands.prefect_environment(home.settings),
     )  # fmt: skip
     try:
-        child_processes.wait_healthy(server, f"{home.settings.prefect_url}/health", 90)
+        child_processes.wait_until_healthy(server, f"{home.settings.prefect_url}/health", 90)
         yield home
     finally:
-        child_processes.stop_all(home.settings)
+        child_processes.stop_children(home.settings)
 
 
 def await_end(home: Home, seconds: float) -> Any:
@@ -90,7 +90,7 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
     assert stands.date() == date(2013, 1, 3)
 
     assert "Traceback" not in (scheduled.settings.home / "deploy.log").read_text()
-    (server,) = {each.environ()[child_processes.MARK] for each in scheduled.processes()}
+    (server,) = {each.environ()[child_processes.MARK_VARIABLE] for each in scheduled.processes()}
     assert server.startswith("prefect-server:")
     assert os.getpid() not in {each.pid for each in scheduled.processes()}
 

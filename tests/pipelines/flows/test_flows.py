@@ -133,17 +133,17 @@ class Loop:
     def start(self, name: str, command: list[str]) -> child_processes.Child:
         # The current folder goes before the stand-ins, so it must not be the project.
         with chdir(self.settings.home):
-            return child_processes.start(self.settings, name, command, self.environment)
+            return child_processes.start_child(self.settings, name, command, self.environment)
 
     def start_server(self) -> None:
-        child = self.start("prefect-server", prefect_commands.server_command(self.settings))
-        child_processes.wait_healthy(child, f"{self.settings.prefect_url}/health", 240)
+        child = self.start("prefect-server", prefect_commands.prefect_server_command(self.settings))
+        child_processes.wait_until_healthy(child, f"{self.settings.prefect_url}/health", 240)
 
     def start_runner(self, *, schedules_active: bool) -> None:
         from pipelines.flows import flow_runs
 
         since = datetime.now(UTC)
-        command = prefect_commands.runner_command(schedules_active=schedules_active)
+        command = prefect_commands.flow_runner_command(schedules_active=schedules_active)
         child = self.start("prefect-runner", command)
         flow_runs.await_runner(
             self.settings, since, 180, lambda: child_processes.require_alive(child)
@@ -212,7 +212,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         made.start_runner(schedules_active=False)
         yield made
     finally:
-        child_processes.stop_all(made.settings)
+        child_processes.stop_children(made.settings)
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,7 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     killed = loop.ask("train", KILLED)
     wait_until(lambda: "first" in loop.steps(KILLED))
     kill(loop)  # everything at once, as when the machine goes
-    child_processes.clear_leftovers(loop.settings)
+    child_processes.stop_leftover_children(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
     with flow_runs.api(loop.settings) as client:

@@ -74,7 +74,7 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
 ) -> None:
     home, _ = turned
     for version, _, md5 in home.state()["versions"]:
-        found = mlflow_tracking.client(home.settings).get_model_version(MODEL, version)
+        found = mlflow_tracking.mlflow_client(home.settings).get_model_version(MODEL, version)
         made = home.settings.var / "training" / found.tags["training_id"] / "data" / "training"
         target = tmp_path / version
         done = home.run("restore", md5, str(target))
@@ -87,7 +87,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     home, _ = turned
     served = document.read(home.settings.release_file)
     assert served is not None
-    version = mlflow_tracking.client(home.settings).get_model_version(
+    version = mlflow_tracking.mlflow_client(home.settings).get_model_version(
         MODEL, served.champion.version
     )
     assert version.tags["digest"] == served.champion.digest
@@ -103,8 +103,8 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
 
 def test_every_candidate_is_a_run_with_its_lineage(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    client = mlflow_tracking.client(home.settings)
-    experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT)
+    client = mlflow_tracking.mlflow_client(home.settings)
+    experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
     runs = client.search_runs([experiment.experiment_id])
     named = {run.data.tags.get("candidate") for run in runs}
     assert {"baseline", "logistic_regression", "gradient_boosting"} <= named
@@ -169,7 +169,7 @@ def test_what_can_not_be_made_again_is_told(turned: tuple[Home, str], tmp_path: 
 
 def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    client = mlflow_tracking.client(home.settings)
+    client = mlflow_tracking.mlflow_client(home.settings)
     version = client.get_model_version(MODEL, "1")
     files = {each.path for each in client.list_artifacts(version.run_id)}
     assert {"card.html", "card.md", "params.yaml"} <= files

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.ingestion import batch_facts
-from pipelines.ingestion.batch_checks import Rules, Verdict, judge, text
+from pipelines.ingestion.batch_checks import CheckedBatches, FeedRules, check_batches, format_value
 from settings import LoopError
 
 FIRST = date(2030, 5, 1)
@@ -57,13 +57,15 @@ def batch(number: int = 0, n_rows: int = 4, **columns: object) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def judged(*tables: pa.Table, rows=(AMOUNT, COVERED, UNIQUE), facts=(ENOUGH, FEW_BAD)) -> Verdict:
-    rules = Rules(SCHEMA, ["account"], lambda frame: frame, list(rows), list(facts))
+def judged(
+    *tables: pa.Table, rows=(AMOUNT, COVERED, UNIQUE), facts=(ENOUGH, FEW_BAD)
+) -> CheckedBatches:
+    rules = FeedRules(SCHEMA, ["account"], lambda frame: frame, list(rows), list(facts))
     by_day = {day(number): table for number, table in enumerate(tables)}
-    return judge("accounts", by_day, {one: [] for one in by_day}, rules)
+    return check_batches("accounts", by_day, {one: [] for one in by_day}, rules)
 
 
-def reasons(verdict: Verdict) -> list[dict[int, dict[str, str]]]:
+def reasons(verdict: CheckedBatches) -> list[dict[int, dict[str, str]]]:
     return [against for _, against in verdict.accepted.values()]
 
 
@@ -177,7 +179,7 @@ def test_a_rule_that_could_not_be_asked_has_failed(rule):
 
 def test_facts_of_a_batch():
     frame = batch(amount=[10, None, 12, 13], account=["a", "b", "a", "c"]).to_pandas()
-    found = batch_facts.facts(
+    found = batch_facts.compute_batch_facts(
         frame, FIRST, key=["account"], n_quarantined=1, before=[4, 8, 8, 8] * 2
     )
     assert found == {
@@ -196,14 +198,19 @@ def test_facts_of_a_batch():
 def test_a_week_of_history_is_needed_for_a_ratio():
     frame = batch().to_pandas()
     asked = {"key": ["account"], "n_quarantined": 0}
-    few = batch_facts.facts(frame, FIRST, before=[4] * 6, **asked)
+    few = batch_facts.compute_batch_facts(frame, FIRST, before=[4] * 6, **asked)
     assert pd.isna(few["n_rows_ratio"])
-    assert batch_facts.facts(frame, FIRST, before=[4] * 7, **asked)["n_rows_ratio"] == 1.0
-    assert batch_facts.facts(frame, FIRST, before=[0] * 7, **asked)["n_rows_ratio"] == float("inf")
+    assert (
+        batch_facts.compute_batch_facts(frame, FIRST, before=[4] * 7, **asked)["n_rows_ratio"]
+        == 1.0
+    )
+    assert batch_facts.compute_batch_facts(frame, FIRST, before=[0] * 7, **asked)[
+        "n_rows_ratio"
+    ] == float("inf")
 
 
 def test_a_batch_of_another_day_is_not_fresh():
-    late = batch_facts.facts(
+    late = batch_facts.compute_batch_facts(
         batch(1).to_pandas(), FIRST, key=["account"], n_quarantined=0, before=[]
     )
     assert late["hours_before_end"] == 24.0
@@ -216,4 +223,4 @@ def test_a_batch_of_another_day_is_not_fresh():
      (pd.Timestamp("2030-05-01T05:00Z"), "2030-05-01T05:00:00+00:00"), (["a", "b"], "['a', 'b']")],
 )  # fmt: skip
 def test_a_value_reads_the_same_in_any_type(value, expected):
-    assert text(value) == expected
+    assert format_value(value) == expected

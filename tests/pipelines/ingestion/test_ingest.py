@@ -57,7 +57,7 @@ def fails_on(monkeypatch, feed: str, day: date, error: Exception) -> None:
 
 def test_stores_whole_days_only(settings):
     # At 17 hours into the fourth day, three days are over.
-    stored = ingest.fetch_new(settings, after(settings, 3, hours=17))
+    stored = ingest.fetch_due_batches(settings, after(settings, 3, hours=17))
     expected = {
         f"{feed}/{day}"
         for feed in source.FEEDS
@@ -70,33 +70,33 @@ def test_stores_whole_days_only(settings):
 
 def test_the_day_is_utc_whatever_zone_as_of_has(settings):
     early = after(settings, 1).astimezone(tz=datetime.strptime("-0500", "%z").tzinfo)
-    stored = ingest.fetch_new(settings, early)
+    stored = ingest.fetch_due_batches(settings, early)
     assert {name.split("/")[1] for name in stored} == {str(first_day(settings))}
 
 
 @pytest.mark.parametrize("feed", source.FEEDS)
 def test_stores_what_the_source_gave(settings, feed):
-    ingest.fetch_new(settings, after(settings, 1))
+    ingest.fetch_due_batches(settings, after(settings, 1))
     day = first_day(settings)
     stored = partitions.load(partitions.path(settings.data, "raw", feed, day))
     assert stored.equals(pa.Table.from_pandas(source.fetch(feed, day), preserve_index=False))
 
 
 def test_what_is_there_is_not_fetched_again(settings, monkeypatch):
-    ingest.fetch_new(settings, after(settings, 2))
+    ingest.fetch_due_batches(settings, after(settings, 2))
     before = files(settings)
     for feed in source.FEEDS:
         fails_on(monkeypatch, feed, first_day(settings), AssertionError("fetched again"))
-    assert ingest.fetch_new(settings, after(settings, 2)) == []
+    assert ingest.fetch_due_batches(settings, after(settings, 2)) == []
     assert files(settings) == before
 
 
 def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
     for n_days in (1, 2, 5):
-        ingest.fetch_new(settings, after(settings, n_days))
+        ingest.fetch_due_batches(settings, after(settings, n_days))
     full = Settings(home=tmp_path, workspace=tmp_path / "full")
     shutil.copytree(tmp_path / "usecase", tmp_path / "full" / "usecase")
-    ingest.fetch_new(full, after(settings, 5))
+    ingest.fetch_due_batches(full, after(settings, 5))
     assert files(full) == files(settings)
 
 
@@ -106,13 +106,13 @@ def test_a_feed_that_fails_is_named_and_the_rest_stands(settings, monkeypatch, e
     with monkeypatch.context() as outage:
         fails_on(outage, LAST, day, error)
         with pytest.raises(LoopError, match=f"{LAST} .*{day}.*{error}") as caught:
-            ingest.fetch_new(settings, after(settings, 4))
+            ingest.fetch_due_batches(settings, after(settings, 4))
     assert caught.value.__cause__ is error
     assert "mlops ingest" in str(caught.value)
     assert partitions.days(settings.data, "raw", LAST) == [first_day(settings)]  # no gap jumped
     assert len(partitions.days(settings.data, "raw", source.FEEDS[1])) == 4  # other feeds go on
     before = files(settings)
-    stored = ingest.fetch_new(settings, after(settings, 4))  # mended: goes on from that day
+    stored = ingest.fetch_due_batches(settings, after(settings, 4))  # mended: goes on from that day
     assert stored == [f"{LAST}/{day + timedelta(days=more)}" for more in range(3)]
     assert before.items() <= files(settings).items()
 
@@ -122,7 +122,7 @@ def test_a_batch_that_cannot_be_stored_is_named(settings, monkeypatch):
     mixed.iloc[0, 0] = 1.5
     monkeypatch.setattr(source, "fetch", lambda feed, day: mixed)
     with pytest.raises(LoopError, match=f"{LAST} .*{first_day(settings)}"):
-        ingest.fetch_new(settings, after(settings, 1))
+        ingest.fetch_due_batches(settings, after(settings, 1))
     assert not files(settings)
 
 
@@ -132,7 +132,7 @@ def test_rows_of_another_day_are_stored_for_validation_to_see(settings, monkeypa
     moved.loc[1, "known_at"] = pd.NaT
     fetch = source.fetch
     monkeypatch.setattr(source, "fetch", lambda feed, d: moved if feed == LAST else fetch(feed, d))
-    ingest.fetch_new(settings, after(settings, 1))
+    ingest.fetch_due_batches(settings, after(settings, 1))
     stored = partitions.read(settings.data, "raw", LAST, date.min, date.max)
     pd.testing.assert_frame_equal(stored, moved)
 
@@ -141,7 +141,7 @@ def test_a_first_day_that_is_none_is_the_users_mistake(settings):
     text = settings.params_file.read_text().replace(settings.params()["first_day"], "someday")
     settings.params_file.write_text(text)
     with pytest.raises(UserError, match="first_day"):
-        ingest.fetch_new(settings, datetime(2030, 1, 1, tzinfo=UTC))
+        ingest.fetch_due_batches(settings, datetime(2030, 1, 1, tzinfo=UTC))
 
 
 def test_the_stage_takes_as_of_from_the_parameters(settings):
@@ -168,7 +168,7 @@ def test_a_column_without_values_has_its_declared_type(settings, monkeypatch):
     monkeypatch.setattr(
         source, "fetch", lambda feed, day: fetch(feed, day).assign(**dict.fromkeys(numbers[feed]))
     )
-    ingest.fetch_new(settings, after(settings, 1))
+    ingest.fetch_due_batches(settings, after(settings, 1))
     for feed in source.FEEDS:
         stored = partitions.load(partitions.path(settings.data, "raw", feed, first_day(settings)))
         assert stored.schema == SCHEMA[feed]
@@ -184,16 +184,16 @@ def kept(settings: Settings) -> list[Path]:
 
 
 def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(settings, monkeypatch):
-    ingest.fetch_new(settings, after(settings, 3))
+    ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
     target = partitions.path(settings.data, "raw", LAST, day)
     before = target.read_bytes()
-    assert ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == []
+    assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == []
     assert not kept(settings)  # the same rows replace nothing
 
     fetch = source.fetch
     monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
-    assert ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == [
+    assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == [
         f"{LAST}/{day}"
     ]
     assert partitions.load(target).num_rows == len(fetch(LAST, day)) - 1
@@ -205,26 +205,28 @@ def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(sett
 
 
 def test_a_source_that_tells_of_restated_days_is_believed(settings, monkeypatch):
-    ingest.fetch_new(settings, after(settings, 3))
+    ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
     fetch = source.fetch
     monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
     monkeypatch.setattr(
         source, "restated", lambda feed, as_of: [day] if feed == LAST else [], raising=False
     )
-    assert ingest.fetch_new(settings, after(settings, 3)) == [f"{LAST}/{day}"]
+    assert ingest.fetch_due_batches(settings, after(settings, 3)) == [f"{LAST}/{day}"]
     # A training sees what stood when it was opened.
     frozen = Settings(home=settings.home, workspace=settings.home)
     monkeypatch.setattr(source, "fetch", fetch)
-    assert ingest.fetch_new(frozen, after(settings, 3)) == []
+    assert ingest.fetch_due_batches(frozen, after(settings, 3)) == []
 
 
 def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkeypatch):
-    ingest.fetch_new(settings, after(settings, 2))
+    ingest.fetch_due_batches(settings, after(settings, 2))
     before = files(settings)
     fails_on(monkeypatch, LAST, first_day(settings), OSError("no route to host"))
     with pytest.raises(LoopError, match="no route to host"):
-        ingest.fetch_new(settings, after(settings, 3), again=[f"{LAST}/{first_day(settings)}"])
+        ingest.fetch_due_batches(
+            settings, after(settings, 3), again=[f"{LAST}/{first_day(settings)}"]
+        )
     assert before.items() <= files(settings).items()
     assert len(partitions.days(settings.data, "raw", LAST)) == 3  # no gap: later days go on
 
@@ -232,5 +234,5 @@ def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkey
 @pytest.mark.parametrize("asked", ["nothing", "nobody/2013-01-01", f"{LAST}/2013-02-30"])
 def test_a_batch_that_is_not_due_is_the_users_mistake(settings, asked):
     with pytest.raises(UserError, match=f"{asked} is due before .*--again FEED/YYYY-MM-DD"):
-        ingest.fetch_new(settings, after(settings, 3), again=[asked])
+        ingest.fetch_due_batches(settings, after(settings, 3), again=[asked])
     assert not files(settings)

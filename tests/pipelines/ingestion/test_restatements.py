@@ -82,8 +82,8 @@ def too_few(rows: pd.DataFrame) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, dict]:
     settings = home(tmp_path_factory.mktemp("restated"))
-    ingest.fetch_new(settings, after(N_DAYS))
-    return settings, validate.validate_new(settings, after(N_DAYS))
+    ingest.fetch_due_batches(settings, after(N_DAYS))
+    return settings, validate.validate_new_batches(settings, after(N_DAYS))
 
 
 @pytest.fixture
@@ -93,26 +93,26 @@ def copy(full, tmp_path) -> Settings:
 
 
 def again(settings: Settings, number: int) -> list[str]:
-    return ingest.fetch_new(settings, after(N_DAYS), again=[f"{LAST}/{day(number)}"])
+    return ingest.fetch_due_batches(settings, after(N_DAYS), again=[f"{LAST}/{day(number)}"])
 
 
 def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkeypatch):
     before = files(copy)
     restates(monkeypatch, 3, other_rows)
     assert again(copy, 3) == [f"{LAST}/{day(3)}"]
-    found = validate.validate_new(copy, after(N_DAYS))[LAST]
+    found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
     assert (found["batches"], found["restated"], found["quarantined"]) == (1, 1, 1)
 
     rebuilt = home(tmp_path / "rebuilt")
-    ingest.fetch_new(rebuilt, after(N_DAYS))
-    validate.validate_new(rebuilt, after(N_DAYS))
+    ingest.fetch_due_batches(rebuilt, after(N_DAYS))
+    validate.validate_new_batches(rebuilt, after(N_DAYS))
     assert files(copy) == files(rebuilt)
     changed = {name for name, content in files(copy).items() if before.get(name) != content}
     assert changed == {f"{layer}/{LAST}/{day(3)}.parquet" for layer in LAYERS}
     for layer in ("raw", "validated"):
         assert kept(copy, layer, 3) == [before[f"{layer}/{LAST}/{day(3)}.parquet"]]
 
-    settled = validate.validate_new(copy, after(N_DAYS))  # and nothing the second time
+    settled = validate.validate_new_batches(copy, after(N_DAYS))  # and nothing the second time
     assert {one["batches"] for one in settled.values()} == {0}
 
 
@@ -120,7 +120,7 @@ def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
     before = path(copy, "validated", 3).read_bytes()
     rows = other_rows(source.fetch(LAST, day(3)))
     partitions.write(rows, path(copy, "raw", 3))
-    found = validate.validate_new(copy, after(N_DAYS))[LAST]
+    found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
     assert (found["restated"], found["rows"], found["quarantined"]) == (1, len(rows), 1)
     assert partitions.n_rows(path(copy, "validated", 3)) == len(rows) - 1
     assert kept(copy, "validated", 3) == [before]
@@ -129,7 +129,7 @@ def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
 def test_the_same_rows_stored_anew_change_nothing(copy):
     before = files(copy)
     partitions.write(partitions.load(path(copy, "raw", 3)), path(copy, "raw", 3))
-    assert validate.validate_new(copy, after(N_DAYS))[LAST]["restated"] == 0
+    assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["restated"] == 0
     assert files(copy) == before
 
 
@@ -142,7 +142,7 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
     partitions.write(rows, path(copy, "raw", 5))
     path(copy, "validated", 7).unlink()
     with pytest.raises(LoopError) as caught:
-        validate.validate_new(copy, after(N_DAYS))
+        validate.validate_new_batches(copy, after(N_DAYS))
     refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
     message = str(caught.value)
     assert f"{LAST} for {day(3)} is refused and moved to {refused}: " in message
@@ -156,7 +156,7 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
     assert partitions.n_rows(path(copy, "validated", 5)) == len(rows) - 1
     assert path(copy, "validated", 7).exists()
     # It is told once; the file says that it is open.
-    assert validate.validate_new(copy, after(N_DAYS))[LAST]["batches"] == 0
+    assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 0
     assert refused.exists()
 
 
@@ -164,10 +164,10 @@ def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
     before = files(copy)
     partitions.write(too_few(source.fetch(LAST, day(3))), path(copy, "raw", 3))
     with pytest.raises(LoopError, match="is refused"):
-        validate.validate_new(copy, after(N_DAYS))
+        validate.validate_new_batches(copy, after(N_DAYS))
     assert path(copy, "validated", 3).read_bytes() == before[f"validated/{LAST}/{day(3)}.parquet"]
-    assert ingest.fetch_new(copy, after(N_DAYS)) == [f"{LAST}/{day(3)}"]
-    assert validate.validate_new(copy, after(N_DAYS))[LAST]["batches"] == 0
+    assert ingest.fetch_due_batches(copy, after(N_DAYS)) == [f"{LAST}/{day(3)}"]
+    assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 0
     open_ones = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
     open_ones.unlink()
     assert files(copy) == before
@@ -182,7 +182,7 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
         rows = other_rows(source.fetch(LAST, day(number)))
         partitions.write(rows, path(copy, "raw", number))
     whole = Settings(home=shutil.copytree(copy.home, tmp_path / "whole"), pages=False)
-    validate.validate_new(whole, after(N_DAYS))
+    validate.validate_new_batches(whole, after(N_DAYS))
     old = files(copy, "validated")
     program = (
         "import os, sys, datetime; from features import durable; from pipelines.ingestion import "
@@ -204,7 +204,7 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
     new = files(whole, "validated")
     for name, content in files(copy, "validated").items():
         assert content in (old[name], new[name])
-    validate.validate_new(copy, after(N_DAYS))
+    validate.validate_new_batches(copy, after(N_DAYS))
     assert files(copy) == files(whole)
 
 
@@ -214,14 +214,16 @@ def test_rows_that_state_a_key_again_are_counted(full, copy):
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
     partitions.write(repeated, path(copy, "validated", 5))
-    assert restatements.count(copy.data, LAST, [day(5)]) == 4
-    assert restatements.count(copy.data, LAST, [day(2)]) == 0  # it came first
-    assert restatements.note(copy, LAST, [day(5), day(6)]) == 4
+    assert restatements.count_restatements(copy.data, LAST, [day(5)]) == 4
+    assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0  # it came first
+    assert restatements.record_restatements(copy, LAST, [day(5), day(6)]) == 4
     samples = {
         s.labels["feed"]: s.value for s in loop_metrics.batches(copy) if s.name == "rows_restated"
     }
     assert samples[LAST] == 4
-    line = validate.told(LAST, validate.NOTHING | {"reasons": {}, "rows_restated": 4})
+    line = validate.format_feed_summary(
+        LAST, validate.EMPTY_SUMMARY | {"reasons": {}, "rows_restated": 4}
+    )
     assert "4 rows state a key of an earlier batch again" in line
 
 
@@ -246,12 +248,12 @@ def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
         if date.fromisoformat(Path(name).stem) < day(2)
     }
     assert files(settings) == expected
-    assert validate.data_docs(settings).exists()
+    assert validate.data_docs_index(settings).exists()
 
 
 def test_a_step_waits_for_the_one_that_holds_the_data(copy, monkeypatch):
     monkeypatch.setattr(data_lock, "PATIENCE", 0.2)
-    steps = (ingest.fetch_new, validate.validate_new)
+    steps = (ingest.fetch_due_batches, validate.validate_new_batches)
     with data_lock.locked(copy):
         for step in steps:
             with pytest.raises(LoopError, match="Another command that writes is at work"):

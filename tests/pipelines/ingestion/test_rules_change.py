@@ -14,7 +14,7 @@ import pytest
 
 from features import partitions
 from pipelines.ingestion import ingest, validate
-from pipelines.runtime.stage_command import moment
+from pipelines.runtime.stage_command import parse_time
 from pipelines.training.workspace import copy_code
 from settings import Settings
 from usecase import source
@@ -66,8 +66,8 @@ def ingested(tmp_path_factory) -> Settings:
     folder = tmp_path_factory.mktemp("rules") / "project"
     copy_code(folder)
     settings = Settings(home=folder, pages=False)
-    ingest.fetch_new(settings, moment(day(settings, N_DAYS)))
-    validate.validate_new(settings, moment(day(settings, N_DAYS)))
+    ingest.fetch_due_batches(settings, parse_time(day(settings, N_DAYS)))
+    validate.validate_new_batches(settings, parse_time(day(settings, N_DAYS)))
     return settings
 
 

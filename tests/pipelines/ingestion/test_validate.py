@@ -63,9 +63,9 @@ def with_one_bad_row(table: pa.Table) -> pa.Table:
 def full(tmp_path_factory) -> tuple[Settings, dict[str, dict]]:
     """All days judged in one run, with a bad row in a batch of the last feed; and the summary."""
     settings = home(tmp_path_factory.mktemp("full"))
-    ingest.fetch_new(settings, after(N_DAYS))
+    ingest.fetch_due_batches(settings, after(N_DAYS))
     spoil(raw(settings, LAST, 4), with_one_bad_row)
-    return settings, validate.validate_new(settings, after(N_DAYS))
+    return settings, validate.validate_new_batches(settings, after(N_DAYS))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_summary_is_json(full):
 
 
 def test_data_docs_are_written(full):
-    index = validate.data_docs(full[0])
+    index = validate.data_docs_index(full[0])
     assert f"{LAST}_rows" in index.read_text()
     (page,) = index.parent.rglob(f"{LAST}_rows.html")
     assert "known_day" in page.read_text()
@@ -115,13 +115,13 @@ def test_incremental_gives_the_bytes_of_full(full, tmp_path):
     settings = home(tmp_path / "daily")
     shutil.copytree(full[0].data / "raw", settings.data / "raw")
     for n_days in (1, 4, 5, N_DAYS):
-        validate.validate_new(settings, after(n_days))
+        validate.validate_new_batches(settings, after(n_days))
     assert files(settings) == files(full[0])
 
 
 def test_nothing_new_changes_nothing(copy):
     before = files(copy)
-    summary = validate.validate_new(copy, after(N_DAYS))
+    summary = validate.validate_new_batches(copy, after(N_DAYS))
     assert {feed: found["batches"] for feed, found in summary.items()} == dict.fromkeys(
         source.FEEDS, 0
     )
@@ -131,9 +131,9 @@ def test_nothing_new_changes_nothing(copy):
 def test_days_after_as_of_are_left_alone(copy):
     before = files(copy)
     shutil.rmtree(copy.data / "validated" / LAST)
-    validate.validate_new(copy, after(2))
+    validate.validate_new_batches(copy, after(2))
     assert partitions.days(copy.data, "validated", LAST) == [day(0), day(1)]
-    validate.validate_new(copy, after(N_DAYS))
+    validate.validate_new_batches(copy, after(N_DAYS))
     assert files(copy) == before
 
 
@@ -154,7 +154,7 @@ def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
     unfinished = done.with_name(f".{done.name}.1-0{durable_files.UNFINISHED}")
     unfinished.write_bytes(done.read_bytes()[:100])
     done.unlink()
-    validate.validate_new(copy, after(N_DAYS))
+    validate.validate_new_batches(copy, after(N_DAYS))
     assert files(copy) == before
 
 
@@ -168,7 +168,7 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     spoiled = raw(copy, LAST, 8).read_bytes()
 
     with pytest.raises(LoopError) as caught:
-        validate.validate_new(copy, after(N_DAYS))
+        validate.validate_new_batches(copy, after(N_DAYS))
 
     refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(8))
     message = str(caught.value)
@@ -184,10 +184,10 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     assert partitions.days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS - 1)
 
     with pytest.raises(LoopError, match=f"no raw batch of {LAST} for {day(8)}"):
-        validate.validate_new(copy, after(N_DAYS))
+        validate.validate_new_batches(copy, after(N_DAYS))
 
-    assert ingest.fetch_new(copy, after(N_DAYS)) == [f"{LAST}/{day(8)}"]
-    assert validate.validate_new(copy, after(N_DAYS))[LAST]["batches"] == 2
+    assert ingest.fetch_due_batches(copy, after(N_DAYS)) == [f"{LAST}/{day(8)}"]
+    assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 2
     assert files(copy) == complete  # as if nothing had happened
 
 

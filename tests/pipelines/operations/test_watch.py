@@ -119,7 +119,7 @@ def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
     assert not any(key[0] == "mlops_up" for key in found), "no server is named, none is asked"
     assert not any("world" in key[0] for key in found)
     assert found["mlops_features_complete",] == 0
-    assert not clock.started(settings), "who only looks does not start the clock"
+    assert not clock.is_started(settings), "who only looks does not start the clock"
 
 
 def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
@@ -146,7 +146,7 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
     assert failures(found) == {"online"}, "what Redis holds can't be told from what it lost"
     assert "mlops_features_complete" not in {key[0] for key in found}
-    for flow in prefect_commands.FLOWS:
+    for flow in prefect_commands.FLOW_NAMES:
         assert found["mlops_flow_failed", flow] == 1
     assert found["mlops_flow_runs_late",] == 3
     assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March
@@ -292,7 +292,7 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
     made = {
         each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)
     }
-    assert set(made) == set(prefect_commands.FLOWS) == defined
+    assert set(made) == set(prefect_commands.FLOW_NAMES) == defined
     for name, deployment in made.items():
         assert deployment.schedules or deployment.triggers, name
     rules = (ROOT / "monitoring" / "stack" / "rules.yml").read_text()

@@ -16,12 +16,15 @@ from settings import LoopError
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with a file in each folder of the code, committed."""
     root = tmp_path / "checkout"
-    for name in (*(f"{folder}/steps.py" for folder in workspace.CODE), *workspace.FILES):
+    for name in (
+        *(f"{folder}/steps.py" for folder in workspace.CODE_FOLDERS),
+        *workspace.CODE_FILES,
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("first\n")
     git(root, "init", "--quiet")
     commit(root)
-    monkeypatch.setattr(workspace, "SOURCE", root)
+    monkeypatch.setattr(workspace, "SOURCE_ROOT", root)
     return root
 
 

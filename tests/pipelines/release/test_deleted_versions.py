@@ -20,11 +20,11 @@ ME = {"by": "me", "why": "it is right"}
 
 
 def delete(settings: Settings, version: str) -> None:
-    mlflow_tracking.client(settings).delete_model_version(MODEL, version)
+    mlflow_tracking.mlflow_client(settings).delete_model_version(MODEL, version)
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = mlflow_tracking.client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.mlflow_client(settings).get_registered_model(MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
@@ -101,7 +101,7 @@ def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
 ) -> None:
     promotion.promote(released, "2", **ME)
     for version in ("1", "3"):
-        mlflow_tracking.client(released).delete_model_version_tag(MODEL, version, "digest")
+        mlflow_tracking.mlflow_client(released).delete_model_version_tag(MODEL, version, "digest")
     with pytest.raises(LoopError, match="lost its tag `digest`"):
         promotion.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "1"
@@ -111,7 +111,7 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     released: Settings,
 ) -> None:
     promotion.promote(released, "2", **ME)
-    mlflow_tracking.client(released).delete_registered_model(MODEL)
+    mlflow_tracking.mlflow_client(released).delete_registered_model(MODEL)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
     repair.repair(released, **ME)

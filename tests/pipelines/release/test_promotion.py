@@ -34,7 +34,7 @@ def manual(settings: Settings) -> None:
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = mlflow_tracking.client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.mlflow_client(settings).get_registered_model(MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
@@ -62,7 +62,7 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     ]  # fmt: skip
     assert recorder.stands(released).state == file(released)
     assert verify(released)[0] == []
-    barred = mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
+    barred = mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "2").tags["barred"]
     assert "it is right" in barred
 
 
@@ -91,7 +91,8 @@ def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Se
     promotion.promote(released, "2", again=True, **ME)
     assert file(released).champion.version == "2"
     assert (
-        "no more" in mlflow_tracking.client(released).get_model_version(MODEL, "2").tags["barred"]
+        "no more"
+        in mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "2").tags["barred"]
     )
     rollback.rollback(released, **ME)
     with pytest.raises(RefusedError, match="took it back"):
@@ -143,7 +144,7 @@ def test_rollback_to_a_version_whose_files_are_gone_is_refused(
     def gone(*_: object) -> None:
         raise OSError("no such artefact")
 
-    monkeypatch.setattr(type(mlflow_tracking.client(released)), "download_artifacts", gone)
+    monkeypatch.setattr(type(mlflow_tracking.mlflow_client(released)), "download_artifacts", gone)
     with pytest.raises(LoopError, match="files can't be had"):
         rollback.rollback(released, "1", **ME)
     assert released.release_file.read_bytes() == before
@@ -214,7 +215,7 @@ def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
         approvals.approve(released, "2", digest="f" * 64, **ME)
     approvals.approve(released, "2", at=NOW, **ME)
     # Another model under the same number, with the registry's word for it.
-    client = mlflow_tracking.client(released)
+    client = mlflow_tracking.mlflow_client(released)
     third = client.get_model_version(MODEL, "3")
     client.set_model_version_tag(MODEL, "2", "digest", third.tags["digest"])
     promotion.fetch(released, "3")
@@ -248,7 +249,7 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     assert not approval_rules.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
     assert not approval_rules.overrides(known, "2", digest, until - timedelta(hours=1))
     assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
-    tags = mlflow_tracking.client(released).get_model_version(MODEL, "1").tags
+    tags = mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
         approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
@@ -302,7 +303,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
     promotion.challenge(released, "2", "shadow", **ME)
     with pytest.raises(UserError, match="Version 2 is the challenger"):
         promotion.challenge(released, "3", "shadow", **ME)
-    client = mlflow_tracking.client(released)
+    client = mlflow_tracking.mlflow_client(released)
     client.delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     with pytest.raises(UserError, match="no champion to challenge"):
@@ -312,7 +313,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
 def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
     released: Settings,
 ) -> None:
-    mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(MODEL, "release")
     released.release_file.unlink()
     manual(released)
     approvals.approve(released, "2", **ME)
@@ -326,7 +327,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
 
 
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
-    mlflow_tracking.client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(MODEL, "release")
     now = file(released)
     write(released.release_file, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)
@@ -345,6 +346,8 @@ def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
         found = tasks.enter.fn("2", "passed every gate")
     assert "it is Friday" in found["refused"]
-    told = training_outcome.told({**found, "version": "2", "why": "passed", "before": None})
+    told = training_outcome.describe_outcome(
+        {**found, "version": "2", "why": "passed", "before": None}
+    )
     assert told.startswith("Version 2 registered, the champion stays: ")
     assert file(released).champion.version == "1"

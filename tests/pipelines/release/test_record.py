@@ -46,7 +46,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     assert file(released).champion.version == "2"
     assert [entry.version for entry in recorder.stands(released).chain.entries] == ["1", "2"]
     assert verify(released)[0] == []
-    found = mlflow_tracking.client(released).get_registered_model(MODEL)
+    found = mlflow_tracking.mlflow_client(released).get_registered_model(MODEL)
     assert str(found.aliases["champion"]) == "2"
     attempts = recorder.stands(released).chain.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
@@ -128,7 +128,7 @@ NONSENSE = ["", "{", "[]", "null", '{"champion": null}', '{"generation": 9}']
 def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_served(
     released: Settings,
 ) -> None:
-    client = mlflow_tracking.client(released)
+    client = mlflow_tracking.mlflow_client(released)
     good = released.release_file.read_text()
     edits = [*NONSENSE, good.replace('"threshold": 0.2', '"threshold": 7'),
              good.replace('"frozen": false', '"frozen": true, "canary": 5')]  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
 def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
     released: Settings,
 ) -> None:
-    client = mlflow_tracking.client(released)
+    client = mlflow_tracking.mlflow_client(released)
     old = client.get_registered_model(MODEL).tags["release"]
     promotion.promote(released, "2", **ME)
     served_now = released.release_file.read_bytes()
@@ -179,7 +179,7 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     edited = good.replace('"threshold": 0.2', f'"threshold": {threshold}')
     if threshold == "0.2":
         edited = edited.replace('"version": "1"', '"version": "3"')
-    mlflow_tracking.client(released).set_registered_model_tag(MODEL, "release", edited)
+    mlflow_tracking.mlflow_client(released).set_registered_model_tag(MODEL, "release", edited)
     assert "changed by hand" in " ".join(verify(released)[0])
     with pytest.raises(LoopError, match="changed by hand"):
         promotion.promote(released, "2", **ME)
@@ -198,7 +198,7 @@ def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Se
 def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: Settings) -> None:
     promotion.promote(released, "2", evidence={"cost": 1}, **ME)
     rollback.rollback(released, **ME)
-    client = mlflow_tracking.client(released)
+    client = mlflow_tracking.mlflow_client(released)
     runs = {e.tags["seq"]: e.run_id for e in entry_store.stored(released, client)}
     assert verify(released)[0] == []
 

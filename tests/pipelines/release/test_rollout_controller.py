@@ -137,7 +137,7 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert control(home, 4)["action"] == "promote"
     assert standing(home).champion.version == "2"
     assert standing(home).challenger is None
-    aliases = mlflow_tracking.client(home).get_registered_model(MODEL).aliases
+    aliases = mlflow_tracking.mlflow_client(home).get_registered_model(MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
     moves = [(e.action, e.by) for e in recorder.stands(home).chain.entries]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),

@@ -60,8 +60,8 @@ def add(settings: Settings, version: str, model: Pipeline) -> None:
     digest = evaluator.export(model, made / "served")
     pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
     (made / "facts.json").write_text(json.dumps({"candidate": version, "digest": digest}))
-    client = mlflow_tracking.client(settings)
-    with mlflow_tracking.run(settings, f"refit {version}", {"training_id": version}) as run:
+    client = mlflow_tracking.mlflow_client(settings)
+    with mlflow_tracking.start_run(settings, f"refit {version}", {"training_id": version}) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
         MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest}
@@ -86,14 +86,14 @@ def served(
     environment = os.environ | serve_environment(settings)
     subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=environment, check=True)
     promotion.promote(settings, CHAMPION, **ME)
-    child = child_processes.start(
+    child = child_processes.start_child(
         settings, "service", serve_command(settings), serve_environment(settings)
     )
     try:
-        child_processes.wait_healthy(child, f"{settings.service_url}/readyz", 90)
+        child_processes.wait_until_healthy(child, f"{settings.service_url}/readyz", 90)
         yield settings
     finally:
-        child_processes.stop_all(settings)
+        child_processes.stop_children(settings)
         shutil.rmtree(home, ignore_errors=True)
 
 

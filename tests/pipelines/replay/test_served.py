@@ -26,8 +26,8 @@ from pipelines.replay import (
     served_replay,
     time_meter,
 )
-from pipelines.runtime.stage_command import moment
-from pipelines.training.mlflow_tracking import client
+from pipelines.runtime.stage_command import parse_time
+from pipelines.training.mlflow_tracking import mlflow_client
 from serving.prediction_log import reader
 from settings import LoopError, Settings
 from tests import slice_params
@@ -73,7 +73,7 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
     settings.params_file.parent.mkdir()
     settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
     rule = policies.named(settings.params(), POLICY)
-    own = served_replay.prepare(settings, moment(FIRST), POLICY, rule)
+    own = served_replay.prepare(settings, parse_time(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
@@ -82,9 +82,9 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
         "schedules": {}
     }  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
-    served_replay.prepare(settings, moment(FIRST), POLICY, rule)
+    served_replay.prepare(settings, parse_time(FIRST), POLICY, rule)
     assert served_record.kept(own) == [day(0)]
-    served_replay.prepare(settings, moment(FIRST), POLICY, policies.limited(rule, 0.3))
+    served_replay.prepare(settings, parse_time(FIRST), POLICY, policies.limited(rule, 0.3))
     assert served_record.kept(own) == []
     assert settings.params()["schedules"] == {}
 
@@ -95,7 +95,7 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
     for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
                  "MLFLOW_TRACKING_URI", "BENTOML_HOME"):  # fmt: skip
         monkeypatch.setenv(name, "http://somebody-elses")
-    own = served_replay.home(Settings(home=tmp_path), moment(FIRST), POLICY)
+    own = served_replay.home(Settings(home=tmp_path), parse_time(FIRST), POLICY)
     assert "somebody-elses" not in json.dumps(served_replay._environment(own))
     assert own.owns_service
     assert own.owns_prefect
@@ -237,7 +237,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     fast = home.run(*command("--fast"))
     assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
 
-    first, end = moment(FIRST), moment(END)
+    first, end = parse_time(FIRST), parse_time(END)
     place = fast_replay.folder(home.settings, first, POLICY) / fast_replay.DAYS
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
     own = served_replay.home(home.settings, first, POLICY)
@@ -251,6 +251,6 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda found: all(each["passed"] for each in found)
     )
-    assert len(client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
+    assert len(mlflow_client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
     log = reader.read(own.predictions)
     assert log["key"].is_unique

@@ -13,13 +13,13 @@ import yaml
 
 from features import durable_files
 from pipelines.replay import served_record, stack_replay
-from pipelines.runtime.stage_command import moment
+from pipelines.runtime.stage_command import parse_time
 from serving.prediction_log.writer import PredictionLog
 from serving.release.document import Release, ServedModel, write
 from settings import Settings, UserError
 from tests import slice_params
 
-FIRST, END = moment(slice_params.FIRST), moment(slice_params.END)
+FIRST, END = parse_time(slice_params.FIRST), parse_time(slice_params.END)
 Spoil = Callable[[Settings], Any]
 
 
@@ -52,7 +52,7 @@ def monitored(settings: Settings, as_of: str) -> None:
 
 
 def answered(settings: Settings, at: str) -> None:
-    log, moment_of = PredictionLog(settings.predictions), moment(at)
+    log, moment_of = PredictionLog(settings.predictions), parse_time(at)
     log.append({
         "request_id": "a", "key": "a", "probability": 0.5, "decision": True, "model_version": "7",
         "model_digest": "0" * 64, "decision_time": moment_of, "features_as_of": moment_of,
@@ -113,7 +113,7 @@ def test_one_that_has_gone_on_by_itself_is_refused(
 def test_another_replay_is_refused(stack: Settings) -> None:
     stack_replay.enter(stack, FIRST)
     with pytest.raises(UserError, match="from 2013-01-19, not 2013-01-20"):
-        stack_replay.enter(stack, moment("2013-01-20"))
+        stack_replay.enter(stack, parse_time("2013-01-20"))
 
 
 def test_a_stack_lives_by_its_own_policy(stack: Settings) -> None:

@@ -129,7 +129,7 @@ def files(settings: Settings) -> dict[str, int]:
 def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> None:
     settings = settings.model_copy(update={"pages": True})
     answer(settings, cases(seed=3))
-    found = monitor.observe(settings, AS_OF)
+    found = monitor.monitor_champion(settings, AS_OF)
     assert found["problems"] == []
     assert found["retrain"]
     assert "ended 4 days ago" in found["reason"]
@@ -165,17 +165,17 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert [name for name in before if name.startswith("monitoring")] == [
         "monitoring/20130405T0000.json"
     ]
-    assert monitor.observe(settings, AS_OF) == found
+    assert monitor.monitor_champion(settings, AS_OF) == found
     assert files(settings) == before
-    assert monitor.latest(settings) == found
+    assert monitor.latest_result(settings) == found
 
 
 def test_who_can_not_wait_gives_the_calendar_a_limit_of_his_own(settings: Settings) -> None:
     answer(settings, cases(seed=3)[::4])
-    found = monitor.observe(settings, AS_OF - timedelta(days=1), every_days=3)
+    found = monitor.monitor_champion(settings, AS_OF - timedelta(days=1), every_days=3)
     assert found["retrain"]
     assert "ended 3 days ago (limit 3)" in found["reason"]
-    assert not monitor.observe(settings, AS_OF, every_days=5)["retrain"]
+    assert not monitor.monitor_champion(settings, AS_OF, every_days=5)["retrain"]
     assert settings.params()["monitoring"]["policy"]["every_days"] == 4
 
 
@@ -189,7 +189,7 @@ def test_what_another_version_predicted_is_not_the_champions(settings: Settings)
         return record | {"model_version": "6", "probability": 1.0}
 
     answer(settings, rows, other)
-    found = monitor.predictions(settings, AS_OF, settings.params(), CHAMPION)
+    found = monitor.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
     assert set(found["key"]) == mine
     assert found["probability"].max() < 1
 
@@ -202,7 +202,7 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
         settings, rows[::2],
         lambda record: record | {"features": record["features"] | {lost: None}},
     )  # fmt: skip
-    found = monitor.observe(settings, AS_OF)
+    found = monitor.monitor_champion(settings, AS_OF)
     assert list(found["drift"]["unmeasured"]) == [lost]
     assert set(found["drift"]["features"]) == set(FEATURES) - {lost}
     assert found["drift"]["share"] == pytest.approx(1 / len(FEATURES)), "it has drifted"
@@ -221,7 +221,7 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
     counted = {each.name: each.value for each in loop_metrics.monitoring(settings)}
     assert counted["monitoring_problems"] == 1, "as an older version stored it"
     answer(settings, rows[1::2])
-    mended = monitor.observe(settings, AS_OF)
+    mended = monitor.monitor_champion(settings, AS_OF)
     assert mended["problems"] == []
     assert mended["n_predictions"] == len(rows)
     assert mended["drift"]["missing_change"] == pytest.approx(0.5, abs=0.05)
@@ -233,7 +233,7 @@ def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
     for day in partitions.days(settings.data, "validated", target.LABEL_FEED):
         if day >= stopped:
             partitions.path(settings.data, "validated", target.LABEL_FEED, day).unlink()
-    found = monitor.observe(settings, AS_OF)
+    found = monitor.monitor_champion(settings, AS_OF)
     assert found["codes"][0] == "coverage_low"
     assert found["reason"].startswith("ALARM")
     assert found["live"]["coverage"] < 0.6
@@ -244,15 +244,15 @@ def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_
 ) -> None:
     answer(settings, cases(seed=3)[::4])
     training_of(settings, AS_OF - timedelta(days=1))
-    with_old = monitor.observe(settings, AS_OF)
+    with_old = monitor.monitor_champion(settings, AS_OF)
     crown(settings, "8", AS_OF)
-    assert monitor.observe(settings, AS_OF) == with_old
+    assert monitor.monitor_champion(settings, AS_OF) == with_old
     assert not with_old["retrain"]
     assert with_old["codes"] == ["cooldown", "schedule_due"]
     with pytest.raises(UserError, match="Version 8 was trained on what was known by 2013-04-05"):
-        monitor.observe(settings, AS_OF - timedelta(hours=1))
+        monitor.monitor_champion(settings, AS_OF - timedelta(hours=1))
     with pytest.raises(LoopError, match="No prediction by version 8"):
-        monitor.observe(settings, AS_OF + timedelta(days=1))
+        monitor.monitor_champion(settings, AS_OF + timedelta(days=1))
 
 
 @pytest.mark.parametrize("stage", ["shadow", "experiment"])
@@ -266,19 +266,19 @@ def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
     rival = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
     beside = document.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
     document.write(settings.release_file, replace(current, challenger=beside))
-    found = monitor.observe(settings, AS_OF)
+    found = monitor.monitor_champion(settings, AS_OF)
     assert found["retrain"] == (stage == "experiment")
     assert ("under_way" in found["codes"]) == (stage == "shadow")
     assert [name for name in files(settings) if not name.startswith("monitoring")] == []
 
 
 def test_where_nothing_can_be_monitored_it_is_said_what_to_do(settings: Settings) -> None:
-    assert monitor.latest(settings) is None
+    assert monitor.latest_result(settings) is None
     with pytest.raises(LoopError, match=r"No prediction by version 7 .* `mlops run`"):
-        monitor.observe(settings, AS_OF)
+        monitor.monitor_champion(settings, AS_OF)
     settings.release_file.unlink()
     with pytest.raises(LoopError, match="no model to monitor: run `mlops run`"):
-        monitor.observe(settings, AS_OF)
+        monitor.monitor_champion(settings, AS_OF)
     assert files(settings) == {}
 
 
@@ -293,7 +293,7 @@ def test_slices_by_a_feature_without_a_value_are_named_and_the_others_are_judged
 
     settings = settings.model_copy(update={"pages": True})
     answer(settings, cases(seed=3), without)
-    found = monitor.observe(settings, AS_OF)
+    found = monitor.monitor_champion(settings, AS_OF)
     kinds = {row["slice"] for row in found["slices"]}
     codes = {each["code"]: each["told"] for each in found["problems"]}
     assert set(codes) == {"slices_unmeasured", "feature_unmeasured"}

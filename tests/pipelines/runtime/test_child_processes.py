@@ -41,7 +41,7 @@ from pipelines.runtime import child_processes
 from settings import Settings
 settings = Settings(home=Path(sys.argv[1]))
 for name in ("one", "two"):
-    child_processes.start(settings, name, [sys.executable, "-c", sys.argv[2]], {})
+    child_processes.start_child(settings, name, [sys.executable, "-c", sys.argv[2]], {})
 print("started", flush=True)
 time.sleep(60)
 """
@@ -51,7 +51,7 @@ time.sleep(60)
 def settings(tmp_path: Path) -> Iterator[Settings]:
     settings = Settings(home=tmp_path)
     yield settings
-    child_processes.stop_all(settings)
+    child_processes.stop_children(settings)
 
 
 def python(code: str) -> list[str]:
@@ -77,14 +77,16 @@ def alive(processes: list[psutil.Process]) -> list[int]:
 
 def test_output_and_environment_reach_the_log(settings: Settings) -> None:
     code = "import os, sys; print(os.environ['MLOPS_HOME']); sys.stderr.write(os.environ['WORD'])"
-    child = child_processes.start(settings, "teller", python(code), {"WORD": "said"})
+    child = child_processes.start_child(settings, "teller", python(code), {"WORD": "said"})
     child.process.wait(20)
     assert child.log == settings.var / "logs" / "teller.log"
     assert child.log.read_text() == f"{settings.home}\nsaid"
 
 
 def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> None:
-    child = child_processes.start(settings, "sleeper", python("import time; time.sleep(60)"), {})
+    child = child_processes.start_child(
+        settings, "sleeper", python("import time; time.sleep(60)"), {}
+    )
     (record,) = json.loads((settings.var / "children.json").read_text())
     assert (record["name"], record["pid"]) == ("sleeper", child.pid)
     assert record["created"] == pytest.approx(psutil.Process(child.pid).create_time())
@@ -93,7 +95,7 @@ def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> Non
 
 def test_a_command_that_is_not_there_is_told_and_not_on_record(settings: Settings) -> None:
     with pytest.raises(LoopError, match=r"ghost can't be started.*no-such-command"):
-        child_processes.start(settings, "ghost", ["no-such-command"], {})
+        child_processes.start_child(settings, "ghost", ["no-such-command"], {})
     assert json.loads((settings.var / "children.json").read_text()) == []
 
 
@@ -108,35 +110,39 @@ def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
         def log_message(self, *given: object) -> None:
             """Quiet."""
 
-    child = child_processes.start(settings, "server", python("import time; time.sleep(60)"), {})
+    child = child_processes.start_child(
+        settings, "server", python("import time; time.sleep(60)"), {}
+    )
     with HTTPServer(("127.0.0.1", 0), Warming) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        child_processes.wait_healthy(child, f"http://127.0.0.1:{server.server_port}/", timeout=20)
+        child_processes.wait_until_healthy(
+            child, f"http://127.0.0.1:{server.server_port}/", timeout=20
+        )
         server.shutdown()
     assert next(Warming.answers, None) is None
 
 
 def test_a_child_that_dies_is_told_with_the_end_of_its_log(settings: Settings) -> None:
     code = "for i in range(100): print('line', i)\nraise SystemExit(3)"
-    child = child_processes.start(settings, "weak", python(code), {})
+    child = child_processes.start_child(settings, "weak", python(code), {})
     with pytest.raises(LoopError, match="weak stopped with exit code 3") as told:
-        child_processes.wait_healthy(child, "http://127.0.0.1:9/", timeout=20)
+        child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=20)
     assert str(child.log) in str(told.value)
     assert "line 99" in str(told.value)
     assert "line 79" not in str(told.value)
 
 
 def test_a_child_that_does_not_answer_in_time_is_told(settings: Settings) -> None:
-    child = child_processes.start(settings, "mute", python("import time; time.sleep(60)"), {})
+    child = child_processes.start_child(settings, "mute", python("import time; time.sleep(60)"), {})
     with pytest.raises(LoopError, match=r"mute did not answer at \S+ within 0 s"):
-        child_processes.wait_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
+        child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
 
 
 def test_stop_all_ends_the_whole_tree(settings: Settings) -> None:
-    child = child_processes.start(settings, "family", python(FAMILY.format(more="")), {})
+    child = child_processes.start_child(settings, "family", python(FAMILY.format(more="")), {})
     family = family_of(child.log)
     assert len(alive(family)) == 2
-    child_processes.stop_all(settings)
+    child_processes.stop_children(settings)
     assert alive(family) == []
     assert child.process.returncode == -signal.SIGTERM
 
@@ -144,18 +150,18 @@ def test_stop_all_ends_the_whole_tree(settings: Settings) -> None:
 def test_what_ignores_sigterm_is_killed_after_the_grace(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child_processes, "GRACE", 0.5)
-    child = child_processes.start(settings, "stubborn", python(STUBBORN), {})
+    monkeypatch.setattr(child_processes, "GRACE_SECONDS", 0.5)
+    child = child_processes.start_child(settings, "stubborn", python(STUBBORN), {})
     wait_until(lambda: "ready" in child.log.read_text())
-    child_processes.stop_all(settings)
+    child_processes.stop_children(settings)
     assert child.process.returncode == -signal.SIGKILL
 
 
 def test_the_last_started_is_ended_first(settings: Settings) -> None:
     for name in ("server", "client"):
-        child_processes.start(settings, name, python("import time; time.sleep(60)"), {})
-    assert child_processes.clear_leftovers(settings) == ["client", "server"]
-    assert child_processes.clear_leftovers(settings) == []
+        child_processes.start_child(settings, name, python("import time; time.sleep(60)"), {})
+    assert child_processes.stop_leftover_children(settings) == ["client", "server"]
+    assert child_processes.stop_leftover_children(settings) == []
 
 
 def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Settings) -> None:
@@ -171,21 +177,21 @@ def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Setti
     families[0][0].kill()
     wait_until(lambda: alive(families[0]) == [families[0][1].pid])
     assert len(alive(families[1])) == 2
-    assert sorted(child_processes.clear_leftovers(settings)) == ["one", "two"]
+    assert sorted(child_processes.stop_leftover_children(settings)) == ["one", "two"]
     assert alive(families[0] + families[1]) == []
-    assert child_processes.clear_leftovers(settings) == []
+    assert child_processes.stop_leftover_children(settings) == []
 
 
 def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
     stranger = subprocess.Popen(python("import time; time.sleep(60)"))
     try:
-        child = child_processes.start(settings, "brief", python(""), {})
+        child = child_processes.start_child(settings, "brief", python(""), {})
         child.process.wait(20)
         path = settings.var / "children.json"
         (record,) = json.loads(path.read_text())
         long_ago = {"pid": stranger.pid, "created": record["created"] - 60}
         path.write_text(json.dumps([{**record, **long_ago}]))
-        assert child_processes.clear_leftovers(settings) == []
+        assert child_processes.stop_leftover_children(settings) == []
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -195,18 +201,20 @@ def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
 def test_a_child_killed_between_its_start_and_its_record_is_found_by_its_mark(
     settings: Settings,
 ) -> None:
-    child = child_processes.start(settings, "unrecorded", python("import time; time.sleep(60)"), {})
+    child = child_processes.start_child(
+        settings, "unrecorded", python("import time; time.sleep(60)"), {}
+    )
     path = settings.var / "children.json"
     (record,) = json.loads(path.read_text())
     path.write_text(json.dumps([{**record, "pid": None, "created": None}]))
-    assert child_processes.clear_leftovers(settings) == ["unrecorded"]
+    assert child_processes.stop_leftover_children(settings) == ["unrecorded"]
     assert child.process.returncode == -signal.SIGTERM
 
 
 def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
     code = "import tempfile; print(tempfile.gettempdir())"
     for _ in range(2):
-        child = child_processes.start(
+        child = child_processes.start_child(
             settings, "brief", python(code), {"TMPDIR": str(settings.home)}
         )
         child.process.wait()
@@ -218,9 +226,9 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
 
 
 def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path: Path) -> None:
-    child = child_processes.start(settings, "one", python("import time; time.sleep(60)"), {})
+    child = child_processes.start_child(settings, "one", python("import time; time.sleep(60)"), {})
     copy = Settings(home=tmp_path / "copy")
     copy.var.mkdir(parents=True)
     (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
-    assert child_processes.clear_leftovers(copy) == []
+    assert child_processes.stop_leftover_children(copy) == []
     child_processes.require_alive(child)

@@ -31,7 +31,7 @@ def test_it_starts_at_the_parameters_when_first_asked_and_goes_on(tmp_path: Path
 def test_a_replay_moves_it_forward_and_never_back(tmp_path: Path):
     settings = home(tmp_path)
     clock.now(settings)
-    clock.move(settings, START + 24 * HOUR)
+    clock.advance_to(settings, START + 24 * HOUR)
     assert clock.now(settings) >= START + 24 * HOUR
-    clock.move(settings, START + HOUR)
+    clock.advance_to(settings, START + HOUR)
     assert clock.now(settings) >= START + 24 * HOUR

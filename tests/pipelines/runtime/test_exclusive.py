@@ -44,8 +44,8 @@ def test_a_second_run_is_told_who_is_at_work_and_since_when(tmp_path: Path) -> N
         # To have been refused does not take it from the holder.
         with pytest.raises(UserError), exclusive.run_lock(settings):
             pytest.fail("two runs at once")
-        assert exclusive.busy(settings)
-    assert not exclusive.busy(settings)
+        assert exclusive.is_run_active(settings)
+    assert not exclusive.is_run_active(settings)
     with exclusive.run_lock(settings):
         assert str(os.getpid()) in (settings.var / "run.lock").read_text()
 
@@ -79,7 +79,7 @@ def test_a_run_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_told_with_its_holder_and_the_setting(listener: int) -> None:
-    assert not exclusive.port_free(listener)
+    assert not exclusive.is_port_free(listener)
     told = (
         f"Port {listener} \\(the service\\) is taken by pid {os.getpid()} \\(.*MLOPS_SERVICE_PORT"
     )
@@ -89,9 +89,9 @@ def test_a_taken_port_is_told_with_its_holder_and_the_setting(listener: int) -> 
 
 def test_a_port_that_nobody_listens_on_is_free(listener: int) -> None:
     with socket.create_connection(("127.0.0.1", listener)):
-        assert not exclusive.port_free(listener)
+        assert not exclusive.is_port_free(listener)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
-    assert exclusive.port_free(port)
+    assert exclusive.is_port_free(port)
     exclusive.require_port_free(port, "the service", "MLOPS_SERVICE_PORT")

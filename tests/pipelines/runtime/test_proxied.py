@@ -115,7 +115,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "replayed cases": replay,
     "the release served": lambda settings: turn_rollout.await_release(settings),
     "staging": ask_staging,
-    "a wait": lambda settings: child_processes.wait_for_answer(settings.service_url, 0.2, "it"),
+    "a wait": lambda settings: child_processes.wait_for_server(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.answers(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.mlflow(str(settings.tracking_uri)),
     "Prefect's metrics": lambda settings: list(loop_metrics.flows(settings)),

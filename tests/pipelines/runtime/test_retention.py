@@ -58,11 +58,11 @@ def test_files_go_when_they_are_older_than_their_age(settings: Settings) -> None
         other = f"{folder}/{prefix}{dash}{number}{rest}"
         young.append(write(settings, other, timedelta(days=days) - hour))
     kept = [write(settings, name, timedelta(days=9999)) for name in KEPT]
-    done = retention.clean(settings, AS_OF, NOW)
+    done = retention.remove_expired(settings, AS_OF, NOW)
     assert done == {"results": 1, "reports": 3, "predictions": 0, "open": 0}
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in (*young, *kept))
-    again = retention.clean(settings, AS_OF, NOW)
+    again = retention.remove_expired(settings, AS_OF, NOW)
     assert again == {"results": 0, "reports": 0, "predictions": 0, "open": 0}
 
 
@@ -80,8 +80,11 @@ def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
     ])  # fmt: skip
     log.close()
     keep = timedelta(days=settings.params()["monitoring"]["keep_days"])
-    assert retention.clean(settings, decided + keep - timedelta(days=1), NOW)["predictions"] == 0
-    assert retention.clean(settings, decided + keep, NOW)["predictions"] == 1
+    assert (
+        retention.remove_expired(settings, decided + keep - timedelta(days=1), NOW)["predictions"]
+        == 0
+    )
+    assert retention.remove_expired(settings, decided + keep, NOW)["predictions"] == 1
     assert [*reader.read(settings.predictions)["request_id"]] == ["r1"]
 
 
@@ -92,7 +95,7 @@ def test_an_age_that_is_none_removes_nothing(settings: Settings, days: object) -
     settings.params_file.write_text(yaml.safe_dump(params))
     report = write(settings, MONITORED[0], timedelta(days=9999))
     with pytest.raises(UserError, match=r"monitoring\.keep_days is"):
-        retention.clean(settings, AS_OF, NOW)
+        retention.remove_expired(settings, AS_OF, NOW)
     assert report.exists()
 
 

@@ -90,8 +90,8 @@ def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_pa
     before = contents(promoted.home)
     copy = Settings(home=shutil.copytree(promoted.home, tmp_path / "copy"))
     works(copy)
-    with mlflow_tracking.run(copy, "another", {"training_id": "x"}) as run:
-        mlflow_tracking.client(copy).log_text(run.info.run_id, "text", "note.txt")
+    with mlflow_tracking.start_run(copy, "another", {"training_id": "x"}) as run:
+        mlflow_tracking.mlflow_client(copy).log_text(run.info.run_id, "text", "note.txt")
     assert run.info.artifact_uri.startswith((tmp_path / "copy").as_uri())
     assert contents(promoted.home) == before
 
@@ -117,7 +117,7 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     first = as_the_first_version_left_it(promoted)
     moved = Settings(home=first.home.rename(tmp_path / "moved"))
     works(moved)
-    assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.FORMAT}
+    assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.STATE_FORMAT}
     assert durable_files.read_json(moved.release_file.with_name("release.json.format-1.bak"))
     state = recorder.stands(moved).state
     assert state.champion is not None
@@ -157,11 +157,14 @@ def test_an_older_database_of_mlflow_is_migrated_after_a_copy(
 ) -> None:
     older = Settings(home=shutil.copytree(promoted.home, tmp_path / "older"))
     before = set_back(older)
-    assert before not in schema_revisions.known("mlflow", schema_revisions.MLFLOW)[1]
+    assert (
+        before
+        not in schema_revisions.known_revisions("mlflow", schema_revisions.MLFLOW_MIGRATIONS)[1]
+    )
     works(older)
-    assert {revision(database(older))} == schema_revisions.known("mlflow", schema_revisions.MLFLOW)[
-        1
-    ]
+    assert {revision(database(older))} == schema_revisions.known_revisions(
+        "mlflow", schema_revisions.MLFLOW_MIGRATIONS
+    )[1]
     assert revision(database(older).with_name(f"mlflow.db.{before}.bak")) == before
 
 
@@ -179,13 +182,13 @@ def newer_prefect(settings: Settings) -> None:
 
 
 def newer_format(settings: Settings) -> None:
-    durable_files.write_json(settings.var / "format.json", {"format": upgrade.FORMAT + 1})
+    durable_files.write_json(settings.var / "format.json", {"format": upgrade.STATE_FORMAT + 1})
 
 
 @pytest.mark.parametrize(("newer", "told"), [
     (newer_mlflow, "schema ffffffffffff, which mlflow"),
     (newer_prefect, "schema ffffffffffff, which prefect"),
-    (newer_format, f"has the format {upgrade.FORMAT + 1}, and this version knows up to"),
+    (newer_format, f"has the format {upgrade.STATE_FORMAT + 1}, and this version knows up to"),
 ])  # fmt: skip
 def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
     newer: Callable[[Settings], None], told: str, promoted: Settings, tmp_path: Path
@@ -212,10 +215,10 @@ def environment(settings: Settings) -> dict[str, Any]:
 
 def test_a_new_home_is_of_this_format_and_opening_it_again_does_nothing(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "new")
-    upgrade.open_home(settings)
+    upgrade.upgrade_home(settings)
     assert not settings.var.exists()
-    mlflow_tracking.client(settings)
-    assert durable_files.read_json(settings.var / "format.json") == {"format": upgrade.FORMAT}
+    mlflow_tracking.mlflow_client(settings)
+    assert durable_files.read_json(settings.var / "format.json") == {"format": upgrade.STATE_FORMAT}
     before = contents(settings.home)
-    upgrade.open_home(settings)
+    upgrade.upgrade_home(settings)
     assert contents(settings.home) == before

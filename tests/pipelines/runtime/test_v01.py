@@ -15,7 +15,7 @@ from pipelines.registry.versions import MODEL
 from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
-from pipelines.training.mlflow_tracking import client
+from pipelines.training.mlflow_tracking import mlflow_client
 from serving.models.holder import ModelHolder
 from tests.homes import v01
 from usecase.target import LABEL_FEED
@@ -43,7 +43,7 @@ def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> 
     status = told(home, "status")
     assert "Champion:  version 2" in status
     assert "Version 1 promoted to champion" in status
-    assert upgrade.stored_format(home.settings) == upgrade.FORMAT
+    assert upgrade.stored_format(home.settings) == upgrade.STATE_FORMAT
     assert "Retrain: yes" in told(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
     problems, chain = verify(settings)  # down to the evidence, which MLflow holds
@@ -77,12 +77,12 @@ def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
     told(made, "rollback", "--reason", "its predictions are in the log")
     assert "Retrain:" in told(made, "monitor", "--as-of", "2013-01-22")
     told(made, "train", "--as-of", ANOTHER, "--reason", "another one")
-    newest = training_outcome.outcomes(settings)[-1]
+    newest = training_outcome.list_outcomes(settings)[-1]
     assert newest["as_of"].startswith(ANOTHER)
     assert Path(newest["report"]).is_relative_to(settings.home)
     assert newest["version"] == "3", newest["told"]
-    source = client(settings).get_model_version(MODEL, "3")
-    run = client(settings).get_run(source.run_id)
+    source = mlflow_client(settings).get_model_version(MODEL, "3")
+    run = mlflow_client(settings).get_run(source.run_id)
     assert run.info.artifact_uri.startswith(settings.home.as_uri())
     assert "The record is whole" in told(made, "history", "--verify")
     after = {each: each.stat().st_mtime_ns for each in original.rglob("*") if each.is_file()}

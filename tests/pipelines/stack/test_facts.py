@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.registry.versions import MODEL
 from pipelines.release.audit.release_document import point
 from pipelines.stack import facts
-from pipelines.training.mlflow_tracking import client
+from pipelines.training.mlflow_tracking import mlflow_client
 from serving.prediction_log import compaction, reader, writer
 from serving.release.document import Release, ServedModel, write
 from settings import Settings
@@ -54,7 +54,7 @@ def test_a_log_without_records_has_none(tmp_path: Path) -> None:
 def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert facts.registry(settings) == {"versions": 0, "champion": None, "released": None}
-    registry = client(settings)
+    registry = mlflow_client(settings)
     registry.create_registered_model(MODEL)
     for _ in range(2):
         registry.create_model_version(MODEL, str(tmp_path))

@@ -30,8 +30,9 @@ import settings
 from pipelines.training import build_features
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import stage_command
-here, as_of = settings.load(), stage_command.moment(sys.argv[1])
-for step in (ingest.fetch_new, validate.validate_new, build_features.build_new):
+here, as_of = settings.load(), stage_command.parse_time(sys.argv[1])
+for step in (ingest.fetch_due_batches, validate.validate_new_batches,
+build_features.build_feature_tables):
     step(here, as_of)
 """
 # How long each fit took is in the summary beside the models; their predictions are compared.
@@ -41,12 +42,12 @@ TIMED = {"data/candidates", "data/evaluation/report.html"}
 def train(home: Home, path: Path, arriving: Future[Any]) -> tuple[dict[str, float], dict[str, str]]:
     """When each stage ended, and the md5s on record; before the last stage all has arrived."""
     ended = {}
-    for name in workspace.stages(path):
+    for name in workspace.recipe_stages(path):
         if name == "evaluate":
             arriving.result()
         workspace.run_stage(home.settings, path, name)
         ended[name] = time.time()
-    return ended, workspace.record(home.settings, path)
+    return ended, workspace.push_outputs(home.settings, path)
 
 
 def ingest_once_begun(home: Home, path: Path, module: str, until: datetime) -> tuple[float, float]:
@@ -83,10 +84,10 @@ def on_record(path: Path) -> dict[tuple[str, str], str]:
 def test_data_that_arrive_during_a_training_change_nothing_in_it(
     turned: tuple[Home, str], make_home: Callable[..., Home], tmp_path: Path
 ) -> None:
-    first = training_outcome.outcomes(turned[0].settings)[0]
+    first = training_outcome.list_outcomes(turned[0].settings)[0]
     undisturbed = turned[0].settings.var / "training" / first["training_id"]
     home = make_home(tmp_path / "disturbed")
-    for layer in workspace.GROWING:
+    for layer in workspace.GROWING_LAYERS:
         shutil.copytree(undisturbed / "data" / layer, home.settings.data / layer)
     as_of = datetime.fromisoformat(first["as_of"])
     path = workspace.open_workspace(home.settings, as_of)

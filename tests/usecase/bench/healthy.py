@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.evaluation.gates import candidate_gates
-from pipelines.evaluation.gates.verdict import Verdict, judge
+from pipelines.evaluation.gates.verdict import Verdict, run_gates
 from pipelines.proofs import base_training
 from settings import Settings
 from usecase import evaluation
@@ -56,7 +56,9 @@ def one(made: base_training.Ground, moment: datetime, span: timedelta) -> list[V
     """The verdicts on the challenger as of `moment`, judged on the `span` before it."""
     frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(made, frame=frame, as_of=moment, start=moment - span)
-    return judge(then.evidence(then.healthy), made.params["gates"], candidate_gates.GATES)
+    return run_gates(
+        then.evidence(then.healthy), made.params["gates"], candidate_gates.CANDIDATE_GATES
+    )
 
 
 def behaviours(made: base_training.Ground) -> dict[str, list[float]]:

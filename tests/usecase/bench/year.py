@@ -41,8 +41,11 @@ def cases() -> tuple[configuration.Settings, pd.DataFrame]:
         from pipelines.training import assemble, build_features
 
         for step in (
-            ingest.fetch_new, validate.validate_new, build_features.build_new, assemble.assemble,
-        ):  # fmt: skip
+            ingest.fetch_due_batches,
+            validate.validate_new_batches,
+            build_features.build_feature_tables,
+            assemble.assemble_training_set,
+        ):
             started = time.monotonic()
             step(settings, END)
             told = f"the year: {step.__name__}, {time.monotonic() - started:.0f} s"
