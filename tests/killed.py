@@ -15,7 +15,7 @@ from typing import Any
 import mlflow
 
 from pipelines.cli.release_history import verify
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
@@ -75,9 +75,11 @@ def killed(step: str, move: Move) -> int:
 
 def there_and_back(settings: Settings) -> list[Move]:
     """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
-    champion = recorder.stands(settings).state.champion
+    champion = recorder.read_recorded_release(settings).state.champion
     assert champion is not None
-    found = mlflow_tracking.mlflow_client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.mlflow_client(settings).search_model_versions(
+        f"name = '{REGISTERED_MODEL}'"
+    )
     other = max((v.version for v in found if str(v.version) != champion.version), key=int)
     me: dict[str, Any] = {"by": "chaos", "why": "killed on purpose"}
 
@@ -94,14 +96,14 @@ def there_and_back(settings: Settings) -> list[Move]:
 
 def main() -> None:
     settings = load()
-    before = recorder.stands(settings).state.champion
+    before = recorder.read_recorded_release(settings).state.champion
     for step, move in zip(STEPS, there_and_back(settings), strict=True):
         assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
-        assert recorder.stands(settings).chain.problems == (), step
+        assert recorder.read_recorded_release(settings).chain.problems == (), step
         move()
         assert verify(settings)[0] == [], step
     promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
-    assert recorder.stands(settings).state.champion == before
+    assert recorder.read_recorded_release(settings).state.champion == before
     print(f"killed at {len(STEPS)} steps, each time carried on by the next; the record is whole")
 
 

@@ -12,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.training import mlflow_tracking
 from serving.models import evaluator
 from serving.release.document import Release, read
@@ -28,7 +28,7 @@ def make_registry(home: Path) -> Settings:
     shutil.copy(ROOT / "usecase" / "params.yaml", home / "usecase")
     settings = Settings(home=home)
     client = mlflow_tracking.mlflow_client(settings)
-    client.create_registered_model(MODEL)
+    client.create_registered_model(REGISTERED_MODEL)
     for seed in (1, 2, 3):
         _add_version(settings, home / "made" / str(seed), seed)
     return settings
@@ -52,7 +52,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     ) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
-        MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
+        REGISTERED_MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
         tags={"digest": digest, "dvc_md5_training": f"{seed:032d}"},
     )  # fmt: skip
 

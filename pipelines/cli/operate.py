@@ -65,7 +65,7 @@ def stage(version: Version) -> None:
     with told_plainly():
         from pipelines.release import staging_checks
 
-        served = staging_checks.stage(our_settings(), version)
+        served = staging_checks.put_in_staging(our_settings(), version)
         typer.echo(f"Staging is to serve version {served.version}. Next: `mlops smoke`.")
 
 
@@ -76,7 +76,7 @@ def smoke() -> None:
         from pipelines.release import staging_checks
 
         typer.echo("Asking staging ...")
-        found = staging_checks.smoke(our_settings())
+        found = staging_checks.run_smoke_test(our_settings())
         typer.echo(
             f"Version {found['version']} answered {found['asked']} cases rightly. "
             f"Next: `mlops promote {found['version']}`."

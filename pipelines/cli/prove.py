@@ -53,7 +53,7 @@ def reproduce(
         from pipelines.registry import reproduce as again
 
         typer.echo(f"Making version {version} again ...")
-        found = again.reproduce(our_settings(), version)
+        found = again.reproduce_version(our_settings(), version)
         for line in found.told:
             typer.echo(f"{line}.")
         for name, (before, now) in found.differing.items():

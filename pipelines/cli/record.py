@@ -80,9 +80,9 @@ def history(
 def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
     """From one prediction to its features, version, data, gates and approval."""
     with told_plainly():
-        from pipelines.release.audit.prediction_lineage import explained
+        from pipelines.release.audit.prediction_lineage import explain_prediction
 
-        for title, fields in explained(patient_no_more(), request_id).items():
+        for title, fields in explain_prediction(patient_no_more(), request_id).items():
             typer.echo(f"{title}:")
             for name, value in fields.items():
                 typer.echo(f"  {name}: {value}")
@@ -94,5 +94,5 @@ def repair(reason: Reason, by: By) -> None:
     with told_plainly():
         from pipelines.release.audit import repair as repairs
 
-        state = repairs.repair(patient_no_more(), why=reason, by=by)
+        state = repairs.repair_release_document(patient_no_more(), why=reason, by=by)
         typer.echo(f"The release document is generation {state.generation}, as it is served.")

@@ -24,7 +24,7 @@ def promote(
         from pipelines.release import promotion, staging_checks
 
         settings = patient_no_more()
-        version = version or staging_checks.staged(settings).version
+        version = version or staging_checks.staged_model(settings).version
         done = promotion.promote(settings, version, why=reason, by=who(by), again=again)
         typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
 
@@ -40,14 +40,16 @@ def challenge(
     """Put a version beside the champion: in its shadow, or as a canary."""
     with told_plainly():
         from pipelines.release import promotion
-        from pipelines.release.audit.release_document import arms
-        from pipelines.release.audit.trail import told
+        from pipelines.release.audit.release_document import recorded_arms
+        from pipelines.release.audit.trail import describe_arms
 
         stage: Any = "canary" if canary else "shadow"
         state = promotion.challenge(
             patient_no_more(), version, stage, canary, why=reason, by=who(by), again=again
         )
-        typer.echo(f"Released: {told(arms(state))} (generation {state.generation}).")
+        typer.echo(
+            f"Released: {describe_arms(recorded_arms(state))} (generation {state.generation})."
+        )
 
 
 @app.command()

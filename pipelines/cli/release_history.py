@@ -9,7 +9,7 @@ from rich.console import Console
 from pipelines.registry import versions
 from pipelines.release.audit import approval_rules, entry_store, recorder
 from pipelines.release.audit import trail as chained
-from pipelines.release.audit.release_document import document
+from pipelines.release.audit.release_document import read_release_document
 from pipelines.training import mlflow_tracking
 from settings import Settings
 
@@ -20,10 +20,10 @@ def console() -> Console:
 
 def history(settings: Settings) -> None:
     """Prints every entry, the newest first, then what is wrong with the record, if anything."""
-    found = recorder.stands(settings)
+    found = recorder.read_recorded_release(settings)
     out = console()
     for entry in reversed(found.chain.entries):
-        for line in chained.lines(entry):
+        for line in chained.format_entry(entry):
             out.print(line)
     if not found.chain.entries:
         out.print("Nothing is on the record yet.")
@@ -35,10 +35,10 @@ def history(settings: Settings) -> None:
         out.print(f"PROBLEM: {problem}")
 
 
-def _deleted(settings: Settings, found: recorder.Stands) -> list[str]:
+def _deleted(settings: Settings, found: recorder.RecordedRelease) -> list[str]:
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
     served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
-    gone = versions.missing(settings, *sorted({each["version"] for each in served}))
+    gone = versions.missing_versions(settings, *sorted({each["version"] for each in served}))
     return [
         f"Deleted: version {version} is no more in the registry. Its entries and its files in "
         f"{settings.var / 'models' / version} stay."
@@ -46,7 +46,7 @@ def _deleted(settings: Settings, found: recorder.Stands) -> list[str]:
     ]
 
 
-def _told_attempt(stored: chained.Stored) -> str:
+def _told_attempt(stored: chained.StoredEntry) -> str:
     tags = stored.tags
     return (
         f"{tags.get('action')} of version {tags.get('version') or '-'} by {tags.get('by')} at "
@@ -56,8 +56,8 @@ def _told_attempt(stored: chained.Stored) -> str:
 
 def answered(settings: Settings, moment: datetime) -> None:
     """Prints which version answered what share of traffic at `moment`."""
-    found = recorder.stands(settings)
-    shares = chained.at(found.chain.entries, moment)
+    found = recorder.read_recorded_release(settings)
+    shares = chained.traffic_shares_at(found.chain.entries, moment)
     out = console()
     for problem in found.chain.problems:
         out.print(f"PROBLEM: {problem}")
@@ -84,19 +84,19 @@ def verified(settings: Settings, holds: str | None = None) -> bool:
     return not problems
 
 
-def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
+def verify(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
     """What is wrong with the record, in words, and its entries as far as they can be trusted."""
-    with versions.reached(settings):
+    with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
-        state = document(settings, client)
-        stored = entry_store.stored(settings, client, evidence=True)
-        chain = chained.chain(stored, state.history)
+        state = read_release_document(settings, client)
+        stored = entry_store.read_entries(settings, client, evidence=True)
+        chain = chained.verify_trail(stored, state.history)
     problems = list(chain.problems)
-    if not problems and not recorder.Stands(state, chain).vouched:
+    if not problems and not recorder.RecordedRelease(state, chain).is_consistent:
         problems.append(
             "The release document was changed by hand: its newest entry says otherwise."
         )
-    served = recorder.served(settings)
+    served = recorder.read_served_release(settings)
     if served is not None and (served.generation, served.history) != (
         state.generation, state.history,
     ):  # fmt: skip
@@ -109,23 +109,23 @@ def verify(settings: Settings) -> tuple[list[str], chained.Chain]:
 
 def standing(settings: Settings) -> list[str]:
     """For `mlops status`: since when who serves, and which overrides hold."""
-    found = recorder.stands(settings)
+    found = recorder.read_recorded_release(settings)
     known, now = found.chain.entries, datetime.now(UTC)
     state = found.state
     models = [state.champion, state.challenger and state.challenger.model]
     lines = [f"PROBLEM:   {problem}" for problem in found.chain.problems]
-    for version in versions.missing(settings, *[each.version for each in models if each]):
+    for version in versions.missing_versions(settings, *[each.version for each in models if each]):
         lines.append(
             f"DELETED:   version {version} is no more in the registry; it is served from its files"
         )
     for model in [each for each in models if each]:
-        approved, _ = approval_rules.approval(known, model.version, model.digest, now)
+        approved, _ = approval_rules.find_approval(known, model.version, model.digest, now)
         if approved is not None:
             lines.append(
                 f"Approval:  version {model.version} by {approved.by} until "
                 f"{approved.details['until'][:16]} UTC"
             )
-        held = approval_rules.overrides(known, model.version, model.digest, now)
+        held = approval_rules.active_overrides(known, model.version, model.digest, now)
         for gate, entry in held.items():
             lines.append(
                 f"OVERRIDE:  version {model.version} passes '{gate}' until "

@@ -32,7 +32,7 @@ def rollout(as_of: AsOf = None) -> None:
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
-        found = rollout_controller.control(settings, moment, live=as_of is None)
+        found = rollout_controller.control_rollout(settings, moment, live=as_of is None)
         typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")
 
 
@@ -53,11 +53,11 @@ def start(
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
-        plan = experiment.start(
+        plan = experiment.start_experiment(
             settings, version, percent=percent, metric=metric, effect=effect, days=days,
             as_of=moment, by=who(by), why=reason,
         )  # fmt: skip
-        typer.echo(f"{experiment.told(plan)}\nNext: `mlops experiment status`.")
+        typer.echo(f"{experiment.describe_plan(plan)}\nNext: `mlops experiment status`.")
 
 
 @experiments.command()
@@ -68,8 +68,8 @@ def status(as_of: AsOf = None) -> None:
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
-        plan, found = experiment.status(settings, moment)
-        typer.echo(f"{experiment.told(plan)}\nVerdict: {found.told}.")
+        plan, found = experiment.experiment_status(settings, moment)
+        typer.echo(f"{experiment.describe_plan(plan)}\nVerdict: {found.told}.")
 
 
 @experiments.command()
@@ -84,5 +84,5 @@ def stop(
 
         settings = patient_no_more()
         moment = _moment(settings, as_of)
-        plan, found = experiment.stop(settings, moment, by=who(by), why=reason)
+        plan, found = experiment.stop_experiment(settings, moment, by=who(by), why=reason)
         typer.echo(f"The champion is alone. Verdict on version {plan.version}: {found.told}.")

@@ -63,7 +63,7 @@ def bento(
     with told_plainly():
         from pipelines.registry import bento as package
 
-        tag = package.build(our_settings(), out)
+        tag = package.build_bento(our_settings(), out)
         typer.echo(
             f"{tag} is in {out}. `bentoml import {out}`, then `bentoml serve {tag}` starts it."
         )

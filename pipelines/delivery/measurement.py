@@ -88,7 +88,7 @@ def measure(folder: Path, slice_file: Path) -> None:
         winner, refit = judged["winner"], []
         if winner is not None:
             print("  refit", flush=True)
-            refit = register.judge_refit(path, winner, refitting.refit(path, winner))
+            refit = register.run_refit_gates(path, winner, refitting.refit_winner(path, winner))
         shutil.copyfile(found / "report.html", folder / "evaluation.html")
         predictions = path / "data" / "candidates" / "predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")

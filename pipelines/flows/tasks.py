@@ -94,21 +94,21 @@ def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
 def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
     from pipelines.registry import register
 
-    return register.register(load(), Path(path), md5s)
+    return register.register_version(load(), Path(path), md5s)
 
 
 @task(**OUTSIDE)
 def enter(version: str, why: str) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
-    return rollout_controller.enter(load(), version, why=why, by="train_flow")
+    return rollout_controller.start_rollout(load(), version, why=why, by="train_flow")
 
 
 @task(**OUTSIDE)
 def control(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
-    return rollout_controller.control(load(), as_of, live=live, shadow_days=shadow_days)
+    return rollout_controller.control_rollout(load(), as_of, live=live, shadow_days=shadow_days)
 
 
 @task

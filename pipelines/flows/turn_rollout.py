@@ -27,7 +27,7 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
     from pipelines.flows import flows
     from pipelines.release import rollout_controller
 
-    if rollout_controller.challenger(settings) is None:
+    if rollout_controller.rollout_challenger(settings) is None:
         return
     with journal.component("6 Deployment and serving") as entry:
         params = settings.params()
@@ -38,13 +38,13 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
         flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
         found: dict[str, Any] = {}
         for day in range(days):
-            challenger = rollout_controller.challenger(settings)
+            challenger = rollout_controller.rollout_challenger(settings)
             if challenger is None or found.get("code") in STOPS:
                 break
             journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
             found = one_day(settings, journal, start + timedelta(days=day), shadow_days)
         await_release(settings)
-        if challenger := rollout_controller.challenger(settings):
+        if challenger := rollout_controller.rollout_challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` goes on with it")
         if found:
             entry.ran = f"{entry.ran}; shadow and canary"

@@ -188,7 +188,7 @@ def registry(settings: Settings) -> Finding:
     if current is None:
         return Finding("registry", True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]
-    gone = versions.missing(settings, *[each.version for each in models])
+    gone = versions.missing_versions(settings, *[each.version for each in models])
     told = f"version {', '.join(gone)} was deleted there, and is served from its files"
     return Finding(
         "registry", not gone, told if gone else "has the versions that are served",

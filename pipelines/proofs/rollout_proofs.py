@@ -20,7 +20,7 @@ from monitoring.measures import arms
 from monitoring.measures.arms import Evidence
 from pipelines.proofs.challengers import EVERY, Case, Says, cases, healthy
 from pipelines.release import rollout_policy
-from pipelines.release.rollout_policy import Decision, State
+from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
 from pipelines.runtime import stage_command
 from serving.models.evaluator import Evaluator
 from serving.models.holder import Serving
@@ -35,7 +35,7 @@ class Found:
 
     case: Case
     stage: Stage
-    decision: Decision
+    decision: RolloutDecision
     requests: int
     labels: int
     days: float
@@ -52,7 +52,7 @@ def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Foun
     """Every case through shadow and canary, on the days from the parameters' `as_of` on."""
     params = settings.params()
     policy = policy or params["rollout"]
-    rollout_policy.require(policy)
+    rollout_policy.require_rollout_policy(policy)
     start = stage_command.parse_time(params["as_of"])
     rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
     return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
@@ -103,7 +103,7 @@ def _through(
     known = labels if case.labelled else labels[:0]
     now: Stage = case.begins
     seen, reached, begun = 0, 0, start
-    evidence, decision = Evidence(), Decision("stay", "the days are over", "in_shadow")
+    evidence, decision = Evidence(), RolloutDecision("stay", "the days are over", "in_shadow")
     while decision.action in ("stay", "advance") and seen < len(rows):
         log: list[dict[str, Any]] = []
         for as_of, batch in _looks(rows[seen:], case, now, policy):
@@ -114,7 +114,9 @@ def _through(
                 evidence = arms.in_shadow(frame, known, policy, costs, as_of)
             else:
                 evidence = arms.in_canary(frame, policy, as_of)
-            decision = rollout_policy.step(State("2", now, begun), evidence, policy, as_of)
+            decision = rollout_policy.next_rollout_step(
+                ChallengerState("2", now, begun), evidence, policy, as_of
+            )
             if decision.moves:
                 break
         reached += evidence.requests

@@ -22,11 +22,11 @@ from serving.release import document
 from serving.wiring import PACKAGED
 from settings import Settings, UserError
 
-NAME = "mlops-loop"
-CODE = ("settings.py", "serving", "features", "usecase", "requirements.lock")
+BENTO_NAME = "mlops-loop"
+BENTO_CODE = ("settings.py", "serving", "features", "usecase", "requirements.lock")
 
 
-def build(settings: Settings, target: Path) -> str:
+def build_bento(settings: Settings, target: Path) -> str:
     """Builds a Bento of the champion, exports it to the archive `target`, and returns its tag.
 
     Raises `UserError` if nothing is released or `target` is there, `LoopError` if the champion's
@@ -43,11 +43,15 @@ def build(settings: Settings, target: Path) -> str:
     with tempfile.TemporaryDirectory(prefix="bento-") as folder:
         labels = _fill(settings, current, Path(folder))
         bento: Any = bentoml.build(
-            "serving.service:Predictor", name=NAME, build_ctx=folder, labels=labels, include=["**"],
+            "serving.service:Predictor",
+            name=BENTO_NAME,
+            build_ctx=folder,
+            labels=labels,
+            include=["**"],
             description=(Path(folder) / "usecase" / "card.md").read_text(),
             # As locked, with their hashes: BentoML would resolve them anew.
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
-        )  # fmt: skip
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f".unfinished-{target.name}")
         try:
@@ -64,7 +68,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     champion = current.champion
     source = settings.release_file.parent / champion.path
     files = model_files.read(source, champion.digest)
-    for name in CODE:
+    for name in BENTO_CODE:
         if (SOURCE_ROOT / name).is_dir():
             shutil.copytree(
                 SOURCE_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")

@@ -15,21 +15,21 @@ from serving.models.evaluator import Evaluator
 from serving.release.document import ServedModel
 from settings import LoopError, Settings
 
-NEEDED = ("served", "reference.parquet", "facts.json")
+VERSION_FILES = ("served", "reference.parquet", "facts.json")
 
 
-def fetch(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
+def download_version(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
     """Brings the version's files to `var/models/<version>/`, unless they are there and whole.
 
     With `recorded`, the digest that the record has of it, the registry may have lost the version:
     the files that are here serve if they match. Raises `UserError` if there is no such version,
     `LoopError` if its files are gone, or are not those that were registered or recorded.
     """
-    with versions.reached(settings):
+    with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         found = versions.find_version(client, version)
         if recorded is None:
-            recorded = versions.registered(settings, client, version).tags["digest"]
+            recorded = versions.require_registered_version(settings, client, version).tags["digest"]
     target = settings.var / "models" / version
     if not (target / "card.json").exists():
         if found is None:
@@ -57,7 +57,7 @@ def _download(client: Any, found: Any, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        for artifact in NEEDED:
+        for artifact in VERSION_FILES:
             client.download_artifacts(found.run_id, artifact, str(draft))
         facts = json.loads((draft / "facts.json").read_text())
         durable_files.write_json(draft / "card.json", {**facts, "version": target.name})

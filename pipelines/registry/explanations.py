@@ -15,10 +15,10 @@ from pipelines.training.train import read_holdout_predictions
 from usecase import evaluation
 from usecase.columns import FEATURES
 
-SAMPLE = 1000  # cases; importance of more changes in the third digit
+SAMPLE_CASES = 1000  # cases; importance of more changes in the third digit
 
 
-def facts(path: Path, winner: str) -> dict[str, Any]:
+def explanation_facts(path: Path, winner: str) -> dict[str, Any]:
     """Candidates tried, intervals, behaviours and importance of the training in `path`."""
     from serving.models import skops_file
 
@@ -29,21 +29,21 @@ def facts(path: Path, winner: str) -> dict[str, Any]:
     scores = read_holdout_predictions(path / "data")[winner].to_numpy()
     model = skops_file.load((path / "data" / "candidates" / f"{winner}.skops").read_bytes())
     tried = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
-    sample = holdout.sample(min(len(holdout), SAMPLE), random_state=params["seed"])
+    sample = holdout.sample(min(len(holdout), SAMPLE_CASES), random_state=params["seed"])
     return {
         "tried": {
             name: {"draws": max(1, len(each["trials"])), "params": each["params"]}
             for name, each in tried.items()
         },
-        "intervals": intervals(holdout, scores, params["costs"], params["seed"]),
+        "intervals": metric_intervals(holdout, scores, params["costs"], params["seed"]),
         "behaviours": evaluation.behaviours(
             lambda rows: model.predict_proba(rows[FEATURES])[:, 1], sample, params["gates"]
         ),
-        "importance": importance(model, sample, params["seed"]),
+        "importance": permutation_importances(model, sample, params["seed"]),
     }  # fmt: skip
 
 
-def intervals(
+def metric_intervals(
     holdout: pd.DataFrame, scores: np.ndarray, costs: dict[str, float], seed: int
 ) -> dict[str, tuple[float, float]]:
     """The 90% interval over days of each metric that is a mean over cases."""
@@ -59,7 +59,9 @@ def intervals(
     return {name: evaluation.day_bootstrap(values, days, seed) for name, values in cases.items()}
 
 
-def importance(model: Any, rows: pd.DataFrame, seed: int, repeats: int = 2) -> dict[str, float]:
+def permutation_importances(
+    model: Any, rows: pd.DataFrame, seed: int, repeats: int = 2
+) -> dict[str, float]:
     """By how much the log-loss rises when a column is shuffled; the largest first."""
     from sklearn.inspection import permutation_importance
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from settings import LoopError
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-FENCE = "---\n"
+NonEmptyText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+FRONT_MATTER_FENCE = "---\n"
 
 
 class Risk(BaseModel):
@@ -19,9 +19,9 @@ class Risk(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    harmed: Text
-    how: Text
-    limited_by: Text
+    harmed: NonEmptyText
+    how: NonEmptyText
+    limited_by: NonEmptyText
 
 
 class Governance(BaseModel):
@@ -29,22 +29,22 @@ class Governance(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    owner: Text
-    contact: Text
-    purpose: Text
-    monitoring: list[Text] = Field(min_length=1)
+    owner: NonEmptyText
+    contact: NonEmptyText
+    purpose: NonEmptyText
+    monitoring: list[NonEmptyText] = Field(min_length=1)
     risks: list[Risk] = Field(min_length=1)
-    risks_approved_by: Text
+    risks_approved_by: NonEmptyText
     risks_approved_at: date
 
 
-def parted(text: str) -> tuple[Governance, str]:
+def parse_governance(text: str) -> tuple[Governance, str]:
     """The front matter of the card, and the prose after it.
 
     Raises `LoopError`, which names what is absent or empty.
     """
     try:
-        before, front, prose = text.split(FENCE, 2)
+        before, front, prose = text.split(FRONT_MATTER_FENCE, 2)
         fields = yaml.safe_load(front)
         if before.strip() or not isinstance(fields, dict):
             raise ValueError("it does not begin with a mapping between two lines of ---")

@@ -17,9 +17,9 @@ from pipelines.registry.governance import Governance
 from settings import LoopError
 
 # MLflow's registry keeps so much of a description, and its Postgres refuses what is longer.
-LONGEST = 5000
+MAX_DESCRIPTION_LENGTH = 5000
 # What makes the version again; a card that can't say one of these is not written.
-LINEAGE = {
+LINEAGE_TITLES = {
     "training_id": "training", "as_of": "as of", "data_until": "data until",
     "holdout_start": "judged on cases from", "dvc_md5_training": "md5 of the training set",
     "dvc_md5_validated": "md5 of the validated batches", "git_commit": "git commit",
@@ -27,33 +27,33 @@ LINEAGE = {
     "lock_sha256": "sha256 of the lock file", "seed": "seed",
     "feast_registry_version": "feature definitions", "digest": "digest of the served form",
 }  # fmt: skip
-SHORT = (*LINEAGE, "candidate", "measured", "verdicts", "slices")
-EXPLAINED = ("tried", "intervals", "behaviours", "importance")
-IMPORTANCE = "By how much the log-loss on unseen cases rises when a column is shuffled."
-REFITTED = "Judged on cases that it had not seen, then refitted on all: metrics are from before."
+DESCRIPTION_FACTS = (*LINEAGE_TITLES, "candidate", "measured", "verdicts", "slices")
+EXPLANATION_FACTS = ("tried", "intervals", "behaviours", "importance")
+IMPORTANCE_CAPTION = "By how much the log-loss on unseen cases rises when a column is shuffled."
+REFIT_NOTE = "Judged on cases that it had not seen, then refitted on all: metrics are from before."
 
 
-def use_case_text() -> str:
+def read_use_case_card() -> str:
     """The use case's own part: governance before, and prose on use, data and limits after it."""
     return (Path(__file__).resolve().parents[2] / "usecase" / "card.md").read_text()
 
 
-def render(text: str, facts: Mapping[str, Any]) -> str:
+def render_model_card(text: str, facts: Mapping[str, Any]) -> str:
     """The whole card in Markdown: the use case's `text`, then what is known of this version.
 
     `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts`, `slices` (as in
     `gates.json`) and what `pipelines.registry.explanations` finds. Raises `LoopError` if a fact is
     absent.
     """
-    owned, prose = governance.parted(text)
-    _require(facts, (*SHORT, *EXPLAINED))
+    owned, prose = governance.parse_governance(text)
+    _require(facts, (*DESCRIPTION_FACTS, *EXPLANATION_FACTS))
     sections = [
         *_head(owned, prose, facts),
         "## Candidates tried", _tried(facts),
         "## Metrics", *_metrics(facts),
         "## Gates", _gates(facts["verdicts"]),
         "## Behaviours", _behaviours(facts["behaviours"]),
-        "## What drives it", IMPORTANCE, _importance(facts["importance"]),
+        "## What drives it", IMPORTANCE_CAPTION, _importance(facts["importance"]),
         "## Slices against the baseline", _slices(facts["slices"], facts["candidate"]),
         "## Risks, as approved", _risks(owned),
         "## Monitoring plan", "\n".join(f"- {each}" for each in owned.monitoring),
@@ -61,13 +61,13 @@ def render(text: str, facts: Mapping[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def brief(text: str, facts: Mapping[str, Any]) -> str:
-    """The card as the registry's description, which keeps `LONGEST` characters.
+def render_registry_description(text: str, facts: Mapping[str, Any]) -> str:
+    """The card as the registry's description, which keeps `MAX_DESCRIPTION_LENGTH` characters.
 
     Raises `LoopError` if a fact is absent, or it is longer all the same.
     """
-    owned, prose = governance.parted(text)
-    _require(facts, SHORT)
+    owned, prose = governance.parse_governance(text)
+    _require(facts, DESCRIPTION_FACTS)
     passed = sum(each["passed"] for each in facts["verdicts"])
     sections = [
         *_head(owned, prose, facts), "## Metrics", *_metrics(facts),
@@ -76,10 +76,11 @@ def brief(text: str, facts: Mapping[str, Any]) -> str:
         "Gates, behaviours, importance, risks and plots: `card.html`, among the run's artifacts.",
     ]  # fmt: skip
     card = "\n\n".join(sections) + "\n"
-    if len(card) > LONGEST:
+    if len(card) > MAX_DESCRIPTION_LENGTH:
         raise LoopError(
-            f"The model card has {len(card):,} characters and the registry keeps {LONGEST:,}: "
-            f"shorten usecase/card.md by {len(card) - LONGEST:,}."
+            f"The model card has {len(card):,} characters and the registry keeps "
+            f"{MAX_DESCRIPTION_LENGTH:,}: "
+            f"shorten usecase/card.md by {len(card) - MAX_DESCRIPTION_LENGTH:,}."
         )
     return card
 
@@ -90,13 +91,13 @@ def _require(facts: Mapping[str, Any], needed: Sequence[str]) -> None:
 
 
 def _head(owned: Governance, prose: str, facts: Mapping[str, Any]) -> list[str]:
-    lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE.items()]
+    lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE_TITLES.items()]
     approved = f"{owned.risks_approved_by}, {owned.risks_approved_at}"
     return [
         f"# Model card: {facts['candidate']}", owned.purpose,
         f"**Owner:** {owned.owner}. **Contact:** {owned.contact}. **Risks approved by:** "
         f"{approved}.",
-        prose, "## This version", REFITTED, markdown_table(["fact", "value"], lineage),
+        prose, "## This version", REFIT_NOTE, markdown_table(["fact", "value"], lineage),
     ]  # fmt: skip
 
 

@@ -12,14 +12,14 @@ from monitoring.pages import charts
 from monitoring.pages.layout import document, numbers, table
 from pipelines.evaluation.formatting import format_limit, format_number, large_slices
 from pipelines.registry import governance
-from pipelines.registry.model_card import IMPORTANCE, LINEAGE, REFITTED
+from pipelines.registry.model_card import IMPORTANCE_CAPTION, LINEAGE_TITLES, REFIT_NOTE
 
 
-def page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
+def render_model_card_page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
     """The card as HTML: `text` and `facts` as `pipelines.registry.model_card` has them, `scores`
     by model.
     """
-    owned, prose = governance.parted(text)
+    owned, prose = governance.parse_governance(text)
     name, measured = facts["candidate"], facts["measured"]
     models = [model for model in (name, "baseline", "champion") if model in measured]
     sections = [
@@ -42,8 +42,8 @@ def page(text: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
         "<h2>Monitoring plan</h2>",
         _items(owned.monitoring),
         "<h2>This version</h2>",
-        f"<p>{escape(REFITTED)}</p>",
-        _rows(["", ""], [[title, str(facts[fact])] for fact, title in LINEAGE.items()]),
+        f"<p>{escape(REFIT_NOTE)}</p>",
+        _rows(["", ""], [[title, str(facts[fact])] for fact, title in LINEAGE_TITLES.items()]),
         "<h2>Candidates tried</h2>",
         _rows(
             ["candidate", "*draws", "chosen", "*cost per 1,000"],
@@ -95,7 +95,7 @@ def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]
         ("Calibration", "on the diagonal, a probability means what it says",
          charts.calibration(scores, list(measured))),
         ("ROC", "how well alarms are ranked", charts.roc(measured, scores, list(measured))),
-        ("What drives it", IMPORTANCE, charts.importance(facts["importance"])),
+        ("What drives it", IMPORTANCE_CAPTION, charts.importance(facts["importance"])),
     ]  # fmt: skip
     shown = large_slices(facts["slices"])
     for kind in dict.fromkeys(row["slice"] for row in shown):

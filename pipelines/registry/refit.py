@@ -18,7 +18,7 @@ import yaml
 from features import durable_files
 
 
-def refit(path: Path, winner: str) -> str:
+def refit_winner(path: Path, winner: str) -> str:
     """Fits the winner's parameters on every known case; the digest of its served form.
 
     Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
@@ -51,7 +51,7 @@ def main() -> None:
 
     here = settings.load()
     train.train_candidates(here, stage_command.parse_time(here.params()["as_of"]))
-    print("digest", refit(here.root, sys.argv[1]))
+    print("digest", refit_winner(here.root, sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ import yaml
 
 from features import durable_files
 from pipelines.registry import governance, model_card
-from pipelines.registry.refit import refit
-from pipelines.registry.versions import MODEL, version_of
+from pipelines.registry.refit import refit_winner
+from pipelines.registry.versions import REGISTERED_MODEL, version_of_training
 from pipelines.training import assemble, mlflow_tracking
 from pipelines.training.train import read_holdout_predictions
 from settings import Settings
 
 
-def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
+def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
     """Registers the winner of the training in `path`, refitted on all that it knows.
 
     Returns `version` (None if every candidate, or the refit as an artefact, was refused), `why`,
@@ -27,23 +27,25 @@ def register(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, 
     """
     found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
     if found["winner"] is None:
-        return {"version": None, "why": told_refusal(found["verdicts"]), "verdicts": []}
-    existing = version_of(settings, path.name)
+        return {"version": None, "why": describe_refusals(found["verdicts"]), "verdicts": []}
+    existing = version_of_training(settings, path.name)
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
-    governance.parted(model_card.use_case_text())  # before anything is fitted for nobody's model
-    digest = refit(path, found["winner"])
-    verdicts = judge_sources(settings, path, md5s)
-    verdicts += judge_refit(path, found["winner"], digest)
+    governance.parse_governance(
+        model_card.read_use_case_card()
+    )  # before anything is fitted for nobody's model
+    digest = refit_winner(path, found["winner"])
+    verdicts = run_source_gates(settings, path, md5s)
+    verdicts += run_refit_gates(path, found["winner"], digest)
     refused = [verdict for verdict in verdicts if not verdict["passed"]]
     if refused:
-        why = told_refusal({f"refit of {found['winner']}": verdicts})
+        why = describe_refusals({f"refit of {found['winner']}": verdicts})
         return {"version": None, "why": why, "verdicts": verdicts}
     version = _create_version(settings, path, found, verdicts, md5s, digest)
     return {"version": version, "why": "passed every gate", "verdicts": verdicts}
 
 
-def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
+def describe_refusals(verdicts: dict[str, list[dict[str, Any]]]) -> str:
     """Which gate refused which candidate, and by how much."""
     parts = []
     for name, judged in verdicts.items():
@@ -54,7 +56,7 @@ def told_refusal(verdicts: dict[str, list[dict[str, Any]]]) -> str:
     return "; ".join(parts)
 
 
-def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
+def run_refit_gates(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     """The verdicts of the artefact's gates on the refit."""
     from pipelines.evaluation.gates import refit_gates, verdict
     from serving.models import skops_file
@@ -76,7 +78,7 @@ def judge_refit(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
     return [each.as_dict() for each in verdict.run_gates(subject, limits, refit_gates.REFIT_GATES)]
 
 
-def judge_sources(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
+def run_source_gates(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
     """The verdicts on what the training in `path` was made from, and on the online store."""
     from pipelines.evaluation.gates import source_gates, verdict
     from pipelines.runtime.stage_command import parse_time
@@ -105,8 +107,10 @@ def _create_version(
     from usecase.columns import FEATURES
 
     tags = lineage.lineage_tags(path, md5s) | {"candidate": found["winner"], "digest": digest}
-    facts = _facts(path, found, verdicts, tags) | explanations.facts(path, found["winner"])
-    whole = model_card.render(model_card.use_case_text(), facts)
+    facts = _facts(path, found, verdicts, tags) | explanations.explanation_facts(
+        path, found["winner"]
+    )
+    whole = model_card.render_model_card(model_card.read_use_case_card(), facts)
     client = mlflow_tracking.mlflow_client(settings)
     with mlflow_tracking.start_run(
         settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
@@ -118,21 +122,21 @@ def _create_version(
         )
         client.log_dict(run_id, facts, "facts.json")
         client.log_text(run_id, whole, "card.md")
-        page = model_card_page.page(
-            model_card.use_case_text(), facts, read_holdout_predictions(path / "data")
+        page = model_card_page.render_model_card_page(
+            model_card.read_use_case_card(), facts, read_holdout_predictions(path / "data")
         )
         client.log_text(run_id, page, "card.html")
         client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
         client.log_artifact(run_id, str(path / "usecase" / "params.yaml"))
         _write_reference(path)
         client.log_artifact(run_id, str(path / "refit" / "reference.parquet"))
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL)
+    if not client.search_registered_models(f"name = '{REGISTERED_MODEL}'"):
+        client.create_registered_model(REGISTERED_MODEL)
     # The version is made last and with its tags at once: until then nothing is registered.
     made = client.create_model_version(
-        MODEL, logged.model_uri, run_id, model_id=logged.model_id,
+        REGISTERED_MODEL, logged.model_uri, run_id, model_id=logged.model_id,
         tags=tags | {"data_until": tags["as_of"]},
-        description=model_card.brief(model_card.use_case_text(), facts),
+        description=model_card.render_registry_description(model_card.read_use_case_card(), facts),
     )  # fmt: skip
     return str(made.version)
 

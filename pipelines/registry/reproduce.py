@@ -21,7 +21,14 @@ from features import durable_files
 from pipelines.training import workspace
 from settings import LoopError, Settings, UserError
 
-NEEDED = ("digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256")
+REQUIRED_TAGS = (
+    "digest",
+    "candidate",
+    "dvc_md5_training",
+    "git_commit",
+    "code_sha256",
+    "lock_sha256",
+)
 # Code from before the command `python -m pipelines.registry.refit` searches and refits by these
 # modules.
 FLAT_REFIT = """
@@ -36,7 +43,7 @@ print("digest", register.refit(here.root, sys.argv[1]))
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordedVersion:
     """What the registry holds of a version: the facts of its lineage, and its metrics."""
 
     version: str
@@ -46,7 +53,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class Reproduction:
     """`differing` has the recorded and the new value of each metric that is not the same."""
 
     version: str
@@ -56,34 +63,34 @@ class Reproduced:
     told: list[str]
 
 
-def reproduce(settings: Settings, version: str) -> Reproduced:
+def reproduce_version(settings: Settings, version: str) -> Reproduction:
     """Makes `version` again in a folder that goes away afterwards, and compares.
 
     Raises `UserError` if there is no such version or its data are gone, `LoopError` if its code
     can't be had back.
     """
-    record = recorded(settings, version)
+    record = read_recorded_version(settings, version)
     folder = settings.var / "reproduced"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{version}-") as path:
-        return again(settings, record, Path(path))
+        return refit_and_compare(settings, record, Path(path))
 
 
-def recorded(settings: Settings, version: str) -> Record:
+def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
     """What is on record of `version`. Raises `UserError` if it is not enough."""
     from mlflow.exceptions import MlflowException
 
-    from pipelines.registry.versions import MODEL
+    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
     client = mlflow_tracking.mlflow_client(settings)
     try:
-        found = client.get_model_version(MODEL, version)
+        found = client.get_model_version(REGISTERED_MODEL, version)
     except MlflowException as error:
         raise UserError(
             f"There is no version {version} in the registry: see `mlops ui`."
         ) from error
-    if absent := [name for name in NEEDED if name not in found.tags]:
+    if absent := [name for name in REQUIRED_TAGS if name not in found.tags]:
         raise UserError(f"Version {version} lacks {absent}: it was registered without them.")
     with tempfile.TemporaryDirectory() as folder:
         files = [
@@ -91,13 +98,13 @@ def recorded(settings: Settings, version: str) -> Record:
             for name in ("params.yaml", "facts.json")
         ]
         params, facts = files[0].read_bytes(), json.loads(files[1].read_text())
-    return Record(version, dict(found.tags), params, facts["evaluation"])
+    return RecordedVersion(version, dict(found.tags), params, facts["evaluation"])
 
 
-def again(settings: Settings, record: Record, path: Path) -> Reproduced:
+def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -> Reproduction:
     """Fits the recorded candidate anew in the empty folder `path`."""
     tags = record.tags
-    with code_of(tags["git_commit"], tags["code_sha256"]) as tree:
+    with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     workspace.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
     durable_files.write(path / workspace.PARAMS_FILE, record.params)
@@ -109,11 +116,11 @@ def again(settings: Settings, record: Record, path: Path) -> Reproduced:
         if value != measured[name]
     }
     told = _told(tags, path)
-    return Reproduced(record.version, digest == tags["digest"], digest, differing, told)
+    return Reproduction(record.version, digest == tags["digest"], digest, differing, told)
 
 
 @contextmanager
-def code_of(commit: str, digest: str) -> Iterator[Path]:
+def recorded_code(commit: str, digest: str) -> Iterator[Path]:
     """A folder with the code of this digest: what is here, or a worktree of the commit.
 
     Raises `LoopError` if neither has it.

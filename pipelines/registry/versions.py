@@ -9,18 +9,20 @@ from typing import Any
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 
-MODEL = "mlops-loop"
+REGISTERED_MODEL = "mlops-loop"
 
 
-def version_of(settings: Settings, training_id: str) -> str | None:
+def version_of_training(settings: Settings, training_id: str) -> str | None:
     """The version that this training registered; None if it has not."""
     client = mlflow_tracking.mlflow_client(settings)
-    found = client.search_model_versions(f"name = '{MODEL}' and tags.training_id = '{training_id}'")
+    found = client.search_model_versions(
+        f"name = '{REGISTERED_MODEL}' and tags.training_id = '{training_id}'"
+    )
     return str(found[0].version) if found else None
 
 
 @contextmanager
-def reached(settings: Settings) -> Iterator[None]:
+def reraise_mlflow_errors(settings: Settings) -> Iterator[None]:
     """Whatever MLflow can't do, told: where it was asked, and that what is served stays."""
     import requests
     from mlflow.exceptions import MlflowException
@@ -41,9 +43,9 @@ def _short(error: Exception) -> str:
     return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
-def registered_model(client: Any) -> Any | None:
+def find_registered_model(client: Any) -> Any | None:
     """The registered model with its tags and aliases; None before the first version."""
-    found = client.search_registered_models(f"name = '{MODEL}'")
+    found = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
     return found[0] if found else None
 
 
@@ -52,14 +54,14 @@ def find_version(client: Any, version: str) -> Any | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version(MODEL, version)
+        return client.get_model_version(REGISTERED_MODEL, version)
     except MlflowException as error:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         return None
 
 
-def registered(settings: Settings, client: Any, version: str) -> Any:
+def require_registered_version(settings: Settings, client: Any, version: str) -> Any:
     """The version in the registry, which has a digest. Raises `UserError` if there is none."""
     found = find_version(client, version)
     if found is None:
@@ -76,8 +78,8 @@ def registered(settings: Settings, client: Any, version: str) -> Any:
     return found
 
 
-def missing(settings: Settings, *versions: str) -> list[str]:
+def missing_versions(settings: Settings, *versions: str) -> list[str]:
     """Those of `versions` that the registry does not have, or has no more."""
-    with reached(settings):
+    with reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         return [each for each in versions if find_version(client, each) is None]

@@ -7,22 +7,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.registry.versions import reached
+from pipelines.registry.versions import reraise_mlflow_errors
 from pipelines.release import rollout_policy
 from pipelines.release.audit import recorder
-from pipelines.release.audit.approval_rules import RefusedError, approval, overrides
-from pipelines.release.audit.release_document import State, Step
-from pipelines.release.audit.trail import Entry
+from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
+from pipelines.release.audit.release_document import ReleaseChange, ReleaseDocument
+from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 
 POLICIES = ("auto", "manual")
 # What an override can set aside: the approval, and the causes by which a rollout withdraws. What
 # the gates before registration refuse has no version that could be let through.
-GUARDS = ("approval", *rollout_policy.GUARDS)
+OVERRIDABLE_GUARDS = ("approval", *rollout_policy.GUARDS)
 
 
-def policy(settings: Settings) -> str:
+def approval_policy(settings: Settings) -> str:
     """`auto` or `manual`. Raises `UserError` if the parameters say neither."""
     found = settings.params()["release"].get("policy")
     if found not in POLICIES:
@@ -32,13 +32,15 @@ def policy(settings: Settings) -> str:
     return str(found)
 
 
-def require(
-    settings: Settings, entries: Sequence[Entry], version: str, digest: str, at: datetime
+def require_approval(
+    settings: Settings, entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
 ) -> None:
     """Raises `RefusedError` where the policy is manual and neither approval nor override holds."""
-    if policy(settings) == "auto" or "approval" in overrides(entries, version, digest, at):
+    if approval_policy(settings) == "auto" or "approval" in active_overrides(
+        entries, version, digest, at
+    ):
         return
-    found, why = approval(entries, version, digest, at)
+    found, why = find_approval(entries, version, digest, at)
     if found is None:
         raise RefusedError(
             f"Version {version} is not released: {why}. Look at its card and gates, then "
@@ -49,7 +51,7 @@ def require(
 def approve(
     settings: Settings, version: str, *, by: str, why: str, days: float | None = None,
     digest: str | None = None, generation: int | None = None, at: datetime | None = None,
-) -> State:  # fmt: skip
+) -> ReleaseDocument:  # fmt: skip
     """Approves the files that the version has now, for `days`.
 
     With `digest`, of the files that the approver looked at, raises `UserError` if they are others.
@@ -65,10 +67,10 @@ def approve(
 def reject(
     settings: Settings, version: str, *, by: str, why: str,
     generation: int | None = None, at: datetime | None = None,
-) -> State:  # fmt: skip
+) -> ReleaseDocument:  # fmt: skip
     """Ends what approval there is. Raises `UserError` if the version is being served."""
 
-    def serves(found: recorder.Stands) -> None:
+    def serves(found: recorder.RecordedRelease) -> None:
         state = found.state
         arms = [state.champion, state.challenger and state.challenger.model]
         if version in [model.version for model in arms if model]:
@@ -82,12 +84,15 @@ def reject(
 def override(
     settings: Settings, version: str, *, gate: str, until: datetime, by: str, why: str,
     generation: int | None = None, at: datetime | None = None,
-) -> State:  # fmt: skip
-    """Lets the version pass `gate`, one of `GUARDS`, until then, and shows it everywhere."""
+) -> ReleaseDocument:  # fmt: skip
+    """Lets the version pass `gate`, one of `OVERRIDABLE_GUARDS`, until then, and shows it
+    everywhere.
+    """
     at = at or datetime.now(UTC)
-    if gate not in GUARDS:
+    if gate not in OVERRIDABLE_GUARDS:
         raise UserError(
-            f"There is no override of '{gate}', only of {', '.join(GUARDS)}. What fails a gate "
+            f"There is no override of '{gate}', only of {', '.join(OVERRIDABLE_GUARDS)}. What "
+            f"fails a gate "
             "before its registration has no version: its limit stands in usecase/params.yaml."
         )
     if until <= at:
@@ -99,9 +104,9 @@ def override(
 def _decide(
     settings: Settings, action: str, version: str, details: dict[str, Any], by: str, why: str,
     expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
-) -> State:  # fmt: skip
-    with reached(settings):
-        digest = versions.registered(
+) -> ReleaseDocument:  # fmt: skip
+    with reraise_mlflow_errors(settings):
+        digest = versions.require_registered_version(
             settings, mlflow_tracking.mlflow_client(settings), version
         ).tags["digest"]
     if expected is not None and not digest.startswith(expected):
@@ -110,8 +115,8 @@ def _decide(
             f"digest {digest[:12]}."
         )
 
-    def step(found: recorder.Stands) -> Step:
+    def step(found: recorder.RecordedRelease) -> ReleaseChange:
         check(found)
         return found.step(action, version, details={"digest": digest, **details})
 
-    return recorder.change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return recorder.record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]

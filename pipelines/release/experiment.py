@@ -18,16 +18,16 @@ from monitoring.measures.experiment import Plan, Result
 from pipelines.registry import versions
 from pipelines.release import promotion, rollout_controller
 from pipelines.release.audit import entry_store
-from pipelines.release.audit.recorder import Stands
+from pipelines.release.audit.recorder import RecordedRelease
 from pipelines.training import mlflow_tracking
 from serving.prediction_log import reader
 from serving.release.document import Challenger
 from settings import LoopError, Settings, UserError
 
-LOOK_BACK = 28  # days of the log, to learn how far arms of one model lie apart
+PLANNING_DAYS = 28  # days of the log, to learn how far arms of one model lie apart
 
 
-def start(
+def start_experiment(
     settings: Settings, version: str, *, percent: float, metric: str, effect: float, days: int,
     as_of: datetime, by: str, why: str,
 ) -> Plan:  # fmt: skip
@@ -39,7 +39,7 @@ def start(
     params = settings.params()
     policy = params["rollout"]["experiment"]
     _require(metric, effect, days, percent)
-    stands = rollout_controller.look(settings)
+    stands = rollout_controller.recover_and_read_release(settings)
     champion = stands.state.champion
     if champion is None:
         raise UserError(f"There is no champion to compare with: `mlops promote {version}`.")
@@ -67,14 +67,16 @@ def start(
     return plan
 
 
-def status(settings: Settings, as_of: datetime) -> tuple[Plan, Result]:
+def experiment_status(settings: Settings, as_of: datetime) -> tuple[Plan, Result]:
     """What the experiment at hand shows as of `as_of`. Raises `UserError` if there is none."""
-    return _status(settings, rollout_controller.look(settings), as_of)
+    return _status(settings, rollout_controller.recover_and_read_release(settings), as_of)
 
 
-def stop(settings: Settings, as_of: datetime, *, by: str, why: str = "") -> tuple[Plan, Result]:
+def stop_experiment(
+    settings: Settings, as_of: datetime, *, by: str, why: str = ""
+) -> tuple[Plan, Result]:
     """Ends it: the champion alone again, and what was found on the record, early or not."""
-    stands = rollout_controller.look(settings)
+    stands = rollout_controller.recover_and_read_release(settings)
     plan, result = _status(settings, stands, as_of)
     ended = f"the experiment ended: {result.told}{f' ({why})' if why else ''}"
     promotion.withdraw(
@@ -87,12 +89,12 @@ def stop(settings: Settings, as_of: datetime, *, by: str, why: str = "") -> tupl
     return plan, result
 
 
-def _status(settings: Settings, stands: Stands, as_of: datetime) -> tuple[Plan, Result]:
+def _status(settings: Settings, stands: RecordedRelease, as_of: datetime) -> tuple[Plan, Result]:
     challenger = _running(stands)
-    plan = planned(settings, stands, challenger)
+    plan = read_experiment_plan(settings, stands, challenger)
     params = settings.params()
-    rows = rollout_controller.answered(
-        settings, stands, challenger, params, as_of, live=False, days=plan.days + LOOK_BACK
+    rows = rollout_controller.read_stage_requests(
+        settings, stands, challenger, params, as_of, live=False, days=plan.days + PLANNING_DAYS
     )
     # A case is of the arm that its key was given, whoever answered when the challenger failed.
     joined = _joined(settings, rows, as_of)
@@ -100,14 +102,16 @@ def _status(settings: Settings, stands: Stands, as_of: datetime) -> tuple[Plan, 
     return plan, analysis.analyse(joined, plan, params["costs"], as_of, label_hours=hours)
 
 
-def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
+def read_experiment_plan(
+    settings: Settings, stands: RecordedRelease, challenger: Challenger
+) -> Plan:
     """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
-    began = rollout_controller.began(stands, challenger)
+    began = rollout_controller.stage_start_generation(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
-    with versions.reached(settings):
+    with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         stored = next(
-            each for each in entry_store.stored(settings, client)
+            each for each in entry_store.read_entries(settings, client)
             if each.tags.get("digest") == entry.digest
         )  # fmt: skip
         text = entry_store.read_evidence(client, stored.run_id)
@@ -119,7 +123,7 @@ def planned(settings: Settings, stands: Stands, challenger: Challenger) -> Plan:
     return Plan(**json.loads(text)["plan"])
 
 
-def _running(stands: Stands) -> Challenger:
+def _running(stands: RecordedRelease) -> Challenger:
     challenger = stands.state.challenger
     if challenger is None or challenger.stage != "experiment":
         raise UserError("No experiment is under way: `mlops experiment start --help`.")
@@ -127,7 +131,7 @@ def _running(stands: Stands) -> Challenger:
 
 
 def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
-    since = as_of - timedelta(days=LOOK_BACK)
+    since = as_of - timedelta(days=PLANNING_DAYS)
     log = reader.read(settings.predictions, since=since, until=as_of)
     return _joined(settings, log[log["model_version"] == champion], as_of)
 
@@ -135,7 +139,7 @@ def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
 def _joined(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     first = rows["decision_time"].min() if len(rows) else as_of
     return performance.join_labels(
-        rows, rollout_controller.known_labels(settings, first, as_of), as_of
+        rows, rollout_controller.read_known_labels(settings, first, as_of), as_of
     )
 
 
@@ -150,7 +154,7 @@ def _require(metric: str, effect: float, days: int, percent: float) -> None:
         raise UserError(f"{percent:g} % of the keys leave one of the arms empty.")
 
 
-def told(plan: Plan) -> str:
+def describe_plan(plan: Plan) -> str:
     """What the plan can show, before anybody looks."""
     enough = plan.days >= plan.days_needed
     advice = "" if enough else f" Plan {plan.days_needed} days, or a larger effect."

@@ -12,21 +12,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.registry.download import fetch
+from pipelines.registry.download import download_version
 from pipelines.release import approvals
 from pipelines.release.audit import approval_rules
-from pipelines.release.audit.approval_rules import AGAIN, BARRED, RefusedError
-from pipelines.release.audit.recorder import Stands, change
-from pipelines.release.audit.release_document import State, Step, document
+from pipelines.release.audit.approval_rules import BARRED, LIFTS_BAR, RefusedError
+from pipelines.release.audit.recorder import RecordedRelease, record_change
+from pipelines.release.audit.release_document import (
+    ReleaseChange,
+    ReleaseDocument,
+    read_release_document,
+)
 from pipelines.training import mlflow_tracking
 from serving.release.document import Challenger, ServedModel, Stage
 from settings import Settings, UserError
 
-Evidence = Mapping[str, Any]
+EvidenceFields = Mapping[str, Any]
 
 
 def promote(
-    settings: Settings, version: str, *, why: str, by: str, evidence: Evidence | None = None,
+    settings: Settings, version: str, *, why: str, by: str, evidence: EvidenceFields | None = None,
     again: bool = False, generation: int | None = None, at: datetime | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Makes `version` the champion; who challenged the one before challenges no more.
@@ -39,10 +43,10 @@ def promote(
     if settings.staging_url:
         from pipelines.release import staging_checks
 
-        staging_checks.rehearse(settings, version)
-    served = fetch(settings, version)
+        staging_checks.check_in_staging(settings, version)
+    served = download_version(settings, version)
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         current = found.state.champion
         if current and replace(current, path=served.path) == served:
             return None
@@ -52,10 +56,10 @@ def promote(
             version,
             champion=served,
             challenger=None,
-            details=lifted(found, version),
+            details=bar_lift_details(found, version),
         )
 
-    before, after = change(
+    before, after = record_change(
         settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
     )
     return {
@@ -66,41 +70,49 @@ def promote(
 
 def challenge(
     settings: Settings, version: str, stage: Stage, percent: float = 0.0, *, why: str, by: str,
-    evidence: Evidence | None = None, name: str | None = None, again: bool = False,
+    evidence: EvidenceFields | None = None, name: str | None = None, again: bool = False,
     generation: int | None = None, at: datetime | None = None,
-) -> State:  # fmt: skip
+) -> ReleaseDocument:  # fmt: skip
     """Puts `version` beside the champion, or moves it on to this stage and percentage.
 
     Raises as `promote` does; a shadow, which answers nobody, needs no approval. `UserError` if
     there is no champion, the stage can't be so, or another version is the challenger.
     """
     at = at or datetime.now(UTC)
-    served = fetch(settings, version)
+    served = download_version(settings, version)
     try:
         wanted = Challenger(served, stage, percent, at, name)
     except ValueError as error:
         raise UserError(f"Version {version} can't challenge so: {error}.") from error
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         current = found.state.challenger
         if current is not None and replace(current, since=wanted.since) == wanted:
             return None
         _require_free(found.state, version)
         _require_allowed(settings, found, served, again, at, shadow=stage == "shadow")
-        return found.step("challenge", version, challenger=wanted, details=lifted(found, version))
+        return found.step(
+            "challenge", version, challenger=wanted, details=bar_lift_details(found, version)
+        )
 
-    return change(settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at)[
-        1
-    ]
+    return record_change(
+        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+    )[1]
 
 
 def withdraw(
-    settings: Settings, *, why: str, by: str, evidence: Evidence | None = None, bar: bool = True,
-    generation: int | None = None, at: datetime | None = None,
-) -> State:  # fmt: skip
+    settings: Settings,
+    *,
+    why: str,
+    by: str,
+    evidence: EvidenceFields | None = None,
+    bar: bool = True,
+    generation: int | None = None,
+    at: datetime | None = None,
+) -> ReleaseDocument:
     """The champion alone again; with `bar` the challenger may not come back by itself."""
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         challenger = found.state.challenger
         if challenger is None:
             return None
@@ -108,27 +120,27 @@ def withdraw(
         details = {BARRED: version} if bar else {}
         return found.step("withdraw", version, challenger=None, details=details)
 
-    return change(settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at)[
-        1
-    ]
+    return record_change(
+        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+    )[1]
 
 
-def champion(settings: Settings) -> str | None:
+def champion_version(settings: Settings) -> str | None:
     """The champion's version by the release document; None if there is none."""
-    with versions.reached(settings):
-        found = document(settings, mlflow_tracking.mlflow_client(settings)).champion
+    with versions.reraise_mlflow_errors(settings):
+        found = read_release_document(settings, mlflow_tracking.mlflow_client(settings)).champion
     return found.version if found else None
 
 
 def _require_allowed(
-    settings: Settings, found: Stands, served: ServedModel, again: bool, at: datetime,
+    settings: Settings, found: RecordedRelease, served: ServedModel, again: bool, at: datetime,
     *, shadow: bool = False,
 ) -> None:  # fmt: skip
     version, known = served.version, found.chain.entries
     if found.state.frozen:
         told = f"Version {version} is not released: {_told_freeze(found)}"
         raise RefusedError(told, code="frozen")
-    bar = approval_rules.barred(known, version)
+    bar = approval_rules.barred_by(known, version)
     if bar is not None and not again:
         raise RefusedError(
             f"Version {version} is not released: {bar.by} took it back on {bar.at:%Y-%m-%d %H:%M} "
@@ -136,21 +148,21 @@ def _require_allowed(
             code="barred",
         )
     if not shadow:
-        approvals.require(settings, known, version, served.digest, at)
+        approvals.require_approval(settings, known, version, served.digest, at)
 
 
-def lifted(found: Stands, version: str) -> dict[str, Any]:
+def bar_lift_details(found: RecordedRelease, version: str) -> dict[str, Any]:
     """What an entry says of a version that comes back though it was barred."""
-    return {AGAIN: True} if approval_rules.barred(found.chain.entries, version) else {}
+    return {LIFTS_BAR: True} if approval_rules.barred_by(found.chain.entries, version) else {}
 
 
-def _told_freeze(found: Stands) -> str:
+def _told_freeze(found: RecordedRelease) -> str:
     frozen = [entry for entry in found.chain.entries if entry.action == "freeze"]
     who = f" by {frozen[-1].by} ({frozen[-1].why})" if frozen else ""
     return f"releases are frozen{who}. `mlops unfreeze` lifts it."
 
 
-def _require_free(state: State, version: str) -> None:
+def _require_free(state: ReleaseDocument, version: str) -> None:
     if state.champion is None:
         raise UserError(f"There is no champion to challenge: `mlops promote {version}`.")
     if state.champion.version == version:

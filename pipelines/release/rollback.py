@@ -9,22 +9,28 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.registry.download import fetch
+from pipelines.registry.download import download_version
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED
-from pipelines.release.audit.recorder import Stands, change
-from pipelines.release.audit.release_document import State, Step
-from pipelines.release.audit.release_lock import locked
-from pipelines.release.promotion import Evidence, lifted
+from pipelines.release.audit.recorder import RecordedRelease, record_change
+from pipelines.release.audit.release_document import ReleaseChange, ReleaseDocument
+from pipelines.release.audit.release_lock import release_lock
+from pipelines.release.promotion import EvidenceFields, bar_lift_details
 from serving.release import document
 from serving.release.document import Release, ServedModel
 from settings import LoopError, Settings, UserError
 
 
 def rollback(
-    settings: Settings, to: str | None = None, *, why: str, by: str,
-    evidence: Evidence | None = None, generation: int | None = None, at: datetime | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    settings: Settings,
+    to: str | None = None,
+    *,
+    why: str,
+    by: str,
+    evidence: EvidenceFields | None = None,
+    generation: int | None = None,
+    at: datetime | None = None,
+) -> dict[str, Any]:
     """Makes a champion of before the champion: `to`, or the last one that was not rolled back.
 
     What was champion may not come back by itself. Needs no approval and works in a freeze: it makes
@@ -33,20 +39,20 @@ def rollback(
     """
     done: dict[str, Any] = {}
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         current = found.state.champion
         if current is None:
             raise UserError("There is no champion yet, so nothing to roll back to.")
         done.update(before=current.version, version=to or _previous(found, current))
         if done["version"] == current.version:
             return None
-        served = fetch(settings, done["version"], _recorded(found, done["version"]))
+        served = download_version(settings, done["version"], _recorded(found, done["version"]))
         return found.step(
             "rollback", served.version, champion=served, challenger=None,
-            details={BARRED: current.version, **lifted(found, served.version)},
+            details={BARRED: current.version, **bar_lift_details(found, served.version)},
         )  # fmt: skip
 
-    _, after = change(
+    _, after = record_change(
         settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
     )
     return {**done, "generation": after.generation}
@@ -55,15 +61,15 @@ def rollback(
 def freeze(
     settings: Settings, *, why: str, by: str, generation: int | None = None,
     at: datetime | None = None,
-) -> State:  # fmt: skip
+) -> ReleaseDocument:  # fmt: skip
     """The champion alone, and no release until `unfreeze`."""
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         if found.state.frozen:
             return None
         return found.step("freeze", None, challenger=None, frozen=True)
 
-    return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
 
 
 def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Release:
@@ -72,7 +78,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
     The file is then ahead of the registry, which nothing passes over in silence: `mlops repair`
     puts it on the record. Raises `LoopError` if nothing is served.
     """
-    with locked(settings):
+    with release_lock(settings):
         now = document.read(settings.release_file)
         if now is None:
             raise LoopError("Nothing is served, so there is nothing to freeze.")
@@ -89,25 +95,27 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
 def unfreeze(
     settings: Settings, *, why: str, by: str, generation: int | None = None,
     at: datetime | None = None,
-) -> State:  # fmt: skip
+) -> ReleaseDocument:  # fmt: skip
     """Lifts the freeze; who was a challenger before is none until somebody says so."""
 
-    def step(found: Stands) -> Step | None:
+    def step(found: RecordedRelease) -> ReleaseChange | None:
         return found.step("unfreeze", None, frozen=False) if found.state.frozen else None
 
-    return change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
 
 
-def _champions(found: Stands) -> list[tuple[str, str]]:
+def _champions(found: RecordedRelease) -> list[tuple[str, str]]:
     """Version and digest of those that were champion by the record, the newest first."""
     arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
     champions = [each["champion"] for each in reversed(arms) if each["champion"]]
     return [(each["version"], each["digest"]) for each in champions]
 
 
-def _previous(found: Stands, current: ServedModel) -> str:
+def _previous(found: RecordedRelease, current: ServedModel) -> str:
     for version, _ in _champions(found):
-        if version != current.version and not approval_rules.barred(found.chain.entries, version):
+        if version != current.version and not approval_rules.barred_by(
+            found.chain.entries, version
+        ):
             return version
     raise UserError(
         f"The record knows no champion before version {current.version} to go back to"
@@ -115,7 +123,7 @@ def _previous(found: Stands, current: ServedModel) -> str:
     )
 
 
-def _recorded(found: Stands, version: str) -> str:
+def _recorded(found: RecordedRelease, version: str) -> str:
     """The digest with which the version was champion last. Raises `UserError` if it never was."""
     for champion, digest in _champions(found):
         if champion == version:

@@ -17,16 +17,16 @@ from monitoring.measures import arms
 from pipelines.registry import versions
 from pipelines.release import promotion, rollout_policy
 from pipelines.release.audit import approval_rules, recorder
-from pipelines.release.rollout_policy import Decision, State
+from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
 from serving.prediction_log import reader
 from serving.release.document import Challenger, Release
 from settings import Settings
 
 logger = logging.getLogger(__name__)
-BY = "rollout"
+ROLLOUT_AUTHOR = "rollout"
 
 
-def control(
+def control_rollout(
     settings: Settings, as_of: datetime, *, live: bool, shadow_days: int | None = None
 ) -> dict[str, Any]:
     """Looks at the challenger as of `as_of`, and moves it if it is due; what was done, told.
@@ -36,28 +36,30 @@ def control(
     Raises `LoopError` where the record, the log or the labels can't be read: nothing moved then.
     """
     params = settings.params()
-    rollout_policy.require(params["rollout"])
+    rollout_policy.require_rollout_policy(params["rollout"])
     if shadow_days is not None:
         params["rollout"]["shadow"]["days"] = shadow_days
-    stands = look(settings)
+    stands = recover_and_read_release(settings)
     state = stands.state
     if not isinstance(state, Release) or state.challenger is None:
         nobody = {"action": "stay", "code": "no_challenger", "stage": None, "version": None}
         return {**nobody, "told": "No challenger."}
     challenger = state.challenger
-    rows = answered(settings, stands, challenger, params, as_of, live=live)
-    evidence = gather(settings, state, challenger, rows, params, as_of)
-    now = State(challenger.model.version, challenger.stage, challenger.since)
+    rows = read_stage_requests(settings, stands, challenger, params, as_of, live=live)
+    evidence = gather_evidence(settings, state, challenger, rows, params, as_of)
+    now = ChallengerState(challenger.model.version, challenger.stage, challenger.since)
     # By the clock of the record: a replay's moment is not the one that an override was given for.
-    set_aside = sorted(approval_rules.overrides(
+    set_aside = sorted(approval_rules.active_overrides(
         stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
     ))  # fmt: skip
-    decision = rollout_policy.step(
+    decision = rollout_policy.next_rollout_step(
         now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside
     )
-    if decision.action in {"advance", "promote"} and versions.missing(settings, now.version):
+    if decision.action in {"advance", "promote"} and versions.missing_versions(
+        settings, now.version
+    ):
         gone = "the version was deleted in the registry, so it gets no more of the traffic"
-        decision = Decision("withdraw", gone, "deleted")
+        decision = RolloutDecision("withdraw", gone, "deleted")
     kept = {
         **evidence.as_dict(), "as_of": as_of.isoformat(), "code": decision.code,
         "overridden": set_aside, "shadow_days": params["rollout"]["shadow"]["days"],
@@ -67,35 +69,37 @@ def control(
     except (recorder.SupersededError, approval_rules.RefusedError) as refusal:
         # Somebody else has moved, or has to say yes first: no failure, and seen at the next look.
         logger.warning("%s", refusal)
-        decision = Decision("stay", str(refusal), refusal.code)
+        decision = RolloutDecision("stay", str(refusal), refusal.code)
     version = challenger.model.version
     return {
         "action": decision.action, "code": decision.code, "stage": challenger.stage,
-        "version": version, "evidence": kept, "told": told(version, decision),
+        "version": version, "evidence": kept, "told": describe_decision(version, decision),
     }  # fmt: skip
 
 
-def look(settings: Settings) -> recorder.Stands:
+def recover_and_read_release(settings: Settings) -> recorder.RecordedRelease:
     """Where the record stands, after what a killed change left undone was carried on."""
-    seen: list[recorder.Stands] = []
-    recorder.change(settings, lambda found: seen.append(found), by=BY, why="looks, changes nothing")
+    seen: list[recorder.RecordedRelease] = []
+    recorder.record_change(
+        settings, lambda found: seen.append(found), by=ROLLOUT_AUTHOR, why="looks, changes nothing"
+    )
     return seen[0]
 
 
-def challenger(settings: Settings) -> Challenger | None:
+def rollout_challenger(settings: Settings) -> Challenger | None:
     """Who is on the way to be champion; none of an experiment, which has a plan of its own."""
-    found = look(settings).state.challenger
+    found = recover_and_read_release(settings).state.challenger
     return None if found is None or found.stage == "experiment" else found
 
 
-def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, Any]:
+def start_rollout(settings: Settings, version: str, *, why: str, by: str) -> dict[str, Any]:
     """Starts the rollout of a gated version: in the shadow, or as champion if there is none.
 
     An older version on its way gives way to it; an experiment does not. May be called again. What
     is refused (a freeze, a missing approval) is told as `refused`; else raises as
     `release.challenge` does.
     """
-    state = look(settings).state
+    state = recover_and_read_release(settings).state
     try:
         if not isinstance(state, Release) or state.champion.version == version:
             first = f"the first model: there is no champion to compare it with. {why}"
@@ -104,7 +108,7 @@ def enter(settings: Settings, version: str, *, why: str, by: str) -> dict[str, A
         if settings.staging_url:
             from pipelines.release import staging_checks
 
-            staging_checks.rehearse(settings, version)
+            staging_checks.check_in_staging(settings, version)
         current = state.challenger
         if current is None or current.model.version != version:
             promotion.challenge(settings, version, "shadow", why=why, by=by)
@@ -127,7 +131,7 @@ def _make_way(settings: Settings, state: Release, version: str, by: str) -> None
     promotion.withdraw(settings, why=newer, by=by, bar=False, generation=state.generation)
 
 
-def gather(
+def gather_evidence(
     settings: Settings, state: Release, challenger: Challenger, rows: pd.DataFrame,
     params: dict[str, Any], as_of: datetime,
 ) -> arms.Evidence:  # fmt: skip
@@ -139,14 +143,20 @@ def gather(
     rows = rows[rows["model_version"] == state.champion.version]
     since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
     return arms.in_shadow(
-        rows, known_labels(settings, since, as_of), policy, params["costs"], as_of
+        rows, read_known_labels(settings, since, as_of), policy, params["costs"], as_of
     )
 
 
-def answered(
-    settings: Settings, stands: recorder.Stands, challenger: Challenger, params: dict[str, Any],
-    as_of: datetime, *, live: bool, days: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+def read_stage_requests(
+    settings: Settings,
+    stands: recorder.RecordedRelease,
+    challenger: Challenger,
+    params: dict[str, Any],
+    as_of: datetime,
+    *,
+    live: bool,
+    days: int = 0,
+) -> pd.DataFrame:
     """The requests since the challenger's stage began; of a replay, those before `as_of`.
 
     When it began is told by generations: a replay's clock is not the record's.
@@ -156,10 +166,10 @@ def answered(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
     )
     rows = arms.of_stage(log, challenger.model.version, challenger.stage)
-    return rows[rows["generation"] >= began(stands, challenger)]
+    return rows[rows["generation"] >= stage_start_generation(stands, challenger)]
 
 
-def began(stands: recorder.Stands, challenger: Challenger) -> int:
+def stage_start_generation(stands: recorder.RecordedRelease, challenger: Challenger) -> int:
     """The generation with which the challenger's stage began; approvals since do not end it."""
     first = stands.state.generation
     for entry in reversed(stands.chain.entries):
@@ -172,7 +182,7 @@ def began(stands: recorder.Stands, challenger: Challenger) -> int:
     return first
 
 
-def known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
+def read_known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
     """`key`, `label` and `known_at` of the validated outcomes from `since` on; maybe none.
 
     Harm has to be stopped without labels, too.
@@ -187,12 +197,16 @@ def known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.Dat
 
 
 def _move(
-    settings: Settings, state: Release, now: State, decision: Decision, percent: float,
+    settings: Settings,
+    state: Release,
+    now: ChallengerState,
+    decision: RolloutDecision,
+    percent: float,
     kept: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     version = now.version
     how: dict[str, Any] = {
-        "why": decision.why, "by": BY, "evidence": kept, "generation": state.generation,
+        "why": decision.why, "by": ROLLOUT_AUTHOR, "evidence": kept, "generation": state.generation,
     }  # fmt: skip
     if decision.action == "advance":
         promotion.challenge(settings, version, "canary", percent, **how)
@@ -202,7 +216,7 @@ def _move(
         promotion.withdraw(settings, **how)
 
 
-def told(version: str, decision: Decision) -> str:
+def describe_decision(version: str, decision: RolloutDecision) -> str:
     """In a sentence: what became of the version, and why."""
     done = {
         "stay": "stays as it is", "advance": "goes from the shadow into the canary",

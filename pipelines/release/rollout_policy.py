@@ -15,13 +15,13 @@ from typing import Any, Literal
 from monitoring.measures.arms import Evidence, Stage
 from settings import UserError
 
-Action = Literal["stay", "advance", "promote", "withdraw"]
+RolloutAction = Literal["stay", "advance", "promote", "withdraw"]
 GUARDS = ("errors", "slow", "scores", "cost", "time")  # that withdraw a challenger
 CODES = (
     *GUARDS, "override", "in_shadow", "in_canary", "in_experiment", "shown_not_worse",
     "not_shown_worse", "no_harm",
 )  # fmt: skip
-POLICY = {
+POLICY_SETTINGS = {
     "harm": {"max_errors", "max_slower_ms", "max_moved", "alpha", "focus", "min_requests"},
     "shadow": {
         "days", "min_labels", "day_labels", "label_hours", "min_coverage", "margin_cost", "spread",
@@ -32,7 +32,7 @@ POLICY = {
 
 
 @dataclass(frozen=True)
-class State:
+class ChallengerState:
     """A challenger's version and stage, since when (UTC, as the release says)."""
 
     version: str
@@ -41,10 +41,10 @@ class State:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RolloutDecision:
     """The action, the reason in a sentence for people, and its stable code, one of `CODES`."""
 
-    action: Action
+    action: RolloutAction
     why: str
     code: str
 
@@ -58,9 +58,9 @@ class Decision:
         return self.action != "stay"
 
 
-def require(policy: dict[str, Any]) -> None:
+def require_rollout_policy(policy: dict[str, Any]) -> None:
     """Raises `UserError` for a policy that lacks a limit, or has one that is unknown or absurd."""
-    for part, names in POLICY.items():
+    for part, names in POLICY_SETTINGS.items():
         if set(policy.get(part, {})) != names:
             wrong = sorted(names ^ set(policy.get(part, {})))
             raise UserError(
@@ -77,18 +77,23 @@ def require(policy: dict[str, Any]) -> None:
         raise UserError("`rollout.canary.percent` must lie between 0 and 100.")
 
 
-def step(
-    state: State, evidence: Evidence, policy: dict[str, Any], as_of: datetime, *, live: bool = True,
+def next_rollout_step(
+    state: ChallengerState,
+    evidence: Evidence,
+    policy: dict[str, Any],
+    as_of: datetime,
+    *,
+    live: bool = True,
     set_aside: Collection[str] = (),
-) -> Decision:  # fmt: skip
+) -> RolloutDecision:
     """The next step of the challenger `state` at `as_of`.
 
     Not `live`: requests are replayed as fast as may be, and how long one took says nothing.
     `set_aside`: the causes that somebody has overridden, by which it is not stopped.
     """
-    stopped = harm(evidence, policy["harm"], live=live, set_aside=set_aside)
+    stopped = find_harm(evidence, policy["harm"], live=live, set_aside=set_aside)
     if stopped is not None or state.stage == "experiment":
-        return stopped or Decision(
+        return stopped or RolloutDecision(
             "stay", "an experiment ends by its plan, or by harm", "in_experiment"
         )
     # A replay is at another time than the release, which then says nothing of days gone by.
@@ -98,13 +103,13 @@ def step(
     return _in_canary(evidence, policy["canary"], days, set_aside)
 
 
-def harm(
+def find_harm(
     evidence: Evidence, limits: dict[str, Any], *, live: bool, set_aside: Collection[str] = ()
-) -> Decision | None:
+) -> RolloutDecision | None:
     """What must stop a challenger in any stage; None if nothing does."""
     seen = f"{evidence.requests:,} requests"
     if evidence.errors >= limits["max_errors"] and "errors" not in set_aside:
-        return Decision(
+        return RolloutDecision(
             "withdraw", f"it failed on {evidence.errors} of {seen}, {limits['max_errors']} are too "
             "many", "errors",
         )  # fmt: skip
@@ -112,14 +117,14 @@ def harm(
     enough = evidence.requests - evidence.errors >= limits["min_requests"]
     judged = live and enough and "slow" not in set_aside
     if judged and slower is not None and slower > limits["max_slower_ms"]:
-        return Decision(
+        return RolloutDecision(
             "withdraw", f"a score takes {slower:.1f} ms longer than the champion's (median of "
             f"{seen}), more than {limits['max_slower_ms']:g}", "slow",
         )  # fmt: skip
     moved, limit = evidence.moved, limits["max_moved"]
     judged = enough and "scores" not in set_aside
     if judged and moved is not None and (moved.low > limit or moved.high < -limit):
-        return Decision(
+        return RolloutDecision(
             "withdraw", f"its scores lie {moved.mean:+.3f} from the champion's (interval "
             f"{moved.low:+.3f} to {moved.high:+.3f}, {seen}), more than {limit:g}", "scores",
         )  # fmt: skip
@@ -128,7 +133,7 @@ def harm(
 
 def _in_shadow(
     evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
-) -> Decision:
+) -> RolloutDecision:
     cost, margin = evidence.cost, limits["margin_cost"]
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
     told = _told_cost(evidence, limits)
@@ -136,37 +141,37 @@ def _in_shadow(
     judged = "cost" not in set_aside
     if judged and cost is not None and covered and cost.low > margin:
         why = f"shown to be worse by more than the margin: {told}"
-        return Decision("withdraw", why, "cost")
+        return RolloutDecision("withdraw", why, "cost")
     ripe = cost is not None and cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
     if cost is not None and ripe and covered and cost.mean <= margin:
         if cost.high <= margin:
             why = f"shown not to be worse by more than the margin: {told}"
-            return Decision("advance", why, "shown_not_worse")
-        return Decision("advance", f"not shown to be worse: {told}", "not_shown_worse")
+            return RolloutDecision("advance", why, "shown_not_worse")
+        return RolloutDecision("advance", f"not shown to be worse: {told}", "not_shown_worse")
     if ripe and covered and not judged:
-        return Decision("advance", f"its cost is overridden: {told}", "override")
+        return RolloutDecision("advance", f"its cost is overridden: {told}", "override")
     needed = (
         f"{limits['days']} days and {limits['min_labels']:,} labels, {limits['min_coverage']:.0%} "
         f"of those due, and a mean cost within the margin are needed; {_counted(days)} over"
     )
     if days >= limits["max_days"] and "time" not in set_aside:
-        return Decision("withdraw", f"its time is over: {told}; {needed}", "time")
-    return Decision("stay", f"in the shadow, {told}; {needed}", "in_shadow")
+        return RolloutDecision("withdraw", f"its time is over: {told}; {needed}", "time")
+    return RolloutDecision("stay", f"in the shadow, {told}; {needed}", "in_shadow")
 
 
 def _in_canary(
     evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
-) -> Decision:
+) -> RolloutDecision:
     seen = f"{evidence.requests:,} requests on {_counted(days)}"
     if days >= limits["days"] and evidence.requests >= limits["min_requests"]:
         why = f"no harm in {seen}, {evidence.errors} of them failed"
-        return Decision("promote", why, "no_harm")
+        return RolloutDecision("promote", why, "no_harm")
     if days >= limits["max_days"] and "time" not in set_aside:
-        return Decision(
+        return RolloutDecision(
             "withdraw", f"{seen} are too few to tell, and its time is over", "time"
         )  # fmt: skip
     needed = f"{limits['min_requests']} on {limits['days']} are needed"
-    return Decision("stay", f"in the canary, no harm in {seen}; {needed}", "in_canary")
+    return RolloutDecision("stay", f"in the canary, no harm in {seen}; {needed}", "in_canary")
 
 
 def _told_cost(evidence: Evidence, limits: dict[str, Any]) -> str:

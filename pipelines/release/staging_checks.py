@@ -15,37 +15,39 @@ from typing import Any
 import httpx
 
 from features import durable_files
-from pipelines.registry.download import fetch
+from pipelines.registry.download import download_version
 from pipelines.runtime import traffic
 from serving.http.access import bearer
 from serving.release import document
 from serving.release.document import ServedModel
 from settings import LoopError, Settings, UserError
 
-STAGING = "staging"
-CASES = 200
-TRIES = 5
-RESTS = 1.1  # seconds; the service asks a store that failed again after one
-TAKEN_UP_WITHIN = 30.0  # seconds; the service looks twice a second
+STAGING_ALIAS = "staging"
+MAX_CASES_SENT = 200
+MAX_ATTEMPTS = 5
+RETRY_DELAY_S = 1.1  # seconds; the service asks a store that failed again after one
+SWITCH_TIMEOUT_S = 30.0  # seconds; the service looks twice a second
 
 
-def rehearse(settings: Settings, version: str) -> dict[str, Any]:
+def check_in_staging(settings: Settings, version: str) -> dict[str, Any]:
     """Puts `version` into staging and has it answer real cases; the evidence.
 
     Raises `LoopError` if it is not taken up, or an answer is not what it should be: production
     then stays as it is.
     """
-    stage(settings, version)
-    return smoke(settings)
+    put_in_staging(settings, version)
+    return run_smoke_test(settings)
 
 
-def stage(settings: Settings, version: str) -> ServedModel:
+def put_in_staging(settings: Settings, version: str) -> ServedModel:
     """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
-    from pipelines.registry.versions import MODEL
+    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
-    served = fetch(settings, version)
-    mlflow_tracking.mlflow_client(settings).set_registered_model_alias(MODEL, STAGING, version)
+    served = download_version(settings, version)
+    mlflow_tracking.mlflow_client(settings).set_registered_model_alias(
+        REGISTERED_MODEL, STAGING_ALIAS, version
+    )
     current = document.read(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
@@ -54,36 +56,36 @@ def stage(settings: Settings, version: str) -> ServedModel:
     return served
 
 
-def smoke(settings: Settings) -> dict[str, Any]:
+def run_smoke_test(settings: Settings) -> dict[str, Any]:
     """Asks staging about real cases; writes and returns the evidence for the version there."""
     from features.publication_record import stands_at
 
     url = settings.staging_url
     if url is None:
         raise UserError("There is no staging service: set MLOPS_STAGING_URL to its address.")
-    served = staged(settings)
+    served = staged_model(settings)
     as_of = stands_at(settings)
     if as_of is None:
         raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
-    cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(CASES)
+    cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(MAX_CASES_SENT)
     with httpx.Client(base_url=url, timeout=30, headers=bearer(settings)) as client:
         _await_version(client, served)
-        found = compare(settings, client, served, cases.to_dict("records"))
+        found = find_wrong_answers(settings, client, served, cases.to_dict("records"))
     evidence = {
         "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
         "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": found,
     }  # fmt: skip
-    durable_files.write_json(evidence_file(settings, served.version), evidence)
+    durable_files.write_json(staging_evidence_file(settings, served.version), evidence)
     if found or not len(cases):
         raise LoopError(
             f"Version {served.version} does not pass staging: {len(found)} of {len(cases)} answers "
             f"are wrong{': ' + found[0] if found else ''}. Production stays as it is; the evidence "
-            f"is in {evidence_file(settings, served.version)}."
+            f"is in {staging_evidence_file(settings, served.version)}."
         )
     return evidence
 
 
-def compare(
+def find_wrong_answers(
     settings: Settings, client: httpx.Client, served: ServedModel, cases: list[dict[str, Any]]
 ) -> list[str]:
     """What is wrong with the answers to `cases`, in words; empty if nothing is."""
@@ -100,7 +102,9 @@ def compare(
     model = Evaluator.load(settings.staging_file.parent / served.path, served.digest)
     expected = model.predict([row.values for row in rows])
     found = (
-        wrong(asked(client, payload(case)), served.version, float(probability))
+        answer_problem(
+            request_prediction(client, payload(case)), served.version, float(probability)
+        )
         for case, probability in zip(cases, expected, strict=True)
     )
     return [
@@ -108,7 +112,7 @@ def compare(
     ]
 
 
-def wrong(answer: httpx.Response, version: str, probability: float) -> str | None:
+def answer_problem(answer: httpx.Response, version: str, probability: float) -> str | None:
     """Why this is not what `version` should say, whose probability is `probability`; or None."""
     if answer.status_code != 200:
         return f"{answer.status_code} {answer.text[:200]}"
@@ -116,30 +120,30 @@ def wrong(answer: httpx.Response, version: str, probability: float) -> str | Non
     if told["model_version"] != version:
         return f"answered by version {told['model_version']}"
     if told["degraded"]:
-        return f"answered without the online store, {TRIES} times"
+        return f"answered without the online store, {MAX_ATTEMPTS} times"
     if not abs(told["probability"] - probability) <= 1e-9:
         return f"{told['probability']} instead of {probability}"
     return None
 
 
-def asked(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
+def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
     """The answer; again after a rest while it is one without the online store.
 
     A lookup that was slow once, on a busy machine, says nothing of the version.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         answer = client.post("/predict", json=body)
         if answer.status_code != 200 or not answer.json()["degraded"]:
             break
-        time.sleep(RESTS)
+        time.sleep(RETRY_DELAY_S)
     return answer
 
 
-def evidence_file(settings: Settings, version: str) -> Path:
+def staging_evidence_file(settings: Settings, version: str) -> Path:
     return settings.staging_file.with_name(f"staging-{version}.json")
 
 
-def staged(settings: Settings) -> ServedModel:
+def staged_model(settings: Settings) -> ServedModel:
     """What is in staging; `UserError` if nothing is."""
     current = document.read(settings.staging_file)
     if current is None:
@@ -149,7 +153,7 @@ def staged(settings: Settings) -> ServedModel:
 
 def _await_version(client: httpx.Client, served: ServedModel) -> None:
     told: dict[str, Any] = {}
-    deadline = time.monotonic() + TAKEN_UP_WITHIN
+    deadline = time.monotonic() + SWITCH_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             told = client.get("/release").json()
@@ -160,5 +164,5 @@ def _await_version(client: httpx.Client, served: ServedModel) -> None:
         time.sleep(0.2)
     raise LoopError(
         f"Staging at {client.base_url} did not take up version {served.version} within "
-        f"{TAKEN_UP_WITHIN:.0f} s: {told.get('problem')}. Production stays as it is."
+        f"{SWITCH_TIMEOUT_S:.0f} s: {told.get('problem')}. Production stays as it is."
     )

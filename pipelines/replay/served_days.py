@@ -99,7 +99,7 @@ def one(
     clock.advance_to(settings, day)
     looked: dict[str, Any] = {}
     decision: dict[str, Any] | None = None
-    if rollout_controller.challenger(settings) is not None:
+    if rollout_controller.rollout_challenger(settings) is not None:
         with meter.stage("rollout"):
             looked = flows.rollout_flow(as_of=day)
     if day > first:  # before that nothing was answered

@@ -30,13 +30,13 @@ def of(
     training as of the day. What was released stands in the record of releases, also where the day
     was killed and lived again: all since the day before.
     """
-    stands = rollout_controller.look(settings)
+    stands = rollout_controller.recover_and_read_release(settings)
     before = kept(settings)
     seen = before[-1]["entries"] if before else 1  # the first model's
     moved = [
         each
         for each in stands.chain.entries
-        if each.seq > seen and each.by == rollout_controller.BY
+        if each.seq > seen and each.by == rollout_controller.ROLLOUT_AUTHOR
     ]
     told = [f"{MOVES[each.action]}: {each.why}" for each in moved]
     if looked.get("action") == "stay":
@@ -60,7 +60,7 @@ def of(
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
     log = reader.read(settings.predictions, since=day - DAY, until=day)
-    labels = rollout_controller.known_labels(settings, day - DAY, day + DAY)
+    labels = rollout_controller.read_known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]
     costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])

@@ -83,8 +83,8 @@ def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any])
         raise LoopError("There is no challenger to look at.")
     limits = world.params["rollout"]
     evidence = _arms(world, state, challenger, entered, day)
-    now = rollout_policy.State(challenger.name, state.stage, entered)
-    decision = rollout_policy.step(now, evidence, limits, day, live=False)
+    now = rollout_policy.ChallengerState(challenger.name, state.stage, entered)
+    decision = rollout_policy.next_rollout_step(now, evidence, limits, day, live=False)
     record["rollout"] = f"{decision.action}: {decision.why}"
     if decision.action == "advance":
         state.stage, state.entered = "canary", day

@@ -39,16 +39,18 @@ def predictions(archive: IO[bytes]) -> int:
 
 def registry(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
-    from pipelines.registry.versions import MODEL
-    from pipelines.release.promotion import champion
+    from pipelines.registry.versions import REGISTERED_MODEL
+    from pipelines.release.promotion import champion_version
     from pipelines.training import mlflow_tracking
     from serving.release import document
 
-    found = mlflow_tracking.mlflow_client(settings).search_model_versions(f"name = '{MODEL}'")
+    found = mlflow_tracking.mlflow_client(settings).search_model_versions(
+        f"name = '{REGISTERED_MODEL}'"
+    )
     released = document.read(settings.release_file)
     return {
         "versions": len(found),
-        "champion": champion(settings),
+        "champion": champion_version(settings),
         "released": released.champion.version if released else None,
     }
 

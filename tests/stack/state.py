@@ -3,7 +3,7 @@
 import json
 
 from pipelines.cli.release_history import verify
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking, training_outcome
@@ -13,8 +13,8 @@ from settings import load
 
 settings = load()
 client = mlflow_tracking.mlflow_client(settings)
-registered = client.search_registered_models(f"name = '{MODEL}'")
-versions = client.search_model_versions(f"name = '{MODEL}'")
+registered = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
+versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
 experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []

@@ -97,7 +97,7 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
     at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
-        known = rollout_controller.known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
+        known = rollout_controller.read_known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
         joined = performance.join_labels(log, known, as_of)
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
@@ -145,17 +145,20 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     again = {"reproduced": "yes", "recorded": probability, "computed": probability}
     today = "Feature tables today"
 
-    told = prediction_lineage.explained(world, "asked")
+    told = prediction_lineage.explain_prediction(world, "asked")
     assert told["Computed again"] == again
     assert told[today] == {"features": "the tables give the logged features today, too"}
-    assert prediction_lineage.explained(world, "forged")["Computed again"]["reproduced"] == "no"
+    assert (
+        prediction_lineage.explain_prediction(world, "forged")["Computed again"]["reproduced"]
+        == "no"
+    )
 
     place = partitions.path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
     rows = pd.read_parquet(place)
     partitions.write(rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place)
     build_features.build_feature_tables(world, END)
 
-    told = prediction_lineage.explained(world, "asked")
+    told = prediction_lineage.explain_prediction(world, "asked")
     assert told["Computed again"] == again
     assert "differ today: the tables' rows were replaced" in told[today]["features"]
     assert len(told[today]) > 1
@@ -163,7 +166,11 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
 
 def made(settings: Settings) -> str:
     """The digest of version 1."""
-    from pipelines.registry.versions import MODEL
+    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
-    return str(mlflow_tracking.mlflow_client(settings).get_model_version(MODEL, "1").tags["digest"])
+    return str(
+        mlflow_tracking.mlflow_client(settings)
+        .get_model_version(REGISTERED_MODEL, "1")
+        .tags["digest"]
+    )

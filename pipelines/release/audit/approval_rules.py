@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipelines.release.audit.trail import Entry
+from pipelines.release.audit.trail import AuditEntry
 from settings import LoopError
 
 # Why a release may not be.
@@ -19,16 +19,16 @@ REFUSALS = ("not_approved", "frozen", "barred", "experiment_under_way")
 BARRED = "barred"
 
 
-AGAIN = "again"
+LIFTS_BAR = "again"
 
 
 class RefusedError(LoopError):
     """A release that may not be; its `code` is one of `REFUSALS`."""
 
 
-def approval(
-    entries: Sequence[Entry], version: str, digest: str, at: datetime
-) -> tuple[Entry | None, str]:
+def find_approval(
+    entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
+) -> tuple[AuditEntry | None, str]:
     """The approval that holds for these files at `at`, or None and why there is none."""
     about = [e for e in entries if e.version == version and e.action in {"approve", "reject"}]
     if not about:
@@ -46,9 +46,9 @@ def approval(
     return newest, ""
 
 
-def overrides(
-    entries: Sequence[Entry], version: str, digest: str, at: datetime
-) -> dict[str, Entry]:
+def active_overrides(
+    entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
+) -> dict[str, AuditEntry]:
     """The `GUARDS` set aside for these files at `at`, each with the newest word on it."""
     found = [
         e for e in entries
@@ -61,7 +61,7 @@ def overrides(
     }
 
 
-def barred(entries: Sequence[Entry], version: str) -> Entry | None:
+def barred_by(entries: Sequence[AuditEntry], version: str) -> AuditEntry | None:
     """The rollback or withdrawal by which the version may not come back by itself."""
     for entry in reversed(entries):
         if entry.details.get(BARRED) == version:
@@ -71,7 +71,7 @@ def barred(entries: Sequence[Entry], version: str) -> Entry | None:
     return None
 
 
-def version_tags(entry: Entry) -> dict[str, dict[str, str]]:
+def version_tags(entry: AuditEntry) -> dict[str, dict[str, str]]:
     """What to show on which version after this entry, by version and name of the tag."""
     said = f"by {entry.by} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.why}"
     found: dict[str, dict[str, str]] = {}
@@ -87,6 +87,6 @@ def version_tags(entry: Entry) -> dict[str, dict[str, str]]:
             f"until {entry.details.get('until', '')[:16]} {said}",
         },
     }.get(entry.action, {})  # fmt: skip
-    if entry.details.get(AGAIN):
+    if entry.details.get(LIFTS_BAR):
         of_version = {**of_version, BARRED: f"no more: {entry.action} {said}"}
     return {entry.version: of_version} | found if of_version else found

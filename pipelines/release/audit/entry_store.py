@@ -7,31 +7,31 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.release.audit.trail import Entry, Stored
+from pipelines.release.audit.trail import AuditEntry, StoredEntry
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings
 
-EXPERIMENT = "releases"
-EVIDENCE = "evidence.json"
-GIVEN_UP = "KILLED"
+AUDIT_EXPERIMENT = "releases"
+EVIDENCE_FILE = "evidence.json"
+ABANDONED_STATUS = "KILLED"
 
 
-def append(settings: Settings, client: Any, entry: Entry, evidence: str) -> str:
+def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: str) -> str:
     """Keeps the entry; the id of its run. It counts from when the document names it."""
-    experiment = mlflow_tracking.experiment_id(settings, EXPERIMENT)
+    experiment = mlflow_tracking.experiment_id(settings, AUDIT_EXPERIMENT)
     run = client.create_run(
         experiment, run_name=f"{entry.seq} {entry.action}",
-        tags={**entry.shown(), "entry": entry.body, "digest": entry.digest},
+        tags={**entry.readable_tags(), "entry": entry.body, "digest": entry.digest},
     )  # fmt: skip
-    client.log_text(run.info.run_id, evidence, EVIDENCE)
+    client.log_text(run.info.run_id, evidence, EVIDENCE_FILE)
     return str(run.info.run_id)
 
 
-def stored(settings: Settings, client: Any, *, evidence: bool = False) -> list[Stored]:
+def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> list[StoredEntry]:
     """All that is kept, deleted or not; with `evidence` its files are digested, too."""
     from mlflow.entities import ViewType
 
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.get_experiment_by_name(AUDIT_EXPERIMENT)
     if experiment is None:
         return []
     found, token = [], None
@@ -45,7 +45,7 @@ def stored(settings: Settings, client: Any, *, evidence: bool = False) -> list[S
         if not token:
             break
     return [
-        Stored(
+        StoredEntry(
             run_id=run.info.run_id, tags=run.data.tags,
             concluded=run.info.status == "FINISHED",
             deleted=run.info.lifecycle_stage == "deleted",
@@ -55,11 +55,11 @@ def stored(settings: Settings, client: Any, *, evidence: bool = False) -> list[S
     ]  # fmt: skip
 
 
-def give_up(client: Any, stored: Stored) -> None:
+def close_unfinished_entry(client: Any, stored: StoredEntry) -> None:
     """Ends the run of an attempt that no document ever named; it stays, and is told as such."""
     run = client.get_run(stored.run_id)
     if run.info.status == "RUNNING" and not stored.deleted:
-        client.set_terminated(stored.run_id, status=GIVEN_UP)
+        client.set_terminated(stored.run_id, status=ABANDONED_STATUS)
 
 
 def read_evidence(client: Any, run_id: str) -> str:
@@ -68,7 +68,7 @@ def read_evidence(client: Any, run_id: str) -> str:
 
     with TemporaryDirectory() as folder:
         try:
-            return Path(client.download_artifacts(run_id, EVIDENCE, folder)).read_text()
+            return Path(client.download_artifacts(run_id, EVIDENCE_FILE, folder)).read_text()
         except (MlflowException, OSError) as error:
             raise LoopError(f"The evidence of entry {run_id} is gone: {error}") from error
 

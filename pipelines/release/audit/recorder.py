@@ -16,12 +16,19 @@ from hashlib import sha256
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit import entry_store
 from pipelines.release.audit.approval_rules import version_tags
-from pipelines.release.audit.release_document import State, Step, arms, document, following, point
-from pipelines.release.audit.release_lock import locked
-from pipelines.release.audit.trail import Chain, Entry, chain
+from pipelines.release.audit.release_document import (
+    ReleaseChange,
+    ReleaseDocument,
+    next_document,
+    read_release_document,
+    recorded_arms,
+    write_release_document,
+)
+from pipelines.release.audit.release_lock import release_lock
+from pipelines.release.audit.trail import AuditEntry, AuditTrail, verify_trail
 from pipelines.training import mlflow_tracking
 from serving.release import document as release
 from serving.release.document import Release
@@ -35,43 +42,45 @@ class SupersededError(LoopError):
 
 
 @dataclass(frozen=True)
-class Stands:
+class RecordedRelease:
     """Where the record stands: the document, and the entries that it vouches for."""
 
-    state: State
-    chain: Chain
+    state: ReleaseDocument
+    chain: AuditTrail
 
     @property
-    def vouched(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether the newest entry says what the document says, or there is none yet."""
         if not self.state.history.count:
             return True
         known = self.chain.entries
-        return bool(known) and dict(known[-1].after) == arms(self.state)
+        return bool(known) and dict(known[-1].after) == recorded_arms(self.state)
 
-    def step(self, action: str, version: str | None, **changed: Any) -> Step:
+    def step(self, action: str, version: str | None, **changed: Any) -> ReleaseChange:
         """This, with what is `changed` of champion, challenger, frozen; `details` if any."""
         state = self.state
         unchanged: dict[str, Any] = {
             "champion": state.champion, "challenger": state.challenger, "frozen": state.frozen,
             "details": {},
         }  # fmt: skip
-        return Step(action, version, **(unchanged | changed))
+        return ReleaseChange(action, version, **(unchanged | changed))
 
 
-def stands(settings: Settings) -> Stands:
+def read_recorded_release(settings: Settings) -> RecordedRelease:
     """The document and its entries. Raises `LoopError` if it is nonsense, or MLflow is away."""
-    with versions.reached(settings):
+    with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
-        state = document(settings, client)
-        return Stands(state, chain(entry_store.stored(settings, client), state.history))
+        state = read_release_document(settings, client)
+        return RecordedRelease(
+            state, verify_trail(entry_store.read_entries(settings, client), state.history)
+        )
 
 
-def change(
-    settings: Settings, decide: Callable[[Stands], Step | None], *,
+def record_change(
+    settings: Settings, decide: Callable[[RecordedRelease], ReleaseChange | None], *,
     by: str, why: str, evidence: Mapping[str, Any] | None = None,
     generation: int | None = None, at: datetime | None = None,
-) -> tuple[State, State]:  # fmt: skip
+) -> tuple[ReleaseDocument, ReleaseDocument]:  # fmt: skip
     """Records and makes the change that `decide` makes of what stands; before and after.
 
     None of `decide` is no change. `generation` is that of the document on which the caller's own
@@ -79,11 +88,13 @@ def change(
     without a reason, `LoopError` if the lock is held, MLflow is away, or the document is nonsense:
     what is served then stays as it is, or the next call carries on what is recorded already.
     """
-    require_words(by, why)
-    with locked(settings), versions.reached(settings):
+    require_name_and_reason(by, why)
+    with release_lock(settings), versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
-        state = document(settings, client)
-        found = Stands(state, chain(entry_store.stored(settings, client), state.history))
+        state = read_release_document(settings, client)
+        found = RecordedRelease(
+            state, verify_trail(entry_store.read_entries(settings, client), state.history)
+        )
         _carry_on(settings, client, found)
         if generation is not None and generation != state.generation:
             raise SupersededError(
@@ -94,13 +105,13 @@ def change(
         if step is None:
             return state, state
         moment = at or datetime.now(UTC)
-        after = make(
+        after = apply_change(
             settings, client, state, step, by=by, why=why, evidence=evidence or {}, at=moment
         )
         return state, after
 
 
-def require_words(by: str, why: str) -> None:
+def require_name_and_reason(by: str, why: str) -> None:
     """Raises `UserError` if nobody stands for a change, or without a reason that can be kept."""
     if not (by.strip() and why.strip()) or len(by) > 100 or len(why) > 1000:
         raise UserError(
@@ -108,53 +119,67 @@ def require_words(by: str, why: str) -> None:
         )
 
 
-def make(
-    settings: Settings, client: Any, state: State, step: Step, *, by: str, why: str,
-    evidence: Mapping[str, Any], at: datetime,
-) -> State:  # fmt: skip
+def apply_change(
+    settings: Settings,
+    client: Any,
+    state: ReleaseDocument,
+    step: ReleaseChange,
+    *,
+    by: str,
+    why: str,
+    evidence: Mapping[str, Any],
+    at: datetime,
+) -> ReleaseDocument:
     """Writes entry, document, file, aliases and tags, in this order; to be called under the lock.
 
     Raises `SupersededError` if somebody without the lock wrote over the document.
     """
     details = dict(step.details)
-    if gone := deleted(client, state, step):
+    if gone := missing_arm_versions(client, state, step):
         details["gone"] = gone
     text = json.dumps(dict(evidence), sort_keys=True, indent=1, default=str)
-    entry = Entry(
-        seq=state.history.count + 1, at=at.astimezone(UTC), by=by, action=step.action,
-        version=step.version, why=why, before=arms(state), after=arms(step, state.generation + 1),
-        evidence=sha256(text.encode()).hexdigest(), previous=state.history.head,
+    entry = AuditEntry(
+        seq=state.history.count + 1,
+        at=at.astimezone(UTC),
+        by=by,
+        action=step.action,
+        version=step.version,
+        why=why,
+        before=recorded_arms(state),
+        after=recorded_arms(step, state.generation + 1),
+        evidence=sha256(text.encode()).hexdigest(),
+        previous=state.history.head,
         details=details,
-    )  # fmt: skip
-    after = following(state, step, entry)
-    run_id = entry_store.append(settings, client, entry, text)
-    point(client, after)
+    )
+    after = next_document(state, step, entry)
+    run_id = entry_store.append_entry(settings, client, entry, text)
+    write_release_document(client, after)
     # Whoever wrote without our lock, from another machine or by hand, may have been the last.
-    if (written := document(settings, client)) != after:
+    if (written := read_release_document(settings, client)) != after:
         raise SupersededError(
             f"Generation {written.generation} of the release was written by somebody without the "
             "lock, over ours. The services were told nothing: look at `mlops history --verify`."
         )
-    follow(settings, client, after)
-    conclude(client, entry, run_id)
+    sync_file_and_aliases(settings, client, after)
+    conclude_entry(client, entry, run_id)
     return after
 
 
-def deleted(client: Any, *states: State | Step) -> list[str]:
+def missing_arm_versions(client: Any, *states: ReleaseDocument | ReleaseChange) -> list[str]:
     """The versions of these arms that the registry has no more; they serve from their files."""
     served = {each.champion.version for each in states if each.champion}
     served |= {each.challenger.model.version for each in states if each.challenger}
     return sorted(each for each in served if versions.find_version(client, each) is None)
 
 
-def follow(settings: Settings, client: Any, state: State) -> None:
+def sync_file_and_aliases(settings: Settings, client: Any, state: ReleaseDocument) -> None:
     """Has the services' file and the aliases say what the document says.
 
     A version that was deleted in the registry has no alias: aliases are there to be seen.
     """
-    if isinstance(state, Release) and served(settings) != state:
+    if isinstance(state, Release) and read_served_release(settings) != state:
         release.write(settings.release_file, state)
-    model = versions.registered_model(client)
+    model = versions.find_registered_model(client)
     aliases = model.aliases if model else {}
     wanted = {
         "champion": state.champion.version if state.champion else None,
@@ -164,12 +189,12 @@ def follow(settings: Settings, client: Any, state: State) -> None:
         if version is not None and str(aliases.get(alias)) == version:
             continue
         if version is not None and versions.find_version(client, version) is not None:
-            client.set_registered_model_alias(MODEL, alias, version)
+            client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
         elif alias in aliases:
-            client.delete_registered_model_alias(MODEL, alias)
+            client.delete_registered_model_alias(REGISTERED_MODEL, alias)
 
 
-def conclude(client: Any, entry: Entry, run_id: str) -> None:
+def conclude_entry(client: Any, entry: AuditEntry, run_id: str) -> None:
     """Tags the version with what was decided of it; last, the entry counts as concluded.
 
     A version that was deleted in the registry gets no tags: the entry says it all.
@@ -178,35 +203,35 @@ def conclude(client: Any, entry: Entry, run_id: str) -> None:
         if versions.find_version(client, version) is None:
             continue
         for name, text in tags.items():
-            client.set_model_version_tag(MODEL, version, name, text)
+            client.set_model_version_tag(REGISTERED_MODEL, version, name, text)
     client.set_terminated(run_id, status="FINISHED")
 
 
-def _carry_on(settings: Settings, client: Any, found: Stands) -> None:
+def _carry_on(settings: Settings, client: Any, found: RecordedRelease) -> None:
     """Does what a killed change left undone; refuses where the services are ahead of the record."""
     state, newest = found.state, found.chain.newest
-    ahead = served(settings)
+    ahead = read_served_release(settings)
     if ahead is not None and ahead.generation > state.generation:
         raise LoopError(
             f"{settings.release_file} says generation {ahead.generation} and the registry only "
             f"{state.generation}: the registry was set back, or a freeze was made while it was "
             "away. What is served stays as it is; `mlops repair` makes the registry follow it."
         )
-    if ahead != state and not found.vouched:
+    if ahead != state and not found.is_consistent:
         raise LoopError(
             "The release document was changed by hand, or its newest entry was: they contradict "
             "each other. What is served stays as it is; `mlops repair` makes the registry follow "
             "it, and `mlops history --verify` says what was changed."
         )
     if state.generation:
-        follow(settings, client, state)
+        sync_file_and_aliases(settings, client, state)
     if newest is not None and not newest.concluded and found.chain.entries:
-        conclude(client, found.chain.entries[-1], newest.run_id)
+        conclude_entry(client, found.chain.entries[-1], newest.run_id)
     for each in found.chain.unfinished:
-        entry_store.give_up(client, each)
+        entry_store.close_unfinished_entry(client, each)
 
 
-def served(settings: Settings) -> Release | None:
+def read_served_release(settings: Settings) -> Release | None:
     """What the file says; None too if it is nonsense, which is written over."""
     try:
         return release.read(settings.release_file)

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.registry.versions import MODEL
-from pipelines.release.audit.trail import Entry
+from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit.trail import AuditEntry
 from serving.release import document as release
 from serving.release.document import MALFORMED, Challenger, History, Release, ServedModel
 from settings import LoopError, Settings
 
-DOCUMENT = "release"
+RELEASE_TAG = "release"
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Unreleased:
     challenger: None = None
 
 
-State = Release | Unreleased
+ReleaseDocument = Release | Unreleased
 
 
 @dataclass(frozen=True)
-class Step:
+class ReleaseChange:
     """What a change makes of the document; approvals leave the arms as they are."""
 
     action: str
@@ -48,7 +48,9 @@ class Step:
     details: Mapping[str, Any]
 
 
-def following(state: State, step: Step, entry: Entry) -> State:
+def next_document(
+    state: ReleaseDocument, step: ReleaseChange, entry: AuditEntry
+) -> ReleaseDocument:
     """The document after the change."""
     history = History(entry.seq, entry.digest)
     if step.champion is None:
@@ -58,11 +60,13 @@ def following(state: State, step: Step, entry: Entry) -> State:
     )
 
 
-def arms(state: State | Step, generation: int | None = None) -> dict[str, Any]:
+def recorded_arms(
+    state: ReleaseDocument | ReleaseChange, generation: int | None = None
+) -> dict[str, Any]:
     """What serves, as an entry keeps it."""
     champion, challenger = state.champion, state.challenger
     return {
-        "generation": state.generation if not isinstance(state, Step) else generation,
+        "generation": state.generation if not isinstance(state, ReleaseChange) else generation,
         "champion": champion and _kept(champion),
         "challenger": challenger
         and {
@@ -77,10 +81,10 @@ def _kept(model: ServedModel) -> dict[str, Any]:
     return {"version": model.version, "digest": model.digest, "threshold": model.threshold}
 
 
-def document(settings: Settings, client: Any) -> State:
+def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
     """What the registry says; before the first change, what an older release left in the file."""
-    model = versions.registered_model(client)
-    text = model.tags.get(DOCUMENT) if model else None
+    model = versions.find_registered_model(client)
+    text = model.tags.get(RELEASE_TAG) if model else None
     if text is None:
         return _undocumented(settings)
     try:
@@ -93,30 +97,33 @@ def document(settings: Settings, client: Any) -> State:
         )  # fmt: skip
     except MALFORMED as error:
         raise LoopError(
-            f"The release document (tag `{DOCUMENT}` of the registered model {MODEL}) cannot be "
+            f"The release document (tag `{RELEASE_TAG}` of the registered model "
+            f"{REGISTERED_MODEL}) cannot be "
             f"used ({type(error).__name__}: {error}). What is served stays as it is; `mlops "
             "repair` writes it anew from that."
         ) from error
 
 
-def _undocumented(settings: Settings) -> State:
+def _undocumented(settings: Settings) -> ReleaseDocument:
     left = release.read(settings.release_file)
     if left is None:
         return Unreleased(0, datetime.fromtimestamp(0, UTC))
     if left.history.count:
         raise LoopError(
-            f"The registry has lost its release document (tag `{DOCUMENT}` of the registered model "
-            f"{MODEL}), while {settings.release_file} says generation {left.generation}. What is "
+            f"The registry has lost its release document (tag `{RELEASE_TAG}` of the registered "
+            f"model "
+            f"{REGISTERED_MODEL}), while {settings.release_file} says generation "
+            f"{left.generation}. What is "
             "served stays as it is; `mlops repair` writes it anew from that."
         )
     return left
 
 
-def point(client: Any, state: State) -> None:
+def write_release_document(client: Any, state: ReleaseDocument) -> None:
     """Makes `state` the document: from here on the change stands, and is carried on if killed.
 
     The registered model is made again if it was deleted, with all that it held.
     """
-    if versions.registered_model(client) is None:
-        client.create_registered_model(MODEL)
-    client.set_registered_model_tag(MODEL, DOCUMENT, release.as_json(state))
+    if versions.find_registered_model(client) is None:
+        client.create_registered_model(REGISTERED_MODEL)
+    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.as_json(state))

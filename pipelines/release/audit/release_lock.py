@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager
 from features import locks
 from settings import Settings
 
-PATIENCE = 60.0  # seconds; a change takes about one, and more where its files are fetched
+LOCK_TIMEOUT_S = 60.0  # seconds; a change takes about one, and more where its files are fetched
 
 
-def locked(settings: Settings, patience: float = PATIENCE) -> AbstractContextManager[None]:
+def release_lock(
+    settings: Settings, patience: float = LOCK_TIMEOUT_S
+) -> AbstractContextManager[None]:
     """Hold `var/release/lock`. Raises `LoopError` if another holds it longer than `patience` s."""
     return locks.locked(settings.release_file.with_name("lock"), patience, what="Another release")

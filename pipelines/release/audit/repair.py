@@ -12,24 +12,31 @@ from typing import Any
 
 from pipelines.registry import versions
 from pipelines.release.audit import entry_store, recorder
-from pipelines.release.audit.release_document import DOCUMENT, State, Step, document
-from pipelines.release.audit.release_lock import locked
-from pipelines.release.audit.trail import chain
+from pipelines.release.audit.release_document import (
+    RELEASE_TAG,
+    ReleaseChange,
+    ReleaseDocument,
+    read_release_document,
+)
+from pipelines.release.audit.release_lock import release_lock
+from pipelines.release.audit.trail import verify_trail
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 
 
-def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None) -> State:
+def repair_release_document(
+    settings: Settings, *, why: str, by: str, at: datetime | None = None
+) -> ReleaseDocument:
     """Writes the document from the file that is served, if it needs that. The document.
 
     Raises `UserError` if the document can be used and the services are not ahead of it; `LoopError`
     if the file can't be used either: then `mlops promote` begins anew once its tag is deleted.
     """
-    recorder.require_words(by, why)
-    with locked(settings), versions.reached(settings):
+    recorder.require_name_and_reason(by, why)
+    with release_lock(settings), versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         said, wrong = _usable(settings, client)
-        served = recorder.served(settings)
+        served = recorder.read_served_release(settings)
         if said is not None and (served is None or served.generation <= said.generation):
             raise UserError(
                 f"The release document can be used (generation {said.generation}): there is "
@@ -38,23 +45,28 @@ def repair(settings: Settings, *, why: str, by: str, at: datetime | None = None)
         if served is None:
             raise LoopError(
                 f"{wrong} And {settings.release_file} is not there to repair it from. Delete the "
-                f"tag `{DOCUMENT}` of the registered model, then `mlops promote VERSION`."
+                f"tag `{RELEASE_TAG}` of the registered model, then `mlops promote VERSION`."
             )
-        step = Step(
+        step = ReleaseChange(
             "repair", served.champion.version, served.champion, served.challenger, served.frozen,
             {"found": wrong if said is None else f"generation {said.generation}"},
         )  # fmt: skip
         moment = at or datetime.now(UTC)
-        return recorder.make(settings, client, served, step, by=by, why=why, evidence={}, at=moment)
+        return recorder.apply_change(
+            settings, client, served, step, by=by, why=why, evidence={}, at=moment
+        )
 
 
-def _usable(settings: Settings, client: Any) -> tuple[State | None, str]:
+def _usable(settings: Settings, client: Any) -> tuple[ReleaseDocument | None, str]:
     """The document if it is one that its newest entry vouches for, and what is wrong with it."""
     try:
-        state = document(settings, client)
+        state = read_release_document(settings, client)
     except LoopError as error:
         return None, str(error)[:300]
-    kept = chain(entry_store.stored(settings, client), state.history)
-    if not recorder.Stands(state, kept).vouched and recorder.served(settings) != state:
+    kept = verify_trail(entry_store.read_entries(settings, client), state.history)
+    if (
+        not recorder.RecordedRelease(state, kept).is_consistent
+        and recorder.read_served_release(settings) != state
+    ):
         return None, "its newest entry contradicts it"
     return state, ""

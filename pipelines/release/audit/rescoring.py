@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.registry.download import fetch
+from pipelines.registry.download import download_version
 from serving.models.evaluator import Evaluator
 from settings import LoopError, Settings
 
-SHOWN = 5  # features of a comparison that are named
+MAX_NAMED_FEATURES = 5  # features of a comparison that are named
 
 
-def again(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
+def rescore_prediction(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
     """`reproduced` (yes or no), and the `recorded` and the `computed` probability of an answer.
 
     `logged` is its row of the log. Its logged features are scored by the files of its version,
@@ -35,11 +35,11 @@ def _model(settings: Settings, version: str, digest: str) -> Evaluator:
     try:  # a version that was deleted in the registry may be here still
         return Evaluator.load(files, digest)
     except LoopError:
-        fetch(settings, version)
+        download_version(settings, version)
         return Evaluator.load(files, digest)
 
 
-def of_today(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
+def compare_with_feature_tables(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
     """Which features a join of today gives otherwise than they were logged, in words."""
     request = _below("request.", logged)
     if not any(value is not None for value in request.values()):
@@ -58,7 +58,9 @@ def of_today(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
         f"{len(differing)} of {len(then)} differ today: the tables' rows were replaced, or the "
         "online store did not hold them at the time. The answer was made from the logged ones"
     )
-    values = {name: f"logged {then[name]}, today {now[name]}" for name in differing[:SHOWN]}
+    values = {
+        name: f"logged {then[name]}, today {now[name]}" for name in differing[:MAX_NAMED_FEATURES]
+    }
     return {"features": told, **values}
 
 

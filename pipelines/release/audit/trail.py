@@ -19,7 +19,7 @@ Arms = Mapping[str, Any]  # what served: champion, challenger, frozen, generatio
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """One change: who did what to which version, when (UTC) and why, and what serves since."""
 
     seq: int
@@ -44,14 +44,16 @@ class Entry:
         return sha256(self.body.encode()).hexdigest()
 
     @classmethod
-    def parse(cls, body: str) -> Entry:
+    def parse(cls, body: str) -> AuditEntry:
         """Raises one of `MALFORMED` if it is no entry."""
         fields = json.loads(body)
         return cls(**{**fields, "at": datetime.fromisoformat(fields["at"])})
 
-    def shown(self) -> dict[str, str]:
+    def readable_tags(self) -> dict[str, str]:
         """The fields by which a person finds it, as tags beside the text."""
-        serving = {name: told(arms) for name, arms in (("from", self.before), ("to", self.after))}
+        serving = {
+            name: describe_arms(arms) for name, arms in (("from", self.before), ("to", self.after))
+        }
         return {
             "seq": str(self.seq), "at": self.at.isoformat(), "by": self.by, "action": self.action,
             "version": self.version or "", "why": self.why, **serving,
@@ -59,7 +61,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredEntry:
     """An entry as it lies in the store."""
 
     run_id: str
@@ -70,20 +72,20 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Chain:
+class AuditTrail:
     """What the document vouches for: entries, the oldest first, down to the first break."""
 
-    entries: tuple[Entry, ...]
-    newest: Stored | None
+    entries: tuple[AuditEntry, ...]
+    newest: StoredEntry | None
     problems: tuple[str, ...]  # empty if the record is whole
-    unfinished: tuple[Stored, ...]  # attempts that no document ever named
+    unfinished: tuple[StoredEntry, ...]  # attempts that no document ever named
 
 
-def chain(stored: Iterable[Stored], history: History) -> Chain:
+def verify_trail(stored: Iterable[StoredEntry], history: History) -> AuditTrail:
     """The entries that lead from the document's head back to the first one."""
     by_digest = {each.tags.get("digest", ""): each for each in stored}
     left = dict(by_digest)
-    entries: list[Entry] = []
+    entries: list[AuditEntry] = []
     problems: list[str] = []
     head, newest = history.head, by_digest.get(history.head)
     for seq in range(history.count, 0, -1):
@@ -108,21 +110,21 @@ def chain(stored: Iterable[Stored], history: History) -> Chain:
             "release document does not know it: the document was set back."
         )
     unfinished = tuple(each for each in left.values() if not each.concluded)
-    return Chain(tuple(reversed(entries)), newest, tuple(problems), unfinished)
+    return AuditTrail(tuple(reversed(entries)), newest, tuple(problems), unfinished)
 
 
-def _read(found: Stored | None, seq: int, digest: str) -> tuple[Entry | None, str]:
+def _read(found: StoredEntry | None, seq: int, digest: str) -> tuple[AuditEntry | None, str]:
     """The entry, if what is stored has this digest and place; what is wrong with it, in words."""
     if found is None:
         return None, f"Entry {seq} ({digest[:12]}) is missing: it was removed or changed."
     body = found.tags.get("entry", "")
     try:
-        entry = Entry.parse(body)
+        entry = AuditEntry.parse(body)
     except MALFORMED as error:
         return None, f"Entry {seq} was changed: it can't be read ({error})."
     if sha256(body.encode()).hexdigest() != digest or entry.seq != seq:
         return None, f"Entry {seq} was changed: it is not what {digest[:12]} stands for."
-    changed = [name for name, text in entry.shown().items() if found.tags.get(name) != text]
+    changed = [name for name, text in entry.readable_tags().items() if found.tags.get(name) != text]
     if changed:
         return entry, f"Entry {seq} was changed: the tags {', '.join(changed)} contradict it."
     if found.evidence not in (None, entry.evidence):
@@ -130,16 +132,16 @@ def _read(found: Stored | None, seq: int, digest: str) -> tuple[Entry | None, st
     return entry, ""
 
 
-def at(entries: Sequence[Entry], moment: datetime) -> dict[str, float]:
+def traffic_shares_at(entries: Sequence[AuditEntry], moment: datetime) -> dict[str, float]:
     """The share of traffic that each version answered at `moment`; empty before the first one.
 
     A shadow answers nothing: its share is 0.
     """
     before = [entry for entry in entries if entry.at <= moment]
-    return shares(before[-1].after) if before else {}
+    return traffic_shares(before[-1].after) if before else {}
 
 
-def shares(arms: Arms) -> dict[str, float]:
+def traffic_shares(arms: Arms) -> dict[str, float]:
     champion, challenger = arms["champion"], arms["challenger"]
     if champion is None:
         return {}
@@ -148,7 +150,7 @@ def shares(arms: Arms) -> dict[str, float]:
     return found | ({challenger["version"]: percent / 100} if challenger else {})
 
 
-def told(arms: Arms) -> str:
+def describe_arms(arms: Arms) -> str:
     """What served, in a few words."""
     champion, challenger = arms["champion"], arms["challenger"]
     text = f"version {champion['version']}" if champion else "none"
@@ -158,11 +160,11 @@ def told(arms: Arms) -> str:
     return text + (", frozen" if arms["frozen"] else "")
 
 
-def lines(entry: Entry) -> list[str]:
+def format_entry(entry: AuditEntry) -> list[str]:
     """What happened, and under it why."""
     about = f" version {entry.version}" if entry.version else ""
     found = [f"{entry.seq:>4}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action}{about}, by {entry.by}"]
-    if (before := told(entry.before)) != (after := told(entry.after)):
+    if (before := describe_arms(entry.before)) != (after := describe_arms(entry.after)):
         found.append(f"      from {before} to {after}")
     details = {name: value for name, value in entry.details.items() if name != "digest"}
     if details:

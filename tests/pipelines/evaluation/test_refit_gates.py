@@ -131,7 +131,7 @@ def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None
     path = tmp_path / "var" / "training" / "refused"
     (path / "data" / "evaluation").mkdir(parents=True)
     (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(found))
-    outcome = register.register(settings, path, {})
+    outcome = register.register_version(settings, path, {})
     assert outcome["version"] is None
     told = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
     assert outcome["why"] == told

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.cli.release_history import verify
 from pipelines.registry import reproduce
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
 from serving.release import document
@@ -74,7 +74,9 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
 ) -> None:
     home, _ = turned
     for version, _, md5 in home.state()["versions"]:
-        found = mlflow_tracking.mlflow_client(home.settings).get_model_version(MODEL, version)
+        found = mlflow_tracking.mlflow_client(home.settings).get_model_version(
+            REGISTERED_MODEL, version
+        )
         made = home.settings.var / "training" / found.tags["training_id"] / "data" / "training"
         target = tmp_path / version
         done = home.run("restore", md5, str(target))
@@ -88,7 +90,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     served = document.read(home.settings.release_file)
     assert served is not None
     version = mlflow_tracking.mlflow_client(home.settings).get_model_version(
-        MODEL, served.champion.version
+        REGISTERED_MODEL, served.champion.version
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
@@ -157,20 +159,20 @@ def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:
 
 def test_what_can_not_be_made_again_is_told(turned: tuple[Home, str], tmp_path: Path) -> None:
     home, _ = turned
-    record = reproduce.recorded(home.settings, "1")
+    record = reproduce.read_recorded_version(home.settings, "1")
     lost = replace(record, tags=record.tags | {"dvc_md5_training": f"{'0' * 32}.dir"})
     with pytest.raises(UserError, match="No data with the md5 0000"):
-        reproduce.again(home.settings, lost, tmp_path / "lost")
+        reproduce.refit_and_compare(home.settings, lost, tmp_path / "lost")
     of_others = {"code_sha256": "0" * 64}
     changed = replace(record, tags=record.tags | of_others | {"git_commit": "f" * 40})
     with pytest.raises(LoopError, match="git can't give it"):
-        reproduce.again(home.settings, changed, tmp_path / "code")
+        reproduce.refit_and_compare(home.settings, changed, tmp_path / "code")
 
 
 def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:
     home, _ = turned
     client = mlflow_tracking.mlflow_client(home.settings)
-    version = client.get_model_version(MODEL, "1")
+    version = client.get_model_version(REGISTERED_MODEL, "1")
     files = {each.path for each in client.list_artifacts(version.run_id)}
     assert {"card.html", "card.md", "params.yaml"} <= files
     page = Path(client.download_artifacts(version.run_id, "card.html")).read_text()

@@ -60,9 +60,11 @@ def test_a_guard_without_teeth_fails_its_cases(
 
 def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(found: list[Found]) -> None:
     case = next(each.case for each in found if each.case.name == "errors, in the canary")
-    decision = rollout_policy.Decision("withdraw", "slow, at last", "slow")
+    decision = rollout_policy.RolloutDecision("withdraw", "slow, at last", "slow")
     other = replace(found[0], case=case, decision=decision, requests=10, days=0.1)
     assert not other.holds
-    by_its_own = replace(other, decision=rollout_policy.Decision("withdraw", "errors", "errors"))
+    by_its_own = replace(
+        other, decision=rollout_policy.RolloutDecision("withdraw", "errors", "errors")
+    )
     assert by_its_own.holds
     assert not replace(by_its_own, requests=10_000).holds

@@ -68,7 +68,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def test_card_has_the_text_and_every_fact_of_the_version() -> None:
-    text = model_card.render(TEXT, facts())
+    text = model_card.render_model_card(TEXT, facts())
     assert text.startswith("# Model card: trees\n")
     assert PROSE in text
     for told in ("20200501T0000-ab12cd34", f"{'1' * 32}.dir", "2020-05-02", "`20200501`", "3-dirty",
@@ -77,37 +77,41 @@ def test_card_has_the_text_and_every_fact_of_the_version() -> None:
 
 
 def test_metrics_stand_beside_the_baseline_and_the_champion() -> None:
-    text = model_card.render(TEXT, facts())
+    text = model_card.render_model_card(TEXT, facts())
     assert "|metric|trees|90% interval|baseline|\n" in text
     assert "|auc|0.7610||0.6510|\n" in text
     assert "|cost per 1000|518.2|490 to 540|518.2|\n" in text
     assert "0.7310" not in text  # another candidate's: no part of this version
     measured = facts()["measured"] | {"champion": METRICS | {"auc": 0.751}}
-    assert "|auc|0.7610||0.6510|0.7510|\n" in model_card.render(TEXT, facts(measured=measured))
+    assert "|auc|0.7610||0.6510|0.7510|\n" in model_card.render_model_card(
+        TEXT, facts(measured=measured)
+    )
 
 
 def test_gates_have_their_values() -> None:
-    text = model_card.render(TEXT, facts())
+    text = model_card.render_model_card(TEXT, facts())
     assert "|calibrated|passed|0.0112|≤ 0.0800|+0.0688|\n" in text
     refused = verdict("calibrated", passed=False, value=0.1, margin=-0.02)
-    assert "|calibrated|REFUSED|0.1000|≤ 0.0800|-0.0200|" in model_card.render(
+    assert "|calibrated|REFUSED|0.1000|≤ 0.0800|-0.0200|" in model_card.render_model_card(
         TEXT, facts(verdicts=[refused])
     )
 
 
 def test_slices_are_the_weakest_and_the_strongest_of_those_large_enough() -> None:
-    text = model_card.render(TEXT, facts())
+    text = model_card.render_model_card(TEXT, facts())
     lines = text[text.index("## Slices") : text.index("## Risks")].strip().splitlines()[4:]
     assert [line.split("|")[1] for line in lines] == [
         "region east", "region north", "region west", "region south",
     ]  # fmt: skip
     assert lines[0] == "|region east|1,000|0.2500|660|-10%|"
-    few = model_card.render(TEXT, facts(slices=[sliced("north", 0.9), sliced("south", 0.7)]))
+    few = model_card.render_model_card(
+        TEXT, facts(slices=[sliced("north", 0.9), sliced("south", 0.7)])
+    )
     assert few.count("|region ") == 2
 
 
 @pytest.mark.parametrize(
-    "name", [*model_card.SHORT, *model_card.EXPLAINED]
+    "name", [*model_card.DESCRIPTION_FACTS, *model_card.EXPLANATION_FACTS]
 )  # fmt: skip
 @pytest.mark.parametrize("gone", [None, "", "absent"])
 def test_card_that_lacks_a_fact_is_not_written(name: str, gone: str | None) -> None:
@@ -115,28 +119,37 @@ def test_card_that_lacks_a_fact_is_not_written(name: str, gone: str | None) -> N
     if gone == "absent":
         del given[name]
     with pytest.raises(LoopError, match=name):
-        model_card.render(TEXT, given)
+        model_card.render_model_card(TEXT, given)
 
 
 def test_version_that_no_gate_judged_has_no_card() -> None:
     with pytest.raises(LoopError, match="verdicts"):
-        model_card.render(TEXT, facts(verdicts=[]))
+        model_card.render_model_card(TEXT, facts(verdicts=[]))
 
 
 def test_card_longer_than_the_registry_keeps_is_refused() -> None:
-    room = model_card.LONGEST - len(model_card.brief(written(prose="x"), facts())) + 1
-    assert len(model_card.brief(written(prose="x" * room), facts())) == model_card.LONGEST
+    room = (
+        model_card.MAX_DESCRIPTION_LENGTH
+        - len(model_card.render_registry_description(written(prose="x"), facts()))
+        + 1
+    )
+    assert (
+        len(model_card.render_registry_description(written(prose="x" * room), facts()))
+        == model_card.MAX_DESCRIPTION_LENGTH
+    )
     with pytest.raises(LoopError, match=r"usecase/card.md by 3\."):
-        model_card.brief(written(prose="x" * (room + 3)), facts())
+        model_card.render_registry_description(written(prose="x" * (room + 3)), facts())
 
 
 def test_shipped_text_has_room_for_two_champions_worth_of_facts() -> None:
     measured = facts()["measured"] | {"champion": METRICS}
     slices = [sliced(f"a long value {number}", number / 10) for number in range(9)]
     known = dict.fromkeys(METRICS, (123.4, 1234.5))
-    text = model_card.use_case_text()
-    told = model_card.brief(text, facts(measured=measured, slices=slices, intervals=known))
-    assert governance.parted(text)[1] in told
+    text = model_card.read_use_case_card()
+    told = model_card.render_registry_description(
+        text, facts(measured=measured, slices=slices, intervals=known)
+    )
+    assert governance.parse_governance(text)[1] in told
     assert "Owner:" in told
 
 
@@ -146,7 +159,7 @@ def test_version_that_nobody_answers_for_has_no_card(name: str, gone: Any) -> No
     given = {**GOVERNED, name: gone}
     if gone == "absent":
         del given[name]
-    for write in (model_card.render, model_card.brief):
+    for write in (model_card.render_model_card, model_card.render_registry_description):
         with pytest.raises(LoopError, match=name):
             write(written(given), facts())
 
@@ -155,20 +168,20 @@ def test_version_that_nobody_answers_for_has_no_card(name: str, gone: Any) -> No
 def test_risk_that_is_half_told_is_none(name: str) -> None:
     given = {**GOVERNED, "risks": [{**GOVERNED["risks"][0], name: " "}]}
     with pytest.raises(LoopError, match=name):
-        model_card.render(written(given), facts())
+        model_card.render_model_card(written(given), facts())
 
 
 @pytest.mark.parametrize("text", ["", "## Owner\nme", "---\n[a, b]\n---\n", "---\n: :\n---\n"])
 def test_card_without_front_matter_is_refused(text: str) -> None:
     with pytest.raises(LoopError, match="front matter"):
-        model_card.render(text, facts())
+        model_card.render_model_card(text, facts())
 
 
 def test_page_tells_the_same_and_loads_nothing() -> None:
     rng = np.random.default_rng(0)
     scores = pd.DataFrame(rng.random((200, 3)), columns=["baseline", "linear", "trees"])
     scores["label"] = rng.integers(0, 2, 200)
-    html = model_card_page.page(TEXT, facts(), scores)
+    html = model_card_page.render_model_card_page(TEXT, facts(), scores)
     for told in ("the tests", "a tester", "2020-04-01", "who waits", "patience", "a column",
                  "watched by the tests", "more of it raises", "490 to 540", "6666"):  # fmt: skip
         assert told in html
@@ -177,5 +190,5 @@ def test_page_tells_the_same_and_loads_nothing() -> None:
 
 
 def test_cells_cannot_break_the_table_or_bring_markup() -> None:
-    text = model_card.render(TEXT, facts(verdicts=[verdict("a|b\n<b>")]))
+    text = model_card.render_model_card(TEXT, facts(verdicts=[verdict("a|b\n<b>")]))
     assert r"|a\|b &lt;b&gt;|passed|" in text

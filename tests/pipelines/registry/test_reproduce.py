@@ -47,7 +47,7 @@ def test_the_code_of_an_older_commit_is_had_back_in_a_worktree(checkout: Path, s
     older, digest = git(checkout, "rev-parse", "HEAD"), workspace.code_digest(checkout)
     (checkout / "pipelines" / "steps.py").write_text("second\n")
     commit(checkout)
-    with reproduce.code_of(older + suffix, digest) as tree:
+    with reproduce.recorded_code(older + suffix, digest) as tree:
         assert tree != checkout
         assert (tree / "pipelines" / "steps.py").read_text() == "first\n"
     assert not tree.exists()
@@ -55,7 +55,7 @@ def test_the_code_of_an_older_commit_is_had_back_in_a_worktree(checkout: Path, s
 
 
 def test_what_is_here_needs_no_git(checkout: Path) -> None:
-    with reproduce.code_of("unknown", workspace.code_digest(checkout)) as tree:
+    with reproduce.recorded_code("unknown", workspace.code_digest(checkout)) as tree:
         assert tree == checkout
 
 
@@ -65,6 +65,6 @@ def test_code_that_was_never_committed_is_told(checkout: Path) -> None:
     tried = workspace.code_digest(checkout)
     (checkout / "pipelines" / "steps.py").write_text("given up\n")
     told = pytest.raises(LoopError, match="never committed")
-    with told, reproduce.code_of(f"{committed}-dirty", tried):
+    with told, reproduce.recorded_code(f"{committed}-dirty", tried):
         pass
     assert len(git(checkout, "worktree", "list").splitlines()) == 1

@@ -8,10 +8,10 @@ import pytest
 
 from pipelines.cli.release_history import history, standing, verify
 from pipelines.operations import doctor
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder, repair
-from pipelines.release.audit.trail import Entry
+from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import file
@@ -20,17 +20,17 @@ ME = {"by": "me", "why": "it is right"}
 
 
 def delete(settings: Settings, version: str) -> None:
-    mlflow_tracking.mlflow_client(settings).delete_model_version(MODEL, version)
+    mlflow_tracking.mlflow_client(settings).delete_model_version(REGISTERED_MODEL, version)
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = mlflow_tracking.mlflow_client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.mlflow_client(settings).get_registered_model(REGISTERED_MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
-def newest(settings: Settings) -> Entry:
+def newest(settings: Settings) -> AuditEntry:
     assert verify(settings)[0] == []
-    return recorder.stands(settings).chain.entries[-1]
+    return recorder.read_recorded_release(settings).chain.entries[-1]
 
 
 def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings) -> None:
@@ -41,10 +41,13 @@ def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings)
     assert aliases(released) == {"champion": "1"}
     entry = newest(released)
     assert (entry.action, entry.details["gone"]) == ("rollback", ["2"])
-    kept = recorder.stands(released).chain.newest
+    kept = recorder.read_recorded_release(released).chain.newest
     assert kept is not None
     assert kept.concluded
-    assert approval_rules.barred(recorder.stands(released).chain.entries, "2") == entry
+    assert (
+        approval_rules.barred_by(recorder.read_recorded_release(released).chain.entries, "2")
+        == entry
+    )
 
 
 def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(
@@ -87,7 +90,7 @@ def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert aliases(released) == {}  # and not still at version 2
     assert newest(released).details["gone"] == ["1"]
-    assert promotion.champion(released) == "1"
+    assert promotion.champion_version(released) == "1"
 
 
 def test_a_deleted_version_is_not_promoted_anew(released: Settings) -> None:
@@ -101,7 +104,9 @@ def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
 ) -> None:
     promotion.promote(released, "2", **ME)
     for version in ("1", "3"):
-        mlflow_tracking.mlflow_client(released).delete_model_version_tag(MODEL, version, "digest")
+        mlflow_tracking.mlflow_client(released).delete_model_version_tag(
+            REGISTERED_MODEL, version, "digest"
+        )
     with pytest.raises(LoopError, match="lost its tag `digest`"):
         promotion.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "1"
@@ -111,10 +116,10 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     released: Settings,
 ) -> None:
     promotion.promote(released, "2", **ME)
-    mlflow_tracking.mlflow_client(released).delete_registered_model(MODEL)
+    mlflow_tracking.mlflow_client(released).delete_registered_model(REGISTERED_MODEL)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
-    repair.repair(released, **ME)
+    repair.repair_release_document(released, **ME)
     assert newest(released).details["gone"] == ["2"]
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert verify(released)[0] == []

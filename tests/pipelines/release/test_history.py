@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.release.audit.trail import Entry, Stored, at, chain, lines
+from pipelines.release.audit.trail import (
+    AuditEntry,
+    StoredEntry,
+    format_entry,
+    traffic_shares_at,
+    verify_trail,
+)
 from serving.release.document import GENESIS, History
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -35,11 +41,11 @@ SERVED = [
 ACTIONS = ["promote", "challenge", "challenge", "promote", "rollback"]
 
 
-def recorded() -> tuple[list[Stored], History]:
+def recorded() -> tuple[list[StoredEntry], History]:
     """Five changes, an hour apart."""
     found, head = [], GENESIS
     for number, action in enumerate(ACTIONS, start=1):
-        entry = Entry(
+        entry = AuditEntry(
             seq=number, at=START + timedelta(hours=number), by="somebody", action=action,
             version="2", why=f"reason {number}", before=SERVED[number - 1], after=SERVED[number],
             evidence=EVIDENCE, previous=head,
@@ -49,32 +55,32 @@ def recorded() -> tuple[list[Stored], History]:
     return found, History(len(found), head)
 
 
-def stored(entry: Entry, **changed: Any) -> Stored:
-    tags = {**entry.shown(), "entry": entry.body, "digest": entry.digest}
-    return replace(Stored(f"run {entry.seq}", tags, True, evidence=EVIDENCE), **changed)
+def stored(entry: AuditEntry, **changed: Any) -> StoredEntry:
+    tags = {**entry.readable_tags(), "entry": entry.body, "digest": entry.digest}
+    return replace(StoredEntry(f"run {entry.seq}", tags, True, evidence=EVIDENCE), **changed)
 
 
 def test_a_whole_record_has_no_problem_in_any_order() -> None:
     found, history = recorded()
-    told = chain(reversed(found), history)
+    told = verify_trail(reversed(found), history)
     assert [entry.action for entry in told.entries] == ACTIONS
     assert told.problems == ()
     assert told.unfinished == ()
     assert told.newest == found[-1]
-    assert Entry.parse(found[0].tags["entry"]) == told.entries[0]
+    assert AuditEntry.parse(found[0].tags["entry"]) == told.entries[0]
 
 
 def test_an_empty_record_is_whole() -> None:
-    assert chain([], History()).problems == ()
+    assert verify_trail([], History()).problems == ()
 
 
-def forged(each: Stored, why: str) -> dict[str, str]:
+def forged(each: StoredEntry, why: str) -> dict[str, str]:
     """The tags of an entry that was changed with some care."""
-    entry = replace(Entry.parse(each.tags["entry"]), why=why)
-    return {**entry.shown(), "entry": entry.body}
+    entry = replace(AuditEntry.parse(each.tags["entry"]), why=why)
+    return {**entry.readable_tags(), "entry": entry.body}
 
 
-CHANGES: dict[str, tuple[Callable[[list[Stored]], object], str]] = {
+CHANGES: dict[str, tuple[Callable[[list[StoredEntry]], object], str]] = {
     "its text": (
         lambda s: s.__setitem__(2, replace(s[2], tags={**s[2].tags, **forged(s[2], "x")})),
         "Entry 3 was changed",
@@ -84,7 +90,7 @@ CHANGES: dict[str, tuple[Callable[[list[Stored]], object], str]] = {
             2,
             replace(s[2], tags={
                 **forged(s[2], "x"),
-                "digest": replace(Entry.parse(s[2].tags["entry"]), why="x").digest,
+                "digest": replace(AuditEntry.parse(s[2].tags["entry"]), why="x").digest,
             }),
         ),
         "Entry 3 .* is missing",
@@ -116,13 +122,13 @@ def test_whatever_was_changed_is_found(what: str) -> None:
     found, history = recorded()
     tamper, told = CHANGES[what]
     tamper(found)
-    assert re.search(told, "\n".join(chain(found, history).problems))
+    assert re.search(told, "\n".join(verify_trail(found, history).problems))
 
 
 def test_a_document_that_was_set_back_is_found() -> None:
     found, _ = recorded()
     history = History(3, found[2].tags["digest"])
-    told = chain(found, history)
+    told = verify_trail(found, history)
     assert len(told.entries) == 3
     assert len(told.problems) == 2
     assert "set back" in told.problems[0]
@@ -130,21 +136,21 @@ def test_a_document_that_was_set_back_is_found() -> None:
 
 def test_a_document_that_counts_wrongly_is_found() -> None:
     found, history = recorded()
-    assert chain(found, replace(history, count=4)).problems
-    assert chain(found, replace(history, count=6)).problems
+    assert verify_trail(found, replace(history, count=4)).problems
+    assert verify_trail(found, replace(history, count=6)).problems
 
 
 def test_behind_a_break_nothing_is_vouched_for() -> None:
     found, history = recorded()
     found.pop(2)
-    assert [entry.seq for entry in chain(found, history).entries] == [4, 5]
+    assert [entry.seq for entry in verify_trail(found, history).entries] == [4, 5]
 
 
 def test_an_attempt_that_was_killed_is_no_problem_and_is_told() -> None:
     found, history = recorded()
-    last = Entry.parse(found[-1].tags["entry"])
+    last = AuditEntry.parse(found[-1].tags["entry"])
     attempt = replace(last, seq=6, previous=last.digest, why="killed")
-    told = chain([*found, stored(attempt, concluded=False)], history)
+    told = verify_trail([*found, stored(attempt, concluded=False)], history)
     assert told.problems == ()
     assert [each.tags["why"] for each in told.unfinished] == ["killed"]
 
@@ -162,13 +168,13 @@ def test_an_attempt_that_was_killed_is_no_problem_and_is_told() -> None:
 )
 def test_who_answered_when(hours: float, shares: dict[str, float]) -> None:
     found, history = recorded()
-    entries = chain(found, history).entries
-    assert at(entries, START + timedelta(hours=hours)) == shares
+    entries = verify_trail(found, history).entries
+    assert traffic_shares_at(entries, START + timedelta(hours=hours)) == shares
 
 
 def test_an_entry_is_told_with_who_when_from_to_and_why() -> None:
     found, history = recorded()
-    told = "\n".join(lines(chain(found, history).entries[3]))
+    told = "\n".join(format_entry(verify_trail(found, history).entries[3]))
     for part in ("2013-04-01 04:00", "promote version 2", "by somebody", "reason 4"):
         assert part in told
     assert "from version 1, canary 2 at 10 % to version 2" in told
@@ -176,5 +182,5 @@ def test_an_entry_is_told_with_who_when_from_to_and_why() -> None:
 
 def test_the_same_entry_has_the_same_digest_after_a_round_through_json() -> None:
     found, _ = recorded()
-    entry = Entry.parse(found[1].tags["entry"])
-    assert Entry.parse(json.dumps(json.loads(entry.body))).digest == found[1].tags["digest"]
+    entry = AuditEntry.parse(found[1].tags["entry"])
+    assert AuditEntry.parse(json.dumps(json.loads(entry.body))).digest == found[1].tags["digest"]

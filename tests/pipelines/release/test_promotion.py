@@ -13,11 +13,11 @@ from unittest.mock import patch
 import pytest
 
 from pipelines.cli.release_history import standing, verify
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.approval_rules import RefusedError
-from pipelines.release.audit.trail import Entry
+from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.models.holder import ModelHolder
 from serving.release.document import Release, write
@@ -34,12 +34,12 @@ def manual(settings: Settings) -> None:
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    found = mlflow_tracking.mlflow_client(settings).get_registered_model(MODEL).aliases
+    found = mlflow_tracking.mlflow_client(settings).get_registered_model(REGISTERED_MODEL).aliases
     return {alias: str(version) for alias, version in found.items()}
 
 
-def entries(settings: Settings) -> tuple[Entry, ...]:
-    return recorder.stands(settings).chain.entries
+def entries(settings: Settings) -> tuple[AuditEntry, ...]:
+    return recorder.read_recorded_release(settings).chain.entries
 
 
 def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Settings) -> None:
@@ -60,9 +60,13 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     assert [e.action for e in entries(released)] == [
         "promote", "challenge", "challenge", "promote", "rollback",
     ]  # fmt: skip
-    assert recorder.stands(released).state == file(released)
+    assert recorder.read_recorded_release(released).state == file(released)
     assert verify(released)[0] == []
-    barred = mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "2").tags["barred"]
+    barred = (
+        mlflow_tracking.mlflow_client(released)
+        .get_model_version(REGISTERED_MODEL, "2")
+        .tags["barred"]
+    )
     assert "it is right" in barred
 
 
@@ -92,7 +96,9 @@ def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Se
     assert file(released).champion.version == "2"
     assert (
         "no more"
-        in mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "2").tags["barred"]
+        in mlflow_tracking.mlflow_client(released)
+        .get_model_version(REGISTERED_MODEL, "2")
+        .tags["barred"]
     )
     rollback.rollback(released, **ME)
     with pytest.raises(RefusedError, match="took it back"):
@@ -216,9 +222,9 @@ def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
     approvals.approve(released, "2", at=NOW, **ME)
     # Another model under the same number, with the registry's word for it.
     client = mlflow_tracking.mlflow_client(released)
-    third = client.get_model_version(MODEL, "3")
-    client.set_model_version_tag(MODEL, "2", "digest", third.tags["digest"])
-    promotion.fetch(released, "3")
+    third = client.get_model_version(REGISTERED_MODEL, "3")
+    client.set_model_version_tag(REGISTERED_MODEL, "2", "digest", third.tags["digest"])
+    promotion.download_version(released, "3")
     (released.var / "models" / "3").rename(released.var / "models" / "2")
     with pytest.raises(RefusedError, match="with the digest"):
         promotion.promote(released, "2", at=NOW, **ME)
@@ -244,12 +250,14 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
     known, digest = entries(released), file(released).champion.digest
-    assert set(approval_rules.overrides(known, "1", digest, until - timedelta(hours=1))) == {"cost"}
-    assert not approval_rules.overrides(known, "1", digest, until)
-    assert not approval_rules.overrides(known, "1", "f" * 64, until - timedelta(hours=1))
-    assert not approval_rules.overrides(known, "2", digest, until - timedelta(hours=1))
+    assert set(approval_rules.active_overrides(known, "1", digest, until - timedelta(hours=1))) == {
+        "cost"
+    }
+    assert not approval_rules.active_overrides(known, "1", digest, until)
+    assert not approval_rules.active_overrides(known, "1", "f" * 64, until - timedelta(hours=1))
+    assert not approval_rules.active_overrides(known, "2", digest, until - timedelta(hours=1))
     assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
-    tags = mlflow_tracking.mlflow_client(released).get_model_version(MODEL, "1").tags
+    tags = mlflow_tracking.mlflow_client(released).get_model_version(REGISTERED_MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
         approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
@@ -304,7 +312,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
     with pytest.raises(UserError, match="Version 2 is the challenger"):
         promotion.challenge(released, "3", "shadow", **ME)
     client = mlflow_tracking.mlflow_client(released)
-    client.delete_registered_model_tag(MODEL, "release")
+    client.delete_registered_model_tag(REGISTERED_MODEL, "release")
     released.release_file.unlink()
     with pytest.raises(UserError, match="no champion to challenge"):
         promotion.challenge(released, "3", "shadow", **ME)
@@ -313,7 +321,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
 def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
     released: Settings,
 ) -> None:
-    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     released.release_file.unlink()
     manual(released)
     approvals.approve(released, "2", **ME)
@@ -327,7 +335,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
 
 
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
-    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     now = file(released)
     write(released.release_file, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)

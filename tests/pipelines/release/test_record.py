@@ -14,7 +14,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines.cli.release_history import verify
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
 from pipelines.training import mlflow_tracking
@@ -34,7 +34,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
 ) -> None:
     stands = STEPS[step][-1]
     assert killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
-    known = recorder.stands(released)
+    known = recorder.read_recorded_release(released)
     assert known.chain.problems == ()
     champion = file(released).champion.version
     assert known.state.champion is not None
@@ -44,11 +44,14 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
 
     promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "2"
-    assert [entry.version for entry in recorder.stands(released).chain.entries] == ["1", "2"]
+    assert [entry.version for entry in recorder.read_recorded_release(released).chain.entries] == [
+        "1",
+        "2",
+    ]
     assert verify(released)[0] == []
-    found = mlflow_tracking.mlflow_client(released).get_registered_model(MODEL)
+    found = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
     assert str(found.aliases["champion"]) == "2"
-    attempts = recorder.stands(released).chain.unfinished
+    attempts = recorder.read_recorded_release(released).chain.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
 
 
@@ -59,7 +62,7 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     together = FORK.Barrier(2)
 
     def controller(version: str) -> None:
-        decided_on = recorder.stands(released).state.generation
+        decided_on = recorder.read_recorded_release(released).state.generation
         together.wait(30)
         try:
             promotion.challenge(released, version, "shadow", generation=decided_on, **ME)
@@ -90,33 +93,36 @@ def test_who_holds_the_lock_is_waited_for_and_then_told_of(
     held = FORK.Event()
 
     def hold() -> None:
-        with release_lock.locked(released):
+        with release_lock.release_lock(released):
             held.set()
             go_on.wait(60)
 
     holder = FORK.Process(target=hold)
     holder.start()
     assert held.wait(30)
-    with pytest.raises(LoopError, match="is at work"), release_lock.locked(released, patience=0.1):
+    with (
+        pytest.raises(LoopError, match="is at work"),
+        release_lock.release_lock(released, patience=0.1),
+    ):
         pass
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)  # and the kernel gives the lock back
     holder.join()
-    with release_lock.locked(released, patience=10):
+    with release_lock.release_lock(released, patience=10):
         pass
 
 
 def test_whoever_writes_without_the_lock_is_seen(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = recorder.point
+    real = recorder.write_release_document
     before = released.release_file.read_bytes()
 
     def both(client: Any, state: Any) -> None:
         real(client, state)
-        client.set_registered_model_tag(MODEL, "release", before.decode())
+        client.set_registered_model_tag(REGISTERED_MODEL, "release", before.decode())
 
-    monkeypatch.setattr(recorder, "point", both)
+    monkeypatch.setattr(recorder, "write_release_document", both)
     with pytest.raises(recorder.SupersededError, match="without the lock"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_bytes() == before
@@ -133,40 +139,40 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
     edits = [*NONSENSE, good.replace('"threshold": 0.2', '"threshold": 7'),
              good.replace('"frozen": false', '"frozen": true, "canary": 5')]  # fmt: skip
     for text in edits:
-        client.set_registered_model_tag(MODEL, "release", text)
+        client.set_registered_model_tag(REGISTERED_MODEL, "release", text)
         with pytest.raises(LoopError, match="cannot be used"):
             promotion.promote(released, "2", **ME)
         with pytest.raises(LoopError, match="cannot be used"):
             rollback.freeze(released, **ME)
         assert released.release_file.read_text() == good
-    repair.repair(released, **ME)
+    repair.repair_release_document(released, **ME)
     assert verify(released)[0] == []
     assert file(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
-    actions = [entry.action for entry in recorder.stands(released).chain.entries]
+    actions = [entry.action for entry in recorder.read_recorded_release(released).chain.entries]
     assert actions == ["promote", "repair", "promote"]
     with pytest.raises(UserError, match="nothing to repair"):
-        repair.repair(released, **ME)
+        repair.repair_release_document(released, **ME)
 
 
 def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
     released: Settings,
 ) -> None:
     client = mlflow_tracking.mlflow_client(released)
-    old = client.get_registered_model(MODEL).tags["release"]
+    old = client.get_registered_model(REGISTERED_MODEL).tags["release"]
     promotion.promote(released, "2", **ME)
     served_now = released.release_file.read_bytes()
 
-    client.delete_registered_model_tag(MODEL, "release")
+    client.delete_registered_model_tag(REGISTERED_MODEL, "release")
     with pytest.raises(LoopError, match="lost its release document"):
         promotion.promote(released, "3", **ME)
-    client.set_registered_model_tag(MODEL, "release", old)
+    client.set_registered_model_tag(REGISTERED_MODEL, "release", old)
     with pytest.raises(LoopError, match="set back"):
         promotion.promote(released, "3", **ME)
     assert "set back" in " ".join(verify(released)[0])
     assert released.release_file.read_bytes() == served_now
 
-    repair.repair(released, **ME)
+    repair.repair_release_document(released, **ME)
     assert file(released).champion.version == "2"
     assert verify(released)[0] == []
 
@@ -179,12 +185,14 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     edited = good.replace('"threshold": 0.2', f'"threshold": {threshold}')
     if threshold == "0.2":
         edited = edited.replace('"version": "1"', '"version": "3"')
-    mlflow_tracking.mlflow_client(released).set_registered_model_tag(MODEL, "release", edited)
+    mlflow_tracking.mlflow_client(released).set_registered_model_tag(
+        REGISTERED_MODEL, "release", edited
+    )
     assert "changed by hand" in " ".join(verify(released)[0])
     with pytest.raises(LoopError, match="changed by hand"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
-    repair.repair(released, **ME)
+    repair.repair_release_document(released, **ME)
     assert verify(released)[0] == []
     assert (file(released).champion.version, file(released).champion.threshold) == ("1", 0.2)
 
@@ -199,7 +207,7 @@ def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: 
     promotion.promote(released, "2", evidence={"cost": 1}, **ME)
     rollback.rollback(released, **ME)
     client = mlflow_tracking.mlflow_client(released)
-    runs = {e.tags["seq"]: e.run_id for e in entry_store.stored(released, client)}
+    runs = {e.tags["seq"]: e.run_id for e in entry_store.read_entries(released, client)}
     assert verify(released)[0] == []
 
     client.set_tag(runs["2"], "why", "because")

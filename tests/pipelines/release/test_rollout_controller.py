@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from features import partitions
 from pipelines.cli.main import app
 from pipelines.proofs import rollout_proofs
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import (
     approvals,
     experiment,
@@ -59,7 +59,7 @@ def failing(row: dict[str, Any]) -> float | None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """Version 1 is champion; five days of cases with scores, and the outcomes."""
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
-    rollout_controller.enter(settings, "1", **ME)
+    rollout_controller.start_rollout(settings, "1", **ME)
     for day in partitions.whole_days(START.date(), (START + timedelta(days=DAYS)).date()):
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
@@ -113,16 +113,18 @@ def standing(settings: Settings) -> Release:
 
 def control(settings: Settings, day: float) -> dict[str, Any]:
     as_of = START + timedelta(days=day)
-    return rollout_controller.control(settings, as_of, live=False, shadow_days=2)  # as in a turn
+    return rollout_controller.control_rollout(
+        settings, as_of, live=False, shadow_days=2
+    )  # as in a turn
 
 
 def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_the_record(
     home: Settings, made: Cases
 ) -> None:
     assert control(home, 1)["told"] == "No challenger."
-    entered = rollout_controller.enter(home, "2", **ME)
+    entered = rollout_controller.start_rollout(home, "2", **ME)
     assert (entered["stage"], entered["before"]) == ("shadow", "1")
-    assert rollout_controller.enter(home, "2", **ME) == entered
+    assert rollout_controller.start_rollout(home, "2", **ME) == entered
     serve(home, made, 3)
     assert control(home, 1)["action"] == "stay"
     assert control(home, 2)["action"] == "stay", "of the second day labels are still to come"
@@ -137,25 +139,25 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert control(home, 4)["action"] == "promote"
     assert standing(home).champion.version == "2"
     assert standing(home).challenger is None
-    aliases = mlflow_tracking.mlflow_client(home).get_registered_model(MODEL).aliases
+    aliases = mlflow_tracking.mlflow_client(home).get_registered_model(REGISTERED_MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
-    moves = [(e.action, e.by) for e in recorder.stands(home).chain.entries]
+    moves = [(e.action, e.by) for e in recorder.read_recorded_release(home).chain.entries]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),
                      ("promote", "rollout")]  # fmt: skip
-    assert "over 2 days and 1," in recorder.stands(home).chain.entries[2].why
+    assert "over 2 days and 1," in recorder.read_recorded_release(home).chain.entries[2].why
 
 
 @pytest.mark.parametrize(("says", "cause"), [(worse, "cost"), (failing, "errors")])
 def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
     home: Settings, made: Cases, says: Scores, cause: str
 ) -> None:
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3, says)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("withdraw", cause)
     assert standing(home).challenger is None
     assert standing(home).champion.version == "1"
-    again = rollout_controller.enter(home, "2", **ME)
+    again = rollout_controller.start_rollout(home, "2", **ME)
     assert again["version"] is None
     assert "took it back" in again["refused"]
 
@@ -163,20 +165,24 @@ def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
 def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
     home: Settings, made: Cases
 ) -> None:
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(home, "2", gate="cost", until=until, **ME)
     serve(home, made, 3, worse)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("advance", "override")
-    assert recorder.stands(home).chain.entries[-1].why.startswith("its cost is overridden")
+    assert (
+        recorder.read_recorded_release(home)
+        .chain.entries[-1]
+        .why.startswith("its cost is overridden")
+    )
     assert found["evidence"]["overridden"] == ["cost"]
 
 
 def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
     home: Settings, made: Cases
 ) -> None:
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["action"] == "advance"
     serve(home, made, 4, failing, skip=3)
@@ -187,10 +193,10 @@ def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
 
 def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) -> None:
     shutil.rmtree(home.data / "validated")
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 1)
     assert "0 labels known" in control(home, 1)["told"]
-    rollout_controller.enter(home, "3", **ME)
+    rollout_controller.start_rollout(home, "3", **ME)
     serve(home, made, 2, failing, skip=1)
     assert control(home, 2)["code"] == "errors"
 
@@ -198,22 +204,22 @@ def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) 
 def test_of_two_controllers_one_moves_and_the_other_sees_it(
     home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3)
-    step = rollout_policy.step
+    step = rollout_policy.next_rollout_step
 
-    def slow_to_decide(*given: Any, **named: Any) -> rollout_policy.Decision:
+    def slow_to_decide(*given: Any, **named: Any) -> rollout_policy.RolloutDecision:
         decided = step(*given, **named)
         rollback.freeze(home, **ME)
         return decided
 
-    monkeypatch.setattr(rollout_policy, "step", slow_to_decide)
+    monkeypatch.setattr(rollout_policy, "next_rollout_step", slow_to_decide)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("stay", "superseded")
     assert "was based on generation" in found["told"]
     assert standing(home).frozen
     assert standing(home).challenger is None
-    assert rollout_controller.enter(home, "3", **ME)["refused"].startswith(
+    assert rollout_controller.start_rollout(home, "3", **ME)["refused"].startswith(
         "Version 3 is not released"
     )
 
@@ -223,7 +229,7 @@ def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
 ) -> None:
     text = home.params_file.read_text()
     home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
-    rollout_controller.enter(home, "2", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["code"] == "not_approved"
     challenger = standing(home).challenger
@@ -236,17 +242,17 @@ def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
 def test_a_newer_version_takes_the_place_of_an_older_one_but_not_of_an_experiment(
     home: Settings, made: Cases
 ) -> None:
-    rollout_controller.enter(home, "2", **ME)
-    rollout_controller.enter(home, "3", **ME)
+    rollout_controller.start_rollout(home, "2", **ME)
+    rollout_controller.start_rollout(home, "3", **ME)
     challenger = standing(home).challenger
     assert challenger is not None
     assert challenger.model.version == "3"
     promotion.withdraw(home, bar=False, **ME)
     promotion.challenge(home, "2", "experiment", 50, name="a test", **ME)
-    assert rollout_controller.challenger(home) is None
+    assert rollout_controller.rollout_challenger(home) is None
     assert (
         "experiment with version 2 is under way"
-        in rollout_controller.enter(home, "3", **ME)["refused"]
+        in rollout_controller.start_rollout(home, "3", **ME)["refused"]
     )
 
 
@@ -256,25 +262,25 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
     plan = {"percent": 50.0, "metric": "cost", "effect": 60.0, "by": "me", "why": "to know"}
     as_of = START + timedelta(days=2)
     with pytest.raises(UserError, match="wait for labels"):
-        experiment.start(home, "2", days=2, as_of=as_of, **plan)
+        experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
     serve(home, made, 2)
-    made_plan = experiment.start(home, "2", days=2, as_of=as_of, **plan)
+    made_plan = experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
     assert made_plan.days_needed > 2
-    assert "too short" in experiment.told(made_plan)
+    assert "too short" in experiment.describe_plan(made_plan)
     serve(home, made, 4, worse, skip=2)
-    _, early = experiment.status(home, START + timedelta(days=3.6))
+    _, early = experiment.experiment_status(home, START + timedelta(days=3.6))
     assert early.verdict == "early"
-    _, found = experiment.status(home, START + timedelta(days=4.6))
+    _, found = experiment.experiment_status(home, START + timedelta(days=4.6))
     assert found.verdict != "early"
     assert found.interval.n == 2
     assert found.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
-    experiment.stop(home, START + timedelta(days=4.6), by="me")
-    entry = recorder.stands(home).chain.entries[-1]
+    experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
+    entry = recorder.read_recorded_release(home).chain.entries[-1]
     assert (entry.action, found.told in entry.why) == ("withdraw", True)
     assert standing(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
-        experiment.status(home, as_of)
+        experiment.experiment_status(home, as_of)
 
 
 def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
@@ -284,7 +290,9 @@ def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
 
     serve(home, made, 2)
     as_of = START + timedelta(days=2)
-    experiment.start(home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME)
+    experiment.start_experiment(
+        home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME
+    )
     written = entry_store.read_evidence
     monkeypatch.setattr(
         entry_store,
@@ -292,7 +300,7 @@ def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
         lambda *given: written(*given).replace('"effect": 50.0', '"effect": 5.0'),
     )
     with pytest.raises(LoopError, match="was changed after its start"):
-        experiment.status(home, as_of)
+        experiment.experiment_status(home, as_of)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +313,7 @@ def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
 def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, Any], told: str, home: Settings) -> None:
     plan = {"percent": 50.0, "metric": "cost", "effect": 50.0, "days": 4, "as_of": START, **ME}
     with pytest.raises(UserError, match=told):
-        experiment.start(home, "2", **{**plan, **wrong})
+        experiment.start_experiment(home, "2", **{**plan, **wrong})
 
 
 def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
@@ -328,4 +336,4 @@ def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
     stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
     assert "The champion is alone. Verdict on version 2: too early" in stopped
-    assert "(no time)" in recorder.stands(home).chain.entries[-1].why
+    assert "(no time)" in recorder.read_recorded_release(home).chain.entries[-1].why

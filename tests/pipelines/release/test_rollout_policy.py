@@ -33,7 +33,7 @@ CANARY = Evidence(
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())["rollout"]
-    rollout_policy.require(found)
+    rollout_policy.require_rollout_policy(found)
     found["shadow"]["days"] = 2  # as many as the evidence below has
     return found
 
@@ -41,10 +41,12 @@ def policy() -> dict[str, Any]:
 def step(
     stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True,
     set_aside: tuple[str, ...] = (),
-) -> rollout_policy.Decision:  # fmt: skip
-    state = rollout_policy.State("2", stage, SINCE)
+) -> rollout_policy.RolloutDecision:  # fmt: skip
+    state = rollout_policy.ChallengerState("2", stage, SINCE)
     as_of = SINCE + timedelta(days=days)
-    return rollout_policy.step(state, evidence, policy, as_of, live=live, set_aside=set_aside)
+    return rollout_policy.next_rollout_step(
+        state, evidence, policy, as_of, live=live, set_aside=set_aside
+    )
 
 
 def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
@@ -191,8 +193,8 @@ def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> Non
     slow = replace(CANARY, slower_ms=500.0)
     assert step("canary", slow, policy, live=False).action == "promote"
     assert step("canary", slow, policy, live=True).action == "withdraw"
-    before = rollout_policy.State("2", "canary", SINCE + timedelta(days=5000))
-    found = rollout_policy.step(before, replace(CANARY, days=0), policy, SINCE)
+    before = rollout_policy.ChallengerState("2", "canary", SINCE + timedelta(days=5000))
+    found = rollout_policy.next_rollout_step(before, replace(CANARY, days=0), policy, SINCE)
     assert found.action == "stay", "a release that is later than the replay has no age"
 
 
@@ -212,14 +214,18 @@ def test_an_experiment_goes_on_by_its_plan(policy: dict[str, Any]) -> None:
 def test_a_policy_with_a_limit_left_out_misspelt_or_senseless_is_refused(
     policy: dict[str, Any],
 ) -> None:
-    for part, names in rollout_policy.POLICY.items():
+    for part, names in rollout_policy.POLICY_SETTINGS.items():
         for name in names:
             lacking = {k: v for k, v in policy[part].items() if k != name}
             with pytest.raises(UserError, match=name):
-                rollout_policy.require({**policy, part: lacking})
+                rollout_policy.require_rollout_policy({**policy, part: lacking})
     with pytest.raises(UserError, match="max_eror"):
-        rollout_policy.require({**policy, "harm": {**policy["harm"], "max_eror": 1}})
+        rollout_policy.require_rollout_policy({**policy, "harm": {**policy["harm"], "max_eror": 1}})
     with pytest.raises(UserError, match=r"shadow\.days"):
-        rollout_policy.require({**policy, "shadow": {**policy["shadow"], "days": 15}})
+        rollout_policy.require_rollout_policy(
+            {**policy, "shadow": {**policy["shadow"], "days": 15}}
+        )
     with pytest.raises(UserError, match="percent"):
-        rollout_policy.require({**policy, "canary": {**policy["canary"], "percent": 0}})
+        rollout_policy.require_rollout_policy(
+            {**policy, "canary": {**policy["canary"], "percent": 0}}
+        )

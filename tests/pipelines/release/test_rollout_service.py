@@ -24,7 +24,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollout_controller
 from pipelines.runtime import child_processes
 from pipelines.training import mlflow_tracking
@@ -64,7 +64,10 @@ def add(settings: Settings, version: str, model: Pipeline) -> None:
     with mlflow_tracking.start_run(settings, f"refit {version}", {"training_id": version}) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
-        MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest": digest}
+        REGISTERED_MODEL,
+        f"runs:/{run.info.run_id}/served",
+        run.info.run_id,
+        tags={"digest": digest},
     )
 
 
@@ -102,7 +105,7 @@ def ask(settings: Settings, requests: int) -> datetime:
 
     Returns the moment that they are about.
     """
-    wanted = rollout_controller.look(settings).state.generation
+    wanted = rollout_controller.recover_and_read_release(settings).state.generation
     body = example()
     [whole] = [name for name, value in body.items() if type(value) is int]
     when = next(name for name, value in body.items() if str(value).endswith("Z"))
@@ -132,7 +135,7 @@ def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
     percent = 0.0 if stage == "shadow" else 60.0
     promotion.challenge(served, version, stage, percent, again=True, **ME)
     as_of = ask(served, 40 if stage == "shadow" else 80)
-    found = rollout_controller.control(served, as_of, live=True)
+    found = rollout_controller.control_rollout(served, as_of, live=True)
     assert (found["action"], found["code"], found["stage"]) == ("withdraw", cause, stage)
     assert found["evidence"]["requests"] <= MOST
-    assert rollout_controller.challenger(served) is None
+    assert rollout_controller.rollout_challenger(served) is None

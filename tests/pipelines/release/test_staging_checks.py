@@ -13,7 +13,7 @@ from pipelines.release import staging_checks
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging_checks, "RESTS", 0.0)
+    monkeypatch.setattr(staging_checks, "RETRY_DELAY_S", 0.0)
 
 
 def client(answers: list[tuple[int, dict[str, Any]]]) -> httpx.Client:
@@ -27,21 +27,29 @@ def client(answers: list[tuple[int, dict[str, Any]]]) -> httpx.Client:
 
 
 def test_a_lookup_that_was_slow_is_asked_again() -> None:
-    found = staging_checks.asked(
+    found = staging_checks.request_prediction(
         client([(200, {"degraded": True}), (200, {"degraded": False})]), {}
     )
     assert found.json() == {"degraded": False}
 
 
 def test_a_store_that_stays_away_is_seen_in_the_answer() -> None:
-    answers = [(200, {"degraded": True})] * (staging_checks.TRIES - 1) + [
+    answers = [(200, {"degraded": True})] * (staging_checks.MAX_ATTEMPTS - 1) + [
         (200, {"degraded": True, "n": 5})
     ]
-    assert staging_checks.asked(client(answers), {}).json() == {"degraded": True, "n": 5}
+    assert staging_checks.request_prediction(client(answers), {}).json() == {
+        "degraded": True,
+        "n": 5,
+    }
 
 
 def test_a_refusal_is_taken_at_its_word() -> None:
-    assert staging_checks.asked(client([(503, {"error": "no"}), (200, {})]), {}).status_code == 503
+    assert (
+        staging_checks.request_prediction(
+            client([(503, {"error": "no"}), (200, {})]), {}
+        ).status_code
+        == 503
+    )
 
 
 RIGHT = {"model_version": "2", "degraded": False, "probability": 0.25}
@@ -60,7 +68,7 @@ RIGHT = {"model_version": "2", "degraded": False, "probability": 0.25}
 def test_an_answer_is_held_to_the_version_and_to_its_model(
     status: int, changed: dict[str, Any], said: str | None
 ) -> None:
-    found = staging_checks.wrong(
+    found = staging_checks.answer_problem(
         httpx.Response(status, text=json.dumps(RIGHT | changed)), "2", 0.25
     )
     assert found is None if said is None else found is not None and found.startswith(said)

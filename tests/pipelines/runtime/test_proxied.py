@@ -78,7 +78,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
         monkeypatch.setattr(turn_rollout, "WITHIN", 0.2)
-        monkeypatch.setattr("pipelines.release.staging_checks.TAKEN_UP_WITHIN", 0.2)
+        monkeypatch.setattr("pipelines.release.staging_checks.SWITCH_TIMEOUT_S", 0.2)
         yield server
 
 

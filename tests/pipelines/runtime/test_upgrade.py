@@ -119,7 +119,7 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     works(moved)
     assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.STATE_FORMAT}
     assert durable_files.read_json(moved.release_file.with_name("release.json.format-1.bak"))
-    state = recorder.stands(moved).state
+    state = recorder.read_recorded_release(moved).state
     assert state.champion is not None
     assert state.champion.path == "../models/1/served"
 
@@ -205,7 +205,7 @@ def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
     assert "Nothing was changed" in run.stderr
     assert "Traceback" not in run.stderr
     with pytest.raises(UserError):
-        download.fetch(home, "1")
+        download.download_version(home, "1")
     assert contents(home.home) == before
 
 

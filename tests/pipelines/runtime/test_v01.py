@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.cli.release_history import verify
 from pipelines.operations import doctor
-from pipelines.registry.versions import MODEL
+from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
@@ -81,7 +81,7 @@ def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
     assert newest["as_of"].startswith(ANOTHER)
     assert Path(newest["report"]).is_relative_to(settings.home)
     assert newest["version"] == "3", newest["told"]
-    source = mlflow_client(settings).get_model_version(MODEL, "3")
+    source = mlflow_client(settings).get_model_version(REGISTERED_MODEL, "3")
     run = mlflow_client(settings).get_run(source.run_id)
     assert run.info.artifact_uri.startswith(settings.home.as_uri())
     assert "The record is whole" in told(made, "history", "--verify")

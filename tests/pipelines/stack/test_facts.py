@@ -7,8 +7,8 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.registry.versions import MODEL
-from pipelines.release.audit.release_document import point
+from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit.release_document import write_release_document
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import mlflow_client
 from serving.prediction_log import compaction, reader, writer
@@ -55,10 +55,10 @@ def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert facts.registry(settings) == {"versions": 0, "champion": None, "released": None}
     registry = mlflow_client(settings)
-    registry.create_registered_model(MODEL)
+    registry.create_registered_model(REGISTERED_MODEL)
     for _ in range(2):
-        registry.create_model_version(MODEL, str(tmp_path))
+        registry.create_model_version(REGISTERED_MODEL, str(tmp_path))
     first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
-    point(registry, Release(2, second, datetime.now(UTC)))
+    write_release_document(registry, Release(2, second, datetime.now(UTC)))
     write(settings.release_file, Release(1, first, datetime.now(UTC)))
     assert facts.registry(settings) == {"versions": 2, "champion": "2", "released": "1"}

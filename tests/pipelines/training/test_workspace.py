@@ -116,6 +116,6 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     predictions = Path("data", "candidates", "predictions.parquet")
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
     winner = json.loads((path / "data" / "evaluation" / "gates.json").read_text())["winner"]
-    digest = refit.refit(path, winner)
+    digest = refit.refit_winner(path, winner)
     assert digest == (undisturbed / "refit" / "digest").read_text()
     assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])

@@ -105,7 +105,7 @@ def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
     how = {name: harm[name] for name in ("alpha", "focus")}
     for n in range(EVERY, len(moved), EVERY):
         seen = sequential.sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
-        if rollout_policy.harm(Evidence(requests=n, moved=seen), harm, live=False) is not None:
+        if rollout_policy.find_harm(Evidence(requests=n, moved=seen), harm, live=False) is not None:
             return float(n)
     return np.nan
 
@@ -118,7 +118,7 @@ def stopped_in_canary(
     for n in range(10 * EVERY, len(champion), 10 * EVERY):
         ours, others = rival[:n][chosen[:n]], champion[:n][~chosen[:n]]
         seen = Evidence(requests=len(ours), moved=sequential.means_apart(ours, others, **how))
-        if rollout_policy.harm(seen, harm, live=False) is not None:
+        if rollout_policy.find_harm(seen, harm, live=False) is not None:
             return float(len(ours))
     return np.nan
 
@@ -127,7 +127,7 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
     """What becomes of it in 300 shadows, whose days are drawn from all of `part`."""
     rng = np.random.default_rng(0)
     difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
-    state = rollout_policy.State("2", "shadow", MOMENTS[0])
+    state = rollout_policy.ChallengerState("2", "shadow", MOMENTS[0])
     found = []
     for _ in range(300):
         drawn = rng.integers(len(difference), size=shadow["max_days"])
@@ -137,7 +137,7 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
                 requests=labels, days=day, labels=labels, coverage=1.0,
                 cost=sequential.sequence(difference[drawn[:day]], **sequence_of(shadow)),
             )  # fmt: skip
-            decision = rollout_policy.step(
+            decision = rollout_policy.next_rollout_step(
                 state, evidence, {**policy, "shadow": shadow}, MOMENTS[0]
             )
             if decision.moves:
