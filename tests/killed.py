@@ -14,7 +14,7 @@ from typing import Any
 
 import mlflow
 
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
@@ -101,7 +101,7 @@ def main() -> None:
         assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
         assert recorder.read_recorded_release(settings).chain.problems == (), step
         move()
-        assert verify(settings)[0] == [], step
+        assert verify_record(settings)[0] == [], step
     promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
     assert recorder.read_recorded_release(settings).state.champion == before
     print(f"killed at {len(STEPS)} steps, each time carried on by the next; the record is whole")

@@ -31,7 +31,7 @@ By = Annotated[str, typer.Option(help="Who decides; it goes on the record.")]
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """A known error is one message and an exit code, without a traceback."""
     from settings import LoopError
 
@@ -43,7 +43,7 @@ def told_plainly() -> Iterator[None]:
         raise typer.Exit(error.exit_code) from error
 
 
-def our_settings() -> Settings:
+def home_settings() -> Settings:
     """The settings; the state of the home is brought up to date first, where it is older."""
     from pydantic import ValidationError
 
@@ -62,13 +62,13 @@ def our_settings() -> Settings:
     return found
 
 
-def given_moment(settings: Settings, as_of: str | None) -> datetime:
+def parse_as_of(settings: Settings, as_of: str | None) -> datetime:
     from pipelines.runtime.stage_command import parse_time
 
     return parse_time(as_of if as_of is not None else settings.params().get("as_of"))
 
 
-def who(by: str | None) -> str:
+def deciding_user(by: str | None) -> str:
     """The name given, or the one of whoever runs this."""
     import getpass
 
@@ -82,11 +82,11 @@ def who(by: str | None) -> str:
         return f"uid {os.getuid()}"
 
 
-def patient_no_more() -> Settings:
+def interactive_settings() -> Settings:
     """The settings; a person is told in seconds that MLflow is away, a flow may wait longer."""
     import os
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    return our_settings()
+    return home_settings()

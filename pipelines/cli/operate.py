@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AsOf, app, our_settings, told_plainly
+from pipelines.cli.app import AsOf, app, home_settings, report_errors
 
 
 @app.command()
 def compact() -> None:
     """Turn what is closed of the prediction log into Parquet; nothing is lost on the way."""
-    with told_plainly():
+    with report_errors():
         from serving.prediction_log import compaction
 
-        settings = our_settings()
+        settings = home_settings()
         done = compaction.compact(settings.predictions)
         typer.echo(
             f"{done['segments']} segments in {settings.predictions} became {done['files']} files "
@@ -27,13 +27,13 @@ def compact() -> None:
 @app.command()
 def clean(as_of: AsOf = None) -> None:
     """Remove what has passed its age: reports, results of flows, predictions."""
-    with told_plainly():
+    with report_errors():
         from datetime import UTC, datetime
 
         from pipelines.runtime import clock, retention
         from pipelines.runtime.stage_command import parse_time
 
-        settings = our_settings()
+        settings = home_settings()
         world = parse_time(as_of) if as_of else clock.now(settings)
         done = retention.remove_expired(settings, world, datetime.now(UTC))
         typer.echo(
@@ -50,10 +50,10 @@ def deploy(
     schedules: Annotated[bool, typer.Option(help="Run the flows by their cron, too.")] = True,
 ) -> None:
     """Serve the flows as deployments against the Prefect server, until Ctrl-C."""
-    with told_plainly():
-        from pipelines.flows.deployments import deploy as serve_flows
+    with report_errors():
+        from pipelines.flows.deployments import serve_flows
 
-        serve_flows(our_settings(), schedules_active=schedules)
+        serve_flows(home_settings(), schedules_active=schedules)
 
 
 Version = Annotated[str, typer.Argument(help="Number of the version in the registry.")]
@@ -62,21 +62,21 @@ Version = Annotated[str, typer.Argument(help="Number of the version in the regis
 @app.command()
 def stage(version: Version) -> None:
     """Put a version into staging, where `mlops smoke` tries it."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release import staging_checks
 
-        served = staging_checks.put_in_staging(our_settings(), version)
+        served = staging_checks.put_in_staging(home_settings(), version)
         typer.echo(f"Staging is to serve version {served.version}. Next: `mlops smoke`.")
 
 
 @app.command()
 def smoke() -> None:
     """Ask staging about real cases; exit code 1 if an answer is not what it should be."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release import staging_checks
 
         typer.echo("Asking staging ...")
-        found = staging_checks.run_smoke_test(our_settings())
+        found = staging_checks.run_smoke_test(home_settings())
         typer.echo(
             f"Version {found['version']} answered {found['asked']} cases rightly. "
             f"Next: `mlops promote {found['version']}`."
@@ -86,10 +86,10 @@ def smoke() -> None:
 @app.command()
 def worker() -> None:
     """Register the deployments with Prefect's server, and run what is due, until Ctrl-C."""
-    with told_plainly():
-        from pipelines.flows.deployments import work
+    with report_errors():
+        from pipelines.flows.deployments import run_worker
 
-        work(our_settings())
+        run_worker(home_settings())
 
 
 @app.command()
@@ -98,11 +98,11 @@ def watch(
     port: Annotated[int | None, typer.Option(help="MLOPS_WATCH_PORT, or 9108.")] = None,
 ) -> None:
     """Metrics of all parts and of the loop, and Alertmanager's webhook, until Ctrl-C."""
-    with told_plainly():
-        from pipelines.operations.watch import serve as serve_watch
+    with report_errors():
+        from pipelines.operations.watch import serve_watch
         from pipelines.runtime.exclusive import require_port_free
 
-        settings = our_settings()
+        settings = home_settings()
         port = port or settings.watch_port
         require_port_free(port, "mlops watch", "MLOPS_WATCH_PORT")
         typer.echo(f"Watching; metrics: http://{host}:{port}/metrics")
@@ -112,10 +112,10 @@ def watch(
 @app.command()
 def alerts() -> None:
     """The alerts that were recorded, the newest first."""
-    with told_plainly():
+    with report_errors():
         from pipelines.cli import status
 
-        status.alerts(our_settings())
+        status.print_alerts(home_settings())
 
 
 @app.command()
@@ -124,10 +124,10 @@ def restore(
     target: Annotated[str, typer.Argument(help="Where to write it; must not exist.")],
 ) -> None:
     """Get back the exact data that a model version was trained on."""
-    with told_plainly():
+    with report_errors():
         from pathlib import Path
 
         from pipelines.training import workspace
 
-        workspace.restore_output(our_settings(), md5, Path(target))
+        workspace.restore_output(home_settings(), md5, Path(target))
         typer.echo(f"Restored to {target}.")

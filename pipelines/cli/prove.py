@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import app, our_settings, told_plainly
+from pipelines.cli.app import app, home_settings, report_errors
 
 
 @app.command()
@@ -16,8 +16,8 @@ def prove(
     monitoring: Annotated[bool, typer.Option(help="Faults in the feeds alone.")] = False,
 ) -> None:
     """Put bad models and faulty batches through the loop; exit code 1 if one is not noticed."""
-    with told_plainly():
-        settings = our_settings()
+    with report_errors():
+        settings = home_settings()
         if monitoring:
             from pipelines.proofs import monitoring_proofs
 
@@ -49,11 +49,11 @@ def reproduce(
     version: Annotated[str, typer.Argument(help="Number of the version in the registry.")],
 ) -> None:
     """Make a version again from its data, parameters and code; exit code 1 if it differs."""
-    with told_plainly():
+    with report_errors():
         from pipelines.registry import reproduce as again
 
         typer.echo(f"Making version {version} again ...")
-        found = again.reproduce_version(our_settings(), version)
+        found = again.reproduce_version(home_settings(), version)
         for line in found.told:
             typer.echo(f"{line}.")
         for name, (before, now) in found.differing.items():

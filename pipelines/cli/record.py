@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import By, Reason, Version, app, patient_no_more, told_plainly
+from pipelines.cli.app import By, Reason, Version, app, interactive_settings, report_errors
 
 
 @app.command()
@@ -18,20 +18,22 @@ def approve(
     digest: Annotated[str | None, typer.Option(help="Of the files that you looked at.")] = None,
 ) -> None:
     """Approve a version's files for some days; release.policy manual lets nothing move without."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release import approvals
 
-        approvals.approve(patient_no_more(), version, by=by, why=reason, days=days, digest=digest)
+        approvals.approve(
+            interactive_settings(), version, by=by, why=reason, days=days, digest=digest
+        )
         typer.echo(f"Version {version} is approved by {by}.")
 
 
 @app.command()
 def reject(version: Version, by: By, reason: Reason) -> None:
     """End a version's approval, or say that it gets none."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release import approvals
 
-        approvals.reject(patient_no_more(), version, by=by, why=reason)
+        approvals.reject(interactive_settings(), version, by=by, why=reason)
         typer.echo(f"Version {version} is rejected by {by}.")
 
 
@@ -46,12 +48,14 @@ def override(
     reason: Reason,
 ) -> None:
     """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release import approvals
         from pipelines.runtime.stage_command import parse_time
 
         ends = parse_time(until, "--until")
-        approvals.override(patient_no_more(), version, gate=gate, until=ends, by=by, why=reason)
+        approvals.override(
+            interactive_settings(), version, gate=gate, until=ends, by=by, why=reason
+        )
         typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
 
@@ -62,27 +66,27 @@ def history(
     holds: Annotated[str | None, typer.Option(help="Digest noted elsewhere, to be found.")] = None,
 ) -> None:
     """Every change of the release: who, when, from, to, why."""
-    with told_plainly():
+    with report_errors():
         from pipelines.cli import release_history
         from pipelines.runtime.stage_command import parse_time
 
-        settings = patient_no_more()
+        settings = interactive_settings()
         if verify or holds:
-            if not release_history.verified(settings, holds):
+            if not release_history.print_verification(settings, holds):
                 raise typer.Exit(1)
         elif at is not None:
-            release_history.answered(settings, parse_time(at, "--at"))
+            release_history.print_traffic_shares(settings, parse_time(at, "--at"))
         else:
-            release_history.history(settings)
+            release_history.print_history(settings)
 
 
 @app.command()
 def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
     """From one prediction to its features, version, data, gates and approval."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release.audit.prediction_lineage import explain_prediction
 
-        for title, fields in explain_prediction(patient_no_more(), request_id).items():
+        for title, fields in explain_prediction(interactive_settings(), request_id).items():
             typer.echo(f"{title}:")
             for name, value in fields.items():
                 typer.echo(f"  {name}: {value}")
@@ -91,8 +95,8 @@ def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answ
 @app.command()
 def repair(reason: Reason, by: By) -> None:
     """Make the registry's release document anew, from what is served, when it is nonsense."""
-    with told_plainly():
+    with report_errors():
         from pipelines.release.audit import repair as repairs
 
-        state = repairs.repair_release_document(patient_no_more(), why=reason, by=by)
+        state = repairs.repair_release_document(interactive_settings(), why=reason, by=by)
         typer.echo(f"The release document is generation {state.generation}, as it is served.")

@@ -14,14 +14,14 @@ from pipelines.training import mlflow_tracking
 from settings import Settings
 
 
-def console() -> Console:
+def plain_console() -> Console:
     return Console(highlight=False, soft_wrap=True, markup=False)
 
 
-def history(settings: Settings) -> None:
+def print_history(settings: Settings) -> None:
     """Prints every entry, the newest first, then what is wrong with the record, if anything."""
     found = recorder.read_recorded_release(settings)
-    out = console()
+    out = plain_console()
     for entry in reversed(found.chain.entries):
         for line in chained.format_entry(entry):
             out.print(line)
@@ -54,11 +54,11 @@ def _told_attempt(stored: chained.StoredEntry) -> str:
     )
 
 
-def answered(settings: Settings, moment: datetime) -> None:
+def print_traffic_shares(settings: Settings, moment: datetime) -> None:
     """Prints which version answered what share of traffic at `moment`."""
     found = recorder.read_recorded_release(settings)
     shares = chained.traffic_shares_at(found.chain.entries, moment)
-    out = console()
+    out = plain_console()
     for problem in found.chain.problems:
         out.print(f"PROBLEM: {problem}")
     if not shares:
@@ -68,12 +68,12 @@ def answered(settings: Settings, moment: datetime) -> None:
         out.print(f"version {version}: {told_share} of the traffic")
 
 
-def verified(settings: Settings, holds: str | None = None) -> bool:
+def print_verification(settings: Settings, holds: str | None = None) -> bool:
     """Whether the record is whole, down to the evidence, and holds the digest noted elsewhere."""
-    problems, chain = verify(settings)
+    problems, chain = verify_record(settings)
     if holds and not any(entry.digest.startswith(holds) for entry in chain.entries):
         problems = [*problems, f"No entry has the digest {holds}: what was noted is gone."]
-    out = console()
+    out = plain_console()
     for each in chain.unfinished:
         out.print(f"Unfinished: {_told_attempt(each)}")
     for problem in problems:
@@ -84,7 +84,7 @@ def verified(settings: Settings, holds: str | None = None) -> bool:
     return not problems
 
 
-def verify(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
+def verify_record(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
     """What is wrong with the record, in words, and its entries as far as they can be trusted."""
     with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
@@ -107,7 +107,7 @@ def verify(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
     return problems, chain
 
 
-def standing(settings: Settings) -> list[str]:
+def approval_lines(settings: Settings) -> list[str]:
     """For `mlops status`: since when who serves, and which overrides hold."""
     found = recorder.read_recorded_release(settings)
     known, now = found.chain.entries, datetime.now(UTC)

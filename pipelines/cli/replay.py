@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import app, our_settings, told_plainly
+from pipelines.cli.app import app, home_settings, report_errors
 
-From = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
-To = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
+FirstDay = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
+EndDay = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
 
 
 @app.command()
 def replay(
-    since: From = "2013-04-01",
-    until: To = "2013-12-31",
+    since: FirstDay = "2013-04-01",
+    until: EndDay = "2013-12-31",
     policy: Annotated[
         list[str] | None,
         typer.Option(help="A name in replay.policies, several joined by +, or all; repeatable."),
@@ -31,8 +31,8 @@ def replay(
 
     On a stack that the settings name: by its parts, its state and its policy.
     """
-    with told_plainly():
-        settings = our_settings()  # first: it says how many threads the imports may start
+    with report_errors():
+        settings = home_settings()  # first: it says how many threads the imports may start
         from pipelines.replay import fast_replay as replays
         from pipelines.replay import policy_table, served_replay, stack_replay
         from pipelines.runtime.stage_command import parse_time
@@ -54,12 +54,12 @@ def replay(
 
 
 @app.command("report")
-def year_report(since: From = "2013-04-01", until: To = "2013-12-31") -> None:
+def report(since: FirstDay = "2013-04-01", until: EndDay = "2013-12-31") -> None:
     """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
-    with told_plainly():
+    with report_errors():
         from pipelines.replay import replay_page
         from pipelines.runtime.stage_command import parse_time
 
-        settings = our_settings()
+        settings = home_settings()
         path = replay_page.write(settings, parse_time(since, "--from"), parse_time(until, "--to"))
         typer.echo(f"Written: {path}")

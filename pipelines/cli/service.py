@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AsOf, app, given_moment, our_settings, told_plainly
+from pipelines.cli.app import AsOf, app, home_settings, parse_as_of, report_errors
 
 log_app = typer.Typer(help="What is kept of the prediction log.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
@@ -20,11 +20,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Where the answers go, with --csv.")] = None,
 ) -> None:
     """Ask the service about one case, or about a CSV file of them."""
-    with told_plainly():
+    with report_errors():
         from serving.http import client
         from settings import UserError
 
-        settings = our_settings()
+        settings = home_settings()
         if case is not None and csv is None and out is None:
             for name, value in client.one(settings, case).items():
                 typer.echo(f"{name}: {value}")
@@ -43,7 +43,7 @@ def token(
     name: Annotated[str, typer.Argument(help="Of the client, for logs and limits.")],
 ) -> None:
     """Draw a token: the client gets the first line, MLOPS_TOKENS_FILE the second."""
-    with told_plainly():
+    with report_errors():
         import secrets
         from hashlib import sha256
 
@@ -60,10 +60,10 @@ def bento(
     out: Annotated[Path, typer.Argument(help="The archive, such as service.bento.")],
 ) -> None:
     """Package the service with the released version, for where no registry is in reach."""
-    with told_plainly():
+    with report_errors():
         from pipelines.registry import bento as package
 
-        tag = package.build_bento(our_settings(), out)
+        tag = package.build_bento(home_settings(), out)
         typer.echo(
             f"{tag} is in {out}. `bentoml import {out}`, then `bentoml serve {tag}` starts it."
         )
@@ -72,14 +72,14 @@ def bento(
 @log_app.command()
 def expire(as_of: AsOf = None) -> None:
     """Remove predictions older than `monitoring.keep_days`."""
-    with told_plainly():
+    with report_errors():
         from datetime import timedelta
 
         from serving.prediction_log import erasure
 
-        settings = our_settings()
+        settings = home_settings()
         days = settings.params()["monitoring"]["keep_days"]
-        before = given_moment(settings, as_of) - timedelta(days=days)
+        before = parse_as_of(settings, as_of) - timedelta(days=days)
         _tell(erasure.expire(settings.predictions, before), f"decided before {before:%Y-%m-%d}")
 
 
@@ -89,10 +89,10 @@ def forget(
     value: Annotated[str, typer.Argument(help="Of the entity whose predictions go.")],
 ) -> None:
     """Remove one entity's predictions for good."""
-    with told_plainly():
+    with report_errors():
         from serving.prediction_log import erasure
 
-        settings = our_settings()
+        settings = home_settings()
         _tell(erasure.forget(settings.predictions, column, value), f"with {column} {value}")
 
 

@@ -14,7 +14,7 @@ from serving.release import document
 from settings import LoopError, Settings, UserError
 
 
-def gates(settings: Settings, as_of: datetime | None) -> bool:
+def print_gates(settings: Settings, as_of: datetime | None) -> bool:
     """Prints the verdicts of the newest training (as of `as_of`); whether a candidate passed."""
     pattern = f"{as_of:%Y%m%dT%H%M}-*" if as_of else "*"
     found = sorted(
@@ -40,11 +40,11 @@ def gates(settings: Settings, as_of: datetime | None) -> bool:
     return judged["winner"] is not None
 
 
-def alerts(settings: Settings) -> None:
+def print_alerts(settings: Settings) -> None:
     """Prints every recorded alert: its state, how bad it is, since when, what to read."""
-    from pipelines.operations.alerts import told
+    from pipelines.operations.alerts import latest_alerts
 
-    found = told(settings)
+    found = latest_alerts(settings)
     console = Console(highlight=False, soft_wrap=True)
     for each in found:
         state = f"resolved {each['until'][:16]}" if each["until"] else "FIRING"
@@ -57,7 +57,7 @@ def alerts(settings: Settings) -> None:
         console.print("No alert has been recorded.")
 
 
-def status(settings: Settings) -> None:
+def print_status(settings: Settings) -> None:
     """Prints what is champion, since when, from which data; last drift, last decision."""
     from pipelines.retraining.monitor import latest_result
 
@@ -114,7 +114,7 @@ def _told_serving(settings: Settings) -> str:
 
 def _tell_release(settings: Settings, console: Console, current: document.Release) -> None:
     """The challenger, the freeze and, from the record, approvals and overrides."""
-    from pipelines.cli.release_history import standing
+    from pipelines.cli.release_history import approval_lines
 
     if (challenger := current.challenger) is not None:
         share = f" at {challenger.percent:g} %" if challenger.percent else ""
@@ -126,7 +126,7 @@ def _tell_release(settings: Settings, console: Console, current: document.Releas
     if current.frozen:
         console.print("FROZEN:    nothing is released until `mlops unfreeze`")
     try:
-        lines = standing(settings)
+        lines = approval_lines(settings)
     except LoopError as error:  # the rest of the status needs no MLflow
         lines = [f"Record:    {error}"]
     for line in lines:

@@ -26,30 +26,30 @@ from pipelines.runtime import stage_command
 from pipelines.training import lineage, workspace
 from settings import LoopError, Settings, UserError
 
-FORMAT = 1  # of report.json: what we compare with may be older than we are
-SLICE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
+REPORT_FORMAT = 1  # of report.json: what we compare with may be older than we are
+SLICE_FILE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What `report.json` holds, and each candidate's predictions on the holdout."""
 
     report: dict[str, Any]
     predictions: pd.DataFrame
 
 
-def overlaid(params: dict[str, Any], over: dict[str, Any], at: str = "") -> dict[str, Any]:
+def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -> dict[str, Any]:
     """`params` with the values of `over`. Raises `UserError` at a name that `params` lacks."""
     merged = dict(params)
     for name, value in over.items():
         if name not in params:
             raise UserError(f"The slice sets {at}{name}, which usecase/params.yaml does not have.")
         nested = isinstance(params[name], dict) and isinstance(value, dict)
-        merged[name] = overlaid(params[name], value, f"{at}{name}.") if nested else value
+        merged[name] = overlay_params(params[name], value, f"{at}{name}.") if nested else value
     return merged
 
 
-def scratch(home: Path, slice_file: Path) -> Settings:
+def scratch_settings(home: Path, slice_file: Path) -> Settings:
     """Settings of a home that shares nothing with any other, whatever the environment says."""
     try:
         over = yaml.safe_load(slice_file.read_text())
@@ -63,11 +63,13 @@ def scratch(home: Path, slice_file: Path) -> Settings:
     )  # fmt: skip
     own = Settings(home=workspace.SOURCE_ROOT, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
-    durable_files.write(settings.params_file, yaml.safe_dump(overlaid(own, over), sort_keys=False))
+    durable_files.write(
+        settings.params_file, yaml.safe_dump(overlay_params(own, over), sort_keys=False)
+    )
     return settings
 
 
-def measure(folder: Path, slice_file: Path) -> None:
+def measure_checkout(folder: Path, slice_file: Path) -> None:
     """Trains this checkout on the slice and writes what came of it to `folder`.
 
     `report.json`, `predictions.parquet` on the holdout, and the evaluation's page.
@@ -76,7 +78,7 @@ def measure(folder: Path, slice_file: Path) -> None:
     for name in ("report.json", "report.md"):  # of an earlier time: not to be taken for this one
         (folder / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="measured-") as home:
-        settings = scratch(Path(home), slice_file)
+        settings = scratch_settings(Path(home), slice_file)
         settings.apply_environment()
         params = settings.params()
         path = workspace.open_workspace(settings, stage_command.parse_time(params["as_of"]))
@@ -94,9 +96,13 @@ def measure(folder: Path, slice_file: Path) -> None:
         shutil.copyfile(predictions, folder / "predictions.parquet")
         measured = json.loads((found / "metrics.json").read_text())
     report = {
-        "format": FORMAT, "commit": lineage.git_commit(), "params": params, "measured": measured,
-        **judged, "artefact": refit,
-    }  # fmt: skip
+        "format": REPORT_FORMAT,
+        "commit": lineage.git_commit(),
+        "params": params,
+        "measured": measured,
+        **judged,
+        "artefact": refit,
+    }
     durable_files.write_json(folder / "report.json", report)
 
 
@@ -136,7 +142,7 @@ def _git(*command: str, of: str) -> str:
     return run.stdout.strip()
 
 
-def read(folder: Path) -> Measured:
+def read_measurement(folder: Path) -> Measurement:
     """What was measured into `folder`. Raises `UserError` if it can't be compared with."""
     try:
         report = json.loads((folder / "report.json").read_text())
@@ -145,6 +151,6 @@ def read(folder: Path) -> Measured:
         raise UserError(
             f"No report, with its predictions beside it, in {folder}: {error}"
         ) from error
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise UserError(f"The report in {folder} is not of format {FORMAT}: make it again.")
-    return Measured(report, predictions)
+    if not isinstance(report, dict) or report.get("format") != REPORT_FORMAT:
+        raise UserError(f"The report in {folder} is not of format {REPORT_FORMAT}: make it again.")
+    return Measurement(report, predictions)

@@ -22,12 +22,12 @@ from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates import candidate_gates, verdict
 from settings import LoopError
 
-Report = Mapping[str, Any]
-PAIRED = (candidate_gates.not_worse_than_the_champion, candidate_gates.log_loss_holds)
+ChangeReport = Mapping[str, Any]
+COMPARISON_GATES = (candidate_gates.not_worse_than_the_champion, candidate_gates.log_loss_holds)
 
 
-def against_main(
-    head: Report, base: Report, ours: pd.DataFrame, theirs: pd.DataFrame
+def compare_with_main(
+    head: ChangeReport, base: ChangeReport, ours: pd.DataFrame, theirs: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """The verdicts on our winner with main's winner in the champion's place, on common cases.
 
@@ -43,7 +43,7 @@ def against_main(
         champion=both["champion"].to_numpy(), predict=_not_asked, slices={}, manifest={},
         costs=head["params"]["costs"], seed=head["params"]["seed"],
     )  # fmt: skip
-    found = verdict.run_gates(evidence, head["params"]["gates"], PAIRED)
+    found = verdict.run_gates(evidence, head["params"]["gates"], COMPARISON_GATES)
     return [each.as_dict() | {"n_cases": len(both)} for each in found]
 
 
@@ -52,11 +52,13 @@ def _not_asked(rows: pd.DataFrame) -> np.ndarray:
     raise LoopError("No model is at hand here: only gates that compare scores can run.")
 
 
-def refusals(head: Report, base: Report | None, paired: list[dict[str, Any]]) -> list[str]:
+def refusal_reasons(
+    head: ChangeReport, base: ChangeReport | None, paired: list[dict[str, Any]]
+) -> list[str]:
     """Why the change may not go on, one sentence each; empty if it may."""
     reasons = []
     for name, verdicts in head["verdicts"].items():
-        before = base is not None and passed(base, name)
+        before = base is not None and candidate_passed(base, name)
         if head["winner"] is None or before:
             told = f"{name}, which passes on main," if before else name
             reasons += [f"{told} is refused by {each}." for each in _refused(verdicts)]
@@ -70,7 +72,7 @@ def refusals(head: Report, base: Report | None, paired: list[dict[str, Any]]) ->
     return reasons
 
 
-def passed(report: Report, candidate: str) -> bool:
+def candidate_passed(report: ChangeReport, candidate: str) -> bool:
     return candidate in report["verdicts"] and not _refused(report["verdicts"][candidate])
 
 
@@ -78,27 +80,29 @@ def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
     return [describe_refusal(each) for each in verdicts if not each["passed"]]
 
 
-def side(asked: str, folder: Path, slice_file: Path) -> measurement.Measured:
+def read_or_measure(asked: str, folder: Path, slice_file: Path) -> measurement.Measurement:
     """The report in the folder of that name, or of the commit, measured into `folder`."""
     given = Path(asked)
     if given.is_file() or (given / "report.json").exists():
-        return measurement.read(given.parent if given.is_file() else given)
+        return measurement.read_measurement(given.parent if given.is_file() else given)
     print(f"Measuring {asked} ...", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     measurement.measure_commit(asked, folder, slice_file)
-    return measurement.read(folder)
+    return measurement.read_measurement(folder)
 
 
-def write(out: Path, head: measurement.Measured, base: measurement.Measured | None) -> list[str]:
+def write_change_report(
+    out: Path, head: measurement.Measurement, base: measurement.Measurement | None
+) -> list[str]:
     """Writes `report.md` and `report.json` to `out`; returns why the change may not go on."""
     paired = []
     if base is not None:
-        paired = against_main(head.report, base.report, head.predictions, base.predictions)
+        paired = compare_with_main(head.report, base.report, head.predictions, base.predictions)
     main = base.report if base else None
-    reasons = refusals(head.report, main, paired)
+    reasons = refusal_reasons(head.report, main, paired)
     found = {**head.report, "refused": reasons, "against_main": paired}
     out.mkdir(parents=True, exist_ok=True)
-    durable_files.write(out / "report.md", report_markdown.page(found, main))
+    durable_files.write(out / "report.md", report_markdown.render_change_report(found, main))
     durable_files.write_json(out / "report.json", found)
     return reasons
 
@@ -109,16 +113,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", help="to compare with: a commit, or the folder of its report")
     parser.add_argument("--head", type=Path, help="folder of a report; else this is measured")
     parser.add_argument(
-        "--slice", type=Path, default=measurement.SLICE, help="parameters to change"
+        "--slice", type=Path, default=measurement.SLICE_FILE, help="parameters to change"
     )
     asked = parser.parse_args(arguments)
     try:
         # Read before anything is written: it may be the report that this one replaces.
-        base = side(asked.base, asked.out / "base", asked.slice) if asked.base else None
+        base = read_or_measure(asked.base, asked.out / "base", asked.slice) if asked.base else None
         if asked.head is None:
             print("Measuring this checkout ...", flush=True)
-            measurement.measure(asked.out, asked.slice)
-        reasons = write(asked.out, measurement.read(asked.head or asked.out), base)
+            measurement.measure_checkout(asked.out, asked.slice)
+        reasons = write_change_report(
+            asked.out, measurement.read_measurement(asked.head or asked.out), base
+        )
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

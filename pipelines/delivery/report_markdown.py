@@ -7,11 +7,11 @@ from typing import Any
 
 from pipelines.evaluation.formatting import format_limit, format_number, markdown_table
 
-Report = Mapping[str, Any]
-Verdicts = Sequence[Mapping[str, Any]]
+ChangeReport = Mapping[str, Any]
+GateVerdicts = Sequence[Mapping[str, Any]]
 
 
-def page(head: Report, base: Report | None) -> str:
+def render_change_report(head: ChangeReport, base: ChangeReport | None) -> str:
     """The report on `head` (with `refused` and `against_main`), beside `base` if there is one."""
     manifest = head["manifest"]
     sections = [
@@ -27,19 +27,19 @@ def page(head: Report, base: Report | None) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _commit(report: Report) -> str:
+def _commit(report: ChangeReport) -> str:
     commit = report["commit"]
     return f"`{commit[:12]}`" + (" with uncommitted changes" if "-dirty" in commit else "")
 
 
-def _outcome(head: Report) -> str:
+def _outcome(head: ChangeReport) -> str:
     if head["refused"]:
         return "\n".join(["**Refused.**", "", *(f"- {reason}" for reason in head["refused"])])
     cost = format_number(head["measured"][head["winner"]]["cost_per_1000"])
     return f"**Accepted.** {head['winner']} wins; it costs {cost} per 1,000 cases."
 
 
-def _metrics(head: Report, base: Report | None) -> str:
+def _metrics(head: ChangeReport, base: ChangeReport | None) -> str:
     """In brackets the difference to main's model of the same name."""
     columns = list(head["measured"]["baseline"])
     rows = []
@@ -53,7 +53,7 @@ def _metrics(head: Report, base: Report | None) -> str:
     return markdown_table(["model", *(column.replace("_", " ") for column in columns)], rows)
 
 
-def _gates(head: Report, base: Report | None) -> str:
+def _gates(head: ChangeReport, base: ChangeReport | None) -> str:
     rows = []
     for name, verdicts in head["verdicts"].items():
         before = _by_gate(base["verdicts"].get(name, [])) if base else {}
@@ -66,7 +66,7 @@ def _gates(head: Report, base: Report | None) -> str:
     )
 
 
-def _artefact(head: Report, base: Report | None) -> str:
+def _artefact(head: ChangeReport, base: ChangeReport | None) -> str:
     if not head["artefact"]:
         return "There is none: no candidate passed."
     before = _by_gate(base["artefact"]) if base else {}
@@ -79,7 +79,7 @@ def _artefact(head: Report, base: Report | None) -> str:
     )
 
 
-def _against(head: Report, base: Report | None) -> str:
+def _against(head: ChangeReport, base: ChangeReport | None) -> str:
     if base is None:
         return "Not compared: no BASE was named."
     parts = []
@@ -94,15 +94,15 @@ def _against(head: Report, base: Report | None) -> str:
         ]
     else:
         parts.append("One side has no winner, so there are no two to compare.")
-    moved = rules_moved(head, base)
+    moved = changed_rules(head, base)
     told = "The change alters what it is judged by:" if moved else "It is judged as main is."
     parts.append("\n".join([told, "", *(f"- {each}" for each in moved)]).rstrip())
     return "\n\n".join(parts)
 
 
-def rules_moved(head: Report, base: Report) -> list[str]:
+def changed_rules(head: ChangeReport, base: ChangeReport) -> list[str]:
     """Where the change altered what it is judged by: parameters, candidates and gates."""
-    ours, theirs = flat(head["params"]), flat(base["params"])
+    ours, theirs = flatten_params(head["params"]), flatten_params(base["params"])
     names = sorted({*ours, *theirs})
     moved = [
         f"{name}: {theirs.get(name, 'absent')} on main, {ours.get(name, 'absent')} now"
@@ -120,12 +120,12 @@ def _gate_names(verdicts: Mapping[str, list[dict[str, Any]]]) -> set[str]:
     return {each["gate"] for judged in verdicts.values() for each in judged}
 
 
-def flat(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+def flatten_params(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     """Nested parameters as `a.b.c: value`."""
     found: dict[str, Any] = {}
     for name, value in params.items():
         inner = isinstance(value, dict)
-        found |= flat(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
+        found |= flatten_params(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
     return found
 
 
@@ -135,7 +135,7 @@ def _verdict(each: Mapping[str, Any]) -> list[str]:
     return [each["gate"], mark, format_number(each["value"]), format_limit(each), margin]
 
 
-def _by_gate(verdicts: Verdicts) -> dict[str, Mapping[str, Any]]:
+def _by_gate(verdicts: GateVerdicts) -> dict[str, Mapping[str, Any]]:
     return {each["gate"]: each for each in verdicts}
 
 

@@ -22,15 +22,17 @@ from prefect.states import Cancelled, Crashed
 from pipelines.runtime.prefect_commands import FLOW_NAMES
 from settings import LoopError, Settings, UnreachableError
 
-DEPLOYMENT = "loop"  # each flow's only one, such as `train/loop`
-POLL = 0.5  # seconds
-PAGE = 200  # the most that Prefect's server gives at once
+DEPLOYMENT_NAME = "loop"  # each flow's only one, such as `train/loop`
+POLL_SECONDS = 0.5  # seconds
+PAGE_SIZE = 200  # the most that Prefect's server gives at once
 Found = TypeVar("Found", FlowRun, TaskRun)
-Check = Callable[[], object]  # raises what must end the waiting, such as the end of the runner
+LivenessCheck = Callable[
+    [], object
+]  # raises what must end the waiting, such as the end of the runner
 
 
 @contextmanager
-def api(settings: Settings) -> Iterator[SyncPrefectClient]:
+def prefect_client(settings: Settings) -> Iterator[SyncPrefectClient]:
     """A client of the server at `settings.prefect_url` alone; `UnreachableError` if it is away."""
     try:
         with SyncPrefectClient(settings.prefect_url) as client:
@@ -44,13 +46,13 @@ def api(settings: Settings) -> Iterator[SyncPrefectClient]:
 
 def require_server(settings: Settings) -> None:
     """Raises `LoopError` if no server answers, with its database, at `settings.prefect_url`."""
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         client.hello()
         client.read_flows(limit=1)
 
 
 @contextmanager
-def in_this_process() -> Iterator[None]:
+def flows_in_this_process() -> Iterator[None]:
     """Around flows that are called as functions, while the server is there.
 
     Without heartbeats, whose thread takes a second to end with each flow; what the flows logged is
@@ -63,35 +65,39 @@ def in_this_process() -> Iterator[None]:
             APILogHandler().flush()
 
 
-def ask(settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str) -> UUID:
+def request_run(
+    settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str
+) -> UUID:
     """Asks the runner for a run of `flow`, one of `FLOW_NAMES`, and returns its id.
 
     The same key again gives the same run, however that one ended.
     """
-    with api(settings) as client:
-        deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+    with prefect_client(settings) as client:
+        deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT_NAME}")
         return client.create_flow_run_from_deployment(
             deployment.id, parameters=dict(parameters), idempotency_key=idempotency_key
         ).id
 
 
-def await_runner(settings: Settings, since: datetime, timeout: float, check: Check = bool) -> None:
+def wait_for_runner(
+    settings: Settings, since: datetime, timeout: float, check: LivenessCheck = bool
+) -> None:
     """Returns once a runner that was started after `since` takes runs of every flow.
 
     Before that the automation may be missing, and an event would start nothing.
     """
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         for _ in _until(timeout, "The runner does not take runs", check):
             if all((_polled(client, flow) or since) > since for flow in FLOW_NAMES):
                 return
 
 
-def find_run(
+def wait_for_requested_run(
     settings: Settings, flow: str, parameters: Mapping[str, str], since: datetime, timeout: float
 ) -> UUID:
     """Waits for the run of `flow` that has these parameters, due after `since`; its id."""
     due = filters.FlowRunFilterExpectedStartTime(after_=since)
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         for _ in _until(timeout, f"No run of {flow} with {dict(parameters)} was asked for"):
             for run in _all(
                 client.read_flow_runs,
@@ -104,7 +110,9 @@ def find_run(
     raise AssertionError  # `_until` has raised
 
 
-def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool) -> Iterator[str]:
+def follow_run(
+    settings: Settings, run_id: UUID, timeout: float, check: LivenessCheck = bool
+) -> Iterator[str]:
     """Yields each change of state of the run's tasks, and of the run itself, until it has ended.
 
     Raises `LoopError` if it has not within `timeout` seconds; the run goes on.
@@ -112,7 +120,7 @@ def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool
     of_run = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run_id]))
     seen: dict[UUID, str | None] = {}
     ended = 0
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         for _ in _until(timeout, f"The run {run_id} has not ended", check):
             run = client.read_flow_run(run_id)
             tasks = list(_all(client.read_task_runs, flow_run_filter=of_run))
@@ -131,32 +139,32 @@ def follow(settings: Settings, run_id: UUID, timeout: float, check: Check = bool
                 return
 
 
-def wait_for_run(
-    settings: Settings, run_id: UUID, timeout: float, check: Check = bool
+def wait_for_run_end(
+    settings: Settings, run_id: UUID, timeout: float, check: LivenessCheck = bool
 ) -> State[Any]:
     """The state in which the run ended; `LoopError` if it has not within `timeout` seconds."""
-    for _ in follow(settings, run_id, timeout, check):
+    for _ in follow_run(settings, run_id, timeout, check):
         continue
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         state = client.read_flow_run(run_id).state
     if state is None:
         raise LoopError(f"Prefect knows no state of the run {run_id}.")
     return state
 
 
-def await_retraining(
-    settings: Settings, decision: Mapping[str, Any], timeout: float, check: Check = bool
+def follow_retraining(
+    settings: Settings, decision: Mapping[str, Any], timeout: float, check: LivenessCheck = bool
 ) -> Iterator[str]:
     """Follows the run that `decision` started; `LoopError` if it does not end well."""
     run_id = UUID(decision["run_id"])
-    yield from follow(settings, run_id, timeout, check)
-    ended = wait_for_run(settings, run_id, timeout)
+    yield from follow_run(settings, run_id, timeout, check)
+    ended = wait_for_run_end(settings, run_id, timeout)
     if not ended.is_completed():
         log = settings.var / "logs" / "prefect-runner.log"
         raise LoopError(f"The retraining ended {ended.name}: {ended.message} Its log is {log}.")
 
 
-def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> list[str]:
+def end_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> list[str]:
     """Ends the runs whose process was killed before it could say so; their names.
 
     To be called while no run can be alive; with `deployed_only`, while no runner serves. A run that
@@ -170,7 +178,7 @@ def crash_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> l
     started = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     of_types = filters.FlowRunFilterStateType(any_=[*started, StateType.SCHEDULED])
     left = filters.FlowRunFilter(state=filters.FlowRunFilterState(type=of_types))
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         # All of them before the first is ended: that would move the pages.
         found = {
             run.id: run
@@ -201,10 +209,10 @@ def _waiting(found: Iterable[FlowRun]) -> set[UUID]:
     return waiting | {run.id for run in newest.values()}
 
 
-def counted(settings: Settings) -> dict[str, int]:
+def count_runs_by_state(settings: Settings) -> dict[str, int]:
     """How many runs of all flows the server knows, by the type of the state that they are in."""
     found: dict[str, int] = {}
-    with api(settings) as client:
+    with prefect_client(settings) as client:
         for kind in StateType:
             of_kind = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[kind]))
             n = client.count_flow_runs(flow_run_filter=filters.FlowRunFilter(state=of_kind))
@@ -215,27 +223,27 @@ def counted(settings: Settings) -> dict[str, int]:
 def _all(read: Callable[..., list[Found]], **asked: Any) -> Iterator[Found]:
     """All that `read`, a method of Prefect's client, finds: page after page."""
     offset = 0
-    while page := read(**asked, limit=PAGE, offset=offset):
+    while page := read(**asked, limit=PAGE_SIZE, offset=offset):
         yield from page
         offset += len(page)
-        if len(page) < PAGE:
+        if len(page) < PAGE_SIZE:
             return
 
 
 def _polled(client: SyncPrefectClient, flow: str) -> datetime | None:
     try:
-        return client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}").last_polled
+        return client.read_deployment_by_name(f"{flow}/{DEPLOYMENT_NAME}").last_polled
     except ObjectNotFound:
         return None
 
 
-def _until(timeout: float, what: str, check: Check = bool) -> Iterator[None]:
-    """Yields every `POLL` seconds; after `timeout` raises `LoopError`, told as `what`."""
+def _until(timeout: float, what: str, check: LivenessCheck = bool) -> Iterator[None]:
+    """Yields every `POLL_SECONDS` seconds; after `timeout` raises `LoopError`, told as `what`."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         check()
         yield
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
     raise LoopError(
         f"{what} within {timeout:.0f} s; see Prefect's own pages or its log in var/logs."
     )

@@ -51,10 +51,13 @@ def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str,
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    done = {"fetched": tasks.fetch(moment), "validated": tasks.validate(moment)}
+    done = {
+        "fetched": tasks.fetch_due_batches(moment),
+        "validated": tasks.validate_new_batches(moment),
+    }
     done |= {"built": tasks.build_features(moment)}
     if online:
-        tasks.publish(moment)
+        tasks.publish_features(moment)
     return done
 
 
@@ -74,13 +77,13 @@ def train_flow(
     path = opened["path"]
     for stage in opened["stages"]:
         tasks.run_stage(path, stage)
-    md5s = tasks.record(path)
-    tasks.track(path, md5s)
-    registered = tasks.register(path, md5s)
+    md5s = tasks.push_outputs(path)
+    tasks.log_training(path, md5s)
+    registered = tasks.register_version(path, md5s)
     # A refusal is the gates at work, and no failure of the flow.
     why = f"{registered['why']} ({reason})"
-    entered = tasks.enter(registered["version"], why) if registered["version"] else None
-    return tasks.conclude(
+    entered = tasks.enter_rollout(registered["version"], why) if registered["version"] else None
+    return tasks.write_outcome(
         path, registered, entered, reason, [code for code in codes.split(",") if code]
     )
 
@@ -95,9 +98,12 @@ def monitor_flow(as_of: datetime | None = None, every_days: float | None = None)
     if _yields(as_of):
         return _yielded()
     moment = _moment(as_of)
-    decision = tasks.observe(moment, every_days)
-    tasks.control(moment, live=as_of is None)
-    return {**decision, "run_id": tasks.want_retraining(decision) if decision["retrain"] else None}
+    decision = tasks.monitor_champion(moment, every_days)
+    tasks.control_rollout(moment, live=as_of is None)
+    return {
+        **decision,
+        "run_id": tasks.request_retraining(decision) if decision["retrain"] else None,
+    }
 
 
 @flow(name="rollout", flow_run_name=_name, persist_result=False)
@@ -108,13 +114,13 @@ def rollout_flow(as_of: datetime | None = None, shadow_days: int | None = None) 
     """
     if _yields(as_of):
         return _yielded()
-    return tasks.control(_moment(as_of), live=as_of is None, shadow_days=shadow_days)
+    return tasks.control_rollout(_moment(as_of), live=as_of is None, shadow_days=shadow_days)
 
 
 @flow(name="compact", flow_run_name=_name, persist_result=False)
 def compact_flow() -> dict[str, int]:
     """The closed segments of the prediction log as Parquet; what became of them, counted."""
-    return tasks.compact()
+    return tasks.compact_prediction_log()
 
 
 @flow(name="clean", flow_run_name=_name, persist_result=False)
@@ -122,4 +128,4 @@ def clean_flow(as_of: datetime | None = None) -> dict[str, int]:
     """What has passed its age, removed; how much of each kind. `retention.py` says what that is."""
     if _yields(as_of):
         return _yielded()
-    return tasks.clean(_moment(as_of))
+    return tasks.remove_expired(_moment(as_of))

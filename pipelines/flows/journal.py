@@ -12,7 +12,7 @@ from rich.table import Table
 
 
 @dataclass
-class Entry:
+class ComponentEntry:
     """One component's row: what ran, what it decided, where the evidence is."""
 
     component: str
@@ -27,15 +27,15 @@ class Journal:
     """The entries of one turn, told to the console as they happen."""
 
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, ComponentEntry] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def component(self, name: str) -> Iterator[Entry]:
+    def component(self, name: str) -> Iterator[ComponentEntry]:
         """Times the block into the component's entry, which may be opened more than once."""
         begun = time.monotonic()
         if name not in self.entries:
-            self.entries[name] = Entry(name)
+            self.entries[name] = ComponentEntry(name)
         self.console.print(f"\n[bold]{name}[/bold]")
         try:
             yield self.entries[name]

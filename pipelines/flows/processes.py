@@ -13,7 +13,7 @@ from pipelines.runtime import child_processes, exclusive, prefect_commands
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
-WITHIN = 240.0  # seconds that a process may take to answer, on a machine that does much else
+START_TIMEOUT = 240.0  # seconds that a process may take to answer, on a machine that does much else
 
 
 @contextmanager
@@ -30,10 +30,10 @@ def prefect_server(settings: Settings) -> Iterator[None]:
     try:
         if settings.owns_prefect:
             _start_server(settings)
-            flow_runs.crash_leftover_runs(settings)
+            flow_runs.end_leftover_runs(settings)
         else:
             flow_runs.require_server(settings)
-        with flow_runs.in_this_process():
+        with flow_runs.flows_in_this_process():
             yield
     finally:
         child_processes.stop_children(settings)
@@ -47,7 +47,7 @@ def _start_server(settings: Settings) -> None:
         settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}
     )
     threading.Thread(target=_warm, daemon=True).start()
-    child_processes.wait_until_healthy(server, f"{settings.prefect_url}/health", WITHIN)
+    child_processes.wait_until_healthy(server, f"{settings.prefect_url}/health", START_TIMEOUT)
 
 
 def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
@@ -66,7 +66,7 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
         alive = partial(child_processes.require_alive, child)
 
     def ready() -> Callable[[], None]:
-        flow_runs.await_runner(settings, started, WITHIN, alive)
+        flow_runs.wait_for_runner(settings, started, START_TIMEOUT, alive)
         return alive
 
     return ready
@@ -76,10 +76,10 @@ def start_service(settings: Settings) -> Callable[[], None]:
     """Starts the prediction service; call the result to wait until it is ready to predict."""
     url = f"{settings.service_url}/readyz"
     if not settings.owns_service:
-        return partial(child_processes.wait_for_server, url, WITHIN, "the service")
+        return partial(child_processes.wait_for_server, url, START_TIMEOUT, "the service")
     environment = serve_environment(settings)
     child = child_processes.start_child(settings, "service", serve_command(settings), environment)
-    return partial(child_processes.wait_until_healthy, child, url, WITHIN)
+    return partial(child_processes.wait_until_healthy, child, url, START_TIMEOUT)
 
 
 def _nothing_of_ours() -> None:

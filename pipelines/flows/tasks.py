@@ -18,7 +18,7 @@ from prefect.runtime import flow_run
 from pipelines.flows import flow_runs
 from settings import LoopError, UnreachableError, load
 
-RETRAIN_WANTED = "mlops.retrain.wanted"
+RETRAIN_EVENT = "mlops.retrain.wanted"
 
 
 def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
@@ -28,20 +28,20 @@ def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     return passing or not isinstance(error, LoopError)
 
 
-OUTSIDE: dict[str, Any] = {
+RETRIES_OUTSIDE: dict[str, Any] = {
     "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_pass,
 }  # fmt: skip
 
 
-@task(**OUTSIDE)
-def fetch(as_of: datetime) -> list[str]:
+@task(**RETRIES_OUTSIDE)
+def fetch_due_batches(as_of: datetime) -> list[str]:
     from pipelines.ingestion import ingest
 
     return ingest.fetch_due_batches(load(), as_of)
 
 
 @task
-def validate(as_of: datetime) -> dict[str, Any]:
+def validate_new_batches(as_of: datetime) -> dict[str, Any]:
     from pipelines.ingestion import validate
 
     return validate.validate_new_batches(load(), as_of)
@@ -54,8 +54,8 @@ def build_features(as_of: datetime) -> dict[str, Any]:
     return build_features.build_feature_tables(load(), as_of)
 
 
-@task(**OUTSIDE)
-def publish(as_of: datetime) -> None:
+@task(**RETRIES_OUTSIDE)
+def publish_features(as_of: datetime) -> None:
     from features import online_publisher
 
     online_publisher.publish(load(), as_of)
@@ -76,43 +76,43 @@ def run_stage(path: str, stage: str) -> dict[str, Any]:
     return workspace.run_stage(load(), Path(path), stage)
 
 
-@task(**OUTSIDE)
-def record(path: str) -> dict[str, str]:
+@task(**RETRIES_OUTSIDE)
+def push_outputs(path: str) -> dict[str, str]:
     from pipelines.training import workspace
 
     return workspace.push_outputs(load(), Path(path))
 
 
-@task(**OUTSIDE)
-def track(path: str, md5s: dict[str, str]) -> dict[str, str]:
+@task(**RETRIES_OUTSIDE)
+def log_training(path: str, md5s: dict[str, str]) -> dict[str, str]:
     from pipelines.training import mlflow_tracking
 
     return mlflow_tracking.log_training(load(), Path(path), md5s)
 
 
-@task(**OUTSIDE)
-def register(path: str, md5s: dict[str, str]) -> dict[str, Any]:
+@task(**RETRIES_OUTSIDE)
+def register_version(path: str, md5s: dict[str, str]) -> dict[str, Any]:
     from pipelines.registry import register
 
     return register.register_version(load(), Path(path), md5s)
 
 
-@task(**OUTSIDE)
-def enter(version: str, why: str) -> dict[str, Any]:
+@task(**RETRIES_OUTSIDE)
+def enter_rollout(version: str, why: str) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
     return rollout_controller.start_rollout(load(), version, why=why, by="train_flow")
 
 
-@task(**OUTSIDE)
-def control(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
+@task(**RETRIES_OUTSIDE)
+def control_rollout(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
     return rollout_controller.control_rollout(load(), as_of, live=live, shadow_days=shadow_days)
 
 
 @task
-def conclude(
+def write_outcome(
     path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
     codes: list[str],
 ) -> dict[str, Any]:  # fmt: skip
@@ -122,7 +122,7 @@ def conclude(
 
 
 @task
-def observe(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
+def monitor_champion(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
     from pipelines.retraining import monitor
 
     return monitor.monitor_champion(load(), as_of, every_days)
@@ -130,7 +130,7 @@ def observe(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
 
 # Prefect holds an event for some ten seconds while its server is away; this is for a restart.
 @task(retries=6, retry_delay_seconds=10, retry_condition_fn=_may_pass)
-def want_retraining(decision: dict[str, Any]) -> str:
+def request_retraining(decision: dict[str, Any]) -> str:
     """Emits the event of the decision; the id of the training that the automation starts for it.
 
     Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
@@ -140,24 +140,26 @@ def want_retraining(decision: dict[str, Any]) -> str:
     # Not a random id: should this run emit it twice, the server knows it as the same event.
     identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
     resource = {"prefect.resource.id": "mlops.model"}
-    event = emit_event(RETRAIN_WANTED, resource, payload=asked, id=identity)
+    event = emit_event(RETRAIN_EVENT, resource, payload=asked, id=identity)
     if event is None:
         raise LoopError(f"Prefect took no event for {asked}; see its log.")
     # From this run's start on: a run of the same decision, crashed since, is not the one.
     return str(
-        flow_runs.find_run(load(), "train", asked, flow_run.scheduled_start_time, timeout=120)
+        flow_runs.wait_for_requested_run(
+            load(), "train", asked, flow_run.scheduled_start_time, timeout=120
+        )
     )
 
 
 @task
-def compact() -> dict[str, int]:
+def compact_prediction_log() -> dict[str, int]:
     from serving.prediction_log import compaction
 
     return compaction.compact(load().predictions)
 
 
 @task
-def clean(as_of: datetime) -> dict[str, int]:
+def remove_expired(as_of: datetime) -> dict[str, int]:
     from pipelines.runtime import retention
 
     return retention.remove_expired(load(), as_of, datetime.now(UTC))

@@ -12,10 +12,10 @@ from pipelines.runtime import child_processes, clock, exclusive, stage_command
 from pipelines.training import training_outcome, workspace
 from settings import LoopError, Settings
 
-RETRAIN_WITHIN = 600.0  # seconds from the event to the end of the retraining
+RETRAINING_TIMEOUT = 600.0  # seconds from the event to the end of the retraining
 
 
-def run(settings: Settings) -> None:
+def run_turn(settings: Settings) -> None:
     """Runs what is missing of the turn and ends with a table and what to look at next.
 
     Raises `UserError` if another run is under way or a port is taken, `LoopError` if a step fails;
@@ -26,30 +26,30 @@ def run(settings: Settings) -> None:
     end = start + timedelta(days=params["turn"]["traffic_days"])
     journal = Journal()
     with exclusive.run_lock(settings):
-        recover(settings, journal)
+        clear_killed_run(settings, journal)
         clock.advance_to(settings, start)
         with processes.prefect_server(settings):
             journal.say(f"Prefect's server answers at {settings.prefect_url}")
-            ingest(settings, journal, start, online=stands_before(settings, start))
+            run_ingestion(settings, journal, start, online=is_online_store_before(settings, start))
             # It starts beside the training, and says "no model yet" until there is one.
             service_ready = processes.start_service(settings)
-            first = learn(settings, journal, start)
+            first = train_first_model(settings, journal, start)
             # The replay publishes the features of these batches itself, hour by hour.
-            ingest(settings, journal, end, online=False)
+            run_ingestion(settings, journal, end, online=False)
             service_ready()
             journal.say(f"the service answers at {settings.service_url}")
             runner_ready = processes.start_runner(settings)
-            send(settings, journal, start, end)
+            send_traffic(settings, journal, start, end)
             require_runner = runner_ready()
             clock.advance_to(settings, end)
-            decision = watch(settings, journal, end, every_days=short(params))
-            close(settings, journal, decision, end, require_runner)
-            turn_rollout.roll_out(settings, journal, end)
+            decision = run_monitoring(settings, journal, end, every_days=turn_every_days(params))
+            finish_retraining(settings, journal, decision, end, require_runner)
+            turn_rollout.run_rollout(settings, journal, end)
     journal.table()
-    tell_next(settings, journal, first)
+    report_next_steps(settings, journal, first)
 
 
-def recover(settings: Settings, journal: Journal) -> None:
+def clear_killed_run(settings: Settings, journal: Journal) -> None:
     """Clears what a killed run left: processes, and runs that would look RUNNING for ever."""
     for name in child_processes.stop_leftover_children(settings):
         journal.say(f"cleared what a killed run left behind: {name}")
@@ -59,7 +59,9 @@ def recover(settings: Settings, journal: Journal) -> None:
         mlflow_tracking.close_leftover_runs(settings)
 
 
-def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True) -> None:
+def run_ingestion(
+    settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True
+) -> None:
     """Batches known by `as_of`: validated, made into features, and if `online` published."""
     from pipelines.flows import flows
 
@@ -84,7 +86,7 @@ def ingest(settings: Settings, journal: Journal, as_of: datetime, *, online: boo
         entry.evidence = "data/features, var/feast"
 
 
-def stands_before(settings: Settings, moment: datetime) -> bool:
+def is_online_store_before(settings: Settings, moment: datetime) -> bool:
     """Whether the online store is yet to reach `moment`: a rerun must not set it back."""
     from features.publication_record import stands_at
 
@@ -92,7 +94,7 @@ def stands_before(settings: Settings, moment: datetime) -> bool:
     return stands is None or stands < moment
 
 
-def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
+def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
     """The training as of `as_of`, unless it is concluded; its outcome, told by components."""
     from pipelines.flows import flows
 
@@ -111,11 +113,11 @@ def learn(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, An
         entry.ran = "baseline, logistic regression, gradient boosting; every one an MLflow run"
         entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
         entry.evidence = f"var/training/{outcome['training_id']}"
-    tell_training(settings, journal, outcome)
+    report_training(settings, journal, outcome)
     return outcome
 
 
-def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
+def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
     """What the gates said, and what the registry holds since."""
     from pipelines.evaluation import results
 
@@ -133,7 +135,7 @@ def tell_training(settings: Settings, journal: Journal, outcome: dict[str, Any])
         entry.evidence = "models:/mlops-loop@champion"
 
 
-def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
+def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
     """The real cases between `start` and `end`, asked of the service at their decision times."""
     from pipelines.runtime import traffic
 
@@ -160,7 +162,7 @@ def send(settings: Settings, journal: Journal, start: datetime, end: datetime) -
         entry.evidence = "var/log/predictions"
 
 
-def watch(
+def run_monitoring(
     settings: Settings, journal: Journal, as_of: datetime, every_days: float | None = None
 ) -> dict[str, Any]:
     """Live performance and drift once labels are known, and the decision that follows."""
@@ -183,12 +185,12 @@ def watch(
     return decision
 
 
-def short(params: Mapping[str, Any]) -> float:
+def turn_every_days(params: Mapping[str, Any]) -> float:
     """The schedule's days, or the turn's if they are fewer: it is to show what follows on them."""
     return float(min(params["monitoring"]["policy"]["every_days"], params["turn"]["traffic_days"]))
 
 
-def close(
+def finish_retraining(
     settings: Settings, journal: Journal, decision: dict[str, Any], as_of: datetime,
     require_runner: Callable[[], object],
 ) -> None:  # fmt: skip
@@ -202,17 +204,17 @@ def close(
             from pipelines.flows import flow_runs
 
             journal.say("an automation has started the retraining from the event")
-            for line in flow_runs.await_retraining(
-                settings, decision, RETRAIN_WITHIN, require_runner
+            for line in flow_runs.follow_retraining(
+                settings, decision, RETRAINING_TIMEOUT, require_runner
             ):
                 journal.say(f"  {line}")
             outcome = training_outcome.find_outcome(settings, as_of)
         if outcome is None:
             raise LoopError("The retraining did not conclude: see var/logs/prefect-runner.log.")
-    tell_training(settings, journal, outcome)
+    report_training(settings, journal, outcome)
 
 
-def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
+def report_next_steps(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
     """What to look at next."""
     reports = sorted((settings.var / "reports").glob("*.html"))
     journal.say("done. Look at:")
@@ -221,13 +223,13 @@ def tell_next(settings: Settings, journal: Journal, first: dict[str, Any]) -> No
     journal.say("`mlops status` for where things stand, `mlops ui` for MLflow, Prefect, Evidently")
 
 
-def train(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
+def train_by_hand(settings: Settings, as_of: datetime, reason: str) -> dict[str, Any]:
     """A training by hand, through the same flow; returns its outcome."""
     done = training_outcome.find_outcome(settings, as_of)
     if done is None:
         workspace.require_newer_than_champion(settings, as_of)
     with exclusive.run_lock(settings):
-        recover(settings, Journal())
+        clear_killed_run(settings, Journal())
         with processes.prefect_server(settings):
             from pipelines.flows import flows
 

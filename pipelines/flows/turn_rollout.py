@@ -15,11 +15,11 @@ from pipelines.runtime import clock
 from serving.release import document
 from settings import LoopError, Settings
 
-STOPS = (*approval_rules.REFUSALS, "superseded")  # somebody else has to act first
-WITHIN = 60.0  # seconds for the service to load a version; it looks twice a second
+WAITING_CODES = (*approval_rules.REFUSALS, "superseded")  # somebody else has to act first
+LOAD_TIMEOUT = 60.0  # seconds for the service to load a version; it looks twice a second
 
 
-def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
+def run_rollout(settings: Settings, journal: Journal, start: datetime) -> None:
     """Replays day after day from `start`, the rollout looked at after each: to the top, or out.
 
     Days that a killed run has replayed are not asked again, and looks back change nothing.
@@ -31,19 +31,19 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
         return
     with journal.component("6 Deployment and serving") as entry:
         params = settings.params()
-        days, shadow_days = params["turn"]["rollout_days"], short(params)
-        if told := told_short(params):
+        days, shadow_days = params["turn"]["rollout_days"], turn_shadow_days(params)
+        if told := short_shadow_note(params):
             journal.say(told)
         # What is known of these days when is in the rows: a look sees no later label.
         flows.ingest_flow(as_of=start + timedelta(days=days), online=False)
         found: dict[str, Any] = {}
         for day in range(days):
             challenger = rollout_controller.rollout_challenger(settings)
-            if challenger is None or found.get("code") in STOPS:
+            if challenger is None or found.get("code") in WAITING_CODES:
                 break
             journal.say(f"version {challenger.model.version} is in the {challenger.stage}")
-            found = one_day(settings, journal, start + timedelta(days=day), shadow_days)
-        await_release(settings)
+            found = run_rollout_day(settings, journal, start + timedelta(days=day), shadow_days)
+        wait_for_release(settings)
         if challenger := rollout_controller.rollout_challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` goes on with it")
         if found:
@@ -51,15 +51,15 @@ def roll_out(settings: Settings, journal: Journal, start: datetime) -> None:
             entry.decided = f"{entry.decided}; {found['told'].split(':')[0]}"
 
 
-def short(params: Mapping[str, Any]) -> int:
+def turn_shadow_days(params: Mapping[str, Any]) -> int:
     """The days of the shadow, or the turn's if they are fewer: it shows what follows on them."""
     shipped = params["rollout"]["shadow"]["days"]
     return int(min(shipped, params["turn"].get("shadow_days", shipped)))
 
 
-def told_short(params: Mapping[str, Any]) -> str:
+def short_shadow_note(params: Mapping[str, Any]) -> str:
     """A line that says that the turn's shadow is shorter than a deployment's; empty if it isn't."""
-    days, shipped = short(params), params["rollout"]["shadow"]["days"]
+    days, shipped = turn_shadow_days(params), params["rollout"]["shadow"]["days"]
     if days == shipped:
         return ""
     return (
@@ -68,7 +68,7 @@ def told_short(params: Mapping[str, Any]) -> str:
     )
 
 
-def one_day(
+def run_rollout_day(
     settings: Settings, journal: Journal, day: datetime, shadow_days: int
 ) -> dict[str, Any]:
     """The cases of a day, and what the controller makes of them at its end."""
@@ -76,7 +76,7 @@ def one_day(
     from pipelines.runtime import traffic
 
     until = day + timedelta(days=1)
-    await_release(settings)
+    wait_for_release(settings)
     sent = traffic.send_cases(settings, day, until, together=True)
     clock.advance_to(settings, until)
     journal.say(f"  {day:%d %B %Y}: {sum(sent.values()):,} cases answered")
@@ -85,11 +85,11 @@ def one_day(
     return found
 
 
-def await_release(settings: Settings) -> None:
+def wait_for_release(settings: Settings) -> None:
     """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
     wanted = document.read(settings.release_file)
     serving: dict[str, Any] = {}
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + LOAD_TIMEOUT
     while time.monotonic() < deadline:
         serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
         # A challenger that can't be loaded is told there as a problem; to stop it is the rollout's.

@@ -26,7 +26,7 @@ from serving.release import document
 from settings import Settings
 from usecase import source
 
-HELP = {
+LOOP_METRIC_HELP = {
     "champion_info": "The released version",
     "release_generation": "Of the release document; 0 if there is none",
     "release_changed_timestamp_seconds": "When that was released",
@@ -73,90 +73,90 @@ HELP = {
 }
 
 
-class Sample(NamedTuple):
-    """One line of /metrics; `name` without the prefix, one of `HELP`."""
+class MetricSample(NamedTuple):
+    """One line of /metrics; `name` without the prefix, one of `LOOP_METRIC_HELP`."""
 
     name: str
     value: float
     labels: Mapping[str, str] = {}
 
 
-Reader = Callable[[Settings], Iterator[Sample]]
+SampleReader = Callable[[Settings], Iterator[MetricSample]]
 
 
-def champion(settings: Settings) -> Iterator[Sample]:
+def champion(settings: Settings) -> Iterator[MetricSample]:
     current = document.read(settings.release_file)
-    yield Sample("release_generation", current.generation if current else 0)
+    yield MetricSample("release_generation", current.generation if current else 0)
     if current is not None:
-        yield Sample("release_changed_timestamp_seconds", current.changed_at.timestamp())
+        yield MetricSample("release_changed_timestamp_seconds", current.changed_at.timestamp())
         model = settings.release_file.parent / current.champion.path
         card = json.loads((model.parent / "card.json").read_text())
         labels = {"version": current.champion.version, "candidate": card["candidate"]}
-        yield Sample("champion_info", 1, labels)
+        yield MetricSample("champion_info", 1, labels)
 
 
-def freshness(settings: Settings) -> Iterator[Sample]:
+def freshness(settings: Settings) -> Iterator[MetricSample]:
     if clock.is_started(settings):
-        yield Sample("world_timestamp_seconds", clock.now(settings).timestamp())
+        yield MetricSample("world_timestamp_seconds", clock.now(settings).timestamp())
 
 
-def online(settings: Settings) -> Iterator[Sample]:
+def online(settings: Settings) -> Iterator[MetricSample]:
     stands = publication_record.stands_at(settings)
-    yield Sample("features_complete", stands is not None)
+    yield MetricSample("features_complete", stands is not None)
     if stands is not None:
-        yield Sample("features_until_timestamp_seconds", stands.timestamp())
+        yield MetricSample("features_until_timestamp_seconds", stands.timestamp())
 
 
-def batches(settings: Settings) -> Iterator[Sample]:
+def batches(settings: Settings) -> Iterator[MetricSample]:
     for feed in source.FEEDS if clock.is_started(settings) else ():
         absent = ingest.count_missing_batches(settings, feed, clock.now(settings))
-        yield Sample("batches_missing", absent, {"feed": feed})
+        yield MetricSample("batches_missing", absent, {"feed": feed})
         newest = validate.count_newest_quarantined(settings.data, feed)
-        yield Sample("rows_quarantined", newest, {"feed": feed})
+        yield MetricSample("rows_quarantined", newest, {"feed": feed})
     for feed, n_rows in restatements.read_restatements(settings).items():
-        yield Sample("rows_restated", n_rows, {"feed": feed})
-    yield Sample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
+        yield MetricSample("rows_restated", n_rows, {"feed": feed})
+    yield MetricSample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
-    yield Sample("batches_refused", sum(1 for _ in refused))
-    yield Sample("quarantined_rows", accepted_batches.count_quarantined_rows(settings))
+    yield MetricSample("batches_refused", sum(1 for _ in refused))
+    yield MetricSample("quarantined_rows", accepted_batches.count_quarantined_rows(settings))
 
 
-def monitoring(settings: Settings) -> Iterator[Sample]:
+def monitoring(settings: Settings) -> Iterator[MetricSample]:
     found = latest_result(settings)
     if found is None:
         return
     as_of = datetime.fromisoformat(found["as_of"])
-    yield Sample("monitoring_as_of_timestamp_seconds", as_of.timestamp())
-    yield Sample("monitoring_retrain", found["retrain"])
-    yield Sample("monitoring_problems", len(found["problems"]))
+    yield MetricSample("monitoring_as_of_timestamp_seconds", as_of.timestamp())
+    yield MetricSample("monitoring_retrain", found["retrain"])
+    yield MetricSample("monitoring_problems", len(found["problems"]))
     for code in found.get("codes", ()):
-        yield Sample("monitoring_decision", found["retrain"], {"code": code})
+        yield MetricSample("monitoring_decision", found["retrain"], {"code": code})
     for trigger in found["triggers"]:
         labels = {"trigger": trigger["name"]}
         if trigger["value"] is not None:
-            yield Sample("trigger_value", trigger["value"], labels)
-        yield Sample("trigger_limit", trigger["limit"], labels)
-        yield Sample("trigger_fired", trigger["fired"], labels)
-    yield Sample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
+            yield MetricSample("trigger_value", trigger["value"], labels)
+        yield MetricSample("trigger_limit", trigger["limit"], labels)
+        yield MetricSample("trigger_fired", trigger["fired"], labels)
+    yield MetricSample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
     yield from _measured(found)
 
 
-def _measured(found: dict[str, Any]) -> Iterator[Sample]:
+def _measured(found: dict[str, Any]) -> Iterator[MetricSample]:
     for of in ("live", "expected"):
         if found[of] is not None:
-            yield Sample("cost_per_1000", found[of]["cost_per_1000"], {"of": of})
-            yield Sample("calibration_gap", found[of]["calibration_gap"], {"of": of})
+            yield MetricSample("cost_per_1000", found[of]["cost_per_1000"], {"of": of})
+            yield MetricSample("calibration_gap", found[of]["calibration_gap"], {"of": of})
     if found.get("estimated") is not None:
-        yield Sample("cost_per_1000", found["estimated"], {"of": "estimated"})
+        yield MetricSample("cost_per_1000", found["estimated"], {"of": "estimated"})
     if found["drift"] is not None:
         moved = found["drift"]["prediction"]
-        yield Sample("prediction_distance", moved["score"])
-        yield Sample("prediction_distance_limit", moved["limit"])
+        yield MetricSample("prediction_distance", moved["score"])
+        yield MetricSample("prediction_distance_limit", moved["limit"])
     if "label_coverage" in found:  # what an older version has left is looked at until the next
         yield from _in_depth(found)
 
 
-def _in_depth(found: dict[str, Any]) -> Iterator[Sample]:
+def _in_depth(found: dict[str, Any]) -> Iterator[MetricSample]:
     """With intervals, and by slice."""
     if found["live"] is not None:
         yield from _bounds("cost_bound", found["live"], "cost", "cost_per_1000", {})
@@ -164,35 +164,35 @@ def _in_depth(found: dict[str, Any]) -> Iterator[Sample]:
         yield from _bounds("saving", found["live"], "saving", "saving", {})
     for name, key in (("label_coverage", "label_coverage"), ("label_delay_hours", "delay_hours")):
         if found[key] is not None:
-            yield Sample(name, found[key])
+            yield MetricSample(name, found[key])
     for each in found["slices"]:
         own = {"slice": each["slice"], "value": each["value"]}
         if each["enough"]:
             yield from _bounds("slice_cost_per_1000", each, "cost", "cost_per_1000", own)
             yield from _bounds("slice_bias", each, "bias", "bias", own)
-        yield Sample("slice_labels_missing", each["missing"], own)
+        yield MetricSample("slice_labels_missing", each["missing"], own)
 
 
 def _bounds(
     name: str, found: Mapping[str, float], of: str, mean: str, labels: Mapping[str, str]
-) -> Iterator[Sample]:
+) -> Iterator[MetricSample]:
     for bound, key in (("mean", mean), ("low", f"{of}_low"), ("high", f"{of}_high")):
-        yield Sample(name, found[key], {**labels, "bound": bound})
+        yield MetricSample(name, found[key], {**labels, "bound": bound})
 
 
-def trainings(settings: Settings) -> Iterator[Sample]:
+def trainings(settings: Settings) -> Iterator[MetricSample]:
     outcomes = training_outcome.list_outcomes(settings)
     if outcomes:
         as_of, concluded = (
             datetime.fromisoformat(outcomes[-1][name]) for name in ("as_of", "concluded_at")
         )
-        yield Sample("training_as_of_timestamp_seconds", as_of.timestamp())
-        yield Sample("training_concluded_timestamp_seconds", concluded.timestamp())
+        yield MetricSample("training_as_of_timestamp_seconds", as_of.timestamp())
+        yield MetricSample("training_concluded_timestamp_seconds", concluded.timestamp())
         promoted = outcomes[-1]["version"] is not None and not outcomes[-1].get("refused")
-        yield Sample("training_promoted", promoted)
+        yield MetricSample("training_promoted", promoted)
 
 
-def flows(settings: Settings) -> Iterator[Sample]:
+def flows(settings: Settings) -> Iterator[MetricSample]:
     """By Prefect's API over HTTP: its client costs a second to import, and a cache of its own."""
     if settings.owns_prefect:
         return
@@ -200,17 +200,17 @@ def flows(settings: Settings) -> Iterator[Sample]:
         for flow in FLOW_NAMES:
             ended = client.post("/flow_runs/filter", json=_newest_of(flow)).raise_for_status()
             for run in ended.json():
-                yield Sample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})
+                yield MetricSample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})
         late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
         found = client.post("/flow_runs/count", json=late).raise_for_status()
-        yield Sample("flow_runs_late", found.json())
+        yield MetricSample("flow_runs_late", found.json())
 
 
-def alert_events(settings: Settings) -> Iterator[Sample]:
+def alert_events(settings: Settings) -> Iterator[MetricSample]:
     """Where no server of Prefect is named, nobody is there to take the events."""
     if not settings.owns_prefect:
-        age = alerts.oldest_age(settings, datetime.now(UTC))
-        yield Sample("alert_event_age_seconds", age)
+        age = alerts.oldest_unsent_age(settings, datetime.now(UTC))
+        yield MetricSample("alert_event_age_seconds", age)
 
 
 def _newest_of(flow: str) -> dict[str, Any]:
@@ -221,24 +221,24 @@ def _newest_of(flow: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def prices(settings: Settings) -> Iterator[Sample]:
-    yield Sample("price_per_cpu_hour", settings.params()["serving"]["price_per_cpu_hour"])
+def prices(settings: Settings) -> Iterator[MetricSample]:
+    yield MetricSample("price_per_cpu_hour", settings.params()["serving"]["price_per_cpu_hour"])
 
 
-def volumes(settings: Settings) -> Iterator[Sample]:
+def volumes(settings: Settings) -> Iterator[MetricSample]:
     log = settings.predictions
     files = [file.stat() for file in log.rglob("*") if file.is_file()]
-    yield Sample("prediction_log_bytes", sum(file.st_size for file in files))
-    yield Sample("prediction_log_segments", len(files))
+    yield MetricSample("prediction_log_bytes", sum(file.st_size for file in files))
+    yield MetricSample("prediction_log_segments", len(files))
     for volume, folder in (("state", settings.var), ("predictions", log)):
         if folder.exists():
             usage = shutil.disk_usage(folder)
-            yield Sample("disk_free_bytes", usage.free, {"volume": volume})
-            yield Sample("disk_size_bytes", usage.total, {"volume": volume})
+            yield MetricSample("disk_free_bytes", usage.free, {"volume": volume})
+            yield MetricSample("disk_size_bytes", usage.total, {"volume": volume})
 
 
 _READERS = (
     champion, freshness, online, batches, monitoring, trainings, flows, alert_events, prices,
     volumes,
 )  # fmt: skip
-READERS: dict[str, Reader] = {reader.__name__: reader for reader in _READERS}
+SAMPLE_READERS: dict[str, SampleReader] = {reader.__name__: reader for reader in _READERS}

@@ -20,25 +20,25 @@ TIMEOUT = 1.5  # of a connection or a reply
 Probe = Callable[[], object]
 
 
-def named(settings: Settings) -> dict[str, Probe]:
+def configured_probes(settings: Settings) -> dict[str, Probe]:
     """A probe for every server that the settings name; what we would start ourselves has none."""
     found: dict[str, Probe] = {}
     if settings.feast_registry and settings.feast_registry.startswith("postgresql"):
-        found["postgres"] = partial(postgres, settings.feast_registry)
+        found["postgres"] = partial(probe_postgres, settings.feast_registry)
     if settings.redis:
-        found["redis"] = partial(redis, settings.redis)
+        found["redis"] = partial(probe_redis, settings.redis)
     if settings.tracking_uri and settings.tracking_uri.startswith("http"):
-        found["mlflow"] = partial(mlflow, settings.tracking_uri)
+        found["mlflow"] = partial(probe_mlflow, settings.tracking_uri)
     if not settings.owns_prefect:
-        found["prefect"] = partial(answers, f"{settings.prefect_url}/ready")  # with its database
+        found["prefect"] = partial(probe_http, f"{settings.prefect_url}/ready")  # with its database
     if settings.evidently_url:
-        found["evidently"] = partial(answers, f"{settings.evidently_url}/api/projects")
+        found["evidently"] = partial(probe_http, f"{settings.evidently_url}/api/projects")
     if not settings.owns_service:  # by the way that its users go; 503 while it has no model
-        found["service"] = partial(answers, f"{settings.service_url}/readyz")
+        found["service"] = partial(probe_http, f"{settings.service_url}/readyz")
     return found
 
 
-def postgres(url: str) -> None:
+def probe_postgres(url: str) -> None:
     """A query; `url` is SQLAlchemy's."""
     import psycopg
 
@@ -48,13 +48,13 @@ def postgres(url: str) -> None:
         connection.execute("SELECT 1")
 
 
-def redis(text: str) -> None:
+def probe_redis(text: str) -> None:
     """PING; `text` is Feast's `host:port,password=…`."""
     with redis_client(text, TIMEOUT) as client:
         client.ping()
 
 
-def mlflow(url: str) -> None:
+def probe_mlflow(url: str) -> None:
     """A search, which MLflow's database answers; `/health` would say OK without it."""
     searched = httpx.post(
         f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 1},
@@ -63,5 +63,5 @@ def mlflow(url: str) -> None:
     searched.raise_for_status()
 
 
-def answers(url: str) -> None:
+def probe_http(url: str) -> None:
     httpx.get(url, timeout=TIMEOUT).raise_for_status()

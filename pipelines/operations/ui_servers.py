@@ -14,7 +14,7 @@ from pipelines.runtime import child_processes, exclusive, prefect_commands
 from settings import Settings
 
 
-def serve(settings: Settings) -> None:
+def serve_uis(settings: Settings) -> None:
     """Starts the servers, prints where each is, and holds them until Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
     pages = {

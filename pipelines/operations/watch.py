@@ -26,23 +26,23 @@ from starlette.routing import Route
 
 from pipelines.operations import alerts, loop_metrics, probes
 from pipelines.operations.alerts import Alert
-from pipelines.operations.loop_metrics import Sample
+from pipelines.operations.loop_metrics import MetricSample
 from settings import Settings
 
 logger = logging.getLogger(__name__)
-LIMIT = 1 << 20  # bytes of a notification
-RETRY = 30.0  # seconds until events that Prefect did not take are sent again
-HELP = {
-    **loop_metrics.HELP,
+MAX_BODY_BYTES = 1 << 20  # bytes of a notification
+RETRY_SECONDS = 30.0  # seconds until events that Prefect did not take are sent again
+METRIC_HELP = {
+    **loop_metrics.LOOP_METRIC_HELP,
     "up": "Whether a part does its work",
     "watch_failures": "Whether this could not be read",
 }
 
 
-class Watch:
+class WatchServer:
     """The application; one instance a process."""
 
-    def __init__(self, settings: Settings, *, retry: float = RETRY) -> None:
+    def __init__(self, settings: Settings, *, retry: float = RETRY_SECONDS) -> None:
         self._settings, self._retry = settings, retry
         # More threads than there is to ask: one that hangs must not keep the next scrape waiting.
         self._threads = ThreadPoolExecutor(64, thread_name_prefix="watch")
@@ -62,17 +62,17 @@ class Watch:
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics: all parts and readers at once, each within its budget."""
-        parts = probes.named(self._settings)
+        parts = probes.configured_probes(self._settings)
         asked: dict[str, Callable[[], Any]] = {
             **parts,
-            **{name: self._reading(name) for name in loop_metrics.READERS},
+            **{name: self._reading(name) for name in loop_metrics.SAMPLE_READERS},
         }
         answers = await asyncio.gather(*(self._ask(*each) for each in asked.items()))
         found = dict(zip(asked, answers, strict=True))
-        samples = [Sample("up", found[part] is not None, {"part": part}) for part in parts]
-        for name in loop_metrics.READERS:
+        samples = [MetricSample("up", found[part] is not None, {"part": part}) for part in parts]
+        for name in loop_metrics.SAMPLE_READERS:
             samples += found[name] or []
-            samples.append(Sample("watch_failures", found[name] is None, {"what": name}))
+            samples.append(MetricSample("watch_failures", found[name] is None, {"what": name}))
         return Response(_exposition(samples), media_type=CONTENT_TYPE_LATEST)
 
     async def alerts(self, request: Request) -> Response:
@@ -80,8 +80,8 @@ class Watch:
         body = b""
         async for chunk in request.stream():
             body += chunk
-            if len(body) > LIMIT:
-                return _refusal(413, "too long", f"The body is longer than {LIMIT} bytes.")
+            if len(body) > MAX_BODY_BYTES:
+                return _refusal(413, "too long", f"The body is longer than {MAX_BODY_BYTES} bytes.")
         try:
             given = alerts.Notification.model_validate_json(body)
         except ValidationError as error:
@@ -91,11 +91,13 @@ class Watch:
             recorded = await run_in_threadpool(self._record, given.alerts)
         except (OSError, ValueError) as error:
             logger.warning("Alerts not recorded: %s", error)
-            return _refusal(500, "not recorded", f"{alerts.log(self._settings)}: {error}")
+            return _refusal(
+                500, "not recorded", f"{alerts.alert_log_path(self._settings)}: {error}"
+            )
         return JSONResponse({"recorded": recorded}, background=BackgroundTask(self._send))
 
     def _record(self, given: Sequence[Alert]) -> int:
-        return sum(alerts.append(self._settings, alert.fields()) for alert in given)
+        return sum(alerts.append_alert(self._settings, alert.fields()) for alert in given)
 
     def _send(self) -> None:
         """Best effort: the alerts are on the disk, and the next call sends what is left."""
@@ -119,8 +121,8 @@ class Watch:
         yield
         task.cancel()
 
-    def _reading(self, name: str) -> Callable[[], list[Sample]]:
-        return lambda: list(loop_metrics.READERS[name](self._settings))
+    def _reading(self, name: str) -> Callable[[], list[MetricSample]]:
+        return lambda: list(loop_metrics.SAMPLE_READERS[name](self._settings))
 
     async def _ask(self, name: str, question: Callable[[], Any]) -> Any:
         """The answer, True if that is None; None if there was none in time. Tells each new why."""
@@ -144,23 +146,27 @@ class Watch:
             self._told[name] = why
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
+def serve_watch(settings: Settings, host: str, port: int) -> None:
     """Serves until SIGTERM or Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    uvicorn.run(Watch(settings).app, host=host, port=port, access_log=False, log_level="warning")
+    uvicorn.run(
+        WatchServer(settings).app, host=host, port=port, access_log=False, log_level="warning"
+    )
 
 
 def _refusal(status: int, error: str, detail: Any) -> Response:
     return JSONResponse({"error": error, "detail": detail}, status_code=status)
 
 
-def _exposition(samples: Iterable[Sample]) -> bytes:
+def _exposition(samples: Iterable[MetricSample]) -> bytes:
     """In Prometheus' text format, every name with its help and the prefix `mlops_`."""
     families: dict[str, GaugeMetricFamily] = {}
     for name, value, labels in samples:
         if name not in families:
-            families[name] = GaugeMetricFamily(f"mlops_{name}", HELP[name], labels=sorted(labels))
+            families[name] = GaugeMetricFamily(
+                f"mlops_{name}", METRIC_HELP[name], labels=sorted(labels)
+            )
         families[name].add_metric([labels[label] for label in sorted(labels)], float(value))
     registry = CollectorRegistry()
     registry.register(_Families(families.values()))

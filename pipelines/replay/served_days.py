@@ -40,7 +40,7 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
-        turn.recover(settings, journal)
+        turn.clear_killed_run(settings, journal)
         if stack_replay.named(settings):
             stack_replay.enter(settings, first)
         done = served_record.kept(settings)
@@ -65,14 +65,16 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                     print(served_record.told(settings, record, spent["seconds"]), flush=True)
                 clock.advance_to(settings, end)
             finally:
-                meter.keep_runs(flow_runs.counted(settings))
+                meter.keep_runs(flow_runs.count_runs_by_state(settings))
 
 
 def begin(settings: Settings, journal: Journal, first: datetime) -> None:
     """The batches up to `first`, and the first model, which is champion at once."""
     clock.advance_to(settings, first)
-    turn.ingest(settings, journal, first, online=turn.stands_before(settings, first))
-    turn.learn(settings, journal, first)
+    turn.run_ingestion(
+        settings, journal, first, online=turn.is_online_store_before(settings, first)
+    )
+    turn.train_first_model(settings, journal, first)
 
 
 def arrive(meter: time_meter.Meter, until: datetime) -> None:
@@ -104,12 +106,12 @@ def one(
             looked = flows.rollout_flow(as_of=day)
     if day > first:  # before that nothing was answered
         with meter.stage("monitoring"):
-            decision = turn.watch(settings, journal, day)
+            decision = turn.run_monitoring(settings, journal, day)
         if decision["retrain"]:
             with meter.stage("retraining"):
-                turn.close(settings, journal, decision, day, require_runner)
+                turn.finish_retraining(settings, journal, decision, day, require_runner)
     with meter.stage("cases"):
-        turn_rollout.await_release(settings)
+        turn_rollout.wait_for_release(settings)
         sent = traffic.send_cases(settings, day, day + DAY, together=True)
     outcome = training_outcome.find_outcome(settings, day) if day > first else None
     return served_record.of(settings, day, sum(sent.values()), looked, decision, outcome)

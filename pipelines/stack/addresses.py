@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
-WHAT = {
+DESCRIPTIONS = {
     "proxy": "Predictions (POST /predict)",
     "mlflow": "MLflow: runs, models, lineage",
     "prefect": "Prefect: flows, automations",
@@ -17,12 +17,13 @@ WHAT = {
 }
 
 
-def addresses(listed: str) -> list[str]:
+def list_addresses(listed: str) -> list[str]:
     """A line per published port of `docker compose ps --format json`."""
     # One object a line since Compose 2.21, one array before.
     rows = json.loads(listed) if listed.startswith("[") else map(json.loads, listed.splitlines())
     return [
-        f"http://localhost:{port['PublishedPort']:<6} {WHAT.get(row['Service'], row['Service'])}"
+        f"http://localhost:{port['PublishedPort']:<6} "
+        f"{DESCRIPTIONS.get(row['Service'], row['Service'])}"
         for row in rows
         for port in row.get("Publishers") or []
         if port["PublishedPort"]
@@ -32,5 +33,5 @@ def addresses(listed: str) -> list[str]:
 if __name__ == "__main__":
     command = ["docker", "compose", "ps", "--format", "json"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    print("\n".join(sorted(addresses(run.stdout))))
+    print("\n".join(sorted(list_addresses(run.stdout))))
     print("Passwords are in .env. Next: make run-stack, one full turn of the loop.")

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+BACKUP_FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASES = ("mlflow", "prefect", "feast")
 VOLUMES = {  # and where our image has them
@@ -24,16 +24,20 @@ VOLUMES = {  # and where our image has them
     "dvc-remote": "/dvc-remote",
     "predictions": "/predictions",
 }
-REDIS = "redis.rdb"
-FILES = (*(f"{name}.dump" for name in DATABASES), REDIS, *(f"{name}.tar" for name in VOLUMES))
-PIECE = 1 << 20
+REDIS_FILE = "redis.rdb"
+BACKUP_FILES = (
+    *(f"{name}.dump" for name in DATABASES),
+    REDIS_FILE,
+    *(f"{name}.tar" for name in VOLUMES),
+)
+CHUNK_SIZE = 1 << 20
 
 
 class StackError(Exception):
     """What stopped a backup or a restore, told to the person who can act."""
 
 
-def draft_of(target: Path) -> Path:
+def make_draft(target: Path) -> Path:
     """An empty folder beside `target`, to become it when it is whole.
 
     What a killed backup left there is removed. Raises `StackError` if `target` holds anything.
@@ -47,10 +51,10 @@ def draft_of(target: Path) -> Path:
     return draft
 
 
-def finish(draft: Path, target: Path, manifest: Mapping[str, Any]) -> None:
+def finish_backup(draft: Path, target: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest and gives the folder its name; all of it is on the disk then."""
     with (draft / MANIFEST).open("x") as file:
-        json.dump({"format": FORMAT, **manifest}, file, indent=2)
+        json.dump({"format": BACKUP_FORMAT, **manifest}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     _sync(draft)
@@ -58,7 +62,7 @@ def finish(draft: Path, target: Path, manifest: Mapping[str, Any]) -> None:
     _sync(target.parent)
 
 
-def require_whole(path: Path) -> None:
+def require_complete_file(path: Path) -> None:
     """Raises `StackError` unless the file begins and ends as its kind does."""
     with path.open("rb") as file:
         head = file.read(5)
@@ -73,24 +77,24 @@ def require_whole(path: Path) -> None:
         raise StackError(f"{path.name} is not whole: its copying broke off. Try again.")
 
 
-def verified(folder: Path) -> dict[str, Any]:
+def read_verified_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of the backup in `folder`. Raises `StackError` unless the files are its own."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         noted = {str(name): dict(each) for name, each in manifest["files"].items()}
-        known = manifest["format"] == FORMAT
+        known = manifest["format"] == BACKUP_FORMAT
     except FileNotFoundError as error:
         raise StackError(f"{folder} is no backup: it has no {MANIFEST}.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StackError(f"{folder / MANIFEST} can't be read ({error!r}): take another.") from error
-    if not known or set(noted) != set(FILES) or "contents" not in manifest:
+    if not known or set(noted) != set(BACKUP_FILES) or "contents" not in manifest:
         raise StackError(
             f"{folder} is of a kind that this code doesn't know: use the code of its time."
         )
-    for name in FILES:
+    for name in BACKUP_FILES:
         if not (folder / name).is_file():
             raise StackError(f"{folder} lacks {name}: it can't be restored. Take another backup.")
-        if measured(folder / name) != noted[name]:
+        if size_and_sha256(folder / name) != noted[name]:
             raise StackError(
                 f"{folder / name} is not what was backed up: its size or sha256 differs from the "
                 "manifest's. Nothing was changed. Take another backup."
@@ -98,17 +102,17 @@ def verified(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def measured(path: Path) -> dict[str, Any]:
+def size_and_sha256(path: Path) -> dict[str, Any]:
     """Its size and sha256, as the manifest has them."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(CHUNK_SIZE):
             digest.update(piece)
             size += len(piece)
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def told(contents: Mapping[str, Any]) -> str:
+def summarise_contents(contents: Mapping[str, Any]) -> str:
     """What the loop has, in a line."""
     champion = contents["champion"]
     return (

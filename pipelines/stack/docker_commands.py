@@ -10,15 +10,15 @@ from typing import Any
 from pipelines.stack.backup_folder import VOLUMES
 
 # By way of a file: on a pipe, redis-cli leaves the mark of the end of a transfer behind the data.
-SNAPSHOT = """set -e
+SNAPSHOT_SCRIPT = """set -e
 export REDISCLI_AUTH="$REDIS_PASSWORD"
 trap 'rm -f /data/backup.rdb' EXIT
 redis-cli --rdb /data/backup.rdb >&2
 cat /data/backup.rdb
 """
-COUNT_KEYS = 'REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli dbsize'
+COUNT_KEYS_COMMAND = 'REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli dbsize'
 # A snapshot is what an append-only file begins with: https://redis.io, "Multi-part AOF".
-FILL_REDIS = """set -e
+FILL_REDIS_SCRIPT = """set -e
 mkdir /data/appendonlydir
 cd /data/appendonlydir
 cat > appendonly.aof.1.base.rdb
@@ -26,7 +26,7 @@ redis-check-rdb appendonly.aof.1.base.rdb > /dev/null
 echo 'file appendonly.aof.1.base.rdb seq 1 type b' > appendonly.aof.manifest
 """
 # 1 means that a file grew meanwhile, as the log of predictions does: a line that is cut counts not.
-PACK = """tar --create --warning=no-file-changed --warning=no-file-removed --directory "$0" .
+PACK_SCRIPT = """tar --create --warning=no-file-changed --warning=no-file-removed --directory "$0" .
 test $? -lt 2"""
 
 
@@ -63,11 +63,11 @@ def container(*command: str, mounts: dict[str, str], options: tuple[str, ...] = 
     return [*started, *volumes, *options, *command]
 
 
-def dump(database: str) -> list[str]:
+def dump_database(database: str) -> list[str]:
     return compose("exec", "-T", "postgres", "pg_dump", "-U", "postgres", "-Fc", database)
 
 
-def load(database: str) -> list[str]:
+def load_database(database: str) -> list[str]:
     """Into a database that the init script has made: all of it or nothing, owned by its user."""
     how = ["--exit-on-error", "--single-transaction", "--no-owner", f"--role={database}"]
     return compose(
@@ -75,17 +75,19 @@ def load(database: str) -> list[str]:
     )
 
 
-def in_redis(script: str) -> list[str]:
+def redis_shell(script: str) -> list[str]:
     return compose("exec", "-T", "redis", "sh", "-c", script)
 
 
-def pack(stack: Stack, image: str, volume: str) -> list[str]:
+def pack_volume(stack: Stack, image: str, volume: str) -> list[str]:
     path = VOLUMES[volume]
     mounts = {stack.volumes[volume]: f"{path}:ro"}
-    return container(image, "sh", "-c", PACK, path, mounts=mounts, options=("--network=none",))
+    return container(
+        image, "sh", "-c", PACK_SCRIPT, path, mounts=mounts, options=("--network=none",)
+    )
 
 
-def unpack(stack: Stack, volume: str) -> list[str]:
+def unpack_volume(stack: Stack, volume: str) -> list[str]:
     path = VOLUMES[volume]
     how = ("tar", "--extract", "--preserve-permissions", "--directory", path, "--file", "-")
     options = ("--interactive", "--network=none")
@@ -95,10 +97,10 @@ def unpack(stack: Stack, volume: str) -> list[str]:
 def fill_redis(stack: Stack) -> list[str]:
     options = ("--interactive", "--network=none", "--user=redis", "--entrypoint=sh")
     mounts = {stack.volumes["redis"]: "/data"}
-    return container(stack.redis, "-c", FILL_REDIS, mounts=mounts, options=options)
+    return container(stack.redis, "-c", FILL_REDIS_SCRIPT, mounts=mounts, options=options)
 
 
-def facts(stack: Stack, image: str) -> list[str]:
+def stack_facts(stack: Stack, image: str) -> list[str]:
     """`pipelines.stack.facts` of the image, which knows its own data; takes the log as a tar."""
     options = (
         "--interactive", f"--network={stack.network}",

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack.backup_folder import PIECE, StackError
+from pipelines.stack.backup_folder import CHUNK_SIZE, StackError
 from pipelines.stack.docker_commands import Stack, compose
 
 ROOT = Path(__file__).parents[2]
 
 
-def asked(command: list[str], *, stdin: Path | None = None) -> str:
+def run_command(command: list[str], *, stdin: Path | None = None) -> str:
     """What the command says. Raises `StackError` with its own words if it fails."""
     with (stdin or Path(os.devnull)).open("rb") as given:
         run = subprocess.run(
@@ -33,7 +33,7 @@ def asked(command: list[str], *, stdin: Path | None = None) -> str:
     return run.stdout.strip()
 
 
-def piped(command: list[str], into: list[str]) -> str:
+def pipe_command(command: list[str], into: list[str]) -> str:
     """What `into` says of what the command gives it. Raises `StackError` if either fails."""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         run = subprocess.run(
@@ -46,7 +46,7 @@ def piped(command: list[str], into: list[str]) -> str:
     return run.stdout.strip()
 
 
-def receive(command: list[str], path: Path) -> dict[str, Any]:
+def save_output(command: list[str], path: Path) -> dict[str, Any]:
     """Writes what the command says to `path`, which must not exist; its size and sha256."""
     digest, size = hashlib.sha256(), 0
     with tempfile.TemporaryFile() as said, path.open("xb") as file:
@@ -55,7 +55,7 @@ def receive(command: list[str], path: Path) -> dict[str, Any]:
         )
         with process:
             try:
-                for piece in iter(lambda: process.stdout.read(PIECE), b""):  # type: ignore[union-attr]
+                for piece in iter(lambda: process.stdout.read(CHUNK_SIZE), b""):  # type: ignore[union-attr]
                     digest.update(piece)
                     size += len(piece)
                     file.write(piece)
@@ -73,21 +73,23 @@ def receive(command: list[str], path: Path) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def described() -> Stack:
+def describe_stack() -> Stack:
     """Raises `StackError` without an engine, or without .env."""
-    return Stack.of(json.loads(asked(compose("--profile", "*", "config", "--format", "json"))))
+    return Stack.of(
+        json.loads(run_command(compose("--profile", "*", "config", "--format", "json")))
+    )
 
 
-def require_nothing_else(stack: Stack) -> None:
+def require_no_user_command(stack: Stack) -> None:
     """Raises `StackError` while a command of the user's runs in the stack: it may write."""
     labels = (f"com.docker.compose.project={stack.project}", "com.docker.compose.oneoff=True")
     filters = [f"--filter=label={label}" for label in labels]
-    if running := asked(["docker", "ps", *filters, "--format", "{{.Names}} {{.Command}}"]):
+    if running := run_command(["docker", "ps", *filters, "--format", "{{.Names}} {{.Command}}"]):
         raise StackError(f"A command runs in the stack; wait until it has ended: {running}")
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def hold_stack_lock() -> Iterator[None]:
     """Holds off another backup or restore of this checkout; SIGTERM and a hang-up raise, too."""
 
     def interrupted(*_: object) -> None:
@@ -105,7 +107,7 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """For what has to be put right: a second Ctrl-C must not keep us from it."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]

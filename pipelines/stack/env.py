@@ -16,45 +16,45 @@ import sys
 import tempfile
 from pathlib import Path
 
-EMPTY = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
-TOKEN = re.compile(r"^MLOPS_(PREDICT|FEEDBACK|ADMIN)_TOKEN=(.+)$", re.MULTILINE)
+EMPTY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
+TOKEN_VARIABLE = re.compile(r"^MLOPS_(PREDICT|FEEDBACK|ADMIN)_TOKEN=(.+)$", re.MULTILINE)
 
 
-def filled(example: str) -> str:
+def fill_secrets(example: str) -> str:
     """`example` with a secret of 192 bits for every variable that it leaves empty."""
     # Hexadecimal: it stands in URLs, in Redis' configuration and in Feast's connection string.
-    return EMPTY.sub(lambda found: f"{found[1]}={secrets.token_hex(24)}", example)
+    return EMPTY_VARIABLE.sub(lambda found: f"{found[1]}={secrets.token_hex(24)}", example)
 
 
-def hashed(text: str) -> str:
+def add_token_hashes(text: str) -> str:
     """`text` with the hashes of the clients' tokens, which the service knows them by."""
     known = [
         f"{role.lower()}:{hashlib.sha256(token.encode()).hexdigest()}:{role.lower()}"
-        for role, token in TOKEN.findall(text)
+        for role, token in TOKEN_VARIABLE.findall(text)
     ]
     return f"{text.rstrip()}\nMLOPS_TOKENS={','.join(known)}\n"
 
 
-def complete(folder: Path) -> list[str]:
+def add_missing_secrets(folder: Path) -> list[str]:
     """Draws what `folder/.env` lacks of the secrets: it may be older than they are. Their names."""
     text = (folder / ".env").read_text()
     have = {line.split("=", 1)[0] for line in text.splitlines()}
     example = (folder / ".env.example").read_text()
-    lacking = [name for name in EMPTY.findall(example) if name not in have]
-    drawn = filled("".join(f"{name}=\n" for name in lacking))
+    lacking = [name for name in EMPTY_VARIABLE.findall(example) if name not in have]
+    drawn = fill_secrets("".join(f"{name}=\n" for name in lacking))
     if lacking or "MLOPS_TOKENS" not in have:
-        tokens = hashed(text + "\n" + drawn).splitlines()[-1]
-        choose(folder, [*drawn.splitlines(), tokens])
+        tokens = add_token_hashes(text + "\n" + drawn).splitlines()[-1]
+        set_variables(folder, [*drawn.splitlines(), tokens])
     return lacking
 
 
-def write(folder: Path) -> bool:
+def write_env_file(folder: Path) -> bool:
     """Makes `folder/.env`, for its owner alone; False if there is one already."""
     example = (folder / ".env.example").read_text()
     number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")  # mode 600
     try:
         with os.fdopen(number, "w") as file:
-            file.write(hashed(filled(example)))
+            file.write(add_token_hashes(fill_secrets(example)))
         os.link(draft, folder / ".env")  # whole or not at all, and never over another
     except FileExistsError:
         return False
@@ -69,7 +69,7 @@ def write(folder: Path) -> bool:
     return True
 
 
-def choose(folder: Path, chosen: list[str]) -> None:
+def set_variables(folder: Path, chosen: list[str]) -> None:
     """Has `folder/.env` say `NAME=value` for each of `chosen`, in place of what it said before."""
     env = folder / ".env"
     names = tuple(each.split("=", 1)[0] + "=" for each in chosen)
@@ -81,10 +81,10 @@ def choose(folder: Path, chosen: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if write(Path(sys.argv[1])):
+    if write_env_file(Path(sys.argv[1])):
         print("Wrote .env with new secrets; it stays on this machine.")
-    elif lacked := complete(Path(sys.argv[1])):
+    elif lacked := add_missing_secrets(Path(sys.argv[1])):
         print("Drew for .env what it lacked:", *lacked)
     if sys.argv[2:]:
-        choose(Path(sys.argv[1]), sys.argv[2:])
+        set_variables(Path(sys.argv[1]), sys.argv[2:])
         print("Set in .env:", *sys.argv[2:])

@@ -15,7 +15,7 @@ from typing import IO, Any
 from settings import Settings, load
 
 
-def predictions(archive: IO[bytes]) -> int:
+def count_predictions(archive: IO[bytes]) -> int:
     """Records in an archived log; a last line without its end, never acknowledged, is none."""
     import pyarrow.parquet as pq
 
@@ -37,7 +37,7 @@ def predictions(archive: IO[bytes]) -> int:
     return rows + sum(count for name, count in lines.items() if name not in held)
 
 
-def registry(settings: Settings) -> dict[str, Any]:
+def registry_facts(settings: Settings) -> dict[str, Any]:
     """How many versions are registered, which is champion, and which one is released."""
     from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.release.promotion import champion_version
@@ -56,4 +56,6 @@ def registry(settings: Settings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"predictions": predictions(sys.stdin.buffer), **registry(load())}))
+    print(
+        json.dumps({"predictions": count_predictions(sys.stdin.buffer), **registry_facts(load())})
+    )

@@ -14,7 +14,7 @@ import urllib.request
 TIMEOUT = 4.0  # seconds
 
 
-def problem(wanted: str) -> str | None:
+def find_problem(wanted: str) -> str | None:
     """What is wrong with the answer at `URL[,STATUS:WORDS]`; None if nothing is."""
     url, _, also = wanted.partition(",")
     status, _, words = also.partition(":")
@@ -32,7 +32,7 @@ def problem(wanted: str) -> str | None:
 
 
 def main() -> int:
-    problems = [found for wanted in sys.argv[1:] if (found := problem(wanted))]
+    problems = [found for wanted in sys.argv[1:] if (found := find_problem(wanted))]
     print("\n".join(problems) or "healthy")
     return 1 if problems or len(sys.argv) == 1 else 0
 

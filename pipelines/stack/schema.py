@@ -19,18 +19,20 @@ from pipelines.runtime import schema_revisions
 from pipelines.runtime.prefect_commands import prefect_retention_environment
 from settings import LoopError, Settings
 
-TOOLS = {  # where a tool is told of its database, and has its migrations
+TOOL_DATABASES = {  # where a tool is told of its database, and has its migrations
     "mlflow": ("MLFLOW_BACKEND_STORE_URI", schema_revisions.MLFLOW_MIGRATIONS),
     "prefect": (
         "PREFECT_SERVER_DATABASE_CONNECTION_URL",
         f"{schema_revisions.PREFECT_MIGRATIONS}/postgresql",
     ),
 }
-MARK = Path("/artefacts/.restoring")  # pipelines/stack/restore.py
-MEND = "Start the newer image again, or restore a backup from before: make restore FROM=..."
+RESTORE_MARK = Path("/artefacts/.restoring")  # pipelines/stack/restore.py
+STACK_RECOVERY_HINT = (
+    "Start the newer image again, or restore a backup from before: make restore FROM=..."
+)
 
 
-def current(url: str) -> set[str]:
+def current_revisions(url: str) -> set[str]:
     """The revisions that the database is at; none if it is empty."""
     libpq = re.sub(r"^postgresql\+\w+:", "postgresql:", url)
     with psycopg.connect(libpq, connect_timeout=10) as connection:
@@ -40,15 +42,15 @@ def current(url: str) -> set[str]:
         return {str(revision) for (revision,) in found}
 
 
-def prepare(tool: str) -> None:
+def prepare_database(tool: str) -> None:
     """Brings the tool's database up to date, if that is not left to its server."""
-    variable, below = TOOLS[tool]
+    variable, below = TOOL_DATABASES[tool]
     known, newest = schema_revisions.known_revisions(tool, below)
     try:
-        found = current(os.environ[variable])
+        found = current_revisions(os.environ[variable])
     except psycopg.Error as error:
         raise LoopError(f"The database of {tool} can't be asked for its schema: {error}") from error
-    schema_revisions.require_known_revisions(tool, found, known, MEND)
+    schema_revisions.require_known_revisions(tool, found, known, STACK_RECOVERY_HINT)
     if tool == "mlflow" and found != newest:
         print(f"Migrating the database of mlflow to {', '.join(sorted(newest))} ...", flush=True)
         from mlflow.db import commands
@@ -60,12 +62,12 @@ def prepare(tool: str) -> None:
 def main() -> None:
     tool = sys.argv[1]
     try:
-        if tool == "mlflow" and MARK.exists():
+        if tool == "mlflow" and RESTORE_MARK.exists():
             raise LoopError(
                 "A restore broke off, and the stack is not whole. Run it again: "
                 "make restore FROM=... FORCE=1"
             )
-        prepare(tool)
+        prepare_database(tool)
         if tool == "prefect":
             os.environ.update(prefect_retention_environment(Settings()))
     except LoopError as error:

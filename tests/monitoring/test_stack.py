@@ -100,7 +100,7 @@ def queries() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("where", "query"), queries())
 def test_a_metric_of_ours_that_is_asked_for_is_one_that_we_give(where: str, query: str) -> None:
     asked = set(re.findall(r"mlops_(\w+)", query))
-    assert asked <= set(watch.HELP), where
+    assert asked <= set(watch.METRIC_HELP), where
 
 
 def test_dashboards_stand_alone() -> None:

@@ -37,7 +37,7 @@ class Stack:
     def __init__(self, folder: Path, params: dict[str, Any] | None = None) -> None:
         self.secrets = folder / ".env"
         (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
-        env.write(folder)
+        env.write_env_file(folder)
         self.environment = {
             "COMPOSE_PROJECT_NAME": f"test-{uuid.uuid4().hex[:8]}",
             "MLOPS_VERSION": "test",

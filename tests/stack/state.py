@@ -2,7 +2,7 @@
 
 import json
 
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
@@ -27,7 +27,7 @@ print(
             "served": served and served.champion.version,
             "data_until": {v.version: v.tags.get("data_until") for v in versions},
             "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
-            "record": verify(settings)[0],
+            "record": verify_record(settings)[0],
             "running": [run.info.run_name for run in running],
             "outcomes": [outcome["told"] for outcome in training_outcome.list_outcomes(settings)],
             "logged": list(log["request_id"]),

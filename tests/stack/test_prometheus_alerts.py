@@ -161,7 +161,7 @@ class System:
 
     def lines(self, name: str, status: str, label: str = "") -> list[dict[str, Any]]:
         return [
-            line for line in alerts.recorded(self.settings)
+            line for line in alerts.read_alerts(self.settings)
             if (line["name"], line["status"]) == (name, status) and label in line["labels"]
         ]  # fmt: skip
 

@@ -57,9 +57,9 @@ def redis() -> Iterator[str]:
 
 def test_postgres(postgres: str) -> None:
     address = f"127.0.0.1:{port(postgres, 5432)}/feast"
-    probe = partial(probes.postgres, f"postgresql+psycopg://feast:{PASSWORD}@{address}")
+    probe = partial(probes.probe_postgres, f"postgresql+psycopg://feast:{PASSWORD}@{address}")
     assert comes_up(probe)
-    assert not works(partial(probes.postgres, f"postgresql+psycopg://feast:wrong@{address}"))
+    assert not works(partial(probes.probe_postgres, f"postgresql+psycopg://feast:wrong@{address}"))
     docker("pause", postgres)
     try:
         assert not works(probe), "it takes connections, and does no work"
@@ -70,10 +70,10 @@ def test_postgres(postgres: str) -> None:
 
 def test_redis(redis: str) -> None:
     address = f"127.0.0.1:{port(redis, 6379)}"
-    probe = partial(probes.redis, f"{address},password={PASSWORD}")
+    probe = partial(probes.probe_redis, f"{address},password={PASSWORD}")
     assert comes_up(probe)
-    assert not works(partial(probes.redis, f"{address},password=wrong"))
-    assert not works(partial(probes.redis, address))
+    assert not works(partial(probes.probe_redis, f"{address},password=wrong"))
+    assert not works(partial(probes.probe_redis, address))
     docker("pause", redis)
     try:
         assert not works(probe)

@@ -132,7 +132,7 @@ def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
 def test_the_doctor_knows_the_pythons_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, well in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
         monkeypatch.setattr("platform.python_version", lambda found=found: found)
-        assert doctor.python(Settings()).well == well, found
+        assert doctor.python(Settings()).ok == well, found
 
 
 def test_the_doctor_asks_the_servers_that_are_named(

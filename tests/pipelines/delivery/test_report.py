@@ -65,7 +65,7 @@ def compared(main_report: Path, tmp_path: Path) -> Callable[..., tuple[int, dict
 
     def compare(spoil: Spoil | None = None, *, base: bool = True) -> tuple[int, Any, str]:
         head, out = tmp_path / "head", tmp_path / "out"
-        found = measurement.read(main_report)
+        found = measurement.read_measurement(main_report)
         report, predictions = deepcopy(found.report), found.predictions.copy()
         if spoil:
             spoil(report, predictions)
@@ -210,9 +210,9 @@ def test_a_slice_may_only_set_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"training\.fold, which usecase/params\.yaml does not have"
     ):
-        measurement.scratch(tmp_path / "home", tmp_path / "slice.yaml")
+        measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
-    settings = measurement.scratch(home, measurement.SLICE)
+    settings = measurement.scratch_settings(home, measurement.SLICE_FILE)
     own = yaml.safe_load((workspace.SOURCE_ROOT / "usecase" / "params.yaml").read_text())
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]

@@ -101,7 +101,8 @@ def test_a_retraining_has_no_schedule_of_its_own(tmp_path: Path) -> None:
     """
     settings = with_schedules(tmp_path, {})
     made = {
-        each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)
+        each.flow_name: each
+        for each in deployments.build_deployments(settings, schedules_active=True)
     }
     assert made["train"].schedules == []
     assert [trigger.expect for trigger in made["train"].triggers] == [{"mlops.retrain.wanted"}]
@@ -113,7 +114,7 @@ def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
     tmp_path: Path, wrong: dict[str, str]
 ) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
-        deployments.deployments(with_schedules(tmp_path, wrong), schedules_active=True)
+        deployments.build_deployments(with_schedules(tmp_path, wrong), schedules_active=True)
 
 
 def with_schedules(home: Path, added: dict[str, str]) -> Settings:

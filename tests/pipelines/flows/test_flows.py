@@ -96,7 +96,7 @@ from datetime import UTC, datetime
 from pipelines.flows import flows, flow_runs
 from settings import LoopError
 
-with flow_runs.in_this_process():
+with flow_runs.flows_in_this_process():
     print(flows.ingest_flow(as_of=datetime(2013, 4, 8, tzinfo=UTC))["built"])
     try:
         flows.train_flow(as_of=datetime.fromisoformat("{REFUSED}T00:00:00Z"))
@@ -145,20 +145,22 @@ class Loop:
         since = datetime.now(UTC)
         command = prefect_commands.flow_runner_command(schedules_active=schedules_active)
         child = self.start("prefect-runner", command)
-        flow_runs.await_runner(
+        flow_runs.wait_for_runner(
             self.settings, since, 180, lambda: child_processes.require_alive(child)
         )
 
     def ask(self, flow: str, day: str) -> UUID:
         from pipelines.flows import flow_runs
 
-        return flow_runs.ask(self.settings, flow, {"as_of": f"{day}T00:00:00Z"}, str(uuid4()))
+        return flow_runs.request_run(
+            self.settings, flow, {"as_of": f"{day}T00:00:00Z"}, str(uuid4())
+        )
 
     def end(self, run_id: UUID) -> tuple[str, str]:
         """Name and message of the state in which the run ends."""
         from pipelines.flows import flow_runs
 
-        state = flow_runs.wait_for_run(self.settings, run_id, 180)
+        state = flow_runs.wait_for_run_end(self.settings, run_id, 180)
         return str(state.name), str(state.message)
 
     def steps(self, day: str) -> list[str]:
@@ -241,7 +243,7 @@ def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(l
 def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
     from pipelines.flows import flow_runs
 
-    run_id = flow_runs.ask(loop.settings, "compact", {}, str(uuid4()))
+    run_id = flow_runs.request_run(loop.settings, "compact", {}, str(uuid4()))
     assert loop.end(run_id)[0] == "Completed"
     taken = (loop.settings.var / "steps.jsonl").read_text().splitlines()
     (given,) = [
@@ -281,7 +283,7 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     monitor = loop.ask("monitor", RETRAIN)
     assert loop.end(monitor)[0] == "Completed"
     (run,) = loop.train_runs(RETRAIN)
-    lines = list(flow_runs.await_retraining(loop.settings, {"run_id": run["id"]}, 60))
+    lines = list(flow_runs.follow_retraining(loop.settings, {"run_id": run["id"]}, 60))
     assert lines[-1] == f"{RETRAIN} 00:00:00+00:00 calibration 0.04: Completed"
     stages = [line for line in lines if line.endswith(("first: Completed", "third: Completed"))]
     assert stages == ["first: Completed", "third: Completed"]
@@ -357,9 +359,9 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     child_processes.stop_leftover_children(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
-    with flow_runs.api(loop.settings) as client:
+    with flow_runs.prefect_client(loop.settings) as client:
         assert client.read_flow_run(killed).state_type == "RUNNING"
-    assert len(flow_runs.crash_leftover_runs(loop.settings)) == 2
+    assert len(flow_runs.end_leftover_runs(loop.settings)) == 2
     assert loop.end(killed)[0] == "Crashed"
     assert loop.end(waiting)[0] == "Cancelled"
     loop.start_runner(schedules_active=True)
@@ -398,14 +400,16 @@ def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> No
 
     with exclusive.run_lock(loop.settings):
         yielding = [
-            flow_runs.ask(loop.settings, flow, {}, str(uuid4()))
+            flow_runs.request_run(loop.settings, flow, {}, str(uuid4()))
             for flow in ("ingest", "train", "monitor", "rollout", "clean")
         ]
         for run_id in yielding:
             name, message = loop.end(run_id)
             assert (name, "A replay is at work" in message) == ("Cancelled", True)
     taken, kept = len(loop.steps("2013-04-01")), results(loop)
-    assert loop.end(flow_runs.ask(loop.settings, "ingest", {}, str(uuid4())))[0] == "Completed"
+    assert (
+        loop.end(flow_runs.request_run(loop.settings, "ingest", {}, str(uuid4())))[0] == "Completed"
+    )
     # The world's clock has just started, at the parameters' `as_of`.
     assert loop.steps("2013-04-01")[taken:] == ["fetch_new", "validate_new", "build_new", "publish"]
     assert results(loop) == kept, "what runs every hour leaves no file behind"
@@ -422,7 +426,7 @@ def test_the_server_removes_old_runs_that_have_ended_and_no_others(loop: Loop) -
     from pipelines.flows import flow_runs
 
     long_ago = datetime.now(UTC) - timedelta(days=loop.settings.params()["retention"]["runs_days"])
-    with flow_runs.api(loop.settings) as client:
+    with flow_runs.prefect_client(loop.settings) as client:
         old, recent = (create(client, Completed()) for _ in range(2))
         endless = create(client, Running())
         before, after = (
@@ -462,7 +466,7 @@ def test_a_crashed_run_is_found_behind_more_runs_than_a_page_holds(loop: Loop) -
     from pipelines.flows import flow_runs
 
     now = datetime.now(UTC)
-    with flow_runs.api(loop.settings) as client:
+    with flow_runs.prefect_client(loop.settings) as client:
         crashed = create(client, Running())
         late = [
             create(client, Scheduled(scheduled_time=now - timedelta(hours=hours)), hours=hours)
@@ -477,8 +481,11 @@ def test_a_crashed_run_is_found_behind_more_runs_than_a_page_holds(loop: Loop) -
                 rows.execute("UPDATE more SET id = ?", (str(uuid4()),))
                 rows.execute("INSERT INTO flow_run SELECT * FROM more")
         since = now - timedelta(hours=4)
-        assert flow_runs.find_run(loop.settings, "of-nobody", {"hours": 3}, since, 20) == late[0]
-        ended = flow_runs.crash_leftover_runs(loop.settings)
+        assert (
+            flow_runs.wait_for_requested_run(loop.settings, "of-nobody", {"hours": 3}, since, 20)
+            == late[0]
+        )
+        ended = flow_runs.end_leftover_runs(loop.settings)
         states = [client.read_flow_run(each).state_type for each in (crashed, *late, later)]
     # What the clock missed is done once, by the newest; what is due later is left.
     assert states == ["CRASHED", "CANCELLED", "CANCELLED", "SCHEDULED", "SCHEDULED"]
@@ -500,13 +507,13 @@ def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -
     trigger = DeploymentEventTrigger(name="record an alert", expect={"mlops.alert.firing"})
     of_old = flow(test_a_server_that_is_away_is_told_with_what_to_do, name="alert")
     with temporary_settings({PREFECT_API_URL: loop.settings.prefect_url}):
-        of_old.to_deployment(flow_runs.DEPLOYMENT, triggers=[trigger]).apply()
+        of_old.to_deployment(flow_runs.DEPLOYMENT_NAME, triggers=[trigger]).apply()
     assert alerting()
     for _ in range(2):
-        deployments.withdraw_retired(loop.settings)
+        deployments.delete_retired_deployments(loop.settings)
         assert alerting() == []
-    with flow_runs.api(loop.settings) as client, pytest.raises(ObjectNotFound):
-        client.read_deployment_by_name(f"alert/{flow_runs.DEPLOYMENT}")
+    with flow_runs.prefect_client(loop.settings) as client, pytest.raises(ObjectNotFound):
+        client.read_deployment_by_name(f"alert/{flow_runs.DEPLOYMENT_NAME}")
 
 
 def test_a_server_that_is_away_is_told_with_what_to_do() -> None:
@@ -514,4 +521,4 @@ def test_a_server_that_is_away_is_told_with_what_to_do() -> None:
 
     settings = Settings(prefect_port=free_port())
     with pytest.raises(LoopError, match=r"does not answer.*MLOPS_PREFECT_PORT"):
-        flow_runs.ask(settings, "train", {}, "key")
+        flow_runs.request_run(settings, "train", {}, "key")

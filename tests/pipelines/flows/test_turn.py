@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.registry import reproduce
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.training import mlflow_tracking
@@ -94,7 +94,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
-    problems, chain = verify(home.settings)
+    problems, chain = verify_record(home.settings)
     assert problems == []
     moves = [(entry.action, entry.version) for entry in chain.entries]
     assert moves == [("promote", "1"), *2 * [("challenge", "2")], ("promote", "2")]
@@ -140,10 +140,12 @@ def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> Non
     from pipelines.operations import loop_metrics
 
     home, _ = turned
-    told = {s.name for reader in loop_metrics.READERS.values() for s in reader(home.settings)}
+    told = {
+        s.name for reader in loop_metrics.SAMPLE_READERS.values() for s in reader(home.settings)
+    }
     # A Prefect server of our own is asked nothing: it comes and goes with the turn.
     of_prefect = {"flow_failed", "flow_runs_late", "alert_event_age_seconds"}
-    assert set(loop_metrics.HELP) - told == of_prefect
+    assert set(loop_metrics.LOOP_METRIC_HELP) - told == of_prefect
 
 
 def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:

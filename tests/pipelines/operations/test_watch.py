@@ -18,7 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.operations import alerts, loop_metrics, probes
-from pipelines.operations.watch import LIMIT, Watch
+from pipelines.operations.watch import MAX_BODY_BYTES, WatchServer
 from pipelines.runtime import clock, prefect_commands
 from settings import LoopError, Settings, UserError
 
@@ -87,7 +87,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def ask(watch: Watch, method: str, path: str, **options: Any) -> httpx.Response:
+def ask(watch: WatchServer, method: str, path: str, **options: Any) -> httpx.Response:
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(watch.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://watch") as client:
@@ -98,7 +98,7 @@ def ask(watch: Watch, method: str, path: str, **options: Any) -> httpx.Response:
 
 def told(settings: Settings) -> dict[tuple[str, ...], float]:
     """(name, label values...) → value, of one scrape."""
-    answer = ask(Watch(settings), "GET", "/metrics")
+    answer = ask(WatchServer(settings), "GET", "/metrics")
     assert answer.status_code == 200
     return {
         (sample.name, *sample.labels.values()): sample.value
@@ -167,11 +167,11 @@ def test_a_reader_that_hangs_is_given_up(
 ) -> None:
     ended = threading.Event()
 
-    def hangs(_: Settings) -> Iterator[loop_metrics.Sample]:
+    def hangs(_: Settings) -> Iterator[loop_metrics.MetricSample]:
         ended.wait(30)
-        yield loop_metrics.Sample("release_generation", 1)
+        yield loop_metrics.MetricSample("release_generation", 1)
 
-    monkeypatch.setitem(loop_metrics.READERS, "champion", hangs)
+    monkeypatch.setitem(loop_metrics.SAMPLE_READERS, "champion", hangs)
     monkeypatch.setattr(probes, "BUDGET", 0.3)
     found = told(settings)
     ended.set()
@@ -180,7 +180,7 @@ def test_a_reader_that_hangs_is_given_up(
 
 
 def test_only_servers_of_the_settings_are_asked(settings: Settings) -> None:
-    assert probes.named(settings) == {}
+    assert probes.configured_probes(settings) == {}
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_only_servers_of_the_settings_are_asked(settings: Settings) -> None:
 )
 def test_what_is_no_notification_is_refused(settings: Settings, body: Any, wrong: str) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    answer = ask(Watch(settings), "POST", "/alerts", content=content)
+    answer = ask(WatchServer(settings), "POST", "/alerts", content=content)
     assert answer.status_code == 400
     assert wrong in json.dumps(answer.json()["detail"])
 
 
 def test_a_body_too_long_is_refused(settings: Settings) -> None:
-    answer = ask(Watch(settings), "POST", "/alerts", content=b"x" * (LIMIT + 1))
+    answer = ask(WatchServer(settings), "POST", "/alerts", content=b"x" * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
 
 
@@ -212,16 +212,16 @@ def test_an_alert_is_on_the_disk_while_prefect_is_away_and_its_event_follows(
     settings: Settings, part: type[Part]
 ) -> None:
     named = Settings(home=settings.home, prefect_url=part.url)
-    watch = Watch(named)
+    watch = WatchServer(named)
     given = {"version": "4", "alerts": [FIRING, RESOLVED], "receiver": "page", "groupKey": "{}"}
     answer = ask(watch, "POST", "/alerts", json=given)
     assert (answer.status_code, answer.json()) == (200, {"recorded": 2})
-    lines = alerts.recorded(settings)
+    lines = alerts.read_alerts(settings)
     assert [line["status"] for line in lines] == ["firing", "resolved"]
     assert len(part.received) == 1, "Prefect takes no event"
     assert told(named)["mlops_alert_event_age_seconds",] > 0
     since = datetime.fromisoformat(lines[0]["recorded_at"])
-    assert alerts.oldest_age(settings, since + timedelta(minutes=20)) == 1200
+    assert alerts.oldest_unsent_age(settings, since + timedelta(minutes=20)) == 1200
 
     part.answers["/events"] = (204, None)
     part.received.clear()
@@ -242,8 +242,8 @@ def test_events_that_were_not_taken_are_sent_again_without_another_alert(
 ) -> None:
     given = [fields(fingerprint=f"{number:x}") for number in range(130)]
     for each in given:
-        alerts.append(settings, each)
-    app = Watch(Settings(home=settings.home, prefect_url=part.url), retry=0.05).app
+        alerts.append_alert(settings, each)
+    app = WatchServer(Settings(home=settings.home, prefect_url=part.url), retry=0.05).app
 
     async def run() -> None:
         async with app.router.lifespan_context(app):
@@ -251,36 +251,40 @@ def test_events_that_were_not_taken_are_sent_again_without_another_alert(
                 await asyncio.sleep(0.01)
             part.answers["/events"] = (204, None)
             async with asyncio.timeout(20):
-                while alerts.waiting(settings):
+                while alerts.unsent_alerts(settings):
                     await asyncio.sleep(0.01)
 
     asyncio.run(run())
     sent = [event["id"] for _, events in part.received for event in events]
     assert sent[-130:] == [each["id"] for each in given], "each, in order"
-    assert max(len(events) for _, events in part.received) == alerts.BATCH
+    assert max(len(events) for _, events in part.received) == alerts.EVENTS_PER_REQUEST
 
 
 def test_an_alert_older_than_prefect_keeps_events_gets_none(
     settings: Settings, part: type[Part]
 ) -> None:
     part.answers["/events"] = (204, None)
-    alerts.append(settings, fields())
-    [line] = alerts.recorded(settings)
-    old = datetime.now(UTC) - alerts.KEPT
-    alerts.log(settings).write_text(json.dumps({**line, "recorded_at": old.isoformat()}) + "\n")
-    alerts.append(settings, fields(fingerprint="ab"))
+    alerts.append_alert(settings, fields())
+    [line] = alerts.read_alerts(settings)
+    old = datetime.now(UTC) - alerts.EVENT_RETENTION
+    alerts.alert_log_path(settings).write_text(
+        json.dumps({**line, "recorded_at": old.isoformat()}) + "\n"
+    )
+    alerts.append_alert(settings, fields(fingerprint="ab"))
     alerts.send_events(Settings(home=settings.home, prefect_url=part.url))
     [(_, events)] = part.received
     assert [event["id"] for event in events] == [fields(fingerprint="ab")["id"]]
-    assert alerts.waiting(settings) == []
+    assert alerts.unsent_alerts(settings) == []
 
 
 def test_alerts_that_the_disk_refuses_must_be_sent_again(settings: Settings) -> None:
     settings.var.mkdir()
     (settings.var / "alerts").write_text("a file where the folder should be")
-    answer = ask(Watch(settings), "POST", "/alerts", json={"version": "4", "alerts": [FIRING]})
+    answer = ask(
+        WatchServer(settings), "POST", "/alerts", json={"version": "4", "alerts": [FIRING]}
+    )
     assert answer.status_code == 500
-    assert str(alerts.log(settings)) in answer.json()["detail"]
+    assert str(alerts.alert_log_path(settings)) in answer.json()["detail"]
 
 
 def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings: Settings) -> None:
@@ -290,7 +294,8 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
 
     defined = {each.name for each in vars(flows).values() if isinstance(each, Flow)}
     made = {
-        each.flow_name: each for each in deployments.deployments(settings, schedules_active=True)
+        each.flow_name: each
+        for each in deployments.build_deployments(settings, schedules_active=True)
     }
     assert set(made) == set(prefect_commands.FLOW_NAMES) == defined
     for name, deployment in made.items():
@@ -314,7 +319,7 @@ def test_a_flow_without_a_schedule_and_a_schedule_without_a_flow_are_refused(
     params["schedules"] = {name: line for name, line in planned.items() if line}
     settings.params_file.write_text(yaml.safe_dump(params))
     with pytest.raises(UserError, match=wrong):
-        deployments.deployments(settings, schedules_active=True)
+        deployments.build_deployments(settings, schedules_active=True)
 
 
 def fields(**changes: Any) -> dict[str, str]:
@@ -322,28 +327,29 @@ def fields(**changes: Any) -> dict[str, str]:
 
 
 def test_an_alert_is_written_once_and_a_torn_line_harms_nobody(settings: Settings) -> None:
-    assert alerts.append(settings, fields())
-    assert not alerts.append(settings, fields())
-    with alerts.log(settings).open("a") as file:
+    assert alerts.append_alert(settings, fields())
+    assert not alerts.append_alert(settings, fields())
+    with alerts.alert_log_path(settings).open("a") as file:
         file.write('{"id": "torn')
-    assert len(alerts.recorded(settings)) == 1
-    assert alerts.append(settings, fields(fingerprint="ab"))
-    lines = alerts.log(settings).read_text().splitlines()
+    assert len(alerts.read_alerts(settings)) == 1
+    assert alerts.append_alert(settings, fields(fingerprint="ab"))
+    lines = alerts.alert_log_path(settings).read_text().splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["PartDown", "PartDown"]
     with pytest.raises(LoopError, match="has the fields"):
-        alerts.append(settings, {"id": "1"})
+        alerts.append_alert(settings, {"id": "1"})
 
 
 def test_many_at_once_are_all_written(settings: Settings) -> None:
     given = [fields(fingerprint=f"{number:x}") for number in range(40)]
     threads = [
-        threading.Thread(target=alerts.append, args=(settings, each)) for each in (*given, *given)
+        threading.Thread(target=alerts.append_alert, args=(settings, each))
+        for each in (*given, *given)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(line["id"] for line in alerts.recorded(settings)) == sorted(
+    assert sorted(line["id"] for line in alerts.read_alerts(settings)) == sorted(
         each["id"] for each in given
     )
 
@@ -352,6 +358,6 @@ def test_an_alert_is_told_once_in_its_last_state(settings: Settings) -> None:
     later = fields(startsAt="2026-11-21T10:00:00Z", labels={"alertname": "ApiDown"})
     resolved = alerts.Alert.model_validate(RESOLVED).fields()
     for each in (resolved, later, fields()):  # the resolution has overtaken it
-        alerts.append(settings, each)
-    states = [(line["name"], line["until"][:16]) for line in alerts.told(settings)]
+        alerts.append_alert(settings, each)
+    states = [(line["name"], line["until"][:16]) for line in alerts.latest_alerts(settings)]
     assert states == [("ApiDown", ""), ("PartDown", "2026-11-21T09:05")]

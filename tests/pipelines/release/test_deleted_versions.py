@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipelines.cli.release_history import history, standing, verify
+from pipelines.cli.release_history import approval_lines, print_history, verify_record
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
@@ -29,7 +29,7 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 
 def newest(settings: Settings) -> AuditEntry:
-    assert verify(settings)[0] == []
+    assert verify_record(settings)[0] == []
     return recorder.read_recorded_release(settings).chain.entries[-1]
 
 
@@ -122,20 +122,20 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     repair.repair_release_document(released, **ME)
     assert newest(released).details["gone"] == ["2"]
     assert rollback.rollback(released, **ME)["version"] == "1"
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
 
 def test_history_status_and_doctor_name_what_was_deleted(
     released: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promotion.promote(released, "2", **ME)
-    assert doctor.registry(released).well
+    assert doctor.registry(released).ok
     delete(released, "2")
-    assert any("version 2 is no more in the registry" in line for line in standing(released))
+    assert any("version 2 is no more in the registry" in line for line in approval_lines(released))
     found = doctor.registry(released)
-    assert (found.well, "version 2 was deleted" in found.told) == (False, True)
+    assert (found.ok, "version 2 was deleted" in found.told) == (False, True)
     rollback.rollback(released, **ME)
-    history(released)
+    print_history(released)
     told = capsys.readouterr().out
     assert "gone: ['2']" in told
     assert "Deleted: version 2" in told

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines.cli.release_history import standing, verify
+from pipelines.cli.release_history import approval_lines, verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import approval_rules, recorder
@@ -61,7 +61,7 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
         "promote", "challenge", "challenge", "promote", "rollback",
     ]  # fmt: skip
     assert recorder.read_recorded_release(released).state == file(released)
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
     barred = (
         mlflow_tracking.mlflow_client(released)
         .get_model_version(REGISTERED_MODEL, "2")
@@ -256,7 +256,7 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     assert not approval_rules.active_overrides(known, "1", digest, until)
     assert not approval_rules.active_overrides(known, "1", "f" * 64, until - timedelta(hours=1))
     assert not approval_rules.active_overrides(known, "2", digest, until - timedelta(hours=1))
-    assert any("OVERRIDE" in line and "a holiday" in line for line in standing(released))
+    assert any("OVERRIDE" in line and "a holiday" in line for line in approval_lines(released))
     tags = mlflow_tracking.mlflow_client(released).get_model_version(REGISTERED_MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="end that is to come"):
@@ -352,7 +352,7 @@ def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
 
     rollback.freeze(released, why="it is Friday", by="ada")
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
-        found = tasks.enter.fn("2", "passed every gate")
+        found = tasks.enter_rollout.fn("2", "passed every gate")
     assert "it is Friday" in found["refused"]
     told = training_outcome.describe_outcome(
         {**found, "version": "2", "why": "passed", "before": None}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
@@ -48,7 +48,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
         "1",
         "2",
     ]
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
     found = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
     assert str(found.aliases["champion"]) == "2"
     attempts = recorder.read_recorded_release(released).chain.unfinished
@@ -83,7 +83,7 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     assert challenger is not None
     assert challenger.model.version == won[0].name[-1]
     assert file(released).generation == 2
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
 
 def test_who_holds_the_lock_is_waited_for_and_then_told_of(
@@ -146,7 +146,7 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
             rollback.freeze(released, **ME)
         assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
     assert file(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
     actions = [entry.action for entry in recorder.read_recorded_release(released).chain.entries]
@@ -169,12 +169,12 @@ def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
     client.set_registered_model_tag(REGISTERED_MODEL, "release", old)
     with pytest.raises(LoopError, match="set back"):
         promotion.promote(released, "3", **ME)
-    assert "set back" in " ".join(verify(released)[0])
+    assert "set back" in " ".join(verify_record(released)[0])
     assert released.release_file.read_bytes() == served_now
 
     repair.repair_release_document(released, **ME)
     assert file(released).champion.version == "2"
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
 
 @pytest.mark.parametrize("threshold", ["0.2", "0.9"])
@@ -188,12 +188,12 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     mlflow_tracking.mlflow_client(released).set_registered_model_tag(
         REGISTERED_MODEL, "release", edited
     )
-    assert "changed by hand" in " ".join(verify(released)[0])
+    assert "changed by hand" in " ".join(verify_record(released)[0])
     with pytest.raises(LoopError, match="changed by hand"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
     assert (file(released).champion.version, file(released).champion.threshold) == ("1", 0.2)
 
 
@@ -208,22 +208,22 @@ def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: 
     rollback.rollback(released, **ME)
     client = mlflow_tracking.mlflow_client(released)
     runs = {e.tags["seq"]: e.run_id for e in entry_store.read_entries(released, client)}
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
     client.set_tag(runs["2"], "why", "because")
-    assert "Entry 2 was changed" in verify(released)[0][0]
+    assert "Entry 2 was changed" in verify_record(released)[0][0]
     client.set_tag(runs["2"], "why", ME["why"])
     client.log_text(runs["2"], '{"cost": 0}', "evidence.json")
-    assert "its evidence" in verify(released)[0][0]
+    assert "its evidence" in verify_record(released)[0][0]
     client.log_text(runs["2"], '{\n "cost": 1\n}', "evidence.json")
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
     client.delete_run(runs["2"])
-    assert "Entry 2 was deleted" in verify(released)[0][0]
+    assert "Entry 2 was deleted" in verify_record(released)[0][0]
     with sqlite3.connect(released.var / "mlflow" / "mlflow.db") as database:
         database.execute("DELETE FROM tags WHERE run_uuid = ?", (runs["3"],))
-    assert "Entry 3 " in verify(released)[0][0]
-    assert "missing" in verify(released)[0][0]
+    assert "Entry 3 " in verify_record(released)[0][0]
+    assert "missing" in verify_record(released)[0][0]
 
 
 @pytest.mark.parametrize("step", ["create_run", "set_registered_model_tag", "set_terminated"])
@@ -240,7 +240,7 @@ def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_
         assert file(released).champion.version == ("2" if step == "set_terminated" else "1")
     promotion.promote(released, "2", **ME)
     assert file(released).champion.version == "2"
-    assert verify(released)[0] == []
+    assert verify_record(released)[0] == []
 
 
 def test_mlflow_that_is_down_is_told_within_seconds(

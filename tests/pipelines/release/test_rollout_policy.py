@@ -96,11 +96,14 @@ def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
     assert f"`rollout.shadow.days: {days}`" in document
     assert f"`turn.shadow_days: {turn}`" in document
-    assert turn_rollout.short(params) == turn < days
-    assert f"{turn} days" in turn_rollout.told_short(params)
-    assert f"{days} days" in turn_rollout.told_short(params)
+    assert turn_rollout.turn_shadow_days(params) == turn < days
+    assert f"{turn} days" in turn_rollout.short_shadow_note(params)
+    assert f"{days} days" in turn_rollout.short_shadow_note(params)
     params["rollout"]["shadow"]["days"] = 1
-    assert (turn_rollout.short(params), turn_rollout.told_short(params)) == (1, "")
+    assert (turn_rollout.turn_shadow_days(params), turn_rollout.short_shadow_note(params)) == (
+        1,
+        "",
+    )
 
 
 @pytest.mark.parametrize(

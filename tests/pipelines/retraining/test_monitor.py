@@ -159,7 +159,7 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert len(judged) >= 10
     for row in judged:
         assert measured["slice_bias", row["slice"], row["value"], "high"] == row["bias_high"]
-    assert {key[0] for key in measured} <= set(loop_metrics.HELP)
+    assert {key[0] for key in measured} <= set(loop_metrics.LOOP_METRIC_HELP)
     before = files(settings)
     assert {"reports/drift-2013-04-05.html", "reports/monitoring-2013-04-05.html"} < set(before)
     assert [name for name in before if name.startswith("monitoring")] == [

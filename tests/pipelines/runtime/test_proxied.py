@@ -77,13 +77,13 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
-        monkeypatch.setattr(turn_rollout, "WITHIN", 0.2)
+        monkeypatch.setattr(turn_rollout, "LOAD_TIMEOUT", 0.2)
         monkeypatch.setattr("pipelines.release.staging_checks.SWITCH_TIMEOUT_S", 0.2)
         yield server
 
 
 def ask_prefect(settings: Settings) -> None:
-    with flow_runs.api(settings) as server:
+    with flow_runs.prefect_client(settings) as server:
         server.hello()
 
 
@@ -113,11 +113,11 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "mlflow": lambda settings: MlflowClient(settings.tracking_uri).search_experiments(),
     "one case": lambda settings: client.one(settings, "{}"),
     "replayed cases": replay,
-    "the release served": lambda settings: turn_rollout.await_release(settings),
+    "the release served": lambda settings: turn_rollout.wait_for_release(settings),
     "staging": ask_staging,
     "a wait": lambda settings: child_processes.wait_for_server(settings.service_url, 0.2, "it"),
-    "probe": lambda settings: probes.answers(f"{settings.prefect_url}/ready"),
-    "probe of mlflow": lambda settings: probes.mlflow(str(settings.tracking_uri)),
+    "probe": lambda settings: probes.probe_http(f"{settings.prefect_url}/ready"),
+    "probe of mlflow": lambda settings: probes.probe_mlflow(str(settings.tracking_uri)),
     "Prefect's metrics": lambda settings: list(loop_metrics.flows(settings)),
 }
 

@@ -18,7 +18,7 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable_files
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.registry import download
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 def works(settings: Settings) -> None:
     """What a person does with a home whose champion is version 2, after version 1."""
-    problems, chain = verify(settings)  # down to the evidence, an artefact of MLflow
+    problems, chain = verify_record(settings)  # down to the evidence, an artefact of MLflow
     assert (problems, len(chain.entries)) == ([], 2)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
@@ -67,7 +67,7 @@ def works(settings: Settings) -> None:
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert holder.current.release.champion.version == "1"
-    assert verify(settings)[0] == []
+    assert verify_record(settings)[0] == []
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli.release_history import verify
+from pipelines.cli.release_history import verify_record
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
@@ -46,7 +46,7 @@ def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> 
     assert upgrade.stored_format(home.settings) == upgrade.STATE_FORMAT
     assert "Retrain: yes" in told(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
-    problems, chain = verify(settings)  # down to the evidence, which MLflow holds
+    problems, chain = verify_record(settings)  # down to the evidence, which MLflow holds
     assert (problems, len(chain.entries)) == ([], 4)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
@@ -54,8 +54,8 @@ def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> 
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
-    assert doctor.model(settings).well
-    problems, chain = verify(settings)
+    assert doctor.model(settings).ok
+    problems, chain = verify_record(settings)
     assert (problems, len(chain.entries)) == ([], 6)
 
 

@@ -32,25 +32,25 @@ def test_compose_and_the_example_name_the_same_variables() -> None:
 def test_a_variable_without_a_default_is_a_secret_and_the_other_way_round() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
     required = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+):\?", compose))
-    assert set(env.EMPTY.findall(EXAMPLE)) == required
+    assert set(env.EMPTY_VARIABLE.findall(EXAMPLE)) == required
     assert not re.search(r"(?<!\$)\$\{[A-Z0-9_]+\}", compose), "neither a default nor required"
 
 
 def test_every_secret_is_drawn_and_no_two_are_the_same(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
-    assert env.write(tmp_path)
+    assert env.write_env_file(tmp_path)
     written = (tmp_path / ".env").read_text()
     assert variables(written) == variables(EXAMPLE)
     drawn = re.findall(r"^[A-Z_]+=([0-9a-f]{48})$", written, flags=re.MULTILINE)
-    assert len(set(drawn)) == len(env.EMPTY.findall(EXAMPLE)) > 0
-    assert not env.EMPTY.search(written)
+    assert len(set(drawn)) == len(env.EMPTY_VARIABLE.findall(EXAMPLE)) > 0
+    assert not env.EMPTY_VARIABLE.search(written)
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
 def test_an_env_that_exists_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     (tmp_path / ".env").write_text("REDIS_PASSWORD=mine\n")
-    assert not env.write(tmp_path)
+    assert not env.write_env_file(tmp_path)
     assert (tmp_path / ".env").read_text() == "REDIS_PASSWORD=mine\n"
     assert {path.name for path in tmp_path.iterdir()} == {".env", ".env.example"}
 
@@ -58,17 +58,17 @@ def test_an_env_that_exists_is_not_touched(tmp_path: Path) -> None:
 def test_an_older_env_gets_the_secrets_that_it_lacks(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     (tmp_path / ".env").write_text("REDIS_PASSWORD=mine\n")
-    lacked = env.complete(tmp_path)
+    lacked = env.add_missing_secrets(tmp_path)
     written = (tmp_path / ".env").read_text()
-    assert set(lacked) == set(env.EMPTY.findall(EXAMPLE)) - {"REDIS_PASSWORD"}
+    assert set(lacked) == set(env.EMPTY_VARIABLE.findall(EXAMPLE)) - {"REDIS_PASSWORD"}
     assert "REDIS_PASSWORD=mine\n" in written
-    assert env.complete(tmp_path) == []
+    assert env.add_missing_secrets(tmp_path) == []
     assert (tmp_path / ".env").read_text() == written
 
 
 def test_the_service_knows_the_tokens_by_their_hashes(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
-    env.write(tmp_path)
+    env.write_env_file(tmp_path)
     written = dict(re.findall(r"^([A-Z_]+)=(.+)$", (tmp_path / ".env").read_text(), re.MULTILINE))
     known = tokens(Settings(home=tmp_path, tokens=SecretStr(written["MLOPS_TOKENS"])))
     for token in known:

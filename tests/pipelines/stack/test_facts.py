@@ -44,16 +44,16 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
-    assert facts.predictions(_archive(tmp_path)) == len(reader.read(tmp_path)) == 5
+    assert facts.count_predictions(_archive(tmp_path)) == len(reader.read(tmp_path)) == 5
 
 
 def test_a_log_without_records_has_none(tmp_path: Path) -> None:
-    assert facts.predictions(_archive(tmp_path)) == 0
+    assert facts.count_predictions(_archive(tmp_path)) == 0
 
 
 def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    assert facts.registry(settings) == {"versions": 0, "champion": None, "released": None}
+    assert facts.registry_facts(settings) == {"versions": 0, "champion": None, "released": None}
     registry = mlflow_client(settings)
     registry.create_registered_model(REGISTERED_MODEL)
     for _ in range(2):
@@ -61,4 +61,4 @@ def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
     first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
     write_release_document(registry, Release(2, second, datetime.now(UTC)))
     write(settings.release_file, Release(1, first, datetime.now(UTC)))
-    assert facts.registry(settings) == {"versions": 2, "champion": "2", "released": "1"}
+    assert facts.registry_facts(settings) == {"versions": 2, "champion": "2", "released": "1"}

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from pipelines.stack.healthy import problem
+from pipelines.stack.healthy import find_problem
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -33,21 +33,21 @@ def address() -> Iterator[str]:
 
 
 def test_success_is_healthy(address: str) -> None:
-    assert problem(f"{address}/200") is None
+    assert find_problem(f"{address}/200") is None
 
 
 def test_a_failure_is_told(address: str) -> None:
-    assert "answered 500" in (problem(f"{address}/500") or "")
+    assert "answered 500" in (find_problem(f"{address}/500") or "")
 
 
 def test_a_failure_that_is_expected_here_is_healthy(address: str) -> None:
-    assert problem(f"{address}/503,503:no model yet") is None
+    assert find_problem(f"{address}/503,503:no model yet") is None
 
 
 @pytest.mark.parametrize("wanted", ["/500,503:no model yet", "/503,503:other words", "/503"])
 def test_another_status_or_other_words_are_not(address: str, wanted: str) -> None:
-    assert problem(address + wanted) is not None
+    assert find_problem(address + wanted) is not None
 
 
 def test_nobody_there_is_told() -> None:
-    assert "did not answer" in (problem("http://127.0.0.1:9/") or "")
+    assert "did not answer" in (find_problem("http://127.0.0.1:9/") or "")

@@ -13,12 +13,12 @@ from pipelines.stack import schema
 from settings import LoopError
 
 
-@pytest.mark.parametrize("tool", schema.TOOLS)
+@pytest.mark.parametrize("tool", schema.TOOL_DATABASES)
 def test_they_are_those_that_alembic_finds(tool: str) -> None:
     spec = find_spec(tool)
     assert spec is not None
     assert spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / schema.TOOLS[tool][1]
+    folder = Path(spec.submodule_search_locations[0]) / schema.TOOL_DATABASES[tool][1]
     known, newest = schema_revisions.read_revisions(folder)
     script = ScriptDirectory(str(folder), version_locations=[str(folder)])
     assert known == {each.revision for each in script.walk_revisions()}
