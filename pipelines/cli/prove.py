@@ -22,20 +22,24 @@ def prove(
             from pipelines.proofs import monitoring_proofs
 
             typer.echo("Putting faults into the feeds ...")
-            if not monitoring_proofs.shown(monitoring_proofs.prove(settings, only)):
+            if not monitoring_proofs.print_fault_proofs(
+                monitoring_proofs.prove_monitoring(settings, only)
+            ):
                 raise typer.Exit(1)
             return
         from pipelines.proofs import gate_proofs as proof
         from pipelines.proofs import rollout_proofs
 
-        if not only and not rollout_proofs.shown(rollout_proofs.prove(settings)):
+        if not only and not rollout_proofs.print_challenger_proofs(
+            rollout_proofs.prove_rollout(settings)
+        ):
             raise typer.Exit(1)
         if rollout:
             return
         typer.echo("Making bad candidates ...")
-        found = proof.prove(settings, only)
-        holds = proof.shown(found)
-        unproven = [] if only else proof.unproven_gates(found)
+        found = proof.prove_gates(settings, only)
+        holds = proof.print_gate_proofs(found)
+        unproven = [] if only else proof.list_unproven_gates(found)
         for name in unproven:
             typer.secho(f"No case proves the gate '{name}'.", fg=typer.colors.RED)
         if not only:

@@ -43,14 +43,14 @@ def replay(
         if sensitivity and not fast:
             raise UserError("The sensitivity is replayed fast alone: add --fast.")
         if fast:
-            found = replays.run(settings, first, end, names, typer.echo)
-        elif stack_replay.named(settings):
-            found = stack_replay.run(settings, first, end, policy or [])
+            found = replays.replay_policies(settings, first, end, names, typer.echo)
+        elif stack_replay.uses_running_stack(settings):
+            found = stack_replay.replay_on_stack(settings, first, end, policy or [])
         else:
-            found = served_replay.run(settings, first, end, names)
+            found = served_replay.replay_through_service(settings, first, end, names)
         if sensitivity:
-            found |= replays.sensitivity(settings, first, end, typer.echo)
-        typer.echo(policy_table.told(found, settings.params()))
+            found |= replays.replay_sensitivity(settings, first, end, typer.echo)
+        typer.echo(policy_table.format_policy_table(found, settings.params()))
 
 
 @app.command("report")
@@ -61,5 +61,7 @@ def report(since: FirstDay = "2013-04-01", until: EndDay = "2013-12-31") -> None
         from pipelines.runtime.stage_command import parse_time
 
         settings = home_settings()
-        path = replay_page.write(settings, parse_time(since, "--from"), parse_time(until, "--to"))
+        path = replay_page.write_replay_page(
+            settings, parse_time(since, "--from"), parse_time(until, "--to")
+        )
         typer.echo(f"Written: {path}")

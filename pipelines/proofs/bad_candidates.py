@@ -11,42 +11,42 @@ import pandas as pd
 
 from pipelines.evaluation.gates.champion_and_baseline import cost_difference
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs.base_training import Ground
-from pipelines.proofs.gate_case import Case, candidate
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.gate_case import GateCase, judge_candidate
 from pipelines.training import assemble
 from usecase.columns import NUMBERS
 
 
-def stale_labels(ground: Ground) -> list[Verdict]:
+def stale_labels(ground: BaseTraining) -> list[Verdict]:
     limit = ground.params["gates"]["max_label_age_days"]
     known = ground.frame[ground.frame["known_at"] < ground.as_of - timedelta(days=limit + 1)]
     manifest = assemble.training_manifest(known, ground.as_of, ground.start)
     rows = known[known["decision_time"] >= ground.start].reset_index(drop=True)
     evidence = ground.evidence(ground.healthy, rows)
-    return candidate(ground, replace(evidence, manifest=manifest))
+    return judge_candidate(ground, replace(evidence, manifest=manifest))
 
 
-def doubled_cases(ground: Ground) -> list[Verdict]:
+def doubled_cases(ground: BaseTraining) -> list[Verdict]:
     rows = ground.holdout
     rows = pd.concat([rows, rows.sample(frac=0.01, random_state=ground.seed)], ignore_index=True)
-    return candidate(ground, ground.evidence(ground.healthy, rows))
+    return judge_candidate(ground, ground.evidence(ground.healthy, rows))
 
 
-def shuffled_labels(ground: Ground) -> list[Verdict]:
+def shuffled_labels(ground: BaseTraining) -> list[Verdict]:
     labels = np.random.default_rng(ground.seed).permutation(ground.known["label"])
-    return candidate(ground, ground.evidence(ground.fit(ground.known.assign(label=labels))))
+    return judge_candidate(ground, ground.evidence(ground.fit(ground.known.assign(label=labels))))
 
 
-def worse_model(ground: Ground) -> Any:
+def worse_model(ground: BaseTraining) -> Any:
     """Stopped after a few of its trees, so worse than the champion on the whole."""
     return ground.fit(ground.known.tail(4000), model__max_iter=15)
 
 
-def worse_than_the_champion(ground: Ground) -> list[Verdict]:
-    return candidate(ground, ground.evidence(worse_model(ground)))
+def worse_than_the_champion(ground: BaseTraining) -> list[Verdict]:
+    return judge_candidate(ground, ground.evidence(worse_model(ground)))
 
 
-def lucky_days(ground: Ground) -> list[Verdict]:
+def lucky_days(ground: BaseTraining) -> list[Verdict]:
     """The same model on the days that flatter it: its mean lies within the margin there."""
     evidence = ground.evidence(worse_model(ground))
     difference = cost_difference(evidence)
@@ -61,22 +61,22 @@ def lucky_days(ground: Ground) -> list[Verdict]:
             break
     rows = ground.holdout[evidence.days.isin(chosen)].reset_index(drop=True)
     lucky = ground.evidence(worse_model(ground), rows)
-    return candidate(ground, lucky)
+    return judge_candidate(ground, lucky)
 
 
-def overconfident(ground: Ground) -> list[Verdict]:
+def overconfident(ground: BaseTraining) -> list[Verdict]:
     scores = ground.evidence(ground.healthy).candidate
     sharper = scores**3 / (scores**3 + (1 - scores) ** 3)
-    return candidate(ground, ground.evidence(ground.healthy, scores=sharper))
+    return judge_candidate(ground, ground.evidence(ground.healthy, scores=sharper))
 
 
-def balanced_classes(ground: Ground) -> list[Verdict]:
-    return candidate(
+def balanced_classes(ground: BaseTraining) -> list[Verdict]:
+    return judge_candidate(
         ground, ground.evidence(ground.fit(ground.known, model__class_weight="balanced"))
     )
 
 
-def leaked_label(ground: Ground, wrong: float) -> list[Verdict]:
+def leaked_label(ground: BaseTraining, wrong: float) -> list[Verdict]:
     """A column that takes the label's part, but for a share of the cases."""
     rng = np.random.default_rng(ground.seed)
 
@@ -85,17 +85,17 @@ def leaked_label(ground: Ground, wrong: float) -> list[Verdict]:
         return rows.assign(**{NUMBERS[0]: rows[NUMBERS[0]].mean() + told * 10.0})
 
     model = ground.fit(leaking(ground.known))
-    return candidate(ground, ground.evidence(model, leaking(ground.holdout)))
+    return judge_candidate(ground, ground.evidence(model, leaking(ground.holdout)))
 
 
-CASES = (
-    Case("labels of three days ago", "data is sound", stale_labels),
-    Case("cases twice", "data is valid", doubled_cases),
-    Case("shuffled labels", "beats the baseline", shuffled_labels),
-    Case("worse beyond the margin", "not worse than the champion", worse_than_the_champion),
-    Case("the same in lucky days", "not worse than the champion", lucky_days),
-    Case("overconfident", "log loss holds", overconfident),
-    Case("classes balanced, so miscalibrated", "calibrated", balanced_classes),
-    Case("leaked label", "not too good to be true", lambda ground: leaked_label(ground, 0.2)),
-    Case("half-leaked label", "no column too good", lambda ground: leaked_label(ground, 0.4)),
+BAD_CANDIDATES = (
+    GateCase("labels of three days ago", "data is sound", stale_labels),
+    GateCase("cases twice", "data is valid", doubled_cases),
+    GateCase("shuffled labels", "beats the baseline", shuffled_labels),
+    GateCase("worse beyond the margin", "not worse than the champion", worse_than_the_champion),
+    GateCase("the same in lucky days", "not worse than the champion", lucky_days),
+    GateCase("overconfident", "log loss holds", overconfident),
+    GateCase("classes balanced, so miscalibrated", "calibrated", balanced_classes),
+    GateCase("leaked label", "not too good to be true", lambda ground: leaked_label(ground, 0.2)),
+    GateCase("half-leaked label", "no column too good", lambda ground: leaked_label(ground, 0.4)),
 )  # fmt: skip

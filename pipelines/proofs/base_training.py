@@ -31,7 +31,7 @@ from usecase.columns import CATEGORIES, FEATURES
 
 
 @dataclass(frozen=True)
-class Ground:
+class BaseTraining:
     """A home with its data up to `as_of`; candidates are judged on the cases since `start`.
 
     The champion was fitted on what was known `holdout` earlier than the candidates.
@@ -143,12 +143,12 @@ class Ground:
             **changes,
         )  # fmt: skip
 
-    def reseeded(self, seed: int) -> Ground:
+    def reseeded(self, seed: int) -> BaseTraining:
         """The same data with other draws of everything."""
-        return Ground(self.settings, self.frame, self.as_of, self.start, seed)
+        return BaseTraining(self.settings, self.frame, self.as_of, self.start, seed)
 
 
-def opened(settings: Settings) -> Ground:
+def open_base_training(settings: Settings) -> BaseTraining:
     """The ground below `var/prove`, made if this code and these parameters have none yet."""
     params = settings.params()
     as_of = stage_command.parse_time(params["as_of"])
@@ -156,18 +156,18 @@ def opened(settings: Settings) -> Ground:
     if not (home / "md5s.json").exists():
         shutil.rmtree(home.parent, ignore_errors=True)
         _build(settings, home, as_of)
-    return read(home)
+    return read_base_training(home)
 
 
-def read(home: Path) -> Ground:
+def read_base_training(home: Path) -> BaseTraining:
     """The ground that was made in `home`."""
-    own = home_of(home)
+    own = isolated_settings(home)
     frame, manifest = assemble.load_training_set(own)
     as_of, start = (stage_command.parse_time(manifest[name]) for name in ("as_of", "holdout_start"))
-    return Ground(own, frame, as_of, start, own.params()["seed"])
+    return BaseTraining(own, frame, as_of, start, own.params()["seed"])
 
 
-def home_of(folder: Path) -> Settings:
+def isolated_settings(folder: Path) -> Settings:
     """Settings of a home that shares nothing with any other, whatever the environment says."""
     return Settings(
         home=folder, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
@@ -176,7 +176,7 @@ def home_of(folder: Path) -> Settings:
 
 
 @contextmanager
-def inside(settings: Settings) -> Iterator[None]:
+def home_environment(settings: Settings) -> Iterator[None]:
     """The environment and the folder of this home, until the block ends."""
     before, folder = dict(os.environ), Path.cwd()
     os.environ.update(settings.environment())
@@ -193,10 +193,10 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from pipelines.ingestion import ingest, validate
     from pipelines.training import build_features
 
-    own = home_of(home)
+    own = isolated_settings(home)
     own.params_file.parent.mkdir(parents=True)
     shutil.copyfile(settings.params_file, own.params_file)
-    with inside(own):
+    with home_environment(own):
         for step in (
             ingest.fetch_due_batches,
             validate.validate_new_batches,

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs import bad_candidates, bad_refits, bad_sources, use_case_faults
-from pipelines.proofs.base_training import Ground
-from pipelines.proofs.gate_case import Case, candidate, made_from, refit
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.gate_case import GateCase, judge_candidate, judge_refit, judge_sources
 
-SEEDS = range(5)
+HEALTHY_SEEDS = range(5)
 
 
-def healthy(seed: int) -> Case:
-    def made(ground: Ground) -> list[Verdict]:
+def healthy_case(seed: int) -> GateCase:
+    def made(ground: BaseTraining) -> list[Verdict]:
         ground = ground.reseeded(ground.seed + seed)
-        found = candidate(ground, ground.evidence(ground.healthy))
-        found += refit(ground, ground.artefact(ground.fit(ground.frame), f"healthy-{seed}"))
+        found = judge_candidate(ground, ground.evidence(ground.healthy))
+        found += judge_refit(ground, ground.artefact(ground.fit(ground.frame), f"healthy-{seed}"))
         # Of the same data each time, so that two samples of them are enough.
-        return found + (made_from(ground, ground.sources()) if seed < 2 else [])
+        return found + (judge_sources(ground, ground.sources()) if seed < 2 else [])
 
-    return Case(f"healthy, seed {seed}", None, made)
-
-
-BAD = (*bad_candidates.CASES, *bad_refits.CASES, *bad_sources.CASES, *use_case_faults.CASES)
+    return GateCase(f"healthy, seed {seed}", None, made)
 
 
-def all_cases() -> list[Case]:
+BAD_CASES = (
+    *bad_candidates.BAD_CANDIDATES,
+    *bad_refits.BAD_REFITS,
+    *bad_sources.BAD_SOURCES,
+    *use_case_faults.USE_CASE_FAULTS,
+)
+
+
+def all_cases() -> list[GateCase]:
     """The bad ones first; the order is that of the table."""
-    return [*BAD, *map(healthy, SEEDS)]
+    return [*BAD_CASES, *map(healthy_case, HEALTHY_SEEDS)]

@@ -20,11 +20,11 @@ import pandas as pd
 from features import partitions
 from monitoring import retraining_decision
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.bad_sources import link
-from pipelines.proofs.base_training import Ground, home_of, inside
+from pipelines.proofs.bad_sources import link_or_copy_file
+from pipelines.proofs.base_training import BaseTraining, home_environment, isolated_settings
 from pipelines.replay import simulated_day
-from pipelines.replay.simulated_day import DAY, State, World
-from pipelines.replay.trained_models import Models, Trained
+from pipelines.replay.simulated_day import DAY, ReplayState, ReplayWorld
+from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.training import build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
@@ -42,7 +42,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FaultOutcome:
     """All that came of a fault that `began` then: who noticed, and what the loop did."""
 
     began: datetime
@@ -52,14 +52,14 @@ class Seen:
     decided: pd.Series[pd.Timestamp]  # when each case was decided
 
 
-WATCHERS = {
+WATCHER_BY_TRIGGER = {
     "calibration": "performance", "performance": "performance", "saving": "performance",
     "slices": "performance", "labels": "labels", "target": "drift", "drift": "drift",
     "missing": "drift",
 }  # fmt: skip
 
 
-def seen(ground: Ground, fault: FeedFault) -> Seen:
+def simulate_fault(ground: BaseTraining, fault: FeedFault) -> FaultOutcome:
     """Lives the days of `fault`, until validation or freshness stops the feeds, or to their end."""
     began = ground.as_of + fault.begins * DAY
     since = began.date()
@@ -76,22 +76,24 @@ def seen(ground: Ground, fault: FeedFault) -> Seen:
     refused = any(each.watcher == "validation" for each in stopped)
     told = [Notice("validation", each.at, each.told) if each.watcher == "quarantine" else each
             for each in found]  # fmt: skip
-    return Seen(
+    return FaultOutcome(
         began, sorted(told, key=lambda each: each.at), refused, retrained, cases["decision_time"]
     )
 
 
 @contextmanager
-def _home(ground: Ground) -> Iterator[Settings]:
+def _home(ground: BaseTraining) -> Iterator[Settings]:
     """A home with the ground's batches and tables, which goes when the case is over."""
     folder = ground.scratch / "faulty"
     shutil.rmtree(folder, ignore_errors=True)
-    own = home_of(folder)
+    own = isolated_settings(folder)
     for layer in ("raw", "validated", "quarantine", "features"):
-        shutil.copytree(ground.settings.data / layer, own.data / layer, copy_function=link)
+        shutil.copytree(
+            ground.settings.data / layer, own.data / layer, copy_function=link_or_copy_file
+        )
     shutil.copytree(ground.settings.home / "usecase", own.home / "usecase")
     shutil.copytree(ground.settings.var / "feast", own.var / "feast")
-    with inside(own):
+    with home_environment(own):
         yield own
     shutil.rmtree(folder)
 
@@ -168,26 +170,26 @@ def _served(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
     return features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
 
 
-def _watched(ground: Ground, cases: pd.DataFrame, end: datetime) -> tuple[list[Notice], bool]:
+def _watched(ground: BaseTraining, cases: pd.DataFrame, end: datetime) -> tuple[list[Notice], bool]:
     """What monitoring says of the champion's answers, day by day; does it ask to retrain?"""
     frame = pd.concat([ground.holdout, cases], ignore_index=True)
     params = ground.params
     # The calendar would ask for a retraining whatever happens.
     policy = params["monitoring"]["policy"]
     policy = {**policy, "triggers": [name for name in policy["triggers"] if name != "schedule"]}
-    models = Models(frame, params, ground.scratch / "models")
-    world = World(frame, np.full(len(frame), np.nan), params, models, ground.as_of)
+    models = ReplayModels(frame, params, ground.scratch / "models")
+    world = ReplayWorld(frame, np.full(len(frame), np.nan), params, models, ground.as_of)
     state = _state(ground, frame)
-    simulated_day.answer(world, state, world.rows(ground.as_of, end))
+    simulated_day.answer_cases(world, state, world.rows(ground.as_of, end))
     found: dict[str, Notice] = {}
     retrained, day = False, ground.as_of + DAY
     while day <= end:
-        evidence, _, _ = simulated_day.observed(world, state, day)
+        evidence, _, _ = simulated_day.collect_evidence(world, state, day)
         decision = retraining_decision.decide(evidence, policy, day)
         told = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip
-        told += [(WATCHERS[each.name], each.told) for each in decision.triggers
-                 if each.fired and each.name in WATCHERS]  # fmt: skip
+        told += [(WATCHER_BY_TRIGGER[each.name], each.told) for each in decision.triggers
+                 if each.fired and each.name in WATCHER_BY_TRIGGER]  # fmt: skip
         for watcher, what in told:
             found.setdefault(watcher, Notice(watcher, day, what))
         retrained |= decision.retrain
@@ -195,7 +197,7 @@ def _watched(ground: Ground, cases: pd.DataFrame, end: datetime) -> tuple[list[N
     return list(found.values()), retrained
 
 
-def _state(ground: Ground, frame: pd.DataFrame) -> State:
+def _state(ground: BaseTraining, frame: pd.DataFrame) -> ReplayState:
     """The champion, refitted on all that the ground knows, answers from the start."""
     rows = np.arange(len(ground.holdout))
     judged = ground.healthy.predict_proba(ground.holdout[FEATURES])[:, 1]
@@ -203,6 +205,6 @@ def _state(ground: Ground, frame: pd.DataFrame) -> State:
     expected: dict[str, Any] = evaluation.metrics(
         ground.holdout["label"], judged, ground.params["costs"]
     )
-    champion = Trained("champion", ground.as_of, rows, judged, scores, expected, [])
+    champion = TrainedModel("champion", ground.as_of, rows, judged, scores, expected, [])
     nobody = np.full(len(frame), np.nan), np.full(len(frame), -1)
-    return State(champion, ground.as_of, *nobody)
+    return ReplayState(champion, ground.as_of, *nobody)

@@ -17,11 +17,11 @@ from features import durable_files
 from pipelines.evaluation.gates.verdict import Verdict
 from settings import Settings
 
-WORKERS = 2
+N_WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Proof:
+class GateProof:
     """What came of a case: `refused` names every gate that refused, `evidence` is of its own."""
 
     told: str
@@ -32,7 +32,7 @@ class Proof:
     seconds: float
 
 
-def prove(settings: Settings, only: str | None = None) -> list[Proof]:
+def prove_gates(settings: Settings, only: str | None = None) -> list[GateProof]:
     """Every case whose words contain `only`, through the real pipeline; writes the page.
 
     Raises `UserError` if there is no such case.
@@ -44,7 +44,7 @@ def prove(settings: Settings, only: str | None = None) -> list[Proof]:
     chosen = [n for n, case in enumerate(every) if not only or only.lower() in case.told.lower()]
     if not chosen:
         raise UserError(f"No case is told by {only!r}: {', '.join(case.told for case in every)}.")
-    made = base_training.opened(settings)
+    made = base_training.open_base_training(settings)
     shutil.rmtree(made.settings.var / "cases", ignore_errors=True)
     found = []
     for proof in _run(made.settings.home, chosen):
@@ -52,33 +52,35 @@ def prove(settings: Settings, only: str | None = None) -> list[Proof]:
         print(f"  {'proven' if proof.holds else 'NOT PROVEN'}: {proof.told}", flush=True)
     shutil.rmtree(made.settings.var / "cases", ignore_errors=True)
     if not only:
-        write(settings.var / "reports" / "prove.html", found)
+        write_gate_proofs_page(settings.var / "reports" / "prove.html", found)
     return found
 
 
-def _run(home: Path, chosen: Sequence[int]) -> Iterator[Proof]:
+def _run(home: Path, chosen: Sequence[int]) -> Iterator[GateProof]:
     # Spawned, and two at once: each has its own folder and environment, which Feast depends on.
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(N_WORKERS, mp_context=get_context("spawn")) as pool:
         yield from pool.map(_one, [home] * len(chosen), chosen)
 
 
-def _one(home: Path, number: int) -> Proof:
+def _one(home: Path, number: int) -> GateProof:
     from pipelines.proofs import case_catalogue
 
     case = case_catalogue.all_cases()[number]
     started = time.monotonic()
     verdicts = case.made(_ground(home))
-    return judged(case.told, case.gate, verdicts, time.monotonic() - started)
+    return build_gate_proof(case.told, case.gate, verdicts, time.monotonic() - started)
 
 
 @cache
 def _ground(home: Path) -> Any:
     from pipelines.proofs import base_training
 
-    return base_training.read(home)
+    return base_training.read_base_training(home)
 
 
-def judged(told: str, gate: str | None, verdicts: Sequence[Verdict], seconds: float) -> Proof:
+def build_gate_proof(
+    told: str, gate: str | None, verdicts: Sequence[Verdict], seconds: float
+) -> GateProof:
     """The proof of a case: refused by the gate that it names, or healthy and refused by none.
 
     A gate that could not run has refused, and has proven nothing.
@@ -87,16 +89,16 @@ def judged(told: str, gate: str | None, verdicts: Sequence[Verdict], seconds: fl
     names = [each.gate for each in refused]
     if gate is None:
         first = f": {refused[0].told}" if refused else ""
-        return Proof(
+        return GateProof(
             told, None, names, f"{len(verdicts)} gates, {len(refused)} refused{first}",
             bool(verdicts) and not refused, seconds,
         )  # fmt: skip
     own = [each for each in refused if each.gate == gate and each.value is not None]
     evidence = f"{own[0].value:.4g}, limit {own[0].limit:.4g}: {own[0].told}" if own else "–"
-    return Proof(told, gate, names, evidence, bool(own), seconds)
+    return GateProof(told, gate, names, evidence, bool(own), seconds)
 
 
-def unproven_gates(found: Sequence[Proof]) -> list[str]:
+def list_unproven_gates(found: Sequence[GateProof]) -> list[str]:
     """The gates that no case has shown to refuse."""
     from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates, verdict
 
@@ -110,7 +112,7 @@ def unproven_gates(found: Sequence[Proof]) -> list[str]:
     return sorted(names - proven)
 
 
-def write(page: Path, found: Sequence[Proof]) -> None:
+def write_gate_proofs_page(page: Path, found: Sequence[GateProof]) -> None:
     """The table as a page that needs nothing but itself."""
     from monitoring.pages.layout import document, numbers, table
 
@@ -126,7 +128,7 @@ def write(page: Path, found: Sequence[Proof]) -> None:
             + numbers([f"{proof.seconds:.1f}"]) + "</tr>"
         )  # fmt: skip
     failed = [proof.told for proof in found if not proof.holds] + [
-        f"gate without a case: {name}" for name in unproven_gates(found)
+        f"gate without a case: {name}" for name in list_unproven_gates(found)
     ]
     outcome = (
         f'<div class="outcome {"none" if failed else "one"}"><strong>{len(found)} cases, '
@@ -139,7 +141,7 @@ def write(page: Path, found: Sequence[Proof]) -> None:
     )
 
 
-def shown(found: Sequence[Proof]) -> bool:
+def print_gate_proofs(found: Sequence[GateProof]) -> bool:
     """Prints the table; whether every case holds."""
     from rich.console import Console
     from rich.table import Table

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from features import durable_files
-from pipelines.proofs.base_training import Ground
-from pipelines.proofs.fault_simulation import Notice, Seen, seen
-from pipelines.proofs.gate_proofs import WORKERS
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
+from pipelines.proofs.gate_proofs import N_WORKERS
 from settings import Settings, UserError
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
-EVERY = (*FAULTS, *BENIGN)
+ALL_FAULTS = (*FAULTS, *BENIGN)
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Found:
+class FaultProof:
     """What came of a fault; `hours` and `cases` until its own watcher noticed, else None."""
 
     fault: FeedFault
@@ -48,47 +48,49 @@ class Found:
         return self.hours is not None and self.hours <= self.fault.hours
 
 
-def prove(settings: Settings, only: str | None = None) -> list[Found]:
+def prove_monitoring(settings: Settings, only: str | None = None) -> list[FaultProof]:
     """Every fault whose words contain `only`, each in a home of its own; writes the page.
 
     Raises `UserError` if there is no such fault.
     """
     from pipelines.proofs import base_training
 
-    chosen = [n for n, fault in enumerate(EVERY) if not only or only.lower() in fault.told.lower()]
+    chosen = [
+        n for n, fault in enumerate(ALL_FAULTS) if not only or only.lower() in fault.told.lower()
+    ]
     if not chosen:
-        told = ", ".join(fault.told for fault in EVERY)
+        told = ", ".join(fault.told for fault in ALL_FAULTS)
         raise UserError(f"No fault is told by {only!r}: {told}.")
-    made = base_training.opened(settings)
+    made = base_training.open_base_training(settings)
     found = []
     for each in _run(made.settings.home, chosen):
         found.append(each)
         print(f"  {'proven' if each.holds else 'NOT PROVEN'}: {each.fault.told}", flush=True)
     if not only:
-        write(settings.var / "reports" / "prove-monitoring.html", found)
+        write_fault_proofs_page(settings.var / "reports" / "prove-monitoring.html", found)
     return found
 
 
-def _run(home: Path, chosen: Sequence[int]) -> Iterator[Found]:
+def _run(home: Path, chosen: Sequence[int]) -> Iterator[FaultProof]:
     # Spawned, and two at once: each has its own folder and environment, which Feast depends on.
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(N_WORKERS, mp_context=get_context("spawn")) as pool:
         came = pool.map(_one, [home] * len(chosen), chosen)
         for number, each in zip(chosen, came, strict=True):
-            yield judged(EVERY[number], each)
+            yield build_fault_proof(ALL_FAULTS[number], each)
 
 
-def _one(home: Path, number: int) -> Seen:
-    return seen(_ground(home), EVERY[number])
+def _one(home: Path, number: int) -> FaultOutcome:
+    return simulate_fault(_ground(home), ALL_FAULTS[number])
 
 
 @cache
-def _ground(home: Path) -> Ground:
+def _ground(home: Path) -> BaseTraining:
     from pipelines.proofs import base_training
 
-    return base_training.read(home)
+    return base_training.read_base_training(home)
 
 
-def judged(fault: FeedFault, came: Seen) -> Found:
+def build_fault_proof(fault: FeedFault, came: FaultOutcome) -> FaultProof:
     """Puts what came of a fault beside what should have come of it."""
     if came.refused:
         reaction = "refuse"
@@ -101,13 +103,13 @@ def judged(fault: FeedFault, came: Seen) -> Found:
     noticed = list(dict.fromkeys(each.watcher for each in came.notices))
     if first is None:
         told = came.notices[0].told if came.notices else fault.why
-        return Found(fault, reaction, noticed, None, None, told)
+        return FaultProof(fault, reaction, noticed, None, None, told)
     decided = came.decided
     n_cases = int(((decided >= came.began) & (decided < first.at)).sum())
-    return Found(fault, reaction, noticed, (first.at - came.began) / HOUR, n_cases, first.told)
+    return FaultProof(fault, reaction, noticed, (first.at - came.began) / HOUR, n_cases, first.told)
 
 
-def _cells(found: Found) -> list[str]:
+def _cells(found: FaultProof) -> list[str]:
     after = "–" if found.hours is None else f"{found.hours:g} h, {found.cases:,} cases"
     wanted = f"{found.fault.watcher}, {found.fault.reaction}"
     if found.fault.watcher != "none":
@@ -116,7 +118,7 @@ def _cells(found: Found) -> list[str]:
     return [found.fault.told, wanted, came, after]
 
 
-def write(page: Path, found: Sequence[Found]) -> None:
+def write_fault_proofs_page(page: Path, found: Sequence[FaultProof]) -> None:
     """The table as a page that needs nothing but itself."""
     from monitoring.pages.layout import document, table
 
@@ -140,7 +142,7 @@ def write(page: Path, found: Sequence[Found]) -> None:
     durable_files.write(page, document("Faults noticed", sections))
 
 
-def shown(found: Sequence[Found]) -> bool:
+def print_fault_proofs(found: Sequence[FaultProof]) -> bool:
     """Prints the table; whether every case holds."""
     from rich.console import Console
     from rich.table import Table

@@ -18,7 +18,13 @@ import pandas as pd
 from features import partitions
 from monitoring.measures import arms
 from monitoring.measures.arms import Evidence
-from pipelines.proofs.challengers import EVERY, Case, Says, cases, healthy
+from pipelines.proofs.challengers import (
+    REQUESTS_BETWEEN_LOOKS,
+    ChallengerCase,
+    ScoreCase,
+    challenger_cases,
+    healthy_score,
+)
 from pipelines.release import rollout_policy
 from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
 from pipelines.runtime import stage_command
@@ -30,10 +36,10 @@ from settings import LoopError, Settings
 
 
 @dataclass(frozen=True)
-class Found:
+class ChallengerProof:
     """What became of a case, and after how much."""
 
-    case: Case
+    case: ChallengerCase
     stage: Stage
     decision: RolloutDecision
     requests: int
@@ -48,17 +54,24 @@ class Found:
         return ended and self.requests <= self.case.requests and self.days <= self.case.days
 
 
-def prove(settings: Settings, policy: dict[str, Any] | None = None) -> list[Found]:
+def prove_rollout(
+    settings: Settings, policy: dict[str, Any] | None = None
+) -> list[ChallengerProof]:
     """Every case through shadow and canary, on the days from the parameters' `as_of` on."""
     params = settings.params()
     policy = policy or params["rollout"]
     rollout_policy.require_rollout_policy(policy)
     start = stage_command.parse_time(params["as_of"])
-    rows, labels = _days(start, policy["shadow"]["max_days"] + 2, params)
-    return [_through(case, rows, labels, policy, params["costs"], start) for case in cases(policy)]
+    rows, labels = draw_scored_cases(start, policy["shadow"]["max_days"] + 2, params)
+    return [
+        _through(case, rows, labels, policy, params["costs"], start)
+        for case in challenger_cases(policy)
+    ]
 
 
-def _days(start: datetime, days: int, params: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def draw_scored_cases(
+    start: datetime, days: int, params: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The source's cases, with scores drawn so that labels follow them; and the labels."""
     from usecase import source, statements, target
 
@@ -88,7 +101,7 @@ def _days(start: datetime, days: int, params: dict[str, Any]) -> tuple[pd.DataFr
 class _Model:
     """Stands where a loaded model stands: says what the case's challenger would say."""
 
-    def __init__(self, says: Says) -> None:
+    def __init__(self, says: ScoreCase) -> None:
         self._says = says
 
     def predict(self, rows: list[dict[str, Any]]) -> np.ndarray:
@@ -96,9 +109,9 @@ class _Model:
 
 
 def _through(
-    case: Case, rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any],
+    case: ChallengerCase, rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any],
     costs: dict[str, float], start: datetime,
-) -> Found:  # fmt: skip
+) -> ChallengerProof:  # fmt: skip
     """The case's way until it is champion or withdrawn, or the days are over."""
     known = labels if case.labelled else labels[:0]
     now: Stage = case.begins
@@ -124,11 +137,11 @@ def _through(
             break
         now, begun = "canary", as_of
     days = (as_of - start) / timedelta(days=1)
-    return Found(case, now, decision, reached, evidence.labels, days)
+    return ChallengerProof(case, now, decision, reached, evidence.labels, days)
 
 
 def _looks(
-    rows: pd.DataFrame, case: Case, now: Stage, policy: dict[str, Any]
+    rows: pd.DataFrame, case: ChallengerCase, now: Stage, policy: dict[str, Any]
 ) -> Iterator[tuple[datetime, list[dict[str, Any]]]]:
     """What the service logs between two looks: (time of the look, records)."""
     serving = _serving(case, now, policy["canary"]["percent"])
@@ -146,26 +159,26 @@ def _looks(
         if following != this:
             yield following.to_pydatetime(), batch
             batch = []
-        elif this == day.iloc[0] and len(batch) == EVERY:
+        elif this == day.iloc[0] and len(batch) == REQUESTS_BETWEEN_LOOKS:
             yield row["decision_time"].to_pydatetime(), batch
             batch = []
 
 
-def _serving(case: Case, now: Stage, percent: float) -> Serving:
+def _serving(case: ChallengerCase, now: Stage, percent: float) -> Serving:
     champion, rival = (
         ServedModel(version, f"{number:064x}", version, 0.2)
         for number, version in ((1, "1"), (2, "2"))
     )
     since = datetime(2000, 1, 1, tzinfo=UTC)
     share = 0.0 if now == "shadow" else percent
-    says = case.says if now == case.begins or not case.cause else healthy
+    says = case.says if now == case.begins or not case.cause else healthy_score
     return Serving(
         Release(1, champion, since, Challenger(rival, now, share, since)),
         cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(says)),
     )  # fmt: skip
 
 
-def shown(found: list[Found]) -> bool:
+def print_challenger_proofs(found: list[ChallengerProof]) -> bool:
     """Prints the table; whether all held."""
     from rich.console import Console
     from rich.table import Table
@@ -185,7 +198,7 @@ def shown(found: list[Found]) -> bool:
     return all(each.holds for each in found)
 
 
-def _limit(case: Case) -> str:
+def _limit(case: ChallengerCase) -> str:
     limits = [
         f"{most:g} {unit}"
         for most, unit in ((case.requests, "requests"), (case.days, "days"))

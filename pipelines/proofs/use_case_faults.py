@@ -11,51 +11,51 @@ import pandas as pd
 from features import partitions
 from pipelines.evaluation.gates import source_gates
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs.bad_sources import link, other_home
-from pipelines.proofs.base_training import Ground, inside
-from pipelines.proofs.gate_case import Case, candidate, made_from, refit
+from pipelines.proofs.bad_sources import link_or_copy_file, other_home
+from pipelines.proofs.base_training import BaseTraining, home_environment
+from pipelines.proofs.gate_case import GateCase, judge_candidate, judge_refit, judge_sources
 from pipelines.training import assemble
 from settings import Settings
 from usecase.faults import FAULTS, Fault
 
 
-def of_use_case(fault: Fault) -> Case:
+def use_case_fault(fault: Fault) -> GateCase:
     strike = {
         "fit": _fit, "rows": _rows, "scores": _scores, "refit": _refit, "tables": _tables,
         "online": _online,
     }[fault.kind]  # fmt: skip
-    return Case(fault.told, fault.gate, lambda ground: strike(ground, fault))
+    return GateCase(fault.told, fault.gate, lambda ground: strike(ground, fault))
 
 
-def _extra(ground: Ground) -> pd.DataFrame:
+def _extra(ground: BaseTraining) -> pd.DataFrame:
     from usecase.target import SPINE_FEED, spine
 
     until = ground.as_of.date()
     return spine(partitions.read(ground.settings.data, "validated", SPINE_FEED, date.min, until))
 
 
-def _fit(ground: Ground, fault: Fault) -> list[Verdict]:
+def _fit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     model = ground.fit(fault.change(ground.known, _extra(ground)))
-    return candidate(ground, ground.evidence(model))
+    return judge_candidate(ground, ground.evidence(model))
 
 
-def _rows(ground: Ground, fault: Fault) -> list[Verdict]:
+def _rows(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     extra = _extra(ground)
     model = ground.fit(fault.change(ground.known, extra))
-    return candidate(ground, ground.evidence(model, fault.change(ground.holdout, extra)))
+    return judge_candidate(ground, ground.evidence(model, fault.change(ground.holdout, extra)))
 
 
-def _scores(ground: Ground, fault: Fault) -> list[Verdict]:
+def _scores(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     scores = fault.change(ground.holdout, ground.evidence(ground.healthy).candidate)
-    return candidate(ground, ground.evidence(ground.healthy, scores=scores))
+    return judge_candidate(ground, ground.evidence(ground.healthy, scores=scores))
 
 
-def _refit(ground: Ground, fault: Fault) -> list[Verdict]:
+def _refit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     again = ground.fit(fault.change(ground.frame, _extra(ground)))
-    return refit(ground, ground.artefact(again, "refit"))
+    return judge_refit(ground, ground.artefact(again, "refit"))
 
 
-def _rebuilt(ground: Ground, name: str, tables: Any) -> Settings:
+def _rebuilt(ground: BaseTraining, name: str, tables: Any) -> Settings:
     """A home in which these tables were computed by other functions."""
     from features.table_builder import build_new
     from usecase.feature_views import TABLES
@@ -70,15 +70,15 @@ def _rebuilt(ground: Ground, name: str, tables: Any) -> Settings:
     return own
 
 
-def _tables(ground: Ground, fault: Fault) -> list[Verdict]:
+def _tables(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     """A candidate from other tables; what it was made from shows why it is good."""
     from usecase.feature_views import TABLES
 
     own = _rebuilt(ground, "tables", fault.change)
-    with inside(own):
+    with home_environment(own):
         assemble.assemble_training_set(own, ground.as_of)
         frame = assemble.load_training_set(own)[0]
-    leaking = Ground(ground.settings, frame, ground.as_of, ground.start, ground.seed)
+    leaking = BaseTraining(ground.settings, frame, ground.as_of, ground.start, ground.seed)
     changed = {
         name: (fault.change.get(name, compute), feed) for name, (compute, feed) in TABLES.items()
     }
@@ -90,19 +90,21 @@ def _tables(ground: Ground, fault: Fault) -> list[Verdict]:
             name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED_FOLDERS
         },
     )
-    return candidate(leaking, leaking.evidence(leaking.healthy)) + made_from(ground, subject)
+    return judge_candidate(leaking, leaking.evidence(leaking.healthy)) + judge_sources(
+        ground, subject
+    )
 
 
-def _online(ground: Ground, fault: Fault) -> list[Verdict]:
+def _online(ground: BaseTraining, fault: Fault) -> list[Verdict]:
     from features.online_publisher import publish
 
     own = _rebuilt(ground, "online", fault.change)
-    with inside(own):
+    with home_environment(own):
         publish(own, ground.as_of)
     shutil.rmtree(own.data / "features")
     tables = ground.settings.data / "features"
-    shutil.copytree(tables, own.data / "features", copy_function=link)
-    return made_from(ground, ground.sources(settings=own))
+    shutil.copytree(tables, own.data / "features", copy_function=link_or_copy_file)
+    return judge_sources(ground, ground.sources(settings=own))
 
 
-CASES = tuple(map(of_use_case, FAULTS))
+USE_CASE_FAULTS = tuple(map(use_case_fault, FAULTS))

@@ -9,14 +9,22 @@ import pandas as pd
 from pipelines.evaluation.gates.verdict import verdict_code
 
 # What was decided, by whom and on what; how a stage is told differs by its wording alone.
-DECIDED = (
+DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
 )  # fmt: skip
-MEASURED = ("cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours")
+MEASURED_COLUMNS = (
+    "cost",
+    "baseline_cost",
+    "gap",
+    "bias",
+    "coverage",
+    "drift_share",
+    "delay_hours",
+)
 
 
-def differing(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[str]]:
+def differing_days(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[str]]:
     """The days on which the two say different things, by what they differ in: a column or `gates`.
 
     Both hold a row per day, of the same days. What the real parts' records lack is not compared:
@@ -27,18 +35,18 @@ def differing(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[str]]:
         raise ValueError("The replays are not of the same days.")
     wrong = {
         name: ~_same(real[name], quick[name])
-        for name in DECIDED
+        for name in DECISION_COLUMNS
         if name in real and name in quick  # a replay of an older version has no codes
     }
-    wrong |= {name: ~_close(real[name], quick[name]) for name in MEASURED if name in real}
+    wrong |= {name: ~_close(real[name], quick[name]) for name in MEASURED_COLUMNS if name in real}
     wrong["drift"] = ~_drifts(real["drift"], quick["drift"])
     wrong["gates"] = ~_same(real["verdicts"].map(_refused), quick["verdicts"].map(_refused))
     return {name: days[each].tolist() for name, each in wrong.items() if each.any()}
 
 
-def told(real: pd.DataFrame, quick: pd.DataFrame) -> str:
+def format_agreement(real: pd.DataFrame, quick: pd.DataFrame) -> str:
     """On how many days they differ, and in what."""
-    found = differing(real, quick)
+    found = differing_days(real, quick)
     days = {day for each in found.values() for day in each}
     return f"{len(days)} of {len(real)}" + (f": {', '.join(found)}" if found else "")
 

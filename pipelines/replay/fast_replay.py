@@ -20,15 +20,15 @@ import pandas as pd
 
 from features import durable_files
 from pipelines.replay import policies, served_record, simulated_day
-from pipelines.replay.simulated_day import DAY, State, World
+from pipelines.replay.simulated_day import DAY, ReplayState, ReplayWorld
 from settings import LoopError, Settings, UserError
 
-Told = Callable[[str], None]
-DAYS = "days.jsonl"
+PrintLine = Callable[[str], None]
+DAYS_FILE = "days.jsonl"
 
 
-def run(
-    settings: Settings, first: datetime, end: datetime, names: Iterable[str], told: Told
+def replay_policies(
+    settings: Settings, first: datetime, end: datetime, names: Iterable[str], told: PrintLine
 ) -> dict[str, pd.DataFrame]:
     """Replays each policy of `names` from `first` to `end`; the days of each, by its name.
 
@@ -36,36 +36,40 @@ def run(
     that can't be.
     """
     params = settings.params()
-    require(params, first, end)
-    chosen = {name: policies.named(params, name) for name in spelt(params, names)}
-    from pipelines.replay.world_data import world
+    check_period(params, first, end)
+    chosen = {
+        name: policies.find_policy(params, name) for name in expand_policy_names(params, names)
+    }
+    from pipelines.replay.world_data import build_world
 
-    made = world(settings, first, end)
+    made = build_world(settings, first, end)
     return {
-        name: one(folder(settings, first, name), made, name, policy, end, told)
+        name: replay_policy(replay_folder(settings, first, name), made, name, policy, end, told)
         for name, policy in chosen.items()
     }
 
 
-def sensitivity(
-    settings: Settings, first: datetime, end: datetime, told: Told
+def replay_sensitivity(
+    settings: Settings, first: datetime, end: datetime, told: PrintLine
 ) -> dict[str, pd.DataFrame]:
     """The default policy with other limits of its main threshold; the days of each."""
-    from pipelines.replay.world_data import world
+    from pipelines.replay.world_data import build_world
 
     params = settings.params()
-    require(params, first, end)
-    made, default = world(settings, first, end), params["replay"]["default"]
-    policy = policies.named(params, default)
+    check_period(params, first, end)
+    made, default = build_world(settings, first, end), params["replay"]["default"]
+    policy = policies.find_policy(params, default)
     found = {}
     for gap in params["replay"]["sensitivity"]:
         name = f"{default} at {gap:g}"
-        place = folder(settings, first, name)
-        found[name] = one(place, made, name, policies.limited(policy, gap), end, told)
+        place = replay_folder(settings, first, name)
+        found[name] = replay_policy(
+            place, made, name, policies.with_calibration_limit(policy, gap), end, told
+        )
     return found
 
 
-def require(params: dict[str, Any], first: datetime, end: datetime) -> None:
+def check_period(params: dict[str, Any], first: datetime, end: datetime) -> None:
     """Raises `UserError` if there are no data for a replay from `first` to `end`."""
     days = [datetime.fromisoformat(str(params["replay"]["until"])).date(),
             date.fromisoformat(str(params["first_day"]))]  # fmt: skip
@@ -79,31 +83,36 @@ def require(params: dict[str, Any], first: datetime, end: datetime) -> None:
         )
 
 
-def folder(settings: Settings, first: datetime, name: str) -> Path:
+def replay_folder(settings: Settings, first: datetime, name: str) -> Path:
     """Where the days of a replay from `first` are; its end does not change them."""
     return settings.var / "replay" / f"from-{first:%Y%m%d}" / name.replace(" ", "-")
 
 
-def one(
-    place: Path, world: World, name: str, policy: dict[str, Any], end: datetime, told: Told
+def replay_policy(
+    place: Path,
+    world: ReplayWorld,
+    name: str,
+    policy: dict[str, Any],
+    end: datetime,
+    told: PrintLine,
 ) -> pd.DataFrame:
     """Replays one policy, from where it was left; its days as a frame, a row each."""
-    records = _resumed(place, world.params, policy)[: (end - world.first).days]
-    state = begin(world, world.first)
+    records = read_done_days(place, world.params, policy)[: (end - world.first).days]
+    state = train_first_model(world, world.first)
     for day, record in zip(_days(world.first, end), records, strict=False):
-        relive(world, state, record, day)
+        reapply_day(world, state, record, day)
     cost, cases = sum(each["cost"] for each in records), sum(each["n"] for each in records)
     seconds = {0: 0.0, 1: 0.0}  # of days without a training, and with one
-    with (place / DAYS).open("a") as lines:
+    with (place / DAYS_FILE).open("a") as lines:
         for day in _days(world.first + len(records) * DAY, end):
             began = time.perf_counter()
-            record = simulated_day.advance(world, state, policy, day)
+            record = simulated_day.simulate_day(world, state, policy, day)
             seconds[record["trained"]] += time.perf_counter() - began
             records.append(record)
             lines.write(json.dumps(record) + "\n")
             lines.flush()
             cost, cases = cost + record["cost"], cases + record["n"]
-            for line in served_record.news(record):
+            for line in served_record.describe_events(record):
                 told(f"{name}: {day:%d %B %Y}, cost {1000 * cost / max(cases, 1):.0f}: {line}")
     trained = sum(each["trained"] for each in records)
     told(
@@ -113,25 +122,27 @@ def one(
     return pd.DataFrame(records)
 
 
-def begin(world: World, first: datetime) -> State:
+def train_first_model(world: ReplayWorld, first: datetime) -> ReplayState:
     """The first model, which the gates must let pass, answers from `first` on."""
     found = world.models.train(first, None)
     if not found.passed:
         refused = "; ".join(each["gate"] for each in found.verdicts if not each["passed"])
         raise LoopError(f"The gates refused the first model of {first:%Y-%m-%d}: {refused}.")
     shape = len(world.frame)
-    state = State(found, first, np.full(shape, np.nan), np.full(shape, -1))
+    state = ReplayState(found, first, np.full(shape, np.nan), np.full(shape, -1))
     state.number(found)
     return state
 
 
-def relive(world: World, state: State, record: dict[str, Any], day: datetime) -> None:
+def reapply_day(
+    world: ReplayWorld, state: ReplayState, record: dict[str, Any], day: datetime
+) -> None:
     """What the record says of the day happens again, without measuring or deciding."""
     action = record["rollout"].split(":")[0]
     if action == "advance":
         state.stage, state.entered = "canary", day
     elif action == "promote":
-        simulated_day.crown(state)
+        simulated_day.promote_challenger(state)
     elif action == "withdraw":
         state.challenger = None
     if record["trained"]:
@@ -140,10 +151,10 @@ def relive(world: World, state: State, record: dict[str, Any], day: datetime) ->
         if found.passed:
             state.challenger, state.stage, state.entered = found, "shadow", day
             state.number(found)
-    simulated_day.answer(world, state, world.rows(day, day + DAY))
+    simulated_day.answer_cases(world, state, world.rows(day, day + DAY))
 
 
-def spelt(params: dict[str, Any], names: Iterable[str]) -> list[str]:
+def expand_policy_names(params: dict[str, Any], names: Iterable[str]) -> list[str]:
     """The policies' names, with all of the parameters' for `all`."""
     known = list(params["replay"]["policies"])
     return [each for name in names for each in (known if name == "all" else [name])]
@@ -153,7 +164,9 @@ def _days(first: datetime, end: datetime) -> list[datetime]:
     return [first + number * DAY for number in range((end - first).days)]
 
 
-def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> list[dict[str, Any]]:
+def read_done_days(
+    place: Path, params: dict[str, Any], policy: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The days that are done; none, and a clean start, if they were of other parameters."""
     # Without what decides nothing here; in place of the shipped policy stands `policy`.
     apart = ("replay", "retention", "schedules", "turn")
@@ -164,9 +177,9 @@ def _resumed(place: Path, params: dict[str, Any], policy: dict[str, Any]) -> lis
     note = place / "RECIPE"
     place.mkdir(parents=True, exist_ok=True)
     if not note.exists() or note.read_text() != recipe:
-        (place / DAYS).unlink(missing_ok=True)
+        (place / DAYS_FILE).unlink(missing_ok=True)
         durable_files.write(note, recipe)
     # A kill in the middle of a line: that day is lived again.
-    lines = durable_files.read_lines(place / DAYS)
-    durable_files.write(place / DAYS, b"".join(line + b"\n" for line in lines))
+    lines = durable_files.read_lines(place / DAYS_FILE)
+    durable_files.write(place / DAYS_FILE, b"".join(line + b"\n" for line in lines))
     return [json.loads(line) for line in lines]

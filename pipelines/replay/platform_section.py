@@ -13,19 +13,19 @@ from monitoring.pages.layout import numbers, table
 from pipelines.replay import time_meter
 from settings import Settings
 
-FAILED = ("FAILED", "CRASHED")
+FAILED_STATES = ("FAILED", "CRASHED")
 
 
-def figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
+def platform_figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
     """From the records of `days`, and from what was measured beside them in the home `settings`.
 
-    `to_full_traffic`: simulated days from a trigger to its version as champion, a number each.
+    `days_to_promotion`: simulated days from a trigger to its version as champion, a number each.
     CPU is of this machine, in seconds; that of the service is of the days, and not of its start.
     """
-    lines = time_meter.read(settings)
+    lines = time_meter.read_meter_lines(settings)
     wanted = set(days["day"])
     spent = [line for line in lines if line["name"] in wanted]
-    path = time_meter.runs_path(settings)
+    path = time_meter.flow_run_counts_path(settings)
     runs: dict[str, int] = durable_files.read_json(path) or {}
     cpu: Counter[str] = Counter()
     stages: Counter[str] = Counter()
@@ -35,17 +35,17 @@ def figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
     n = int(days["n"].sum())
     lived = len({line["name"] for line in spent})
     return {
-        "to_full_traffic": to_full_traffic(days), "days": len(days), "predictions": n,
-        "runs": sum(runs.values()), "failed": sum(runs.get(kind, 0) for kind in FAILED),
+        "to_full_traffic": days_to_promotion(days), "days": len(days), "predictions": n,
+        "runs": sum(runs.values()), "failed": sum(runs.get(kind, 0) for kind in FAILED_STATES),
         "service_ms": 1000 * cpu["service"] / n if n else None,
         "seconds_a_day": sum(line["seconds"] for line in spent) / lived if lived else None,
         "cpu_a_day": {name: each / lived for name, each in cpu.items()},
         "stage_a_day": {name: each / lived for name, each in stages.items()},
-        "refused": refused(days), "verdicts": verdicts(days),
+        "refused": count_gate_refusals(days), "verdicts": count_rollout_steps(days),
     }  # fmt: skip
 
 
-def to_full_traffic(days: pd.DataFrame) -> list[int]:
+def days_to_promotion(days: pd.DataFrame) -> list[int]:
     """Days from the training of each version that became champion to its promotion."""
     found, asked = [], None
     for _, day in days.iterrows():
@@ -56,21 +56,21 @@ def to_full_traffic(days: pd.DataFrame) -> list[int]:
     return found
 
 
-def refused(days: pd.DataFrame) -> dict[str, int]:
+def count_gate_refusals(days: pd.DataFrame) -> dict[str, int]:
     """How many trainings each gate refused; one may be refused by several."""
     return dict(Counter(
         each["gate"] for day in days["verdicts"] for each in day if not each["passed"]
     ).most_common())  # fmt: skip
 
 
-def verdicts(days: pd.DataFrame) -> dict[str, int]:
+def count_rollout_steps(days: pd.DataFrame) -> dict[str, int]:
     """How often a challenger was moved on, promoted or withdrawn."""
     steps = [step for told in days["rollout"] for step in told.split("; ")]
     named = [step.partition(":")[0] for step in steps]
     return {name: named.count(name) for name in ("advance", "promote", "withdraw")}
 
 
-def section(found: dict[str, Any]) -> str:
+def render_platform_section(found: dict[str, Any]) -> str:
     """The figures as a table, in HTML; `otherwise` tells how the fast replay's days differ."""
     waits = found["to_full_traffic"]
     moved = found["verdicts"]
@@ -94,7 +94,7 @@ def section(found: dict[str, Any]) -> str:
     return f'<p class="soft">{told}.</p>' + table(["figure", "*value"], lines)
 
 
-def told(found: dict[str, Any]) -> str:
+def format_time_spent(found: dict[str, Any]) -> str:
     """Where the time of a simulated day went, in a line: wall clock, and CPU in two ways."""
     if found["seconds_a_day"] is None:
         return "No day was measured."

@@ -12,10 +12,10 @@ from monitoring import retraining_decision
 from settings import UserError
 from usecase.evaluation import day_bootstrap
 
-NEVER = "never"
+NEVER_POLICY = "never"
 
 
-def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
+def find_policy(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The policy `name`, or several joined by `+`: any of their triggers then asks.
 
     Raises `UserError` for an unknown name, for two that contradict each other, or a policy that is
@@ -38,12 +38,12 @@ def named(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     return policy
 
 
-def limited(policy: Mapping[str, Any], gap: float) -> dict[str, Any]:
+def with_calibration_limit(policy: Mapping[str, Any], gap: float) -> dict[str, Any]:
     """The policy with another limit of its main threshold."""
     return {**policy, "max_calibration_gap": gap}
 
 
-def compared(
+def compare_policies(
     days: Mapping[str, pd.DataFrame], prices: Sequence[float], seed: int
 ) -> list[dict[str, Any]]:
     """A row per policy, from its days: `day`, `n`, `cost`, `baseline_cost`, `trained`, `released`.
@@ -63,8 +63,8 @@ def compared(
             "against_baseline": 1 - float(cost / baseline),
             "saving": None, "low": None, "high": None, "net": [],
         }  # fmt: skip
-        if NEVER in days and days[NEVER]["day"].tolist() == own["day"].tolist():
-            row |= _against(days[NEVER], own, prices, seed)
+        if NEVER_POLICY in days and days[NEVER_POLICY]["day"].tolist() == own["day"].tolist():
+            row |= _against(days[NEVER_POLICY], own, prices, seed)
         rows.append(row)
     return rows
 

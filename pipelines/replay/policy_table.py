@@ -10,7 +10,7 @@ import pandas as pd
 from pipelines.replay import policies
 
 
-def told(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
+def format_policy_table(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
     """A Markdown table with a row per policy."""
     prices = params["replay"]["prices"]
     heads = [
@@ -18,7 +18,7 @@ def told(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
         "against no model", *(f"net at {price:,}" for price in prices),
     ]  # fmt: skip
     lines = ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in policies.compared(days, prices, params["seed"]):
+    for row in policies.compare_policies(days, prices, params["seed"]):
         cells = [
             row["policy"], f"{row['trained']}", f"{row['released']}", f"{row['cost_per_1000']:.1f}",
             _share(row["saving"]),

@@ -25,23 +25,25 @@ from pipelines.replay import (
 )
 from settings import Settings, UserError
 
-WEEK_BEFORE_AND_AFTER = 7
+DAYS_AFTER_RELEASE = 7
 
 
-def write(settings: Settings, first: datetime, end: datetime) -> Path:
+def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Path:
     """Writes `var/reports/year.html`. Raises `UserError` if nothing was replayed in the period."""
     params = settings.params()
-    days = replayed(settings, first, end)
+    days = read_replayed_days(settings, first, end)
     path = settings.var / "reports" / "year.html"
-    durable_files.write(path, page(days, params, platform(settings, first, end)))
+    durable_files.write(
+        path, render_replay_page(days, params, build_platform_section(settings, first, end))
+    )
     return path
 
 
-def platform(settings: Settings, first: datetime, end: datetime) -> str:
+def build_platform_section(settings: Settings, first: datetime, end: datetime) -> str:
     """The section on the default policy's replay through the real service, if there was one."""
     default = settings.params()["replay"]["default"]
-    own = served_replay.home(settings, first, default)
-    records = served_record.kept(own)[: (end - first).days]
+    own = served_replay.replay_home(settings, first, default)
+    records = served_record.read_day_records(own)[: (end - first).days]
     if not records:
         return (
             '<p class="soft">Replayed fast, without servers: <code>mlops replay</code> without '
@@ -49,25 +51,29 @@ def platform(settings: Settings, first: datetime, end: datetime) -> str:
         )
     lived, fast = (
         pd.DataFrame(records),
-        fast_replay.folder(settings, first, default) / fast_replay.DAYS,
+        fast_replay.replay_folder(settings, first, default) / fast_replay.DAYS_FILE,
     )
     quick = _read(fast).head(len(lived)) if fast.exists() else pd.DataFrame()
-    agreed = agreement.told(lived, quick) if len(quick) == len(lived) else "not replayed"
-    found = platform_section.figures(own, lived) | {"otherwise": agreed}
-    return platform_section.section(found)
+    agreed = (
+        agreement.format_agreement(lived, quick) if len(quick) == len(lived) else "not replayed"
+    )
+    found = platform_section.platform_figures(own, lived) | {"otherwise": agreed}
+    return platform_section.render_platform_section(found)
 
 
-def replayed(settings: Settings, first: datetime, end: datetime) -> dict[str, pd.DataFrame]:
+def read_replayed_days(
+    settings: Settings, first: datetime, end: datetime
+) -> dict[str, pd.DataFrame]:
     """The days of each policy that was replayed to the end, those of the parameters first."""
-    place = fast_replay.folder(settings, first, "x").parent
+    place = fast_replay.replay_folder(settings, first, "x").parent
     known = list(settings.params()["replay"]["policies"])
-    found = {path.parent.name: path for path in sorted(place.glob(f"*/{fast_replay.DAYS}"))}
+    found = {path.parent.name: path for path in sorted(place.glob(f"*/{fast_replay.DAYS_FILE}"))}
     names = [name for name in known if name in found]
     names += [name for name in found if name not in known]
     length = (end - first).days
     days = {name: _read(found[name]).head(length) for name in names}
     whole = {name: frame for name, frame in days.items() if len(frame) == length}
-    if policies.NEVER not in whole or len(whole) < 2:
+    if policies.NEVER_POLICY not in whole or len(whole) < 2:
         raise UserError(
             f"No policy beside `never` was replayed from {first:%Y-%m-%d} to {end:%Y-%m-%d}: run "
             f"`mlops replay --fast --from {first:%Y-%m-%d} --to {end:%Y-%m-%d} --policy all`."
@@ -81,9 +87,11 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in lines])
 
 
-def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platform: str) -> str:
+def render_replay_page(
+    days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platform: str
+) -> str:
     """The page, as HTML; `of_platform` is its section on the platform, HTML already."""
-    rows = policies.compared(days, params["replay"]["prices"], params["seed"])
+    rows = policies.compare_policies(days, params["replay"]["prices"], params["seed"])
     default = params["replay"]["default"]
     name = default if default in days else str(rows[-1]["policy"])
     own, named = days[name], [n for n in days if n in params["replay"]["policies"]]
@@ -92,7 +100,7 @@ def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platfor
     sections = [
         f"<h1>{escape(str(own['day'].iloc[0]))} to {escape(str(own['day'].iloc[-1]))}: "
         "did the loop pay?</h1>",
-        summary(row, own),
+        render_summary(row, own),
         "<h2>Cost</h2>",
         _wide("Cost by week", "a dot where a release reached all traffic",
               year_charts.weekly_cost(days, named)),
@@ -100,7 +108,7 @@ def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platfor
         f"<h2>{'The default' if name == default else 'In detail'}: {escape(name)}</h2>",
         '<div class="plots">',
         _plot("Saved over never", "in units of one false alarm", year_charts.saved(
-            days, [each for each in named if each != policies.NEVER])),
+            days, [each for each in named if each != policies.NEVER_POLICY])),
         _plot("Calibration", "red: releases; dashed: the limit that asks for a retraining",
               year_charts.calibration(own, limit)),
         _plot("Label delay", "of the window, in the median", year_charts.delay(own)), "</div>",
@@ -114,7 +122,7 @@ def page(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], of_platfor
     return document("Did the loop pay?", sections)
 
 
-def summary(row: Mapping[str, Any], own: pd.DataFrame) -> str:
+def render_summary(row: Mapping[str, Any], own: pd.DataFrame) -> str:
     """The three sentences that a manager needs."""
     refused = int(own["trained"].sum() - own["released"].sum())
     fired = int(
@@ -161,7 +169,7 @@ def _compared(rows: Sequence[Mapping[str, Any]], prices: Sequence[float]) -> str
 def _releases(own: pd.DataFrame) -> str:
     lines = []
     for at in own.index[own["released"] > 0]:
-        later = own.iloc[min(at + WEEK_BEFORE_AND_AFTER, len(own) - 1)]
+        later = own.iloc[min(at + DAYS_AFTER_RELEASE, len(own) - 1)]
         values = [_signed(own["bias"].iloc[at - 1]), _signed(later["bias"])]
         lines.append(
             f"<tr><th>{escape(str(own['day'].iloc[at]))}</th>{numbers(values)}"

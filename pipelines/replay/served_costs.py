@@ -16,16 +16,18 @@ from settings import LoopError, Settings
 from usecase import evaluation
 
 
-def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
+def read_days_with_costs(
+    settings: Settings, own: Settings, first: datetime, end: datetime
+) -> pd.DataFrame:
     """The records of the days from `first` to `end` in the home `own`, with what each cost.
 
     Raises `LoopError` if not every case of theirs is in the log.
     """
-    records = pd.DataFrame(served_record.kept(own)[: (end - first).days])
-    world = world_data.world(settings, first, end)
+    records = pd.DataFrame(served_record.read_day_records(own)[: (end - first).days])
+    world = world_data.build_world(settings, first, end)
     at = world.rows(first, end)
     log = reader.read(own.predictions, since=first, until=end)
-    cases = answered(world.frame.iloc[at][["key", "decision_time", "label"]], log)
+    cases = match_answers(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(
         pd.DataFrame({
@@ -37,7 +39,7 @@ def days(settings: Settings, own: Settings, first: datetime, end: datetime) -> p
     )  # fmt: skip
 
 
-def answered(cases: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
+def match_answers(cases: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
     """`cases` with the probability that each was answered with.
 
     Raises `LoopError` if one is not in the log, is there twice, or was answered in need.

@@ -25,10 +25,10 @@ from pipelines.training import training_outcome
 from settings import LoopError, Settings, load
 
 DAY = timedelta(days=1)
-Check = Callable[[], object]
+RunnerCheck = Callable[[], object]
 
 
-def live(settings: Settings, first: datetime, end: datetime) -> None:
+def run_days(settings: Settings, first: datetime, end: datetime) -> None:
     """Lives the days from `first` to `end` that are not lived yet, and tells a line of each.
 
     What the parts say is in `var/logs/replay.log`.
@@ -41,14 +41,14 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
         turn.clear_killed_run(settings, journal)
-        if stack_replay.named(settings):
-            stack_replay.enter(settings, first)
-        done = served_record.kept(settings)
+        if stack_replay.uses_running_stack(settings):
+            stack_replay.claim_stack(settings, first)
+        done = served_record.read_day_records(settings)
         if len(done) >= (end - first).days:
             return
         with processes.prefect_server(settings):
             meter = time_meter.Meter(settings)
-            begin(settings, journal, first)
+            start_with_first_model(settings, journal, first)
             ready = processes.start_service(settings), processes.start_runner(settings)
             ready[0]()
             require_runner = ready[1]()
@@ -58,17 +58,20 @@ def live(settings: Settings, first: datetime, end: datetime) -> None:
                     day = first + number * DAY
                     if number == len(done) or number % together == 0:
                         ahead = first + (number // together + 1) * together * DAY
-                        arrive(meter, min(ahead, end))
-                    record = one(settings, journal, meter, first, day, require_runner)
-                    served_record.keep(settings, record)
+                        ingest_ahead(meter, min(ahead, end))
+                    record = run_day(settings, journal, meter, first, day, require_runner)
+                    served_record.append_day_record(settings, record)
                     spent = meter.close(record["day"])
-                    print(served_record.told(settings, record, spent["seconds"]), flush=True)
+                    print(
+                        served_record.format_day_line(settings, record, spent["seconds"]),
+                        flush=True,
+                    )
                 clock.advance_to(settings, end)
             finally:
-                meter.keep_runs(flow_runs.count_runs_by_state(settings))
+                meter.write_flow_run_counts(flow_runs.count_runs_by_state(settings))
 
 
-def begin(settings: Settings, journal: Journal, first: datetime) -> None:
+def start_with_first_model(settings: Settings, journal: Journal, first: datetime) -> None:
     """The batches up to `first`, and the first model, which is champion at once."""
     clock.advance_to(settings, first)
     turn.run_ingestion(
@@ -77,7 +80,7 @@ def begin(settings: Settings, journal: Journal, first: datetime) -> None:
     turn.train_first_model(settings, journal, first)
 
 
-def arrive(meter: time_meter.Meter, until: datetime) -> None:
+def ingest_ahead(meter: time_meter.Meter, until: datetime) -> None:
     """The batches up to `until`, some days of them at once, and the closed segments of the log.
 
     When a row became known is in the row: before that nobody sees it, as `mlops run` has it.
@@ -90,9 +93,9 @@ def arrive(meter: time_meter.Meter, until: datetime) -> None:
         flows.compact_flow()
 
 
-def one(
+def run_day(
     settings: Settings, journal: Journal, meter: time_meter.Meter, first: datetime, day: datetime,
-    require_runner: Check,
+    require_runner: RunnerCheck,
 ) -> dict[str, Any]:  # fmt: skip
     """Lives the day that begins at `day`; its record."""
     from pipelines.flows import flows
@@ -114,13 +117,15 @@ def one(
         turn_rollout.wait_for_release(settings)
         sent = traffic.send_cases(settings, day, day + DAY, together=True)
     outcome = training_outcome.find_outcome(settings, day) if day > first else None
-    return served_record.of(settings, day, sum(sent.values()), looked, decision, outcome)
+    return served_record.build_day_record(
+        settings, day, sum(sent.values()), looked, decision, outcome
+    )
 
 
 def main() -> None:
     try:
         first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
-        live(load(), first, end)
+        run_days(load(), first, end)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -16,11 +16,11 @@ from settings import LoopError, Settings
 from usecase import evaluation
 
 DAY = timedelta(days=1)
-DAYS = "days.jsonl"
-MOVES = {"challenge": "advance", "promote": "promote", "withdraw": "withdraw"}
+RECORDS_FILE = "days.jsonl"
+ROLLOUT_STEPS = {"challenge": "advance", "promote": "promote", "withdraw": "withdraw"}
 
 
-def of(
+def build_day_record(
     settings: Settings, day: datetime, n: int, looked: dict[str, Any],
     decision: dict[str, Any] | None, outcome: dict[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -31,14 +31,14 @@ def of(
     was killed and lived again: all since the day before.
     """
     stands = rollout_controller.recover_and_read_release(settings)
-    before = kept(settings)
+    before = read_day_records(settings)
     seen = before[-1]["entries"] if before else 1  # the first model's
     moved = [
         each
         for each in stands.chain.entries
         if each.seq > seen and each.by == rollout_controller.ROLLOUT_AUTHOR
     ]
-    told = [f"{MOVES[each.action]}: {each.why}" for each in moved]
+    told = [f"{ROLLOUT_STEPS[each.action]}: {each.why}" for each in moved]
     if looked.get("action") == "stay":
         told.append(f"stay: {looked['told'].partition(': ')[2]}")
     state = stands.state
@@ -46,15 +46,21 @@ def of(
         raise LoopError(f"Nothing is released at the end of {day:%Y-%m-%d}: see the record.")
     challenger = state.challenger
     return {
-        "day": day.date().isoformat(), "n": n, **_known_cost(settings, day),
+        "day": day.date().isoformat(),
+        "n": n,
+        **_known_cost(settings, day),
         "released": sum(each.action == "promote" for each in moved),
         "withdrawn": sum(each.action == "withdraw" for each in moved),
-        "rollout": "; ".join(told), **_trained(outcome), **_monitored(decision),
-        "champion": name(settings, state.champion.version),
-        "challenger": None if challenger is None else name(settings, challenger.model.version),
+        "rollout": "; ".join(told),
+        **training_fields(outcome),
+        **_monitored(decision),
+        "champion": training_day_of(settings, state.champion.version),
+        "challenger": None
+        if challenger is None
+        else training_day_of(settings, challenger.model.version),
         "stage": None if challenger is None else challenger.stage,
         "entries": state.history.count,
-    }  # fmt: skip
+    }
 
 
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     return {"known_n": len(known), "known_cost": float(costs.sum())}
 
 
-def news(record: dict[str, Any]) -> list[str]:
+def describe_events(record: dict[str, Any]) -> list[str]:
     """What happened on the day beside its cases."""
     found = []
     if record["rollout"] and not record["rollout"].startswith("stay"):
@@ -79,7 +85,7 @@ def news(record: dict[str, Any]) -> list[str]:
     return found
 
 
-def _trained(outcome: dict[str, Any] | None) -> dict[str, Any]:
+def training_fields(outcome: dict[str, Any] | None) -> dict[str, Any]:
     if outcome is None:
         return {"trained": 0, "training": None, "verdicts": []}
     path = Path(outcome["report"]).parent
@@ -109,32 +115,35 @@ def _monitored(decision: dict[str, Any] | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def name(settings: Settings, version: str) -> str:
+def training_day_of(settings: Settings, version: str) -> str:
     """A version by the day as of which it was trained: the fast replay has no version numbers."""
     card = json.loads((settings.var / "models" / version / "card.json").read_text())
     return str(card["data_until"][:10])
 
 
-def kept(settings: Settings) -> list[dict[str, Any]]:
+def read_day_records(settings: Settings) -> list[dict[str, Any]]:
     """The records of the days that are over."""
     return [json.loads(line) for line in durable_files.read_lines(_path(settings))]
 
 
-def keep(settings: Settings, record: dict[str, Any]) -> None:
+def append_day_record(settings: Settings, record: dict[str, Any]) -> None:
     """Adds the record of a day that is over."""
-    whole = "".join(json.dumps(each) + "\n" for each in [*kept(settings), record])
+    whole = "".join(json.dumps(each) + "\n" for each in [*read_day_records(settings), record])
     durable_files.write(_path(settings), whole)
 
 
-def told(settings: Settings, record: dict[str, Any], seconds: float) -> str:
+def format_day_line(settings: Settings, record: dict[str, Any], seconds: float) -> str:
     """A line: the day, the running cost, as far as labels are known, and what happened."""
-    days = kept(settings)
+    days = read_day_records(settings)
     cost, n = (sum(each[column] for each in days) for column in ("known_cost", "known_n"))
     running = f"cost {1000 * cost / n:.0f} per 1,000" if n else "no cost known yet"
     return "; ".join(
-        [f"{record['day']}: {record['n']} cases, {running}, {seconds:.1f} s", *news(record)]
+        [
+            f"{record['day']}: {record['n']} cases, {running}, {seconds:.1f} s",
+            *describe_events(record),
+        ]
     )
 
 
 def _path(settings: Settings) -> Path:
-    return settings.var / "replay" / DAYS
+    return settings.var / "replay" / RECORDS_FILE

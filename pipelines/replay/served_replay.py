@@ -22,10 +22,14 @@ from pipelines.replay import fast_replay, platform_section, policies, served_cos
 from pipelines.runtime import child_processes, exclusive
 from settings import LoopError, Settings, UserError
 
-APART = ("replay", "retention", "schedules")  # sections that change nothing of what is replayed
+IRRELEVANT_SECTIONS = (
+    "replay",
+    "retention",
+    "schedules",
+)  # sections that change nothing of what is replayed
 
 
-def run(
+def replay_through_service(
     settings: Settings, first: datetime, end: datetime, names: Iterable[str]
 ) -> dict[str, pd.DataFrame]:
     """Replays each policy of `names` from `first` to `end`; the days of each, by its name.
@@ -34,18 +38,24 @@ def run(
     period or a policy that can't be, `LoopError` if a replay ends before its time.
     """
     params = settings.params()
-    fast_replay.require(params, first, end)
-    chosen = {name: policies.named(params, name) for name in fast_replay.spelt(params, names)}
+    fast_replay.check_period(params, first, end)
+    chosen = {
+        name: policies.find_policy(params, name)
+        for name in fast_replay.expand_policy_names(params, names)
+    }
     found = {}
     for name, policy in chosen.items():
-        own = prepare(settings, first, name, policy)
-        live(own, _environment(own), name, first, end)
-        found[name] = served_costs.days(settings, own, first, end)
-        print(platform_section.told(platform_section.figures(own, found[name])), flush=True)
+        own = prepare_replay_home(settings, first, name, policy)
+        run_days_process(own, replay_environment(own), name, first, end)
+        found[name] = served_costs.read_days_with_costs(settings, own, first, end)
+        print(
+            platform_section.format_time_spent(platform_section.platform_figures(own, found[name])),
+            flush=True,
+        )
     return found
 
 
-def live(
+def run_days_process(
     own: Settings, environment: Mapping[str, str], name: str, first: datetime, end: datetime
 ) -> None:
     """Lives the days in a process with `environment`.
@@ -67,10 +77,13 @@ def live(
         )
 
 
-def home(settings: Settings, first: datetime, name: str) -> Settings:
+def replay_home(settings: Settings, first: datetime, name: str) -> Settings:
     """The settings of the home in which `name` is replayed from `first` on; its ports are ours."""
     place = (
-        settings.var / "replay" / "served" / fast_replay.folder(settings, first, name).parent.name
+        settings.var
+        / "replay"
+        / "served"
+        / fast_replay.replay_folder(settings, first, name).parent.name
     )
     return Settings(
         home=place / name, workspace=None, tracking_uri=None, redis=None, feast_registry=None,
@@ -79,9 +92,11 @@ def home(settings: Settings, first: datetime, name: str) -> Settings:
     )  # fmt: skip
 
 
-def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, Any]) -> Settings:
+def prepare_replay_home(
+    settings: Settings, first: datetime, name: str, policy: dict[str, Any]
+) -> Settings:
     """The home with the parameters of the replay; emptied first if it was made with others."""
-    own = home(settings, first, name)
+    own = replay_home(settings, first, name)
     params = settings.params()
     params["as_of"] = first.isoformat()
     params["monitoring"]["policy"] = policy
@@ -89,7 +104,9 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     params["gates"]["artefact"]["max_latency_ms"] = 60_000.0  # the wall clock decides nothing
     # Read as they are: those of an older version may lack what this one asks for.
     file = own.params_file
-    if file.exists() and relevant(yaml.safe_load(file.read_text())) != relevant(params):
+    if file.exists() and relevant_params(yaml.safe_load(file.read_text())) != relevant_params(
+        params
+    ):
         with exclusive.run_lock(own):
             child_processes.stop_leftover_children(own)
         shutil.rmtree(own.home)
@@ -99,12 +116,12 @@ def prepare(settings: Settings, first: datetime, name: str, policy: dict[str, An
     return own
 
 
-def relevant(params: dict[str, Any]) -> dict[str, Any]:
+def relevant_params(params: dict[str, Any]) -> dict[str, Any]:
     """Without what changes nothing of what is replayed."""
-    return {key: value for key, value in params.items() if key not in APART}
+    return {key: value for key, value in params.items() if key not in IRRELEVANT_SECTIONS}
 
 
-def _environment(own: Settings) -> dict[str, str]:
+def replay_environment(own: Settings) -> dict[str, str]:
     """Nothing of the project's own but its ports: a replay reaches no store that is somebody's."""
     ours = ("MLOPS_", "PREFECT_", "MLFLOW_TRACKING", "BENTOML_HOME")
     names = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -17,7 +17,7 @@ from monitoring import retraining_decision
 from monitoring.measures import arms, performance, slices
 from monitoring.measures import drift as drifts
 from pipelines.release import rollout_policy
-from pipelines.replay.trained_models import Models, Trained
+from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from serving.release import routing
 from settings import LoopError
 from usecase import evaluation
@@ -27,13 +27,13 @@ DAY = timedelta(days=1)
 
 
 @dataclass
-class World:
+class ReplayWorld:
     """All cases with features, label, `known_at`, in the order of decision times; and baseline."""
 
     frame: pd.DataFrame
     baseline: np.ndarray
     params: dict[str, Any]
-    models: Models
+    models: ReplayModels
     first: datetime
 
     def rows(self, start: datetime, end: datetime) -> slice:
@@ -42,23 +42,25 @@ class World:
 
 
 @dataclass
-class State:
+class ReplayState:
     """Who serves, who is on the way, and what was answered so far."""
 
-    champion: Trained
+    champion: TrainedModel
     last_training: datetime
     probability: np.ndarray  # NaN where nobody has been asked yet
     answered_by: np.ndarray  # number of the training that answered
-    challenger: Trained | None = None
+    challenger: TrainedModel | None = None
     stage: arms.Stage = "shadow"
     entered: datetime | None = None  # its stage
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def number(self, trained: Trained) -> int:
+    def number(self, trained: TrainedModel) -> int:
         return self.numbers.setdefault(trained.name, len(self.numbers))
 
 
-def advance(world: World, state: State, policy: Mapping[str, Any], day: datetime) -> dict[str, Any]:
+def simulate_day(
+    world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
+) -> dict[str, Any]:
     """Lives the day that begins at `day`; changes `state` and returns the day's record."""
     record: dict[str, Any] = {
         "day": day.date().isoformat(), "trained": 0, "released": 0, "withdrawn": 0,
@@ -77,7 +79,9 @@ def advance(world: World, state: State, policy: Mapping[str, Any], day: datetime
     return record
 
 
-def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any]) -> None:
+def _roll_out(
+    world: ReplayWorld, state: ReplayState, day: datetime, record: dict[str, Any]
+) -> None:
     challenger, entered = state.challenger, state.entered
     if challenger is None or entered is None:
         raise LoopError("There is no challenger to look at.")
@@ -89,14 +93,14 @@ def _roll_out(world: World, state: State, day: datetime, record: dict[str, Any])
     if decision.action == "advance":
         state.stage, state.entered = "canary", day
     elif decision.action == "promote":
-        crown(state)
+        promote_challenger(state)
         record["released"] = 1
     elif decision.action == "withdraw":
         state.challenger = None
         record["withdrawn"] = 1
 
 
-def crown(state: State) -> None:
+def promote_challenger(state: ReplayState) -> None:
     """The challenger is champion from now on."""
     if state.challenger is None:
         raise LoopError("There is no challenger to promote.")
@@ -104,7 +108,11 @@ def crown(state: State) -> None:
 
 
 def _arms(
-    world: World, state: State, challenger: Trained, entered: datetime, day: datetime
+    world: ReplayWorld,
+    state: ReplayState,
+    challenger: TrainedModel,
+    entered: datetime,
+    day: datetime,
 ) -> arms.Evidence:
     at = world.rows(entered, day)
     cases = world.frame.iloc[at]
@@ -128,10 +136,14 @@ def _arms(
 
 
 def _watch(
-    world: World, state: State, policy: Mapping[str, Any], day: datetime, record: dict[str, Any]
+    world: ReplayWorld,
+    state: ReplayState,
+    policy: Mapping[str, Any],
+    day: datetime,
+    record: dict[str, Any],
 ) -> None:
     """Measures, decides, and trains if that is the decision."""
-    evidence, drift, joined = observed(world, state, day)
+    evidence, drift, joined = collect_evidence(world, state, day)
     decision = retraining_decision.decide(evidence, policy, day)
     record |= {
         "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
@@ -152,8 +164,8 @@ def _watch(
         state.number(found)
 
 
-def observed(
-    world: World, state: State, day: datetime
+def collect_evidence(
+    world: ReplayWorld, state: ReplayState, day: datetime
 ) -> tuple[retraining_decision.Evidence, dict[str, Any] | None, pd.DataFrame]:
     """What monitoring finds in the window before `day`: the champion's own answers."""
     params = world.params["monitoring"]
@@ -202,10 +214,10 @@ def _multiples(drift: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _answer(world: World, state: State, day: datetime, record: dict[str, Any]) -> None:
+def _answer(world: ReplayWorld, state: ReplayState, day: datetime, record: dict[str, Any]) -> None:
     """The cases of the day, each scored by whoever it is routed to; and what they cost."""
     at = world.rows(day, day + DAY)
-    answer(world, state, at)
+    answer_cases(world, state, at)
     truth = world.frame["label"].to_numpy()[at]
     costs = world.params["costs"]
     record |= {
@@ -215,7 +227,7 @@ def _answer(world: World, state: State, day: datetime, record: dict[str, Any]) -
     }
 
 
-def answer(world: World, state: State, at: slice) -> None:
+def answer_cases(world: ReplayWorld, state: ReplayState, at: slice) -> None:
     """Fills in who answers the cases `at`, and with what."""
     state.probability[at] = state.champion.scores[at]
     state.answered_by[at] = state.number(state.champion)

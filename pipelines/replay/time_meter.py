@@ -23,7 +23,7 @@ class Meter:
     """Seconds since the last line; CPU seconds are this process's, and our servers' by name."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._path = settings, path(settings)
+        self._settings, self._path = settings, meter_path(settings)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._stages: dict[str, dict[str, float]] = {}
         self._began, self._cpu = time.monotonic(), _by_process(settings)
@@ -51,22 +51,22 @@ class Meter:
         self._began, self._cpu, self._stages = now, cpu, {}
         return line
 
-    def keep_runs(self, counted: Mapping[str, int]) -> None:
+    def write_flow_run_counts(self, counted: Mapping[str, int]) -> None:
         """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
-        durable_files.write_json(runs_path(self._settings), dict(counted))
+        durable_files.write_json(flow_run_counts_path(self._settings), dict(counted))
 
 
-def runs_path(settings: Settings) -> Path:
+def flow_run_counts_path(settings: Settings) -> Path:
     return settings.var / "replay" / "runs.json"
 
 
-def path(settings: Settings) -> Path:
+def meter_path(settings: Settings) -> Path:
     return settings.var / "replay" / "meter.jsonl"
 
 
-def read(settings: Settings) -> list[dict[str, Any]]:
+def read_meter_lines(settings: Settings) -> list[dict[str, Any]]:
     """The lines; none where nothing was replayed. Of a line that was written twice both count."""
-    return [json.loads(line) for line in durable_files.read_lines(path(settings))]
+    return [json.loads(line) for line in durable_files.read_lines(meter_path(settings))]
 
 
 def _by_process(settings: Settings) -> dict[str, float]:

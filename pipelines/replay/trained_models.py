@@ -24,11 +24,11 @@ from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
 
-TIMELESS = [each for each in refit_gates.REFIT_GATES if each is not refit_gates.fast_enough]
+REPEATABLE_GATES = [each for each in refit_gates.REFIT_GATES if each is not refit_gates.fast_enough]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """What a training gave; `scores` are the refit's on all cases from `as_of` on, else NaN."""
 
     name: str
@@ -47,7 +47,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Split:
+class TrainingSplit:
     """What a training sees: all known cases, and their two parts."""
 
     place: Path  # where its fits are kept
@@ -57,7 +57,7 @@ class Split:
     manifest: dict[str, Any]
 
 
-class Models:
+class ReplayModels:
     """Trains on `frame` (all cases, in the order of decision times); keeps fits in `folder`.
 
     Search, gates, choice, refit and the gates on the artefact are a training's own. Not asked are
@@ -71,7 +71,7 @@ class Models:
             + str((len(frame), frame["known_at"].max())).encode()
         ).hexdigest()[:8]
 
-    def train(self, as_of: datetime, champion: Trained | None) -> Trained:
+    def train(self, as_of: datetime, champion: TrainedModel | None) -> TrainedModel:
         """The training as of `as_of`, through the gates."""
         split = self._split(as_of, champion)
         rows = np.flatnonzero(
@@ -98,7 +98,7 @@ class Models:
         }
         winner = evaluate.choose_winner(verdicts, measured)
         best = winner or min(measured, key=lambda name: measured[name]["cost_per_1000"])
-        trained = Trained(
+        trained = TrainedModel(
             f"{as_of:%Y-%m-%d}", as_of, rows, judged[best],
             np.full(len(self._frame), np.nan), measured[best], verdicts[best],
         )  # fmt: skip
@@ -106,20 +106,20 @@ class Models:
             return trained
         return self._refitted(split, trained, winner, found[winner], champion)
 
-    def _split(self, as_of: datetime, champion: Trained | None) -> Split:
+    def _split(self, as_of: datetime, champion: TrainedModel | None) -> TrainingSplit:
         start = self._holdout_start(as_of, champion)
         frame = self._frame[self._frame["known_at"] < as_of]
         manifest = assemble.training_manifest(frame, as_of, start)
         place = self._folder / f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H%M}-{self._recipe}"
-        return Split(place, frame, *assemble.split_holdout(frame, manifest), manifest)
+        return TrainingSplit(place, frame, *assemble.split_holdout(frame, manifest), manifest)
 
-    def _holdout_start(self, as_of: datetime, champion: Trained | None) -> datetime:
+    def _holdout_start(self, as_of: datetime, champion: TrainedModel | None) -> datetime:
         """As a workspace sets it: what the champion has not seen, halved."""
         if champion is None:
             return as_of - timedelta(days=self._params["training"]["holdout_days"])
         return champion.as_of + (as_of - champion.as_of) / 2
 
-    def _fitted(self, split: Split, name: str, model: Any, space: dict[str, Any]) -> Any:
+    def _fitted(self, split: TrainingSplit, name: str, model: Any, space: dict[str, Any]) -> Any:
         path = split.place / f"{name}.skops"
         if not path.exists():
             durable_files.write(
@@ -128,7 +128,7 @@ class Models:
         return skops_file.load(path.read_bytes())
 
     def _verdicts(
-        self, split: Split, model: Any, judged: np.ndarray, known_rates: np.ndarray,
+        self, split: TrainingSplit, model: Any, judged: np.ndarray, known_rates: np.ndarray,
         rival: np.ndarray | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
         subject = candidate_gates.GateInputs(
@@ -141,8 +141,13 @@ class Models:
         return [each.as_dict() for each in found]
 
     def _refitted(
-        self, split: Split, trained: Trained, winner: str, fitted: Any, champion: Trained | None
-    ) -> Trained:
+        self,
+        split: TrainingSplit,
+        trained: TrainedModel,
+        winner: str,
+        fitted: Any,
+        champion: TrainedModel | None,
+    ) -> TrainedModel:
         """With the scores of the winner's refit on all that is known, if its own gates pass it."""
         path, served = split.place / f"{winner}-refit.skops", split.place / f"{winner}-served"
         if not path.exists():
@@ -158,7 +163,7 @@ class Models:
             frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
             seed=self._params["seed"], running=None if champion is None else champion.served,
         )  # fmt: skip
-        found = [each.as_dict() for each in verdict.run_gates(subject, limits, TIMELESS)]
+        found = [each.as_dict() for each in verdict.run_gates(subject, limits, REPEATABLE_GATES)]
         verdicts = [*trained.verdicts, *found]
         if not all(each["passed"] for each in found):
             return replace(trained, verdicts=verdicts)

@@ -17,38 +17,38 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.replay.simulated_day import World
-from pipelines.replay.trained_models import Models
+from pipelines.replay.simulated_day import ReplayWorld
+from pipelines.replay.trained_models import ReplayModels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase.model import baseline
 
-RENEWED = timedelta(days=7)  # the no-model baseline learns new labels
+BASELINE_REFRESH = timedelta(days=7)  # the no-model baseline learns new labels
 
 
-def world(settings: Settings, first: datetime, end: datetime) -> World:
+def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWorld:
     """The world of a replay from `first` to `end`. Raises `LoopError` if it can't be made."""
-    home = prepare(settings)
+    home = prepare_world_home(settings)
     frame = pd.read_parquet(home.data / "training" / "training.parquet")
     params = settings.params()
-    models = Models(frame, params, settings.var / "replay" / "models")
-    return World(frame, rates(frame, first, end), params, models, first)
+    models = ReplayModels(frame, params, settings.var / "replay" / "models")
+    return ReplayWorld(frame, baseline_scores(frame, first, end), params, models, first)
 
 
-def rates(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:
+def baseline_scores(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:
     """The no-model answer to each case of the replay, with all labels of the week before."""
     found = np.full(len(frame), np.nan)
     decided = frame["decision_time"]
     start = first
     while start < end:
-        rows = np.flatnonzero((decided >= start) & (decided < start + RENEWED))
+        rows = np.flatnonzero((decided >= start) & (decided < start + BASELINE_REFRESH))
         if len(rows):
             found[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
-        start += RENEWED
+        start += BASELINE_REFRESH
     return found
 
 
-def prepare(settings: Settings) -> Settings:
+def prepare_world_home(settings: Settings) -> Settings:
     """The settings of the world's home; makes or renews what is in it, told on this terminal."""
     home = settings.var / "replay" / "world"
     target = home / "usecase" / "params.yaml"
@@ -64,7 +64,7 @@ def prepare(settings: Settings) -> Settings:
     return Settings(home=home, workspace=None, tracking_uri=None)
 
 
-def make(settings: Settings, until: datetime) -> None:
+def make_training_set(settings: Settings, until: datetime) -> None:
     """All stages up to the training set, unless nothing has changed since they were run."""
     from features import build_manifest
 
@@ -91,7 +91,7 @@ def make(settings: Settings, until: datetime) -> None:
 
 if __name__ == "__main__":
     stage_command.run_stage_command(
-        lambda settings, _: make(
+        lambda settings, _: make_training_set(
             settings, stage_command.parse_time(settings.params()["replay"]["until"], "replay.until")
         )
     )

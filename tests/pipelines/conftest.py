@@ -170,9 +170,9 @@ def released(registry: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.Ground:
+def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.BaseTraining:
     """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(slice_params.parameters()))
-    return base_training.opened(settings)
+    return base_training.open_base_training(settings)

@@ -14,7 +14,7 @@ from features import partitions
 from features.point_in_time import training_frame
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.base_training import inside
+from pipelines.proofs.base_training import home_environment
 from pipelines.release import rollout_controller
 from pipelines.release.audit import prediction_lineage
 from pipelines.retraining import monitor
@@ -71,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     params = slice_params.parameters()
     params["training"]["holdout_days"] = 2
     settings.params_file.write_text(yaml.safe_dump(params))
-    with inside(settings):
+    with home_environment(settings):
         ingest.fetch_due_batches(settings, END, fetch)
         told = validate.validate_new_batches(settings, END)
         assert {found["quarantined"] for found in told.values()} == {0}

@@ -129,7 +129,7 @@ def with_schedules(home: Path, added: dict[str, str]) -> Settings:
 def test_deployments_replay_and_documents_have_one_policy() -> None:
     params = slice_params.shipped()
     policy, default = params["monitoring"]["policy"], params["replay"]["default"]
-    replayed = policies.named(params, default)
+    replayed = policies.find_policy(params, default)
     assert replayed == {**policy, "triggers": sorted(policy["triggers"])}
     assert params["replay"]["policies"][default] == {}, "it can't become another one"
     decision = (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.proofs import rollout_proofs
-from pipelines.proofs.rollout_proofs import Found
+from pipelines.proofs.rollout_proofs import ChallengerProof
 from pipelines.release import rollout_policy
 from settings import Settings
 
@@ -27,19 +27,21 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def found(settings: Settings) -> list[Found]:
+def found(settings: Settings) -> list[ChallengerProof]:
     policy = copy.deepcopy(settings.params()["rollout"])
     # Six are the days that a case without labels waits for.
     policy["shadow"] |= {"days": 2, "max_days": 6}
-    return rollout_proofs.prove(settings, policy)
+    return rollout_proofs.prove_rollout(settings, policy)
 
 
-def test_every_case_ends_by_its_own_guard_within_what_is_stated(found: list[Found]) -> None:
+def test_every_case_ends_by_its_own_guard_within_what_is_stated(
+    found: list[ChallengerProof],
+) -> None:
     assert [each.case.name for each in found if not each.holds] == []
     assert {"errors", "slow", "scores", "cost", "time", ""} == {each.case.cause for each in found}
     in_canary = {each.case.cause for each in found if each.case.begins == "canary"}
     assert in_canary == {"errors", "slow", "scores"}
-    assert rollout_proofs.shown(found)
+    assert rollout_proofs.print_challenger_proofs(found)
 
 
 def test_a_guard_without_teeth_fails_its_cases(
@@ -49,16 +51,20 @@ def test_a_guard_without_teeth_fails_its_cases(
     for limits in TOOTHLESS.values():
         policy["harm"] |= limits
     policy["canary"]["max_days"] = 2
-    all_cases: Callable[[dict[str, Any]], list[rollout_proofs.Case]] = rollout_proofs.cases
+    all_cases: Callable[[dict[str, Any]], list[rollout_proofs.ChallengerCase]] = (
+        rollout_proofs.challenger_cases
+    )
     short = [each for each in all_cases(policy) if each.begins == "canary"]
-    monkeypatch.setattr(rollout_proofs, "cases", lambda _: short)
-    found = rollout_proofs.prove(settings, policy)
+    monkeypatch.setattr(rollout_proofs, "challenger_cases", lambda _: short)
+    found = rollout_proofs.prove_rollout(settings, policy)
     assert [each.holds for each in found] == [False] * 3
     assert [each.decision.action for each in found] == ["promote"] * 3
-    assert not rollout_proofs.shown(found)
+    assert not rollout_proofs.print_challenger_proofs(found)
 
 
-def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(found: list[Found]) -> None:
+def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(
+    found: list[ChallengerProof],
+) -> None:
     case = next(each.case for each in found if each.case.name == "errors, in the canary")
     decision = rollout_policy.RolloutDecision("withdraw", "slow, at last", "slow")
     other = replace(found[0], case=case, decision=decision, requests=10, days=0.1)

@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
         partitions.write(rows, path)
-    cases, _ = rollout_proofs._days(START, DAYS, settings.params())
+    cases, _ = rollout_proofs.draw_scored_cases(START, DAYS, settings.params())
     return settings, cases
 
 

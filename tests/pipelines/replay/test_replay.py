@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from pipelines.replay import fast_replay, policies, simulated_day, trained_models
-from pipelines.replay.simulated_day import DAY, World
-from pipelines.replay.world_data import rates
+from pipelines.replay.simulated_day import DAY, ReplayWorld
+from pipelines.replay.world_data import baseline_scores
 from settings import LoopError, UserError
 from tests import slice_params
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
@@ -58,10 +58,10 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
     return frame[["key", "decision_time", *FEATURES, "label", "known_at"]]
 
 
-def made(folder: Path, frame: pd.DataFrame) -> World:
+def made(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
     params = parameters()
-    models = trained_models.Models(frame, params, folder / "models")
-    return World(frame, rates(frame, FIRST, END), params, models, FIRST)
+    models = trained_models.ReplayModels(frame, params, folder / "models")
+    return ReplayWorld(frame, baseline_scores(frame, FIRST, END), params, models, FIRST)
 
 
 def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
@@ -69,15 +69,19 @@ def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World, pd.DataFrame]:
+def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayWorld, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("replay")
     world = made(folder, cases())
     rule = policy("schedule", every_days=7)
-    return folder, world, fast_replay.one(folder / "own", world, "own", rule, END, lambda _: None)
+    return (
+        folder,
+        world,
+        fast_replay.replay_policy(folder / "own", world, "own", rule, END, lambda _: None),
+    )
 
 
 def test_a_schedule_trains_and_its_model_reaches_all_traffic(
-    scheduled: tuple[Path, World, pd.DataFrame],
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     _, _, days = scheduled
     trained = days.loc[days["trained"] > 0, "day"].tolist()
@@ -89,29 +93,31 @@ def test_a_schedule_trains_and_its_model_reaches_all_traffic(
 
 
 def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
-    scheduled: tuple[Path, World, pd.DataFrame],
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     folder, world, days = scheduled
-    whole = (folder / "own" / fast_replay.DAYS).read_text()
+    whole = (folder / "own" / fast_replay.DAYS_FILE).read_text()
     lines = whole.splitlines(keepends=True)
     place = folder / "stopped"
     rule = policy("schedule", every_days=7)
-    fast_replay.one(place, world, "own", rule, FIRST + DAY, lambda _: None)
+    fast_replay.replay_policy(place, world, "own", rule, FIRST + DAY, lambda _: None)
     # In the canary of the first challenger, and in the middle of writing a line.
     upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
-    (place / fast_replay.DAYS).write_text("".join(lines[: upto + 1]) + '{"day": "20')
-    again = fast_replay.one(place, world, "own", rule, END, lambda _: None)
-    assert (place / fast_replay.DAYS).read_text() == whole
+    (place / fast_replay.DAYS_FILE).write_text("".join(lines[: upto + 1]) + '{"day": "20')
+    again = fast_replay.replay_policy(place, world, "own", rule, END, lambda _: None)
+    assert (place / fast_replay.DAYS_FILE).read_text() == whole
     assert again["cost"].tolist() == days["cost"].tolist()
 
 
 def test_days_of_another_policy_are_not_taken_up(
-    scheduled: tuple[Path, World, pd.DataFrame], tmp_path: Path
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame], tmp_path: Path
 ) -> None:
     _, world, _ = scheduled
-    fast_replay.one(tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str)
-    assert fast_replay._resumed(tmp_path, world.params, policy("schedule", every_days=7))
-    assert fast_replay._resumed(tmp_path, world.params, policy()) == []
+    fast_replay.replay_policy(
+        tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str
+    )
+    assert fast_replay.read_done_days(tmp_path, world.params, policy("schedule", every_days=7))
+    assert fast_replay.read_done_days(tmp_path, world.params, policy()) == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_days_of_another_policy_are_not_taken_up(
 def test_a_benign_change_triggers_nothing(
     changed: Callable[[], pd.DataFrame], tmp_path: Path
 ) -> None:
-    days = fast_replay.one(
+    days = fast_replay.replay_policy(
         tmp_path, made(tmp_path, changed()), "own",
         policy("calibration", "drift", "missing"), END, lambda _: None,
     )  # fmt: skip
@@ -137,7 +143,9 @@ def test_a_benign_change_triggers_nothing(
 
 def test_a_change_of_what_the_label_hangs_on_is_noticed_after_days(tmp_path: Path) -> None:
     world = made(tmp_path, cases(shifted_from=18))
-    days = fast_replay.one(tmp_path, world, "own", policy("calibration"), END, lambda _: None)
+    days = fast_replay.replay_policy(
+        tmp_path, world, "own", policy("calibration"), END, lambda _: None
+    )
     noticed = days.loc[days["trained"] > 0, "day"].iloc[0]
     assert f"{START + 19 * DAY:%Y-%m-%d}" <= noticed <= f"{START + 24 * DAY:%Y-%m-%d}"
 
@@ -150,19 +158,19 @@ def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
     found = []
     for number, each in enumerate((frame, other)):
         world = made(tmp_path / str(number), each)
-        state = fast_replay.begin(world, FIRST)
-        simulated_day.answer(world, state, world.rows(FIRST, day))
-        found.append(simulated_day.observed(world, state, day)[0])
+        state = fast_replay.train_first_model(world, FIRST)
+        simulated_day.answer_cases(world, state, world.rows(FIRST, day))
+        found.append(simulated_day.collect_evidence(world, state, day)[0])
     assert found[0] == found[1]
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
 
-def test_one_training_at_a_time(scheduled: tuple[Path, World, pd.DataFrame]) -> None:
+def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame]) -> None:
     _, world, _ = scheduled
-    state = fast_replay.begin(world, FIRST)
-    simulated_day.answer(world, state, world.rows(FIRST, FIRST + 8 * DAY))
+    state = fast_replay.train_first_model(world, FIRST)
+    simulated_day.answer_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
-    evidence, _, _ = simulated_day.observed(world, state, FIRST + 8 * DAY)
+    evidence, _, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
     from monitoring.retraining_decision import decide
 
     decision = decide(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
@@ -174,7 +182,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
     world = made(tmp_path, cases())
     world.params["gates"]["min_train"] = 10**6
     with pytest.raises(LoopError, match="data is sound"):
-        fast_replay.begin(world, FIRST)
+        fast_replay.train_first_model(world, FIRST)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +191,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
 )
 def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
     with pytest.raises(UserError):
-        fast_replay.require(
+        fast_replay.check_period(
             slice_params.parameters() | {"replay": {"until": "2014-01-01"}}, first, end
         )
 
@@ -191,7 +199,7 @@ def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> Non
 def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
     params = yaml.safe_load(slice_params.SHIPPED.read_text())
     rule = params["monitoring"]["policy"]
-    assert policies.named(params, params["replay"]["default"]) == rule
+    assert policies.find_policy(params, params["replay"]["default"]) == rule
     # What the gates let pass must not be asked to go by the next look.
     assert rule["max_calibration_gap"] >= params["gates"]["max_calibration_gap"]
     assert rule["cool_down_days"] >= params["monitoring"]["window_days"]
@@ -199,13 +207,13 @@ def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
 
 def test_policies_are_combined_and_contradictions_refused() -> None:
     params = slice_params.parameters()
-    both = policies.named(params, "every_4_weeks+drift")
+    both = policies.find_policy(params, "every_4_weeks+drift")
     assert both["triggers"] == ["drift", "schedule"]
     assert both["every_days"] == 28
     with pytest.raises(UserError, match="contradict each other on every_days"):
-        policies.named(params, "every_2_weeks+every_4_weeks")
+        policies.find_policy(params, "every_2_weeks+every_4_weeks")
     with pytest.raises(UserError, match="no policy sometimes"):
-        policies.named(params, "sometimes")
+        policies.find_policy(params, "sometimes")
 
 
 def test_savings_are_of_nevers_cost_and_a_retraining_has_its_price() -> None:
@@ -216,10 +224,10 @@ def test_savings_are_of_nevers_cost_and_a_retraining_has_its_price() -> None:
             "released": [trained, *[0] * 9],
         })  # fmt: skip
 
-    rows = policies.compared({"never": days(60, 0), "often": days(54, 2)}, [0, 50], seed=1)
+    rows = policies.compare_policies({"never": days(60, 0), "often": days(54, 2)}, [0, 50], seed=1)
     often = rows[1]
     assert often["saving"] == pytest.approx(0.1)
     assert often["low"] == pytest.approx(0.1)
     assert often["against_baseline"] == pytest.approx(1 - 54 / 80)
     assert often["net"] == pytest.approx([60, -40])
-    assert policies.compared({"often": days(54, 2)}, [0], seed=1)[0]["saving"] is None
+    assert policies.compare_policies({"often": days(54, 2)}, [0], seed=1)[0]["saving"] is None

@@ -40,15 +40,17 @@ def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Setting
     (home / "usecase").mkdir()
     (home / "usecase" / "params.yaml").write_text(json.dumps(slice_params.parameters()))
     for name, records in found.items():
-        place = fast_replay.folder(settings, FIRST, name)
+        place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)
-        (place / fast_replay.DAYS).write_text("".join(json.dumps(each) + "\n" for each in records))
+        (place / fast_replay.DAYS_FILE).write_text(
+            "".join(json.dumps(each) + "\n" for each in records)
+        )
     return settings
 
 
 def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None:
     found = {"never": days(60), "hybrid": days(53, released_at=8)}
-    text = replay_page.write(settings_with(tmp_path, found), FIRST, END).read_text()
+    text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
     assert "<strong>Retraining saved, before its own price</strong>" in text
     assert "Retraining 1 times saved 11.5% of what the first model" in text
     assert "On 10 days a check was over its limit; 1 of 1 new models passed" in text
@@ -60,40 +62,40 @@ def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None
 
 def test_the_page_tells_whether_the_real_parts_did_what_the_steps_do(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53, released_at=8)})
-    own = served_replay.home(settings, FIRST, "hybrid")
+    own = served_replay.replay_home(settings, FIRST, "hybrid")
     for each in days(53, released_at=8)[:-1]:
-        served_record.keep(own, each)
+        served_record.append_day_record(own, each)
     told = "<th>Days on which the fast replay says otherwise</th>"
-    page = replay_page.platform(settings, FIRST, END)
+    page = replay_page.build_platform_section(settings, FIRST, END)
     assert f'{told}<td class="number">0 of 19</td>' in page
     last = days(53)[-1] | {"trained": 1}
-    served_record.keep(own, last)
-    page = replay_page.platform(settings, FIRST, END)
+    served_record.append_day_record(own, last)
+    page = replay_page.build_platform_section(settings, FIRST, END)
     assert f'{told}<td class="number">1 of 20: trained</td>' in page
-    (fast_replay.folder(settings, FIRST, "hybrid") / fast_replay.DAYS).unlink()
-    assert f'{told}<td class="number">not replayed</td>' in replay_page.platform(
+    (fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE).unlink()
+    assert f'{told}<td class="number">not replayed</td>' in replay_page.build_platform_section(
         settings, FIRST, END
     )
 
 
 def test_a_loss_is_not_told_as_a_gain(tmp_path: Path) -> None:
     found = {"never": days(53), "hybrid": days(60, released_at=8)}
-    text = replay_page.write(settings_with(tmp_path, found), FIRST, END).read_text()
+    text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
     assert "<strong>Not shown to save anything</strong>" in text
 
 
 def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53)[:-1]})
-    path = fast_replay.folder(settings, FIRST, "hybrid") / fast_replay.DAYS
+    path = fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE
     path.write_text(path.read_text() + '{"day": "2013-04')
     with pytest.raises(UserError, match="mlops replay --fast --from 2013-04-01 --to 2013-04-21"):
-        replay_page.write(settings, FIRST, END)
+        replay_page.write_replay_page(settings, FIRST, END)
 
 
 def test_the_table_has_a_row_for_each_policy() -> None:
     found = {name: pd.DataFrame(each) for name, each in
              {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
-    told = policy_table.told(found, slice_params.parameters())
+    told = policy_table.format_policy_table(found, slice_params.parameters())
     assert "| never | 0 | 0 | 609.5 | 0.0% | " in told
     assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in told
 

@@ -72,20 +72,22 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
     settings = Settings(home=tmp_path, prefect_port=4999)
     settings.params_file.parent.mkdir()
     settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
-    rule = policies.named(settings.params(), POLICY)
-    own = served_replay.prepare(settings, parse_time(FIRST), POLICY, rule)
+    rule = policies.find_policy(settings.params(), POLICY)
+    own = served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
-    served_record.keep(own, day(0))
+    served_record.append_day_record(own, day(0))
     changed = slice_params.month() | {
         "schedules": {}
     }  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
-    served_replay.prepare(settings, parse_time(FIRST), POLICY, rule)
-    assert served_record.kept(own) == [day(0)]
-    served_replay.prepare(settings, parse_time(FIRST), POLICY, policies.limited(rule, 0.3))
-    assert served_record.kept(own) == []
+    served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
+    assert served_record.read_day_records(own) == [day(0)]
+    served_replay.prepare_replay_home(
+        settings, parse_time(FIRST), POLICY, policies.with_calibration_limit(rule, 0.3)
+    )
+    assert served_record.read_day_records(own) == []
     assert settings.params()["schedules"] == {}
 
 
@@ -95,8 +97,8 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
     for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
                  "MLFLOW_TRACKING_URI", "BENTOML_HOME"):  # fmt: skip
         monkeypatch.setenv(name, "http://somebody-elses")
-    own = served_replay.home(Settings(home=tmp_path), parse_time(FIRST), POLICY)
-    assert "somebody-elses" not in json.dumps(served_replay._environment(own))
+    own = served_replay.replay_home(Settings(home=tmp_path), parse_time(FIRST), POLICY)
+    assert "somebody-elses" not in json.dumps(served_replay.replay_environment(own))
     assert own.owns_service
     assert own.owns_prefect
     assert str(tmp_path) in own.mlflow_uri
@@ -104,13 +106,13 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
 
 def test_a_day_that_was_killed_while_it_was_written_is_lived_again(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    served_record.keep(settings, day(0))
-    path = settings.var / "replay" / served_record.DAYS
+    served_record.append_day_record(settings, day(0))
+    path = settings.var / "replay" / served_record.RECORDS_FILE
     path.write_text(path.read_text() + '{"day": "2013')
-    assert served_record.kept(settings) == [day(0)]
-    served_record.keep(settings, day(1))
-    assert served_record.kept(settings) == [day(0), day(1)]
-    told = served_record.told(settings, day(1, rollout="promote: no harm"), 1.5)
+    assert served_record.read_day_records(settings) == [day(0)]
+    served_record.append_day_record(settings, day(1))
+    assert served_record.read_day_records(settings) == [day(0), day(1)]
+    told = served_record.format_day_line(settings, day(1, rollout="promote: no harm"), 1.5)
     assert told == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
 
 
@@ -121,9 +123,9 @@ def test_the_platforms_figures_are_those_of_the_days() -> None:
         day(2, rollout="advance: fine"), day(4, rollout="promote: no harm", released=1),
         day(5, trained=1), day(6, rollout="withdraw: costs; and more", withdrawn=1),
     ])  # fmt: skip
-    assert platform_section.to_full_traffic(days) == [3]
-    assert platform_section.refused(days) == {"calibrated": 1}
-    assert platform_section.verdicts(days) == {"advance": 1, "promote": 1, "withdraw": 1}
+    assert platform_section.days_to_promotion(days) == [3]
+    assert platform_section.count_gate_refusals(days) == {"calibrated": 1}
+    assert platform_section.count_rollout_steps(days) == {"advance": 1, "promote": 1, "withdraw": 1}
 
 
 def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
@@ -132,16 +134,16 @@ def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
     with meter.stage("cases"):
         sum(number * number for number in range(300_000))
     meter.close("2013-01-19")
-    meter.keep_runs({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
-    found = platform_section.figures(settings, pd.DataFrame([day(0)]))
+    meter.write_flow_run_counts({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
+    found = platform_section.platform_figures(settings, pd.DataFrame([day(0)]))
     assert (found["runs"], found["failed"]) == (10, 3)
     assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
-    section = platform_section.section(found | {"otherwise": "1 of 2: fired"})
+    section = platform_section.render_platform_section(found | {"otherwise": "1 of 2: fired"})
     assert '<td class="number">10, 3</td>' in section
     assert '<td class="number">1 of 2: fired</td>' in section
     assert re.fullmatch(
         r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
-        platform_section.told(found),
+        platform_section.format_time_spent(found),
     )
 
 
@@ -153,7 +155,7 @@ def test_a_refusal_of_the_refit_is_kept_by_its_gates_name(tmp_path: Path) -> Non
     )
     (tmp_path / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
     outcome = {"report": str(tmp_path / "report.html"), "training_id": "x", "verdicts": [refused]}
-    kept = served_record._trained(outcome)
+    kept = served_record.training_fields(outcome)
     assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
 
 
@@ -187,20 +189,20 @@ def lived(**changes: Any) -> pd.DataFrame:
 def test_what_two_replays_say_differently_is_found(
     changes: dict[str, Any], differs: list[str]
 ) -> None:
-    found = agreement.differing(lived(**changes), lived())
+    found = agreement.differing_days(lived(**changes), lived())
     assert found == {name: ["2013-01-20"] for name in differs}
-    told = agreement.told(lived(**changes), lived())
+    told = agreement.format_agreement(lived(**changes), lived())
     assert told == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
 
 
 def test_replays_of_other_days_are_not_compared() -> None:
     with pytest.raises(ValueError, match="not of the same days"):
-        agreement.differing(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
+        agreement.differing_days(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
 
 
 def test_days_that_are_not_judged_are_compared_but_for_their_cost() -> None:
     raw = lived(cost=99.0).drop(columns=["cost", "baseline_cost"])
-    assert agreement.differing(raw, lived()) == {}
+    assert agreement.differing_days(raw, lived()) == {}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_a_case_that_was_not_answered_well_is_no_saving(
     cases = pd.DataFrame({"key": ["a", "b"], "label": [1, 0]})
     answered = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
     with pytest.raises(LoopError, match=refusal):
-        served_costs.answered(cases, answered)
+        served_costs.match_answers(cases, answered)
 
 
 @pytest.mark.long
@@ -238,12 +240,12 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
 
     first, end = parse_time(FIRST), parse_time(END)
-    place = fast_replay.folder(home.settings, first, POLICY) / fast_replay.DAYS
+    place = fast_replay.replay_folder(home.settings, first, POLICY) / fast_replay.DAYS_FILE
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
-    own = served_replay.home(home.settings, first, POLICY)
-    real = served_costs.days(home.settings, own, first, end)
-    assert set(agreement.MEASURED) <= set(real)
-    assert agreement.differing(real, quick) == {}
+    own = served_replay.replay_home(home.settings, first, POLICY)
+    real = served_costs.read_days_with_costs(home.settings, own, first, end)
+    assert set(agreement.MEASURED_COLUMNS) <= set(real)
+    assert agreement.differing_days(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
     assert real["released"].sum() >= 2, "a month without a release shows little"
     assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())

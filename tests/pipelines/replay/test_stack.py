@@ -68,26 +68,28 @@ def other_parameters(settings: Settings) -> None:
 
 
 def test_a_stack_is_one_whose_servers_are_named(stack: Settings, tmp_path: Path) -> None:
-    assert stack_replay.named(stack)
-    assert not stack_replay.named(Settings(home=tmp_path))
-    assert not stack_replay.named(Settings(home=tmp_path, service_url="http://proxy:8080"))
+    assert stack_replay.uses_running_stack(stack)
+    assert not stack_replay.uses_running_stack(Settings(home=tmp_path))
+    assert not stack_replay.uses_running_stack(
+        Settings(home=tmp_path, service_url="http://proxy:8080")
+    )
 
 
 def test_a_replay_goes_on_with_what_it_has_begun(stack: Settings) -> None:
-    stack_replay.enter(stack, FIRST)
+    stack_replay.claim_stack(stack, FIRST)
     # As it was killed on its first day, after that day's training and some of its cases.
     released(stack)
     trained(stack, slice_params.FIRST)
     answered(stack, slice_params.FIRST)
-    stack_replay.enter(stack, FIRST)
-    served_record.keep(stack, {"day": slice_params.FIRST})
-    stack_replay.enter(stack, FIRST)
+    stack_replay.claim_stack(stack, FIRST)
+    served_record.append_day_record(stack, {"day": slice_params.FIRST})
+    stack_replay.claim_stack(stack, FIRST)
 
 
 def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) -> None:
     released(stack)
     with pytest.raises(UserError, match="Version 7 is released on this stack, by no replay"):
-        stack_replay.enter(stack, FIRST)
+        stack_replay.claim_stack(stack, FIRST)
     assert not (stack.var / "replay").exists()
 
 
@@ -103,19 +105,19 @@ def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) 
 def test_one_that_has_gone_on_by_itself_is_refused(
     stack: Settings, spoil: Spoil, refusal: str
 ) -> None:
-    stack_replay.enter(stack, FIRST)
-    served_record.keep(stack, {"day": slice_params.FIRST})
+    stack_replay.claim_stack(stack, FIRST)
+    served_record.append_day_record(stack, {"day": slice_params.FIRST})
     spoil(stack)
     with pytest.raises(UserError, match=refusal):
-        stack_replay.enter(stack, FIRST)
+        stack_replay.claim_stack(stack, FIRST)
 
 
 def test_another_replay_is_refused(stack: Settings) -> None:
-    stack_replay.enter(stack, FIRST)
+    stack_replay.claim_stack(stack, FIRST)
     with pytest.raises(UserError, match="from 2013-01-19, not 2013-01-20"):
-        stack_replay.enter(stack, parse_time("2013-01-20"))
+        stack_replay.claim_stack(stack, parse_time("2013-01-20"))
 
 
 def test_a_stack_lives_by_its_own_policy(stack: Settings) -> None:
     with pytest.raises(UserError, match="lives by one policy"):
-        stack_replay.run(stack, FIRST, END, ["never"])
+        stack_replay.replay_on_stack(stack, FIRST, END, ["never"])

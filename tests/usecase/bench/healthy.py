@@ -27,7 +27,7 @@ MOMENTS = [datetime(2013, 2, 18, tzinfo=UTC) + week * WEEK for week in range(7)]
 def main() -> None:
     for name in [name for name in os.environ if name.startswith("MLOPS_")]:
         del os.environ[name]
-    made = base_training.opened(Settings(home=Path(__file__).parents[3]))
+    made = base_training.open_base_training(Settings(home=Path(__file__).parents[3]))
     found: dict[str, list[float]] = {}
     refused: list[str] = []
     for moment in MOMENTS:
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"| {name} | {told.min():.3g} | {told.median():.3g} | {told.max():.3g} |")
 
 
-def one(made: base_training.Ground, moment: datetime, span: timedelta) -> list[Verdict]:
+def one(made: base_training.BaseTraining, moment: datetime, span: timedelta) -> list[Verdict]:
     """The verdicts on the challenger as of `moment`, judged on the `span` before it."""
     frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(made, frame=frame, as_of=moment, start=moment - span)
@@ -61,7 +61,7 @@ def one(made: base_training.Ground, moment: datetime, span: timedelta) -> list[V
     )
 
 
-def behaviours(made: base_training.Ground) -> dict[str, list[float]]:
+def behaviours(made: base_training.BaseTraining) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for moment in MOMENTS[::2]:
         frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
