@@ -14,20 +14,36 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from monitoring.retraining_triggers import DAY, LIMITS, Evidence, Finding, Trigger, every, told_days
+from monitoring.retraining_triggers import (
+    DAY,
+    LIMITS,
+    Evidence,
+    Finding,
+    Trigger,
+    evaluate_triggers,
+    format_days,
+)
 from settings import UserError
 
-__all__ = ["LIMITS", "Decision", "Evidence", "Finding", "Trigger", "decide", "require"]
-HOLDS = ("under_way", "cooldown", "slice_implausible", "labels_few")  # back a retraining
-QUIET = "quiet"  # nothing asked for a retraining
-SETTINGS = (
+__all__ = [
+    "LIMITS",
+    "Evidence",
+    "Finding",
+    "RetrainingDecision",
+    "Trigger",
+    "check_policy",
+    "decide_retraining",
+]
+HOLD_CODES = ("under_way", "cooldown", "slice_implausible", "labels_few")  # back a retraining
+QUIET_CODE = "quiet"  # nothing asked for a retraining
+POLICY_SETTINGS = (
     *LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
     "implausible_gap", "settled_days", "early_missing_change",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainingDecision:
     """Whether to retrain, and why; the same evidence gives the same `decision_id`.
 
     `codes` say why to tests, logs and metrics: the problems, then the holds, then the triggers that
@@ -45,17 +61,19 @@ class Decision:
         return {**asdict(self), "as_of": self.as_of.isoformat()}
 
 
-def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> Decision:
+def decide_retraining(
+    evidence: Evidence, policy: Mapping[str, Any], as_of: datetime
+) -> RetrainingDecision:
     """The decision on `evidence` by `policy`, the section `monitoring.policy` of the parameters.
 
     Raises `UserError` if the policy lacks a value or names an unknown trigger: a misspelt trigger
     would never fire.
     """
-    require(policy)
-    triggers = every(evidence, policy, as_of)
+    check_policy(policy)
+    triggers = evaluate_triggers(evidence, policy, as_of)
     asking = [each for each in triggers if each.fired and each.acts]
     holds = _holds(evidence, policy, as_of) if asking else []
-    return Decision(
+    return RetrainingDecision(
         retrain=bool(asking) and not holds,
         reason=_reason(triggers, asking, holds, evidence.problems),
         as_of=as_of,
@@ -63,13 +81,13 @@ def decide(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> De
         triggers=triggers,
         codes=[each.code for each in evidence.problems]
         + [each.code for each in holds]
-        + ([each.code for each in asking] or [QUIET]),
+        + ([each.code for each in asking] or [QUIET_CODE]),
     )
 
 
-def require(policy: Mapping[str, Any]) -> None:
+def check_policy(policy: Mapping[str, Any]) -> None:
     """Raises `UserError` if the policy is not whole."""
-    if absent := [name for name in SETTINGS if name not in policy]:
+    if absent := [name for name in POLICY_SETTINGS if name not in policy]:
         raise UserError(f"monitoring.policy in the parameters lacks {', '.join(absent)}.")
     if unknown := sorted(set(policy["triggers"]) - set(LIMITS)):
         raise UserError(
@@ -86,7 +104,7 @@ def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> li
         holds.append(Finding("under_way", told))
     # Without it a refused retraining would be asked for at every look; a person may ask again.
     if days < wait and not evidence.asked:
-        told = f"the last training was {told_days(days)} ago and {told_days(wait)} must pass"
+        told = f"the last training was {format_days(days)} ago and {format_days(wait)} must pass"
         holds.append(Finding("cooldown", told))
     gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
     # Labels that a broken source has turned around would be learnt, and judged by themselves.

@@ -24,7 +24,7 @@ LIMITS = {
 
 
 # Stable, for tests, logs and metrics: named as the alerts of monitoring/stack/rules.yml are.
-CODES = {
+TRIGGER_CODES = {
     "schedule": "schedule_due",
     "calibration": "calibration_gap",
     "performance": "cost_above_expected",
@@ -56,7 +56,7 @@ class Evidence:
     n_labelled: int  # predictions of the window whose label is known
     live: Mapping[str, Any] | None  # as `monitoring.measures.performance.live_metrics` gives them
     expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
-    drift: Mapping[str, Any] | None  # `monitoring.measures.drift.Drift` as a dict
+    drift: Mapping[str, Any] | None  # `monitoring.measures.drift.DriftResult` as a dict
     problems: Sequence[Finding] = ()  # which checks could not run, and why
     last_training: datetime | None = None  # as of when; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
@@ -64,7 +64,7 @@ class Evidence:
     under_way: str | None = None  # the challenger that is on its way to be champion
     days: float | None = None  # from the first decision of the window on
     slices: Sequence[Mapping[str, Any]] | None = (
-        None  # as `monitoring.measures.slices.by_slice` gives them
+        None  # as `monitoring.measures.slices.measure_slices` gives them
     )
 
 
@@ -81,13 +81,15 @@ class Trigger:
     code: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "code", CODES[self.name])
+        object.__setattr__(self, "code", TRIGGER_CODES[self.name])
 
 
-def every(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> list[Trigger]:
+def evaluate_triggers(
+    evidence: Evidence, policy: Mapping[str, Any], as_of: datetime
+) -> list[Trigger]:
     """All triggers, in the order of `LIMITS`; a person's wish last, if there is one."""
     found = [_schedule(evidence, policy, as_of)]
-    found += [judge(evidence, policy) for judge in JUDGES]
+    found += [judge(evidence, policy) for judge in TRIGGER_CHECKS]
     if evidence.asked:
         found.append(Trigger("by hand", 1.0, 1.0, True, True, f"asked for: {evidence.asked}"))
     return found
@@ -95,7 +97,7 @@ def every(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> lis
 
 def _schedule(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> Trigger:
     days, limit = (as_of - evidence.data_until) / DAY, policy["every_days"]
-    told = f"the champion's data ended {told_days(days)} ago (limit {limit:g})"
+    told = f"the champion's data ended {format_days(days)} ago (limit {limit:g})"
     return Trigger("schedule", days, limit, days >= limit, "schedule" in policy["triggers"], told)
 
 
@@ -207,10 +209,10 @@ def _over(name: str, value: float | None, what: str, policy: Mapping[str, Any]) 
     return Trigger(name, value, limit, value > limit, name in policy["triggers"], told)
 
 
-def told_days(days: float) -> str:
+def format_days(days: float) -> str:
     return f"{days:.3g} day{'' if days == 1 else 's'}"
 
 
-JUDGES = (
+TRIGGER_CHECKS = (
     _calibration, _performance, _saving, _slices, _labels, _target, _drift, _missing, _volume,
 )  # fmt: skip

@@ -16,14 +16,14 @@ from monitoring.measures import performance, sequential
 from monitoring.measures.sequential import Interval
 
 Stage = Literal["shadow", "canary", "experiment"]
-COLUMNS = (
+ARM_COLUMNS = (
     "arm", "generation", "scoring_ms", "shadow_version", "shadow_probability", "shadow_ms",
     "shadow_error", "challenger_version", "challenger_error",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ArmEvidence:
     """Of one challenger in one stage. `None`: could not be measured, or has nothing to be had of.
 
     `days` are days of decision (UTC) that are over; of those counted in `cost`, all labels due are
@@ -44,18 +44,18 @@ class Evidence:
         return asdict(self)
 
 
-def of_stage(log: pd.DataFrame, version: str, stage: Stage) -> pd.DataFrame:
+def requests_in_stage(log: pd.DataFrame, version: str, stage: Stage) -> pd.DataFrame:
     """The requests of `log` that were answered while `version` was in `stage`."""
-    log = log.reindex(columns=[*log.columns, *(name for name in COLUMNS if name not in log)])
+    log = log.reindex(columns=[*log.columns, *(name for name in ARM_COLUMNS if name not in log)])
     if stage == "shadow":
         return log[log["shadow_version"] == version]
     return log[(log["challenger_version"] == version) & log["shadow_version"].isna()]
 
 
-def in_shadow(
+def shadow_evidence(
     rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any], costs: dict[str, float],
     as_of: datetime,
-) -> Evidence:  # fmt: skip
+) -> ArmEvidence:  # fmt: skip
     """The evidence of the mirrored requests `rows`, with the labels known by `as_of`."""
     shadow, harm = policy["shadow"], policy["harm"]
     scored = rows[rows["shadow_probability"].notna()]
@@ -64,36 +64,36 @@ def in_shadow(
     due = scored[_day_end(scored) <= as_of - timedelta(hours=shadow["label_hours"])]
     joined = performance.join_labels(due, labels, as_of)
     known = joined[joined["label"].notna()].rename(columns={"shadow_probability": "rival"})
-    days = sequential.daily_difference(
+    days = sequential.daily_paired_difference(
         known.astype({"rival": "float64"}), costs, min_labels=shadow["day_labels"]
     )
     spread = float(moved.std(ddof=1)) if len(moved) > 1 else 0.0
-    return Evidence(
+    return ArmEvidence(
         requests=len(rows), errors=int(rows["shadow_error"].notna().sum()),
         days=_days_over(rows, as_of),
         slower_ms=float(slower.median()) if slower.notna().any() else None,
-        moved=sequential.sequence(
+        moved=sequential.confidence_sequence(
             moved, spread=spread, alpha=harm["alpha"], focus=harm["focus"]
         ) if len(moved) > 1 else None,
-        labels=len(known), coverage=performance.coverage(joined) if len(joined) else None,
-        cost=sequential.sequence(
+        labels=len(known), coverage=performance.label_coverage(joined) if len(joined) else None,
+        cost=sequential.confidence_sequence(
             days["difference"],
             spread=shadow["spread"], alpha=shadow["alpha"], focus=shadow["focus"],
         ) if len(days) else None,
     )  # fmt: skip
 
 
-def in_canary(rows: pd.DataFrame, policy: dict[str, Any], as_of: datetime) -> Evidence:
+def canary_evidence(rows: pd.DataFrame, policy: dict[str, Any], as_of: datetime) -> ArmEvidence:
     """The evidence of the requests `rows` of both arms: harm alone, for labels come too late."""
     harm = policy["harm"]
     routed = rows[rows["arm"] == "challenger"]
     failed = routed["challenger_error"].notna()
     answered, champion = routed[~failed], rows[rows["arm"] == "champion"]
     slower = answered["scoring_ms"].median() - champion["scoring_ms"].median()
-    return Evidence(
+    return ArmEvidence(
         requests=len(routed), errors=int(failed.sum()), days=_days_over(rows, as_of),
         slower_ms=None if pd.isna(slower) else float(slower),
-        moved=sequential.means_apart(
+        moved=sequential.difference_of_means(
             answered["probability"], champion["probability"],
             alpha=harm["alpha"], focus=harm["focus"],
         ) if len(answered) > 1 and len(champion) > 1 else None,

@@ -20,7 +20,7 @@ import pandas as pd
 from monitoring.retraining_triggers import Finding
 from settings import LoopError
 
-ADVICE = (
+DRIFT_ADVICE = (
     "Look at the feature tables and at what was published online before you trust these predictions"
 )
 NUMBER, CATEGORY = "wasserstein", "jensenshannon"
@@ -40,7 +40,7 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftResult:
     """The distance of the current rows from the reference; `target` is None without any label.
 
     A feature that can't be measured (`unmeasured`: why, by name) counts as drifted in `share`: one
@@ -57,10 +57,10 @@ class Drift:
     unmeasured: dict[str, str] = field(default_factory=dict)
 
 
-def compare(
+def measure_drift(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     categories: Sequence[str], limits: dict[str, Any], seed: int, shown: bool = True,
-) -> tuple[Drift, Any]:  # fmt: skip
+) -> tuple[DriftResult, Any]:  # fmt: skip
     """The drift of `current` and Evidently's snapshot, which `drift_report.publish` takes.
 
     Unless it is to be `shown` there is no snapshot: that measures each column four times over and
@@ -76,7 +76,7 @@ def compare(
     measured = [name for name in features if name not in unmeasured]
     if PREDICTION in unmeasured or not measured:
         told = "; ".join(dict.fromkeys(unmeasured.values()))
-        raise LoopError(f"Drift can't be measured: {told or 'there is no feature'}. {ADVICE}")
+        raise LoopError(f"Drift can't be measured: {told or 'there is no feature'}. {DRIFT_ADVICE}")
     columns = [*measured, PREDICTION]
     if drawn[1][TARGET].notna().any():
         columns.append(TARGET)
@@ -94,7 +94,7 @@ def compare(
     unscored = [name for name in measured if not isfinite(found[name].score)]
     unmeasured |= dict.fromkeys(unscored, "Evidently gave no score")
     ours = {name: found[name] for name in measured if name not in unscored}
-    return Drift(
+    return DriftResult(
         share=(sum(column.drifted for column in ours.values()) + len(unmeasured)) / len(features),
         missing_change=missing_change,
         features=ours,
@@ -107,19 +107,19 @@ def compare(
 
 
 @contextmanager
-def evidently() -> Iterator[None]:
+def quiet_evidently_imports() -> Iterator[None]:
     """Evidently's import warns of what its own dependencies call deprecated: not ours to mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
-def problems(found: Drift) -> list[Finding]:
+def drift_problems(found: DriftResult) -> list[Finding]:
     """A problem that names each feature that could not be measured; none if all were."""
     if not found.unmeasured:
         return []
     told = ", ".join(f"{name} ({why})" for name, why in found.unmeasured.items())
-    return [Finding("feature_unmeasured", f"drift of {told}. {ADVICE}")]
+    return [Finding("feature_unmeasured", f"drift of {told}. {DRIFT_ADVICE}")]
 
 
 def _empty(sides: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, str]:
@@ -158,7 +158,7 @@ def _snapshot(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     texts: Sequence[str], limits: dict[str, Any],
 ) -> Any:  # fmt: skip
-    with evidently():
+    with quiet_evidently_imports():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
         from evidently.presets import DataDriftPreset
@@ -207,7 +207,7 @@ def _column(
     limits: dict[str, Any],
 ) -> ColumnDrift:  # fmt: skip
     """By the function that Evidently's report asks for the distance, and nothing drawn."""
-    with evidently():
+    with quiet_evidently_imports():
         from evidently.legacy.calculations.stattests import get_stattest
     method, kind, limit = (
         (CATEGORY, "cat", limits["category"]) if name in texts

@@ -23,7 +23,7 @@ from usecase import evaluation
 
 Floats = sequential.Floats
 PerCase = Callable[[pd.Series, pd.Series, dict[str, float]], Floats]
-SALTS = 20  # splits of the log, to learn how far arms of one model lie apart on a day
+N_RANDOM_SPLITS = 20  # splits of the log, to learn how far arms of one model lie apart on a day
 POWER = 0.8
 
 
@@ -35,11 +35,14 @@ def _cost(y: pd.Series, p: pd.Series, costs: dict[str, float]) -> Floats:
     return 1000 * evaluation.case_costs(y, p, costs)
 
 
-METRICS: dict[str, PerCase] = {"cost": _cost, "brier": _brier}  # per 1,000 cases; less is better
+EXPERIMENT_METRICS: dict[str, PerCase] = {
+    "cost": _cost,
+    "brier": _brier,
+}  # per 1,000 cases; less is better
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """Fixed at the start; `effect` is the least difference that matters, in units of the metric."""
 
     version: str
@@ -57,12 +60,14 @@ class Plan:
         return asdict(self)
 
 
-VERDICTS = ("early", "better", "worse", "no_difference", "undecided")
+EXPERIMENT_VERDICTS = ("early", "better", "worse", "no_difference", "undecided")
 
 
 @dataclass(frozen=True)
-class Result:
-    """`verdict`, a stable code: one of `VERDICTS`, of the challenger; `told` is for people."""
+class ExperimentResult:
+    """`verdict`, a stable code: one of `EXPERIMENT_VERDICTS`, of the challenger; `told` is for
+    people.
+    """
 
     verdict: str
     interval: Interval
@@ -71,7 +76,7 @@ class Result:
     told: str
 
 
-def daily(
+def daily_arm_difference(
     rows: pd.DataFrame, metric: str, costs: dict[str, float], *, min_labels: int
 ) -> pd.DataFrame:
     """A row per day (UTC) of decision: labels of both arms, `difference` challenger - champion.
@@ -79,7 +84,9 @@ def daily(
     `rows` has `decision_time`, `arm`, `probability` and `label`; what has no label is left out.
     """
     known = rows[rows["label"].notna()]
-    values = METRICS[metric](known["label"], known["probability"].astype("float64"), costs)
+    values = EXPERIMENT_METRICS[metric](
+        known["label"], known["probability"].astype("float64"), costs
+    )
     frame = known[["arm"]].assign(value=values, day=known["decision_time"].dt.floor("D"))
     table = frame.pivot_table(index="day", columns="arm", values="value", aggfunc=["size", "mean"])
     both = [(what, arm) for what in ("size", "mean") for arm in ("champion", "challenger")]
@@ -93,25 +100,26 @@ def daily(
     return found[enough].reset_index()
 
 
-def spread_of(
+def same_model_spread(
     rows: pd.DataFrame, metric: str, percent: float, costs: dict[str, float], *, min_labels: int
 ) -> float:
     """The standard deviation of a day's difference where both arms are one model.
 
-    The log's own cases, split anew as often as `SALTS` says. Raises `ValueError` with fewer than
+    The log's own cases, split anew as often as `N_RANDOM_SPLITS` says. Raises `ValueError` with
+    fewer than
     two days that have enough labels.
     """
     found = []
-    for salt in range(SALTS):
+    for salt in range(N_RANDOM_SPLITS):
         arms = np.where(_points(rows["key"], salt) < percent / 100, "challenger", "champion")
-        days = daily(rows.assign(arm=arms), metric, costs, min_labels=min_labels)
+        days = daily_arm_difference(rows.assign(arm=arms), metric, costs, min_labels=min_labels)
         if len(days) < 2:
             raise ValueError(f"{len(days)} days of the log have {min_labels} labels in each arm")
         found.append(float((days["difference"] ** 2).mean()))
     return math.sqrt(float(np.mean(found)))
 
 
-def days_needed(effect: float, spread: float, alpha: float, most: int = 1000) -> int:
+def days_for_power(effect: float, spread: float, alpha: float, most: int = 1000) -> int:
     """Days for a true `effect` to be told from none with a power of 80%; two-sided, Student's."""
     from scipy.stats import t
 
@@ -122,10 +130,10 @@ def days_needed(effect: float, spread: float, alpha: float, most: int = 1000) ->
     return most
 
 
-def analyse(
-    rows: pd.DataFrame, plan: Plan, costs: dict[str, float], as_of: datetime, *,
+def analyse_experiment(
+    rows: pd.DataFrame, plan: ExperimentPlan, costs: dict[str, float], as_of: datetime, *,
     label_hours: float,
-) -> Result:  # fmt: skip
+) -> ExperimentResult:  # fmt: skip
     """What the planned days show as of `as_of`; those after them are not looked at."""
     first = rows["decision_time"].min().floor("D") if len(rows) else None
     over = as_of - timedelta(hours=label_hours)
@@ -133,23 +141,23 @@ def analyse(
     due = rows[ends <= over]
     if first is not None:
         due = due[due["decision_time"] < first + timedelta(days=plan.days)]
-    days = daily(due, plan.metric, costs, min_labels=plan.min_labels)
+    days = daily_arm_difference(due, plan.metric, costs, min_labels=plan.min_labels)
     labels = (int(days["champion"].sum()), int(days["challenger"].sum()))
     seen = 0 if first is None else min(plan.days, max(0, (pd.Timestamp(over) - first).days))
     difference = days["difference"].to_numpy(dtype="float64")
     if seen < plan.days:
-        interval = sequential.sequence(
+        interval = sequential.confidence_sequence(
             difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
         )
         told = f"too early: {seen} of {plan.days} planned days are over"
-        return Result("early", interval, labels, seen, f"{told}; {_told(interval, plan)}")
-    interval = student(difference, plan.alpha)
-    verdict = judge(interval, plan.effect)
+        return ExperimentResult("early", interval, labels, seen, f"{told}; {_told(interval, plan)}")
+    interval = student_interval(difference, plan.alpha)
+    verdict = experiment_verdict(interval, plan.effect)
     told = f"{verdict.replace('_', ' ')}; {_told(interval, plan)}"
-    return Result(verdict, interval, labels, seen, told)
+    return ExperimentResult(verdict, interval, labels, seen, told)
 
 
-def judge(interval: Interval, effect: float) -> str:
+def experiment_verdict(interval: Interval, effect: float) -> str:
     """Of the challenger, where less is better."""
     if interval.high < 0:
         return "better"
@@ -159,7 +167,7 @@ def judge(interval: Interval, effect: float) -> str:
     return "no_difference" if small else "undecided"
 
 
-def student(values: Floats, alpha: float) -> Interval:
+def student_interval(values: Floats, alpha: float) -> Interval:
     """Student's interval of the mean of independent `values`; infinite for fewer than two."""
     from scipy.stats import t  # scikit-learn's own dependency
 
@@ -171,7 +179,7 @@ def student(values: Floats, alpha: float) -> Interval:
     return Interval(n, mean, mean - half, mean + half)
 
 
-def _told(interval: Interval, plan: Plan) -> str:
+def _told(interval: Interval, plan: ExperimentPlan) -> str:
     return (
         f"{plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
         f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "

@@ -11,7 +11,7 @@ import pandas as pd
 from usecase import evaluation
 from usecase.statements import newest
 
-ESTIMATED = timedelta(days=7)  # what rules one day rules all of its decisions
+ESTIMATION_WINDOW = timedelta(days=7)  # what rules one day rules all of its decisions
 
 
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
@@ -28,19 +28,19 @@ def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.
     return first.merge(known[["key", "label", "known_at"]], on="key", how="left")
 
 
-def delay_hours(joined: pd.DataFrame) -> float | None:
+def median_label_delay_hours(joined: pd.DataFrame) -> float | None:
     """From decision to label, in the median of those known; None if none is."""
     known = joined[joined["label"].notna()]
     hours = (known["known_at"] - known["decision_time"]) / timedelta(hours=1)
     return float(hours.median()) if len(hours) else None
 
 
-def coverage(joined: pd.DataFrame) -> float:
+def label_coverage(joined: pd.DataFrame) -> float:
     """The share of predictions whose label is known; what is not known is not counted as good."""
     return float(joined["label"].notna().mean()) if len(joined) else 0.0
 
 
-def due_before(params: dict[str, Any], as_of: datetime) -> pd.Timestamp:
+def labels_due_before(params: dict[str, Any], as_of: datetime) -> pd.Timestamp:
     """The labels of all that was decided before this moment should be in.
 
     Batches of labels are of whole days, so it is counted from the start of that of `as_of`.
@@ -53,19 +53,23 @@ def days_watched(joined: pd.DataFrame, as_of: datetime) -> float:
     return float((as_of - joined["decision_time"].min()) / timedelta(days=1))
 
 
-def coverage_due(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> float | None:
+def due_label_coverage(
+    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
+) -> float | None:
     """The same of the predictions whose label should be in; None if there is none yet."""
-    due = joined[joined["decision_time"] < due_before(params, as_of)]
-    return coverage(due) if len(due) else None
+    due = joined[joined["decision_time"] < labels_due_before(params, as_of)]
+    return label_coverage(due) if len(due) else None
 
 
-def labels_missing(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> str | None:
+def describe_missing_labels(
+    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
+) -> str | None:
     """What is wrong with the labels as a whole, in words; None if nothing is, or few are due.
 
     Whether labels are late or their feed has stopped is only to be told where there are many.
     """
-    due = joined[joined["decision_time"] < due_before(params, as_of)]
-    share, least = coverage(due), params["monitoring"]["min_coverage"]
+    due = joined[joined["decision_time"] < labels_due_before(params, as_of)]
+    share, least = label_coverage(due), params["monitoring"]["min_coverage"]
     if len(due) < params["monitoring"]["policy"]["min_labelled"] or share >= least:
         return None
     return (
@@ -99,7 +103,7 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
     return {
         **evaluation.metrics(y, p, costs),
         "mean_prediction": float(p.mean()),
-        "coverage": coverage(joined),
+        "coverage": label_coverage(joined),
         "cost_low": cost_low, "cost_high": cost_high,
         "bias": float(np.mean(p - y)), "bias_low": gap_low, "bias_high": gap_high,
         "cost_without": 1000 * usual, "saving": float(saved.mean()) / usual,
@@ -113,13 +117,13 @@ def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetim
     Needs no label, so it is there a day before the cost is, and is right as far as the
     probabilities are: confidence-based performance estimation (docs/decisions/13).
     """
-    newest = joined[joined["decision_time"] >= as_of - ESTIMATED]
+    newest = joined[joined["decision_time"] >= as_of - ESTIMATION_WINDOW]
     if newest.empty:
         return None
     return float(1000 * evaluation.expected_costs(newest["probability"], costs).mean())
 
 
-def by_day(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
+def daily_performance(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
     """A row per day (UTC) of decision: `n`, `cost_per_1000`, `mean_prediction`, `base_rate`."""
     known = joined[joined["label"].notna()]
     rows = [

@@ -37,7 +37,7 @@ class Interval:
         return asdict(self)
 
 
-def radius(n: float, spread: float, alpha: float, focus: float) -> float:
+def half_width(n: float, spread: float, alpha: float, focus: float) -> float:
     """Half the width after `n` blocks with standard deviation `spread`; infinite before the first.
 
     It holds whatever `focus` is; it is narrowest, against a fixed time, after about `focus` times
@@ -48,7 +48,9 @@ def radius(n: float, spread: float, alpha: float, focus: float) -> float:
     return spread * math.sqrt((n + focus) / n**2 * math.log((n + focus) / (focus * alpha**2)))
 
 
-def sequence(values: npt.ArrayLike, *, spread: float, alpha: float, focus: float) -> Interval:
+def confidence_sequence(
+    values: npt.ArrayLike, *, spread: float, alpha: float, focus: float
+) -> Interval:
     """The interval of the mean of `values` (n,), one independent block each, in their own units.
 
     `spread` is the least standard deviation of a block that is believed. Raises `ValueError` if a
@@ -60,11 +62,11 @@ def sequence(values: npt.ArrayLike, *, spread: float, alpha: float, focus: float
     if not len(seen):
         return Interval(0, math.nan, -math.inf, math.inf)
     observed = float(seen.std(ddof=1)) if len(seen) > 1 else 0.0
-    mean, half = float(seen.mean()), radius(len(seen), max(spread, observed), alpha, focus)
+    mean, half = float(seen.mean()), half_width(len(seen), max(spread, observed), alpha, focus)
     return Interval(len(seen), mean, mean - half, mean + half)
 
 
-def daily_difference(
+def daily_paired_difference(
     paired: pd.DataFrame, costs: dict[str, float], *, min_labels: int
 ) -> pd.DataFrame:
     """A row per day (UTC) of decision: `n` labels, `difference` in cost per 1,000 cases.
@@ -81,7 +83,7 @@ def daily_difference(
     return frame[frame["n"] >= min_labels].reset_index(drop=True)
 
 
-def days_needed(
+def days_until_narrow(
     effect: float, *, spread: float, alpha: float, focus: float, most: int = 366
 ) -> int:
     """After how many days the interval is narrower than `effect` on either side; `most` at most.
@@ -89,11 +91,11 @@ def days_needed(
     Then a true difference of `effect` is told from none with even odds, one of twice the size
     nearly always.
     """
-    narrow = (n for n in range(1, most) if radius(n, spread, alpha, focus) <= abs(effect))
+    narrow = (n for n in range(1, most) if half_width(n, spread, alpha, focus) <= abs(effect))
     return next(narrow, most)
 
 
-def means_apart(
+def difference_of_means(
     one: npt.ArrayLike, other: npt.ArrayLike, *, alpha: float, focus: float
 ) -> Interval:
     """The difference of the means of two arms, `one` less `other`, drawn by the hash of the key.
@@ -107,5 +109,8 @@ def means_apart(
         return Interval(n, math.nan, -math.inf, math.inf)
     widest = max(first.var(ddof=1), second.var(ddof=1))
     variance = n * widest * (1 / len(first) + 1 / len(second))
-    mean, half = float(first.mean() - second.mean()), radius(n, math.sqrt(variance), alpha, focus)
+    mean, half = (
+        float(first.mean() - second.mean()),
+        half_width(n, math.sqrt(variance), alpha, focus),
+    )
     return Interval(n, mean, mean - half, mean + half)

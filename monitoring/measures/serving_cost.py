@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Samples = Mapping[str, float]  # name → sum over all labels
+SampleSums = Mapping[str, float]  # name → sum over all labels
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ServingCost:
     per_1000: float
 
 
-def serving_cost(samples: Samples, price_per_cpu_hour: float) -> ServingCost | None:
+def serving_cost(samples: SampleSums, price_per_cpu_hour: float) -> ServingCost | None:
     """From what one process tells of itself; None while it has predicted nothing."""
     predictions = samples["predictions_total"]
     if not predictions:
@@ -30,7 +30,7 @@ def serving_cost(samples: Samples, price_per_cpu_hour: float) -> ServingCost | N
     return ServingCost(int(predictions), 1000 * each, 1000 * each / 3600 * price_per_cpu_hour)
 
 
-def summed(page: str) -> dict[str, float]:
+def sum_samples(page: str) -> dict[str, float]:
     """The samples of a page of metrics in Prometheus' format, summed over their labels."""
     from prometheus_client.parser import text_string_to_metric_families
 

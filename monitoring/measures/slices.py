@@ -23,7 +23,7 @@ MEASURES = (
 )  # fmt: skip
 
 
-def by_slice(
+def measure_slices(
     joined: pd.DataFrame, features: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> list[dict[str, Any]]:
     """A row per slice of the use case: cases, cost and bias with 90% intervals over days, labels.
@@ -32,9 +32,9 @@ def by_slice(
     parameters. `enough` says whether its labelled cases can be judged, `shown` how far from zero
     the interval of the bias lies. `due` counts the newest day's cases whose labels should be in,
     `missing` is the share of them that is not. Slices of a kind whose feature has no value are left
-    out; `problems` names them.
+    out; `slice_problems` names them.
     """
-    due = newest_due(joined, params, as_of).to_numpy()
+    due = due_on_newest_day(joined, params, as_of).to_numpy()
     measured = joined[["decision_time", "label", "probability"]]  # not all features, for each slice
     rows = []
     for kind, values in evaluation.slices(features).items():
@@ -50,7 +50,7 @@ def by_slice(
     return rows
 
 
-def problems(features: pd.DataFrame) -> list[Finding]:
+def slice_problems(features: pd.DataFrame) -> list[Finding]:
     """A problem that names the kinds of slices whose feature has no value; none if all have."""
     empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
     if not empty:
@@ -63,9 +63,11 @@ def _is_empty(values: pd.Series) -> bool:
     return len(values) > 0 and bool(values.isna().all() or values.astype(str).isin(NO_VALUE).all())
 
 
-def newest_due(joined: pd.DataFrame, params: dict[str, Any], as_of: datetime) -> pd.Series[bool]:
+def due_on_newest_day(
+    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
+) -> pd.Series[bool]:
     """Which predictions are of the newest day of decisions whose labels should all be in."""
-    end = performance.due_before(params, as_of)
+    end = performance.labels_due_before(params, as_of)
     return (joined["decision_time"] >= end - DAY) & (joined["decision_time"] < end)
 
 

@@ -16,57 +16,61 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-Measured = Mapping[str, Mapping[str, float]]
-CANDIDATES = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d", "#65a30d", "#92400e")
-ROLES = {"baseline": "#94a3b8", "champion": "#0f172a"}
-LABELS = {0: "#94a3b8", 1: "#dc2626"}
-INK, FAINT = "#334155", "#e2e8f0"
+MetricsByModel = Mapping[str, Mapping[str, float]]
+CANDIDATE_COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d", "#65a30d", "#92400e")
+ROLE_COLOURS = {"baseline": "#94a3b8", "champion": "#0f172a"}
+LABEL_COLOURS = {0: "#94a3b8", 1: "#dc2626"}
+TEXT_COLOUR, GRID_COLOUR = "#334155", "#e2e8f0"
 
 
-def figures(measured: Measured, scores: pd.DataFrame, name: str) -> dict[str, Figure]:
+def evaluation_figures(
+    measured: MetricsByModel, scores: pd.DataFrame, name: str
+) -> dict[str, Figure]:
     """The plots of one model, beside baseline and champion: by title, for tracking.
 
     `scores` holds cases by rows: `label` (0 or 1) and a column of probabilities per model.
     """
-    others = [role for role in ROLES if role in scores and role != name]
+    others = [role for role in ROLE_COLOURS if role in scores and role != name]
     return {
-        "roc": roc(measured, scores, [*others, name]),
-        "calibration": calibration(scores, [*others, name]),
-        "histogram": histogram(scores, name),
+        "roc": roc_figure(measured, scores, [*others, name]),
+        "calibration": calibration_figure(scores, [*others, name]),
+        "histogram": histogram_figure(scores, name),
     }
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
+def model_colours(names: Sequence[str]) -> dict[str, str]:
     """A colour per model; candidates keep theirs whether or not there is a champion."""
-    candidates = [name for name in names if name not in ROLES]
-    chosen = {name: CANDIDATES[at % len(CANDIDATES)] for at, name in enumerate(candidates)}
-    return {name: ROLES.get(name, chosen.get(name, INK)) for name in names}
+    candidates = [name for name in names if name not in ROLE_COLOURS]
+    chosen = {
+        name: CANDIDATE_COLOURS[at % len(CANDIDATE_COLOURS)] for at, name in enumerate(candidates)
+    }
+    return {name: ROLE_COLOURS.get(name, chosen.get(name, TEXT_COLOUR)) for name in names}
 
 
-def roc(measured: Measured, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
+def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Share of alarms among cases of label 1 against that among cases of label 0."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = axes_of("share of label 0 alarmed", "share of label 1 alarmed")
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-    for name, colour in colours(names).items():
+    figure, axes = new_axes("share of label 0 alarmed", "share of label 1 alarmed")
+    axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
+    for name, colour in model_colours(names).items():
         x, y, _ = roc_curve(scores["label"], scores[name])
         at = np.unique(np.linspace(0, len(x) - 1, 200).astype(int))
         auc = measured.get(name, {}).get("auc")
         label = _plain(name) if auc is None else f"{_plain(name)}, AUC {auc:.3f}"
         axes.plot(x[at], y[at], color=colour, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
-    legend(axes, "lower right")
+    add_legend(axes, "lower right")
     return figure
 
 
-def calibration(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> Figure:
+def calibration_figure(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> Figure:
     """Observed rate against mean prediction, in bins of as many cases each."""
     from sklearn.calibration import calibration_curve
 
-    figure, axes = axes_of("mean prediction", "observed rate")
+    figure, axes = new_axes("mean prediction", "observed rate")
     top = 0.0
-    for name, colour in colours(names).items():
+    for name, colour in model_colours(names).items():
         known = scores[["label", name]].dropna()
         observed, predicted = calibration_curve(
             known["label"], known[name], n_bins=bins, strategy="quantile"
@@ -74,16 +78,16 @@ def calibration(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> F
         top = max(top, observed.max(), predicted.max())
         axes.plot(predicted, observed, color=colour, marker="o", markersize=4, label=_plain(name))
     top = min(1.0, top * 1.08)
-    axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=0)
+    axes.plot([0, top], [0, top], color=GRID_COLOUR, linewidth=1, zorder=0)
     axes.set(xlim=(0, top), ylim=(0, top))
-    legend(axes, "upper left")
+    add_legend(axes, "upper left")
     return figure
 
 
-def histogram(scores: pd.DataFrame, name: str) -> Figure:
+def histogram_figure(scores: pd.DataFrame, name: str) -> Figure:
     """Probabilities by label, each as shares of that label's cases."""
-    figure, axes = axes_of("probability", "share of the label's cases")
-    for label, colour in LABELS.items():
+    figure, axes = new_axes("probability", "share of the label's cases")
+    for label, colour in LABEL_COLOURS.items():
         part = scores.loc[scores["label"] == label, name]
         weights = np.full(len(part), 1 / max(len(part), 1))
         axes.hist(
@@ -91,33 +95,33 @@ def histogram(scores: pd.DataFrame, name: str) -> Figure:
             alpha=0.55, label=f"label {label} ({len(part):,})",
         )  # fmt: skip
     axes.set_xlim(0, 1)
-    legend(axes, "upper right")
+    add_legend(axes, "upper right")
     return figure
 
 
-def cost(measured: Measured) -> Figure:
+def cost_figure(measured: MetricsByModel) -> Figure:
     """Cost per 1,000 cases of each model, as bars in the order given."""
     names = list(measured)
     values = [measured[name]["cost_per_1000"] for name in names]
-    figure, axes = axes_of("cost per 1,000 cases", "", height=max(3.6, 0.7 + 0.42 * len(names)))
+    figure, axes = new_axes("cost per 1,000 cases", "", height=max(3.6, 0.7 + 0.42 * len(names)))
     bars = axes.barh(
-        [_plain(n) for n in names], values, color=list(colours(names).values()), height=0.55
+        [_plain(n) for n in names], values, color=list(model_colours(names).values()), height=0.55
     )
-    axes.bar_label(bars, labels=[f"{value:,.0f}" for value in values], padding=4, color=INK)
+    axes.bar_label(bars, labels=[f"{value:,.0f}" for value in values], padding=4, color=TEXT_COLOUR)
     axes.set_xlim(0, max(values) * 1.12 or 1)
     axes.invert_yaxis()
     axes.grid(visible=False)
     return figure
 
 
-def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
+def slice_cost_figure(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
     """Cost per 1,000 in each slice of one kind, a dot per model; the largest slice on top."""
     ordered = sorted(rows, key=lambda row: -row["n"])
-    figure, axes = axes_of("cost per 1,000 cases", "", height=0.9 + 0.27 * len(ordered))
+    figure, axes = new_axes("cost per 1,000 cases", "", height=0.9 + 0.27 * len(ordered))
     at = np.arange(len(ordered))
     costs = np.array([[row[f"{name}_cost"] for name in names] for row in ordered], dtype=float)
-    axes.hlines(at, costs.min(axis=1), costs.max(axis=1), color=FAINT, linewidth=3, zorder=1)
-    for column, (name, colour) in enumerate(colours(names).items()):
+    axes.hlines(at, costs.min(axis=1), costs.max(axis=1), color=GRID_COLOUR, linewidth=3, zorder=1)
+    for column, (name, colour) in enumerate(model_colours(names).items()):
         # The champion is a ring: whatever lies at the same cost is seen inside it.
         size, fill = (80, "none") if name == "champion" else (30, colour)
         axes.scatter(
@@ -126,19 +130,21 @@ def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
         )  # fmt: skip
     axes.set_yticks(at, [f"{_plain(row['value'])}  ({row['n']:,})" for row in ordered])
     axes.set_ylim(len(ordered) - 0.4, -0.6)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
+    figure.legend(
+        loc="outside upper left", ncols=2, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR
+    )
     return figure
 
 
-def importance(found: Mapping[str, float], largest: int = 15) -> Figure:
+def importance_figure(found: Mapping[str, float], largest: int = 15) -> Figure:
     """By how much the log-loss rises when a column is shuffled; the largest at the top."""
     names = list(found)[:largest][::-1]
-    figure, axes = axes_of("rise of the log-loss", "", height=0.8 + 0.26 * len(names))
-    axes.barh(names, [found[name] for name in names], color=CANDIDATES[0])
+    figure, axes = new_axes("rise of the log-loss", "", height=0.8 + 0.26 * len(names))
+    axes.barh(names, [found[name] for name in names], color=CANDIDATE_COLOURS[0])
     return figure
 
 
-def svg(figure: Figure, name: str) -> str:
+def figure_to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element for a page; text stays text, in the page's font.
 
     The same figure gives the same bytes, so that a report is the same whenever it is made. `name`
@@ -152,20 +158,20 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
 
 
-def axes_of(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
+def new_axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(x, color=INK, fontsize=9)
-    axes.set_ylabel(y, color=INK, fontsize=9)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_xlabel(x, color=TEXT_COLOUR, fontsize=9)
+    axes.set_ylabel(y, color=TEXT_COLOUR, fontsize=9)
+    axes.tick_params(colors=TEXT_COLOUR, labelsize=9, length=0)
+    axes.grid(color=GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     return figure, axes
 
 
-def legend(axes: Axes, place: str) -> None:
-    axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=INK)
+def add_legend(axes: Axes, place: str) -> None:
+    axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR)
 
 
 def _plain(text: object) -> str:

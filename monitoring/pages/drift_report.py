@@ -8,7 +8,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from features import durable_files
-from monitoring.measures.drift import PREDICTION, evidently
+from monitoring.measures.drift import PREDICTION, quiet_evidently_imports
 
 PROJECT = "Monitoring"
 PANELS = (
@@ -17,12 +17,14 @@ PANELS = (
 )
 
 
-def publish(snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: datetime) -> None:
+def publish_drift_report(
+    snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: datetime
+) -> None:
     """Writes the report to `html` and the run `name` to the Evidently workspace.
 
     The ids of project and run follow from their names: a run published again takes its own place.
     """
-    with evidently():
+    with quiet_evidently_imports():
         from evidently.sdk.models import PanelMetric, ProjectModel
         from evidently.sdk.panels import line_plot_panel
         from evidently.ui.workspace import Workspace

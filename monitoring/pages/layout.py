@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-STYLE = """
+PAGE_STYLE = """
 :root { color-scheme: light; --ink: #1e293b; --soft: #64748b; --line: #e2e8f0;
   --good: #15803d; --bad: #b91c1c }
 * { box-sizing: border-box }
@@ -36,17 +36,17 @@ details { margin-top: 16px } summary { cursor: pointer; color: var(--soft) }
 """
 
 
-def document(title: str, sections: Iterable[str]) -> str:
+def render_document(title: str, sections: Iterable[str]) -> str:
     """A page that loads nothing from elsewhere; `sections` are HTML already."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n"
+        f"<style>{PAGE_STYLE}</style></head>\n<body>\n" + "\n".join(sections) + "\n</body></html>\n"
     )
 
 
-def table(heads: Sequence[str], rows: Iterable[str]) -> str:
+def render_table(heads: Sequence[str], rows: Iterable[str]) -> str:
     """A table of `rows` (HTML), scrolled where it is too wide; a head `*…` is one of numbers."""
     cells = "".join(
         f'<th class="number">{escape(head[1:])}</th>' if head.startswith("*")
@@ -58,5 +58,5 @@ def table(heads: Sequence[str], rows: Iterable[str]) -> str:
     )
 
 
-def numbers(texts: Iterable[str]) -> str:
+def number_cells(texts: Iterable[str]) -> str:
     return "".join(f'<td class="number">{escape(text)}</td>' for text in texts)

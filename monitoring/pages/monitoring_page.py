@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 
 from features import durable_files
 from monitoring.pages import charts
-from monitoring.pages.layout import document, numbers, table
+from monitoring.pages.layout import number_cells, render_document, render_table
 
 
-def write(
+def write_monitoring_page(
     path: Path,
     found: Mapping[str, Any],
     days: pd.DataFrame,
@@ -41,7 +41,7 @@ def write(
         "<h2>Live against evaluation</h2>", _metrics(found),
         "<details><summary>By slice</summary>", _slices(found), "</details>",
     ]  # fmt: skip
-    durable_files.write(path, document(f"Monitoring {found['as_of'][:10]}", sections))
+    durable_files.write(path, render_document(f"Monitoring {found['as_of'][:10]}", sections))
 
 
 def _plots(
@@ -52,75 +52,80 @@ def _plots(
         both = _side_by_side(live.dropna(subset="label"), reference)
         plots += [
             ("Cost", "of each day's decisions, per 1,000 cases",
-             daily_cost(days, found["expected"]["cost_per_1000"])),
-            ("Predicted and observed", "of each day; labels known by now", daily_rate(days)),
+             daily_cost_figure(days, found["expected"]["cost_per_1000"])),
+            ("Predicted and observed", "of each day; labels known by now", daily_rate_figure(days)),
             ("Calibration", "on the diagonal, a probability means what it says",
-             charts.calibration(both, ["live", "evaluation"])),
+             charts.calibration_figure(both, ["live", "evaluation"])),
         ]  # fmt: skip
     told = "labelled or not, against those of the evaluation"
-    plots.append(("Predictions", told, predictions(live, reference)))
+    plots.append(("Predictions", told, prediction_histogram(live, reference)))
     if found["drift"]:
         told = "the features that moved most; the line is the limit of each"
         if lost := found["drift"].get("unmeasured"):
             told += f"; not measured: {', '.join(lost)}"
-        plots.append(("Drift", told, drift(found["drift"])))
+        plots.append(("Drift", told, drift_figure(found["drift"])))
     shown = (
         f"<figure><figcaption>{title} <small>{told}</small></figcaption>"
-        f'<div role="img" aria-label="{title}: {told}">{charts.svg(figure, title)}</div></figure>'
+        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div></figure>'
         for title, told, figure in plots
     )
     return f'<div class="plots">{"".join(shown)}</div>'
 
 
-def daily_cost(days: pd.DataFrame, expected: float) -> Figure:
+def daily_cost_figure(days: pd.DataFrame, expected: float) -> Figure:
     """Cost per 1,000 cases of each day, against what the evaluation let expect."""
-    figure, axes = charts.axes_of("", "cost per 1,000 cases")
-    axes.bar(days["day"], days["cost_per_1000"], color=charts.CANDIDATES[0], width=0.8)
-    axes.axhline(expected, color=charts.ROLES["champion"], linewidth=1.2, label="evaluation")
+    figure, axes = charts.new_axes("", "cost per 1,000 cases")
+    axes.bar(days["day"], days["cost_per_1000"], color=charts.CANDIDATE_COLOURS[0], width=0.8)
+    axes.axhline(expected, color=charts.ROLE_COLOURS["champion"], linewidth=1.2, label="evaluation")
     axes.set_ylim(0, max(expected, days["cost_per_1000"].max()) * 1.2)
-    charts.legend(axes, "upper left")
+    charts.add_legend(axes, "upper left")
     _dates(axes)
     return figure
 
 
-def daily_rate(days: pd.DataFrame) -> Figure:
+def daily_rate_figure(days: pd.DataFrame) -> Figure:
     """Mean prediction and observed rate of each day."""
-    figure, axes = charts.axes_of("", "share of cases")
-    axes.plot(days["day"], days["mean_prediction"], color=charts.CANDIDATES[0], label="predicted")
-    axes.plot(days["day"], days["base_rate"], color=charts.LABELS[1], label="observed")
+    figure, axes = charts.new_axes("", "share of cases")
+    axes.plot(
+        days["day"], days["mean_prediction"], color=charts.CANDIDATE_COLOURS[0], label="predicted"
+    )
+    axes.plot(days["day"], days["base_rate"], color=charts.LABEL_COLOURS[1], label="observed")
     axes.set_ylim(0, max(days["mean_prediction"].max(), days["base_rate"].max()) * 1.25)
-    charts.legend(axes, "upper left")
+    charts.add_legend(axes, "upper left")
     _dates(axes)
     return figure
 
 
-def predictions(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+def prediction_histogram(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
     """Distribution of the probabilities served, against that of the evaluation."""
-    figure, axes = charts.axes_of("probability", "share of cases")
-    colours = {"evaluation": charts.ROLES["baseline"], "live": charts.CANDIDATES[0]}
+    figure, axes = charts.new_axes("probability", "share of cases")
+    colours = {"evaluation": charts.ROLE_COLOURS["baseline"], "live": charts.CANDIDATE_COLOURS[0]}
     for name, frame in (("evaluation", reference), ("live", live)):
         weights = np.full(len(frame), 1 / max(len(frame), 1))
         axes.hist(
             frame["probability"], bins=np.linspace(0, 1, 41).tolist(), weights=weights,
             color=colours[name], alpha=0.6, label=name,
         )  # fmt: skip
-    charts.legend(axes, "upper right")
+    charts.add_legend(axes, "upper right")
     return figure
 
 
-def drift(found: Mapping[str, Any], most: int = 12) -> Figure:
+def drift_figure(found: Mapping[str, Any], most: int = 12) -> Figure:
     """The features that moved most, each as a multiple of its limit."""
     moved = {name: each["score"] / each["limit"] for name, each in found["features"].items()}
     moved["probability"] = found["prediction"]["score"] / found["prediction"]["limit"]
     ranked = sorted(moved.items(), key=lambda item: -item[1])[:most]
-    figure, axes = charts.axes_of("distance, as a multiple of its limit", "")
+    figure, axes = charts.new_axes("distance, as a multiple of its limit", "")
     axes.barh(
         [name for name, _ in ranked],
         [value for _, value in ranked],
-        color=[charts.LABELS[1] if value >= 1 else charts.ROLES["baseline"] for _, value in ranked],
+        color=[
+            charts.LABEL_COLOURS[1] if value >= 1 else charts.ROLE_COLOURS["baseline"]
+            for _, value in ranked
+        ],
         height=0.6,
     )
-    axes.axvline(1, color=charts.ROLES["champion"], linewidth=1.2)
+    axes.axvline(1, color=charts.ROLE_COLOURS["champion"], linewidth=1.2)
     axes.invert_yaxis()
     return figure
 
@@ -154,7 +159,7 @@ def _triggers(found: Mapping[str, Any]) -> str:
         f"<td>{'acts' if each['acts'] else 'is told only'}</td><td>{escape(each['told'])}</td></tr>"
         for each in found["triggers"]
     ]
-    return table(["trigger", "state", "effect", "what"], rows)
+    return render_table(["trigger", "state", "effect", "what"], rows)
 
 
 def _state(trigger: Mapping[str, Any]) -> str:
@@ -174,9 +179,9 @@ def _metrics(found: Mapping[str, Any]) -> str:
     }
     for name in (*found["expected"], "bias", "cost_without", "saving"):
         values = [_number(found[side].get(name)) for side in ("live", "expected")]
-        cells = numbers([values[0], intervals.get(name, ""), values[1]])
+        cells = number_cells([values[0], intervals.get(name, ""), values[1]])
         rows.append(f"<tr><th>{escape(name.replace('_', ' '))}</th>{cells}</tr>")
-    told = table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
+    told = render_table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
     if found["estimated"] is None:
         return told
     week = f"The decisions of the last week cost {found['estimated']:,.0f} per 1,000"
@@ -191,10 +196,10 @@ def _slices(found: Mapping[str, Any]) -> str:
         cells += [_interval(row, "cost", ",.0f"), _number(row["bias"])]
         cells += [_interval(row, "bias", "+.3f"), f"{row['missing']:.0%}"]
         few = "" if row["enough"] else "too few to judge"
-        rows.append(f'<tr>{told}{numbers(cells)}<td class="soft">{few}</td></tr>')
+        rows.append(f'<tr>{told}{number_cells(cells)}<td class="soft">{few}</td></tr>')
     heads = ["slice", "value", "*labelled", "*base rate", "*cost per 1,000", "*90%, over days",
              "*bias", "*90%, over days", "*labels due missing", ""]  # fmt: skip
-    return table(heads, rows)
+    return render_table(heads, rows)
 
 
 def _interval(row: Mapping[str, Any], of: str, form: str) -> str:

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 
 from monitoring.pages import charts
 
-Days = Mapping[str, pd.DataFrame]
-GREY = charts.ROLES["baseline"]
+DaysByPolicy = Mapping[str, pd.DataFrame]
+BASELINE_COLOUR = charts.ROLE_COLOURS["baseline"]
 
 
-def weekly_cost(days: Days, shown: Sequence[str]) -> Figure:
+def weekly_cost_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure:
     """Cost per 1,000 cases by week of each policy; a dot where a release reached all traffic."""
-    figure, axes = charts.axes_of("", "cost per 1,000 cases")
+    figure, axes = charts.new_axes("", "cost per 1,000 cases")
     figure.set_size_inches(9.6, 3.6)
     for name, colour in _colours(shown).items():
-        weeks = by_week(days[name])
+        weeks = weekly_totals(days[name])
         axes.plot(weeks["day"], weeks["per_1000"], color=colour, linewidth=1.6, label=name)
         released = weeks[weeks["released"] > 0]
         axes.scatter(released["day"], released["per_1000"], color=colour, s=26, zorder=3)
@@ -30,38 +30,38 @@ def weekly_cost(days: Days, shown: Sequence[str]) -> Figure:
     return figure
 
 
-def saved(days: Days, shown: Sequence[str]) -> Figure:
+def cumulative_saving_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure:
     """What each policy has saved over never so far, in units of one false alarm."""
-    figure, axes = charts.axes_of("", "saved over never, so far")
+    figure, axes = charts.new_axes("", "saved over never, so far")
     for name, colour in _colours(shown).items():
         gain = (days["never"]["cost"].to_numpy() - days[name]["cost"].to_numpy()).cumsum()
         axes.plot(_moments(days[name]), gain, color=colour, linewidth=1.6, label=name)
-    axes.axhline(0, color=charts.FAINT, linewidth=1)
+    axes.axhline(0, color=charts.GRID_COLOUR, linewidth=1)
     _fit(axes)
     return figure
 
 
-def calibration(frame: pd.DataFrame, limit: float) -> Figure:
+def bias_figure(frame: pd.DataFrame, limit: float) -> Figure:
     """Mean prediction less mean outcome in the window, by day, with the releases."""
-    figure, axes = charts.axes_of("", "mean prediction - mean outcome")
+    figure, axes = charts.new_axes("", "mean prediction - mean outcome")
     known = frame.dropna(subset="bias")
     for since, part in known.groupby((known["champion"] != known["champion"].shift()).cumsum()):
-        axes.plot(_moments(part), part["bias"], color=charts.CANDIDATES[0], linewidth=1.6,
+        axes.plot(_moments(part), part["bias"], color=charts.CANDIDATE_COLOURS[0], linewidth=1.6,
                   label="live" if since == 1 else None)  # fmt: skip
     for day in _moments(frame[frame["released"] > 0]):
-        axes.axvline(day, color=charts.LABELS[1], linewidth=0.8, alpha=0.6)
+        axes.axvline(day, color=charts.LABEL_COLOURS[1], linewidth=0.8, alpha=0.6)
     for side in (-limit, limit):
-        axes.axhline(side, color=GREY, linewidth=1, linestyle="--")
+        axes.axhline(side, color=BASELINE_COLOUR, linewidth=1, linestyle="--")
     _dates(axes)
     return figure
 
 
-def heat(frame: pd.DataFrame) -> Figure:
+def drift_heatmap(frame: pd.DataFrame) -> Figure:
     """Drift of every feature by week, as a multiple of its limit; the most moved on top."""
     told = frame.dropna(subset="drift")
     table = pd.DataFrame(list(told["drift"]), index=_moments(told)).resample("7D").mean()
     table = table.loc[:, table.mean().sort_values(ascending=False).index]
-    figure, axes = charts.axes_of("", "", height=1.2 + 0.17 * table.shape[1])
+    figure, axes = charts.new_axes("", "", height=1.2 + 0.17 * table.shape[1])
     figure.set_size_inches(9.6, 1.2 + 0.17 * table.shape[1])
     at = axes.pcolormesh(
         np.arange(len(table) + 1), np.arange(table.shape[1] + 1), table.to_numpy().T,
@@ -79,17 +79,17 @@ def heat(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def delay(frame: pd.DataFrame) -> Figure:
+def label_delay_figure(frame: pd.DataFrame) -> Figure:
     """Hours from decision to label in the median, by day."""
-    figure, axes = charts.axes_of("", "hours to the label, median")
+    figure, axes = charts.new_axes("", "hours to the label, median")
     known = frame.dropna(subset="delay_hours")
-    axes.plot(_moments(known), known["delay_hours"], color=charts.CANDIDATES[3])
+    axes.plot(_moments(known), known["delay_hours"], color=charts.CANDIDATE_COLOURS[3])
     axes.set_ylim(0, max(1.0, known["delay_hours"].max() * 1.3))
     _dates(axes)
     return figure
 
 
-def by_week(frame: pd.DataFrame) -> pd.DataFrame:
+def weekly_totals(frame: pd.DataFrame) -> pd.DataFrame:
     """A row per week: `day` it begins, `per_1000`, `released`."""
     grouped = frame.assign(day=_moments(frame)).resample("7D", on="day")
     sums = grouped[["cost", "n", "released"]].sum().reset_index()
@@ -98,8 +98,8 @@ def by_week(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _colours(names: Sequence[str]) -> dict[str, Any]:
     rest = [name for name in names if name != "never"]
-    own = dict(zip(rest, (*charts.CANDIDATES, *charts.CANDIDATES), strict=False))
-    return {name: own.get(name, GREY) for name in names}
+    own = dict(zip(rest, (*charts.CANDIDATE_COLOURS, *charts.CANDIDATE_COLOURS), strict=False))
+    return {name: own.get(name, BASELINE_COLOUR) for name in names}
 
 
 def _moments(frame: pd.DataFrame) -> pd.Series:
@@ -107,7 +107,7 @@ def _moments(frame: pd.DataFrame) -> pd.Series:
 
 
 def _fit(axes: Axes) -> None:
-    axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=charts.INK, ncols=3)
+    axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=charts.TEXT_COLOUR, ncols=3)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.25 * (high - low))
     _dates(axes)

@@ -94,11 +94,11 @@ def _told_serving(settings: Settings) -> str:
     """What a thousand predictions cost, as the service that runs tells it."""
     import httpx
 
-    from monitoring.measures.serving_cost import serving_cost, summed
+    from monitoring.measures.serving_cost import serving_cost, sum_samples
 
     try:
         page = httpx.get(f"{settings.service_url}/metrics", timeout=2)
-        samples = summed(page.raise_for_status().text)
+        samples = sum_samples(page.raise_for_status().text)
         found = serving_cost(samples, settings.params()["serving"]["price_per_cpu_hour"])
     except httpx.HTTPError as error:
         return f"no answer from {settings.service_url} ({type(error).__name__})"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from features import durable_files
 from monitoring.pages import charts
-from monitoring.pages.layout import document, numbers, table
+from monitoring.pages.layout import number_cells, render_document, render_table
 from pipelines.evaluation.formatting import (
     describe_refusal,
     format_limit,
@@ -47,7 +47,7 @@ def render_evaluation_page(
         f"<details><summary>All {len(found['slices'])} slices in numbers</summary>",
         _slices(found["slices"], list(measured)), "</details>",
     ]  # fmt: skip
-    return document("Evaluation", sections)
+    return render_document("Evaluation", sections)
 
 
 def _outcome(measured: dict[str, dict[str, float]], found: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def _outcome(measured: dict[str, dict[str, float]], found: dict[str, Any]) -> st
 
 def _compared(measured: dict[str, dict[str, float]], name: str) -> str:
     parts = []
-    for other in (role for role in charts.ROLES if role in measured):
+    for other in (role for role in charts.ROLE_COLOURS if role in measured):
         theirs = measured[other]["cost_per_1000"]
         share = measured[name]["cost_per_1000"] / theirs - 1 if theirs else 0.0
         told = f"{abs(share):.1%} {'above' if share > 0 else 'below'} the {other}"
@@ -92,7 +92,7 @@ def _gates(verdicts: dict[str, list[dict[str, Any]]]) -> str:
             head = f'<th rowspan="{len(verdicts)}">{escape(gate["gate"])}</th>' if not place else ""
             rows.append(
                 f'<tr class="{kind}">{head}<td>{escape(name)}</td><td class="mark">{mark}</td>'
-                + numbers(
+                + number_cells(
                     [
                         format_number(each["value"]),
                         format_limit(each),
@@ -102,7 +102,7 @@ def _gates(verdicts: dict[str, list[dict[str, Any]]]) -> str:
                 + f'<td class="told soft">{escape(each["told"])}</td></tr>'
             )
     heads = ["gate", "candidate", "", "*value", "*limit", "*margin", "what was measured"]
-    return table(heads, rows)
+    return render_table(heads, rows)
 
 
 def _plots(
@@ -110,18 +110,18 @@ def _plots(
 ) -> str:
     names, shown = list(measured), large_slices(found["slices"])
     plots = [
-        _plot("Cost", "of the decisions on the same cases", charts.cost(measured)),
-        _plot("ROC", "how well alarms are ranked", charts.roc(measured, scores, names)),
+        _plot("Cost", "of the decisions on the same cases", charts.cost_figure(measured)),
+        _plot("ROC", "how well alarms are ranked", charts.roc_figure(measured, scores, names)),
         _plot("Calibration", "on the diagonal, a probability means what it says",
-              charts.calibration(scores, names)),
+              charts.calibration_figure(scores, names)),
     ]  # fmt: skip
     for name in found["verdicts"]:
         told = "apart is better; how sure the model is"
-        plots.append(_plot(f"Probabilities of {name}", told, charts.histogram(scores, name)))
+        plots.append(_plot(f"Probabilities of {name}", told, charts.histogram_figure(scores, name)))
     for kind in dict.fromkeys(row["slice"] for row in shown):
         rows = [row for row in shown if row["slice"] == kind]
         told = "cases in brackets; slices under 1% of them are in the table below"
-        plots.append(_plot(f"Cost by {kind}", told, charts.slices(rows, names)))
+        plots.append(_plot(f"Cost by {kind}", told, charts.slice_cost_figure(rows, names)))
     return f'<div class="plots">{"".join(plots)}</div>'
 
 
@@ -129,7 +129,7 @@ def _plot(title: str, told: str, figure: Figure) -> str:
     return (
         f"<figure><figcaption>{escape(title)} <small>{escape(told)}</small></figcaption>"
         f'<div role="img" aria-label="{escape(title)}: {escape(told)}">'
-        f"{charts.svg(figure, title)}</div></figure>"
+        f"{charts.figure_to_svg(figure, title)}</div></figure>"
     )
 
 
@@ -138,9 +138,9 @@ def _metrics(measured: dict[str, dict[str, float]], winner: str | None) -> str:
     rows = []
     for name, values in measured.items():
         told = f"<b>{escape(name)}</b>" if name == winner else escape(name)
-        cells = numbers(format_number(values[column]) for column in columns)
+        cells = number_cells(format_number(values[column]) for column in columns)
         rows.append(f"<tr><th>{told}</th>{cells}</tr>")
-    return table(["model", *(f"*{column.replace('_', ' ')}" for column in columns)], rows)
+    return render_table(["model", *(f"*{column.replace('_', ' ')}" for column in columns)], rows)
 
 
 def _slices(found: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -148,9 +148,9 @@ def _slices(found: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     for row in found:
         values = [row["n"], row["base_rate"], *(row[f"{name}_cost"] for name in names)]
         told = f"<td>{escape(row['slice'])}</td><td>{escape(row['value'])}</td>"
-        rows.append(f"<tr>{told}{numbers(map(format_number, values))}</tr>")
+        rows.append(f"<tr>{told}{number_cells(map(format_number, values))}</tr>")
     heads = ["slice", "value", "*cases", "*base rate", *(f"*cost of {name}" for name in names)]
-    return table(heads, rows)
+    return render_table(heads, rows)
 
 
 def _moment(text: str) -> str:

@@ -185,7 +185,7 @@ def _watched(ground: BaseTraining, cases: pd.DataFrame, end: datetime) -> tuple[
     retrained, day = False, ground.as_of + DAY
     while day <= end:
         evidence, _, _ = simulated_day.collect_evidence(world, state, day)
-        decision = retraining_decision.decide(evidence, policy, day)
+        decision = retraining_decision.decide_retraining(evidence, policy, day)
         told = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip
         told += [(WATCHER_BY_TRIGGER[each.name], each.told) for each in decision.triggers

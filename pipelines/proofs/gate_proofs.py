@@ -114,7 +114,7 @@ def list_unproven_gates(found: Sequence[GateProof]) -> list[str]:
 
 def write_gate_proofs_page(page: Path, found: Sequence[GateProof]) -> None:
     """The table as a page that needs nothing but itself."""
-    from monitoring.pages.layout import document, numbers, table
+    from monitoring.pages.layout import number_cells, render_document, render_table
 
     rows = []
     for proof in found:
@@ -125,7 +125,7 @@ def write_gate_proofs_page(page: Path, found: Sequence[GateProof]) -> None:
             f'<td>{escape(proof.gate or "none")}</td><td class="mark">{mark}</td>'
             f'<td class="told soft">{escape(proof.evidence)}</td>'
             f'<td class="soft">{escape(", ".join(others))}</td>'
-            + numbers([f"{proof.seconds:.1f}"]) + "</tr>"
+            + number_cells([f"{proof.seconds:.1f}"]) + "</tr>"
         )  # fmt: skip
     failed = [proof.told for proof in found if not proof.holds] + [
         f"gate without a case: {name}" for name in list_unproven_gates(found)
@@ -137,7 +137,9 @@ def write_gate_proofs_page(page: Path, found: Sequence[GateProof]) -> None:
     heads = ["case", "gate that must refuse", "", "evidence", "refused by others, too", "*seconds"]
     durable_files.write(
         page,
-        document("Gates proven", ["<h1>Gates proven to refuse</h1>", outcome, table(heads, rows)]),
+        render_document(
+            "Gates proven", ["<h1>Gates proven to refuse</h1>", outcome, render_table(heads, rows)]
+        ),
     )
 
 

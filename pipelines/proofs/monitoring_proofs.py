@@ -120,7 +120,7 @@ def _cells(found: FaultProof) -> list[str]:
 
 def write_fault_proofs_page(page: Path, found: Sequence[FaultProof]) -> None:
     """The table as a page that needs nothing but itself."""
-    from monitoring.pages.layout import document, table
+    from monitoring.pages.layout import render_document, render_table
 
     rows = []
     for each in found:
@@ -138,8 +138,8 @@ def write_fault_proofs_page(page: Path, found: Sequence[FaultProof]) -> None:
     )
     heads = ["fault", "", "must be noticed by, and lead to", "was noticed by, and led to", "after",
              "evidence"]  # fmt: skip
-    sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, table(heads, rows)]
-    durable_files.write(page, document("Faults noticed", sections))
+    sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, render_table(heads, rows)]
+    durable_files.write(page, render_document("Faults noticed", sections))
 
 
 def print_fault_proofs(found: Sequence[FaultProof]) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from features import partitions
 from monitoring.measures import arms
-from monitoring.measures.arms import Evidence
+from monitoring.measures.arms import ArmEvidence
 from pipelines.proofs.challengers import (
     REQUESTS_BETWEEN_LOOKS,
     ChallengerCase,
@@ -116,17 +116,17 @@ def _through(
     known = labels if case.labelled else labels[:0]
     now: Stage = case.begins
     seen, reached, begun = 0, 0, start
-    evidence, decision = Evidence(), RolloutDecision("stay", "the days are over", "in_shadow")
+    evidence, decision = ArmEvidence(), RolloutDecision("stay", "the days are over", "in_shadow")
     while decision.action in ("stay", "advance") and seen < len(rows):
         log: list[dict[str, Any]] = []
         for as_of, batch in _looks(rows[seen:], case, now, policy):
             log += batch
             seen += len(batch)
-            frame = arms.of_stage(pd.DataFrame(log), "2", now)
+            frame = arms.requests_in_stage(pd.DataFrame(log), "2", now)
             if now == "shadow":
-                evidence = arms.in_shadow(frame, known, policy, costs, as_of)
+                evidence = arms.shadow_evidence(frame, known, policy, costs, as_of)
             else:
-                evidence = arms.in_canary(frame, policy, as_of)
+                evidence = arms.canary_evidence(frame, policy, as_of)
             decision = rollout_policy.next_rollout_step(
                 ChallengerState("2", now, begun), evidence, policy, as_of
             )

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from monitoring.pages import charts
-from monitoring.pages.layout import document, numbers, table
+from monitoring.pages.layout import number_cells, render_document, render_table
 from pipelines.evaluation.formatting import format_limit, format_number, large_slices
 from pipelines.registry import governance
 from pipelines.registry.model_card import IMPORTANCE_CAPTION, LINEAGE_TITLES, REFIT_NOTE
@@ -76,7 +76,7 @@ def render_model_card_page(text: str, facts: Mapping[str, Any], scores: pd.DataF
             ],
         ),
     ]
-    return document(f"Model card: {name}", sections)
+    return render_document(f"Model card: {name}", sections)
 
 
 def _metrics(facts: Mapping[str, Any], models: Sequence[str]) -> str:
@@ -93,17 +93,19 @@ def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]
     measured = {model: facts["measured"][model] for model in models if model in scores}
     figures = [
         ("Calibration", "on the diagonal, a probability means what it says",
-         charts.calibration(scores, list(measured))),
-        ("ROC", "how well alarms are ranked", charts.roc(measured, scores, list(measured))),
-        ("What drives it", IMPORTANCE_CAPTION, charts.importance(facts["importance"])),
+         charts.calibration_figure(scores, list(measured))),
+        ("ROC", "how well alarms are ranked", charts.roc_figure(measured, scores, list(measured))),
+        ("What drives it", IMPORTANCE_CAPTION, charts.importance_figure(facts["importance"])),
     ]  # fmt: skip
     shown = large_slices(facts["slices"])
     for kind in dict.fromkeys(row["slice"] for row in shown):
         rows = [row for row in shown if row["slice"] == kind]
-        figures.append((f"Cost by {kind}", "cases in brackets", charts.slices(rows, models)))
+        figures.append(
+            (f"Cost by {kind}", "cases in brackets", charts.slice_cost_figure(rows, models))
+        )
     return [
         f"<figure><figcaption>{escape(title)} <small>{escape(told)}</small></figcaption>"
-        f"{charts.svg(figure, title)}</figure>"
+        f"{charts.figure_to_svg(figure, title)}</figure>"
         for title, told, figure in figures
     ]
 
@@ -112,16 +114,16 @@ def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         f'<tr class="{"passed" if each["passed"] else "refused"}"><th>{escape(each["gate"])}</th>'
         f'<td class="mark">{"✓ passed" if each["passed"] else "✗ refused"}</td>'
-        + numbers([format_number(each["value"]), format_limit(each)])
+        + number_cells([format_number(each["value"]), format_limit(each)])
         + f'<td class="told soft">{escape(each["told"])}</td></tr>'
         for each in verdicts
     ]
-    return table(["gate", "", "*value", "*limit", "what was measured"], rows)
+    return render_table(["gate", "", "*value", "*limit", "what was measured"], rows)
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     kinds = [' class="number"' if head.startswith("*") else "" for head in heads]
-    return table(
+    return render_table(
         heads,
         [
             "<tr>" + "".join(

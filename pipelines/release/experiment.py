@@ -14,7 +14,7 @@ import pandas as pd
 
 from monitoring.measures import experiment as analysis
 from monitoring.measures import performance
-from monitoring.measures.experiment import Plan, Result
+from monitoring.measures.experiment import ExperimentPlan, ExperimentResult
 from pipelines.registry import versions
 from pipelines.release import promotion, rollout_controller
 from pipelines.release.audit import entry_store
@@ -30,7 +30,7 @@ PLANNING_DAYS = 28  # days of the log, to learn how far arms of one model lie ap
 def start_experiment(
     settings: Settings, version: str, *, percent: float, metric: str, effect: float, days: int,
     as_of: datetime, by: str, why: str,
-) -> Plan:  # fmt: skip
+) -> ExperimentPlan:  # fmt: skip
     """Gives `percent` of the keys to `version` for `days`; the plan, with its power.
 
     Raises `UserError` for a plan that can't be, or a log too thin to plan on; as
@@ -45,7 +45,7 @@ def start_experiment(
         raise UserError(f"There is no champion to compare with: `mlops promote {version}`.")
     rows = _logged(settings, champion.version, as_of)
     try:
-        spread = analysis.spread_of(
+        spread = analysis.same_model_spread(
             rows, metric, percent, params["costs"], min_labels=policy["min_labels"]
         )
     except ValueError as error:
@@ -53,10 +53,10 @@ def start_experiment(
             f"No experiment can be planned on what version {champion.version} answered before "
             f"{as_of:%Y-%m-%d}: {error}. Choose another percentage, or wait for labels."
         ) from error
-    plan = Plan(
+    plan = ExperimentPlan(
         version=version, metric=metric, percent=float(percent), effect=float(effect), days=days,
         alpha=policy["alpha"], min_labels=policy["min_labels"], spread=spread,
-        days_needed=analysis.days_needed(effect, spread, policy["alpha"]),
+        days_needed=analysis.days_for_power(effect, spread, policy["alpha"]),
         planned_at=as_of.isoformat(),
     )  # fmt: skip
     name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
@@ -67,14 +67,16 @@ def start_experiment(
     return plan
 
 
-def experiment_status(settings: Settings, as_of: datetime) -> tuple[Plan, Result]:
+def experiment_status(
+    settings: Settings, as_of: datetime
+) -> tuple[ExperimentPlan, ExperimentResult]:
     """What the experiment at hand shows as of `as_of`. Raises `UserError` if there is none."""
     return _status(settings, rollout_controller.recover_and_read_release(settings), as_of)
 
 
 def stop_experiment(
     settings: Settings, as_of: datetime, *, by: str, why: str = ""
-) -> tuple[Plan, Result]:
+) -> tuple[ExperimentPlan, ExperimentResult]:
     """Ends it: the champion alone again, and what was found on the record, early or not."""
     stands = rollout_controller.recover_and_read_release(settings)
     plan, result = _status(settings, stands, as_of)
@@ -89,7 +91,9 @@ def stop_experiment(
     return plan, result
 
 
-def _status(settings: Settings, stands: RecordedRelease, as_of: datetime) -> tuple[Plan, Result]:
+def _status(
+    settings: Settings, stands: RecordedRelease, as_of: datetime
+) -> tuple[ExperimentPlan, ExperimentResult]:
     challenger = _running(stands)
     plan = read_experiment_plan(settings, stands, challenger)
     params = settings.params()
@@ -99,12 +103,14 @@ def _status(settings: Settings, stands: RecordedRelease, as_of: datetime) -> tup
     # A case is of the arm that its key was given, whoever answered when the challenger failed.
     joined = _joined(settings, rows, as_of)
     hours = params["rollout"]["shadow"]["label_hours"]
-    return plan, analysis.analyse(joined, plan, params["costs"], as_of, label_hours=hours)
+    return plan, analysis.analyse_experiment(
+        joined, plan, params["costs"], as_of, label_hours=hours
+    )
 
 
 def read_experiment_plan(
     settings: Settings, stands: RecordedRelease, challenger: Challenger
-) -> Plan:
+) -> ExperimentPlan:
     """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
     began = rollout_controller.stage_start_generation(stands, challenger)
     entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
@@ -120,7 +126,7 @@ def read_experiment_plan(
             f"The plan of the experiment (entry {entry.seq}) was changed after its start: see "
             "`mlops history --verify`. `mlops withdraw` ends it without a verdict."
         )
-    return Plan(**json.loads(text)["plan"])
+    return ExperimentPlan(**json.loads(text)["plan"])
 
 
 def _running(stands: RecordedRelease) -> Challenger:
@@ -144,8 +150,8 @@ def _joined(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataF
 
 
 def _require(metric: str, effect: float, days: int, percent: float) -> None:
-    if metric not in analysis.METRICS:
-        raise UserError(f"The metric is {', '.join(analysis.METRICS)}; not {metric!r}.")
+    if metric not in analysis.EXPERIMENT_METRICS:
+        raise UserError(f"The metric is {', '.join(analysis.EXPERIMENT_METRICS)}; not {metric!r}.")
     if not effect > 0:
         raise UserError(f"The least effect that matters must be above 0, not {effect:g}.")
     if days < 2:
@@ -154,7 +160,7 @@ def _require(metric: str, effect: float, days: int, percent: float) -> None:
         raise UserError(f"{percent:g} % of the keys leave one of the arms empty.")
 
 
-def describe_plan(plan: Plan) -> str:
+def describe_plan(plan: ExperimentPlan) -> str:
     """What the plan can show, before anybody looks."""
     enough = plan.days >= plan.days_needed
     advice = "" if enough else f" Plan {plan.days_needed} days, or a larger effect."

@@ -134,15 +134,15 @@ def _make_way(settings: Settings, state: Release, version: str, by: str) -> None
 def gather_evidence(
     settings: Settings, state: Release, challenger: Challenger, rows: pd.DataFrame,
     params: dict[str, Any], as_of: datetime,
-) -> arms.Evidence:  # fmt: skip
+) -> arms.ArmEvidence:  # fmt: skip
     """The evidence that `rows` and the labels known by `as_of` give on the challenger."""
     policy = params["rollout"]
     if challenger.stage != "shadow":
-        return arms.in_canary(rows, policy, as_of)
+        return arms.canary_evidence(rows, policy, as_of)
     # Another champion's answers are no pair to compare with.
     rows = rows[rows["model_version"] == state.champion.version]
     since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
-    return arms.in_shadow(
+    return arms.shadow_evidence(
         rows, read_known_labels(settings, since, as_of), policy, params["costs"], as_of
     )
 
@@ -165,7 +165,7 @@ def read_stage_requests(
     log = reader.read(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
     )
-    rows = arms.of_stage(log, challenger.model.version, challenger.stage)
+    rows = arms.requests_in_stage(log, challenger.model.version, challenger.stage)
     return rows[rows["generation"] >= stage_start_generation(stands, challenger)]
 
 

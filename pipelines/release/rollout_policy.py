@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from monitoring.measures.arms import Evidence, Stage
+from monitoring.measures.arms import ArmEvidence, Stage
 from settings import UserError
 
 RolloutAction = Literal["stay", "advance", "promote", "withdraw"]
@@ -79,7 +79,7 @@ def require_rollout_policy(policy: dict[str, Any]) -> None:
 
 def next_rollout_step(
     state: ChallengerState,
-    evidence: Evidence,
+    evidence: ArmEvidence,
     policy: dict[str, Any],
     as_of: datetime,
     *,
@@ -104,7 +104,7 @@ def next_rollout_step(
 
 
 def find_harm(
-    evidence: Evidence, limits: dict[str, Any], *, live: bool, set_aside: Collection[str] = ()
+    evidence: ArmEvidence, limits: dict[str, Any], *, live: bool, set_aside: Collection[str] = ()
 ) -> RolloutDecision | None:
     """What must stop a challenger in any stage; None if nothing does."""
     seen = f"{evidence.requests:,} requests"
@@ -132,7 +132,7 @@ def find_harm(
 
 
 def _in_shadow(
-    evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
+    evidence: ArmEvidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
 ) -> RolloutDecision:
     cost, margin = evidence.cost, limits["margin_cost"]
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
@@ -160,7 +160,7 @@ def _in_shadow(
 
 
 def _in_canary(
-    evidence: Evidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
+    evidence: ArmEvidence, limits: dict[str, Any], days: int, set_aside: Collection[str]
 ) -> RolloutDecision:
     seen = f"{evidence.requests:,} requests on {_counted(days)}"
     if days >= limits["days"] and evidence.requests >= limits["min_requests"]:
@@ -174,7 +174,7 @@ def _in_canary(
     return RolloutDecision("stay", f"in the canary, no harm in {seen}; {needed}", "in_canary")
 
 
-def _told_cost(evidence: Evidence, limits: dict[str, Any]) -> str:
+def _told_cost(evidence: ArmEvidence, limits: dict[str, Any]) -> str:
     """The mean difference with its interval, which holds at every look, and the margin."""
     if evidence.cost is None:
         return f"{evidence.labels:,} labels known, no whole day of them"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files
-from monitoring.pages.layout import numbers, table
+from monitoring.pages.layout import number_cells, render_table
 from pipelines.replay import time_meter
 from settings import Settings
 
@@ -89,9 +89,9 @@ def render_platform_section(found: dict[str, Any]) -> str:
         *((f"CPU of a day, {name}", _told(each, "s"))
           for part in ("cpu_a_day", "stage_a_day") for name, each in found[part].items()),
     ]  # fmt: skip
-    lines = [f"<tr><th>{escape(name)}</th>{numbers([value])}</tr>" for name, value in rows]
+    lines = [f"<tr><th>{escape(name)}</th>{number_cells([value])}</tr>" for name, value in rows]
     told = f"{found['days']} days and {found['predictions']:,} predictions over HTTP"
-    return f'<p class="soft">{told}.</p>' + table(["figure", "*value"], lines)
+    return f'<p class="soft">{told}.</p>' + render_table(["figure", "*value"], lines)
 
 
 def format_time_spent(found: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ def find_policy(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         found |= changes
         triggers += known[part].get("triggers", shipped["triggers"])
     policy = {**shipped, **found, "triggers": sorted(set(triggers))}
-    retraining_decision.require(policy)
+    retraining_decision.check_policy(policy)
     return policy
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from features import durable_files
 from monitoring.pages import charts, year_charts
-from monitoring.pages.layout import document, numbers, table
+from monitoring.pages.layout import number_cells, render_document, render_table
 from pipelines.replay import (
     agreement,
     fast_replay,
@@ -102,24 +102,43 @@ def render_replay_page(
         "did the loop pay?</h1>",
         render_summary(row, own),
         "<h2>Cost</h2>",
-        _wide("Cost by week", "a dot where a release reached all traffic",
-              year_charts.weekly_cost(days, named)),
-        "<h2>Policies side by side</h2>", _compared(rows, params["replay"]["prices"]),
+        _wide(
+            "Cost by week",
+            "a dot where a release reached all traffic",
+            year_charts.weekly_cost_figure(days, named),
+        ),
+        "<h2>Policies side by side</h2>",
+        _compared(rows, params["replay"]["prices"]),
         f"<h2>{'The default' if name == default else 'In detail'}: {escape(name)}</h2>",
         '<div class="plots">',
-        _plot("Saved over never", "in units of one false alarm", year_charts.saved(
-            days, [each for each in named if each != policies.NEVER_POLICY])),
-        _plot("Calibration", "red: releases; dashed: the limit that asks for a retraining",
-              year_charts.calibration(own, limit)),
-        _plot("Label delay", "of the window, in the median", year_charts.delay(own)), "</div>",
-        "<h2>Before and after each release</h2>", _releases(own),
-        "<h2>The platform</h2>", of_platform,
+        _plot(
+            "Saved over never",
+            "in units of one false alarm",
+            year_charts.cumulative_saving_figure(
+                days, [each for each in named if each != policies.NEVER_POLICY]
+            ),
+        ),
+        _plot(
+            "Calibration",
+            "red: releases; dashed: the limit that asks for a retraining",
+            year_charts.bias_figure(own, limit),
+        ),
+        _plot("Label delay", "of the window, in the median", year_charts.label_delay_figure(own)),
+        "</div>",
+        "<h2>Before and after each release</h2>",
+        _releases(own),
+        "<h2>The platform</h2>",
+        of_platform,
         "<h2>Drift</h2>",
-        _wide("Drift by feature and week", "distance as a multiple of its limit: 1 has drifted",
-              year_charts.heat(own)),
-        "<h2>Decisions</h2>", _decisions(own),
-    ]  # fmt: skip
-    return document("Did the loop pay?", sections)
+        _wide(
+            "Drift by feature and week",
+            "distance as a multiple of its limit: 1 has drifted",
+            year_charts.drift_heatmap(own),
+        ),
+        "<h2>Decisions</h2>",
+        _decisions(own),
+    ]
+    return render_document("Did the loop pay?", sections)
 
 
 def render_summary(row: Mapping[str, Any], own: pd.DataFrame) -> str:
@@ -155,7 +174,7 @@ def _compared(rows: Sequence[Mapping[str, Any]], prices: Sequence[float]) -> str
             f"{row['trained']}", f"{row['released']}", f"{row['cost_per_1000']:,.1f}", saving,
             between, f"{row['against_baseline']:.1%}", *(f"{net:,.0f}" for net in row["net"]),
         ]  # fmt: skip
-        lines.append(f"<tr><th>{escape(row['policy'])}</th>{numbers(cells)}</tr>")
+        lines.append(f"<tr><th>{escape(row['policy'])}</th>{number_cells(cells)}</tr>")
     heads = ["policy", "*trained", "*released", "*cost per 1,000", "*saving", "*90%, over days",
              "*against no model", *(f"*net at {price:,}" for price in prices)]  # fmt: skip
     note = (
@@ -163,7 +182,7 @@ def _compared(rows: Sequence[Mapping[str, Any]], prices: Sequence[float]) -> str
         "whole period less the retrainings, each at the price given, in units of one false alarm."
         "</p>"
     )
-    return table(heads, lines) + note
+    return render_table(heads, lines) + note
 
 
 def _releases(own: pd.DataFrame) -> str:
@@ -172,11 +191,11 @@ def _releases(own: pd.DataFrame) -> str:
         later = own.iloc[min(at + DAYS_AFTER_RELEASE, len(own) - 1)]
         values = [_signed(own["bias"].iloc[at - 1]), _signed(later["bias"])]
         lines.append(
-            f"<tr><th>{escape(str(own['day'].iloc[at]))}</th>{numbers(values)}"
+            f"<tr><th>{escape(str(own['day'].iloc[at]))}</th>{number_cells(values)}"
             f"<td>{escape(str(own['rollout'].iloc[at]))}</td></tr>"
         )
     heads = ["released", "*bias on the day before", "*bias a week later", "the last step"]
-    return table(heads, lines)
+    return render_table(heads, lines)
 
 
 def _decisions(own: pd.DataFrame) -> str:
@@ -192,13 +211,13 @@ def _decisions(own: pd.DataFrame) -> str:
             f"<tr{mark}><th class='mark'>{escape(str(day['day']))}</th><td>{escape(why)}</td>"
             f'<td class="told">{escape(str(came))}</td></tr>'
         )
-    return table(["day", "why", "what came of it"], lines)
+    return render_table(["day", "why", "what came of it"], lines)
 
 
 def _plot(title: str, told: str, figure: Figure) -> str:
     return (
         f"<figure><figcaption>{title} <small>{told}</small></figcaption>"
-        f'<div role="img" aria-label="{title}: {told}">{charts.svg(figure, title)}</div></figure>'
+        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div></figure>'
     )
 
 

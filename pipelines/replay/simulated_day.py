@@ -113,7 +113,7 @@ def _arms(
     challenger: TrainedModel,
     entered: datetime,
     day: datetime,
-) -> arms.Evidence:
+) -> arms.ArmEvidence:
     at = world.rows(entered, day)
     cases = world.frame.iloc[at]
     log = pd.DataFrame({
@@ -128,8 +128,8 @@ def _arms(
     for name in ("decision_time", "logged_at"):
         log[name] = pd.to_datetime(log[name], utc=True)
     if state.stage == "canary":
-        return arms.in_canary(log, world.params["rollout"], day)
-    return arms.in_shadow(
+        return arms.canary_evidence(log, world.params["rollout"], day)
+    return arms.shadow_evidence(
         log, cases[["key", "label", "known_at"]], world.params["rollout"], world.params["costs"],
         day,
     )  # fmt: skip
@@ -144,15 +144,15 @@ def _watch(
 ) -> None:
     """Measures, decides, and trains if that is the decision."""
     evidence, drift, joined = collect_evidence(world, state, day)
-    decision = retraining_decision.decide(evidence, policy, day)
+    decision = retraining_decision.decide_retraining(evidence, policy, day)
     record |= {
         "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
         "fired": [each.name for each in decision.triggers if each.fired],
         "gap": None if evidence.live is None else evidence.live["calibration_gap"],
         "bias": None if evidence.live is None else evidence.live["bias"],
-        "coverage": performance.coverage(joined), "drift_share": drift and drift["share"],
+        "coverage": performance.label_coverage(joined), "drift_share": drift and drift["share"],
         "drift": drift and _multiples(drift),
-        "delay_hours": performance.delay_hours(joined),
+        "delay_hours": performance.median_label_delay_hours(joined),
     }  # fmt: skip
     if not decision.retrain:
         return
@@ -176,7 +176,7 @@ def collect_evidence(
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
     problems: list[retraining_decision.Finding] = []
     live, drift = None, None
-    if missing := performance.labels_missing(joined, world.params, day):
+    if missing := performance.describe_missing_labels(joined, world.params, day):
         problems.append(retraining_decision.Finding("coverage_low", missing))
     try:
         live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
@@ -184,15 +184,15 @@ def collect_evidence(
         problems.append(
             retraining_decision.Finding("performance_unmeasured", f"performance ({error})")
         )
-    problems += slices.problems(joined)
+    problems += slices.slice_problems(joined)
     reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
     try:
-        found, _ = drifts.compare(
+        found, _ = drifts.measure_drift(
             reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
             seed=world.params["seed"], shown=False,
         )  # fmt: skip
         drift = asdict(found)
-        problems += drifts.problems(found)
+        problems += drifts.drift_problems(found)
     except LoopError as error:
         problems.append(retraining_decision.Finding("drift_unmeasured", f"drift ({error})"))
     n_labelled = int(joined["label"].notna().sum())
@@ -202,7 +202,7 @@ def collect_evidence(
         live=live, expected=state.champion.expected, drift=drift, problems=problems,
         last_training=state.last_training, n_new=int(new.sum()),
         under_way=None if state.challenger is None else state.challenger.name,
-        slices=slices.by_slice(joined, joined, world.params, day),
+        slices=slices.measure_slices(joined, joined, world.params, day),
         days=performance.days_watched(joined, day),
     ), drift, joined  # fmt: skip
 

@@ -69,14 +69,14 @@ def measure_window(
     params, champion, challenger = settings.params(), current.champion.version, current.challenger
     # An experiment lasts weeks by its plan: what is trained meanwhile is registered and waits.
     on_its_way = challenger is not None and challenger.stage != "experiment"
-    retraining_decision.require(policy)
+    retraining_decision.check_policy(policy)
     reference = pd.read_parquet(folder / "reference.parquet")
     joined = read_labelled_predictions(settings, as_of, params, champion)
     live, problems = _live(joined, params, as_of)
     slices, unsliced = _slices(joined, params, as_of)
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
     problems += [*unsliced, *undrifted]
-    decision = retraining_decision.decide(
+    decision = retraining_decision.decide_retraining(
         retraining_decision.Evidence(
             champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
             n_labelled=int(joined["label"].notna().sum()),
@@ -90,11 +90,11 @@ def measure_window(
     )  # fmt: skip
     result = {
         **decision.as_dict(), "champion": champion,
-        "n_predictions": len(joined), "coverage": performance.coverage(joined),
-        "delay_hours": performance.delay_hours(joined), "live": live, "drift": drift,
+        "n_predictions": len(joined), "coverage": performance.label_coverage(joined),
+        "delay_hours": performance.median_label_delay_hours(joined), "live": live, "drift": drift,
         "expected": card["evaluation"], "slices": slices or [],
         "problems": [asdict(each) for each in problems],
-        "label_coverage": performance.coverage_due(joined, params, as_of),
+        "label_coverage": performance.due_label_coverage(joined, params, as_of),
         "estimated": performance.estimated_cost(joined, params["costs"], as_of),
     }  # fmt: skip
     if settings.pages:
@@ -169,7 +169,7 @@ def _live(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> tuple[dict[str, float] | None, list[Finding]]:
     """The metrics, None if there are none, and what is wrong with them."""
-    missing = performance.labels_missing(joined, params, as_of)
+    missing = performance.describe_missing_labels(joined, params, as_of)
     problems = [Finding("coverage_low", missing)] if missing else []
     try:
         return performance.live_metrics(joined, params["costs"], params["seed"]), problems
@@ -182,7 +182,9 @@ def _slices(
 ) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
     features = logged_features(joined)
     try:
-        return sliced.by_slice(joined, features, params, as_of), sliced.problems(features)
+        return sliced.measure_slices(joined, features, params, as_of), sliced.slice_problems(
+            features
+        )
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         logger.exception("The check of slices stopped")
         return None, [Finding("slices_unmeasured", f"slices ({type(error).__name__}: {error})")]
@@ -198,7 +200,7 @@ def _drift(
 
     current = pd.concat([logged_features(joined), joined[["probability", "label"]]], axis=1)
     try:
-        found, snapshot = drift.compare(
+        found, snapshot = drift.measure_drift(
             reference, current, features=FEATURES, categories=CATEGORIES,
             limits=params["monitoring"]["drift"], seed=params["seed"], shown=settings.pages,
         )  # fmt: skip
@@ -207,11 +209,13 @@ def _drift(
             logger.exception("The drift check stopped")
         return None, [Finding("drift_unmeasured", f"drift ({error})")]
     if not settings.pages:
-        return asdict(found), drift.problems(found)
+        return asdict(found), drift.drift_problems(found)
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"
     name = f"as of {as_of:%Y-%m-%d %H:%M}"
-    drift_report.publish(snapshot, html, settings.var / "evidently", name=name, as_of=as_of)
-    return asdict(found), drift.problems(found)
+    drift_report.publish_drift_report(
+        snapshot, html, settings.var / "evidently", name=name, as_of=as_of
+    )
+    return asdict(found), drift.drift_problems(found)
 
 
 def _report(
@@ -220,6 +224,6 @@ def _report(
 ) -> None:  # fmt: skip
     from monitoring.pages import monitoring_page
 
-    days = performance.by_day(joined, params["costs"])
+    days = performance.daily_performance(joined, params["costs"])
     path = settings.var / "reports" / f"monitoring-{as_of:%Y-%m-%d}.html"
-    monitoring_page.write(path, result, days, joined, reference)
+    monitoring_page.write_monitoring_page(path, result, days, joined, reference)

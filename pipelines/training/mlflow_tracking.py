@@ -117,7 +117,7 @@ def _log_candidate(
     settings: Settings, path: Path, name: str, summary: dict[str, Any],
     measured: dict[str, float], tags: dict[str, str],
 ) -> str:  # fmt: skip
-    from monitoring.pages.charts import figures
+    from monitoring.pages.charts import evaluation_figures
     from pipelines.training.train import read_holdout_predictions
 
     mlflow = _mlflow(settings)
@@ -129,7 +129,7 @@ def _log_candidate(
         for step, trial in enumerate(summary.get("trials", [])):
             mlflow.log_metric("search_log_loss", trial["log_loss"], step=step)
         mlflow.log_dict(summary, "search.json")
-        for title, figure in figures({name: measured}, scores, name).items():
+        for title, figure in evaluation_figures({name: measured}, scores, name).items():
             mlflow.log_figure(figure, f"plots/{title}.png")
         for artifact in ("gates.json", "report.html", "roc.csv", "calibration.csv"):
             mlflow.log_artifact(str(path / "data" / "evaluation" / artifact), "evaluation")

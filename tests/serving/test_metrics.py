@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.measures.serving_cost import serving_cost, summed
+from monitoring.measures.serving_cost import serving_cost, sum_samples
 from serving.release.document import Challenger, read, write
 from settings import Settings
 from tests.serving.in_process import ask, example, metrics, post, wired
@@ -89,11 +89,11 @@ def test_release_freeze_and_challenger_are_told(tmp_path: Path) -> None:
 
 def test_a_prediction_has_a_price(tmp_path: Path) -> None:
     parts = wired(Settings(home=tmp_path))
-    samples = summed(ask(parts, "GET", "/metrics").text)
+    samples = sum_samples(ask(parts, "GET", "/metrics").text)
     metrics().ready_cpu.set(samples["process_cpu_seconds_total"])
     for _ in range(20):
         post(parts, "/predict", example())
-    told = summed(ask(parts, "GET", "/metrics").text)
+    told = sum_samples(ask(parts, "GET", "/metrics").text)
     parts.close()
     told["predictions_total"] -= samples["predictions_total"]  # those of other tests
     found = serving_cost(told, 3.6)

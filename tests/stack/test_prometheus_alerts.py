@@ -205,7 +205,7 @@ def standing(settings: Settings) -> None:
     moved = {"score": 0.1, "limit": 0.5, "drifted": False}
     drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "target": None,
              "features": {}}  # fmt: skip
-    decision = retraining_decision.decide(
+    decision = retraining_decision.decide_retraining(
         retraining_decision.Evidence(
             champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live, drift=drift
         ),

@@ -45,14 +45,14 @@ def labels(rows: pd.DataFrame, hours: float = 3.0) -> pd.DataFrame:
 def test_the_shadow_is_judged_on_whole_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
     rows = mirrored(3)
     noon = START + timedelta(days=2, hours=12)
-    found = arms.in_shadow(rows, labels(rows), policy, COSTS, noon)
+    found = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon)
     assert (found.requests, found.errors, found.days) == (12, 0, 2)
     assert found.cost is not None
     assert (found.cost.n, found.cost.mean, found.labels, found.coverage) == (2, -4000.0, 8, 1.0)
     assert found.moved is not None
     assert found.moved.mean == pytest.approx(0.2)
     assert found.slower_ms == pytest.approx(0.5)
-    before = arms.in_shadow(rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1))
+    before = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1))
     assert (before.cost and before.cost.n, before.labels) == (1, 4)
 
 
@@ -62,15 +62,15 @@ def test_labels_that_are_late_lower_the_coverage_and_are_not_left_out(
     rows = mirrored(1)
     late = labels(rows)
     late.loc[1:, "known_at"] = AT + timedelta(days=9)
-    found = arms.in_shadow(rows, late, policy, COSTS, START + timedelta(days=2))
+    found = arms.shadow_evidence(rows, late, policy, COSTS, START + timedelta(days=2))
     assert (found.coverage, found.labels, found.cost) == (0.25, 1, None)
-    none = arms.in_shadow(rows, late[:0], policy, COSTS, START + timedelta(days=2))
+    none = arms.shadow_evidence(rows, late[:0], policy, COSTS, START + timedelta(days=2))
     assert (none.coverage, none.labels, none.cost) == (0.0, 0, None)
 
 
 def test_a_challenger_that_never_answers_has_errors_and_no_scores(policy: dict[str, Any]) -> None:
     rows = mirrored(1).assign(shadow_probability=None, shadow_error="RuntimeError: no")
-    found = arms.in_shadow(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
+    found = arms.shadow_evidence(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
     assert (found.errors, found.moved, found.cost) == (4, None, None)
 
 
@@ -78,16 +78,20 @@ def test_requests_of_another_stage_or_version_are_none_of_its(policy: dict[str, 
     shadow = mirrored(1)
     canary = mirrored(1).assign(shadow_version=None, generation=3)
     log = pd.concat([shadow, canary], ignore_index=True)
-    assert len(arms.of_stage(log, "2", "shadow")) == len(arms.of_stage(log, "2", "canary")) == 4
-    assert arms.of_stage(log, "3", "shadow").empty
-    assert arms.of_stage(log, "3", "canary").empty
+    assert (
+        len(arms.requests_in_stage(log, "2", "shadow"))
+        == len(arms.requests_in_stage(log, "2", "canary"))
+        == 4
+    )
+    assert arms.requests_in_stage(log, "3", "shadow").empty
+    assert arms.requests_in_stage(log, "3", "canary").empty
     old = log[["key", "decision_time", "logged_at", "probability", "model_version"]]
-    assert arms.of_stage(old, "2", "shadow").empty
-    nothing = arms.in_shadow(
-        arms.of_stage(old, "2", "shadow"), labels(shadow), policy, COSTS, START
+    assert arms.requests_in_stage(old, "2", "shadow").empty
+    nothing = arms.shadow_evidence(
+        arms.requests_in_stage(old, "2", "shadow"), labels(shadow), policy, COSTS, START
     )
     assert (nothing.requests, nothing.days, nothing.cost, nothing.moved) == (0, 0, None, None)
-    idle = arms.in_canary(arms.of_stage(old, "2", "canary"), policy, START)
+    idle = arms.canary_evidence(arms.requests_in_stage(old, "2", "canary"), policy, START)
     assert (idle.requests, idle.moved, idle.slower_ms) == (0, None, None)
 
 
@@ -96,7 +100,7 @@ def test_a_canary_is_compared_with_the_other_arm(policy: dict[str, Any]) -> None
     mine = rows.index % 2 == 0
     rows.loc[mine, ["arm", "probability", "scoring_ms"]] = ["challenger", 0.4, 7.1]
     rows.loc[[0, 2], ["challenger_error", "probability"]] = ["ValueError: NaN", 0.1]
-    found = arms.in_canary(rows, policy, START + timedelta(days=1))
+    found = arms.canary_evidence(rows, policy, START + timedelta(days=1))
     assert (found.requests, found.errors, found.days) == (10, 2, 1)
     assert found.moved is not None
     assert (found.moved.n, found.moved.mean) == (8, pytest.approx(0.3))

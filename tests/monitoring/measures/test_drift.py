@@ -38,14 +38,14 @@ def accounts(n_rows: int = 4000, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def compare(current: pd.DataFrame, **limits: Any) -> drift.Drift:
-    found, _ = drift.compare(
+def compare(current: pd.DataFrame, **limits: Any) -> drift.DriftResult:
+    found, _ = drift.measure_drift(
         accounts(), current, features=FEATURES, categories=TEXTS, limits=LIMITS | limits, seed=1
     )
     return found
 
 
-def drifted(found: drift.Drift) -> list[str]:
+def drifted(found: drift.DriftResult) -> list[str]:
     return [name for name, column in found.features.items() if column.drifted]
 
 
@@ -82,8 +82,8 @@ def test_what_has_moved_is_named_with_its_score() -> None:
 def test_what_is_not_shown_is_measured_all_the_same() -> None:
     moved = accounts(seed=3).assign(amount=lambda rows: rows["amount"] * 2, label=1)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    shown, _ = drift.compare(accounts(), moved, **how)
-    unshown, snapshot = drift.compare(accounts(), moved, **how, shown=False)
+    shown, _ = drift.measure_drift(accounts(), moved, **how)
+    unshown, snapshot = drift.measure_drift(accounts(), moved, **how, shown=False)
     assert unshown == shown
     assert drifted(unshown) == ["amount"]
     assert snapshot is None
@@ -91,7 +91,9 @@ def test_what_is_not_shown_is_measured_all_the_same() -> None:
 
 def test_what_is_not_shown_needs_no_label() -> None:
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    found, _ = drift.compare(accounts(), accounts(seed=3).assign(label=np.nan), **how, shown=False)
+    found, _ = drift.measure_drift(
+        accounts(), accounts(seed=3).assign(label=np.nan), **how, shown=False
+    )
     assert found.target is None
 
 
@@ -110,9 +112,9 @@ def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measu
 ) -> None:
     rows = accounts(seed=3).assign(visits=lambda rows: rows["visits"] + 9)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    whole, _ = drift.compare(accounts(), rows, **how, shown=shown)
+    whole, _ = drift.measure_drift(accounts(), rows, **how, shown=shown)
     lacking = rows.drop(columns="age").assign(amount=np.nan, region=None)
-    found, snapshot = drift.compare(accounts(), lacking, **how, shown=shown)
+    found, snapshot = drift.measure_drift(accounts(), lacking, **how, shown=shown)
     lost = ["region", "amount", "age"]
     assert list(found.unmeasured) == lost
     assert found.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
@@ -121,11 +123,11 @@ def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measu
     assert found.share == pytest.approx(4 / 6), "what is served no more has drifted"
     assert found.missing_change == 1.0
     assert (snapshot is not None) == shown
-    [problem] = drift.problems(found)
+    [problem] = drift.drift_problems(found)
     assert problem.code == "feature_unmeasured"
     for name in lost:
         assert f"{name} (no value in 3,000 rows of the prediction log)" in problem.told
-    assert drift.problems(whole) == []
+    assert drift.drift_problems(whole) == []
 
 
 @pytest.mark.parametrize("empty", [["probability"], FEATURES])
@@ -158,13 +160,13 @@ def test_the_same_seed_draws_the_same_rows() -> None:
 
 
 def test_a_run_published_again_takes_its_own_place(tmp_path: Path) -> None:
-    found, snapshot = drift.compare(
+    found, snapshot = drift.measure_drift(
         accounts(), accounts(seed=3), features=FEATURES, categories=TEXTS, limits=LIMITS, seed=1
     )
     json.dumps(asdict(found))  # as it is stored
     html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
     for name, day in (("first", 15), ("second", 22), ("first", 15)):
-        drift_report.publish(
+        drift_report.publish_drift_report(
             snapshot, html, workspace, name=name, as_of=datetime(2013, 4, day, tzinfo=UTC)
         )
     from evidently.ui.workspace import Workspace

@@ -15,7 +15,7 @@ from monitoring.measures.sequential import Interval
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 START = datetime(2013, 4, 15, tzinfo=UTC)
-PLAN = experiment.Plan(
+PLAN = experiment.ExperimentPlan(
     version="3", metric="cost", percent=50.0, effect=60.0, days=14, alpha=0.05, min_labels=50,
     spread=45.0, days_needed=5, planned_at=START.isoformat(),
 )  # fmt: skip
@@ -39,9 +39,11 @@ def rows(days: int, rate: float, *, seed: int = 0, n: int = 400) -> pd.DataFrame
     return frame.assign(label=(rng.random(len(frame)) < missed).astype("float64"))
 
 
-def analyse(frame: pd.DataFrame, days: float, plan: experiment.Plan = PLAN) -> experiment.Result:
+def analyse(
+    frame: pd.DataFrame, days: float, plan: experiment.ExperimentPlan = PLAN
+) -> experiment.ExperimentResult:
     as_of = START + timedelta(days=days, hours=12)
-    return experiment.analyse(frame, plan, COSTS, as_of, label_hours=12)
+    return experiment.analyse_experiment(frame, plan, COSTS, as_of, label_hours=12)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +90,10 @@ def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_i
     told_apart = sum(verdict in {"better", "worse"} for verdict in alike)
     assert told_apart <= 8, "5% of 60 are 3, and 8 are beyond three standard deviations"
     frame = rows(14, 0.1)
-    spread = experiment.spread_of(frame, "cost", 50.0, COSTS, min_labels=50)
+    spread = experiment.same_model_spread(frame, "cost", 50.0, COSTS, min_labels=50)
     # Each arm has 200 cases a day, with a cost of 4 for one in ten.
     assert spread == pytest.approx(1000 * math.sqrt(2 * 16 * 0.09 / 200), rel=0.25)
-    needed = experiment.days_needed(60.0, spread, 0.05)
+    needed = experiment.days_for_power(60.0, spread, 0.05)
     found = [
         analyse(rows(needed, 0.115, seed=seed), needed, replace(PLAN, days=needed)).verdict
         for seed in range(30)
@@ -101,7 +103,9 @@ def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_i
 
 def test_too_little_of_a_log_plans_nothing() -> None:
     with pytest.raises(ValueError, match="1 days of the log"):
-        experiment.spread_of(rows(1, 0.1), "cost", 50.0, COSTS, min_labels=50)
-    assert experiment.days_needed(25.0, 100.0, 0.05) > experiment.days_needed(100.0, 100.0, 0.05)
-    assert experiment.student(np.array([1.0]), 0.05).high == math.inf
-    assert experiment.judge(Interval(3, 0.0, -math.inf, math.inf), 10.0) == "undecided"
+        experiment.same_model_spread(rows(1, 0.1), "cost", 50.0, COSTS, min_labels=50)
+    assert experiment.days_for_power(25.0, 100.0, 0.05) > experiment.days_for_power(
+        100.0, 100.0, 0.05
+    )
+    assert experiment.student_interval(np.array([1.0]), 0.05).high == math.inf
+    assert experiment.experiment_verdict(Interval(3, 0.0, -math.inf, math.inf), 10.0) == "undecided"

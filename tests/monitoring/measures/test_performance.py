@@ -59,13 +59,13 @@ def test_a_label_that_is_not_known_yet_is_no_label() -> None:
     assert joined["key"].tolist() == ["a", "b", "c", "d"]
     assert joined["label"].tolist()[:2] == [1, 0]
     assert joined["label"].isna().tolist() == [False, False, True, True]
-    assert performance.coverage(joined) == 0.5
+    assert performance.label_coverage(joined) == 0.5
 
 
 def test_the_delay_is_the_median_of_labels_known() -> None:
     joined = performance.join_labels(log_of(["a", "b", "c"]), labels_of(a=(1, 10), b=(0, 5)), AS_OF)
-    assert performance.delay_hours(joined) == 7.0  # 10 - 0 and 5 - 1 hours
-    assert performance.delay_hours(joined[joined["label"].isna()]) is None
+    assert performance.median_label_delay_hours(joined) == 7.0  # 10 - 0 and 5 - 1 hours
+    assert performance.median_label_delay_hours(joined[joined["label"].isna()]) is None
 
 
 def test_of_several_predictions_of_a_case_the_first_logged_counts() -> None:
@@ -159,7 +159,7 @@ def test_labels_that_allow_no_metric_are_told_as_that(label: float) -> None:
 def test_a_day_with_no_label_has_no_row() -> None:
     joined = fortnight(1400)
     last = joined["decision_time"] >= AS_OF - timedelta(days=1)
-    days = performance.by_day(joined.assign(label=joined["label"].mask(last)), COSTS)
+    days = performance.daily_performance(joined.assign(label=joined["label"].mask(last)), COSTS)
     assert len(days) == 13
     assert days["n"].sum() == (~last).sum()
     weighted = (days["cost_per_1000"] * days["n"]).sum() / days["n"].sum()

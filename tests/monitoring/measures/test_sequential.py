@@ -19,7 +19,7 @@ DAYS = 120
 def stopped_on(values: np.ndarray, margin: float = 0.0) -> int:
     """The first look, from 1, at which the mean surely lies above `margin`; 0 if none."""
     for n in range(1, len(values) + 1):
-        if sequential.sequence(values[:n], **SETTINGS).low > margin:
+        if sequential.confidence_sequence(values[:n], **SETTINGS).low > margin:
             return n
     return 0
 
@@ -60,18 +60,18 @@ def test_the_power_that_the_documents_claim() -> None:
 
 
 def test_days_that_spread_more_than_was_thought_widen_the_interval() -> None:
-    calm = sequential.sequence([1.0, -1.0, 1.0, -1.0], **SETTINGS)
-    wild = sequential.sequence([300.0, -300.0, 300.0, -300.0], **SETTINGS)
+    calm = sequential.confidence_sequence([1.0, -1.0, 1.0, -1.0], **SETTINGS)
+    wild = sequential.confidence_sequence([300.0, -300.0, 300.0, -300.0], **SETTINGS)
     assert calm.mean == wild.mean == 0
     assert wild.high > 5 * calm.high
     assert calm.high == pytest.approx(60 * math.sqrt(5 / 16 * math.log(5 / 0.0025)))
 
 
 def test_nothing_seen_says_nothing_and_a_missing_day_is_no_zero() -> None:
-    nothing = sequential.sequence([], **SETTINGS)
+    nothing = sequential.confidence_sequence([], **SETTINGS)
     assert (nothing.n, nothing.low, nothing.high) == (0, -math.inf, math.inf)
     with pytest.raises(ValueError, match="no value"):
-        sequential.sequence([1.0, math.nan], **SETTINGS)
+        sequential.confidence_sequence([1.0, math.nan], **SETTINGS)
 
 
 def test_a_day_is_compared_on_the_same_requests_and_thin_days_are_left_out() -> None:
@@ -80,24 +80,28 @@ def test_a_day_is_compared_on_the_same_requests_and_thin_days_are_left_out() -> 
         "decision_time": at, "label": [1, 1, 0, 0, 1, 1],
         "probability": [0.9, 0.9, 0.1, 0.1, 0.9, 0.9], "rival": [0.1, 0.9, 0.9, 0.1, 0.1, 0.1],
     })  # fmt: skip
-    days = sequential.daily_difference(paired, COSTS, min_labels=3)
+    days = sequential.daily_paired_difference(paired, COSTS, min_labels=3)
     assert days["n"].to_list() == [4]
     assert days["difference"].to_list() == [1000 * (4 + 1) / 4]
 
 
 def test_arms_apart_are_told_from_arms_alike() -> None:
     rng = np.random.default_rng(3)
-    alike = sequential.means_apart(rng.beta(2, 5, 100), rng.beta(2, 5, 900), alpha=0.01, focus=20.0)
-    apart = sequential.means_apart(
+    alike = sequential.difference_of_means(
+        rng.beta(2, 5, 100), rng.beta(2, 5, 900), alpha=0.01, focus=20.0
+    )
+    apart = sequential.difference_of_means(
         rng.beta(2, 5, 100) + 0.3, rng.beta(2, 5, 900), alpha=0.01, focus=20.0
     )
     assert alike.low < 0 < alike.high
     assert apart.low > 0.1
-    assert sequential.means_apart([0.5], [0.1, 0.2], alpha=0.01, focus=20.0).high == math.inf
+    assert (
+        sequential.difference_of_means([0.5], [0.1, 0.2], alpha=0.01, focus=20.0).high == math.inf
+    )
 
 
 def test_a_small_effect_needs_more_days_than_a_large_one() -> None:
-    large = sequential.days_needed(100.0, **SETTINGS)
-    small = sequential.days_needed(25.0, **SETTINGS)
+    large = sequential.days_until_narrow(100.0, **SETTINGS)
+    small = sequential.days_until_narrow(25.0, **SETTINGS)
     assert 1 < large < small < 366
-    assert sequential.days_needed(0.01, **SETTINGS, most=50) == 50
+    assert sequential.days_until_narrow(0.01, **SETTINGS, most=50) == 50

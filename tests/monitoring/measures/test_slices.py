@@ -50,7 +50,7 @@ def test_a_calibrated_slice_shows_nothing_and_a_shifted_one_what_its_interval_ho
     frame = joined()
     early = frame["hour"] <= 8
     off = frame.assign(probability=frame["probability"].where(~early, frame["probability"] / 4))
-    well, ill = (slices.by_slice(each, each, params, AS_OF) for each in (frame, off))
+    well, ill = (slices.measure_slices(each, each, params, AS_OF) for each in (frame, off))
     assert of(well, "until 8")["shown"] < 0.02
     shifted = of(ill, "until 8")
     assert shifted["bias_low"] < shifted["bias"] < shifted["bias_high"] < 0
@@ -61,7 +61,7 @@ def test_a_calibrated_slice_shows_nothing_and_a_shifted_one_what_its_interval_ho
 
 def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
     frame = joined()
-    rows = slices.by_slice(frame, frame, params, AS_OF)
+    rows = slices.measure_slices(frame, frame, params, AS_OF)
     for kind in evaluation.slices(frame):
         assert sum(row["n"] for row in rows if row["slice"] == kind) == frame["label"].count()
 
@@ -72,26 +72,28 @@ def test_labels_that_stop_in_a_slice_show_after_a_day_and_not_in_the_whole(
     frame = joined()
     late = (frame["hour"] > 16) & (frame["decision_time"] >= AS_OF - timedelta(days=3))
     stopped = frame.assign(label=frame["label"].mask(late))
-    found = slices.by_slice(stopped, stopped, params, AS_OF)
+    found = slices.measure_slices(stopped, stopped, params, AS_OF)
     assert (of(found, "from 17")["missing"], of(found, "until 8")["missing"]) == (1.0, 0.0)
     assert of(found, "from 17")["due"] > params["monitoring"]["policy"]["min_labels_due"]
-    assert performance.labels_missing(stopped, params, AS_OF) is None
+    assert performance.describe_missing_labels(stopped, params, AS_OF) is None
     none = stopped.assign(label=np.nan)
-    assert "labels are missing (0% of" in str(performance.labels_missing(none, params, AS_OF))
+    assert "labels are missing (0% of" in str(
+        performance.describe_missing_labels(none, params, AS_OF)
+    )
 
 
 def test_labels_that_are_not_due_yet_are_not_missing(params: dict[str, Any]) -> None:
     """In the first two days of a champion a third of its labels are still to come."""
     young = joined()
     young = young[young["decision_time"] >= AS_OF - timedelta(days=2)]
-    assert performance.coverage(young) < params["monitoring"]["min_coverage"]
-    assert performance.coverage_due(young, params, AS_OF) == 1.0
-    assert performance.labels_missing(young, params, AS_OF) is None
-    assert performance.coverage_due(young, params, AS_OF - timedelta(days=5)) is None
+    assert performance.label_coverage(young) < params["monitoring"]["min_coverage"]
+    assert performance.due_label_coverage(young, params, AS_OF) == 1.0
+    assert performance.describe_missing_labels(young, params, AS_OF) is None
+    assert performance.due_label_coverage(young, params, AS_OF - timedelta(days=5)) is None
 
 
 def test_a_slice_without_any_label_is_told_and_not_judged(params: dict[str, Any]) -> None:
     frame = joined()
     gone = frame.assign(label=frame["label"].mask(frame["hour"] > 16))
-    row = of(slices.by_slice(gone, gone, params, AS_OF), "from 17")
+    row = of(slices.measure_slices(gone, gone, params, AS_OF), "from 17")
     assert (row["n"], row["enough"], row["bias"], row["missing"]) == (0, False, None, 1.0)

@@ -49,8 +49,8 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
 def written(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
     labelled = joined.dropna(subset="label")
     found = result(predictions() if labelled.empty else joined, **changed)
-    monitoring_page.write(
-        path, found, performance.by_day(joined, COSTS), joined, predictions(seed=9)
+    monitoring_page.write_monitoring_page(
+        path, found, performance.daily_performance(joined, COSTS), joined, predictions(seed=9)
     )
     return path.read_text()
 

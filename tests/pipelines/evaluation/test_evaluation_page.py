@@ -208,7 +208,7 @@ def test_report_is_small_quick_and_the_same_each_time(tmp_path: Path) -> None:
 def test_figures_for_tracking() -> None:
     measured, _, scores = case(champion=False)
     for name in ("trees", "baseline"):
-        found = charts.figures({name: measured[name]}, scores, name)
+        found = charts.evaluation_figures({name: measured[name]}, scores, name)
         assert list(found) == ["roc", "calibration", "histogram"]
         assert all(isinstance(figure, Figure) for figure in found.values())
         curves = [line.get_label() for line in found["roc"].axes[0].lines[1:]]
@@ -218,35 +218,38 @@ def test_figures_for_tracking() -> None:
 def test_roc_and_calibration_draw_what_was_scored() -> None:
     label = np.tile([0, 0, 0, 1], 100)
     scores = pd.DataFrame({"label": label, "perfect": label * 0.8 + 0.1, "flat": 0.25})
-    curves = charts.roc({}, scores, ["perfect", "flat"]).axes[0].lines[1:]
+    curves = charts.roc_figure({}, scores, ["perfect", "flat"]).axes[0].lines[1:]
     assert [0.0, 1.0] in curves[0].get_xydata().tolist()  # a perfect ranking meets the corner
     assert curves[1].get_xydata().tolist() == [[0.0, 0.0], [1.0, 1.0]]
-    points = charts.calibration(scores, ["flat"]).axes[0].lines[0].get_xydata().tolist()
+    points = charts.calibration_figure(scores, ["flat"]).axes[0].lines[0].get_xydata().tolist()
     assert points == [[0.25, 0.25]]
 
 
 def test_histogram_shows_shares_of_each_label() -> None:
     scores = pd.DataFrame({"label": [0] * 90 + [1] * 10, "model": [0.1] * 90 + [0.9] * 10})
-    axes = charts.histogram(scores, "model").axes[0]
+    axes = charts.histogram_figure(scores, "model").axes[0]
     heights = [max(patch.get_height() for patch in bars) for bars in axes.containers]
     assert heights == pytest.approx([1.0, 1.0])
 
 
 def test_cost_bars_and_slice_dots() -> None:
     measured, found, _ = case()
-    bars = charts.cost(measured).axes[0].patches
+    bars = charts.cost_figure(measured).axes[0].patches
     assert [bar.get_width() for bar in bars] == [675.0, 567.0, 518.0, 544.0]
     rows = [row for row in found["slices"] if row["slice"] == "region"]
-    axes = charts.slices(rows[::-1], ["baseline", "trees"]).axes[0]
+    axes = charts.slice_cost_figure(rows[::-1], ["baseline", "trees"]).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a  (3,980)", "tiny  (20)"]
     dots = axes.collections[1:]
     assert [dot.get_offsets()[0, 0] for dot in dots] == pytest.approx([714.8, 557.8])
 
 
 def test_candidate_keeps_its_colour_beside_any_others() -> None:
-    alone = charts.colours(["linear", "trees"])
-    assert charts.colours(["baseline", "linear", "trees", "champion"]) == charts.ROLES | alone
-    assert len(set(charts.colours(["baseline", *"abcde", "champion"]).values())) == 7
+    alone = charts.model_colours(["linear", "trees"])
+    assert (
+        charts.model_colours(["baseline", "linear", "trees", "champion"])
+        == charts.ROLE_COLOURS | alone
+    )
+    assert len(set(charts.model_colours(["baseline", *"abcde", "champion"]).values())) == 7
 
 
 @pytest.mark.parametrize(

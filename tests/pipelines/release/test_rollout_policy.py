@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.measures.arms import Evidence, Stage
+from monitoring.measures.arms import ArmEvidence, Stage
 from monitoring.measures.sequential import Interval
 from pipelines.flows import turn_rollout
 from pipelines.release import rollout_policy
@@ -21,11 +21,11 @@ from settings import CODE, UserError
 SHIPPED = Path(__file__).parents[3] / "usecase" / "params.yaml"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
 GOOD_COST = Interval(2, 5.0, -130.0, 140.0)
-SHADOW = Evidence(
+SHADOW = ArmEvidence(
     requests=2800, days=3, slower_ms=0.1, moved=Interval(2800, 0.01, 0.0, 0.02), labels=1900,
     coverage=0.99, cost=GOOD_COST,
 )  # fmt: skip
-CANARY = Evidence(
+CANARY = ArmEvidence(
     requests=95, days=1, slower_ms=0.1, moved=Interval(95, 0.01, -0.04, 0.06)
 )  # fmt: skip
 
@@ -39,9 +39,14 @@ def policy() -> dict[str, Any]:
 
 
 def step(
-    stage: Stage, evidence: Evidence, policy: dict[str, Any], *, days: int = 0, live: bool = True,
+    stage: Stage,
+    evidence: ArmEvidence,
+    policy: dict[str, Any],
+    *,
+    days: int = 0,
+    live: bool = True,
     set_aside: tuple[str, ...] = (),
-) -> rollout_policy.RolloutDecision:  # fmt: skip
+) -> rollout_policy.RolloutDecision:
     state = rollout_policy.ChallengerState("2", stage, SINCE)
     as_of = SINCE + timedelta(days=days)
     return rollout_policy.next_rollout_step(
@@ -204,7 +209,7 @@ def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> Non
 def test_a_canary_that_nobody_asks_is_neither_promoted_nor_kept_for_ever(
     policy: dict[str, Any],
 ) -> None:
-    idle = Evidence(requests=4, days=1)
+    idle = ArmEvidence(requests=4, days=1)
     assert step("canary", idle, policy).action == "stay"
     found = step("canary", idle, policy, days=policy["canary"]["max_days"])
     assert (found.action, found.cause) == ("withdraw", "time")

@@ -171,9 +171,9 @@ def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame
     simulated_day.answer_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
     evidence, _, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
-    from monitoring.retraining_decision import decide
+    from monitoring.retraining_decision import decide_retraining
 
-    decision = decide(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
+    decision = decide_retraining(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
     assert not decision.retrain
     assert "version on its way is on its way" in decision.reason
 

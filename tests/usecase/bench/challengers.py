@@ -16,7 +16,7 @@ from fortnights import FORTNIGHT, MOMENTS, ask, fit
 from year import cases
 
 from monitoring.measures import sequential
-from monitoring.measures.arms import Evidence
+from monitoring.measures.arms import ArmEvidence
 from pipelines.release import rollout_policy
 
 EVERY = 50  # requests between two looks at the scores
@@ -86,7 +86,7 @@ def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dic
     in_canary = np.random.default_rng(params["seed"]).random(len(window)) < 0.1
     for name, rival in challengers(frame[frame["known_at"] < moment], window, champion, params):
         paired = window[["decision_time", "label"]].assign(probability=champion, rival=rival)
-        days = sequential.daily_difference(
+        days = sequential.daily_paired_difference(
             paired, params["costs"], min_labels=policy["shadow"]["day_labels"]
         )
         moved = pd.Series(rival - champion, index=window.index)
@@ -104,8 +104,11 @@ def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
     """After how many mirrored requests; NaN if never."""
     how = {name: harm[name] for name in ("alpha", "focus")}
     for n in range(EVERY, len(moved), EVERY):
-        seen = sequential.sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
-        if rollout_policy.find_harm(Evidence(requests=n, moved=seen), harm, live=False) is not None:
+        seen = sequential.confidence_sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
+        if (
+            rollout_policy.find_harm(ArmEvidence(requests=n, moved=seen), harm, live=False)
+            is not None
+        ):
             return float(n)
     return np.nan
 
@@ -117,7 +120,9 @@ def stopped_in_canary(
     how = {name: harm[name] for name in ("alpha", "focus")}
     for n in range(10 * EVERY, len(champion), 10 * EVERY):
         ours, others = rival[:n][chosen[:n]], champion[:n][~chosen[:n]]
-        seen = Evidence(requests=len(ours), moved=sequential.means_apart(ours, others, **how))
+        seen = ArmEvidence(
+            requests=len(ours), moved=sequential.difference_of_means(ours, others, **how)
+        )
         if rollout_policy.find_harm(seen, harm, live=False) is not None:
             return float(len(ours))
     return np.nan
@@ -133,9 +138,9 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
         drawn = rng.integers(len(difference), size=shadow["max_days"])
         for day in range(1, len(drawn) + 1):
             labels = int(n[drawn[:day]].sum())
-            evidence = Evidence(
+            evidence = ArmEvidence(
                 requests=labels, days=day, labels=labels, coverage=1.0,
-                cost=sequential.sequence(difference[drawn[:day]], **sequence_of(shadow)),
+                cost=sequential.confidence_sequence(difference[drawn[:day]], **sequence_of(shadow)),
             )  # fmt: skip
             decision = rollout_policy.next_rollout_step(
                 state, evidence, {**policy, "shadow": shadow}, MOMENTS[0]
@@ -152,7 +157,8 @@ def surely_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
     days = np.concatenate(part["days"].to_list())
     found = [
         any(
-            sequential.sequence(drawn[:n], **sequence_of(shadow)).low > shadow["margin_cost"]
+            sequential.confidence_sequence(drawn[:n], **sequence_of(shadow)).low
+            > shadow["margin_cost"]
             for n in range(1, 61)
         )
         for drawn in (rng.choice(days, 60) for _ in range(200))

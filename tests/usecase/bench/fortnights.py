@@ -116,17 +116,17 @@ def measure(rows: pd.DataFrame, scores: np.ndarray, params: dict[str, Any]) -> d
 def shown(rows: pd.DataFrame, scores: np.ndarray, as_of: datetime, params: dict[str, Any]) -> float:
     """The most by which a slice's interval of the bias misses zero, all labels being in."""
     joined = rows.assign(probability=scores).reset_index(drop=True)
-    found = slices.by_slice(joined, joined[FEATURES], params, as_of)
+    found = slices.measure_slices(joined, joined[FEATURES], params, as_of)
     return max(each["shown"] for each in found if each["enough"])
 
 
 def drifted(
     reference: pd.DataFrame, judged: np.ndarray, current: pd.DataFrame, scores: np.ndarray,
     params: dict[str, Any],
-) -> drift.Drift:  # fmt: skip
+) -> drift.DriftResult:  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found, _ = drift.compare(
+        found, _ = drift.measure_drift(
             reference.assign(probability=judged), current.assign(probability=scores),
             features=FEATURES, categories=CATEGORIES, limits=params["monitoring"]["drift"],
             seed=params["seed"],
