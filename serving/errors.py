@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-MOST_FIELDS = 20  # that are told of one request: a body of a thousand wrong rows is told briefly
+MAX_FIELDS = 20  # that are told of one request: a body of a thousand wrong rows is told briefly
 
 
-class Refused(Exception):  # noqa: N818 -- an answer as any other
+class Refusal(Exception):  # noqa: N818 -- an answer as any other
     """An answer with a status from 400 on, told to whoever asked."""
 
     def __init__(
@@ -34,18 +34,18 @@ class Refused(Exception):  # noqa: N818 -- an answer as any other
         )  # fmt: skip
 
 
-def invalid(error: ValidationError) -> Refused:
+def invalid_request(error: ValidationError) -> Refusal:
     """What is wrong with a body, field by field; never what the client has sent in it."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
         {"field": ".".join(map(str, one["loc"])), "reason": one["msg"]}
-        for one in found[:MOST_FIELDS]
+        for one in found[:MAX_FIELDS]
     ]
     told = "; ".join(f"{one['field'] or 'body'}: {one['reason']}" for one in fields[:3])
     more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-    return Refused(400, "invalid request", told + more, fields=fields)
+    return Refusal(400, "invalid request", told + more, fields=fields)
 
 
-def unavailable(error: str, detail: str) -> Refused:
+def part_unavailable(error: str, detail: str) -> Refusal:
     """A part that this answer needs is away; another replica may have it."""
-    return Refused(503, error, detail, headers={"Retry-After": "1"})
+    return Refusal(503, error, detail, headers={"Retry-After": "1"})

@@ -18,10 +18,10 @@ from serving.metrics import Metrics
 from settings import LoopError
 
 logger = logging.getLogger("serving")
-REST = 1.0  # seconds
+PAUSE_SECONDS = 1.0  # seconds
 
 
-class Lookup:
+class FeatureLookup:
     """The online store behind a budget and a breaker."""
 
     def __init__(self, reader: OnlineReader, metrics: Metrics) -> None:
@@ -53,7 +53,7 @@ class Lookup:
         try:
             return self._reader.read(entity_rows, decision_times)
         except LoopError as error:
-            self._rests_until = time.monotonic() + REST
+            self._rests_until = time.monotonic() + PAUSE_SECONDS
             incomplete = isinstance(error, IncompleteError)
             self._reason = "incomplete" if incomplete else "unreachable"
             logger.warning("features count as missing: %s", error)

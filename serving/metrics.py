@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from serving.models.holder import Serving
-from serving.models.scoring import Scored
+from serving.models.holder import LoadedRelease
+from serving.models.scoring import ScoredCase
 
 
-def in_memory() -> None:
+def keep_counts_in_memory() -> None:
     """One process answers and is scraped: its counts need no files to be shared through.
 
     BentoML asks for those files by the environment, and each count then costs twice as much.
@@ -25,7 +25,7 @@ class Metrics:
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
-        in_memory()
+        keep_counts_in_memory()
 
         self.requests = Counter(
             "service_requests", "Requests answered, by path and status", ["path", "status"]
@@ -109,7 +109,7 @@ class Metrics:
         pair[0].inc()
         pair[1].observe(time.perf_counter() - began)
 
-    def released(self, serving: Serving) -> None:
+    def released(self, serving: LoadedRelease) -> None:
         """What is served from now on."""
         release = serving.release
         self.generation.set(release.generation)
@@ -128,7 +128,7 @@ class Metrics:
         """A request that got no answer from any arm."""
         self.predictions.labels(champion, "champion", "failed").inc()
 
-    def challenged(self, scored: Scored) -> None:
+    def challenged(self, scored: ScoredCase) -> None:
         """What the challenger did, if it was asked, whatever becomes of the answer."""
         if scored.challenger is None:
             return
@@ -142,7 +142,7 @@ class Metrics:
             else:
                 self.probability.labels(version, arm).observe(word.probability)
 
-    def answered(self, scored: Scored, decision: bool) -> None:
+    def answered(self, scored: ScoredCase, decision: bool) -> None:
         """An answer that is in the log, and on its way."""
         version = scored.model.version
         arm = "champion" if scored.failed else scored.arm

@@ -15,7 +15,7 @@ import settings as configuration
 logger = logging.getLogger(__name__)
 
 
-class Front:
+class ApiMiddleware:
     """ASGI middleware: requests are answered by `serving.http.api`; the rest is BentoML's."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,12 +42,12 @@ class Predictor:
         # Not at the top: the supervising process imports this module too, and needs none of it.
         from serving import service_logging
         from serving.metrics import Metrics
-        from serving.wiring import wire
+        from serving.wiring import wire_service
 
-        service_logging.configure()
+        service_logging.configure_logging()
         settings = configuration.load()
         metrics = Metrics()
-        self.parts = wire(settings, metrics)
+        self.parts = wire_service(settings, metrics)
         self.api = self.parts.api
         self.parts.models.start()
         gc.collect()
@@ -62,4 +62,4 @@ class Predictor:
         self.parts.close()
 
 
-Predictor.add_asgi_middleware(Front)  # type: ignore[attr-defined]
+Predictor.add_asgi_middleware(ApiMiddleware)  # type: ignore[attr-defined]

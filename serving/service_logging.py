@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 
 #: Those that BentoML gives handlers of its own, which write plain text to stdout.
-OTHERS = ("bentoml", "uvicorn.error")
+BENTOML_LOGGERS = ("bentoml", "uvicorn.error")
 
 
-def configure() -> None:
+def configure_logging() -> None:
     """For the whole process: what libraries say has the same form."""
     from pythonjsonlogger.json import JsonFormatter
 
@@ -24,7 +24,7 @@ def configure() -> None:
         )
     )  # fmt: skip
     logging.getLogger().handlers = [handler]
-    for name in OTHERS:
+    for name in BENTOML_LOGGERS:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("bentoml").setLevel(logging.WARNING)  # our own lines say more of its life

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.training import mlflow_tracking
 from serving.models import evaluator
-from serving.release.document import Release, read
+from serving.release.document import Release, read_release
 from settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
     encode = ColumnTransformer([("numbers", "passthrough", ["a", "b"])])
     model = Pipeline([("encode", encode), ("model", HistGradientBoostingClassifier(max_iter=2))])
-    digest = evaluator.export(model.fit(frame, rng.permutation(60) % 2), made / "served")
+    digest = evaluator.export_model(model.fit(frame, rng.permutation(60) % 2), made / "served")
     frame.to_parquet(made / "reference.parquet")
     facts = {
         "candidate": "boosting", "digest": digest, "verdicts": VERDICTS,
@@ -59,6 +59,6 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
 
 def file(settings: Settings) -> Release:
     """What the services are told."""
-    found = read(settings.release_file)
+    found = read_release(settings.release_file)
     assert found is not None
     return found

@@ -23,7 +23,7 @@ from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from pipelines.training import build_features
 from settings import Settings
-from tests.serving.in_process import post, wired
+from tests.serving.in_process import post_json, service_parts
 from tests.slice_params import parameters
 from usecase.request import payload
 from usecase.source import FEEDS, FIRST_DAY, fetch
@@ -65,11 +65,11 @@ def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str
     cases = cases.iloc[:: len(cases) // ASKED]
     publisher = Publisher(settings, since, end)
     moments = pd.DatetimeIndex([since, *publisher.moments(end)])
-    parts, found = wired(settings), []
+    parts, found = service_parts(settings), []
     for case in cases.to_dict("records"):
         number = moments.searchsorted(case["decision_time"], side="right") - 1
         publisher.step(moments[number].to_pydatetime())
-        answer = post(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
+        answer = post_json(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
         found.append(answer | {"stands_at": str(stands_at(settings))})
     parts.close()
     return found

@@ -17,7 +17,8 @@ ESTIMATION_WINDOW = timedelta(days=7)  # what rules one day rules all of its dec
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """The predictions (a row per case) with the labels known before `as_of`; NaN where none is.
 
-    `log` is what `serving.prediction_log.reader.read` gives, `labels` has `key`, `label` and
+    `log` is what `serving.prediction_log.reader.read_predictions` gives, `labels` has `key`,
+    `label` and
     `known_at`
     (UTC). A case that was asked about more than once counts once, with its first answer: that is
     the one that was acted on. Of several labels of a case the newest known by then counts. Before

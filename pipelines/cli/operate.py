@@ -16,7 +16,7 @@ def compact() -> None:
         from serving.prediction_log import compaction
 
         settings = home_settings()
-        done = compaction.compact(settings.predictions)
+        done = compaction.compact_log(settings.predictions)
         typer.echo(
             f"{done['segments']} segments in {settings.predictions} became {done['files']} files "
             f"of {done['records']:,} records; left out: {done['duplicates']} logged again, "

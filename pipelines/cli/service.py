@@ -26,11 +26,11 @@ def predict(
 
         settings = home_settings()
         if case is not None and csv is None and out is None:
-            for name, value in client.one(settings, case).items():
+            for name, value in client.predict_case(settings, case).items():
                 typer.echo(f"{name}: {value}")
         elif case is None and csv is not None and out is not None:
             done = 0
-            for done in client.file(settings, csv, out):
+            for done in client.predict_csv(settings, csv, out):
                 typer.echo(f"\r{done:,} answered", nl=False, err=True)
             typer.echo(f"\r{done:,} answered, in {out}")
         else:
@@ -47,11 +47,11 @@ def token(
         import secrets
         from hashlib import sha256
 
-        from serving.http.access import parse
+        from serving.http.access import parse_tokens
 
         drawn = secrets.token_urlsafe(32)
         line = f"{role} {sha256(drawn.encode()).hexdigest()} {name}"
-        parse(line)
+        parse_tokens(line)
         typer.echo(f"token: {drawn}\nline:  {line}")
 
 
@@ -80,7 +80,10 @@ def expire(as_of: AsOf = None) -> None:
         settings = home_settings()
         days = settings.params()["monitoring"]["keep_days"]
         before = parse_as_of(settings, as_of) - timedelta(days=days)
-        _tell(erasure.expire(settings.predictions, before), f"decided before {before:%Y-%m-%d}")
+        _tell(
+            erasure.expire_predictions(settings.predictions, before),
+            f"decided before {before:%Y-%m-%d}",
+        )
 
 
 @log_app.command()
@@ -93,7 +96,10 @@ def forget(
         from serving.prediction_log import erasure
 
         settings = home_settings()
-        _tell(erasure.forget(settings.predictions, column, value), f"with {column} {value}")
+        _tell(
+            erasure.forget_predictions(settings.predictions, column, value),
+            f"with {column} {value}",
+        )
 
 
 def _tell(done: dict[str, int], which: str) -> None:

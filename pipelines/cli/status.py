@@ -62,7 +62,7 @@ def print_status(settings: Settings) -> None:
     from pipelines.retraining.monitor import latest_result
 
     console = Console(highlight=False, soft_wrap=True)
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     if current is None:
         console.print("Champion: none yet. Run `mlops run`.")
         return

@@ -134,7 +134,7 @@ def _evidence(
     from usecase.columns import FEATURES
 
     stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
-    model = skops_file.load(stored)
+    model = skops_file.load_skops(stored)
     return candidate_gates.GateInputs(
         frame=holdout,
         candidate=scores[name].to_numpy(),

@@ -155,7 +155,7 @@ def request_retraining(decision: dict[str, Any]) -> str:
 def compact_prediction_log() -> dict[str, int]:
     from serving.prediction_log import compaction
 
-    return compaction.compact(load().predictions)
+    return compaction.compact_log(load().predictions)
 
 
 @task

@@ -87,7 +87,7 @@ def run_rollout_day(
 
 def wait_for_release(settings: Settings) -> None:
     """Returns when the service answers by the newest release; raises `LoopError` if it won't."""
-    wanted = document.read(settings.release_file)
+    wanted = document.read_release(settings.release_file)
     serving: dict[str, Any] = {}
     deadline = time.monotonic() + LOAD_TIMEOUT
     while time.monotonic() < deadline:

@@ -175,7 +175,7 @@ def data(settings: Settings) -> CheckResult:
 def model(settings: Settings) -> CheckResult:
     from serving.models.evaluator import Evaluator
 
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     if current is None:
         return CheckResult("model", False, "no version is released", "mlops run")
     Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
@@ -186,7 +186,7 @@ def registry(settings: Settings) -> CheckResult:
     """The versions that are served are in the registry; without it they serve from their files."""
     from pipelines.registry import versions
 
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     if current is None:
         return CheckResult("registry", True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]

@@ -85,7 +85,7 @@ SampleReader = Callable[[Settings], Iterator[MetricSample]]
 
 
 def champion(settings: Settings) -> Iterator[MetricSample]:
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     yield MetricSample("release_generation", current.generation if current else 0)
     if current is not None:
         yield MetricSample("release_changed_timestamp_seconds", current.changed_at.timestamp())

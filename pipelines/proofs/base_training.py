@@ -119,7 +119,7 @@ class BaseTraining:
         folder = self.scratch / name
         evaluated = self.healthy if evaluated is None else evaluated
         return RefitModel(
-            model=refit, folder=folder, digest=evaluator.export(refit, folder),
+            model=refit, folder=folder, digest=evaluator.export_model(refit, folder),
             frame=self.holdout, evaluated=evaluated.predict_proba(self.holdout[FEATURES])[:, 1],
             columns=FEATURES, texts=CATEGORIES, seed=self.seed, running=self.running,
         )  # fmt: skip
@@ -129,7 +129,7 @@ class BaseTraining:
         """The served form of the champion."""
         from serving.models import evaluator
 
-        evaluator.export(self.champion, self.scratch / "champion")
+        evaluator.export_model(self.champion, self.scratch / "champion")
         return self.scratch / "champion"
 
     def sources(self, **changes: Any) -> TrainingSources:

@@ -29,8 +29,8 @@ from pipelines.release import rollout_policy
 from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
 from pipelines.runtime import stage_command
 from serving.models.evaluator import Evaluator
-from serving.models.holder import Serving
-from serving.models.scoring import score
+from serving.models.holder import LoadedRelease
+from serving.models.scoring import score_case
 from serving.release.document import Challenger, Release, ServedModel, Stage
 from settings import LoopError, Settings
 
@@ -150,7 +150,7 @@ def _looks(
     for row, this, following in zip(
         rows.to_dict("records"), day, [*day[1:], day.iloc[-1] + timedelta(days=1)], strict=True
     ):
-        said = score(serving, row["key"], row)
+        said = score_case(serving, row["key"], row)
         batch.append({
             "key": row["key"], "decision_time": row["decision_time"],
             "logged_at": row["decision_time"], "probability": said.probability,
@@ -164,7 +164,7 @@ def _looks(
             batch = []
 
 
-def _serving(case: ChallengerCase, now: Stage, percent: float) -> Serving:
+def _serving(case: ChallengerCase, now: Stage, percent: float) -> LoadedRelease:
     champion, rival = (
         ServedModel(version, f"{number:064x}", version, 0.2)
         for number, version in ((1, "1"), (2, "2"))
@@ -172,7 +172,7 @@ def _serving(case: ChallengerCase, now: Stage, percent: float) -> Serving:
     since = datetime(2000, 1, 1, tzinfo=UTC)
     share = 0.0 if now == "shadow" else percent
     says = case.says if now == case.begins or not case.cause else healthy_score
-    return Serving(
+    return LoadedRelease(
         Release(1, champion, since, Challenger(rival, now, share, since)),
         cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(says)),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE_ROOT
 from serving.models import model_files
 from serving.release import document
-from serving.wiring import PACKAGED
+from serving.wiring import PACKAGED_RELEASE
 from settings import Settings, UserError
 
 BENTO_NAME = "mlops-loop"
@@ -32,7 +32,7 @@ def build_bento(settings: Settings, target: Path) -> str:
     Raises `UserError` if nothing is released or `target` is there, `LoopError` if the champion's
     files are not those of its digest.
     """
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     if current is None:
         raise UserError("No version is released, so there is nothing to package: run `mlops run`.")
     if target.exists():
@@ -67,7 +67,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     """Puts code and champion into `folder`; returns what the Bento is labelled with."""
     champion = current.champion
     source = settings.release_file.parent / champion.path
-    files = model_files.read(source, champion.digest)
+    files = model_files.read_model_files(source, champion.digest)
     for name in BENTO_CODE:
         if (SOURCE_ROOT / name).is_dir():
             shutil.copytree(
@@ -75,14 +75,14 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
             )
         else:
             shutil.copy(SOURCE_ROOT / name, folder / name)
-    packaged = folder / PACKAGED.parent.name
-    model_files.write(packaged / "served", files)
+    packaged = folder / PACKAGED_RELEASE.parent.name
+    model_files.write_model_files(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())
     durable_files.write_json(packaged / "card.json", card)
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False
     )
-    document.write(packaged / PACKAGED.name, alone)
+    document.write_release(packaged / PACKAGED_RELEASE.name, alone)
     made_from = {name: value for name, value in card.items() if isinstance(value, str)}
     return made_from | {
         "model_version": champion.version, "model_digest": champion.digest,

@@ -27,7 +27,7 @@ def explanation_facts(path: Path, winner: str) -> dict[str, Any]:
     frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
     holdout = assemble.split_holdout(frame, manifest)[1]
     scores = read_holdout_predictions(path / "data")[winner].to_numpy()
-    model = skops_file.load((path / "data" / "candidates" / f"{winner}.skops").read_bytes())
+    model = skops_file.load_skops((path / "data" / "candidates" / f"{winner}.skops").read_bytes())
     tried = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
     sample = holdout.sample(min(len(holdout), SAMPLE_CASES), random_state=params["seed"])
     return {

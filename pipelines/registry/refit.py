@@ -36,8 +36,8 @@ def refit_winner(path: Path, winner: str) -> str:
         model.set_params(**chosen[winner]["params"]).fit(frame[FEATURES], frame["label"])
         draft = path / ".refit"
         shutil.rmtree(draft, ignore_errors=True)
-        digest = evaluator.export(model, draft / "served")
-        (draft / "model.skops").write_bytes(skops_file.dump(model))
+        digest = evaluator.export_model(model, draft / "served")
+        (draft / "model.skops").write_bytes(skops_file.dump_skops(model))
         (draft / "digest").write_text(digest)
         durable_files.publish_folder(draft, target)
     return (target / "digest").read_text()

@@ -65,7 +65,7 @@ def run_refit_gates(path: Path, winner: str, digest: str) -> list[dict[str, Any]
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     limits = {**params["gates"], **params["gates"]["artefact"]}
     subject = refit_gates.RefitModel(
-        model=skops_file.load((path / "refit" / "model.skops").read_bytes()),
+        model=skops_file.load_skops((path / "refit" / "model.skops").read_bytes()),
         folder=path / "refit" / "served",
         digest=digest,
         frame=_holdout(path),
@@ -116,7 +116,7 @@ def _create_version(
         settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
     ) as started:
         run_id = started.info.run_id
-        model = skops_file.load((path / "refit" / "model.skops").read_bytes())
+        model = skops_file.load_skops((path / "refit" / "model.skops").read_bytes())
         logged = mlflow_tracking.log_model(
             settings, model, _holdout(path)[FEATURES].tail(5), run_id
         )

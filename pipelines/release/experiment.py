@@ -138,7 +138,7 @@ def _running(stands: RecordedRelease) -> Challenger:
 
 def _logged(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
     since = as_of - timedelta(days=PLANNING_DAYS)
-    log = reader.read(settings.predictions, since=since, until=as_of)
+    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
     return _joined(settings, log[log["model_version"] == champion], as_of)
 
 

@@ -79,7 +79,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
     puts it on the record. Raises `LoopError` if nothing is served.
     """
     with release_lock(settings):
-        now = document.read(settings.release_file)
+        now = document.read_release(settings.release_file)
         if now is None:
             raise LoopError("Nothing is served, so there is nothing to freeze.")
         if now.frozen:
@@ -88,7 +88,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
             now, generation=now.generation + 1, challenger=None, frozen=True,
             changed_at=at or datetime.now(UTC),
         )  # fmt: skip
-        document.write(settings.release_file, frozen)
+        document.write_release(settings.release_file, frozen)
         return frozen
 
 

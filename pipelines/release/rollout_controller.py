@@ -162,7 +162,7 @@ def read_stage_requests(
     When it began is told by generations: a replay's clock is not the record's.
     """
     days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
-    log = reader.read(
+    log = reader.read_predictions(
         settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
     )
     rows = arms.requests_in_stage(log, challenger.model.version, challenger.stage)

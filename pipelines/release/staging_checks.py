@@ -17,7 +17,7 @@ import httpx
 from features import durable_files
 from pipelines.registry.download import download_version
 from pipelines.runtime import traffic
-from serving.http.access import bearer
+from serving.http.access import bearer_header
 from serving.release import document
 from serving.release.document import ServedModel
 from settings import LoopError, Settings, UserError
@@ -48,11 +48,11 @@ def put_in_staging(settings: Settings, version: str) -> ServedModel:
     mlflow_tracking.mlflow_client(settings).set_registered_model_alias(
         REGISTERED_MODEL, STAGING_ALIAS, version
     )
-    current = document.read(settings.staging_file)
+    current = document.read_release(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
         staged = document.Release(generation, served, datetime.now(UTC))
-        document.write(settings.staging_file, staged)
+        document.write_release(settings.staging_file, staged)
     return served
 
 
@@ -68,7 +68,7 @@ def run_smoke_test(settings: Settings) -> dict[str, Any]:
     if as_of is None:
         raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
     cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(MAX_CASES_SENT)
-    with httpx.Client(base_url=url, timeout=30, headers=bearer(settings)) as client:
+    with httpx.Client(base_url=url, timeout=30, headers=bearer_header(settings)) as client:
         _await_version(client, served)
         found = find_wrong_answers(settings, client, served, cases.to_dict("records"))
     evidence = {
@@ -145,7 +145,7 @@ def staging_evidence_file(settings: Settings, version: str) -> Path:
 
 def staged_model(settings: Settings) -> ServedModel:
     """What is in staging; `UserError` if nothing is."""
-    current = document.read(settings.staging_file)
+    current = document.read_release(settings.staging_file)
     if current is None:
         raise UserError("No version is in staging: `mlops stage VERSION` puts one there.")
     return current.champion

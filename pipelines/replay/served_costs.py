@@ -26,7 +26,7 @@ def read_days_with_costs(
     records = pd.DataFrame(served_record.read_day_records(own)[: (end - first).days])
     world = world_data.build_world(settings, first, end)
     at = world.rows(first, end)
-    log = reader.read(own.predictions, since=first, until=end)
+    log = reader.read_predictions(own.predictions, since=first, until=end)
     cases = match_answers(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(

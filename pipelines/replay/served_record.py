@@ -65,7 +65,7 @@ def build_day_record(
 
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
-    log = reader.read(settings.predictions, since=day - DAY, until=day)
+    log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
     labels = rollout_controller.read_known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]

@@ -234,6 +234,9 @@ def answer_cases(world: ReplayWorld, state: ReplayState, at: slice) -> None:
     if state.challenger is not None and state.stage == "canary":
         percent, digest = world.params["rollout"]["canary"]["percent"], state.challenger.digest
         keys = world.frame["key"].to_numpy()[at]
-        routed = np.flatnonzero([routing.routed(key, digest, percent) for key in keys]) + at.start
+        routed = (
+            np.flatnonzero([routing.goes_to_challenger(key, digest, percent) for key in keys])
+            + at.start
+        )
         state.probability[routed] = state.challenger.scores[routed]
         state.answered_by[routed] = state.number(state.challenger)

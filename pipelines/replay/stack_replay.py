@@ -73,7 +73,7 @@ def claim_stack(settings: Settings, first: datetime) -> None:
     asked = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
     note = settings.var / "replay" / "stack.json"
     begun = durable_files.read_json(note)
-    if begun is None and (served := document.read(settings.release_file)):
+    if begun is None and (served := document.read_release(settings.release_file)):
         raise UserError(
             f"Version {served.champion.version} is released on this stack, by no replay. "
             f"{START_OVER}"
@@ -102,7 +102,7 @@ def list_later_activity(settings: Settings, day: datetime) -> list[str]:
     for what, moments in (("trained", trained), ("monitored", [looked["as_of"]] if looked else [])):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:
             found.append(f"{what} as of {max(later)[:16]}")
-    log = reader.read(settings.predictions, since=day + DAY)
+    log = reader.read_predictions(settings.predictions, since=day + DAY)
     if len(log):
         found.append(f"{len(log):,} cases answered up to {log['decision_time'].max():%Y-%m-%d}")
     return found

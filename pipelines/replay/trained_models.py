@@ -123,9 +123,10 @@ class ReplayModels:
         path = split.place / f"{name}.skops"
         if not path.exists():
             durable_files.write(
-                path, skops_file.dump(fit_candidate(model, space, split.known, self._params)[0])
+                path,
+                skops_file.dump_skops(fit_candidate(model, space, split.known, self._params)[0]),
             )
-        return skops_file.load(path.read_bytes())
+        return skops_file.load_skops(path.read_bytes())
 
     def _verdicts(
         self, split: TrainingSplit, model: Any, judged: np.ndarray, known_rates: np.ndarray,
@@ -153,13 +154,13 @@ class ReplayModels:
         if not path.exists():
             model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
             shutil.rmtree(served, ignore_errors=True)
-            digest = evaluator.export(model, served)
+            digest = evaluator.export_model(model, served)
             durable_files.write(served.with_suffix(".digest"), digest.encode())
-            durable_files.write(path, skops_file.dump(model))
+            durable_files.write(path, skops_file.dump_skops(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
         subject = refit_gates.RefitModel(
-            model=skops_file.load(path.read_bytes()), folder=served, digest=digest,
+            model=skops_file.load_skops(path.read_bytes()), folder=served, digest=digest,
             frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
             seed=self._params["seed"], running=None if champion is None else champion.served,
         )  # fmt: skip

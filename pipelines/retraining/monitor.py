@@ -37,7 +37,7 @@ def monitor_champion(
     the stored result, unless a check could not run. Raises `LoopError` if nothing is served, or the
     champion predicted nothing in the window; `UserError` for a moment that its training knew.
     """
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     if current is None:
         raise LoopError("There is no model to monitor: run `mlops run`.")
     folder = (settings.release_file.parent / current.champion.path).parent
@@ -138,7 +138,7 @@ def read_labelled_predictions(
     from usecase.target import LABEL_FEED, labels
 
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = reader.read(settings.predictions, since=since, until=as_of)
+    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
     log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(
@@ -149,7 +149,9 @@ def read_labelled_predictions(
     known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         raise LoopError(f"No validated {LABEL_FEED} since {since:%Y-%m-%d}: run `mlops ingest`.")
-    told = reported_outcomes.labels(settings.predictions)  # by those who saw how it turned out
+    told = reported_outcomes.reported_labels(
+        settings.predictions
+    )  # by those who saw how it turned out
     truth = pd.concat([labels(known), told], ignore_index=True) if len(told) else labels(known)
     return performance.join_labels(log, truth, as_of)
 

@@ -51,7 +51,7 @@ def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[s
 
     `now` is the real time, `as_of` the world's, both aware. `open` counts the segments of the
     prediction log that are still written to, and were left. Raises what
-    `serving.prediction_log.erasure.expire`
+    `serving.prediction_log.erasure.expire_predictions`
     does; the files are removed by then.
     """
     from serving.prediction_log import erasure
@@ -64,7 +64,7 @@ def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[s
         for path in gone:
             path.unlink(missing_ok=True)
         done[kind] = len(gone)
-    expired = erasure.expire(settings.predictions, as_of - kept["predictions"])
+    expired = erasure.expire_predictions(settings.predictions, as_of - kept["predictions"])
     return {**done, "predictions": expired["removed"], "open": expired["open"]}
 
 

@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from features import partitions
 from features.online_publisher import Publisher, publish
-from serving.http.access import bearer
+from serving.http.access import bearer_header
 from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
@@ -68,7 +68,7 @@ def send_cases(
 def _service(settings: Settings, clients: int) -> Iterator[PostRequest]:
     """Asks the service, over as many connections as `clients`; through a proxy if it must be."""
     base = settings.service_url
-    common = {"Content-Type": "application/json", **bearer(settings)}
+    common = {"Content-Type": "application/json", **bearer_header(settings)}
     # urllib3, not requests or httpx: a thousand small requests cost it a third of the time. It
     # heeds no proxy by itself, so requests finds the way.
     adapter = HTTPAdapter(pool_maxsize=clients)
@@ -147,6 +147,6 @@ def _post(service: PostRequest, path: str, body: Any, name: str, case: str) -> N
 
 
 def _logged_keys(settings: Settings, since: datetime, until: datetime) -> set[str]:
-    from serving.prediction_log.reader import read
+    from serving.prediction_log.reader import read_predictions
 
-    return set(read(settings.predictions, since=since, until=until)["key"])
+    return set(read_predictions(settings.predictions, since=since, until=until)["key"])

@@ -28,12 +28,12 @@ def count_predictions(archive: IO[bytes]) -> int:
             if content is None:
                 continue  # a folder
             name = member.name.rpartition("/")[2]
-            if name.endswith(segments.SUFFIX):
+            if name.endswith(segments.SEGMENT_SUFFIX):
                 lines[name] = content.read().count(b"\n")
-            elif name.endswith(parquet_files.SUFFIX):
+            elif name.endswith(parquet_files.PARQUET_SUFFIX):
                 metadata = pq.read_metadata(io.BytesIO(content.read()))
                 rows += metadata.num_rows
-                held |= set(json.loads(metadata.metadata[parquet_files.KEY])["segments"])
+                held |= set(json.loads(metadata.metadata[parquet_files.FOOTER_KEY])["segments"])
     return rows + sum(count for name, count in lines.items() if name not in held)
 
 
@@ -47,7 +47,7 @@ def registry_facts(settings: Settings) -> dict[str, Any]:
     found = mlflow_tracking.mlflow_client(settings).search_model_versions(
         f"name = '{REGISTERED_MODEL}'"
     )
-    released = document.read(settings.release_file)
+    released = document.read_release(settings.release_file)
     return {
         "versions": len(found),
         "champion": champion_version(settings),

@@ -142,7 +142,7 @@ def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
     from serving.models import skops_file
     from usecase.columns import FEATURES
 
-    model = skops_file.load((path / "data" / "candidates" / f"{name}.skops").read_bytes())
+    model = skops_file.load_skops((path / "data" / "candidates" / f"{name}.skops").read_bytes())
     training = pd.read_parquet(path / "data" / "training" / "training.parquet", columns=FEATURES)
     log_model(settings, model, training.tail(5), run_id)
 

@@ -68,9 +68,9 @@ def require_newer_than_champion(settings: Settings, as_of: datetime) -> None:
 
     There would be no case on which a challenger and it could be compared fairly.
     """
-    from serving.release.document import read
+    from serving.release.document import read_release
 
-    release = read(settings.release_file)
+    release = read_release(settings.release_file)
     if release is None:
         return
     card = settings.var / "models" / release.champion.version / "card.json"
@@ -230,12 +230,12 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
 
 
 def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
-    from serving.release.document import read
+    from serving.release.document import read_release
 
     folder = draft / "data" / "champion"
     folder.mkdir(parents=True)
     (folder / ".gitkeep").touch()
-    release = read(settings.release_file)
+    release = read_release(settings.release_file)
     if release is None:
         return None
     served = settings.var / "models" / release.champion.version

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, get_args
 
-from serving.errors import Refused
+from serving.errors import Refusal
 from settings import Settings, UserError
 
 Role = Literal["predict", "feedback", "admin"]
-LINE = re.compile(r"(?P<role>\w+)[\s:]+(?P<digest>[0-9a-f]{64})(?:[\s:]+(?P<name>[\w.-]+))?")
-WANTED = {"WWW-Authenticate": 'Bearer realm="mlops"'}
+TOKEN_LINE = re.compile(r"(?P<role>\w+)[\s:]+(?P<digest>[0-9a-f]{64})(?:[\s:]+(?P<name>[\w.-]+))?")
+TOKEN_WANTED = {"WWW-Authenticate": 'Bearer realm="mlops"'}
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Token:
     name: str  # of the client, for logs and limits
 
 
-def parse(text: str) -> tuple[Token, ...]:
+def parse_tokens(text: str) -> tuple[Token, ...]:
     """The tokens in `text`. Raises `UserError`, which names the line, if one can't be read."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if not (line := line.split("#")[0].strip()):
             continue
-        match = LINE.fullmatch(line)
+        match = TOKEN_LINE.fullmatch(line)
         if match is None or match["role"] not in get_args(Role):
             raise UserError(
                 f"Line {number} of the tokens is not `role sha256 name` with a role of "
@@ -46,28 +46,28 @@ def parse(text: str) -> tuple[Token, ...]:
     return tuple(found)
 
 
-def tokens(settings: Settings) -> tuple[Token, ...]:
+def configured_tokens(settings: Settings) -> tuple[Token, ...]:
     """Those that the settings name: of the file, and of the text with commas for lines."""
     text = settings.tokens.get_secret_value() if settings.tokens else ""
-    found = parse(text.replace(",", "\n"))
+    found = parse_tokens(text.replace(",", "\n"))
     if settings.tokens_file is not None:
         try:
-            found += parse(settings.tokens_file.read_text())
+            found += parse_tokens(settings.tokens_file.read_text())
         except OSError as error:
             raise UserError(f"The tokens can't be read: {error}.") from error
     return found
 
 
-def bearer(settings: Settings) -> dict[str, str]:
+def bearer_header(settings: Settings) -> dict[str, str]:
     """The header by which a client of ours says who it is; none if it was given no token."""
     if settings.token is None:
         return {}
     return {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
 
 
-def require_guarded(settings: Settings) -> None:
+def require_tokens(settings: Settings) -> None:
     """Raises `UserError` if others could reach the service and nobody would be asked who he is."""
-    if not _loopback(settings.service_host) and not tokens(settings):
+    if not _loopback(settings.service_host) and not configured_tokens(settings):
         raise UserError(
             f"The service would listen on {settings.service_host} without a token. Set "
             "MLOPS_TOKENS_FILE or MLOPS_TOKENS (`mlops token predict NAME` draws a line for them), "
@@ -82,25 +82,25 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Access:
+class AccessControl:
     """Judges the sender of each request. With no tokens at all, everyone may do everything."""
 
     def __init__(self, settings: Settings) -> None:
-        require_guarded(settings)
-        self._tokens = tokens(settings)
-        self._rate = Rate(settings.requests_per_second)
+        require_tokens(settings)
+        self._tokens = configured_tokens(settings)
+        self._rate = RateLimiter(settings.requests_per_second)
 
     def admit(
         self, role: Role | None, headers: dict[bytes, bytes], address: tuple[str, int] | None
     ) -> str:
-        """Who asks. Raises `Refused`: 401 unknown, 403 not in that role, 429 too often."""
+        """Who asks. Raises `Refusal`: 401 unknown, 403 not in that role, 429 too often."""
         client = address[0] if address else "?"
         if role is None:
             return client
         if self._tokens:
             client = self._known(role, headers.get(b"authorization", b"")).name
         if not self._rate.allows(client):
-            raise Refused(
+            raise Refusal(
                 429, "too many requests", "This client has used up its requests per second.",
                 headers={"Retry-After": "1"},
             )  # fmt: skip
@@ -112,17 +112,17 @@ class Access:
         # All are compared, in constant time: how long it takes tells nothing of any of them.
         held = [token for token in self._tokens if hmac.compare_digest(token.digest, digest)]
         if scheme.lower() != b"bearer" or not held:
-            raise Refused(
+            raise Refusal(
                 401, "token missing or wrong", "Send `Authorization: Bearer <token>`.",
-                headers=WANTED,
+                headers=TOKEN_WANTED,
             )  # fmt: skip
         for token in held:
             if token.role in (role, "admin"):
                 return token
-        raise Refused(403, "not allowed", f"This token is not one for {role}.")
+        raise Refusal(403, "not allowed", f"This token is not one for {role}.")
 
 
-class Rate:
+class RateLimiter:
     """A bucket of tokens for each client: `per_second` on average, twice that at once."""
 
     MOST = 10_000  # clients that are remembered

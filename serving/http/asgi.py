@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.errors import Refused
+from serving.errors import Refusal
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -30,21 +30,21 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     body: bytes
     status: int = 200
     content_type: bytes = b"application/json"
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def request_id(headers: dict[bytes, bytes]) -> str:
+def choose_request_id(headers: dict[bytes, bytes]) -> str:
     """The client's own, if it is a sane one: it ends up in logs and in file names."""
     given = headers.get(b"x-request-id", b"")
     return given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-async def body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `Refused` once it is known to be longer than `limit` bytes."""
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `Refusal` once it is known to be longer than `limit` bytes."""
     if headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > limit:
         raise _too_long(limit)
     parts, size, more = [], 0, True
@@ -61,15 +61,15 @@ async def body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> byt
     return b"".join(parts)
 
 
-def _too_long(limit: int) -> Refused:
+def _too_long(limit: int) -> Refusal:
     # The rest of the body is not read: the connection can carry no other request.
-    return Refused(
+    return Refusal(
         413, "body too large", f"The body is longer than {limit} bytes.",
         headers={"Connection": "close"},
     )  # fmt: skip
 
 
-async def send(answer: Answer, request_id: str, send: Send) -> None:
+async def send_response(answer: Response, request_id: str, send: Send) -> None:
     headers = [
         (b"content-type", answer.content_type),
         (b"content-length", str(len(answer.body)).encode()),

@@ -11,19 +11,19 @@ from typing import Any
 import httpx
 
 from features import durable_files
-from serving.http.access import bearer
+from serving.http.access import bearer_header
 from settings import LoopError, Settings, UserError
 from usecase.request import PredictRequest
 
-ROWS = 500  # of a file that are asked at once
+ROWS_PER_REQUEST = 500  # of a file that are asked at once
 
 
-def one(settings: Settings, text: str) -> dict[str, Any]:
+def predict_case(settings: Settings, text: str) -> dict[str, Any]:
     """The answer to the case that `text` (JSON) is. Raises `UserError` for what is refused."""
     return _asked(settings, "/predict", text)
 
 
-def file(settings: Settings, source: Path, target: Path) -> Iterator[int]:
+def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     """Writes `target`: the rows of `source` (CSV) with the answers beside them.
 
     Yields how many rows are done, after each piece. The columns are the fields of a request; an
@@ -32,8 +32,8 @@ def file(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     rows = _rows(source)
     with durable_files.replacing(target) as draft, draft.open("w", newline="") as output:
         writer: Any = None
-        for start in range(0, len(rows), ROWS):
-            piece = rows[start : start + ROWS]
+        for start in range(0, len(rows), ROWS_PER_REQUEST):
+            piece = rows[start : start + ROWS_PER_REQUEST]
             body = json.dumps({"requests": [_request(row) for row in piece]})
             answers = _asked(settings, "/predict_batch", body)["predictions"]
             for row, answer in zip(piece, answers, strict=True):
@@ -41,7 +41,7 @@ def file(settings: Settings, source: Path, target: Path) -> Iterator[int]:
                     writer = csv.DictWriter(output, [*row, *answer])
                     writer.writeheader()
                 writer.writerow(row | answer)
-            yield min(start + ROWS, len(rows))
+            yield min(start + ROWS_PER_REQUEST, len(rows))
 
 
 def _rows(source: Path) -> list[dict[str, str]]:
@@ -74,7 +74,7 @@ def _whole(schema: dict[str, Any], value: str) -> bool:
 
 
 def _asked(settings: Settings, path: str, body: str) -> dict[str, Any]:
-    headers = {"Content-Type": "application/json", **bearer(settings)}
+    headers = {"Content-Type": "application/json", **bearer_header(settings)}
     try:
         answer = httpx.post(
             settings.service_url + path, content=body, headers=headers, timeout=60

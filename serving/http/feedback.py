@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features import durable_files
-from serving.errors import Refused
-from serving.http.asgi import Answer, Request
+from serving.errors import Refusal
+from serving.http.asgi import Request, Response
 from serving.http.schemas import FeedbackRequest, FeedbackResponse
 from serving.metrics import Metrics
 from serving.prediction_log import reported_outcomes, search
@@ -21,37 +21,39 @@ from serving.prediction_log import reported_outcomes, search
 if TYPE_CHECKING:
     pass
 
-LATE = timedelta(days=30)  # after the decision: the windows that it belongs to are long measured
+LATE_AFTER = timedelta(
+    days=30
+)  # after the decision: the windows that it belongs to are long measured
 
 
-class Feedback:
+class FeedbackHandler:
     """The handler of the route."""
 
     def __init__(self, predictions: Path, metrics: Metrics) -> None:
         self._predictions, self._metrics = predictions, metrics
 
-    def one(self, request: Request) -> Answer:
+    def one(self, request: Request) -> Response:
         """POST /feedback."""
         told = FeedbackRequest.model_validate_json(request.body)
         try:
-            status = record(self._predictions, told, by=request.client)
-        except Refused as refused:
+            status = record_outcome(self._predictions, told, by=request.client)
+        except Refusal as refused:
             self._metrics.feedback.labels(refused.error).inc()
             raise
         self._metrics.feedback.labels(status).inc()
         answer = FeedbackResponse(request_id=told.request_id, status=status)
-        return Answer(answer.model_dump_json().encode())
+        return Response(answer.model_dump_json().encode())
 
 
-def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
-    """Keeps an outcome, once. Raises `Refused`: 404 nothing predicted under the id, 409 another
+def record_outcome(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
+    """Keeps an outcome, once. Raises `Refusal`: 404 nothing predicted under the id, 409 another
     outcome stands, 400 known before it was decided on."""
-    found = search.prediction(predictions, told.request_id)
+    found = search.find_prediction(predictions, told.request_id)
     if found is None:
-        raise Refused(404, "unknown prediction", "No prediction with this id is in the log.")
+        raise Refusal(404, "unknown prediction", "No prediction with this id is in the log.")
     decided_at = found["decision_time"]
     if told.known_at < decided_at:
-        raise Refused(
+        raise Refusal(
             400, "invalid request", "known_at: it can't be known before it was predicted.",
             fields=[{"field": "known_at", "reason": "before the prediction's decision time"}],
         )  # fmt: skip
@@ -65,12 +67,12 @@ def record(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
         for line in lines:
             if (old := json.loads(line))["request_id"] == told.request_id:
                 if old["label"] != outcome["label"]:
-                    raise Refused(409, "another outcome stands", "It was told otherwise before.")
+                    raise Refusal(409, "another outcome stands", "It was told otherwise before.")
                 return True
         return False
 
     if not durable_files.append_unless(
-        reported_outcomes.path(predictions), json.dumps(outcome), known
+        reported_outcomes.outcomes_file(predictions), json.dumps(outcome), known
     ):
         return "already recorded"
-    return "recorded late" if told.known_at - decided_at > LATE else "recorded"
+    return "recorded late" if told.known_at - decided_at > LATE_AFTER else "recorded"

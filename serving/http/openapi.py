@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 REF = "#/components/schemas/{model}"
-Posts = dict[str, tuple[type[BaseModel], type[BaseModel], str]]
+PostRoutes = dict[str, tuple[type[BaseModel], type[BaseModel], str]]
 REFUSALS = {
     400: "The body is not valid; `fields` names what is wrong.",
     401: "A token is wanted.",
@@ -23,7 +23,9 @@ REFUSALS = {
 }
 
 
-def document(posts: Posts, gets: dict[str, str], error: type[BaseModel]) -> dict[str, Any]:
+def openapi_document(
+    posts: PostRoutes, gets: dict[str, str], error: type[BaseModel]
+) -> dict[str, Any]:
     """`posts`: path to request, response and what it is for; `gets`: path to what it is for."""
     models = [model for request, response, _ in posts.values() for model in (request, response)]
     modes = [

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from features.online_reader import OnlineRow
-from serving.errors import Refused, unavailable
-from serving.http.asgi import Answer, Request
+from serving.errors import Refusal, part_unavailable
+from serving.http.asgi import Request, Response
 from serving.http.schemas import BatchRequest, BatchResponse, ScoreRequest
-from serving.lookup import Lookup
+from serving.lookup import FeatureLookup
 from serving.metrics import Metrics
-from serving.models.holder import ModelHolder, Serving
-from serving.models.scoring import Scored, score_all
+from serving.models.holder import LoadedRelease, ModelHolder
+from serving.models.scoring import ScoredCase, score_cases
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 from usecase import request as cases
@@ -24,7 +24,7 @@ RELEASE_FIRST = "Release a model; the service takes it up within a second, with 
 
 
 @dataclass(frozen=True)
-class Case:
+class PredictionCase:
     """One case to answer: what the log is told of it, and what it was looked up by."""
 
     id: str
@@ -33,40 +33,40 @@ class Case:
     request: dict[str, Any]
 
 
-class Predicting:
+class PredictionHandlers:
     """The handlers of the routes that predict. Safe to share between threads."""
 
     def __init__(
-        self, lookup: Lookup, models: ModelHolder, log: PredictionLog, metrics: Metrics
+        self, lookup: FeatureLookup, models: ModelHolder, log: PredictionLog, metrics: Metrics
     ) -> None:
         self._lookup, self._models, self._log, self._metrics = lookup, models, log, metrics
 
-    def one(self, request: Request) -> Answer:
+    def one(self, request: Request) -> Response:
         """POST /predict: one case, its features from the online store."""
         asked = PredictRequest.model_validate_json(request.body)
         [answer] = self._predicted([request.id], [asked])
-        return Answer(answer.model_dump_json().encode())
+        return Response(answer.model_dump_json().encode())
 
-    def many(self, request: Request) -> Answer:
+    def many(self, request: Request) -> Response:
         """POST /predict_batch: many cases at once, answered and logged all or none."""
         asked = BatchRequest.model_validate_json(request.body).requests
         ids = [f"{request.id}-{number}" for number in range(len(asked))]
         answers = self._predicted(ids, asked)
-        return Answer(BatchResponse(predictions=answers).model_dump_json().encode())
+        return Response(BatchResponse(predictions=answers).model_dump_json().encode())
 
-    def given(self, request: Request) -> Answer:
+    def given(self, request: Request) -> Response:
         """POST /score: one case whose features the caller has; nothing is looked up."""
         asked = ScoreRequest.model_validate_json(request.body)
         values = asked.features.model_dump()  # type: ignore[attr-defined]
         decided_at = asked.decision_time.astimezone(UTC)
-        case = Case(request.id, asked.key, decided_at, {})
+        case = PredictionCase(request.id, asked.key, decided_at, {})
         [answer] = self._answered([case], [OnlineRow(values, decided_at)], degraded=False)
-        return Answer(answer.model_dump_json().encode())
+        return Response(answer.model_dump_json().encode())
 
-    def serving(self) -> Serving:
-        """What is served. Raises `Refused` where there is nothing yet."""
+    def serving(self) -> LoadedRelease:
+        """What is served. Raises `Refusal` where there is nothing yet."""
         if self._models.current is None:
-            raise unavailable("no model yet", f"{self._models.problem} {RELEASE_FIRST}")
+            raise part_unavailable("no model yet", f"{self._models.problem} {RELEASE_FIRST}")
         return self._models.current
 
     def _predicted(
@@ -76,17 +76,17 @@ class Predicting:
         moments = [cases.decision_time(one) for one in asked]
         rows, degraded = self._lookup.read([cases.entity_row(one) for one in asked], moments)
         found = [
-            Case(name, cases.key(one), moment, one.model_dump(mode="json"))
+            PredictionCase(name, cases.key(one), moment, one.model_dump(mode="json"))
             for name, one, moment in zip(ids, asked, moments, strict=True)
         ]
         return self._answered(found, rows, degraded=degraded)
 
     def _answered(
-        self, found: Sequence[Case], rows: Sequence[OnlineRow], *, degraded: bool
+        self, found: Sequence[PredictionCase], rows: Sequence[OnlineRow], *, degraded: bool
     ) -> list[PredictResponse]:
         serving = self.serving()
         try:
-            scores = score_all(
+            scores = score_cases(
                 serving, [case.key for case in found], [row.values for row in rows]
             )  # fmt: skip
             answers = [
@@ -97,7 +97,7 @@ class Predicting:
                 )
                 for case, scored, row in zip(found, scores, rows, strict=True)
             ]  # fmt: skip
-        except Refused:
+        except Refusal:
             raise
         except LoopError:
             self._metrics.failed(serving.release.champion.version)
@@ -109,8 +109,8 @@ class Predicting:
         return answers
 
     def _record(
-        self, serving: Serving, found: Sequence[Case], rows: Sequence[OnlineRow],
-        scores: Sequence[Scored], degraded: bool,
+        self, serving: LoadedRelease, found: Sequence[PredictionCase], rows: Sequence[OnlineRow],
+        scores: Sequence[ScoredCase], degraded: bool,
     ) -> None:  # fmt: skip
         now = datetime.now(UTC)
         for scored in scores:

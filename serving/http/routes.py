@@ -7,11 +7,11 @@ from functools import cache
 from pydantic_core import to_json
 
 from serving.http.api import Route
-from serving.http.asgi import Answer, Request
-from serving.http.explain import Explaining
-from serving.http.feedback import Feedback
-from serving.http.openapi import Posts, document
-from serving.http.predict import Predicting
+from serving.http.asgi import Request, Response
+from serving.http.explain import ExplanationHandler
+from serving.http.feedback import FeedbackHandler
+from serving.http.openapi import PostRoutes, openapi_document
+from serving.http.predict import PredictionHandlers
 from serving.http.schemas import (
     BatchRequest,
     BatchResponse,
@@ -21,18 +21,18 @@ from serving.http.schemas import (
     FeedbackResponse,
     ScoreRequest,
 )
-from serving.http.status_pages import Pages
+from serving.http.status_pages import StatusPages
 from usecase.request import PredictRequest, PredictResponse
 
 KIB = 1024
-POSTS: Posts = {
+POST_ROUTES: PostRoutes = {
     "/predict": (PredictRequest, PredictResponse, "One prediction, from the online features"),
     "/predict_batch": (BatchRequest, BatchResponse, "Many at once; all are answered, or none"),
     "/score": (ScoreRequest, PredictResponse, "One prediction, from features in the request"),
     "/explain": (PredictRequest, ExplainResponse, "Why a case is answered as it is"),
     "/feedback": (FeedbackRequest, FeedbackResponse, "How a predicted case turned out"),
 }
-GETS = {
+GET_ROUTES = {
     "/": "Where to begin",
     "/livez": "Whether the process answers",
     "/readyz": "Whether it can predict, and what is not as released",
@@ -40,8 +40,11 @@ GETS = {
 }
 
 
-def table(
-    predicting: Predicting, explaining: Explaining, feedback: Feedback, pages: Pages
+def route_table(
+    predicting: PredictionHandlers,
+    explaining: ExplanationHandler,
+    feedback: FeedbackHandler,
+    pages: StatusPages,
 ) -> dict[str, Route]:
     return {
         "/predict": Route("POST", predicting.one, "predict", 64 * KIB),
@@ -58,10 +61,10 @@ def table(
     }
 
 
-def _docs(_: Request) -> Answer:
-    return Answer(openapi())
+def _docs(_: Request) -> Response:
+    return Response(openapi_json())
 
 
 @cache
-def openapi() -> bytes:
-    return to_json(document(POSTS, GETS, Error))
+def openapi_json() -> bytes:
+    return to_json(openapi_document(POST_ROUTES, GET_ROUTES, Error))

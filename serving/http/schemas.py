@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import Moment, PredictRequest, PredictResponse
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Number = float | None
@@ -32,7 +32,7 @@ class BatchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    requests: list[PredictRequest] = Field(min_length=1, max_length=MOST_ROWS)
+    requests: list[PredictRequest] = Field(min_length=1, max_length=MAX_ROWS)
 
 
 class BatchResponse(BaseModel):

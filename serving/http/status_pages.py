@@ -6,21 +6,21 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from serving.errors import Refused
-from serving.http.asgi import Answer, Request
+from serving.errors import Refusal
+from serving.http.asgi import Request, Response
 from serving.http.predict import RELEASE_FIRST
 from serving.metrics import Metrics
-from serving.models.holder import ModelHolder, Serving
+from serving.models.holder import LoadedRelease, ModelHolder
 from serving.prediction_log.writer import PredictionLog
 
 
-class Pages:
+class StatusPages:
     """The handlers of the routes that only tell."""
 
     def __init__(self, models: ModelHolder, log: PredictionLog, metrics: Metrics) -> None:
         self._models, self._log, self._metrics = models, log, metrics
 
-    def index(self, _: Request) -> Answer:
+    def index(self, _: Request) -> Response:
         """GET /: in place of BentoML's page, which has the browser load Google's tag manager."""
         return _json(
             {
@@ -34,16 +34,16 @@ class Pages:
             }
         )
 
-    def alive(self, _: Request) -> Answer:
+    def alive(self, _: Request) -> Response:
         """GET /livez: the process answers."""
         return _json({"alive": True})
 
-    def ready(self, _: Request) -> Answer:
+    def ready(self, _: Request) -> Response:
         """GET /readyz: it has a model and a log. `problem` is what is not as it was released."""
         if self._log.failure is not None:
-            raise Refused(503, "not ready", self._log.failure)
+            raise Refusal(503, "not ready", self._log.failure)
         if self._models.current is None:
-            raise Refused(503, "not ready", f"no model yet: {self._models.problem} {RELEASE_FIRST}")
+            raise Refusal(503, "not ready", f"no model yet: {self._models.problem} {RELEASE_FIRST}")
         release = self._models.current.release
         return _json(
             {
@@ -52,7 +52,7 @@ class Pages:
             }
         )  # fmt: skip
 
-    def release(self, _: Request) -> Answer:
+    def release(self, _: Request) -> Response:
         """GET /release: what is served, and why it is not what was released, if so."""
         models = self._models
         release = models.current.release if models.current else None
@@ -70,20 +70,20 @@ class Pages:
             }
         )
 
-    def metrics(self, _: Request) -> Answer:
+    def metrics(self, _: Request) -> Response:
         """GET /metrics: of this process, which is the only one that answers."""
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         self._metrics.release_problem.set(self._models.problem is not None)
         self._metrics.log_lag.set(self._log.lag())
-        return Answer(generate_latest(), content_type=CONTENT_TYPE_LATEST.encode())
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST.encode())
 
 
-def _json(value: Any) -> Answer:
-    return Answer(to_json(value))
+def _json(value: Any) -> Response:
+    return Response(to_json(value))
 
 
-def _challenger(serving: Serving | None) -> dict[str, Any] | None:
+def _challenger(serving: LoadedRelease | None) -> dict[str, Any] | None:
     challenger = serving and serving.release.challenger
     if not serving or not challenger:
         return None

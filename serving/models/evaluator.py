@@ -18,27 +18,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.models import model_files, served_form, skops_file
-from serving.models.shap_trees import explainer
+from serving.models.shap_trees import shap_explainer
 from serving.models.trees import Trees
 from settings import LoopError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Value = float | str | None
+FeatureValue = float | str | None
 MISSING = float("nan")
 
 
-def export(model: Any, folder: Path) -> str:
+def export_model(model: Any, folder: Path) -> str:
     """Writes the served form of a fitted scikit-learn Pipeline into `folder`; returns its digest.
 
     The same fit gives the same bytes. Raises `LoopError` if the model is not a binary classifier
     of the classes 0 and 1, or cannot be stored safely.
     """
-    form, data = served_form.of(model)
-    name = model_files.TREES if form["kind"] == "trees" else model_files.PIPELINE
+    form, data = served_form.choose_served_form(model)
+    name = model_files.TREES_FILE if form["kind"] == "trees" else model_files.PIPELINE_FILE
     text = json.dumps(form, indent=1, sort_keys=True)
-    return model_files.write(folder, {model_files.FORM: text.encode(), name: data})
+    return model_files.write_model_files(folder, {model_files.FORM_FILE: text.encode(), name: data})
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Evaluator:
     @classmethod
     def load(cls, folder: Path, digest: str) -> Evaluator:
         """The model in `folder`. Raises `LoopError` if it is not the one with this digest."""
-        files = model_files.read(folder, digest)
-        form = json.loads(files[model_files.FORM])
+        files = model_files.read_model_files(folder, digest)
+        form = json.loads(files[model_files.FORM_FILE])
         codes = {
             column: {category: float(code) for code, category in enumerate(categories)}
             for column, categories in form["categories"].items()
         }
         trees = pipeline = None
         if form["kind"] == "trees":
-            trees = Trees.of(files[model_files.TREES])
+            trees = Trees.of(files[model_files.TREES_FILE])
         else:
-            pipeline = skops_file.load(files[model_files.PIPELINE])
+            pipeline = skops_file.load_skops(files[model_files.PIPELINE_FILE])
         return cls(tuple(form["columns"]), codes, trees, pipeline)
 
-    def predict(self, rows: Sequence[Mapping[str, Value]]) -> np.ndarray:
+    def predict(self, rows: Sequence[Mapping[str, FeatureValue]]) -> np.ndarray:
         """Probability of class 1, float64, shape (n_rows,).
 
         A row maps column to value; None and NaN are missing, other columns are ignored. Raises
@@ -82,7 +82,7 @@ class Evaluator:
 
         return self.predict_frame(pd.DataFrame(table, dtype=object))
 
-    def unknown(self, row: Mapping[str, Value]) -> list[str]:
+    def unknown(self, row: Mapping[str, FeatureValue]) -> list[str]:
         """The columns whose category in `row` the model has not seen; it takes it for missing."""
         return [
             column for column, codes in self.codes.items()
@@ -92,9 +92,9 @@ class Evaluator:
     @cached_property
     def explainer(self) -> Any:
         """SHAP's, of the trees; made once, on the first explanation."""
-        return explainer(self.trees.model)  # type: ignore[union-attr]
+        return shap_explainer(self.trees.model)  # type: ignore[union-attr]
 
-    def codes_of(self, row: Mapping[str, Value]) -> list[Any]:
+    def codes_of(self, row: Mapping[str, FeatureValue]) -> list[Any]:
         """The row as the trees are given it."""
         return [
             (MISSING if row[column] is None else row[column]) if codes is None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.errors import Refused
-from serving.models.evaluator import Evaluator, Value
+from serving.errors import Refusal
+from serving.models.evaluator import Evaluator, FeatureValue
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Explanation:
         return self.base + sum(self.contributions.values())
 
 
-def explain(evaluator: Evaluator, row: Mapping[str, Value]) -> Explanation:
-    """Raises `Refused` if the model is not served as trees."""
+def explain_row(evaluator: Evaluator, row: Mapping[str, FeatureValue]) -> Explanation:
+    """Raises `Refusal` if the model is not served as trees."""
     if evaluator.trees is None:
-        raise Refused(409, "not explained", "The served model has no trees to explain.")
+        raise Refusal(409, "not explained", "The served model has no trees to explain.")
     explainer = evaluator.explainer
     matrix = np.array([evaluator.codes_of(row)], dtype=np.float64)
     values = np.asarray(explainer.shap_values(matrix, check_additivity=False)).reshape(-1)

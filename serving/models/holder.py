@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving.models.evaluator import Evaluator
-from serving.release.document import Release, ServedModel, read
+from serving.release.document import Release, ServedModel, read_release
 from settings import LoopError
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Serving:
+class LoadedRelease:
     """A release and its loaded models, which change together or not at all.
 
     `challenger` is None where there is none, or where `problem` says why it can't be used: then the
@@ -40,9 +40,9 @@ class ModelHolder:
 
     def __init__(
         self, release_file: Path, *, features: Collection[str] | None = None,
-        packaged: Path | None = None, on_change: Callable[[Serving], object] = bool,
+        packaged: Path | None = None, on_change: Callable[[LoadedRelease], object] = bool,
     ) -> None:  # fmt: skip
-        self.current: Serving | None = None
+        self.current: LoadedRelease | None = None
         self.problem: str | None = None  # why the release at hand is not served, if so
         self._file = release_file
         self._packaged = packaged
@@ -102,7 +102,7 @@ class ModelHolder:
             return None  # reading it will tell why
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
-    def _load(self) -> Serving:
+    def _load(self) -> LoadedRelease:
         try:
             return self._released(self._file)
         except LoopError as error:
@@ -111,8 +111,8 @@ class ModelHolder:
             problem = f"The packaged version answers, since no release is in reach. {error}"
             return replace(self._released(self._packaged), problem=problem, fallback=True)
 
-    def _released(self, file: Path) -> Serving:
-        release = read(file)
+    def _released(self, file: Path) -> LoadedRelease:
+        release = read_release(file)
         if release is None:
             raise LoopError(f"No model is released yet: there is no {file}.")
         champion = self._evaluator(release.champion, file.parent)
@@ -122,7 +122,7 @@ class ModelHolder:
                 challenger = self._evaluator(release.challenger.model, file.parent)
             except LoopError as error:
                 problem = f"The challenger can't be used, the champion answers alone. {error}"
-        return Serving(release, champion, challenger, problem)
+        return LoadedRelease(release, champion, challenger, problem)
 
     def _evaluator(self, model: ServedModel, folder: Path) -> Evaluator:
         if (loaded := self._loaded(model)) is not None:
@@ -146,7 +146,7 @@ class ModelHolder:
         return next((e for m, e in held if (m.version, m.digest, m.path) == named), None)
 
 
-def _told(serving: Serving) -> str:
+def _told(serving: LoadedRelease) -> str:
     release = serving.release
     told = f"version {release.champion.version}, generation {release.generation}"
     if release.challenger is not None:
@@ -155,7 +155,7 @@ def _told(serving: Serving) -> str:
     return told
 
 
-def _fields(serving: Serving) -> dict[str, object]:
+def _fields(serving: LoadedRelease) -> dict[str, object]:
     """The same for who looks for it in the log's lines."""
     release = serving.release
     challenger = release.challenger

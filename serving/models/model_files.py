@@ -9,18 +9,18 @@ from pathlib import Path
 from features import durable_files
 from settings import LoopError
 
-FORM = (
+FORM_FILE = (
     "evaluator.json"  # the kind, the columns in the model's order, the categories of the text ones
 )
-TREES = "model.treelite"
-PIPELINE = "model.skops"
-NAMES = (FORM, PIPELINE, TREES)
+TREES_FILE = "model.treelite"
+PIPELINE_FILE = "model.skops"
+FILE_NAMES = (FORM_FILE, PIPELINE_FILE, TREES_FILE)
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> str:
+def write_model_files(folder: Path, files: Mapping[str, bytes]) -> str:
     """Makes `files` the served model in `folder`, and returns their digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
+    for name in FILE_NAMES:
         if name in files:
             durable_files.write(folder / name, files[name])
         else:
@@ -28,12 +28,12 @@ def write(folder: Path, files: Mapping[str, bytes]) -> str:
     return _digest(files)
 
 
-def read(folder: Path, digest: str) -> dict[str, bytes]:
+def read_model_files(folder: Path, digest: str) -> dict[str, bytes]:
     """The files in `folder`, each read once: what was hashed is what is parsed.
 
     Raises `LoopError` if they are missing or differ from `digest`. Other files are not looked at.
     """
-    paths = [folder / name for name in NAMES]
+    paths = [folder / name for name in FILE_NAMES]
     try:
         files = {path.name: path.read_bytes() for path in paths if path.exists()}
     except OSError as error:

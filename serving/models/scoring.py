@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.models.evaluator import Evaluator, Value
-from serving.models.holder import Serving
+from serving.models.evaluator import Evaluator, FeatureValue
+from serving.models.holder import LoadedRelease
 from serving.release.document import Release, ServedModel
-from serving.release.routing import Arm, arm
+from serving.release.routing import Arm, assign_arm
 from settings import LoopError
 
 
 @dataclass(frozen=True)
-class Score:
+class ModelScore:
     """One model's word on a case, or its failure; `seconds` is how long it took over it."""
 
     probability: float | None
@@ -24,7 +24,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCase:
     """The answer, and what the log is told of both arms.
 
     Where a challenger that was to answer failed, `model` is the champion and `failed` is set.
@@ -32,10 +32,10 @@ class Scored:
 
     arm: Arm  # as routed
     model: ServedModel  # whose answer it is
-    answer: Score
+    answer: ModelScore
     probability: float
-    shadow: Score | None  # of a challenger whose answer is not used
-    failed: Score | None  # of a challenger whose answer was to be used
+    shadow: ModelScore | None  # of a challenger whose answer is not used
+    failed: ModelScore | None  # of a challenger whose answer was to be used
     generation: int
     challenger: ServedModel | None
 
@@ -54,24 +54,24 @@ class Scored:
         }
 
 
-def score(serving: Serving, key: str, values: Mapping[str, Value]) -> Scored:
+def score_case(serving: LoadedRelease, key: str, values: Mapping[str, FeatureValue]) -> ScoredCase:
     """The answer to the case `key` by the arm that it belongs to, the shadow's word beside it.
 
     Raises what the champion raises; what the challenger raises, or what it says that is no
     probability, is told and the champion answers.
     """
-    return score_all(serving, [key], [values])[0]
+    return score_cases(serving, [key], [values])[0]
 
 
-def score_all(
-    serving: Serving, keys: Sequence[str], rows: Sequence[Mapping[str, Value]]
-) -> list[Scored]:
-    """`score` for each case; a model is asked once about all that it has a word on."""
+def score_cases(
+    serving: LoadedRelease, keys: Sequence[str], rows: Sequence[Mapping[str, FeatureValue]]
+) -> list[ScoredCase]:
+    """`score_case` for each case; a model is asked once about all that it has a word on."""
     release, challenger = serving.release, serving.release.challenger
     if challenger is None:
         alone = _asked(serving.champion, rows)
         return [_scored(release, "champion", None, answer) for answer in alone]
-    routed = [arm(key, release) for key in keys]
+    routed = [assign_arm(key, release) for key in keys]
     in_shadow = challenger.stage == "shadow"
     asked = [n for n, each in enumerate(routed) if in_shadow or each == "challenger"]
     words = dict(zip(asked, _tried(serving, [rows[n] for n in asked]), strict=True))
@@ -82,7 +82,9 @@ def score_all(
     return [_scored(release, where, words.get(n), answers.get(n)) for n, where in enumerate(routed)]
 
 
-def _scored(release: Release, where: Arm, word: Score | None, answer: Score | None) -> Scored:
+def _scored(
+    release: Release, where: Arm, word: ModelScore | None, answer: ModelScore | None
+) -> ScoredCase:
     """From the challenger's word and the champion's answer, where each was asked."""
     challenger = release.challenger
     model = challenger.model if challenger else None
@@ -94,21 +96,21 @@ def _scored(release: Release, where: Arm, word: Score | None, answer: Score | No
         used, shadow, failed = release.champion, None, word
     if used is None or answer is None or answer.probability is None:
         raise LoopError("Neither champion nor challenger has answered.")
-    return Scored(
+    return ScoredCase(
         where, used, answer, answer.probability, shadow, failed, release.generation, model
     )
 
 
-def _asked(model: Evaluator, rows: Sequence[Mapping[str, Value]]) -> list[Score]:
+def _asked(model: Evaluator, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
     if not rows:
         return []  # and a broken model breaks nothing
     began = time.perf_counter()
     probabilities = model.predict(rows).tolist()
     seconds = (time.perf_counter() - began) / len(rows)
-    return [Score(probability, seconds) for probability in probabilities]
+    return [ModelScore(probability, seconds) for probability in probabilities]
 
 
-def _tried(serving: Serving, rows: Sequence[Mapping[str, Value]]) -> list[Score]:
+def _tried(serving: LoadedRelease, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
     """The challenger's words; where it fails on a row, the others are not the worse for it."""
     if not rows:
         return []
@@ -121,10 +123,10 @@ def _tried(serving: Serving, rows: Sequence[Mapping[str, Value]]) -> list[Score]
         if len(rows) > 1:
             return [word for row in rows for word in _tried(serving, [row])]
         told = f"{type(error).__name__}: {error}"[:300]
-        return [Score(None, time.perf_counter() - began, told)]
+        return [ModelScore(None, time.perf_counter() - began, told)]
 
 
-def _checked(word: Score) -> Score:
+def _checked(word: ModelScore) -> ModelScore:
     if word.probability is not None and 0 <= word.probability <= 1:
         return word
-    return Score(None, word.seconds, f"ValueError: {word.probability} is no probability")
+    return ModelScore(None, word.seconds, f"ValueError: {word.probability} is no probability")

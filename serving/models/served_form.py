@@ -9,7 +9,7 @@ from serving.models import skops_file
 from settings import LoopError
 
 
-def of(model: Any) -> tuple[dict[str, Any], bytes]:
+def choose_served_form(model: Any) -> tuple[dict[str, Any], bytes]:
     """The description (kind, columns, categories) and the bytes of a fitted Pipeline.
 
     Kind "trees" is for an OrdinalEncoder that knows text only and turns what is missing or unknown
@@ -31,7 +31,7 @@ def of(model: Any) -> tuple[dict[str, Any], bytes]:
             "columns": [str(name) for name in model.feature_names_in_],
             "categories": {column: [] for column in _text_columns(model)},
         }
-        return form, skops_file.dump(model)
+        return form, skops_file.dump_skops(model)
     import treelite
 
     columns, categories = encoded

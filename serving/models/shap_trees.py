@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def explainer(trees: Any) -> Any:
+def shap_explainer(trees: Any) -> Any:
     """SHAP's explainer of treelite's trees; to make one costs more than to use it."""
     import shap  # seconds, which only who asks for an explanation waits
 

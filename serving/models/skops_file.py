@@ -19,7 +19,7 @@ TRUSTED_TYPES = (
 )
 
 
-def dump(model: Any) -> bytes:
+def dump_skops(model: Any) -> bytes:
     """The bytes of `model`. Raises `LoopError` if it holds a type that we would refuse to load."""
     import skops.io
 
@@ -36,7 +36,7 @@ def dump(model: Any) -> bytes:
     return _canonical(data)
 
 
-def load(data: bytes) -> Any:
+def load_skops(data: bytes) -> Any:
     """The model in `data`, built from trusted types only. Raises `LoopError` if it is not that."""
     import skops.io
 

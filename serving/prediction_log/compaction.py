@@ -16,10 +16,10 @@ from features import durable_files, locks
 from serving.prediction_log import json_lines, parquet_files, records, segments
 from settings import LoopError, UserError
 
-BATCH = 128 << 20  # bytes of segments that become one file: what has to fit into memory
+BATCH_BYTES = 128 << 20  # bytes of segments that become one file: what has to fit into memory
 
 
-def compact(folder: Path) -> dict[str, int]:
+def compact_log(folder: Path) -> dict[str, int]:
     """Turns the closed segments in `folder` into Parquet files; counts what it did.
 
     `segments` that are gone, `files` that they became, `records` in them, and what was left out:
@@ -31,7 +31,7 @@ def compact(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return done
     broken: list[str] = []
-    with alone(folder):
+    with compaction_lock(folder):
         durable_files.clear_unfinished(folder)
         done["segments"] += _remove_held(folder)
         for batch in _batches(folder, broken):
@@ -47,46 +47,46 @@ def compact(folder: Path) -> dict[str, int]:
 
 def _remove_held(folder: Path) -> int:
     """Removes the segments of files that are there: their compaction was killed before it could."""
-    held = {name for _, note in parquet_files.notes(folder) for name in note.segments}
-    left = [path for path in folder.glob(f"*{segments.SUFFIX}") if path.name in held]
+    held = {name for _, note in parquet_files.read_summaries(folder) for name in note.segments}
+    left = [path for path in folder.glob(f"*{segments.SEGMENT_SUFFIX}") if path.name in held]
     for path in left:
         path.unlink()
     return len(left)
 
 
-def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.Segment]]:
+def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRecords]]:
     """The closed segments, some at a time; what is wrong with the others goes to `broken`."""
     batch, size = [], 0
-    for path in sorted(folder.glob(f"*{segments.SUFFIX}")):
-        content = segments.take(path)
+    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}")):
+        content = segments.read_closed_segment(path)
         if not content:
             continue  # still written to, or empty and gone
         try:
-            batch.append(records.parse(path, content))
+            batch.append(records.parse_segment(path, content))
         except LoopError as error:
             broken.append(str(error))
             continue
         size += len(content)
-        if size >= BATCH:
+        if size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
-    table = json_lines.merged([segment.table for segment in batch]).sort_by("logged_at")
+def _compact(folder: Path, batch: list[records.SegmentRecords]) -> dict[str, int]:
+    table = json_lines.merge_tables([segment.table for segment in batch]).sort_by("logged_at")
     again = table["request_id"].to_pandas().duplicated()
     table = table.filter(pa.array(~again))
     times = table["decision_time"].to_pandas()
-    note = parquet_files.Note(
+    note = parquet_files.FileSummary(
         segments=[segment.name for segment in batch],
         torn_lines=sum(segment.torn for segment in batch), duplicates=int(again.sum()),
         first=times.min().isoformat() if len(times) else None,
         last=times.max().isoformat() if len(times) else None,
     )  # fmt: skip
-    target = folder / Path(batch[0].name).with_suffix(parquet_files.SUFFIX)
-    parquet_files.write(target, table, note)
+    target = folder / Path(batch[0].name).with_suffix(parquet_files.PARQUET_SUFFIX)
+    parquet_files.write_parquet_file(target, table, note)
     for segment in batch:
         (folder / segment.name).unlink()
     durable_files.sync(folder)
@@ -96,7 +96,7 @@ def _compact(folder: Path, batch: list[records.Segment]) -> dict[str, int]:
     }  # fmt: skip
 
 
-def alone(folder: Path) -> AbstractContextManager[None]:
+def compaction_lock(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder's lock. Raises `UserError` if another compaction holds it."""
     lock = folder / "compaction.lock"
     return locks.locked(lock, 0.0, refused=UserError, what="Another compaction")

@@ -18,28 +18,30 @@ import pyarrow.parquet as pq
 from serving.prediction_log import compaction, parquet_files, segments
 from settings import UserError
 
-Doomed = Callable[[pa.Table], pa.Array]  # which rows go
+RowSelector = Callable[[pa.Table], pa.Array]  # which rows go
 
 
-def expire(folder: Path, before: datetime) -> dict[str, int]:
+def expire_predictions(folder: Path, before: datetime) -> dict[str, int]:
     """Removes what was decided before `before` (aware). Counts `removed`, and `open` segments."""
     if not folder.is_dir():
         return {"removed": 0, "open": 0}
-    compaction.compact(folder)
+    compaction.compact_log(folder)
 
-    def spared(note: parquet_files.Note) -> bool:
+    def spared(note: parquet_files.FileSummary) -> bool:
         return note.first is None or datetime.fromisoformat(note.first) >= before
 
     return _erase(folder, lambda table: pc.less(table["decision_time"], before), spared)
 
 
-def forget(folder: Path, column: str, value: str) -> dict[str, int]:
+def forget_predictions(folder: Path, column: str, value: str) -> dict[str, int]:
     """Removes the rows whose `column` (`key`, or `request.<field>`) is `value`.
 
     Raises `UserError` if no file has that column: a slip of the pen must not look like success.
     """
-    compaction.compact(folder)  # what is closed becomes files first
-    seen = [column in pq.read_schema(path).names for path, _ in parquet_files.notes(folder)]
+    compaction.compact_log(folder)  # what is closed becomes files first
+    seen = [
+        column in pq.read_schema(path).names for path, _ in parquet_files.read_summaries(folder)
+    ]
     if not any(seen):
         raise UserError(f"No file of the log in {folder} has a column {column}: nothing is erased.")
 
@@ -52,12 +54,14 @@ def forget(folder: Path, column: str, value: str) -> dict[str, int]:
 
 
 def _erase(
-    folder: Path, doomed: Doomed, spared: Callable[[parquet_files.Note], bool] = lambda _: False
+    folder: Path,
+    doomed: RowSelector,
+    spared: Callable[[parquet_files.FileSummary], bool] = lambda _: False,
 ) -> dict[str, int]:
     """A file whose note says that nothing of it goes, `spared`, is not read."""
     removed = 0
-    with compaction.alone(folder):
-        for path, note in list(parquet_files.notes(folder)):
+    with compaction.compaction_lock(folder):
+        for path, note in list(parquet_files.read_summaries(folder)):
             if spared(note):
                 continue
             table = pq.read_table(path, partitioning=None)
@@ -67,11 +71,11 @@ def _erase(
             removed += len(table) - len(kept)
             times = kept["decision_time"].to_pandas()
             first, last = (times.min(), times.max()) if len(times) else (None, None)
-            parquet_files.write(
+            parquet_files.write_parquet_file(
                 path, kept,
                 replace(
                     note, first=first.isoformat() if first is not None else None,
                     last=last.isoformat() if last is not None else None,
                 ),
             )  # fmt: skip
-    return {"removed": removed, "open": len(list(folder.glob(f"*{segments.SUFFIX}")))}
+    return {"removed": removed, "open": len(list(folder.glob(f"*{segments.SEGMENT_SUFFIX}")))}

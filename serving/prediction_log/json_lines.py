@@ -7,17 +7,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-SAMPLE = 1 << 20
+SAMPLE_BYTES = 1 << 20
 
 
-def table(content: bytes) -> pa.Table:
+def parse_json_lines(content: bytes) -> pa.Table:
     """Whole lines as a table with a column `object.field` for each field of a nested object.
 
     Raises `pyarrow.ArrowInvalid` if a line is not a JSON object, or types of a column clash.
     """
     # Arrow takes a text for a time where all in the column look like one: then two files differ by
     # their luck. So what is a text is learnt first, from a sample, and once more if that missed it.
-    texts = _texts(_parse(content[: content.find(b"\n", SAMPLE) + 1] or content, []).schema)
+    texts = _texts(_parse(content[: content.find(b"\n", SAMPLE_BYTES) + 1] or content, []).schema)
     found = _parse(content, texts)
     if (all_texts := _texts(found.schema)) != texts:
         found = _parse(content, all_texts)
@@ -26,7 +26,7 @@ def table(content: bytes) -> pa.Table:
     return found
 
 
-def merged(tables: list[pa.Table]) -> pa.Table:
+def merge_tables(tables: list[pa.Table]) -> pa.Table:
     """The rows of all `tables` under all of their columns; null where a table lacks one.
 
     Types that can't be one (a code that was a number and became a text) become texts.

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from features import durable_files
 from settings import LoopError
 
-SUFFIX = ".parquet"
-KEY = b"prediction_log"
-ROWS = 1 << 16  # of a row group: the piece that a reader of a time range can leave out
+PARQUET_SUFFIX = ".parquet"
+FOOTER_KEY = b"prediction_log"
+ROW_GROUP_ROWS = 1 << 16  # of a row group: the piece that a reader of a time range can leave out
 
 
 @dataclass(frozen=True)
-class Note:
+class FileSummary:
     """What a file says of itself: its segments, what was left out of them, its decision times."""
 
     segments: list[str]
@@ -43,12 +43,12 @@ class Note:
         )
 
 
-def write(target: Path, table: pa.Table, note: Note) -> None:
+def write_parquet_file(target: Path, table: pa.Table, note: FileSummary) -> None:
     """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
-    table = table.replace_schema_metadata({KEY: json.dumps(asdict(note))})
+    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(note))})
     try:
         with durable_files.replacing(target) as unfinished:
-            pq.write_table(table, unfinished, compression="zstd", row_group_size=ROWS)
+            pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP_ROWS)
             if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
                 raise LoopError(
                     f"{unfinished} does not hold what was written to it; the segments stay as "
@@ -61,19 +61,19 @@ def write(target: Path, table: pa.Table, note: Note) -> None:
         ) from error
 
 
-def notes(folder: Path) -> Iterator[tuple[Path, Note]]:
+def read_summaries(folder: Path) -> Iterator[tuple[Path, FileSummary]]:
     """Each file with what it says of itself. Raises `LoopError` if one can't be read."""
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in sorted(folder.glob(f"*{PARQUET_SUFFIX}")):
         try:
             metadata = pq.read_metadata(path).metadata or {}
-            yield path, Note(**json.loads(metadata[KEY]))
+            yield path, FileSummary(**json.loads(metadata[FOOTER_KEY]))
         except (pa.ArrowException, OSError, KeyError) as error:
             raise _unreadable(path, error) from error
 
 
-def read(
+def read_parquet_files(
     folder: Path, since: datetime | None, until: datetime | None
-) -> tuple[list[pa.Table], list[Note]]:
+) -> tuple[list[pa.Table], list[FileSummary]]:
     """The rows whose decision time is in [since, until), and the notes of all files."""
     wanted = None
     if since is not None:
@@ -82,7 +82,7 @@ def read(
         before = pc.field("decision_time") < until
         wanted = before if wanted is None else wanted & before
     tables, found = [], []
-    for path, note in notes(folder):
+    for path, note in read_summaries(folder):
         found.append(note)
         if note.overlaps(since, until):
             try:

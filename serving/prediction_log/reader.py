@@ -10,7 +10,7 @@ import pandas as pd
 from serving.prediction_log import json_lines, parquet_files, records
 
 
-def read(
+def read_predictions(
     folder: Path, *, since: datetime | None = None, until: datetime | None = None
 ) -> pd.DataFrame:
     """The records in `folder`, one row per request, in the order in which they were logged.
@@ -24,12 +24,12 @@ def read(
     were logged then: what was compacted is not read beyond that. Should clients use a `request_id`
     again for a case of another time, the first within the range may count.
     """
-    logged = records.read(folder)  # first: what vanishes since is among the files by then
-    tables, notes = parquet_files.read(folder, since, until)
+    logged = records.read_segments(folder)  # first: what vanishes since is among the files by then
+    tables, notes = parquet_files.read_parquet_files(folder, since, until)
     held = {name for note in notes for name in note.segments}
     open_segments = [segment for segment in logged if segment.name not in held]
     tables += [segment.table for segment in open_segments]
-    frame = json_lines.merged([records.EMPTY.empty_table(), *tables]).to_pandas()
+    frame = json_lines.merge_tables([records.EMPTY_SCHEMA.empty_table(), *tables]).to_pandas()
     frame = frame.sort_values("logged_at", kind="stable")
     once: pd.DataFrame = frame.drop_duplicates("request_id", keep="first")
     duplicates = len(frame) - len(once) + sum(note.duplicates for note in notes)

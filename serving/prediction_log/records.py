@@ -10,17 +10,20 @@ import pyarrow as pa
 from serving.prediction_log import json_lines, segments
 from settings import LoopError
 
-TIMES = ("decision_time", "features_as_of", "logged_at")
+TIME_COLUMNS = ("decision_time", "features_as_of", "logged_at")
 COLUMNS = (
-    "request_id", "key", "probability", "decision", "model_version", "model_digest", *TIMES,
+    "request_id", "key", "probability", "decision", "model_version", "model_digest", *TIME_COLUMNS,
 )  # fmt: skip
-MOMENT = pa.timestamp("us", tz="UTC")
-EMPTY = pa.schema([(column, MOMENT if column in TIMES else pa.null()) for column in COLUMNS])
+UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
+EMPTY_SCHEMA = pa.schema(
+    [(column, UTC_TIMESTAMP if column in TIME_COLUMNS else pa.null()) for column in COLUMNS]
+)
 
 
 @dataclass(frozen=True)
-class Segment:
-    """The records of a segment, with `TIMES` as timestamps; `torn` if its last line lacks an end.
+class SegmentRecords:
+    """The records of a segment, with `TIME_COLUMNS` as timestamps; `torn` if its last line lacks
+    an end.
 
     Such a line was never acknowledged, and is left out.
     """
@@ -30,32 +33,32 @@ class Segment:
     torn: bool
 
 
-def read(folder: Path) -> list[Segment]:
+def read_segments(folder: Path) -> list[SegmentRecords]:
     """What the segments hold now, open or closed. Raises `LoopError` if one can't be parsed."""
     found = []
-    for path in sorted(folder.glob(f"*{segments.SUFFIX}")):
+    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}")):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             continue  # compacted since it was listed
-        found.append(parse(path, content))
+        found.append(parse_segment(path, content))
     return found
 
 
-def parse(path: Path, content: bytes) -> Segment:
+def parse_segment(path: Path, content: bytes) -> SegmentRecords:
     """Raises `LoopError` if `content` has a whole line that is not a record."""
     whole = content[: content.rfind(b"\n") + 1]
     try:
-        table = json_lines.table(whole) if whole else EMPTY.empty_table()
+        table = json_lines.parse_json_lines(whole) if whole else EMPTY_SCHEMA.empty_table()
         if absent := set(COLUMNS) - set(table.column_names):
             raise pa.ArrowInvalid(f"records without {sorted(absent)}")
-        for column in TIMES:
+        for column in TIME_COLUMNS:
             # By way of text: a bare number would pass for a time.
-            times = table[column].cast(pa.string()).cast(MOMENT)
+            times = table[column].cast(pa.string()).cast(UTC_TIMESTAMP)
             table = table.set_column(table.column_names.index(column), column, times)
     except pa.ArrowInvalid as error:
         raise LoopError(
             f"{path} holds a line that is not a record ({error}). Something else wrote to it or "
             "the disk is faulty: restore the file, or move it away and lose its records."
         ) from error
-    return Segment(path.name, table, torn=len(whole) < len(content))
+    return SegmentRecords(path.name, table, torn=len(whole) < len(content))

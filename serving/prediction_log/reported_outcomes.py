@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def path(predictions: Path) -> Path:
+def outcomes_file(predictions: Path) -> Path:
     return predictions / "feedback" / "outcomes.jsonl"
 
 
-def labels(predictions: Path) -> pd.DataFrame:
+def reported_labels(predictions: Path) -> pd.DataFrame:
     """The outcomes told, as `usecase.target.labels` gives those of the feed."""
     import pandas as pd
 
-    lines = [json.loads(line) for line in durable_files.read_lines(path(predictions))]
+    lines = [json.loads(line) for line in durable_files.read_lines(outcomes_file(predictions))]
     frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
     known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
     return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)

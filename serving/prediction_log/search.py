@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from serving.prediction_log import parquet_files, segments
 
 
-def prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
+def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
     """Its `key` and `decision_time` (UTC); None if there is none. Reads what may hold it."""
     needle = f'"request_id":{json.dumps(request_id)}'.encode()
-    for path in sorted(folder.glob(f"*{segments.SUFFIX}"), reverse=True):
+    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}"), reverse=True):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -26,7 +26,7 @@ def prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
                 record = json.loads(content[start:end])
                 moment = datetime.fromisoformat(record["decision_time"])
                 return {"key": record["key"], "decision_time": moment}
-    for path, _ in parquet_files.notes(folder):
+    for path, _ in parquet_files.read_summaries(folder):
         columns = ["key", "decision_time"]
         rows = pq.read_table(
             path, columns=columns, filters=[("request_id", "==", request_id)], partitioning=None

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from features.durable_files import sync
 
-SUFFIX = ".jsonl"
-MODE = 0o2750
+SEGMENT_SUFFIX = ".jsonl"
+FOLDER_MODE = 0o2750
 
 
-def open_folder(folder: Path) -> None:
+def make_log_folder(folder: Path) -> None:
     """Makes `folder`, for its owner and its group to read and for nobody else.
 
     What is made in it takes its group (the set-group-ID bit): who may read the log is who is in
@@ -26,15 +26,15 @@ def open_folder(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.getuid():
-        folder.chmod(MODE)
+        folder.chmod(FOLDER_MODE)
 
 
-def create(folder: Path) -> tuple[Path, int]:
+def create_segment(folder: Path) -> tuple[Path, int]:
     """A new segment, open for appending and locked until it is closed or this process ends."""
     while True:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         # In containers every writer has the same low pid.
-        path = folder / f"{started}-{socket.gethostname()}-{os.getpid()}{SUFFIX}"
+        path = folder / f"{started}-{socket.gethostname()}-{os.getpid()}{SEGMENT_SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -47,7 +47,7 @@ def create(folder: Path) -> tuple[Path, int]:
         os.close(file)  # before it was locked, a compaction took it for one that was left empty
 
 
-def take(path: Path) -> bytes | None:
+def read_closed_segment(path: Path) -> bytes | None:
     """The content of a closed segment; None if its writer goes on. An empty one is removed."""
     with path.open("r+b") as file:  # for writing: NFS gives no exclusive lock otherwise
         try:

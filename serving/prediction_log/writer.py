@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     pass
 
 logger = logging.getLogger(__name__)
-RETRY = 60.0  # seconds between attempts to make a new segment where that fails
+RETRY_SECONDS = 60.0  # seconds between attempts to make a new segment where that fails
 
 
 class PredictionLog:
@@ -36,8 +36,8 @@ class PredictionLog:
         self, folder: Path, *, sync_every: float = 0.1,
         max_size: int = 64 << 20, max_age: float = 3600.0,
     ) -> None:  # fmt: skip
-        segments.open_folder(folder)
-        self.path, self._file = segments.create(folder)
+        segments.make_log_folder(folder)
+        self.path, self._file = segments.create_segment(folder)
         self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
         self._lock = threading.Lock()
         self._size = 0
@@ -137,9 +137,9 @@ class PredictionLog:
     def _rotate(self) -> None:
         """Goes on in a new segment, and closes the one at hand, which may be compacted then."""
         try:
-            path, file = segments.create(self.path.parent)
+            path, file = segments.create_segment(self.path.parent)
         except OSError as error:
-            self._rotate_after = time.monotonic() + RETRY
+            self._rotate_after = time.monotonic() + RETRY_SECONDS
             logger.warning("%s grows on, there can be no new segment: %s", self.path, error)
             return
         with self._lock:

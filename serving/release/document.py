@@ -32,7 +32,7 @@ class ServedModel:
     """One version of the model. Decides yes where the probability is at least `threshold`."""
 
     version: str
-    digest: str  # as returned by serving.models.evaluator.export
+    digest: str  # as returned by serving.models.evaluator.export_model
     path: str  # of the exported folder; a relative one starts from the document's own folder
     threshold: float
 
@@ -69,7 +69,7 @@ class Challenger:
 
 
 @dataclass(frozen=True)
-class History:
+class HistoryHead:
     """How many entries the record of releases has, and the digest of its newest one."""
 
     count: int = 0
@@ -95,7 +95,7 @@ class Release:
     changed_at: datetime
     challenger: Challenger | None = None
     frozen: bool = False
-    history: History = History()
+    history: HistoryHead = HistoryHead()
 
     def __post_init__(self) -> None:
         if type(self.generation) is not int or self.generation < 1:
@@ -110,7 +110,7 @@ class Release:
         object.__setattr__(self, "changed_at", _utc("changed_at", self.changed_at))
 
 
-def parse(fields: Any) -> Release:
+def parse_release(fields: Any) -> Release:
     """The release that the JSON value `fields` says.
 
     Raises ValueError, TypeError, KeyError or AttributeError if it is none. Unknown fields make it
@@ -122,7 +122,7 @@ def parse(fields: Any) -> Release:
         champion=ServedModel(**fields.pop("champion")),
         changed_at=datetime.fromisoformat(fields.pop("changed_at")),
         challenger=None if challenger is None else _challenger(challenger),
-        history=History(**fields.pop("history", {})),
+        history=HistoryHead(**fields.pop("history", {})),
         **fields,
     )
 
@@ -136,28 +136,28 @@ def _challenger(fields: dict[str, Any]) -> Challenger:
     )
 
 
-def as_json(document: Any) -> str:
-    """A release, or another dataclass of such fields, as `parse` reads it."""
+def document_json(document: Any) -> str:
+    """A release, or another dataclass of such fields, as `parse_release` reads it."""
     return json.dumps(asdict(document), indent=2, default=datetime.isoformat)
 
 
-#: What `parse` and the reading of JSON raise for what is no document.
-MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
+#: What `parse_release` and the reading of JSON raise for what is no document.
+MALFORMED_ERRORS = (ValueError, TypeError, KeyError, AttributeError)
 
 
-def read(path: Path) -> Release | None:
+def read_release(path: Path) -> Release | None:
     """The release at `path`; None when there is none. Raises `LoopError` when it is malformed."""
     try:
-        return parse(json.loads(path.read_bytes()))
+        return parse_release(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, *MALFORMED) as error:
+    except (OSError, *MALFORMED_ERRORS) as error:
         raise LoopError(
             f"The release document {path} cannot be used ({type(error).__name__}: {error}). "
             "What is served stays as it is; `mlops repair` writes it anew from the registry."
         ) from error
 
 
-def write(path: Path, release: Release) -> None:
+def write_release(path: Path, release: Release) -> None:
     """Replaces the document at once: whoever reads sees the old one or the new one, whole."""
-    durable_files.write(path, as_json(release))
+    durable_files.write(path, document_json(release))

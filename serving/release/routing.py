@@ -8,10 +8,10 @@ from typing import Literal
 from serving.release.document import Release
 
 Arm = Literal["champion", "challenger"]
-RANGE = 2**64
+HASH_RANGE = 2**64
 
 
-def arm(key: str, release: Release) -> Arm:
+def assign_arm(key: str, release: Release) -> Arm:
     """The arm of the case `key`: the same at every time and on every replica.
 
     A challenger whose percentage is raised keeps the keys that it had. The hash is keyed by the
@@ -20,11 +20,11 @@ def arm(key: str, release: Release) -> Arm:
     challenger = release.challenger
     if challenger is None or challenger.stage == "shadow":
         return "champion"
-    to_it = routed(key, challenger.model.digest, challenger.percent)
+    to_it = goes_to_challenger(key, challenger.model.digest, challenger.percent)
     return "challenger" if to_it else "champion"
 
 
-def routed(key: str, digest: str, percent: float) -> bool:
+def goes_to_challenger(key: str, digest: str, percent: float) -> bool:
     """Whether the case `key` is among the `percent` that go to the challenger with `digest`."""
     point = blake2b(key.encode(), digest_size=8, key=bytes.fromhex(digest)).digest()
-    return int.from_bytes(point, "big") < percent / 100 * RANGE
+    return int.from_bytes(point, "big") < percent / 100 * HASH_RANGE

@@ -26,7 +26,7 @@ def main() -> None:
         model.fit(known[FEATURES], known["label"])
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "served"
-            served = evaluator.Evaluator.load(target, evaluator.export(model, target))
+            served = evaluator.Evaluator.load(target, evaluator.export_model(model, target))
         own = served.predict_frame(known)
         gap = np.max(np.abs(own - model.predict_proba(known[FEATURES])[:, 1]))
         form = "trees in treelite" if served.trees is not None else "itself"

@@ -16,9 +16,9 @@ from features.online_publisher import Publisher, publish
 from features.online_reader import IncompleteError, OnlineReader, OnlineRow
 from features.publication_record import stands_at
 from features.table_builder import build_new
-from serving.lookup import Lookup
+from serving.lookup import FeatureLookup
 from settings import LoopError, Settings, UnreachableError
-from tests.serving.in_process import metrics
+from tests.serving.in_process import shared_metrics
 from usecase.source import FEEDS, due, fetch
 from usecase.target import SPINE_FEED, spine
 
@@ -85,18 +85,18 @@ def lose(settings: Settings) -> None:
         settings.online_file.unlink()  # and what belongs to it stays
 
 
-def answered(lookup: Lookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
+def answered(lookup: FeatureLookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
     lookup._rests_until = 0.0
     return lookup.read(*cases)
 
 
 def counted(reason: str) -> float:
-    return metrics().lookups.labels("fallback", reason)._value.get()  # type: ignore[no-any-return]
+    return shared_metrics().lookups.labels("fallback", reason)._value.get()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
 def test_a_lost_store_is_noticed_and_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
-    lookup = Lookup(OnlineReader(home), metrics())  # opened before the loss
+    lookup = FeatureLookup(OnlineReader(home), shared_metrics())  # opened before the loss
     before, degraded = answered(lookup, cases)
     assert not degraded
     assert all(row.as_of is not None for row in before)
@@ -112,7 +112,7 @@ def test_a_lost_store_is_noticed_and_rebuilt(home: Settings, cases: tuple[Any, A
     publish(home, END)
     assert stands_at(home) == END
     assert answered(lookup, cases) == (before, False)
-    assert answered(Lookup(OnlineReader(home), metrics()), cases) == (before, False)
+    assert answered(FeatureLookup(OnlineReader(home), shared_metrics()), cases) == (before, False)
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
@@ -130,7 +130,7 @@ def test_what_is_lost_while_it_publishes_is_not_recorded(home: Settings) -> None
 def test_a_store_that_is_being_rebuilt_holds_no_publication(
     home: Settings, cases: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lookup = Lookup(OnlineReader(home), metrics())
+    lookup = FeatureLookup(OnlineReader(home), shared_metrics())
     before = answered(lookup, cases)
 
     def killed(self: Publisher, until: datetime) -> None:

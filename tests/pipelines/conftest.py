@@ -116,9 +116,9 @@ class Home:
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
-        served = document.read(self.settings.release_file)
+        served = document.read_release(self.settings.release_file)
         assert served is not None
-        log = reader.read(self.settings.predictions)
+        log = reader.read_predictions(self.settings.predictions)
         return {
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions

@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 from serving.metrics import Metrics
-from serving.models.evaluator import export
-from serving.release.document import Release, ServedModel, write
-from serving.wiring import Parts, wire
+from serving.models.evaluator import export_model
+from serving.release.document import Release, ServedModel, write_release
+from serving.wiring import ServiceParts, wire_service
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest
@@ -28,10 +28,10 @@ JSON = {"Content-Type": "application/json"}
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
 # Prometheus' registry takes each name once in a process.
-metrics = cache(Metrics)
+shared_metrics = cache(Metrics)
 
 
-def example() -> dict[str, Any]:
+def example_request() -> dict[str, Any]:
     """A valid request, from the examples of the schema itself."""
     body = {}
     for name, field in PredictRequest.model_json_schema()["properties"].items():
@@ -40,7 +40,7 @@ def example() -> dict[str, Any]:
     return body
 
 
-def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
+def fitted_pipeline(model: Any, numbers: Any = "passthrough") -> Pipeline:
     """`model` over the columns of the use case, on rows without meaning."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
@@ -58,20 +58,20 @@ def fitted(model: Any, numbers: Any = "passthrough") -> Pipeline:
 
 
 @cache
-def trees() -> Pipeline:
+def small_trees() -> Pipeline:
     """A few trees."""
-    return fitted(HistGradientBoostingClassifier(max_iter=5))
+    return fitted_pipeline(HistGradientBoostingClassifier(max_iter=5))
 
 
-def wired(settings: Settings) -> Parts:
+def service_parts(settings: Settings) -> ServiceParts:
     """The service of `settings`, with the model above released."""
-    digest = export(trees(), settings.var / "models" / "1")
+    digest = export_model(small_trees(), settings.var / "models" / "1")
     champion = ServedModel("1", digest, "../models/1", 0.5)
-    write(settings.followed_file, Release(1, champion, datetime.now(UTC)))
-    return wire(settings, metrics())
+    write_release(settings.followed_file, Release(1, champion, datetime.now(UTC)))
+    return wire_service(settings, shared_metrics())
 
 
-def ask(parts: Parts, method: str, path: str, **options: Any) -> httpx.Response:
+def send_request(parts: ServiceParts, method: str, path: str, **options: Any) -> httpx.Response:
     """One request through the whole of the service's ASGI application."""
 
     async def asked() -> httpx.Response:
@@ -82,7 +82,7 @@ def ask(parts: Parts, method: str, path: str, **options: Any) -> httpx.Response:
     return asyncio.run(asked())
 
 
-def post(parts: Parts, path: str, body: Any, **headers: str) -> httpx.Response:
+def post_json(parts: ServiceParts, path: str, body: Any, **headers: str) -> httpx.Response:
     """`body` as JSON, unless it is bytes or a text already."""
     content = body if isinstance(body, str | bytes) else json.dumps(body)
-    return ask(parts, "POST", path, content=content, headers=JSON | headers)
+    return send_request(parts, "POST", path, content=content, headers=JSON | headers)

@@ -22,11 +22,11 @@ from urllib3 import HTTPConnectionPool, connection_from_url
 from urllib3.exceptions import HTTPError
 
 from serving.models.evaluator import Evaluator
-from serving.prediction_log.reader import read
+from serving.prediction_log.reader import read_predictions
 from tests.serving.service_process import Service
 from usecase.columns import CATEGORIES, FEATURES
 
-REST = 0.05  # seconds that a client waits after a request that got no answer
+PAUSE_SECONDS = 0.05  # seconds that a client waits after a request that got no answer
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Account:
     by_version: dict[str, int]
 
 
-def rows(n: int) -> list[dict[str, Any]]:
+def random_rows(n: int) -> list[dict[str, Any]]:
     """Features without meaning, far enough apart to tell models from each other."""
     rng = np.random.default_rng(7)
     return [
@@ -69,7 +69,9 @@ def rows(n: int) -> list[dict[str, Any]]:
     ]
 
 
-def known(service: Service, asked: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+def expected_probabilities(
+    service: Service, asked: Sequence[Mapping[str, Any]]
+) -> dict[str, list[float]]:
     """The probability of every row by exported version, which must tell the versions apart."""
     found = {
         version: [float(p) for p in Evaluator.load(folder, digest).predict(list(asked))]
@@ -131,7 +133,7 @@ class Load:
                 )  # fmt: skip
             except HTTPError:
                 replies.append(Reply(name, row, 0, time.perf_counter() - began))
-                time.sleep(REST)
+                time.sleep(PAUSE_SECONDS)
                 continue
             seconds = time.perf_counter() - began
             if answer.status != 200:
@@ -145,11 +147,11 @@ class Load:
             )
 
 
-def account(
+def make_account(
     service: Service, replies: Sequence[Reply], probabilities: Mapping[str, Sequence[float]]
 ) -> Account:
     """Holds each reply to its version's probability and to the service's log."""
-    frame = read(service.log)
+    frame = read_predictions(service.log)
     loads = tuple({one.id.rsplit("-", 2)[0] for one in replies})
     logged = {
         name: (version, probability)

@@ -18,11 +18,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from serving.command import serve_command, serve_environment
-from serving.models.evaluator import export
-from serving.release.document import Challenger, Release, ServedModel, write
-from serving.release.document import read as read_release
+from serving.models.evaluator import export_model
+from serving.release.document import Challenger, Release, ServedModel, read_release, write_release
 from settings import Settings
-from tests.serving.in_process import example, fitted
+from tests.serving.in_process import example_request, fitted_pipeline
 
 ROOT = Path(__file__).parents[2]
 APPLY = "import settings; from features.feast_store import apply; apply(settings.load())"
@@ -65,7 +64,9 @@ class Service:
     def release(self, version: str, model: Pipeline | None = None) -> Path:
         """Releases `model` (or one without meaning) and waits until it is served."""
         folder = self.settings.var / "models" / version
-        digest = export(model or fitted(HistGradientBoostingClassifier(max_iter=5)), folder)
+        digest = export_model(
+            model or fitted_pipeline(HistGradientBoostingClassifier(max_iter=5)), folder
+        )
         self.exported[version] = folder, digest
         self.swap(version)
         return folder
@@ -75,7 +76,9 @@ class Service:
         _, digest = self.exported[version]
         self.generation += 1
         champion = ServedModel(version, digest, f"../models/{version}", 0.5)
-        write(self.settings.release_file, Release(self.generation, champion, datetime.now(UTC)))
+        write_release(
+            self.settings.release_file, Release(self.generation, champion, datetime.now(UTC))
+        )
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
@@ -86,7 +89,7 @@ class Service:
         now = datetime.now(UTC)
         beside = Challenger(challenger, stage, percent, now)
         release = Release(self.generation, current.champion, now, beside)
-        write(self.settings.release_file, release)
+        write_release(self.settings.release_file, release)
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def worker(self) -> psutil.Process:
@@ -95,7 +98,9 @@ class Service:
         return found
 
     def predict(self, body: Any = None, **options: Any) -> httpx.Response:
-        return self.client.post("/predict", json=example() if body is None else body, **options)
+        return self.client.post(
+            "/predict", json=example_request() if body is None else body, **options
+        )
 
     def stop(self) -> None:
         """Ends it if a test has not; SIGTERM goes to the supervisor, which ends its worker."""

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from serving import service_logging
-from serving.wiring import Parts
+from serving.wiring import ServiceParts
 from settings import LoopError, Settings
-from tests.serving.in_process import ask, example, post, wired
+from tests.serving.in_process import example_request, post_json, send_request, service_parts
 from usecase.columns import FEATURES
 
 SCORE = {
@@ -28,10 +28,10 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     """What this process has written to stderr since."""
     kept = {name: (log := logging.getLogger(name), log.handlers, log.level, log.propagate)
-            for name in (None, "serving", *service_logging.OTHERS)}  # fmt: skip
+            for name in (None, "serving", *service_logging.BENTOML_LOGGERS)}  # fmt: skip
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
-    service_logging.configure()
+    service_logging.configure_logging()
     yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
     for log, handlers, level, propagate in kept.values():
         log.handlers, log.propagate = handlers, propagate
@@ -39,33 +39,38 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    parts = wired(Settings(home=tmp_path))
+def parts(tmp_path: Path) -> Iterator[ServiceParts]:
+    parts = service_parts(Settings(home=tmp_path))
     yield parts
     parts.close()
 
 
-def test_a_request_that_is_answered_has_no_line(lines: Lines, parts: Parts) -> None:
+def test_a_request_that_is_answered_has_no_line(lines: Lines, parts: ServiceParts) -> None:
     before = len(lines())
-    assert post(parts, "/score", SCORE).status_code == 200
-    assert ask(parts, "GET", "/livez").status_code == 200
+    assert post_json(parts, "/score", SCORE).status_code == 200
+    assert send_request(parts, "GET", "/livez").status_code == 200
     assert lines()[before:] == []
 
 
 def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
-    lines: Lines, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    lines: Lines, parts: ServiceParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = len(lines())
-    post(parts, "/predict", example() | {"a secret": "of the client"}, **{"X-Request-Id": "no-1"})
-    ask(parts, "GET", "/a/path/that/was/made/up", headers={"X-Request-Id": "no-2"})
+    post_json(
+        parts,
+        "/predict",
+        example_request() | {"a secret": "of the client"},
+        **{"X-Request-Id": "no-1"},
+    )
+    send_request(parts, "GET", "/a/path/that/was/made/up", headers={"X-Request-Id": "no-2"})
 
     def full(*_: Any) -> None:
         raise LoopError("The disk is full.")
 
     monkeypatch.setattr(parts.log, "append_all", full)
-    post(parts, "/predict", example(), **{"X-Request-Id": "no-3"})
+    post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-3"})
     monkeypatch.setattr(parts.log, "append_all", lambda _: 1 / 0)
-    post(parts, "/predict", example(), **{"X-Request-Id": "no-4"})
+    post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-4"})
     found = [one for one in lines()[before:] if "request_id" in one]
     assert [(one["request_id"], one["status"], one["level"]) for one in found] == [
         ("no-1", 400, "INFO"), ("no-2", 404, "INFO"), ("no-3", 503, "WARNING"),
@@ -80,7 +85,7 @@ def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
 
 
 def test_what_is_served_is_told_with_its_generation(lines: Lines, tmp_path: Path) -> None:
-    parts = wired(Settings(home=tmp_path))
+    parts = service_parts(Settings(home=tmp_path))
     parts.close()
     [told] = [one for one in lines() if "generation" in one]
     assert (told["generation"], told["model_version"], told["frozen"]) == (1, "1", False)

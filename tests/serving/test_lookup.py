@@ -10,45 +10,55 @@ from pathlib import Path
 
 import pytest
 
-from serving.lookup import REST
-from serving.prediction_log.reader import read
-from serving.wiring import Parts
+from serving.lookup import PAUSE_SECONDS
+from serving.prediction_log.reader import read_predictions
+from serving.wiring import ServiceParts
 from settings import Settings
-from tests.serving.in_process import ask, example, metrics, post, wired
+from tests.serving.in_process import (
+    example_request,
+    post_json,
+    send_request,
+    service_parts,
+    shared_metrics,
+)
 
 BUDGET = 0.2
 
 
 @pytest.fixture
-def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceParts]:
     """A service whose Redis accepts connections and never says a word."""
     for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
-        parts = wired(Settings(home=tmp_path, redis=address, lookup_seconds=BUDGET))
+        parts = service_parts(Settings(home=tmp_path, redis=address, lookup_seconds=BUDGET))
         yield parts
         parts.close()
 
 
-def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(hanging: Parts) -> None:
+def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(
+    hanging: ServiceParts,
+) -> None:
     def fallbacks() -> float:
-        return metrics().lookups.labels("fallback", "unreachable")._value.get()  # type: ignore[no-any-return]
+        return shared_metrics().lookups.labels("fallback", "unreachable")._value.get()  # type: ignore[no-any-return]
 
-    assert post(hanging, "/predict", example()).json()["degraded"]  # the first one imports
+    assert post_json(hanging, "/predict", example_request()).json()[
+        "degraded"
+    ]  # the first one imports
     hanging.predicting._lookup._rests_until = 0.0
     before = fallbacks()
     began = time.monotonic()
-    answers = [post(hanging, "/predict", example()) for _ in range(5)]
+    answers = [post_json(hanging, "/predict", example_request()) for _ in range(5)]
     took = time.monotonic() - began
     assert [answer.status_code for answer in answers] == [200] * 5
     assert {answer.json()["degraded"] for answer in answers} == {True}
     assert {answer.json()["features_as_of"] for answer in answers} == {None}
-    assert took < REST
+    assert took < PAUSE_SECONDS
     assert fallbacks() == before + 5
-    logged = read(hanging.log.path.parent)
+    logged = read_predictions(hanging.log.path.parent)
     assert logged["degraded"].all()
-    assert ask(hanging, "GET", "/readyz").status_code == 200
+    assert send_request(hanging, "GET", "/readyz").status_code == 200
 
 
 def test_a_store_that_is_back_is_asked_again(
@@ -56,7 +66,7 @@ def test_a_store_that_is_back_is_asked_again(
 ) -> None:
     for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
-    parts = wired(Settings(home=tmp_path))
+    parts = service_parts(Settings(home=tmp_path))
     try:
         lookup = parts.predicting._lookup
         asked: list[int] = []
@@ -67,10 +77,10 @@ def test_a_store_that_is_back_is_asked_again(
 
         monkeypatch.setattr(lookup._reader, "_read", gone)
         for _ in range(3):
-            assert post(parts, "/predict", example()).json()["degraded"]
+            assert post_json(parts, "/predict", example_request()).json()["degraded"]
         assert len(asked) == 1
         monkeypatch.setattr(lookup, "_rests_until", 0.0)
         monkeypatch.setattr(lookup._reader, "_found", lambda rows: lookup._reader.nothing(rows))
-        assert not post(parts, "/predict", example()).json()["degraded"]
+        assert not post_json(parts, "/predict", example_request()).json()["degraded"]
     finally:
         parts.close()

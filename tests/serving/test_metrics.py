@@ -10,9 +10,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.measures.serving_cost import serving_cost, sum_samples
-from serving.release.document import Challenger, read, write
+from serving.release.document import Challenger, read_release, write_release
 from settings import Settings
-from tests.serving.in_process import ask, example, metrics, post, wired
+from tests.serving.in_process import (
+    example_request,
+    post_json,
+    send_request,
+    service_parts,
+    shared_metrics,
+)
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -37,11 +43,11 @@ def moved(before: Page, name: str, **labels: str) -> float:
 
 
 def test_requests_and_their_latency_are_counted_by_route_and_outcome(tmp_path: Path) -> None:
-    parts = wired(Settings(home=tmp_path))
+    parts = service_parts(Settings(home=tmp_path))
     before = page()
-    post(parts, "/predict", example())
-    post(parts, "/predict", {})
-    ask(parts, "GET", "/nowhere")
+    post_json(parts, "/predict", example_request())
+    post_json(parts, "/predict", {})
+    send_request(parts, "GET", "/nowhere")
     parts.close()
     assert moved(before, "service_requests_total", path="/predict", status="200") == 1
     assert moved(before, "service_requests_total", path="/predict", status="400") == 1
@@ -52,9 +58,9 @@ def test_requests_and_their_latency_are_counted_by_route_and_outcome(tmp_path: P
 def test_a_prediction_is_counted_with_its_score_its_features_and_its_fallback(
     tmp_path: Path,
 ) -> None:
-    parts = wired(Settings(home=tmp_path))  # without an online store
+    parts = service_parts(Settings(home=tmp_path))  # without an online store
     before = page()
-    answer = post(parts, "/predict", example()).json()
+    answer = post_json(parts, "/predict", example_request()).json()
     parts.close()
     assert answer["degraded"]
     decision = "yes" if answer["probability"] >= 0.5 else "no"
@@ -71,16 +77,16 @@ def test_a_prediction_is_counted_with_its_score_its_features_and_its_fallback(
 
 def test_release_freeze_and_challenger_are_told(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    parts = wired(settings)
-    first = read(settings.release_file)
+    parts = service_parts(settings)
+    first = read_release(settings.release_file)
     assert first is not None
     beside = Challenger(replace(first.champion, version="2"), "canary", 5, datetime.now(UTC))
-    write(settings.release_file, replace(first, generation=2, challenger=beside))
+    write_release(settings.release_file, replace(first, generation=2, challenger=beside))
     parts.models.refresh()
     canary = {"model_version": "2", "stage": "canary", "percent": "5", "loaded": "yes"}
     assert (now("release_generation"), now("release_frozen")) == (2, 0)
     assert now("release_challenger", **canary) == 1
-    write(settings.release_file, replace(first, generation=3, frozen=True))
+    write_release(settings.release_file, replace(first, generation=3, frozen=True))
     parts.models.refresh()
     parts.close()
     assert now("release_frozen") == 1
@@ -88,12 +94,12 @@ def test_release_freeze_and_challenger_are_told(tmp_path: Path) -> None:
 
 
 def test_a_prediction_has_a_price(tmp_path: Path) -> None:
-    parts = wired(Settings(home=tmp_path))
-    samples = sum_samples(ask(parts, "GET", "/metrics").text)
-    metrics().ready_cpu.set(samples["process_cpu_seconds_total"])
+    parts = service_parts(Settings(home=tmp_path))
+    samples = sum_samples(send_request(parts, "GET", "/metrics").text)
+    shared_metrics().ready_cpu.set(samples["process_cpu_seconds_total"])
     for _ in range(20):
-        post(parts, "/predict", example())
-    told = sum_samples(ask(parts, "GET", "/metrics").text)
+        post_json(parts, "/predict", example_request())
+    told = sum_samples(send_request(parts, "GET", "/metrics").text)
     parts.close()
     told["predictions_total"] -= samples["predictions_total"]  # those of other tests
     found = serving_cost(told, 3.6)

@@ -25,11 +25,11 @@ from sklearn.pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from serving.models.evaluator import Evaluator, export
-from serving.prediction_log.reader import read
+from serving.models.evaluator import Evaluator, export_model
+from serving.prediction_log.reader import read_predictions
 from serving.release.document import ServedModel
 from tests.serving import scenarios
-from tests.serving.in_process import example, fitted
+from tests.serving.in_process import example_request, fitted_pipeline
 from tests.serving.service_process import Service
 from usecase.columns import FEATURES
 from usecase.request import PredictRequest, PredictResponse, key
@@ -73,16 +73,16 @@ def test_a_person_asks_about_one_case_or_a_file_of_them(
     monkeypatch.setenv("MLOPS_HOME", str(service.settings.home))
     monkeypatch.setenv("MLOPS_SERVICE_PORT", str(service.settings.service_port))
     ask = CliRunner().invoke
-    told = ask(app, ["predict", json.dumps(example())])
+    told = ask(app, ["predict", json.dumps(example_request())])
     assert told.exit_code == 0, told.output
     assert "probability: 0." in told.output
     cases, answers = tmp_path / "cases.csv", tmp_path / "answers.csv"
-    pd.DataFrame([example()] * 3).to_csv(cases, index=False)
+    pd.DataFrame([example_request()] * 3).to_csv(cases, index=False)
     assert ask(app, ["predict", "--csv", str(cases), "--out", str(answers)]).exit_code == 0
     found = pd.read_csv(answers)
     assert found["probability"].between(0, 1).all()
     assert len(found) == 3
-    assert set(example()) <= set(found)
+    assert set(example_request()) <= set(found)
     for refused in ("{}", "no JSON"):
         told = ask(app, ["predict", refused])
         assert told.exit_code == 2
@@ -103,9 +103,9 @@ def test_prediction_is_answered_and_logged_once(service: Service) -> None:
     assert (response.request_id, response.model_version) == ("first-1", "1")
     assert answer.headers["X-Request-Id"] == "first-1"
 
-    frame = read(service.log)
+    frame = read_predictions(service.log)
     [record] = frame[frame["request_id"] == "first-1"].to_dict("records")
-    request = PredictRequest.model_validate(example())
+    request = PredictRequest.model_validate(example_request())
     assert record["key"] == key(request)
     assert record["probability"] == response.probability
     assert record["decision"] == (response.probability >= 0.5)
@@ -130,7 +130,7 @@ def test_request_without_a_sane_id_gets_one(given: str | None, service: Service)
 @pytest.mark.parametrize("name", PredictRequest.model_fields)
 @pytest.mark.parametrize("fault", ["missing", "wrong type"])
 def test_faulty_field_is_named(name: str, fault: str, service: Service) -> None:
-    body = example() | {name: [1]}
+    body = example_request() | {name: [1]}
     if fault == "missing":
         del body[name]
     answer = service.predict(body)
@@ -140,10 +140,10 @@ def test_faulty_field_is_named(name: str, fault: str, service: Service) -> None:
 
 
 def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
-    logged = len(read(service.log))
-    whole = json.dumps(example())
+    logged = len(read_predictions(service.log))
+    whole = json.dumps(example_request())
     bodies: dict[str, tuple[str | bytes, int, str]] = {
-        "unknown": (json.dumps(example() | {"unknown": 1}), 400, "unknown"),
+        "unknown": (json.dumps(example_request() | {"unknown": 1}), 400, "unknown"),
         "cut": (whole[:-5], 400, "Invalid JSON"),
         "list": (f"[{whole}]", 400, "object"),
         "null": ("null", 400, "object"),
@@ -160,12 +160,12 @@ def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
     stream = iter([b"x" * 60_000] * 3)
     assert service.client.post("/predict", content=stream, headers=JSON).status_code == 413
     assert service.client.get("/predict").status_code == 405
-    assert len(read(service.log)) == logged
+    assert len(read_predictions(service.log)) == logged
 
 
 def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
     """A model that answers NaN breaks the response's schema: a pydantic error, but ours."""
-    broken = fitted(LogisticRegression(), make_pipeline(SimpleImputer()))
+    broken = fitted_pipeline(LogisticRegression(), make_pipeline(SimpleImputer()))
     broken[-1].coef_[:] = np.nan
     service.release("broken", broken)
     try:
@@ -180,19 +180,19 @@ def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
 
 
 def logged(service: Service, request_id: str) -> dict[str, Any]:
-    frame = read(service.log)
+    frame = read_predictions(service.log)
     [record] = frame[frame["request_id"] == request_id].to_dict("records")
     return record
 
 
 def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
     """Unused, then used; and when it breaks, the champion answers in either stage."""
-    linear = fitted(LogisticRegression(), make_pipeline(SimpleImputer()))
+    linear = fitted_pipeline(LogisticRegression(), make_pipeline(SimpleImputer()))
     good, broken = "challenger", "broken challenger"
-    digest = export(linear, service.settings.var / "models" / good)
+    digest = export_model(linear, service.settings.var / "models" / good)
     challenger = ServedModel(good, digest, f"../models/{good}", 0.5)
     linear[-1].coef_[:] = np.nan
-    digest = export(linear, service.settings.var / "models" / broken)
+    digest = export_model(linear, service.settings.var / "models" / broken)
     nan = ServedModel(broken, digest, f"../models/{broken}", 0.5)
     found = {}
     try:
@@ -236,7 +236,7 @@ def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_a
 ) -> None:
     limit, unlimited = psutil.RLIMIT_FSIZE, psutil.RLIM_INFINITY
     workers = psutil.Process(service.process.pid).children(recursive=True)
-    before = len(read(service.log))
+    before = len(read_predictions(service.log))
     for worker in workers:
         worker.rlimit(limit, (1, unlimited))
     try:
@@ -247,7 +247,7 @@ def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_a
     assert answer.status_code == 503
     assert answer.json()["error"] == "unavailable"
     assert "cannot be written" in answer.json()["detail"]
-    assert len(read(service.log)) == before
+    assert len(read_predictions(service.log)) == before
     assert service.predict().status_code == 200
 
 
@@ -294,13 +294,13 @@ import os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from serving.prediction_log.writer import PredictionLog
-from serving.errors import Refused
-from serving.http.status_pages import Pages
+from serving.errors import Refusal
+from serving.http.status_pages import StatusPages
 
 log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
 release = SimpleNamespace(champion=SimpleNamespace(version="1"), generation=1)
 models = SimpleNamespace(current=SimpleNamespace(release=release), problem=None)
-pages = Pages(models, log, None)
+pages = StatusPages(models, log, None)
 print(pages.ready(None).status)
 reading, writing = os.pipe()
 os.dup2(writing, log._file)
@@ -309,7 +309,7 @@ while log.failure is None:
     time.sleep(0.005)
 try:
     pages.ready(None)
-except Refused as error:
+except Refusal as error:
     print(error.status, error.detail)
 """
 
@@ -339,14 +339,14 @@ class Load(threading.Thread):
         with httpx.Client(base_url=self.service.settings.service_url, timeout=10) as client:
             while not self.stopping.is_set():
                 try:
-                    self.answers.append(client.post("/predict", json=example()))
+                    self.answers.append(client.post("/predict", json=example_request()))
                 except httpx.TransportError as error:
                     self.errors.append(error)
                     self.stopping.wait(0.01)
 
 
 def test_swaps_under_load_drop_no_request_and_mix_no_versions(service: Service) -> None:
-    found = scenarios.swaps(service, requests=1500, swaps=3, clients=2)
+    found = scenarios.run_swaps(service, requests=1500, swaps=3, clients=2)
     assert found.requests == found.answered >= 1500
     assert set(found.by_version) == {"1", "2", "3", "4"}
     assert (found.mixed, found.missing, found.doubled, found.unasked) == (0, 0, 0, 0)
@@ -354,13 +354,13 @@ def test_swaps_under_load_drop_no_request_and_mix_no_versions(service: Service) 
 
 def test_accepted_requests_are_answered_before_it_stops(service: Service) -> None:
     """Last, since it ends the service. One request is half sent when SIGTERM comes."""
-    body = json.dumps(example()).encode()
+    body = json.dumps(example_request()).encode()
     head = (
         "POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: half-sent\r\n"
         f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n"
     )
     load = Load(service)
-    before = set(read(service.log)["request_id"])
+    before = set(read_predictions(service.log)["request_id"])
     with socket.create_connection(("127.0.0.1", service.settings.service_port)) as half:
         half.settimeout(10)
         half.sendall(head.encode() + body[:10])
@@ -378,7 +378,7 @@ def test_accepted_requests_are_answered_before_it_stops(service: Service) -> Non
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert {response.status_code for response in load.answers} == {200}
     answered = [response.json()["request_id"] for response in load.answers]
-    frame = read(service.log)
+    frame = read_predictions(service.log)
     assert len(answered) > 10
     assert {"half-sent", *answered} == set(frame["request_id"]) - before
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}

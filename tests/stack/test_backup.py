@@ -42,7 +42,7 @@ rows = {name: rng.choice(["AA", "BB"], 300) if name in CATEGORIES else rng.norma
 model, _ = build_candidates(settings.params())["gradient_boosting"]
 model.set_params(model__max_iter=3).fit(pd.DataFrame(rows)[FEATURES], rng.integers(0, 2, 300))
 made = Path("/tmp/made")
-digest = evaluator.export(model, made / "served")
+digest = evaluator.export_model(model, made / "served")
 pd.DataFrame(rows).to_parquet(made / "reference.parquet")
 (made / "facts.json").write_text(json.dumps({"candidate": "gradient_boosting"}))
 with mlflow_tracking.start_run(settings, "seed", {"training_id": "seed"}) as run:
@@ -64,7 +64,7 @@ def log(names):
     kept.close()
 
 log("abcde")
-assert compaction.compact(settings.predictions)["records"] == 5
+assert compaction.compact_log(settings.predictions)["records"] == 5
 log("fgh")
 apply(settings)
 remote = Path("/dvc-remote/files/md5/12")

@@ -41,8 +41,8 @@ from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome
 from serving.command import serve_command, serve_environment
-from serving.models.evaluator import export
-from serving.release.document import Release, ServedModel, write
+from serving.models.evaluator import export_model
+from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import PredictRequest
@@ -178,10 +178,10 @@ def champion(settings: Settings) -> None:
     encode = make_column_transformer((SimpleImputer(), numbers))
     model = make_pipeline(encode, LogisticRegression()).fit(frame, rng.integers(0, 2, 200))
     folder = settings.var / "models" / "1"
-    digest = export(model, folder / "served")
+    digest = export_model(model, folder / "served")
     (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
     served = ServedModel("1", digest, "../models/1/served", 0.2)
-    write(settings.release_file, Release(1, served, datetime.now(UTC)))
+    write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
 
 
 def standing(settings: Settings) -> None:

@@ -129,7 +129,7 @@ def test_candidate_behaves(fitted: Any) -> None:
 
 def test_candidate_can_be_stored(fitted: Any) -> None:
     rows = flights(n=50)[FEATURES]
-    again = skops_file.load(skops_file.dump(fitted))
+    again = skops_file.load_skops(skops_file.dump_skops(fitted))
     assert np.array_equal(again.predict_proba(rows), fitted.predict_proba(rows))
 
 
@@ -137,7 +137,7 @@ def test_candidate_can_be_stored(fitted: Any) -> None:
 def test_same_seed_gives_the_same_model(name: str) -> None:
     train = flights(n=400)
     first, second = (small(name, seed=5).fit(train[FEATURES], train["label"]) for _ in range(2))
-    assert skops_file.dump(first) == skops_file.dump(second)
+    assert skops_file.dump_skops(first) == skops_file.dump_skops(second)
     assert first.get_params()["model__random_state"] == 5
 
 

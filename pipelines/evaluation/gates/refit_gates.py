@@ -48,7 +48,7 @@ def digest_holds(artefact: RefitModel, limits: Limits) -> Verdict:
     """The files are, byte for byte, those that were made: nobody has touched them since."""
     gate = "digest holds"
     try:
-        model_files.read(artefact.folder, artefact.digest)
+        model_files.read_model_files(artefact.folder, artefact.digest)
     except LoopError as error:
         return Verdict(gate, False, 1.0, 0.0, str(error))
     return Verdict(
@@ -120,7 +120,7 @@ def signature_fits(artefact: RefitModel, limits: Limits) -> Verdict:
 
 def _form(folder: Path) -> dict[str, str]:
     """The columns that a served form wants, each "text" or "number"."""
-    form = json.loads((folder / model_files.FORM).read_text())
+    form = json.loads((folder / model_files.FORM_FILE).read_text())
     return {name: "text" if name in form["categories"] else "number" for name in form["columns"]}
 
 

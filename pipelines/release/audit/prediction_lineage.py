@@ -25,7 +25,7 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
 
     Raises `UserError` if the log has no such prediction.
     """
-    log = reader.read(settings.predictions)
+    log = reader.read_predictions(settings.predictions)
     rows = log[log["request_id"] == request_id]
     if rows.empty:
         raise UserError(f"No prediction {request_id} is in {settings.predictions}.")

@@ -178,7 +178,7 @@ def sync_file_and_aliases(settings: Settings, client: Any, state: ReleaseDocumen
     A version that was deleted in the registry has no alias: aliases are there to be seen.
     """
     if isinstance(state, Release) and read_served_release(settings) != state:
-        release.write(settings.release_file, state)
+        release.write_release(settings.release_file, state)
     model = versions.find_registered_model(client)
     aliases = model.aliases if model else {}
     wanted = {
@@ -234,6 +234,6 @@ def _carry_on(settings: Settings, client: Any, found: RecordedRelease) -> None:
 def read_served_release(settings: Settings) -> Release | None:
     """What the file says; None too if it is nonsense, which is written over."""
     try:
-        return release.read(settings.release_file)
+        return release.read_release(settings.release_file)
     except LoopError:
         return None

@@ -15,7 +15,7 @@ from pipelines.registry import versions
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.trail import AuditEntry
 from serving.release import document as release
-from serving.release.document import MALFORMED, Challenger, History, Release, ServedModel
+from serving.release.document import MALFORMED_ERRORS, Challenger, HistoryHead, Release, ServedModel
 from settings import LoopError, Settings
 
 RELEASE_TAG = "release"
@@ -28,7 +28,7 @@ class Unreleased:
     generation: int
     changed_at: datetime
     frozen: bool = False
-    history: History = field(default_factory=History)
+    history: HistoryHead = field(default_factory=HistoryHead)
     champion: None = None
     challenger: None = None
 
@@ -52,7 +52,7 @@ def next_document(
     state: ReleaseDocument, step: ReleaseChange, entry: AuditEntry
 ) -> ReleaseDocument:
     """The document after the change."""
-    history = History(entry.seq, entry.digest)
+    history = HistoryHead(entry.seq, entry.digest)
     if step.champion is None:
         return Unreleased(state.generation + 1, entry.at, step.frozen, history)
     return Release(
@@ -90,12 +90,12 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
     try:
         fields = json.loads(text)
         if fields["champion"] is not None:
-            return release.parse(fields)
+            return release.parse_release(fields)
         return Unreleased(
             fields["generation"], datetime.fromisoformat(fields["changed_at"]), fields["frozen"],
-            History(**fields["history"]),
+            HistoryHead(**fields["history"]),
         )  # fmt: skip
-    except MALFORMED as error:
+    except MALFORMED_ERRORS as error:
         raise LoopError(
             f"The release document (tag `{RELEASE_TAG}` of the registered model "
             f"{REGISTERED_MODEL}) cannot be "
@@ -105,7 +105,7 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
 
 
 def _undocumented(settings: Settings) -> ReleaseDocument:
-    left = release.read(settings.release_file)
+    left = release.read_release(settings.release_file)
     if left is None:
         return Unreleased(0, datetime.fromtimestamp(0, UTC))
     if left.history.count:
@@ -126,4 +126,4 @@ def write_release_document(client: Any, state: ReleaseDocument) -> None:
     """
     if versions.find_registered_model(client) is None:
         client.create_registered_model(REGISTERED_MODEL)
-    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.as_json(state))
+    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.document_json(state))

@@ -13,7 +13,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from serving.release.document import GENESIS, MALFORMED, History
+from serving.release.document import GENESIS, MALFORMED_ERRORS, HistoryHead
 
 Arms = Mapping[str, Any]  # what served: champion, challenger, frozen, generation
 
@@ -45,7 +45,7 @@ class AuditEntry:
 
     @classmethod
     def parse(cls, body: str) -> AuditEntry:
-        """Raises one of `MALFORMED` if it is no entry."""
+        """Raises one of `MALFORMED_ERRORS` if it is no entry."""
         fields = json.loads(body)
         return cls(**{**fields, "at": datetime.fromisoformat(fields["at"])})
 
@@ -81,7 +81,7 @@ class AuditTrail:
     unfinished: tuple[StoredEntry, ...]  # attempts that no document ever named
 
 
-def verify_trail(stored: Iterable[StoredEntry], history: History) -> AuditTrail:
+def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTrail:
     """The entries that lead from the document's head back to the first one."""
     by_digest = {each.tags.get("digest", ""): each for each in stored}
     left = dict(by_digest)
@@ -120,7 +120,7 @@ def _read(found: StoredEntry | None, seq: int, digest: str) -> tuple[AuditEntry 
     body = found.tags.get("entry", "")
     try:
         entry = AuditEntry.parse(body)
-    except MALFORMED as error:
+    except MALFORMED_ERRORS as error:
         return None, f"Entry {seq} was changed: it can't be read ({error})."
     if sha256(body.encode()).hexdigest() != digest or entry.seq != seq:
         return None, f"Entry {seq} was changed: it is not what {digest[:12]} stands for."

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from measure import machine
 
-from serving.prediction_log.reader import read
+from serving.prediction_log.reader import read_predictions
 from tests.serving import scenarios
-from tests.serving.load import Account, rows
+from tests.serving.load import Account, random_rows
 from tests.serving.service_process import Service
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +43,8 @@ def table(found: Account) -> str:
 
 
 def swapped() -> str:
-    with tempfile.TemporaryDirectory() as home, scenarios.serving(Path(home)) as service:
-        found = scenarios.swaps(service, requests=REQUESTS, swaps=SWAPS, clients=8)
+    with tempfile.TemporaryDirectory() as home, scenarios.running_service(Path(home)) as service:
+        found = scenarios.run_swaps(service, requests=REQUESTS, swaps=SWAPS, clients=8)
     counts = ", ".join(f"{version}: {n:,}" for version, n in found.by_version.items())
     return (
         f"## {SWAPS} swaps of the model under load\n\n{table(found)}\n\n"
@@ -53,8 +53,8 @@ def swapped() -> str:
 
 
 def killed() -> str:
-    with tempfile.TemporaryDirectory() as home, scenarios.serving(Path(home)) as service:
-        found = scenarios.kills(service, kills=KILLS, between=5000, clients=8)
+    with tempfile.TemporaryDirectory() as home, scenarios.running_service(Path(home)) as service:
+        found = scenarios.run_kills(service, kills=KILLS, between=5000, clients=8)
     return f"## {KILLS} times `kill -9` of the process that answers\n\n{table(found)}"
 
 
@@ -67,15 +67,18 @@ def crowded() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for clients in CROWDS:
-        with tempfile.TemporaryDirectory() as home, scenarios.serving(Path(home)) as service:
-            scenarios.release(service, 1)
+        with (
+            tempfile.TemporaryDirectory() as home,
+            scenarios.running_service(Path(home)) as service,
+        ):
+            scenarios.release_version(service, 1)
             lines.append(_crowd(service, clients, Path(home)))
     return "\n".join(lines)
 
 
 def _crowd(service: Service, clients: int, folder: Path) -> str:
     body = folder / "body.json"
-    [asked] = rows(1)
+    [asked] = random_rows(1)
     at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
     body.write_text(json.dumps({"key": "row", "decision_time": at, "features": asked}))
     told = subprocess.run(
@@ -87,7 +90,7 @@ def _crowd(service: Service, clients: int, folder: Path) -> str:
     replies = pd.read_csv(StringIO(told))
     status, seconds = replies["status-code"], replies["response-time"]
     answered = seconds[status == 200]
-    logged = len(read(service.log))
+    logged = len(read_predictions(service.log))
     middle, high = 1000 * answered.quantile([0.5, 0.99])
     return (
         f"| {clients} | {len(answered) / SECONDS:,.0f} | {middle:.0f} ms | {high:.0f} ms "

@@ -57,8 +57,8 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     from pipelines.ingestion import ingest, validate
     from pipelines.runtime import traffic
     from pipelines.training import build_features
-    from serving.models.evaluator import export
-    from serving.release.document import Challenger, Release, ServedModel, write
+    from serving.models.evaluator import export_model
+    from serving.release.document import Challenger, Release, ServedModel, write_release
     from usecase.columns import CATEGORIES, FEATURES
     from usecase.model import build_candidates
     from usecase.request import payload
@@ -87,12 +87,14 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
         model, HOME / "mlflow-model", pip_requirements=[], serialization_format="cloudpickle"
     )
     served = settings.var / "models" / "1"
-    digest = export(model, served)
+    digest = export_model(model, served)
     shutil.copytree(served, settings.var / "models" / "2", dirs_exist_ok=True)
     one, two = (ServedModel(n, digest, f"../models/{n}", 0.2) for n in ("1", "2"))
     now = datetime.now(UTC)
-    write(settings.release_file, Release(1, one, now))
-    write(settings.staging_file, Release(1, one, now, challenger=Challenger(two, "shadow", 0, now)))
+    write_release(settings.release_file, Release(1, one, now))
+    write_release(
+        settings.staging_file, Release(1, one, now, challenger=Challenger(two, "shadow", 0, now))
+    )
     asked = cases[cases["decision_time"] >= AT].head(ROWS)
     rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
     values = [row.values for row in rows]

@@ -28,7 +28,7 @@ def undo(shortcut: str) -> None:
         from serving import metrics
 
         shared = values.MultiProcessValue()
-        metrics.in_memory = lambda: setattr(values, "ValueClass", shared)
+        metrics.keep_counts_in_memory = lambda: setattr(values, "ValueClass", shared)
     elif shortcut == "middleware":
         import bentoml
 

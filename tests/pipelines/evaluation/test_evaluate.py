@@ -105,13 +105,13 @@ def candidates(settings: Settings) -> list[str]:
 
 
 def model(settings: Settings, name: str) -> Any:
-    return skops_file.load((settings.data / "candidates" / f"{name}.skops").read_bytes())
+    return skops_file.load_skops((settings.data / "candidates" / f"{name}.skops").read_bytes())
 
 
 def crown(settings: Settings, name: str) -> None:
     """Makes a candidate the champion, in its served form."""
     folder = settings.data / "champion"
-    digest = evaluator.export(model(settings, name), folder / "served")
+    digest = evaluator.export_model(model(settings, name), folder / "served")
     (folder / "card.json").write_text(json.dumps({"digest": digest}))
 
 

@@ -16,7 +16,7 @@ from pipelines.evaluation.gates import refit_gates
 from pipelines.evaluation.gates.verdict import Verdict, run_gates
 from pipelines.registry import register
 from pipelines.training import mlflow_tracking
-from serving.models.evaluator import export
+from serving.models.evaluator import export_model
 from settings import Settings
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.model import build_candidates
@@ -35,7 +35,7 @@ def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
 
 def served(model: Any, folder: Path) -> dict[str, Any]:
     """The fields of an artefact that its files make."""
-    return {"folder": folder, "digest": export(model, folder)}
+    return {"folder": folder, "digest": export_model(model, folder)}
 
 
 @pytest.fixture(scope="module")

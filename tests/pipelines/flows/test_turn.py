@@ -87,7 +87,7 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
 
 def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    served = document.read(home.settings.release_file)
+    served = document.read_release(home.settings.release_file)
     assert served is not None
     version = mlflow_tracking.mlflow_client(home.settings).get_model_version(
         REGISTERED_MODEL, served.champion.version

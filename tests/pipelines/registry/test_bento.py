@@ -19,11 +19,11 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from serving.models.evaluator import Evaluator, export
-from serving.prediction_log.reader import read
-from serving.release.document import Release, ServedModel, write
+from serving.models.evaluator import Evaluator, export_model
+from serving.prediction_log.reader import read_predictions
+from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
-from tests.serving.in_process import example, trees
+from tests.serving.in_process import example_request, small_trees
 
 ROOT = Path(__file__).parents[3]
 CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d" * 32 + ".dir"}
@@ -32,10 +32,10 @@ CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d"
 def home_with_a_release(home: Path) -> tuple[Settings, str]:
     settings = Settings(home=home)
     folder = settings.var / "models" / "7"
-    digest = export(trees(), folder / "served")
+    digest = export_model(small_trees(), folder / "served")
     (folder / "card.json").write_text(json.dumps(CARD))
     champion = ServedModel("7", digest, "../models/7/served", 0.5)
-    write(settings.release_file, Release(3, champion, datetime.now(UTC)))
+    write_release(settings.release_file, Release(3, champion, datetime.now(UTC)))
     return settings, digest
 
 
@@ -92,14 +92,18 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        answer = httpx.post(f"{url}/predict", json=example(), timeout=30).raise_for_status().json()
+        answer = (
+            httpx.post(f"{url}/predict", json=example_request(), timeout=30)
+            .raise_for_status()
+            .json()
+        )
         ready = httpx.get(f"{url}/readyz").json()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     assert (answer["model_version"], answer["fallback"]) == ("7", True)
     assert "packaged version answers" in ready["problem"]
-    record = read(Settings(home=clean).predictions).iloc[0]
+    record = read_predictions(Settings(home=clean).predictions).iloc[0]
     assert record["fallback"]
     # And it is the model: the logged features give the same again.
     features = {name.removeprefix("features."): value for name, value in record.items()

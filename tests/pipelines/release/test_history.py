@@ -18,7 +18,7 @@ from pipelines.release.audit.trail import (
     traffic_shares_at,
     verify_trail,
 )
-from serving.release.document import GENESIS, History
+from serving.release.document import GENESIS, HistoryHead
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 EVIDENCE = "e" * 64
@@ -41,7 +41,7 @@ SERVED = [
 ACTIONS = ["promote", "challenge", "challenge", "promote", "rollback"]
 
 
-def recorded() -> tuple[list[StoredEntry], History]:
+def recorded() -> tuple[list[StoredEntry], HistoryHead]:
     """Five changes, an hour apart."""
     found, head = [], GENESIS
     for number, action in enumerate(ACTIONS, start=1):
@@ -52,7 +52,7 @@ def recorded() -> tuple[list[StoredEntry], History]:
         )  # fmt: skip
         head = entry.digest
         found.append(stored(entry))
-    return found, History(len(found), head)
+    return found, HistoryHead(len(found), head)
 
 
 def stored(entry: AuditEntry, **changed: Any) -> StoredEntry:
@@ -71,7 +71,7 @@ def test_a_whole_record_has_no_problem_in_any_order() -> None:
 
 
 def test_an_empty_record_is_whole() -> None:
-    assert verify_trail([], History()).problems == ()
+    assert verify_trail([], HistoryHead()).problems == ()
 
 
 def forged(each: StoredEntry, why: str) -> dict[str, str]:
@@ -127,7 +127,7 @@ def test_whatever_was_changed_is_found(what: str) -> None:
 
 def test_a_document_that_was_set_back_is_found() -> None:
     found, _ = recorded()
-    history = History(3, found[2].tags["digest"])
+    history = HistoryHead(3, found[2].tags["digest"])
     told = verify_trail(found, history)
     assert len(told.entries) == 3
     assert len(told.problems) == 2

@@ -20,7 +20,7 @@ from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.models.holder import ModelHolder
-from serving.release.document import Release, write
+from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError
 from tests.released import file
 
@@ -337,7 +337,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     now = file(released)
-    write(released.release_file, Release(7, now.champion, now.changed_at))
+    write_release(released.release_file, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)
     assert file(released).generation == 8
     last = entries(released)[-1]

@@ -30,8 +30,8 @@ from pipelines.release import (
 from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
 from serving.prediction_log.writer import PredictionLog
-from serving.release.document import Release, read
-from serving.release.routing import arm
+from serving.release.document import Release, read_release
+from serving.release.routing import assign_arm
 from settings import LoopError, Settings, UserError
 from tests.released import make_registry
 from usecase import source, target
@@ -83,7 +83,7 @@ def serve(
     at = made[1]["decision_time"]
     log = PredictionLog(settings.predictions)
     for row in made[1][(at >= since) & (at < until)].to_dict("records"):
-        routed, said = arm(row["key"], current), says(row)
+        routed, said = assign_arm(row["key"], current), says(row)
         mirrored = challenger is not None and challenger.stage == "shadow"
         answers = routed == "challenger" and said is not None
         model = challenger.model if challenger and answers else current.champion
@@ -106,7 +106,7 @@ def serve(
 
 
 def standing(settings: Settings) -> Release:
-    found = read(settings.release_file)
+    found = read_release(settings.release_file)
     assert found is not None
     return found
 

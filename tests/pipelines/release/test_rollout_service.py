@@ -32,7 +32,7 @@ from serving.command import serve_command, serve_environment
 from serving.models import evaluator
 from settings import Settings
 from tests.released import make_registry
-from tests.serving.in_process import example
+from tests.serving.in_process import example_request
 from usecase.columns import CATEGORIES, FEATURES
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +57,7 @@ def fitted(model: Any, rate: float) -> Pipeline:
 
 def add(settings: Settings, version: str, model: Pipeline) -> None:
     made = settings.home / "made" / version
-    digest = evaluator.export(model, made / "served")
+    digest = evaluator.export_model(model, made / "served")
     pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
     (made / "facts.json").write_text(json.dumps({"candidate": version, "digest": digest}))
     client = mlflow_tracking.mlflow_client(settings)
@@ -106,7 +106,7 @@ def ask(settings: Settings, requests: int) -> datetime:
     Returns the moment that they are about.
     """
     wanted = rollout_controller.recover_and_read_release(settings).state.generation
-    body = example()
+    body = example_request()
     [whole] = [name for name, value in body.items() if type(value) is int]
     when = next(name for name, value in body.items() if str(value).endswith("Z"))
     with httpx.Client(base_url=settings.service_url, timeout=10) as client:

@@ -254,5 +254,5 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
         lambda found: all(each["passed"] for each in found)
     )
     assert len(mlflow_client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
-    log = reader.read(own.predictions)
+    log = reader.read_predictions(own.predictions)
     assert log["key"].is_unique

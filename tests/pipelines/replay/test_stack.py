@@ -15,7 +15,7 @@ from features import durable_files
 from pipelines.replay import served_record, stack_replay
 from pipelines.runtime.stage_command import parse_time
 from serving.prediction_log.writer import PredictionLog
-from serving.release.document import Release, ServedModel, write
+from serving.release.document import Release, ServedModel, write_release
 from settings import Settings, UserError
 from tests import slice_params
 
@@ -36,7 +36,7 @@ def stack(tmp_path: Path) -> Settings:
 
 def released(settings: Settings) -> None:
     served = ServedModel("7", "0" * 64, "../models/7/served", 0.2)
-    write(settings.release_file, Release(1, served, datetime.now(UTC)))
+    write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
 
 
 def trained(settings: Settings, as_of: str) -> None:

@@ -75,7 +75,7 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
     card = {"version": version, "data_until": data_until.isoformat(), "evaluation": expected}
     (folder / "card.json").write_text(json.dumps(card))
     served = document.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
-    document.write(settings.release_file, document.Release(1, served, datetime.now(UTC)))
+    document.write_release(settings.release_file, document.Release(1, served, datetime.now(UTC)))
 
 
 @pytest.fixture(scope="session")
@@ -100,10 +100,10 @@ def settings(made: Path, tmp_path: Path) -> Settings:
     """A copy of that home, where no page is written."""
     shutil.copytree(made, tmp_path / "home")
     settings = Settings(home=tmp_path / "home", pages=False)
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     assert current is not None
     served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
-    document.write(settings.release_file, replace(current, champion=served))
+    document.write_release(settings.release_file, replace(current, champion=served))
     return settings
 
 
@@ -260,12 +260,12 @@ def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
     settings: Settings, stage: document.Stage
 ) -> None:
     answer(settings, cases(seed=3)[::4])
-    current = document.read(settings.release_file)
+    current = document.read_release(settings.release_file)
     assert current is not None
     percent = 0.0 if stage == "shadow" else 50.0
     rival = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
     beside = document.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
-    document.write(settings.release_file, replace(current, challenger=beside))
+    document.write_release(settings.release_file, replace(current, challenger=beside))
     found = monitor.monitor_champion(settings, AS_OF)
     assert found["retrain"] == (stage == "experiment")
     assert ("under_way" in found["codes"]) == (stage == "shadow")

@@ -85,7 +85,7 @@ def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
         == 0
     )
     assert retention.remove_expired(settings, decided + keep, NOW)["predictions"] == 1
-    assert [*reader.read(settings.predictions)["request_id"]] == ["r1"]
+    assert [*reader.read_predictions(settings.predictions)["request_id"]] == ["r1"]
 
 
 @pytest.mark.parametrize("days", [0, -1, None, "a week"])

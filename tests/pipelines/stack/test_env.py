@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipelines.stack import env
-from serving.http.access import tokens
+from serving.http.access import configured_tokens
 from settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,7 @@ def test_the_service_knows_the_tokens_by_their_hashes(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text(EXAMPLE)
     env.write_env_file(tmp_path)
     written = dict(re.findall(r"^([A-Z_]+)=(.+)$", (tmp_path / ".env").read_text(), re.MULTILINE))
-    known = tokens(Settings(home=tmp_path, tokens=SecretStr(written["MLOPS_TOKENS"])))
+    known = configured_tokens(Settings(home=tmp_path, tokens=SecretStr(written["MLOPS_TOKENS"])))
     for token in known:
         secret = written[f"MLOPS_{token.role.upper()}_TOKEN"]
         assert token.digest == sha256(secret.encode()).hexdigest()

@@ -12,7 +12,7 @@ from pipelines.release.audit.release_document import write_release_document
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import mlflow_client
 from serving.prediction_log import compaction, reader, writer
-from serving.release.document import Release, ServedModel, write
+from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
 
 
@@ -39,12 +39,14 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     _log(tmp_path, "abc")
     [segment] = tmp_path.glob("*.jsonl")
     content = segment.read_bytes()
-    compaction.compact(tmp_path)
+    compaction.compact_log(tmp_path)
     segment.write_bytes(content)  # as if the compaction was killed before it could remove it
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
-    assert facts.count_predictions(_archive(tmp_path)) == len(reader.read(tmp_path)) == 5
+    assert (
+        facts.count_predictions(_archive(tmp_path)) == len(reader.read_predictions(tmp_path)) == 5
+    )
 
 
 def test_a_log_without_records_has_none(tmp_path: Path) -> None:
@@ -60,5 +62,5 @@ def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
         registry.create_model_version(REGISTERED_MODEL, str(tmp_path))
     first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
     write_release_document(registry, Release(2, second, datetime.now(UTC)))
-    write(settings.release_file, Release(1, first, datetime.now(UTC)))
+    write_release(settings.release_file, Release(1, first, datetime.now(UTC)))
     assert facts.registry_facts(settings) == {"versions": 2, "champion": "2", "released": "1"}

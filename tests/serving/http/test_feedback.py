@@ -10,40 +10,40 @@ import pytest
 
 from monitoring.measures.performance import join_labels
 from serving.prediction_log import compaction, reported_outcomes
-from serving.prediction_log.reader import read
-from serving.wiring import Parts
+from serving.prediction_log.reader import read_predictions
+from serving.wiring import ServiceParts
 from settings import Settings
-from tests.serving.in_process import example, post, wired
+from tests.serving.in_process import example_request, post_json, service_parts
 
 MONTHS = timedelta(days=60)
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    parts = wired(Settings(home=tmp_path_factory.mktemp("home")))
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+    parts = service_parts(Settings(home=tmp_path_factory.mktemp("home")))
     yield parts
     parts.close()
 
 
-def predicted(parts: Parts, name: str) -> datetime:
-    answer = post(parts, "/predict", example(), **{"X-Request-Id": name})
+def predicted(parts: ServiceParts, name: str) -> datetime:
+    answer = post_json(parts, "/predict", example_request(), **{"X-Request-Id": name})
     return datetime.fromisoformat(answer.json()["decision_time"])
 
 
-def tell(parts: Parts, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
+def tell(parts: ServiceParts, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
     body = {"request_id": name, "outcome": outcome, "known_at": known_at.isoformat()}
-    return post(parts, "/feedback", body)
+    return post_json(parts, "/feedback", body)
 
 
-def test_it_is_recorded_once_and_never_turned(parts: Parts) -> None:
+def test_it_is_recorded_once_and_never_turned(parts: ServiceParts) -> None:
     known = predicted(parts, "one") + timedelta(hours=5)
     assert tell(parts, "one", True, known).json()["status"] == "recorded"
     assert tell(parts, "one", True, known).json()["status"] == "already recorded"
     assert tell(parts, "one", False, known).status_code == 409
-    assert list(reported_outcomes.labels(parts.log.path.parent)["label"]) == [1]
+    assert list(reported_outcomes.reported_labels(parts.log.path.parent)["label"]) == [1]
 
 
-def test_late_unknown_and_impossible_are_each_told(parts: Parts) -> None:
+def test_late_unknown_and_impossible_are_each_told(parts: ServiceParts) -> None:
     decided = predicted(parts, "late")
     assert tell(parts, "late", True, decided + MONTHS).json()["status"] == "recorded late"
     assert tell(parts, "never-asked", True, decided).status_code == 404
@@ -51,30 +51,33 @@ def test_late_unknown_and_impossible_are_each_told(parts: Parts) -> None:
     assert (early.status_code, early.json()["fields"][0]["field"]) == (400, "known_at")
 
 
-def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: Parts) -> None:
+def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: ServiceParts) -> None:
     known = predicted(parts, "torn") + timedelta(hours=5)
-    file = reported_outcomes.path(parts.log.path.parent)
+    file = reported_outcomes.outcomes_file(parts.log.path.parent)
     file.parent.mkdir(exist_ok=True)
     with file.open("a") as broken:
         broken.write('{"request_id": "torn", "la')
     assert tell(parts, "torn", False, known).json()["status"] == "recorded"
-    assert reported_outcomes.labels(parts.log.path.parent)["label"].tolist()[-1] == 0
+    assert reported_outcomes.reported_labels(parts.log.path.parent)["label"].tolist()[-1] == 0
 
 
 def test_monitoring_joins_it_also_when_the_log_was_compacted(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     settings = Settings(home=tmp_path_factory.mktemp("compacted"))
-    parts = wired(settings)
+    parts = service_parts(settings)
     known = predicted(parts, "before") + timedelta(hours=5)
     parts.close()
-    assert compaction.compact(settings.predictions)["records"] == 1
-    parts = wired(settings)
+    assert compaction.compact_log(settings.predictions)["records"] == 1
+    parts = service_parts(settings)
     try:
         assert tell(parts, "before", True, known).json()["status"] == "recorded"
     finally:
         parts.close()
-    log, told = read(settings.predictions), reported_outcomes.labels(settings.predictions)
+    log, told = (
+        read_predictions(settings.predictions),
+        reported_outcomes.reported_labels(settings.predictions),
+    )
     joined = join_labels(log, told, known + timedelta(seconds=1))
     assert joined["label"].tolist() == [1]
     assert join_labels(log, told, known)["label"].isna().all()

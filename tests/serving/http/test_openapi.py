@@ -17,10 +17,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from serving.http.routes import openapi
-from serving.wiring import Parts
+from serving.http.routes import openapi_json
+from serving.wiring import ServiceParts
 from settings import Settings
-from tests.serving.in_process import wired
+from tests.serving.in_process import service_parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 CHECKS = [
@@ -31,20 +31,20 @@ POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.Generati
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    parts = wired(Settings(home=tmp_path_factory.mktemp("home"), requests_per_second=1e6))
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+    parts = service_parts(Settings(home=tmp_path_factory.mktemp("home"), requests_per_second=1e6))
     yield parts
     parts.close()
 
 
 @pytest.fixture(scope="module")
-def schema(parts: Parts) -> Any:
+def schema(parts: ServiceParts) -> Any:
     return schemathesis.openapi.from_asgi("/docs.json", parts.api)
 
 
 OPERATIONS = [
     (path, mode)
-    for path, methods in json.loads(openapi())["paths"].items()
+    for path, methods in json.loads(openapi_json())["paths"].items()
     for mode in ((POSITIVE, NEGATIVE) if "post" in methods else (POSITIVE,))
 ]
 

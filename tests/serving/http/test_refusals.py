@@ -12,20 +12,30 @@ from typing import Any
 
 import pytest
 
-from serving.http.access import Rate, parse, require_guarded
-from serving.http.schemas import MOST_ROWS
-from serving.prediction_log.reader import read
-from serving.wiring import Parts
+from serving.http.access import RateLimiter, parse_tokens, require_tokens
+from serving.http.schemas import MAX_ROWS
+from serving.prediction_log.reader import read_predictions
+from serving.wiring import ServiceParts
 from settings import Settings, UserError
-from tests.serving.in_process import ask, example, metrics, post, wired
+from tests.serving.in_process import (
+    example_request,
+    post_json,
+    send_request,
+    service_parts,
+    shared_metrics,
+)
 from usecase.columns import FEATURES
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "serving.md"
 TIME = next(
-    name for name, value in example().items() if isinstance(value, str) and value.endswith("Z")
+    name
+    for name, value in example_request().items()
+    if isinstance(value, str) and value.endswith("Z")
 )
-COUNT = next(name for name, value in example().items() if isinstance(value, int))
-CODE = next(name for name, value in example().items() if isinstance(value, str) and value.isalpha())
+COUNT = next(name for name, value in example_request().items() if isinstance(value, int))
+CODE = next(
+    name for name, value in example_request().items() if isinstance(value, str) and value.isalpha()
+)
 SCORE = {
     "key": "a-case", "decision_time": "2013-04-01T12:15:00Z",
     "features": dict.fromkeys(FEATURES),
@@ -33,20 +43,20 @@ SCORE = {
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), requests_per_second=1e6)
-    parts = wired(settings)
+    parts = service_parts(settings)
     yield parts
     parts.close()
 
 
 def without(name: str) -> dict[str, Any]:
-    return {other: value for other, value in example().items() if other != name}
+    return {other: value for other, value in example_request().items() if other != name}
 
 
 def text(name: str, value: str) -> str:
     """The example with `value` as it stands, for what JSON has no word for."""
-    return json.dumps(example() | {name: "HERE"}).replace('"HERE"', value)
+    return json.dumps(example_request() | {name: "HERE"}).replace('"HERE"', value)
 
 
 def scored(value: str) -> str:
@@ -57,45 +67,61 @@ def scored(value: str) -> str:
 # The row of the table in docs/serving.md, path, body, status, and the field that is named.
 REFUSED: list[tuple[str, str, Any, int, str | None]] = [
     ("missing field", "/predict", without(TIME), 400, TIME),
-    ("wrong type", "/predict", example() | {COUNT: "1"}, 400, COUNT),
-    ("wrong type", "/predict", example() | {COUNT: True}, 400, COUNT),
-    ("wrong type", "/predict", example() | {COUNT: 1.5}, 400, COUNT),
-    ("wrong type", "/predict", example() | {TIME: 1364825700}, 400, TIME),
-    ("wrong type", "/predict", example() | {TIME: "1364825700"}, 400, TIME),
-    ("out of range", "/predict", example() | {COUNT: -1}, 400, COUNT),
-    ("malformed category", "/predict", example() | {CODE: "u a"}, 400, CODE),
-    ("extra field", "/predict", example() | {"more": 1}, 400, "more"),
+    ("wrong type", "/predict", example_request() | {COUNT: "1"}, 400, COUNT),
+    ("wrong type", "/predict", example_request() | {COUNT: True}, 400, COUNT),
+    ("wrong type", "/predict", example_request() | {COUNT: 1.5}, 400, COUNT),
+    ("wrong type", "/predict", example_request() | {TIME: 1364825700}, 400, TIME),
+    ("wrong type", "/predict", example_request() | {TIME: "1364825700"}, 400, TIME),
+    ("out of range", "/predict", example_request() | {COUNT: -1}, 400, COUNT),
+    ("malformed category", "/predict", example_request() | {CODE: "u a"}, 400, CODE),
+    ("extra field", "/predict", example_request() | {"more": 1}, 400, "more"),
     ("NaN or infinity", "/predict", text(COUNT, "NaN"), 400, COUNT),
     ("NaN or infinity", "/score", scored("NaN"), 400, f"features.{FEATURES[-1]}"),
     ("NaN or infinity", "/score", scored("1e999"), 400, f"features.{FEATURES[-1]}"),
-    ("wrong zone", "/predict", example() | {TIME: "2013-04-01T14:15:00"}, 400, TIME),
-    ("wrong zone", "/predict", example() | {TIME: "2013-04-01T14:15:00+99:00"}, 400, TIME),
-    ("time in the past", "/predict", example() | {TIME: "0001-01-01T00:00:00+14:00"}, 400, TIME),
-    ("far future", "/predict", example() | {TIME: "9999-12-31T23:59:59-14:00"}, 400, TIME),
-    ("malformed JSON", "/predict", json.dumps(example())[:-5], 400, ""),
+    ("wrong zone", "/predict", example_request() | {TIME: "2013-04-01T14:15:00"}, 400, TIME),
+    ("wrong zone", "/predict", example_request() | {TIME: "2013-04-01T14:15:00+99:00"}, 400, TIME),
+    (
+        "time in the past",
+        "/predict",
+        example_request() | {TIME: "0001-01-01T00:00:00+14:00"},
+        400,
+        TIME,
+    ),
+    ("far future", "/predict", example_request() | {TIME: "9999-12-31T23:59:59-14:00"}, 400, TIME),
+    ("malformed JSON", "/predict", json.dumps(example_request())[:-5], 400, ""),
     ("malformed JSON", "/predict", "", 400, ""),
     ("malformed JSON", "/predict", b'{"\xff": 1}', 400, ""),
     ("malformed JSON", "/predict", "[" * 50_000, 400, ""),
-    ("malformed JSON", "/predict", [example()], 400, ""),
+    ("malformed JSON", "/predict", [example_request()], 400, ""),
     ("body over the limit", "/predict", "x" * 65_537, 413, None),
-    ("batch over the limit", "/predict_batch", {"requests": [example()] * (MOST_ROWS + 1)},
-     400, "requests"),
+    (
+        "batch over the limit",
+        "/predict_batch",
+        {"requests": [example_request()] * (MAX_ROWS + 1)},
+        400,
+        "requests",
+    ),
     ("batch over the limit", "/predict_batch", {"requests": []}, 400, "requests"),
-    ("wrong row in a batch", "/predict_batch", {"requests": [example(), without(TIME)]},
-     400, f"requests.1.{TIME}"),
-    ("unknown path", "/predict/", example(), 404, None),
-    ("unknown path", "/schema.json", example(), 404, None),
-    ("wrong method", "/livez", example(), 405, None),
-]  # fmt: skip
+    (
+        "wrong row in a batch",
+        "/predict_batch",
+        {"requests": [example_request(), without(TIME)]},
+        400,
+        f"requests.1.{TIME}",
+    ),
+    ("unknown path", "/predict/", example_request(), 404, None),
+    ("unknown path", "/schema.json", example_request(), 404, None),
+    ("wrong method", "/livez", example_request(), 405, None),
+]
 
 
 @pytest.mark.parametrize(("row", "path", "body", "status", "field"), REFUSED)
 def test_a_mistake_is_answered_with_its_reason(
     row: str, path: str, body: Any, status: int, field: str | None,
-    parts: Parts, caplog: pytest.LogCaptureFixture,
+    parts: ServiceParts, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with caplog.at_level(logging.DEBUG):
-        answer = post(parts, path, body)
+        answer = post_json(parts, path, body)
     told = answer.json()
     assert answer.status_code == status
     assert set(told) == {"error", "detail", "fields", "request_id"}
@@ -109,35 +135,37 @@ def test_a_mistake_is_answered_with_its_reason(
 
 
 @pytest.mark.parametrize("given", [None, "text/plain", "multipart/form-data; boundary=x", "json"])
-def test_a_body_has_to_be_called_json(given: str | None, parts: Parts) -> None:
+def test_a_body_has_to_be_called_json(given: str | None, parts: ServiceParts) -> None:
     headers = {} if given is None else {"Content-Type": given}
-    answer = ask(parts, "POST", "/predict", content=json.dumps(example()), headers=headers)
+    answer = send_request(
+        parts, "POST", "/predict", content=json.dumps(example_request()), headers=headers
+    )
     assert (answer.status_code, answer.json()["error"]) == (415, "wrong content type")
 
 
-def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: Parts) -> None:
-    post(parts, "/a/path/of/a/stranger", {})
-    ask(parts, "BREW", "/predict")
-    page = ask(parts, "GET", "/metrics").text
+def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: ServiceParts) -> None:
+    post_json(parts, "/a/path/of/a/stranger", {})
+    send_request(parts, "BREW", "/predict")
+    page = send_request(parts, "GET", "/metrics").text
     assert "stranger" not in page
     assert set(re.findall(r'service_requests_total\{path="([^"]+)"', page)) <= {
         "/predict", "/predict_batch", "/score", "/livez", "/metrics", "other",
         "/feedback", "/explain", "/", "/readyz", "/release", "/docs.json",
     }  # fmt: skip
-    assert read(parts.log.path.parent).empty
+    assert read_predictions(parts.log.path.parent).empty
 
 
 TOKENS = "predict:{p}:shop,feedback {f} desk, admin {a} ops"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
     digests = {name: sha256(name.encode()).hexdigest() for name in "pfa"}
     settings = Settings(
         home=tmp_path_factory.mktemp("guarded"), service_host="0.0.0.0",  # noqa: S104
         tokens=TOKENS.format(**digests), requests_per_second=2,
     )  # fmt: skip
-    parts = wired(settings)
+    parts = service_parts(settings)
     yield parts
     parts.close()
 
@@ -150,27 +178,33 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     ],
 )  # fmt: skip
 def test_a_token_has_to_be_right_and_of_the_role(
-    authorization: str | None, status: int, guarded: Parts
+    authorization: str | None, status: int, guarded: ServiceParts
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
-    answer = post(guarded, "/predict", example(), **headers)  # type: ignore[arg-type]
+    answer = post_json(guarded, "/predict", example_request(), **headers)  # type: ignore[arg-type]
     assert answer.status_code == status
     if status == 401:
         assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert ask(guarded, "GET", "/livez").status_code == 200
+    assert send_request(guarded, "GET", "/livez").status_code == 200
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_ask_again(guarded: Parts) -> None:
-    answers = [post(guarded, "/predict", example(), Authorization="Bearer p") for _ in range(6)]
+def test_a_client_that_asks_too_often_is_told_when_to_ask_again(guarded: ServiceParts) -> None:
+    answers = [
+        post_json(guarded, "/predict", example_request(), Authorization="Bearer p")
+        for _ in range(6)
+    ]
     assert answers[-1].status_code == 429
     assert answers[-1].headers["retry-after"] == "1"
-    assert post(guarded, "/predict", example(), Authorization="Bearer a").status_code == 200
+    assert (
+        post_json(guarded, "/predict", example_request(), Authorization="Bearer a").status_code
+        == 200
+    )
 
 
 def test_a_rate_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    rate = Rate(1)
+    rate = RateLimiter(1)
     assert [rate.allows("a") for _ in range(4)] == [True, True, False, False]
     assert rate.allows("b")
     now = 1.0
@@ -180,25 +214,25 @@ def test_a_rate_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "a-host"])  # noqa: S104
 def test_it_does_not_start_open_to_strangers(host: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without a token"):
-        require_guarded(Settings(home=tmp_path, service_host=host))
+        require_tokens(Settings(home=tmp_path, service_host=host))
     for own in ("127.0.0.1", "::1", "localhost"):
-        require_guarded(Settings(home=tmp_path, service_host=own))
+        require_tokens(Settings(home=tmp_path, service_host=own))
 
 
 @pytest.mark.parametrize("line", ["predict secret", "root " + "0" * 64, "predict " + "0" * 63])
 def test_a_line_that_is_no_token_is_refused(line: str) -> None:
     with pytest.raises(UserError, match="Line 2 of the tokens"):
-        parse(f"# ours\n{line}\n")
+        parse_tokens(f"# ours\n{line}\n")
 
 
-def test_too_many_at_once_are_told_to_wait(parts: Parts) -> None:
+def test_too_many_at_once_are_told_to_wait(parts: ServiceParts) -> None:
     parts.api._under_way += 64
     try:
-        answer = post(parts, "/predict", example())
-        alive = ask(parts, "GET", "/livez")
+        answer = post_json(parts, "/predict", example_request())
+        alive = send_request(parts, "GET", "/livez")
     finally:
         parts.api._under_way -= 64
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert alive.status_code == 200
-    assert metrics().overloaded._value.get() >= 1
-    assert post(parts, "/predict", example()).status_code == 200
+    assert shared_metrics().overloaded._value.get() >= 1
+    assert post_json(parts, "/predict", example_request()).status_code == 200

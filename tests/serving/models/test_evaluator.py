@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from serving.models import model_files
-from serving.models.evaluator import Evaluator, export
+from serving.models.evaluator import Evaluator, export_model
 from settings import LoopError
 
 COLUMNS = ["region", "product", "amount", "age", "visits"]
@@ -48,7 +48,7 @@ def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def served(model: Pipeline, folder: Path) -> Evaluator:
-    return Evaluator.load(folder, export(model, folder))
+    return Evaluator.load(folder, export_model(model, folder))
 
 
 def kind(folder: Path) -> str:
@@ -91,7 +91,7 @@ def test_trees_fitted_with_nan_for_a_gap_in_a_text(
     mixed = rows.copy()
     mixed.loc[0, "region"] = np.nan
     with pytest.raises(LoopError, match="both None and NaN"):
-        export(clone(trees).fit(mixed, label), tmp_path)
+        export_model(clone(trees).fit(mixed, label), tmp_path)
 
 
 def test_one_row_is_like_many(trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_gap_in_a_text_is_the_same_as_none_or_nan(
 def test_same_fit_gives_the_same_bytes(
     name: str, refit: dict[str, Pipeline], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    first = export(request.getfixturevalue(name), tmp_path / "first")
-    second = export(refit[name], tmp_path / "second")
+    first = export_model(request.getfixturevalue(name), tmp_path / "first")
+    second = export_model(refit[name], tmp_path / "second")
     assert first == second
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert len(files) == 2
@@ -131,14 +131,14 @@ def test_same_fit_gives_the_same_bytes(
 def test_another_fit_gives_another_digest(
     trees: Pipeline, linear: Pipeline, tmp_path: Path
 ) -> None:
-    assert export(trees, tmp_path / "a") != export(linear, tmp_path / "b")
+    assert export_model(trees, tmp_path / "a") != export_model(linear, tmp_path / "b")
 
 
 def test_export_leaves_nothing_of_the_model_before(
     trees: Pipeline, linear: Pipeline, tmp_path: Path
 ) -> None:
-    export(linear, tmp_path)
-    digest = export(trees, tmp_path)
+    export_model(linear, tmp_path)
+    digest = export_model(trees, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"evaluator.json", "model.treelite"}
     assert Evaluator.load(tmp_path, digest).trees is not None
 
@@ -147,7 +147,7 @@ def test_export_leaves_nothing_of_the_model_before(
 def test_one_flipped_bit_is_refused(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    digest = export(request.getfixturevalue(name), tmp_path)
+    digest = export_model(request.getfixturevalue(name), tmp_path)
     for path in tmp_path.iterdir():
         content = path.read_bytes()
         for position in (0, len(content) // 2, len(content) - 1):
@@ -161,7 +161,7 @@ def test_one_flipped_bit_is_refused(
 
 
 def test_missing_or_exchanged_files_are_refused(trees: Pipeline, tmp_path: Path) -> None:
-    digest = export(trees, tmp_path)
+    digest = export_model(trees, tmp_path)
     (tmp_path / "model.skops").write_bytes(b"one file more")
     with pytest.raises(LoopError, match="digest"):
         Evaluator.load(tmp_path, digest)
@@ -200,17 +200,17 @@ def test_what_would_not_load_is_not_exported(accounts: pd.DataFrame, tmp_path: P
     foreign[-1].classes_ = np.array([0, 1])
     foreign[0].feature_names_in_ = np.array(COLUMNS, dtype=object)
     with pytest.raises(LoopError, match="TRUSTED_TYPES"):
-        export(foreign, tmp_path)
+        export_model(foreign, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_trusted_is_not_loaded(linear: Pipeline, tmp_path: Path) -> None:
     """Even with the right digest: the list of trusted types is ours, not the file's."""
-    export(linear, tmp_path)
+    export_model(linear, tmp_path)
     hostile = skops.io.dumps(make_pipeline(FunctionTransformer(os.system)))
-    form = (tmp_path / model_files.FORM).read_bytes()
-    files = {model_files.FORM: form, model_files.PIPELINE: hostile}
-    digest = model_files.write(tmp_path, files)
+    form = (tmp_path / model_files.FORM_FILE).read_bytes()
+    files = {model_files.FORM_FILE: form, model_files.PIPELINE_FILE: hostile}
+    digest = model_files.write_model_files(tmp_path, files)
     with pytest.raises(LoopError, match="may load"):
         Evaluator.load(tmp_path, digest)
 
@@ -220,12 +220,12 @@ def test_what_cannot_be_served_is_not_exported(
 ) -> None:
     rows, label = accounts[COLUMNS], accounts["label"]
     with pytest.raises(LoopError, match="Only a Pipeline"):
-        export(trees[-1], tmp_path)
+        export_model(trees[-1], tmp_path)
     with pytest.raises(LoopError, match="classes 0 and 1"):
-        export(clone(linear).fit(rows, label + 1), tmp_path)
+        export_model(clone(linear).fit(rows, label + 1), tmp_path)
     with pytest.raises(LoopError, match="on a frame"):
-        export(
+        export_model(
             make_pipeline(LogisticRegression()).fit(rows[["visits"]].to_numpy(), label), tmp_path
         )
     with pytest.raises(LoopError, match="None, not NaN"):
-        export(clone(linear).fit(rows.replace({"region": {None: np.nan}}), label), tmp_path)
+        export_model(clone(linear).fit(rows.replace({"region": {None: np.nan}}), label), tmp_path)

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from sklearn.pipeline import Pipeline
 
-from serving.errors import Refused
-from serving.models.evaluator import Evaluator, export
-from serving.models.explanation import explain
+from serving.errors import Refusal
+from serving.models.evaluator import Evaluator, export_model
+from serving.models.explanation import explain_row
 from settings import Settings
-from tests.serving.in_process import example, post, wired
+from tests.serving.in_process import example_request, post_json, service_parts
 from usecase.request import PredictRequest, alternatives
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of what SHAP imports
@@ -56,7 +56,7 @@ def shapley(value: Callable[[frozenset[int]], float], n: int) -> list[float]:
 def test_contributions_are_shapley_values(
     trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path
 ) -> None:
-    evaluator = Evaluator.load(tmp_path / "m", export(trees, tmp_path / "m"))
+    evaluator = Evaluator.load(tmp_path / "m", export_model(trees, tmp_path / "m"))
     assert evaluator.trees is not None
     model = evaluator.trees.model
     assert model is not None
@@ -71,7 +71,7 @@ def test_contributions_are_shapley_values(
     rows = rows.where(rows.notna(), None).to_dict("records")
     unknown = rows[0] | {"region": "a region of nobody", "age": None}
     for row in [rows[1], unknown]:
-        told = explain(evaluator, row)
+        told = explain_row(evaluator, row)
         x = [float(code) for code in evaluator.codes_of(row)]
         brute = shapley(lambda known, x=x: sum(expected(tree, x, known) for tree in forest), len(x))
         assert np.allclose(list(told.contributions.values()), brute, atol=1e-9)
@@ -80,21 +80,21 @@ def test_contributions_are_shapley_values(
 
 
 def test_a_model_without_trees_is_not_explained(linear: Pipeline, tmp_path: Path) -> None:
-    evaluator = Evaluator.load(tmp_path / "m", export(linear, tmp_path / "m"))
-    with pytest.raises(Refused, match="no trees"):
-        explain(evaluator, dict.fromkeys(evaluator.columns))
+    evaluator = Evaluator.load(tmp_path / "m", export_model(linear, tmp_path / "m"))
+    with pytest.raises(Refusal, match="no trees"):
+        explain_row(evaluator, dict.fromkeys(evaluator.columns))
 
 
 def test_an_answer_says_what_spoke_for_it_and_what_would_turn_it(tmp_path: Path) -> None:
-    parts = wired(Settings(home=tmp_path))
+    parts = service_parts(Settings(home=tmp_path))
     try:
-        told = post(parts, "/explain", example()).json()
-        answer = post(parts, "/predict", example()).json()
+        told = post_json(parts, "/explain", example_request()).json()
+        answer = post_json(parts, "/predict", example_request()).json()
     finally:
         parts.close()
     assert told["probability"] == answer["probability"]
     total = told["base"] + sum(told["contributions"].values())
     assert total == pytest.approx(math.log(told["probability"] / (1 - told["probability"])))
-    asked = PredictRequest.model_validate(example())
+    asked = PredictRequest.model_validate(example_request())
     words = {word for word, _ in alternatives(asked)}
     assert told["flipped_by"] is None or told["flipped_by"] in words

@@ -11,9 +11,9 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
-from serving.models.evaluator import export
+from serving.models.evaluator import export_model
 from serving.models.holder import ModelHolder
-from serving.release.document import Challenger, Release, ServedModel, write
+from serving.release.document import Challenger, Release, ServedModel, write_release
 
 FEATURES = ["region", "product", "amount", "age", "visits"]
 
@@ -27,7 +27,7 @@ class Releases:
         self.generation = 0
 
     def export(self, model: Pipeline, version: str) -> ServedModel:
-        digest = export(model, self.models / version)
+        digest = export_model(model, self.models / version)
         return ServedModel(version, digest, f"../models/{version}", 0.2)
 
     def release(
@@ -37,7 +37,7 @@ class Releases:
         now = datetime.now(UTC)
         beside = Challenger(challenger, "canary", 10, now) if challenger else None
         release = Release(self.generation, self.export(model, version), now, beside)
-        write(self.file, release)
+        write_release(self.file, release)
         return release
 
 
@@ -191,17 +191,17 @@ def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None
 def test_the_packaged_version_answers_until_a_release_is_in_reach(
     tmp_path: Path, trees: Pipeline
 ) -> None:
-    digest = export(trees, tmp_path / "packaged" / "served")
+    digest = export_model(trees, tmp_path / "packaged" / "served")
     packaged, followed = tmp_path / "packaged" / "release.json", tmp_path / "release.json"
     now = datetime.now(UTC)
-    write(packaged, Release(3, ServedModel("7", digest, "served", 0.5), now))
+    write_release(packaged, Release(3, ServedModel("7", digest, "served", 0.5), now))
     holder = ModelHolder(followed, packaged=packaged)
     assert holder.current is not None
     assert (holder.current.release.champion.version, holder.current.fallback) == ("7", True)
     assert "packaged version answers" in str(holder.problem)
     assert not holder.refresh(), "the same again is no change"
     path = str(tmp_path / "packaged" / "served")
-    write(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
+    write_release(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
     assert holder.refresh()
     followed.unlink()
     holder.refresh()  # what was in reach once is not given up for what is older

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.models.holder import Serving
-from serving.models.scoring import Scored, score, score_all
+from serving.models.holder import LoadedRelease
+from serving.models.scoring import ScoredCase, score_case, score_cases
 from serving.release.document import Challenger, Release, ServedModel
-from serving.release.routing import arm
+from serving.release.routing import assign_arm
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 CHAMPION, OTHER = ServedModel("7", "a" * 64, "7", 0.2), ServedModel("8", "b" * 64, "8", 0.4)
@@ -39,13 +39,13 @@ class Doubles(Says):
         return np.array([2 * row["a"] for row in rows])
 
 
-def asked(stage: str | None, word: float | BaseException | None, percent: float = 0) -> Scored:
+def asked(stage: str | None, word: float | BaseException | None, percent: float = 0) -> ScoredCase:
     challenger = Challenger(OTHER, stage, percent, NOW) if stage else None  # type: ignore[arg-type]
-    serving = Serving(
+    serving = LoadedRelease(
         Release(5, CHAMPION, NOW, challenger), Says(0.3),  # type: ignore[arg-type]
         None if word is None else Says(word), "its digest is wrong",  # type: ignore[arg-type]
     )  # fmt: skip
-    return score(serving, "a case", {"a": 1.0})
+    return score_case(serving, "a case", {"a": 1.0})
 
 
 def test_a_champion_alone_answers_and_nothing_else_is_told() -> None:
@@ -100,9 +100,9 @@ def test_where_a_canary_breaks_the_champion_answers_and_the_failure_is_the_canar
 
 
 def test_a_champion_that_breaks_is_not_hidden() -> None:
-    serving = Serving(Release(1, CHAMPION, NOW), Says(RuntimeError("it broke")))  # type: ignore[arg-type]
+    serving = LoadedRelease(Release(1, CHAMPION, NOW), Says(RuntimeError("it broke")))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="it broke"):
-        score(serving, "a case", {"a": 1.0})
+        score_case(serving, "a case", {"a": 1.0})
 
 
 @pytest.mark.parametrize(("stage", "percent"), [("shadow", 0), ("canary", 30), ("canary", 100)])
@@ -111,27 +111,27 @@ def test_many_cases_are_answered_as_each_alone_and_each_model_is_asked_once(
 ) -> None:
     champion, challenger = Doubles(0.0), Says(0.9)
     release = Release(5, CHAMPION, NOW, Challenger(OTHER, stage, percent, NOW))  # type: ignore[arg-type]
-    serving = Serving(release, champion, challenger, None)  # type: ignore[arg-type]
+    serving = LoadedRelease(release, champion, challenger, None)  # type: ignore[arg-type]
     keys = [f"case {number}" for number in range(50)]
     rows = [{"a": number / 100} for number in range(50)]
-    together = score_all(serving, keys, rows)  # type: ignore[arg-type]
+    together = score_cases(serving, keys, rows)  # type: ignore[arg-type]
     assert (champion.times, challenger.times) == (percent < 100, 1)
-    assert [each.arm for each in together] == [arm(key, release) for key in keys]
+    assert [each.arm for each in together] == [assign_arm(key, release) for key in keys]
     for key, row, each in zip(keys, rows, together, strict=True):
-        alone = score(serving, key, row)
+        alone = score_case(serving, key, row)
         assert (each.model, each.probability) == (alone.model, alone.probability)
         times = {"scoring_ms": 0, "shadow_ms": 0}
         assert each.logged() | times == alone.logged() | times
-    assert score_all(serving, [], []) == []
+    assert score_cases(serving, [], []) == []
 
 
 @pytest.mark.parametrize("stage", ["shadow", "canary"])
 def test_a_row_that_breaks_a_challenger_takes_no_other_rows_word(stage: str) -> None:
     percent = 0 if stage == "shadow" else 100
     release = Release(5, CHAMPION, NOW, Challenger(OTHER, stage, percent, NOW))  # type: ignore[arg-type]
-    serving = Serving(release, Says(0.3), Doubles(0.0), None)  # type: ignore[arg-type]
+    serving = LoadedRelease(release, Says(0.3), Doubles(0.0), None)  # type: ignore[arg-type]
     rows = [{"a": 0.1}, {}, {"a": 0.7}, {"a": 0.2}]
-    found = [each.logged() for each in score_all(serving, ["a", "b", "c", "d"], rows)]
+    found = [each.logged() for each in score_cases(serving, ["a", "b", "c", "d"], rows)]
     error = "shadow_error" if stage == "shadow" else "challenger_error"
     told = [each[error] for each in found]
     assert told == [None, "KeyError: 'a'", "ValueError: 1.4 is no probability", None]

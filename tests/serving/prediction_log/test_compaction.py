@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from serving.prediction_log import segments
-from serving.prediction_log.compaction import compact
-from serving.prediction_log.reader import read
+from serving.prediction_log.compaction import compact_log
+from serving.prediction_log.reader import read_predictions
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError, UserError
 
@@ -65,44 +65,44 @@ def test_what_is_read_is_the_same_before_and_after(tmp_path: Path) -> None:
     torn = write(tmp_path, record(3), record(5))
     torn.write_bytes(torn.read_bytes()[:-20])
     write(tmp_path)
-    before = read(tmp_path)
+    before = read_predictions(tmp_path)
     assert list(before["request_id"]) == ["1", "2", "3", "4"]
     assert list(before["probability"]) == [0.25] * 4
     assert before.attrs == {"torn_lines": 1, "duplicates": 2}
 
-    done = compact(tmp_path)
+    done = compact_log(tmp_path)
     assert done == {"segments": 3, "files": 1, "records": 4, "duplicates": 2, "torn_lines": 1}
     assert names(tmp_path, "") == [f"{first.stem}.parquet", "compaction.lock"]
-    assert same(read(tmp_path), before)
-    assert compact(tmp_path) == NOTHING
-    assert compact(tmp_path / "nowhere") == NOTHING
+    assert same(read_predictions(tmp_path), before)
+    assert compact_log(tmp_path) == NOTHING
+    assert compact_log(tmp_path / "nowhere") == NOTHING
 
 
 def test_a_request_logged_before_and_after_a_compaction_counts_once(tmp_path: Path) -> None:
     write(tmp_path, record(1), record(2))
-    compact(tmp_path)
+    compact_log(tmp_path)
     again = {"probability": 0.9, "logged_at": NOON + timedelta(days=1)}
     write(tmp_path, record(1, **again), record(3))
     for _ in range(2):
-        frame = read(tmp_path)
+        frame = read_predictions(tmp_path)
         assert list(frame["request_id"]) == ["1", "2", "3"]
         assert list(frame["probability"]) == [0.25] * 3
         assert frame.attrs["duplicates"] == 1
-        compact(tmp_path)
+        compact_log(tmp_path)
 
 
 def test_what_its_writer_still_holds_is_left_to_it(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
-    assert compact(tmp_path) == NOTHING  # an empty one, too: it may be about to be written to
+    assert compact_log(tmp_path) == NOTHING  # an empty one, too: it may be about to be written to
     log.append(record(1))
     write(tmp_path, record(2))
-    assert compact(tmp_path)["records"] == 1
+    assert compact_log(tmp_path)["records"] == 1
     log.append(record(3))
     assert names(tmp_path, ".jsonl") == [log.path.name]
-    assert list(read(tmp_path)["request_id"]) == ["1", "2", "3"]
+    assert list(read_predictions(tmp_path)["request_id"]) == ["1", "2", "3"]
     log.close()
-    assert compact(tmp_path)["records"] == 2
-    assert list(read(tmp_path)["request_id"]) == ["1", "2", "3"]
+    assert compact_log(tmp_path)["records"] == 2
+    assert list(read_predictions(tmp_path)["request_id"]) == ["1", "2", "3"]
 
 
 def test_a_segment_that_is_taken_for_an_empty_one_before_it_is_locked_is_made_anew(
@@ -113,7 +113,7 @@ def test_a_segment_that_is_taken_for_an_empty_one_before_it_is_locked_is_made_an
     def too_late(file: Any, how: int) -> None:
         monkeypatch.undo()
         taken.extend(names(tmp_path, ".jsonl"))
-        compact(tmp_path)
+        compact_log(tmp_path)
         lock(file, how)
 
     monkeypatch.setattr(segments.fcntl, "flock", too_late)
@@ -122,7 +122,7 @@ def test_a_segment_that_is_taken_for_an_empty_one_before_it_is_locked_is_made_an
     log.close()
     assert len(taken) == 1
     assert names(tmp_path, ".jsonl") == [log.path.name] != taken
-    assert list(read(tmp_path)["request_id"]) == ["1"]
+    assert list(read_predictions(tmp_path)["request_id"]) == ["1"]
 
 
 def test_a_segment_that_is_compacted_while_it_is_about_to_be_read_is_not_missed(
@@ -130,35 +130,35 @@ def test_a_segment_that_is_compacted_while_it_is_about_to_be_read_is_not_missed(
 ) -> None:
     write(tmp_path, record(1))
     write(tmp_path, record(2))
-    before, read_bytes = read(tmp_path), Path.read_bytes
+    before, read_bytes = read_predictions(tmp_path), Path.read_bytes
     read_first: list[str] = []
 
     def overtaken(path: Path) -> bytes:
         if read_first:
             monkeypatch.undo()
-            compact(tmp_path)
+            compact_log(tmp_path)
         read_first.append(path.name)
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", overtaken)
-    assert same(read(tmp_path), before)
+    assert same(read_predictions(tmp_path), before)
     assert names(tmp_path, ".jsonl") == []
 
 
 def test_versions_of_the_model_may_differ_in_their_features(tmp_path: Path) -> None:
     write(tmp_path, record(1, features={"amount": None, "code": 17, "old": 1}))
     write(tmp_path, record(2, features={"amount": 2.5, "code": "A", "new": "x"}))
-    before = read(tmp_path)
-    compact(tmp_path)
+    before = read_predictions(tmp_path)
+    compact_log(tmp_path)
     write(tmp_path, record(3, features={"amount": 3, "code": 18, "new": None}))
-    assert same(read(tmp_path, until=NOON + timedelta(hours=3)), before)
+    assert same(read_predictions(tmp_path, until=NOON + timedelta(hours=3)), before)
     for _ in range(2):
-        frame = read(tmp_path)
+        frame = read_predictions(tmp_path)
         assert list(frame["features.code"]) == ["17", "A", "18"]  # texts, where types clash
         assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5, 3]
         assert list(frame["features.new"].fillna("")) == ["", "x", ""]
         assert list(frame["request.due"]) == ["2013-04-01"] * 3
-        compact(tmp_path)
+        compact_log(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["{", '{"request_id": "1"}', json.dumps(record(1), default=str)])
@@ -172,22 +172,22 @@ def test_a_segment_with_a_broken_line_stays_and_is_told_when_the_others_are_done
     with pytest.raises(
         LoopError, match=r"1 segments are left as they are, 1 .*Z-host-1\.jsonl"
     ) as told:
-        compact(tmp_path)
+        compact_log(tmp_path)
     assert "restore the file" in str(told.value)
     assert names(tmp_path, ".jsonl") == [broken.name]
     assert rows(tmp_path) == 1
     with pytest.raises(LoopError, match=r"Z-host-1\.jsonl"):
-        read(tmp_path)
+        read_predictions(tmp_path)
     broken.unlink()
-    assert list(read(tmp_path)["request_id"]) == ["2"]
+    assert list(read_predictions(tmp_path)["request_id"]) == ["2"]
 
 
 def test_names_of_before_are_read_and_compacted(tmp_path: Path) -> None:
     write(tmp_path, record(1)).rename(tmp_path / "20130401T120000.000000Z-17.jsonl")
-    before = read(tmp_path)
+    before = read_predictions(tmp_path)
     assert list(before["request_id"]) == ["1"]
-    assert compact(tmp_path)["records"] == 1
-    assert same(read(tmp_path), before)
+    assert compact_log(tmp_path)["records"] == 1
+    assert same(read_predictions(tmp_path), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None])
@@ -198,7 +198,7 @@ def test_a_file_that_is_none_of_ours_is_told(content: bytes | None, tmp_path: Pa
     else:
         target.write_bytes(content)
     segment = write(tmp_path, record(1))
-    for reader in (read, compact):
+    for reader in (read_predictions, compact_log):
         with pytest.raises(
             LoopError, match=r"Z-host-1\.parquet is not a file of the prediction log"
         ):
@@ -218,13 +218,13 @@ def test_a_range_of_decision_times_gives_what_the_filter_of_the_whole_gives(
         numbers = range(24 * day, 24 * day + 24)
         write(tmp_path, *(record(n, features={f"of_{day}": n, "amount": 1.0}) for n in numbers))
         if day < 3:
-            compact(tmp_path)
+            compact_log(tmp_path)
     late = {"logged_at": NOON + timedelta(days=9), "probability": 0.9}
     write(tmp_path, record(5, **late), record(80, **late))
     start, end = (
         None if hours is None else NOON + timedelta(hours=hours) for hours in (since, until)
     )
-    whole, part = read(tmp_path), read(tmp_path, since=start, until=end)
+    whole, part = read_predictions(tmp_path), read_predictions(tmp_path, since=start, until=end)
     assert len(whole) == 96
     times = whole["decision_time"]
     expected = whole[(times >= (start or NOON)) & (times < (end or NOON + timedelta(days=99)))]
@@ -240,7 +240,7 @@ def test_a_range_of_decision_times_gives_what_the_filter_of_the_whole_gives(
 DIES = """
 import os, shutil, signal, sys
 from pathlib import Path
-from serving.prediction_log.compaction import compact
+from serving.prediction_log.compaction import compact_log
 
 def step(event, args):
     if event in ("open", "os.rename", "os.remove", "fcntl.flock"):
@@ -257,7 +257,7 @@ while status == signal.SIGKILL:
     child = os.fork()
     if not child:
         sys.addaudithook(step)
-        compact(folder)
+        compact_log(folder)
         print(*steps, flush=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -282,7 +282,7 @@ def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_p
     write(made)
     # Killed in its writing:
     (made / f".{torn.stem}.parquet.1-0.tmp").write_bytes(b"PAR1 and no more")
-    before = read(made)
+    before = read_predictions(made)
     assert list(before["request_id"]) == ["1", "2", "3", "4"]
     with child(DIES, str(made)) as dying:
         told, _ = dying.communicate()
@@ -292,9 +292,9 @@ def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_p
     assert (steps.count("os.rename"), steps.count("fcntl.flock")) == (1, 6)
     for last in range(1, len(steps) + 2):
         folder = tmp_path / str(last)
-        assert same(read(folder), before), steps[:last]
-        compact(folder)
-        assert same(read(folder), before), steps[:last]
+        assert same(read_predictions(folder), before), steps[:last]
+        compact_log(folder)
+        assert same(read_predictions(folder), before), steps[:last]
         assert names(folder, ".jsonl") == names(folder, ".tmp") == []
         assert rows(folder) == 4
 
@@ -302,21 +302,21 @@ def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_p
 def test_a_full_disk_leaves_the_segments(tmp_path: Path) -> None:
     limited = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from serving.prediction_log.compaction import compact\n"
+        "from serving.prediction_log.compaction import compact_log\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n    compact(Path(sys.argv[1]))\n"
         "except Exception as error:\n    print(type(error).__name__, error)\n"
     )
     segment = write(tmp_path, *map(record, range(50)))
-    before = read(tmp_path)
+    before = read_predictions(tmp_path)
     with child(limited, str(tmp_path)) as process:
         told, _ = process.communicate()
     assert told.startswith("LoopError")
     assert "Free some space" in told
     assert names(tmp_path, "") == [segment.name, "compaction.lock"]
-    assert same(read(tmp_path), before)
-    assert compact(tmp_path)["records"] == 50
+    assert same(read_predictions(tmp_path), before)
+    assert compact_log(tmp_path)["records"] == 50
 
 
 def test_a_second_compaction_beside_one_is_refused(tmp_path: Path) -> None:
@@ -324,21 +324,21 @@ def test_a_second_compaction_beside_one_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "compaction.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="Another compaction is at work"):
-            compact(tmp_path)
+            compact_log(tmp_path)
         assert rows(tmp_path) == 0
-    assert compact(tmp_path)["records"] == 1
+    assert compact_log(tmp_path)["records"] == 1
 
 
 # Compacts again and again, beside others.
 COMPACTS = """
 import sys
 from pathlib import Path
-from serving.prediction_log.compaction import compact
+from serving.prediction_log.compaction import compact_log
 from settings import UserError
 
 while True:
     try:
-        compact(Path(sys.argv[1]))
+        compact_log(Path(sys.argv[1]))
     except UserError:
         pass
 """
@@ -390,12 +390,12 @@ def test_every_acknowledged_record_is_read_once_while_writers_and_compactions_ar
             for writer in writers:
                 assert writer.stdout is not None
                 acknowledged += [writer.stdout.readline().strip() for _ in range(300)]
-            frame = read(tmp_path)
+            frame = read_predictions(tmp_path)
             assert set(acknowledged) <= set(frame["request_id"])
             assert frame.attrs["duplicates"] == 0
         acknowledged += killed([*writers, *compactions])
-    compact(tmp_path)
-    frame = read(tmp_path)
+    compact_log(tmp_path)
+    frame = read_predictions(tmp_path)
     assert len(acknowledged) >= 7200
     assert set(acknowledged) <= set(frame["request_id"])
     assert frame["request_id"].is_unique

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.prediction_log import erasure
-from serving.prediction_log.reader import read
+from serving.prediction_log.reader import read_predictions
 from serving.prediction_log.writer import PredictionLog
 from settings import UserError
 
@@ -31,26 +31,26 @@ def logged(folder: Path) -> None:
 
 def test_what_is_too_old_goes_and_does_not_come_back(tmp_path: Path) -> None:
     logged(tmp_path)
-    done = erasure.expire(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))
+    done = erasure.expire_predictions(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))
     assert done == {"removed": 3, "open": 0}
-    assert sorted(read(tmp_path)["request_id"]) == ["r4", "r5", "r6"]
-    assert erasure.expire(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))["removed"] == 0
+    assert sorted(read_predictions(tmp_path)["request_id"]) == ["r4", "r5", "r6"]
+    assert erasure.expire_predictions(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))["removed"] == 0
 
 
 def test_one_entitys_rows_go_and_a_slip_of_the_pen_is_told(tmp_path: Path) -> None:
     logged(tmp_path)
-    assert erasure.forget(tmp_path, "request.who", "w2") == {"removed": 1, "open": 0}
-    assert erasure.forget(tmp_path, "key", "case-1")["removed"] == 3
-    assert sorted(read(tmp_path)["request_id"]) == ["r4", "r6"]
+    assert erasure.forget_predictions(tmp_path, "request.who", "w2") == {"removed": 1, "open": 0}
+    assert erasure.forget_predictions(tmp_path, "key", "case-1")["removed"] == 3
+    assert sorted(read_predictions(tmp_path)["request_id"]) == ["r4", "r6"]
     with pytest.raises(UserError, match="has a column"):
-        erasure.forget(tmp_path, "request.nobody", "x")
+        erasure.forget_predictions(tmp_path, "request.nobody", "x")
 
 
 def test_what_a_service_is_writing_to_is_left_and_told_of(tmp_path: Path) -> None:
     logged(tmp_path)
     log = PredictionLog(tmp_path)
     try:
-        assert erasure.expire(tmp_path, datetime(2014, 1, 1, tzinfo=UTC)) == {
+        assert erasure.expire_predictions(tmp_path, datetime(2014, 1, 1, tzinfo=UTC)) == {
             "removed": 6, "open": 1,
         }  # fmt: skip
     finally:

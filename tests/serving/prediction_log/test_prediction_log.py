@@ -20,9 +20,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from serving.prediction_log.compaction import compact
-from serving.prediction_log.reader import read
-from serving.prediction_log.records import COLUMNS, TIMES
+from serving.prediction_log.compaction import compact_log
+from serving.prediction_log.reader import read_predictions
+from serving.prediction_log.records import COLUMNS, TIME_COLUMNS
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 
@@ -57,14 +57,14 @@ def write(folder: Path, *records: dict[str, Any]) -> Path:
 def test_reads_what_was_logged(tmp_path: Path) -> None:
     nan = {"region": None, "amount": float("nan"), "age": float("inf")}
     write(tmp_path, record("1"), record("2", features=nan, features_as_of=None))
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
 
     assert list(frame["request_id"]) == ["1", "2"]
     assert list(frame["decision"]) == [True, True]
     assert list(frame["request.due"]) == ["2013-04-01T14:00:00+02:00"] * 2
     assert frame["features.amount"][0] == 1.0
     assert frame.loc[1, ["features.region", "features.amount", "features.age"]].isna().all()
-    assert {str(frame[column].dtype) for column in TIMES} == {"datetime64[us, UTC]"}
+    assert {str(frame[column].dtype) for column in TIME_COLUMNS} == {"datetime64[us, UTC]"}
     assert frame["logged_at"][0] == NOON + timedelta(microseconds=1)
     assert pd.isna(frame["features_as_of"][1])
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
@@ -73,7 +73,7 @@ def test_reads_what_was_logged(tmp_path: Path) -> None:
 def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
     PredictionLog(tmp_path).close()
     for folder in (tmp_path, tmp_path / "nowhere"):
-        frame = read(folder)
+        frame = read_predictions(folder)
         assert list(frame.columns) == list(COLUMNS)
         assert len(frame) == 0
         assert str(frame["logged_at"].dtype) == "datetime64[us, UTC]"
@@ -82,7 +82,7 @@ def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
 def test_first_record_of_a_request_counts(tmp_path: Path) -> None:
     write(tmp_path, record("1", probability=0.1), record("2"), record("1", probability=0.9))
     write(tmp_path, record("2", probability=0.9), record("3"))
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert list(frame["request_id"]) == ["1", "2", "3"]
     assert list(frame["probability"]) == [0.1, 0.25, 0.25]
     assert frame.attrs["duplicates"] == 2
@@ -91,7 +91,7 @@ def test_first_record_of_a_request_counts(tmp_path: Path) -> None:
 def test_segments_may_differ_in_their_features(tmp_path: Path) -> None:
     write(tmp_path, record("1", features={"amount": None}, request={"note": "2013-04-01"}))
     write(tmp_path, record("2", features={"amount": 2.5, "new": "x"}, request={"note": "text"}))
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert list(frame["features.new"].fillna("")) == ["", "x"]
     assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5]
     assert list(frame["request.note"]) == ["2013-04-01", "text"]
@@ -103,7 +103,7 @@ def test_texts_stay_texts_wherever_they_begin_to_look_like_times(tmp_path: Path)
     early = [record(str(n), request={"note": None, "filler": filler}) for n in range(12)]
     late = [record(str(n), request={"note": "2013-04-01", "filler": ""}) for n in range(12, 15)]
     write(tmp_path, *early, *late)
-    notes = read(tmp_path)["request.note"]
+    notes = read_predictions(tmp_path)["request.note"]
     assert list(notes[:12].isna()) == [True] * 12
     assert list(notes[12:]) == ["2013-04-01"] * 3
 
@@ -111,7 +111,7 @@ def test_texts_stay_texts_wherever_they_begin_to_look_like_times(tmp_path: Path)
 def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
     path = write(tmp_path, record("1"), record("2"))
     path.write_bytes(path.read_bytes()[:-20])
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert list(frame["request_id"]) == ["1"]
     assert frame.attrs["torn_lines"] == 1
 
@@ -120,7 +120,7 @@ def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
 def test_whole_line_that_is_no_record_is_told(line: str, tmp_path: Path) -> None:
     (tmp_path / "20130401T120000.000000Z-1.jsonl").write_text(line + "\n")
     with pytest.raises(LoopError, match=r"Z-1\.jsonl"):
-        read(tmp_path)
+        read_predictions(tmp_path)
 
 
 def test_closed_log_takes_no_more(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     log.close()
-    assert read(tmp_path)["request_id"].nunique() == 800
+    assert read_predictions(tmp_path)["request_id"].nunique() == 800
 
 
 # Logs records as fast as it can, and acknowledges each over the pipe once it is logged.
@@ -182,7 +182,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
         child.stdin.close()
         child.stdout.close()
         assert child.wait() == -signal.SIGKILL
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert len(acknowledged) > 1500
     assert set(acknowledged) - {""} <= set(frame["request_id"])
     assert frame.attrs["duplicates"] == 0
@@ -219,7 +219,7 @@ def test_full_disk_refuses_and_leaves_no_half_record(tmp_path: Path) -> None:
         input=repr(record("")) + "\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
     acknowledged = done.stdout.split()
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert 2 < len(acknowledged) < 8
     assert list(frame["request_id"]) == acknowledged
     assert frame.attrs["torn_lines"] == 0
@@ -267,7 +267,7 @@ def test_a_full_file_system_refuses_and_leaves_no_half_record(tmp_path: Path) ->
         (mounted / "filler").unlink()
         log.append(record("after"))
         log.close()
-        frame = read(mounted)
+        frame = read_predictions(mounted)
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
     assert list(frame["request_id"]) == [*acknowledged, "after"]
@@ -291,11 +291,11 @@ def test_a_large_or_old_segment_is_closed_and_another_one_begun(
         paths.append(log.path)
         log.append(record(str(number)))
         wait_until(lambda: log.path != paths[-1])
-        wait_until(lambda: compact(tmp_path)["records"] == 1)  # it has let go of the old one
+        wait_until(lambda: compact_log(tmp_path)["records"] == 1)  # it has let go of the old one
     assert log.path.exists()
     time.sleep(0.1)  # many times the age: an empty one is not rotated
     assert [path.name for path in tmp_path.glob("*.jsonl")] == [log.path.name]
-    assert list(read(tmp_path)["request_id"]) == ["0", "1", "2"]
+    assert list(read_predictions(tmp_path)["request_id"]) == ["0", "1", "2"]
     log.close()
 
 
@@ -339,7 +339,7 @@ def test_threads_lose_nothing_to_rotation(tmp_path: Path) -> None:
             rotated.set()
         acknowledged = sorted(one for ids in logged for one in ids)
     log.close()
-    frame = read(tmp_path)
+    frame = read_predictions(tmp_path)
     assert sorted(frame["request_id"]) == acknowledged
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
 
@@ -355,7 +355,7 @@ def test_where_no_new_segment_can_be_made_the_old_one_grows_on(
     log.append(record("2"))
     time.sleep(0.05)
     log.close()
-    assert list(read(tmp_path / "moved")["request_id"]) == ["1", "2"]
+    assert list(read_predictions(tmp_path / "moved")["request_id"]) == ["1", "2"]
     assert caplog.text.count("grows on") == 1
 
 

@@ -10,38 +10,45 @@ from typing import Any
 
 import pytest
 
-from serving.release.document import Challenger, History, Release, ServedModel, read, write
+from serving.release.document import (
+    Challenger,
+    HistoryHead,
+    Release,
+    ServedModel,
+    read_release,
+    write_release,
+)
 from settings import LoopError
 
 CHAMPION = ServedModel(version="7", digest="a" * 64, path="../models/7", threshold=0.2)
 NOW = datetime(2013, 4, 1, 12, 30, 1, 250, tzinfo=UTC)
 CANARY = Challenger(replace(CHAMPION, version="8", digest="b" * 64), "canary", 12.5, NOW, "trial")
-RELEASE = Release(3, CHAMPION, NOW, CANARY, history=History(2, "c" * 64))
+RELEASE = Release(3, CHAMPION, NOW, CANARY, history=HistoryHead(2, "c" * 64))
 
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "release" / "release.json"
-    write(path, RELEASE)
-    assert read(path) == RELEASE
-    write(path, replace(RELEASE, generation=4))
-    assert read(path) == replace(RELEASE, generation=4)
+    write_release(path, RELEASE)
+    assert read_release(path) == RELEASE
+    write_release(path, replace(RELEASE, generation=4))
+    assert read_release(path) == replace(RELEASE, generation=4)
     alone = Release(5, CHAMPION, NOW, frozen=True)
-    write(path, alone)
-    assert read(path) == alone
+    write_release(path, alone)
+    assert read_release(path) == alone
     assert [file.name for file in path.parent.iterdir()] == ["release.json"]
 
 
 def test_times_are_utc(tmp_path: Path) -> None:
     local = RELEASE.changed_at.astimezone(timezone(timedelta(hours=-4)))
-    write(tmp_path / "release.json", replace(RELEASE, changed_at=local))
-    found = read(tmp_path / "release.json")
+    write_release(tmp_path / "release.json", replace(RELEASE, changed_at=local))
+    found = read_release(tmp_path / "release.json")
     assert found is not None
     assert found.changed_at == RELEASE.changed_at
     assert found.changed_at.tzinfo is UTC
 
 
 def test_no_document_is_no_release(tmp_path: Path) -> None:
-    assert read(tmp_path / "release.json") is None
+    assert read_release(tmp_path / "release.json") is None
 
 
 @pytest.mark.parametrize(
@@ -97,14 +104,14 @@ def test_no_document_is_no_release(tmp_path: Path) -> None:
 )
 def test_malformed_documents_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "release.json"
-    write(path, RELEASE)
+    write_release(path, RELEASE)
     fields = json.loads(path.read_text())
     for name, value in change.items():
         parent, _, field = name.rpartition(".")
         (fields[parent] if parent else fields)[field] = value
     path.write_text(json.dumps(fields))
     with pytest.raises(LoopError, match="release document"):
-        read(path)
+        read_release(path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "\xff"])
@@ -112,15 +119,15 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "release.json"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(LoopError, match="release document"):
-        read(path)
+        read_release(path)
 
 
 def test_a_document_of_before_there_were_challengers_is_read(tmp_path: Path) -> None:
     path = tmp_path / "release.json"
-    write(path, RELEASE)
+    write_release(path, RELEASE)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps({n: fields[n] for n in ("generation", "champion", "changed_at")}))
-    assert read(path) == Release(3, CHAMPION, NOW)
+    assert read_release(path) == Release(3, CHAMPION, NOW)
 
 
 def test_times_without_a_zone_are_refused() -> None:

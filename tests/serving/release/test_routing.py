@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.release.document import Challenger, Release, ServedModel
-from serving.release.routing import arm
+from serving.release.routing import assign_arm
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 EXPECTED = [False, False, True, False, False, True]  # of a to f at 50 %
@@ -21,7 +21,7 @@ def release(percent: float, digit: str = "b", stage: str = "canary") -> Release:
 
 
 def challenged(keys: list[str], to: Release) -> np.ndarray:
-    return np.array([arm(key, to) == "challenger" for key in keys])
+    return np.array([assign_arm(key, to) == "challenger" for key in keys])
 
 
 @pytest.mark.parametrize("percent", [0.5, 10, 50, 99])
@@ -38,7 +38,7 @@ def test_each_arm_gets_its_share_and_evenly(percent: float) -> None:
 def test_an_arm_is_known_by_the_key_alone_on_every_replica() -> None:
     """Values from another process, with another seed of Python's own hash."""
     canary = release(50)
-    assert [arm(key, canary) == "challenger" for key in "abcdef"] == EXPECTED
+    assert [assign_arm(key, canary) == "challenger" for key in "abcdef"] == EXPECTED
 
 
 def test_a_higher_percentage_keeps_the_keys_that_it_had() -> None:
