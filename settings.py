@@ -25,8 +25,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-CODE = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # how every stable code looks that stands beside words
-SECTIONS = (
+CODE_PATTERN = (
+    r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # how every stable code looks that stands beside words
+)
+PARAMETER_SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
     "rollout", "serving", "monitoring", "release", "replay", "retention",
     "schedules",
@@ -34,7 +36,7 @@ SECTIONS = (
 
 
 # In a path, our tools take them for a pattern, an option and a variable, and go elsewhere.
-UNUSABLE = frozenset("*[?$")
+UNUSABLE_IN_PATHS = frozenset("*[?$")
 OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # where the servers that we start listen
 
 
@@ -218,7 +220,7 @@ class Settings(BaseSettings):
             raise UserError(f"{self.params_file} is not valid YAML: {error}") from error
         if not isinstance(loaded, dict):
             raise UserError(f"{self.params_file} must hold a mapping, not {type(loaded).__name__}.")
-        if absent := [name for name in SECTIONS if name not in loaded]:
+        if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
             raise UserError(f"{self.params_file} lacks {', '.join(absent)}.")
         return loaded
 
@@ -256,10 +258,10 @@ class Settings(BaseSettings):
             or f"sqlite:///{self.var}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
-            **self.unproxied(),
+            **self.proxy_exceptions(),
         }
 
-    def unproxied(self) -> dict[str, str]:
+    def proxy_exceptions(self) -> dict[str, str]:
         """`NO_PROXY` in both spellings: what the user has there, and the hosts of our own servers.
 
         Ours are the hosts on this machine. Of the servers that the settings name, they are those
@@ -289,7 +291,7 @@ class Settings(BaseSettings):
         """
         for name, value in self.environment().items():
             os.environ.setdefault(name, value)
-        os.environ.update(self.unproxied())
+        os.environ.update(self.proxy_exceptions())
 
 
 def _is_own(host: str) -> bool:
@@ -299,13 +301,13 @@ def _is_own(host: str) -> bool:
         return "." not in host
 
 
-def load() -> Settings:
+def load_settings() -> Settings:
     """The settings of this process, with the environment of the tools applied.
 
-    Raises `UserError` if the project's path contains one of `UNUSABLE`.
+    Raises `UserError` if the project's path contains one of `UNUSABLE_IN_PATHS`.
     """
     settings = Settings()
-    if found := UNUSABLE.intersection(f"{settings.root}{settings.var}"):
+    if found := UNUSABLE_IN_PATHS.intersection(f"{settings.root}{settings.var}"):
         raise UserError(
             f"The path of the project contains {' and '.join(sorted(found))}: "
             f"{settings.home.resolve()}. The tools would read and write elsewhere. "

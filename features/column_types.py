@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import types
 
 
-def arrow(rows: pd.DataFrame | pa.Table) -> pa.Table:
+def to_arrow(rows: pd.DataFrame | pa.Table) -> pa.Table:
     """`rows` without an index and without pandas' metadata; times in microseconds.
 
     DuckDB fails on nanoseconds. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a

@@ -16,19 +16,21 @@ PATIENCE = 600.0  # seconds; a whole year is ingested in less than one
 
 
 @contextmanager
-def locked(settings: Settings) -> Iterator[None]:
+def hold_data_lock(settings: Settings) -> Iterator[None]:
     """Hold the lock on the data of `settings`. Not re-entrant. Raises `LoopError` after 600 s."""
-    with locks.locked(settings.data / ".lock", PATIENCE, what="Another command that writes"):
-        durable_files.clear_unfinished(settings.data)
+    with locks.hold_lock(settings.data / ".lock", PATIENCE, what="Another command that writes"):
+        durable_files.remove_unfinished(settings.data)
         yield
 
 
-def writes(step: Callable[Concatenate[Settings, P], R]) -> Callable[Concatenate[Settings, P], R]:
+def with_data_lock(
+    step: Callable[Concatenate[Settings, P], R],
+) -> Callable[Concatenate[Settings, P], R]:
     """Make `step(settings, ...)` hold the lock while it runs, for every caller."""
 
     @wraps(step)
     def alone(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:
-        with locked(settings):
+        with hold_data_lock(settings):
             return step(settings, *args, **kwargs)
 
     return cast(Callable[Concatenate[Settings, P], R], alone)

@@ -31,7 +31,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
+def atomic_replace(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path; what the block writes there replaces `target`, whole or not at all.
 
     The content is on the disk before the name is. If the block raises, `target` stays as it was.
@@ -51,15 +51,15 @@ def replacing(target: Path, mode: int = 0o666) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write(target: Path, content: str | bytes, mode: int = 0o666) -> None:
+def write_file(target: Path, content: str | bytes, mode: int = 0o666) -> None:
     """Replace `target` by `content` (text as UTF-8), whole or not at all."""
-    with replacing(target, mode) as unfinished:
+    with atomic_replace(target, mode) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(target: Path, value: Any, **options: Any) -> None:
     """Replace `target` by `value` as JSON, whole or not at all; `options` are those of `dumps`."""
-    write(target, json.dumps(value, **({"indent": 2} | options)))
+    write_file(target, json.dumps(value, **({"indent": 2} | options)))
 
 
 def read_json(target: Path) -> Any | None:
@@ -70,7 +70,7 @@ def read_json(target: Path) -> Any | None:
         return None
 
 
-def clear_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that killed writers left below `folder`; none may be alive."""
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
@@ -100,7 +100,7 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
         shutil.copyfile(source, target)
 
 
-def whole_lines(content: bytes) -> list[bytes]:
+def complete_lines(content: bytes) -> list[bytes]:
     """The complete lines of `content`, without their newlines."""
     return content[: content.rfind(b"\n") + 1].splitlines()
 
@@ -108,7 +108,7 @@ def whole_lines(content: bytes) -> list[bytes]:
 def read_lines(target: Path) -> list[bytes]:
     """The complete lines of a file; none if there is no file."""
     try:
-        return whole_lines(target.read_bytes())
+        return complete_lines(target.read_bytes())
     except FileNotFoundError:
         return []
 
@@ -119,12 +119,12 @@ def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool])
     One process at a time, by a lock beside the file. Returns whether the line was appended. An
     incomplete last line is cut off: it was never acknowledged.
     """
-    with locks.locked(target.with_name(f"{target.name}.lock")):
+    with locks.hold_lock(target.with_name(f"{target.name}.lock")):
         new = not target.exists()
         with target.open("ab+") as file:
             file.seek(0)
             content = file.read()
-            lines = whole_lines(content)
+            lines = complete_lines(content)
             if known(lines):
                 return False
             file.truncate(content.rfind(b"\n") + 1)

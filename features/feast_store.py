@@ -19,11 +19,11 @@ from feast.types import from_value_type
 
 import settings as configuration
 from features import durable_files, locks
-from features.online_values import Read
+from features.online_values import ReadOnline
 from usecase.feature_views import OBJECTS, VIEWS
 
-YAML = Path(__file__).parent / "feature_store.yaml"
-APPLIED = "definitions"  # the tag
+FEAST_CONFIG = Path(__file__).parent / "feature_store.yaml"
+VERSION_TAG = "definitions"  # the tag
 
 
 def open_store(settings: configuration.Settings) -> FeatureStore:
@@ -35,10 +35,10 @@ def open_store(settings: configuration.Settings) -> FeatureStore:
     settings.apply_environment()  # the YAML names the registry and the online store by variable
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     os.chdir(settings.root)  # the DuckDB store reads relative paths from here
-    return FeatureStore(repo_path=str(settings.root), fs_yaml_file=YAML)
+    return FeatureStore(repo_path=str(settings.root), fs_yaml_file=FEAST_CONFIG)
 
 
-def apply(settings: configuration.Settings) -> FeatureStore:
+def apply_definitions(settings: configuration.Settings) -> FeatureStore:
     """Opens the store and registers the definitions where they differ from what is registered.
 
     The registry itself holds, as a tag of the project, which definitions were applied completely,
@@ -51,14 +51,14 @@ def apply(settings: configuration.Settings) -> FeatureStore:
     version = f"{definitions_version()} feast {feast.__version__}"
     if _applied(store) == version:
         return store
-    with locks.locked(registry.with_name("lock"), what="Another registration"):
+    with locks.hold_lock(registry.with_name("lock"), what="Another registration"):
         store = open_store(settings)
         if (before := _applied(store)) != version:
             if held:
                 _set_aside(registry, before or "unknown")
                 store = open_store(settings)
             store.apply(OBJECTS)
-            store.registry.apply_project(Project(name=store.project, tags={APPLIED: version}))
+            store.registry.apply_project(Project(name=store.project, tags={VERSION_TAG: version}))
     return store
 
 
@@ -70,16 +70,16 @@ def _set_aside(registry: Path, version: str) -> None:
 
 def _applied(store: FeatureStore) -> str | None:
     try:
-        return store.registry.get_project(store.project).tags.get(APPLIED)
+        return store.registry.get_project(store.project).tags.get(VERSION_TAG)
     except ProjectObjectNotFoundException:
         return None
 
 
-def online_reader(settings: configuration.Settings) -> Read:
+def open_online_values(settings: configuration.Settings) -> ReadOnline:
     """Reads all views of the use case online. Needs the online store alone, and no registry."""
     settings.apply_environment()
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
-    config = load_repo_config(settings.root, YAML)
+    config = load_repo_config(settings.root, FEAST_CONFIG)
     store: Any = get_online_store_from_config(config.online_store)
     return store.reader(config, [_with_keys(view) for view in VIEWS])
 
@@ -95,7 +95,7 @@ def _with_keys(view: FeatureView) -> FeatureView:
     return keyed
 
 
-def registered(store: FeatureStore) -> list[FeatureView]:
+def registered_views(store: FeatureStore) -> list[FeatureView]:
     """The views as the registry has them: Feast learns a view's keys when it is applied."""
     return [store.get_feature_view(view.name) for view in VIEWS]
 

@@ -21,7 +21,7 @@ SILENT = 2.0  # seconds of waiting for a lock before the user is told
 
 
 @contextmanager
-def locked(
+def hold_lock(
     path: Path, patience: float | None = None, *, refused: type[LoopError] = LoopError,
     what: str = "Another command",
 ) -> Iterator[None]:  # fmt: skip
@@ -68,16 +68,16 @@ def _acquire(
         except Timeout:
             if not rest:
                 raise
-            print(f"Waiting for {holder(path)}, which holds {path} ...", file=sys.stderr)
+            print(f"Waiting for {lock_holder(path)}, which holds {path} ...", file=sys.stderr)
             lock.acquire(timeout=rest)
     except Timeout as error:
         raise refused(
-            f"{what} is at work in {path.parent}: {holder(path)}; it holds {path.name}. "
+            f"{what} is at work in {path.parent}: {lock_holder(path)}; it holds {path.name}. "
             "Wait until it ends, or stop it. Then run this again."
         ) from error
 
 
-def holder(path: Path) -> str:
+def lock_holder(path: Path) -> str:
     """The holder of the lock file `path`, for a message."""
     try:
         found = json.loads(path.read_text())

@@ -12,9 +12,9 @@ import pandas as pd
 
 import settings as configuration
 from features import build_manifest, data_lock, durable_files, partitions
-from features.feast_store import apply, registered
-from features.publication_record import stands_at, text
-from features.table_builder import publications
+from features.feast_store import apply_definitions, registered_views
+from features.publication_record import published_until, record_text
+from features.table_builder import late_publications
 from usecase.feature_views import VIEWS
 
 # Beyond such a gap, rebuilding by `materialize` is cheaper than publishing hour after hour.
@@ -23,38 +23,38 @@ REBUILD_AFTER = timedelta(days=1)
 LATEST = timedelta(days=2)
 
 
-@data_lock.writes
-def publish(settings: configuration.Settings, as_of: datetime) -> None:
+@data_lock.with_data_lock
+def publish_features(settings: configuration.Settings, as_of: datetime) -> None:
     """Brings the online store to what was published by `as_of`, from wherever it stood.
 
     A rerun is safe: what is there is written again, with the same values. Where tables were
     replaced since the last publication, the store is rebuilt.
     """
-    stood = stands_at(settings)
-    replaced = build_manifest.replaced_since(
+    stood = published_until(settings)
+    replaced = build_manifest.tables_replaced_since(
         settings.data, durable_files.read_json(_tables_published(settings))
     )
     if stood is None or stood > as_of or as_of - stood > REBUILD_AFTER or replaced:
-        rebuild(settings, as_of)
+        rebuild_online_store(settings, as_of)
     elif stood < as_of:
         Publisher(settings, stood, as_of).step(as_of)
 
 
-def rebuild(settings: configuration.Settings, as_of: datetime) -> None:
+def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> None:
     """Empties the online store and loads it with Feast's `materialize`, as it stood at `as_of`.
 
     Its record of a complete publication goes first and comes last: readers do without it meanwhile.
     """
-    store = apply(settings)
+    store = apply_definitions(settings)
     (settings.var / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
     provider = store._get_provider()
     provider.online_store.withdraw(store.config)
-    views = registered(store)
+    views = registered_views(store)
     for doomed, kept in ((views, []), ([], views)):  # drops their tables, and makes them
         provider.update_infra(store.project, doomed, kept, [], [], partial=False)
     # `materialize` does not know when a row was published: it stops before the first row that was
     # not, and what is left to publish by `as_of` follows.
-    hidden = publications(settings.data)
+    hidden = late_publications(settings.data)
     lag = timedelta(seconds=settings.params()["features"]["publish_lag_seconds"])
     ends = [as_of - lag, *(hidden[hidden > as_of].index - timedelta(microseconds=1))]
     end = max(min(ends), as_of - LATEST)
@@ -83,14 +83,14 @@ class Publisher:
         stood: str | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._at = settings, since
-        self._stood = text(since) if stood is None else stood
-        self._store = apply(settings)
+        self._stood = record_text(since) if stood is None else stood
+        self._store = apply_definitions(settings)
         self._provider = self._store._get_provider()
         self._rows: dict[str, pd.DataFrame] = {}
         self._stored: dict[str, list[Any]] = {}  # the same rows, as Feast stores them
         # As registered: Feast learns a view's keys when it is applied, which may be long ago.
-        self._views = registered(self._store)
-        tables = build_manifest.standing(settings.data, until.astimezone(UTC).date())
+        self._views = registered_views(self._store)
+        tables = build_manifest.tables_version(settings.data, until.astimezone(UTC).date())
         for view in self._views:
             rows = self._rows[view.name] = self._read(view.name, view.entities[0], since, until)
             convert = self._provider._prep_rows_to_write_for_ingestion
@@ -101,7 +101,7 @@ class Publisher:
     def _read(self, table: str, key: str, since: datetime, until: datetime) -> pd.DataFrame:
         """The rows to publish after `since` and by `until`, in that order."""
         days = [moment.astimezone(UTC).date() for moment in (since - LATEST, until)]
-        rows = partitions.read(self._settings.data, "features", table, days[0], days[1])
+        rows = partitions.read_days(self._settings.data, "features", table, days[0], days[1])
         if rows.empty:
             return rows
         rows = rows.sort_values(["created", "event_timestamp"], kind="stable")
@@ -132,10 +132,10 @@ class Publisher:
             if len(new):
                 batches.append((view, [self._stored[view.name][number] for number in new]))
         online, config = self._provider.online_store, self._store.config
-        if not online.write_views(config, batches, self._stood, text(until)):
+        if not online.write_views(config, batches, self._stood, record_text(until)):
             raise configuration.LoopError(
                 "The online store no longer holds what was published before, up to "
                 f"{self._stood or 'the start of its rebuilding'}. It was emptied, or another "
                 "command published meanwhile. Run `mlops features`, which rebuilds a lost store."
             )
-        self._at, self._stood = until, text(until)
+        self._at, self._stood = until, record_text(until)

@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 import settings as configuration
-from features.feast_store import online_reader
-from features.online_values import NOTHING, Found, Read
+from features.feast_store import open_online_values
+from features.online_values import NO_VALUES, ReadOnline, StoredValues
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.feature_views import VIEWS, on_demand
 
@@ -50,8 +50,8 @@ class OnlineReader:
             _ = self._read  # imports what it needs, which no request is to wait for
 
     @cached_property
-    def _read(self) -> Read:
-        return online_reader(self._settings)
+    def _read(self) -> ReadOnline:
+        return open_online_values(self._settings)
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
@@ -64,19 +64,19 @@ class OnlineReader:
         moments = [at.timestamp() for at in decision_times]
         return self._assembled(entity_rows, moments, self._found(entity_rows))
 
-    def without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
+    def read_without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
         """The same, as if the store held nothing: what the request brings is all there is."""
         moments = [0.0] * len(entity_rows)
         return self._assembled(entity_rows, moments, self.nothing(entity_rows))
 
     @staticmethod
-    def nothing(entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+    def nothing(entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
         """What an empty store holds of so many cases."""
-        return [[NOTHING] * len(entity_rows)] * len(VIEW_COLUMNS)
+        return [[NO_VALUES] * len(entity_rows)] * len(VIEW_COLUMNS)
 
     def _assembled(
         self, entity_rows: Sequence[Mapping[str, Any]], moments: Sequence[float],
-        found: Sequence[Sequence[Found]],
+        found: Sequence[Sequence[StoredValues]],
     ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
         newest = [0.0] * len(entity_rows)
@@ -102,7 +102,7 @@ class OnlineReader:
             for values, at in zip(zip(*clean, strict=True), newest, strict=True)
         ]
 
-    def _found(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[Found]]:
+    def _found(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
         from redis.exceptions import RedisError
 
         try:

@@ -24,22 +24,22 @@ DOUBLE = Value(double_val=1.0).SerializeToString()[:1]  # the tag before the eig
 unpack_double = struct.Struct("<d").unpack_from
 
 
-class Found(NamedTuple):
+class StoredValues(NamedTuple):
     """What a view holds of one key: its values by column, and their event time in epoch seconds."""
 
     values: dict[str, Any]
     at: float
 
 
-NOTHING = Found({}, 0.0)
+NO_VALUES = StoredValues({}, 0.0)
 # For each view, in order, what it holds of each row's entity; None if the store holds no complete
 # publication.
-Read = Callable[[Sequence[Mapping[str, Any]]], list[list[Found]] | None]
+ReadOnline = Callable[[Sequence[Mapping[str, Any]]], list[list[StoredValues]] | None]
 # To write: the key of each entity, its values by column, event time, time of publishing.
-Rows = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
+RowsToWrite = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
 
 
-class Keys:
+class EntityKeys:
     """Feast's keys of a view's entities: of those asked for, most were asked for before."""
 
     def __init__(self, config: RepoConfig, view: FeatureView) -> None:
@@ -64,7 +64,7 @@ class Keys:
         return [self._of(tuple(row[name] for name in self.names)) for row in rows]
 
 
-def decoded(stored: bytes) -> Any:
+def decode_value(stored: bytes) -> Any:
     """The value that Feast has stored; nearly all are doubles."""
     if len(stored) == 9 and stored[:1] == DOUBLE:
         return unpack_double(stored, 1)[0]

@@ -8,12 +8,12 @@ import pandas as pd
 import settings as configuration
 from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
-from features.publication_record import stands_at
+from features.publication_record import published_until
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 
 
-def online_and_offline(
+def online_and_offline_rows(
     settings: configuration.Settings, cases: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The model's columns of `cases` (of the spine), as if all were decided at this moment.
@@ -23,20 +23,20 @@ def online_and_offline(
     published, or the store never stands still.
     """
     for _ in range(5):
-        stands = stands_at(settings)
+        stands = published_until(settings)
         if stands is None:
             raise LoopError("Nothing is published online: run `mlops features`.")
         asked = cases.assign(decision_time=pd.Timestamp(stands)).reset_index(drop=True)
         offline = training_frame(settings, asked)
         found = OnlineReader(settings).read(asked.to_dict("records"), [stands] * len(asked))
-        if stands_at(settings) == stands:
+        if published_until(settings) == stands:
             break
     else:
         raise LoopError("The online store is published to all the time: compare when it rests.")
     return pd.DataFrame([row.values for row in found])[FEATURES], offline[FEATURES]
 
 
-def differing(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
+def count_differing_rows(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
     """In how many rows each column differs, NaN being equal to NaN; the columns that do."""
     if len(one) != len(other):
         raise ValueError(f"{len(one)} rows against {len(other)}.")

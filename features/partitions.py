@@ -20,12 +20,12 @@ SUFFIX = ".parquet"
 RECIPE = "RECIPE"  # the file beside partitions that says what made them
 
 
-def path(data: Path, layer: str, table: str, day: date) -> Path:
+def partition_path(data: Path, layer: str, table: str, day: date) -> Path:
     """The partition of the UTC day `day`; `table` may hold a slash (`refused/<feed>`)."""
     return data / layer / table / f"{day.isoformat()}{SUFFIX}"
 
 
-def write(
+def write_partition(
     rows: pd.DataFrame | pa.Table,
     target: Path,
     *,
@@ -36,35 +36,36 @@ def write(
 
     Timestamps become microseconds. A column without any value takes its type in `schema`; without
     one it becomes text (Parquet's null type breaks a union over days). `note` is stored in the
-    file: see `note_of`. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a column
+    file: see `partition_note`. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a
+    column
     mixes types.
     """
-    table = column_types.arrow(rows)
+    table = column_types.to_arrow(rows)
     if schema is not None:
         table = column_types.conform(table, schema)
     told = pa.schema([_field(field) for field in table.schema], metadata=dict(note or {}) or None)
-    with durable_files.replacing(target) as unfinished:
+    with durable_files.atomic_replace(target) as unfinished:
         pq.write_table(table.cast(told), unfinished)
     return target
 
 
-def load(target: Path) -> pa.Table:
+def read_partition(target: Path) -> pa.Table:
     """One partition as an Arrow table. Raises `LoopError` if the file is not whole."""
     with _whole(target), pq.ParquetFile(target) as file:
         # Without the note: tables of several days are put together.
         return file.read(use_threads=False).replace_schema_metadata()
 
 
-def note_of(target: Path) -> dict[str, str]:
+def partition_note(target: Path) -> dict[str, str]:
     """The note that a partition was written with. Raises `LoopError` if the file is not whole."""
     with _whole(target):
         found = pq.read_schema(target).metadata or {}
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
-def digest(target: Path) -> str:
+def partition_digest(target: Path) -> str:
     """A digest of the content of a partition."""
-    return recipe_of(target)
+    return recipe_digest(target)
 
 
 def n_rows(target: Path) -> int:
@@ -73,20 +74,20 @@ def n_rows(target: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def read(data: Path, layer: str, table: str, first_day: date, last_day: date) -> pd.DataFrame:
+def read_days(data: Path, layer: str, table: str, first_day: date, last_day: date) -> pd.DataFrame:
     """All rows of the days `first_day` to `last_day` (both included), in the order of days.
 
     An empty frame without columns if there is no partition.
     """
-    chosen = [day for day in days(data, layer, table) if first_day <= day <= last_day]
+    chosen = [day for day in partition_days(data, layer, table) if first_day <= day <= last_day]
     if not chosen:
         return pd.DataFrame()
-    tables = [load(path(data, layer, table, day)) for day in chosen]
+    tables = [read_partition(partition_path(data, layer, table, day)) for day in chosen]
     rows: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     return rows
 
 
-def days(data: Path, layer: str, table: str) -> list[date]:
+def partition_days(data: Path, layer: str, table: str) -> list[date]:
     """The days that have a partition, sorted."""
     folder = data / layer / table
     try:
@@ -97,13 +98,13 @@ def days(data: Path, layer: str, table: str) -> list[date]:
         ) from error
 
 
-def files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files below `folder`, also where it or a folder in it is a symbolic link."""
     for parent, _, names in os.walk(folder, followlinks=True):
         yield from (Path(parent, name) for name in names)
 
 
-def whole_days(first_day: date, until: date) -> list[date]:
+def day_range(first_day: date, until: date) -> list[date]:
     """The days from `first_day` up to `until`, which is left out."""
     return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
 
@@ -123,7 +124,7 @@ def _field(field: pa.Field) -> pa.Field:
     return pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field
 
 
-def follow_recipe(folder: Path, recipe: str) -> bool:
+def discard_if_recipe_changed(folder: Path, recipe: str) -> bool:
     """Removes what `folder` holds if it was made by another recipe; whether it did.
 
     `recipe` is a digest of the code and parameters that make the folder's partitions. They grow by
@@ -132,15 +133,15 @@ def follow_recipe(folder: Path, recipe: str) -> bool:
     note = folder / RECIPE
     if note.exists() and note.read_text() == recipe:
         return False
-    stale = [part for part in files(folder) if part.suffix == SUFFIX]
+    stale = [part for part in files_below(folder) if part.suffix == SUFFIX]
     for part in stale:
         part.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    durable_files.write(note, recipe)
+    durable_files.write_file(note, recipe)
     return bool(stale)
 
 
-def recipe_of(*parts: Path | str) -> str:
+def recipe_digest(*parts: Path | str) -> str:
     """A digest of files (by their content) and texts."""
     digest = hashlib.sha256()
     for part in parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 import settings as configuration
-from features.feast_store import apply
+from features.feast_store import apply_definitions
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.feature_views import LOOKUP, on_demand
 
@@ -21,7 +21,7 @@ def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.
     after, by the same function; Feast's own way of applying it to a history turns every column
     into Python objects and takes three times as long as the join.
     """
-    store = apply(settings)
+    store = apply_definitions(settings)
     joined = store.get_historical_features(
         entity_df=spine.rename(columns={"decision_time": "event_timestamp"}),
         features=store.get_feature_service(LOOKUP.name),

@@ -1,7 +1,7 @@
 """The online store's own record of the newest publication that it holds completely.
 
 The record lies in the store, beside the rows: it is lost with them. Readers take it along with the
-features, `stands_at` asks for it alone and imports no Feast. Version 0.1 kept it in a file: a
+features, `published_until` asks for it alone and imports no Feast. Version 0.1 kept it in a file: a
 store of that version has no record, counts as not published, and the next publishing rebuilds it.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.sqlite_file import connected, without_table
+from features.sqlite_file import connect_read_only, is_missing_table
 from settings import Settings, UnreachableError
 
 RECORD = "published"  # a table of one row in SQLite, a hash in Redis
@@ -22,7 +22,7 @@ FIELD = "until"  # what both hold: an ISO time, or nothing while the store is be
 TIMEOUT = 1.5  # seconds
 
 
-def stands_at(settings: Settings) -> datetime | None:
+def published_until(settings: Settings) -> datetime | None:
     """The time (UTC) up to which the online store holds all that was published.
 
     None if it holds no complete publication: it is new, lost, or being rebuilt. Raises
@@ -39,7 +39,7 @@ def stands_at(settings: Settings) -> datetime | None:
     return datetime.fromisoformat(found) if found else None
 
 
-def text(moment: datetime) -> str:
+def record_text(moment: datetime) -> str:
     """The moment as the record holds it."""
     return moment.astimezone(UTC).isoformat()
 
@@ -58,11 +58,11 @@ def _in_redis(address: str) -> str | None:
 def _in_file(path: Path) -> str | None:
     if not path.exists():
         return None
-    with closing(connected(path, TIMEOUT)) as connection:
+    with closing(connect_read_only(path, TIMEOUT)) as connection:
         try:
             row = connection.execute(f"SELECT {FIELD} FROM {RECORD}").fetchone()  # noqa: S608
         except sqlite3.OperationalError as error:
-            if without_table(error):
+            if is_missing_table(error):
                 return None
             raise
     return row[0] if row else None

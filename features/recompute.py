@@ -12,13 +12,13 @@ import pandas as pd
 import settings as configuration
 from features import partitions
 from features.point_in_time import training_frame
-from features.table_builder import Tables, created, publications
+from features.table_builder import Tables, late_publications, publication_times
 from usecase.feature_views import TABLES, VIEWS, Read
 
 DAY = timedelta(days=1)
 
 
-def without_future(
+def recompute_without_future(
     settings: configuration.Settings, cases: pd.DataFrame, moment: datetime, tables: Tables = TABLES
 ) -> pd.DataFrame:
     """The training rows of `cases` (of the spine, decided at `moment`), from what was known then.
@@ -30,16 +30,16 @@ def without_future(
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     first, until = date.fromisoformat(str(params["first_day"])), moment.date()
-    late = publications(settings.data)
+    late = late_publications(settings.data)
     # Joining moves the process to the folder that it reads, which is about to go.
     with tempfile.TemporaryDirectory(prefix="recomputed-") as folder, contextlib.chdir("."):
         for view in VIEWS:
             start = max(first, until - DAY - view.ttl) if view.ttl else first
             rows = tables[view.name][0](_known_by(settings.data, moment), start, until)
             rows = rows.drop(columns="day")
-            rows["created"] = created(rows["event_timestamp"], lag, late)
-            partitions.write(
-                rows, partitions.path(Path(folder) / "data", "features", view.name, until)
+            rows["created"] = publication_times(rows["event_timestamp"], lag, late)
+            partitions.write_partition(
+                rows, partitions.partition_path(Path(folder) / "data", "features", view.name, until)
             )
         own = {**settings.model_dump(), "workspace": Path(folder)}
         return training_frame(configuration.Settings(**own), cases)
@@ -47,7 +47,7 @@ def without_future(
 
 def _known_by(data: Path, moment: datetime) -> Read:
     def read(feed: str, first: date, last: date) -> pd.DataFrame:
-        rows = partitions.read(data, "validated", feed, first, last)
+        rows = partitions.read_days(data, "validated", feed, first, last)
         return rows if rows.empty else rows[rows["known_at"] <= moment].reset_index(drop=True)
 
     return read

@@ -10,7 +10,14 @@ from feast.infra.online_stores import redis
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.exceptions import WatchError
 
-from features.online_values import NOTHING, Found, Keys, Read, Rows, decoded
+from features.online_values import (
+    NO_VALUES,
+    EntityKeys,
+    ReadOnline,
+    RowsToWrite,
+    StoredValues,
+    decode_value,
+)
 from features.publication_record import FIELD, RECORD, redis_client
 
 
@@ -25,7 +32,7 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
     """Feast's store in Redis, which asks once for all views of an entity."""
 
     def write_views(
-        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]], stood: str,
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]], stood: str,
         until: str,
     ) -> bool:  # fmt: skip
         """`online_write_batch` for each view; then move the record from `stood` to `until`.
@@ -50,18 +57,18 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
         """Empty the record: the store holds no complete publication from now on."""
         self._get_client(config.online_store).hset(RECORD, FIELD, "")
 
-    def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
+    def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
         """Reads what each view holds of each row's entity. Raises RedisError."""
         if config.online_store.redis_type == redis.RedisType.redis:
             # Who writes may take longer than who reads.
             online = config.online_store
             self._client = redis_client(online.connection_string, online.seconds)
         project = config.project.encode()
-        keys_of = [Keys(config, view) for view in views]
+        keys_of = [EntityKeys(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
         fields = [_fields(config, view) for view in views]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]] | None:
+        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
             # Views of one entity share its hash: one command for all of them.
             commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
             asked = []
@@ -92,14 +99,14 @@ def _fields(config: RepoConfig, view: FeatureView) -> list[Any]:
     return [f"_ts:{stored}", *(redis._mmh3(f"{stored}:{field.name}") for field in view.features)]
 
 
-def _found(reply: Sequence[bytes | None], names: list[str]) -> Found:
+def _found(reply: Sequence[bytes | None], names: list[str]) -> StoredValues:
     if reply[0] is None:
-        return NOTHING
+        return NO_VALUES
     at = Timestamp()
     at.ParseFromString(reply[0])
     values = {
-        name: decoded(value)
+        name: decode_value(value)
         for name, value in zip(names, reply[1:], strict=True)
         if value is not None
     }
-    return Found(values, at.seconds + at.nanos / 1e9)
+    return StoredValues(values, at.seconds + at.nanos / 1e9)

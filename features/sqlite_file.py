@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def clear_lost(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what belongs to a file that is missing or empty.
 
     SQLite would take it for parts of the new file.
@@ -18,7 +18,7 @@ def clear_lost(path: Path) -> None:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def connected(path: Path, seconds: float) -> sqlite3.Connection:
+def connect_read_only(path: Path, seconds: float) -> sqlite3.Connection:
     """A connection that only reads, and makes no file; it waits `seconds` for a lock."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=seconds, check_same_thread=False
@@ -36,12 +36,14 @@ def file_id(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def without_table(error: sqlite3.OperationalError) -> bool:
+def is_missing_table(error: sqlite3.OperationalError) -> bool:
     """Whether a table is missing: SQLite has no code of its own for it."""
     return str(error).startswith("no such table")
 
 
-def following(path: Path, seconds: float) -> Callable[[], sqlite3.Connection | None]:
+def connection_to_current_file(
+    path: Path, seconds: float
+) -> Callable[[], sqlite3.Connection | None]:
     """Gives the connection to the file that has this name now; None while there is none.
 
     One that was opened before the file was lost would read the lost one for ever.
@@ -55,14 +57,14 @@ def following(path: Path, seconds: float) -> Callable[[], sqlite3.Connection | N
         if found != known:
             if connection is not None:
                 connection.close()
-            connection = connected(path, seconds) if found else None
+            connection = connect_read_only(path, seconds) if found else None
             known = found
         return connection
 
     return current
 
 
-def answers(
+def select_rows(
     connection: sqlite3.Connection | None, statement: str, keys: Sequence[bytes]
 ) -> Iterable[tuple[Any, ...]]:
     """The rows; none if there is no file, or it has no tables yet."""
@@ -71,6 +73,6 @@ def answers(
     try:
         return connection.execute(statement, keys)
     except sqlite3.OperationalError as error:
-        if without_table(error):
+        if is_missing_table(error):
             return ()
         raise

@@ -14,9 +14,16 @@ from feast.infra.online_stores import sqlite
 from feast.infra.online_stores.helpers import extract_text_and_num
 from feast.utils import to_naive_utc
 
-from features.online_values import NOTHING, Found, Keys, Read, Rows, decoded
+from features.online_values import (
+    NO_VALUES,
+    EntityKeys,
+    ReadOnline,
+    RowsToWrite,
+    StoredValues,
+    decode_value,
+)
 from features.publication_record import FIELD, RECORD
-from features.sqlite_file import answers, clear_lost, file_id, following
+from features.sqlite_file import connection_to_current_file, file_id, remove_leftovers, select_rows
 
 
 class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
@@ -41,7 +48,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if not self._conn:
             path = Path(self._get_db_path(config))
-            clear_lost(path)
+            remove_leftovers(path)
             connection = super()._get_conn(config)
             # Readers then read while rows are written, and a commit costs one sync, not three.
             connection.execute("PRAGMA journal_mode=WAL")
@@ -50,7 +57,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         return self._conn
 
     def write_views(
-        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, Rows]], stood: str,
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]], stood: str,
         until: str,
     ) -> bool:  # fmt: skip
         """Write the rows of each view, and move the record from `stood` to `until`.
@@ -78,7 +85,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             connection.execute(f"INSERT INTO {RECORD} VALUES ('')")  # noqa: S608
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: Rows,
+        self, config: RepoConfig, table: FeatureView, data: RowsToWrite,
         progress: Callable[[int], Any] | None,
     ) -> None:  # fmt: skip
         """Feast's own, but for times: that takes naive UTC for the local time of the machine."""
@@ -105,11 +112,13 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         versioned = config.registry.enable_online_feature_view_versioning
         return str(sqlite._table_id(config.project, view, versioned))
 
-    def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> Read:
+    def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
         """Reads what each view holds of each row's entity. Raises sqlite3.Error."""
         # Beside Feast's own connection, which would make a datetime of each value's time.
-        connection = following(Path(self._get_db_path(config)), config.online_store.seconds)
-        keys_of = [Keys(config, view) for view in views]
+        connection = connection_to_current_file(
+            Path(self._get_db_path(config)), config.online_store.seconds
+        )
+        keys_of = [EntityKeys(config, view) for view in views]
         tables = [self._table(config, view) for view in views]
         selects = [
             f"SELECT {number}, entity_key, feature_name, value, event_ts "  # noqa: S608
@@ -117,7 +126,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             for number, table in enumerate(tables)
         ]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[Found]] | None:
+        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
             asked = [keys.of(rows) for keys in keys_of]
             distinct = [list(dict.fromkeys(keys)) for keys in asked]
             statement = " UNION ALL ".join(
@@ -127,9 +136,9 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                     for select, keys in zip(selects, distinct, strict=True)
                 ]
             )
-            found: dict[tuple[int, bytes], Found] = {}
+            found: dict[tuple[int, bytes], StoredValues] = {}
             until = None
-            for number, key, column, value, at in answers(
+            for number, key, column, value, at in select_rows(
                 connection(), statement, [key for keys in distinct for key in keys]
             ):
                 if number < 0:
@@ -137,19 +146,19 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                     continue
                 entry = found.get((number, key))
                 if entry is None:
-                    entry = found[number, key] = Found({}, at)
-                entry.values[column] = decoded(value)
+                    entry = found[number, key] = StoredValues({}, at)
+                entry.values[column] = decode_value(value)
             if not until:
                 return None
             return [
-                [found.get((number, key), NOTHING) for key in keys]
+                [found.get((number, key), NO_VALUES) for key in keys]
                 for number, keys in enumerate(asked)
             ]
 
         return read
 
 
-def _lines(config: RepoConfig, rows: Rows) -> Iterator[tuple[Any, ...]]:
+def _lines(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:
     """As the tables of Feast's store have them: a line a value."""
     for key, values, at, created in rows:
         stored_key = serialize_entity_key(

@@ -36,7 +36,7 @@ class FeatureLookup:
         rows = self._stored(entity_rows, decision_times)
         if rows is None:
             self._metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
-            return self._reader.without_store(entity_rows), True
+            return self._reader.read_without_store(entity_rows), True
         self._metrics.lookups.labels("found", "").inc(len(rows))
         for row, at in zip(rows, decision_times, strict=True):
             values = list(row.values.values())

@@ -45,7 +45,7 @@ class Predictor:
         from serving.wiring import wire_service
 
         service_logging.configure_logging()
-        settings = configuration.load()
+        settings = configuration.load_settings()
         metrics = Metrics()
         self.parts = wire_service(settings, metrics)
         self.api = self.parts.api

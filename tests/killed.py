@@ -20,7 +20,7 @@ from pipelines.release import promotion
 from pipelines.release.audit import recorder
 from pipelines.training import mlflow_tracking
 from serving.release import document as served
-from settings import Settings, load
+from settings import Settings, load_settings
 
 # A child begins with what is imported here, and opens the database for itself.
 FORK = multiprocessing.get_context("fork")
@@ -95,7 +95,7 @@ def there_and_back(settings: Settings) -> list[Move]:
 
 
 def main() -> None:
-    settings = load()
+    settings = load_settings()
     before = recorder.read_recorded_release(settings).state.champion
     for step, move in zip(STEPS, there_and_back(settings), strict=True):
         assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"

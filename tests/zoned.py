@@ -17,8 +17,8 @@ import pandas as pd
 import yaml
 
 from features import partitions
-from features.online_publisher import Publisher, publish
-from features.publication_record import stands_at
+from features.online_publisher import Publisher, publish_features
+from features.publication_record import published_until
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import traffic
 from pipelines.training import build_features
@@ -49,13 +49,15 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
     ingest.fetch_due_batches(settings, end)
     validate.validate_new_batches(settings, end)
     for feed in FEEDS:
-        if not partitions.days(settings.data, "validated", feed):  # published once, long before
-            target = partitions.path(settings.data, "validated", feed, FIRST_DAY)
-            partitions.write(fetch(feed, FIRST_DAY), target)
+        if not partitions.partition_days(
+            settings.data, "validated", feed
+        ):  # published once, long before
+            target = partitions.partition_path(settings.data, "validated", feed, FIRST_DAY)
+            partitions.write_partition(fetch(feed, FIRST_DAY), target)
     settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
     build_features.build_feature_tables(settings, end)
     since = change - timedelta(hours=8)
-    publish(settings, since)
+    publish_features(settings, since)
     return {"data": digests(settings.data), "answers": answers(settings, since, end)}
 
 
@@ -70,7 +72,7 @@ def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str
         number = moments.searchsorted(case["decision_time"], side="right") - 1
         publisher.step(moments[number].to_pydatetime())
         answer = post_json(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
-        found.append(answer | {"stands_at": str(stands_at(settings))})
+        found.append(answer | {"stands_at": str(published_until(settings))})
     parts.close()
     return found
 

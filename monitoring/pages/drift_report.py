@@ -28,7 +28,7 @@ def publish_drift_report(
         from evidently.sdk.models import PanelMetric, ProjectModel
         from evidently.sdk.panels import line_plot_panel
         from evidently.ui.workspace import Workspace
-    with durable_files.replacing(html) as draft:
+    with durable_files.atomic_replace(html) as draft:
         snapshot.save_html(str(draft))
     space = Workspace(str(workspace))
     identity = uuid5(NAMESPACE_URL, f"mlops:{PROJECT}")

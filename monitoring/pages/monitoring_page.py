@@ -41,7 +41,7 @@ def write_monitoring_page(
         "<h2>Live against evaluation</h2>", _metrics(found),
         "<details><summary>By slice</summary>", _slices(found), "</details>",
     ]  # fmt: skip
-    durable_files.write(path, render_document(f"Monitoring {found['as_of'][:10]}", sections))
+    durable_files.write_file(path, render_document(f"Monitoring {found['as_of'][:10]}", sections))
 
 
 def _plots(

@@ -52,7 +52,7 @@ def home_settings() -> Settings:
     from settings import UserError
 
     try:
-        found = settings.load()
+        found = settings.load_settings()
     except ValidationError as error:
         told = "; ".join(
             f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()

@@ -45,7 +45,7 @@ def ingest(
 def features(as_of: AsOf = None) -> None:
     """Build the feature tables and bring the online store up to date."""
     with report_errors():
-        from features.online_publisher import publish
+        from features.online_publisher import publish_features
         from pipelines.training.build_features import build_feature_tables
 
         settings = home_settings()
@@ -54,7 +54,7 @@ def features(as_of: AsOf = None) -> None:
         for table, days in build_feature_tables(settings, moment).items():
             typer.echo(f"  {table}: {days} new days")
         typer.echo("Publishing to the online store ...")
-        publish(settings, moment)
+        publish_features(settings, moment)
         typer.echo("Next: `mlops train`.")
 
 

@@ -63,7 +63,7 @@ def scratch_settings(home: Path, slice_file: Path) -> Settings:
     )  # fmt: skip
     own = Settings(home=workspace.SOURCE_ROOT, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
-    durable_files.write(
+    durable_files.write_file(
         settings.params_file, yaml.safe_dump(overlay_params(own, over), sort_keys=False)
     )
     return settings

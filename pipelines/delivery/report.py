@@ -102,7 +102,7 @@ def write_change_report(
     reasons = refusal_reasons(head.report, main, paired)
     found = {**head.report, "refused": reasons, "against_main": paired}
     out.mkdir(parents=True, exist_ok=True)
-    durable_files.write(out / "report.md", report_markdown.render_change_report(found, main))
+    durable_files.write_file(out / "report.md", report_markdown.render_change_report(found, main))
     durable_files.write_json(out / "report.json", found)
     return reasons
 

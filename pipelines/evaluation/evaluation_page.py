@@ -25,7 +25,7 @@ def write_evaluation_page(
     path: Path, measured: dict[str, dict[str, float]], found: dict[str, Any], scores: pd.DataFrame
 ) -> None:
     """Writes the page to `path`; the same evaluation gives the same bytes."""
-    durable_files.write(path, render_evaluation_page(measured, found, scores))
+    durable_files.write_file(path, render_evaluation_page(measured, found, scores))
 
 
 def render_evaluation_page(

@@ -25,7 +25,7 @@ from pipelines.runtime.prefect_commands import (
     prefect_environment,
     prefect_worker_command,
 )
-from settings import LoopError, Settings, UserError, load
+from settings import LoopError, Settings, UserError, load_settings
 
 WORK_POOL = "loop"
 # has no schedule: `monitoring.retraining_decision` alone decides, and its event starts it
@@ -154,7 +154,7 @@ def delete_retired_deployments(settings: Settings) -> None:
 
 def main() -> None:
     try:
-        serve_flows(load(), schedules_active="--schedules" in sys.argv[1:])
+        serve_flows(load_settings(), schedules_active="--schedules" in sys.argv[1:])
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -17,7 +17,7 @@ from prefect.states import Cancelled
 
 from pipelines.flows import tasks
 from pipelines.runtime import clock, exclusive
-from settings import UserError, load
+from settings import UserError, load_settings
 
 
 def _name() -> str:
@@ -28,7 +28,7 @@ def _name() -> str:
 
 def _moment(as_of: datetime | None) -> datetime:
     if as_of is None:
-        return clock.now(load())
+        return clock.now(load_settings())
     if as_of.tzinfo is None:
         raise UserError(f"as_of {as_of} has no time zone; write it as 2013-04-01T00:00:00Z.")
     return as_of.astimezone(UTC)
@@ -36,7 +36,7 @@ def _moment(as_of: datetime | None) -> datetime:
 
 def _yields(as_of: datetime | None) -> bool:
     """Whether a run that the schedule started must leave the world to a replay that moves it."""
-    return as_of is None and exclusive.is_run_active(load())
+    return as_of is None and exclusive.is_run_active(load_settings())
 
 
 def _yielded() -> Any:

@@ -16,7 +16,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from pipelines.flows import flow_runs
-from settings import LoopError, UnreachableError, load
+from settings import LoopError, UnreachableError, load_settings
 
 RETRAIN_EVENT = "mlops.retrain.wanted"
 
@@ -37,35 +37,35 @@ RETRIES_OUTSIDE: dict[str, Any] = {
 def fetch_due_batches(as_of: datetime) -> list[str]:
     from pipelines.ingestion import ingest
 
-    return ingest.fetch_due_batches(load(), as_of)
+    return ingest.fetch_due_batches(load_settings(), as_of)
 
 
 @task
 def validate_new_batches(as_of: datetime) -> dict[str, Any]:
     from pipelines.ingestion import validate
 
-    return validate.validate_new_batches(load(), as_of)
+    return validate.validate_new_batches(load_settings(), as_of)
 
 
 @task
 def build_features(as_of: datetime) -> dict[str, Any]:
     from pipelines.training import build_features
 
-    return build_features.build_feature_tables(load(), as_of)
+    return build_features.build_feature_tables(load_settings(), as_of)
 
 
 @task(**RETRIES_OUTSIDE)
 def publish_features(as_of: datetime) -> None:
     from features import online_publisher
 
-    online_publisher.publish(load(), as_of)
+    online_publisher.publish_features(load_settings(), as_of)
 
 
 @task
 def open_workspace(as_of: datetime) -> dict[str, Any]:
     from pipelines.training import workspace
 
-    path = workspace.open_workspace(load(), as_of)
+    path = workspace.open_workspace(load_settings(), as_of)
     return {"path": str(path), "stages": workspace.recipe_stages(path)}
 
 
@@ -73,42 +73,44 @@ def open_workspace(as_of: datetime) -> dict[str, Any]:
 def run_stage(path: str, stage: str) -> dict[str, Any]:
     from pipelines.training import workspace
 
-    return workspace.run_stage(load(), Path(path), stage)
+    return workspace.run_stage(load_settings(), Path(path), stage)
 
 
 @task(**RETRIES_OUTSIDE)
 def push_outputs(path: str) -> dict[str, str]:
     from pipelines.training import workspace
 
-    return workspace.push_outputs(load(), Path(path))
+    return workspace.push_outputs(load_settings(), Path(path))
 
 
 @task(**RETRIES_OUTSIDE)
 def log_training(path: str, md5s: dict[str, str]) -> dict[str, str]:
     from pipelines.training import mlflow_tracking
 
-    return mlflow_tracking.log_training(load(), Path(path), md5s)
+    return mlflow_tracking.log_training(load_settings(), Path(path), md5s)
 
 
 @task(**RETRIES_OUTSIDE)
 def register_version(path: str, md5s: dict[str, str]) -> dict[str, Any]:
     from pipelines.registry import register
 
-    return register.register_version(load(), Path(path), md5s)
+    return register.register_version(load_settings(), Path(path), md5s)
 
 
 @task(**RETRIES_OUTSIDE)
 def enter_rollout(version: str, why: str) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
-    return rollout_controller.start_rollout(load(), version, why=why, by="train_flow")
+    return rollout_controller.start_rollout(load_settings(), version, why=why, by="train_flow")
 
 
 @task(**RETRIES_OUTSIDE)
 def control_rollout(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
-    return rollout_controller.control_rollout(load(), as_of, live=live, shadow_days=shadow_days)
+    return rollout_controller.control_rollout(
+        load_settings(), as_of, live=live, shadow_days=shadow_days
+    )
 
 
 @task
@@ -118,14 +120,16 @@ def write_outcome(
 ) -> dict[str, Any]:  # fmt: skip
     from pipelines.training import training_outcome
 
-    return training_outcome.write_outcome(load(), Path(path), registered, entered, reason, codes)
+    return training_outcome.write_outcome(
+        load_settings(), Path(path), registered, entered, reason, codes
+    )
 
 
 @task
 def monitor_champion(as_of: datetime, every_days: float | None = None) -> dict[str, Any]:
     from pipelines.retraining import monitor
 
-    return monitor.monitor_champion(load(), as_of, every_days)
+    return monitor.monitor_champion(load_settings(), as_of, every_days)
 
 
 # Prefect holds an event for some ten seconds while its server is away; this is for a restart.
@@ -146,7 +150,7 @@ def request_retraining(decision: dict[str, Any]) -> str:
     # From this run's start on: a run of the same decision, crashed since, is not the one.
     return str(
         flow_runs.wait_for_requested_run(
-            load(), "train", asked, flow_run.scheduled_start_time, timeout=120
+            load_settings(), "train", asked, flow_run.scheduled_start_time, timeout=120
         )
     )
 
@@ -155,11 +159,11 @@ def request_retraining(decision: dict[str, Any]) -> str:
 def compact_prediction_log() -> dict[str, int]:
     from serving.prediction_log import compaction
 
-    return compaction.compact_log(load().predictions)
+    return compaction.compact_log(load_settings().predictions)
 
 
 @task
 def remove_expired(as_of: datetime) -> dict[str, int]:
     from pipelines.runtime import retention
 
-    return retention.remove_expired(load(), as_of, datetime.now(UTC))
+    return retention.remove_expired(load_settings(), as_of, datetime.now(UTC))

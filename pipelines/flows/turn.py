@@ -88,9 +88,9 @@ def run_ingestion(
 
 def is_online_store_before(settings: Settings, moment: datetime) -> bool:
     """Whether the online store is yet to reach `moment`: a rerun must not set it back."""
-    from features.publication_record import stands_at
+    from features.publication_record import published_until
 
-    stands = stands_at(settings)
+    stands = published_until(settings)
     return stands is None or stands < moment
 
 

@@ -31,7 +31,7 @@ class DaysToRecheck(NamedTuple):
 def rules_digest() -> str:
     """A digest of the code that says which rows are accepted, and in which types."""
     code = Path(source.__file__).parent
-    return partitions.recipe_of(code / "schema.py", code / "expectations.py")
+    return partitions.recipe_digest(code / "schema.py", code / "expectations.py")
 
 
 def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> DaysToRecheck:
@@ -41,11 +41,11 @@ def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> Days
     """
     found = DaysToRecheck([], [])
     for day in days:
-        raw = partitions.path(data, "raw", feed, day)
+        raw = partitions.partition_path(data, "raw", feed, day)
         if not raw.exists():
             continue
-        note = partitions.note_of(partitions.path(data, "validated", feed, day))
-        if "raw" in note and note["raw"] != partitions.digest(raw):
+        note = partitions.partition_note(partitions.partition_path(data, "validated", feed, day))
+        if "raw" in note and note["raw"] != partitions.partition_digest(raw):
             found.restated.append(day)
         elif note.get("rules") != rules:
             found.outdated.append(day)
@@ -59,24 +59,28 @@ def store_batch(
 
     What it replaces is kept, if other rows stood there.
     """
-    raw = partitions.digest(partitions.path(data, "raw", feed, day))
+    raw = partitions.partition_digest(partitions.partition_path(data, "raw", feed, day))
     good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
-    validated = partitions.path(data, "validated", feed, day)
-    judged = partitions.note_of(validated).get("raw", raw) if validated.exists() else None
-    if judged and (judged != raw or not _continues(partitions.load(validated), good)):
+    validated = partitions.partition_path(data, "validated", feed, day)
+    judged = partitions.partition_note(validated).get("raw", raw) if validated.exists() else None
+    if judged and (judged != raw or not _continues(partitions.read_partition(validated), good)):
         keep_replaced(data, feed, day, "validated", "quarantine")
-    quarantine = partitions.path(data, "quarantine", feed, day)
+    quarantine = partitions.partition_path(data, "quarantine", feed, day)
     if reasons:
         bad = sorted(reasons)
         told = ["; ".join(f"{rule} ({seen})" for rule, seen in reasons[row].items()) for row in bad]
-        partitions.write(table.take(bad).append_column("reasons", pa.array(told)), quarantine)
+        partitions.write_partition(
+            table.take(bad).append_column("reasons", pa.array(told)), quarantine
+        )
     else:
         quarantine.unlink(missing_ok=True)
     if judged != raw:
         # A batch that was refused before is mended now; what is left in refused/ is still open.
-        partitions.path(data, "quarantine", f"refused/{feed}", day).unlink(missing_ok=True)
+        partitions.partition_path(data, "quarantine", f"refused/{feed}", day).unlink(
+            missing_ok=True
+        )
     # Last, since it marks the batch as done: a run that dies before it judges the batch again.
-    partitions.write(good, validated, note={"raw": raw, "rules": rules})
+    partitions.write_partition(good, validated, note={"raw": raw, "rules": rules})
 
 
 def refuse_batch(data: Path, feed: str, day: date) -> Path:
@@ -85,14 +89,14 @@ def refuse_batch(data: Path, feed: str, day: date) -> Path:
     If the day was accepted before, the raw rows that were judged then are put back, if they were
     kept; otherwise `mlops ingest` fetches the day again.
     """
-    target = partitions.path(data, "quarantine", f"refused/{feed}", day)
-    raw = partitions.path(data, "raw", feed, day)
-    durable_files.write(target, raw.read_bytes())
+    target = partitions.partition_path(data, "quarantine", f"refused/{feed}", day)
+    raw = partitions.partition_path(data, "raw", feed, day)
+    durable_files.write_file(target, raw.read_bytes())
     judged = _kept(data, feed, day)
     if judged is None:
         raw.unlink()
     else:
-        durable_files.write(raw, judged.read_bytes())
+        durable_files.write_file(raw, judged.read_bytes())
         judged.unlink()  # it is not replaced, after all
     return target
 
@@ -102,10 +106,12 @@ def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
     # Copied, not linked: what a person writes into the old file must not reach this one.
     now = datetime.now(UTC)
     for layer in layers:
-        old = partitions.path(data, layer, feed, day)
+        old = partitions.partition_path(data, layer, feed, day)
         if old.exists():
             folder = data / REPLACED_FOLDER / f"{now:%Y%m%dT%H%M%S.%fZ}"
-            durable_files.write(partitions.path(folder, layer, feed, day), old.read_bytes())
+            durable_files.write_file(
+                partitions.partition_path(folder, layer, feed, day), old.read_bytes()
+            )
 
 
 def count_quarantined_rows(settings: Settings) -> int:
@@ -116,12 +122,14 @@ def count_quarantined_rows(settings: Settings) -> int:
 
 def _kept(data: Path, feed: str, day: date) -> Path | None:
     """The kept raw rows from which the accepted batch of a day was judged."""
-    validated = partitions.path(data, "validated", feed, day)
+    validated = partitions.partition_path(data, "validated", feed, day)
     if not validated.exists():
         return None
-    judged = partitions.note_of(validated).get("raw")
+    judged = partitions.partition_note(validated).get("raw")
     found = (data / REPLACED_FOLDER).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
-    return next((path for path in sorted(found) if partitions.digest(path) == judged), None)
+    return next(
+        (path for path in sorted(found) if partitions.partition_digest(path) == judged), None
+    )
 
 
 def _continues(old: pa.Table, new: pa.Table) -> bool:

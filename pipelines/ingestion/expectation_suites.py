@@ -84,7 +84,7 @@ def write_data_docs(results: Sequence[Any], folder: Path) -> None:
 
     One process at a time: a training's recipe writes other data, but the same pages.
     """
-    with locks.locked(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
+    with locks.hold_lock(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
         _write_data_docs(results, folder)
 
 

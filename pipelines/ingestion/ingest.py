@@ -23,7 +23,7 @@ from usecase.schema import SCHEMA
 FetchBatch = Callable[[str, date], pd.DataFrame]
 
 
-@data_lock.writes
+@data_lock.with_data_lock
 def fetch_due_batches(
     settings: Settings,
     as_of: datetime,
@@ -44,7 +44,7 @@ def fetch_due_batches(
     stored: list[str] = []
     failures: list[tuple[str, date, Exception]] = []
     for feed in source.FEEDS:
-        here = set(partitions.days(settings.data, "raw", feed))
+        here = set(partitions.partition_days(settings.data, "raw", feed))
         for day in due_days(settings, feed, as_of):
             name = f"{feed}/{day}"
             if day in here and name not in wanted:
@@ -64,7 +64,7 @@ def fetch_due_batches(
 
 def count_missing_batches(settings: Settings, feed: str, as_of: datetime) -> int:
     """How many batches of `feed` are due at `as_of` and not validated."""
-    here = set(partitions.days(settings.data, "validated", feed))
+    here = set(partitions.partition_days(settings.data, "validated", feed))
     return len(set(due_days(settings, feed, as_of)) - here)
 
 
@@ -72,7 +72,7 @@ def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
     """The UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
     first_day = stage_command.parse_time(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
-    return [day for day in partitions.whole_days(first_day, until) if source.due(feed, day)]
+    return [day for day in partitions.day_range(first_day, until) if source.due(feed, day)]
 
 
 def _asked(settings: Settings, as_of: datetime, again: Collection[str]) -> set[str]:
@@ -100,18 +100,20 @@ def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool
 
     Columns take their declared types here: a union over days must not break on one without values.
     """
-    table = column_types.conform(column_types.arrow(rows), SCHEMA[feed])
+    table = column_types.conform(column_types.to_arrow(rows), SCHEMA[feed])
     if _same(settings.data, feed, day, table):
         return False
     accepted_batches.keep_replaced(settings.data, feed, day, "raw")
-    partitions.write(table, partitions.path(settings.data, "raw", feed, day))
+    partitions.write_partition(table, partitions.partition_path(settings.data, "raw", feed, day))
     return True
 
 
 def _same(data: Path, feed: str, day: date, table: pa.Table) -> bool:
-    stored = partitions.path(data, "raw", feed, day)
+    stored = partitions.partition_path(data, "raw", feed, day)
     try:
-        return bool(column_types.conform(partitions.load(stored), SCHEMA[feed]).equals(table))
+        return bool(
+            column_types.conform(partitions.read_partition(stored), SCHEMA[feed]).equals(table)
+        )
     except LoopError:  # missing, or unreadable: a reason to fetch it again
         return False
 

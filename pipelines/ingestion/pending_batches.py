@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imp
 
 def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
     """The days to judge, up to the first that is due and has no raw batch; and that one."""
-    done = set(partitions.days(settings.data, "validated", feed))
-    raw = set(partitions.days(settings.data, "raw", feed))
+    done = set(partitions.partition_days(settings.data, "validated", feed))
+    raw = set(partitions.partition_days(settings.data, "raw", feed))
     new: list[date] = []
     for day in ingest.due_days(settings, feed, as_of):
         if day in done:
@@ -39,7 +39,7 @@ def check_pending(
     Each verdict must be stored before the next is asked for.
     """
     data = settings.data
-    done = set(partitions.days(data, "validated", feed))
+    done = set(partitions.partition_days(data, "validated", feed))
     due = [day for day in ingest.due_days(settings, feed, as_of) if day in done]
     again = accepted_batches.days_to_recheck(data, feed, due, rules_now)
     if again.outdated:
@@ -83,7 +83,10 @@ def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> 
 
 
 def _raw(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
-    return {day: partitions.load(partitions.path(data, "raw", feed, day)) for day in days}
+    return {
+        day: partitions.read_partition(partitions.partition_path(data, "raw", feed, day))
+        for day in days
+    }
 
 
 def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, list[int]]:
@@ -91,8 +94,11 @@ def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, 
 
     A batch in it that is refused now does no harm: the days after it wait, and are judged anew.
     """
-    raw = [day for day in partitions.days(data, "raw", feed) if day <= new[-1]]
+    raw = [day for day in partitions.partition_days(data, "raw", feed) if day <= new[-1]]
     since = max(0, raw.index(new[0]) - length)
-    sizes = {day: partitions.n_rows(partitions.path(data, "raw", feed, day)) for day in raw[since:]}
+    sizes = {
+        day: partitions.n_rows(partitions.partition_path(data, "raw", feed, day))
+        for day in raw[since:]
+    }
     counts, at = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
     return {day: counts[max(0, at[day] - length) : at[day]] for day in new}

@@ -18,8 +18,8 @@ from usecase.schema import KEYS
 
 def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
     """How many validated rows of `days` have a key that a batch of an earlier day has, too."""
-    every = [day for day in partitions.days(data, "validated", feed) if day <= max(days)]
-    paths = [partitions.path(data, "validated", feed, day) for day in every]
+    every = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
+    paths = [partitions.partition_path(data, "validated", feed, day) for day in every]
     tables = [pq.read_table(path, columns=KEYS[feed], use_threads=False) for path in paths]
     keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     batch = np.repeat(np.arange(len(every)), [table.num_rows for table in tables])

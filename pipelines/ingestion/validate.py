@@ -38,7 +38,7 @@ ADVICE = {
 EMPTY_SUMMARY = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
 
 
-@data_lock.writes
+@data_lock.with_data_lock
 def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Judges all raw partitions of days over at `as_of` that are new or were replaced.
 
@@ -116,13 +116,13 @@ def data_docs_index(settings: Settings) -> Path:
 
 def count_newest_quarantined(data: Path, feed: str) -> int:
     """How many rows of the newest validated batch of `feed` are in quarantine."""
-    days = partitions.days(data, "validated", feed)
+    days = partitions.partition_days(data, "validated", feed)
     return count_quarantined(data, feed, days[-1]) if days else 0
 
 
 def count_quarantined(data: Path, feed: str, day: date) -> int:
     """How many rows of a batch are in quarantine."""
-    path = partitions.path(data, "quarantine", feed, day)
+    path = partitions.partition_path(data, "quarantine", feed, day)
     return partitions.n_rows(path) if path.exists() else 0
 
 

@@ -101,7 +101,7 @@ def freshness(settings: Settings) -> Iterator[MetricSample]:
 
 
 def online(settings: Settings) -> Iterator[MetricSample]:
-    stands = publication_record.stands_at(settings)
+    stands = publication_record.published_until(settings)
     yield MetricSample("features_complete", stands is not None)
     if stands is not None:
         yield MetricSample("features_until_timestamp_seconds", stands.timestamp())

@@ -18,7 +18,7 @@ def tampered_refit(ground: BaseTraining) -> list[Verdict]:
     [file] = [part for part in subject.folder.iterdir() if part.name != "evaluator.json"]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    durable_files.write(file, bytes(data))
+    durable_files.write_file(file, bytes(data))
     return judge_refit(ground, subject)
 
 

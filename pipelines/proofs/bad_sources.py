@@ -19,32 +19,32 @@ def data_of_another_md5(ground: BaseTraining) -> list[Verdict]:
     labels = ground.frame["label"].to_numpy().copy()
     labels[0] = 1 - labels[0]
     target = path / "data" / "training" / "training.parquet"
-    partitions.write(ground.frame.assign(label=labels), target)
+    partitions.write_partition(ground.frame.assign(label=labels), target)
     shutil.copytree(ground.settings.home / "usecase", path / "usecase")
     return judge_sources(ground, ground.sources(path=path))
 
 
 def stale_online(ground: BaseTraining) -> list[Verdict]:
     """The online store was last published days ago."""
-    from features.online_publisher import publish
+    from features.online_publisher import publish_features
 
     late = timedelta(hours=ground.params["gates"]["sources"]["max_online_lag_hours"] + 24)
     own = other_home(ground, "stale")
     with home_environment(own):
-        publish(own, ground.as_of - late)
+        publish_features(own, ground.as_of - late)
     return judge_sources(ground, ground.sources(settings=own))
 
 
 def lost_publication(ground: BaseTraining) -> list[Verdict]:
     """The store's record says that all is published; the last hour never reached the store."""
-    from features.online_publisher import Publisher, publish
-    from features.publication_record import text
+    from features.online_publisher import Publisher, publish_features
+    from features.publication_record import record_text
 
     own, before = other_home(ground, "lost"), ground.as_of - timedelta(hours=1)
     with home_environment(own):
-        publish(own, before)
+        publish_features(own, before)
         # After `as_of` and by `as_of` there is no row: this moves the record alone.
-        Publisher(own, ground.as_of, ground.as_of, stood=text(before)).step(ground.as_of)
+        Publisher(own, ground.as_of, ground.as_of, stood=record_text(before)).step(ground.as_of)
     return judge_sources(ground, ground.sources(settings=own))
 
 

@@ -189,7 +189,7 @@ def home_environment(settings: Settings) -> Iterator[None]:
 
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
-    from features.online_publisher import publish
+    from features.online_publisher import publish_features
     from pipelines.ingestion import ingest, validate
     from pipelines.training import build_features
 
@@ -205,8 +205,8 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
         ):
             print(f"  {step.__name__.replace('_', ' ')}", flush=True)
             step(own, as_of)
-        publish(own, as_of)
+        publish_features(own, as_of)
     (home / "data" / "candidates").mkdir()
-    durable_files.write(home / "data" / "candidates" / "candidates.json", "{}")
+    durable_files.write_file(home / "data" / "candidates" / "candidates.json", "{}")
     md5s = {name: folder_md5(home / name) for name in RECORDED_FOLDERS}
     durable_files.write_json(home / "md5s.json", md5s)

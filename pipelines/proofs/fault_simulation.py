@@ -116,11 +116,11 @@ def _batches(own: Settings, fault: FeedFault, since: date, end: datetime) -> lis
     except LoopError as error:
         told = told or _reason(error)
     for feed in source.FEEDS:
-        refused = partitions.days(own.data, "quarantine", f"refused/{feed}")
+        refused = partitions.partition_days(own.data, "quarantine", f"refused/{feed}")
         if refused:
             found.append(Notice("validation", _over(refused[0]), told))
         elif ingest.count_missing_batches(own, feed, end):
-            days = partitions.days(own.data, "validated", feed)
+            days = partitions.partition_days(own.data, "validated", feed)
             # The alarm waits for two hours (monitoring/stack/rules.yml: DataStale).
             at = _over(days[-1] + timedelta(days=1)) + timedelta(hours=2)
             found.append(Notice("freshness", at, told))
@@ -136,7 +136,7 @@ def _reason(error: LoopError) -> str:
 
 def _quarantined(own: Settings, feed: str, since: date) -> list[Notice]:
     limit = own.params()["validation"]["max_quarantined"]
-    for day in partitions.days(own.data, "quarantine", feed):
+    for day in partitions.partition_days(own.data, "quarantine", feed):
         n_rows = validate.count_quarantined(own.data, feed, day)
         if day >= since and n_rows > limit:
             told = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
@@ -155,10 +155,10 @@ def _cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
     days = (first - 2 * DAY).date(), end.date()
-    cases = spine(partitions.read(own.data, "validated", SPINE_FEED, *days))
+    cases = spine(partitions.read_days(own.data, "validated", SPINE_FEED, *days))
     cases = cases[(cases["decision_time"] >= first) & (cases["decision_time"] < end)]
     cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
-    truth = newest(labels(partitions.read(own.data, "validated", LABEL_FEED, *days)), ["key"])
+    truth = newest(labels(partitions.read_days(own.data, "validated", LABEL_FEED, *days)), ["key"])
     return cases.merge(truth, on="key", how="left", validate="1:1")
 
 

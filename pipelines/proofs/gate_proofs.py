@@ -135,7 +135,7 @@ def write_gate_proofs_page(page: Path, found: Sequence[GateProof]) -> None:
         f"{len(failed)} failed.</strong><p>{escape('; '.join(failed))}</p></div>"
     )
     heads = ["case", "gate that must refuse", "", "evidence", "refused by others, too", "*seconds"]
-    durable_files.write(
+    durable_files.write_file(
         page,
         render_document(
             "Gates proven", ["<h1>Gates proven to refuse</h1>", outcome, render_table(heads, rows)]

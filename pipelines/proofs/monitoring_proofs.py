@@ -139,7 +139,7 @@ def write_fault_proofs_page(page: Path, found: Sequence[FaultProof]) -> None:
     heads = ["fault", "", "must be noticed by, and lead to", "was noticed by, and led to", "after",
              "evidence"]  # fmt: skip
     sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, render_table(heads, rows)]
-    durable_files.write(page, render_document("Faults noticed", sections))
+    durable_files.write_file(page, render_document("Faults noticed", sections))
 
 
 def print_fault_proofs(found: Sequence[FaultProof]) -> bool:

@@ -79,7 +79,7 @@ def draw_scored_cases(
     feeds = {}
     for feed in (target.SPINE_FEED, target.LABEL_FEED):
         since = (start - timedelta(days=2)).date()
-        dates = partitions.whole_days(since, (end + timedelta(days=1)).date())
+        dates = partitions.day_range(since, (end + timedelta(days=1)).date())
         feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
     labels = statements.newest(target.labels(feeds[target.LABEL_FEED]), ["key"])
     spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]

@@ -31,7 +31,9 @@ def _extra(ground: BaseTraining) -> pd.DataFrame:
     from usecase.target import SPINE_FEED, spine
 
     until = ground.as_of.date()
-    return spine(partitions.read(ground.settings.data, "validated", SPINE_FEED, date.min, until))
+    return spine(
+        partitions.read_days(ground.settings.data, "validated", SPINE_FEED, date.min, until)
+    )
 
 
 def _fit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
@@ -57,7 +59,7 @@ def _refit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
 
 def _rebuilt(ground: BaseTraining, name: str, tables: Any) -> Settings:
     """A home in which these tables were computed by other functions."""
-    from features.table_builder import build_new
+    from features.table_builder import build_tables
     from usecase.feature_views import TABLES
 
     own = other_home(ground, name)
@@ -66,7 +68,7 @@ def _rebuilt(ground: BaseTraining, name: str, tables: Any) -> Settings:
     first = pd.Timestamp(ground.params["first_day"]).date()
     lag = timedelta(seconds=ground.params["features"]["publish_lag_seconds"])
     changed = {table: (compute, TABLES[table][1]) for table, compute in tables.items()}
-    build_new(own.data, first, ground.as_of, lag, changed)
+    build_tables(own.data, first, ground.as_of, lag, changed)
     return own
 
 
@@ -96,11 +98,11 @@ def _tables(ground: BaseTraining, fault: Fault) -> list[Verdict]:
 
 
 def _online(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    from features.online_publisher import publish
+    from features.online_publisher import publish_features
 
     own = _rebuilt(ground, "online", fault.change)
     with home_environment(own):
-        publish(own, ground.as_of)
+        publish_features(own, ground.as_of)
     shutil.rmtree(own.data / "features")
     tables = ground.settings.data / "features"
     shutil.copytree(tables, own.data / "features", copy_function=link_or_copy_file)

@@ -49,7 +49,7 @@ def main() -> None:
     from pipelines.runtime import stage_command
     from pipelines.training import train
 
-    here = settings.load()
+    here = settings.load_settings()
     train.train_candidates(here, stage_command.parse_time(here.params()["as_of"]))
     print("digest", refit_winner(here.root, sys.argv[1]))
 

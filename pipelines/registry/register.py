@@ -170,5 +170,5 @@ def _write_reference(path: Path) -> None:
     found = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
     scores = read_holdout_predictions(path / "data")[["key", found["winner"]]]
     reference = _holdout(path).merge(scores.rename(columns={found["winner"]: "probability"}))
-    with durable_files.replacing(path / "refit" / "reference.parquet") as unfinished:
+    with durable_files.atomic_replace(path / "refit" / "reference.parquet") as unfinished:
         reference.to_parquet(unfinished, index=False)

@@ -107,7 +107,7 @@ def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     workspace.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
-    durable_files.write(path / workspace.PARAMS_FILE, record.params)
+    durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
     measured = _measured(path, tags["candidate"])
     differing = {

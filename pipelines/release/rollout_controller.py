@@ -189,7 +189,7 @@ def read_known_labels(settings: Settings, since: datetime, as_of: datetime) -> p
     """
     from usecase.target import LABEL_FEED, labels
 
-    known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    known = partitions.read_days(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         none = pd.DataFrame({"key": [], "label": [], "known_at": pd.to_datetime([], utc=True)})
         return none.astype({"key": object})

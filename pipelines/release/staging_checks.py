@@ -58,13 +58,13 @@ def put_in_staging(settings: Settings, version: str) -> ServedModel:
 
 def run_smoke_test(settings: Settings) -> dict[str, Any]:
     """Asks staging about real cases; writes and returns the evidence for the version there."""
-    from features.publication_record import stands_at
+    from features.publication_record import published_until
 
     url = settings.staging_url
     if url is None:
         raise UserError("There is no staging service: set MLOPS_STAGING_URL to its address.")
     served = staged_model(settings)
-    as_of = stands_at(settings)
+    as_of = published_until(settings)
     if as_of is None:
         raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
     cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(MAX_CASES_SENT)

@@ -178,8 +178,8 @@ def read_done_days(
     place.mkdir(parents=True, exist_ok=True)
     if not note.exists() or note.read_text() != recipe:
         (place / DAYS_FILE).unlink(missing_ok=True)
-        durable_files.write(note, recipe)
+        durable_files.write_file(note, recipe)
     # A kill in the middle of a line: that day is lived again.
     lines = durable_files.read_lines(place / DAYS_FILE)
-    durable_files.write(place / DAYS_FILE, b"".join(line + b"\n" for line in lines))
+    durable_files.write_file(place / DAYS_FILE, b"".join(line + b"\n" for line in lines))
     return [json.loads(line) for line in lines]

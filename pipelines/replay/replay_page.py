@@ -33,7 +33,7 @@ def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Pat
     params = settings.params()
     days = read_replayed_days(settings, first, end)
     path = settings.var / "reports" / "year.html"
-    durable_files.write(
+    durable_files.write_file(
         path, render_replay_page(days, params, build_platform_section(settings, first, end))
     )
     return path

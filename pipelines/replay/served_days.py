@@ -22,7 +22,7 @@ from pipelines.release import rollout_controller
 from pipelines.replay import served_record, stack_replay, time_meter
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
-from settings import LoopError, Settings, load
+from settings import LoopError, Settings, load_settings
 
 DAY = timedelta(days=1)
 RunnerCheck = Callable[[], object]
@@ -125,7 +125,7 @@ def run_day(
 def main() -> None:
     try:
         first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
-        run_days(load(), first, end)
+        run_days(load_settings(), first, end)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -129,7 +129,7 @@ def read_day_records(settings: Settings) -> list[dict[str, Any]]:
 def append_day_record(settings: Settings, record: dict[str, Any]) -> None:
     """Adds the record of a day that is over."""
     whole = "".join(json.dumps(each) + "\n" for each in [*read_day_records(settings), record])
-    durable_files.write(_path(settings), whole)
+    durable_files.write_file(_path(settings), whole)
 
 
 def format_day_line(settings: Settings, record: dict[str, Any], seconds: float) -> str:

@@ -112,7 +112,7 @@ def prepare_replay_home(
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)
-    durable_files.write(own.params_file, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write_file(own.params_file, yaml.safe_dump(params, sort_keys=False))
     return own
 
 

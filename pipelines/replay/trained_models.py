@@ -122,7 +122,7 @@ class ReplayModels:
     def _fitted(self, split: TrainingSplit, name: str, model: Any, space: dict[str, Any]) -> Any:
         path = split.place / f"{name}.skops"
         if not path.exists():
-            durable_files.write(
+            durable_files.write_file(
                 path,
                 skops_file.dump_skops(fit_candidate(model, space, split.known, self._params)[0]),
             )
@@ -155,8 +155,8 @@ class ReplayModels:
             model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
             shutil.rmtree(served, ignore_errors=True)
             digest = evaluator.export_model(model, served)
-            durable_files.write(served.with_suffix(".digest"), digest.encode())
-            durable_files.write(path, skops_file.dump_skops(model))
+            durable_files.write_file(served.with_suffix(".digest"), digest.encode())
+            durable_files.write_file(path, skops_file.dump_skops(model))
         digest = served.with_suffix(".digest").read_text()
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
         subject = refit_gates.RefitModel(
@@ -175,5 +175,5 @@ class ReplayModels:
     def _scores(self, path: Path, refit: refit_gates.RefitModel, later: np.ndarray) -> np.ndarray:
         if not path.exists():
             scores = refit.evaluator.predict_frame(self._frame.loc[later, FEATURES])
-            durable_files.write(path, np.asarray(scores).astype("float64").tobytes())
+            durable_files.write_file(path, np.asarray(scores).astype("float64").tobytes())
         return np.frombuffer(path.read_bytes(), dtype="float64")

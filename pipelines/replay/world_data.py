@@ -71,7 +71,7 @@ def make_training_set(settings: Settings, until: datetime) -> None:
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     note = settings.data / "training" / "RECIPE"
-    recipe = f"{build_manifest.recipe(settings.data, lag)} {until.isoformat()}"
+    recipe = f"{build_manifest.build_recipe(settings.data, lag)} {until.isoformat()}"
     if note.exists() and note.read_text() == recipe:
         return
     from pipelines.ingestion import ingest, validate
@@ -86,7 +86,9 @@ def make_training_set(settings: Settings, until: datetime) -> None:
     for step in steps:
         print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
-    durable_files.write(note, f"{build_manifest.recipe(settings.data, lag)} {until.isoformat()}")
+    durable_files.write_file(
+        note, f"{build_manifest.build_recipe(settings.data, lag)} {until.isoformat()}"
+    )
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def count_new_labels(settings: Settings, since: datetime, as_of: datetime) -> in
     from usecase.statements import newest
     from usecase.target import LABEL_FEED, labels
 
-    known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    known = partitions.read_days(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         return 0
     truth = newest(labels(known), ["key"], before=as_of)
@@ -146,7 +146,7 @@ def read_labelled_predictions(
             "the log: nothing to monitor. Send requests to the service (`mlops serve`), or run "
             "`mlops run`."
         )
-    known = partitions.read(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    known = partitions.read_days(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
     if known.empty:
         raise LoopError(f"No validated {LABEL_FEED} since {since:%Y-%m-%d}: run `mlops ingest`.")
     told = reported_outcomes.reported_labels(

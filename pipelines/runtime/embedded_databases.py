@@ -75,7 +75,7 @@ def migrate_database(database: Path, tool: str, below: str) -> None:
     from mlflow.db import commands
 
     # Into another file first: SQLite can't take a broken migration back.
-    with durable_files.replacing(database) as unfinished:
+    with durable_files.atomic_replace(database) as unfinished:
         _backup(database, unfinished)
         commands(["upgrade", f"sqlite:///{unfinished}"], standalone_mode=False)
 
@@ -88,7 +88,7 @@ def keep_copy(path: Path, name: str) -> Path:
     """A copy of the file beside it, unless one of this name is there from before."""
     kept = _kept(path, name)
     if not kept.exists():
-        with durable_files.replacing(kept) as unfinished:
+        with durable_files.atomic_replace(kept) as unfinished:
             if path.suffix == ".db":
                 _backup(path, unfinished)
             else:

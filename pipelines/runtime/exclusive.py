@@ -14,7 +14,7 @@ from settings import Settings, UserError
 def run_lock(settings: Settings) -> AbstractContextManager[None]:
     """Hold `var/run.lock`. Raises `UserError`, which names the holder, if another run holds it."""
     lock = settings.var / "run.lock"
-    return locks.locked(lock, 0.0, refused=UserError, what="Another run")
+    return locks.hold_lock(lock, 0.0, refused=UserError, what="Another run")
 
 
 def is_run_active(settings: Settings) -> bool:

@@ -25,7 +25,7 @@ def parse_time(text: Any, name: str = "as_of") -> datetime:
 
 def run_stage_command(step: Callable[[configuration.Settings, datetime], object]) -> None:
     """Runs `step` as of the parameters' `as_of`; a known error is told without a traceback."""
-    settings = configuration.load()
+    settings = configuration.load_settings()
     try:
         step(settings, parse_time(settings.params().get("as_of")))
     except LoopError as error:

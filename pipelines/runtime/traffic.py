@@ -18,7 +18,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from features import partitions
-from features.online_publisher import Publisher, publish
+from features.online_publisher import Publisher, publish_features
 from serving.http.access import bearer_header
 from settings import LoopError, Settings
 from usecase.request import payload
@@ -46,7 +46,7 @@ def send_cases(
     if open_cases.empty:
         return {"asked": 0, "logged_before": len(cases)}
     start = open_cases["decision_time"].iloc[0].to_pydatetime()
-    publish(settings, start)
+    publish_features(settings, start)
     publisher = Publisher(settings, start, until)
     asked = len(cases) - len(open_cases)
     clients = settings.params()["turn"]["clients"]
@@ -91,7 +91,7 @@ def _service(settings: Settings, clients: int) -> Iterator[PostRequest]:
 def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
     """The spine of the cases with a decision time in [since, until), in that order."""
     first = (since - timedelta(days=7)).astimezone(UTC).date()
-    known = partitions.read(settings.data, "validated", SPINE_FEED, first, until.date())
+    known = partitions.read_days(settings.data, "validated", SPINE_FEED, first, until.date())
     if known.empty:
         raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}: run `mlops ingest`.")
     cases = spine(known)

@@ -27,7 +27,7 @@ def upgrade_home(settings: Settings) -> None:
     """
     if not (settings.var.exists() and _due(settings) and os.access(settings.var, os.W_OK)):
         return
-    with locks.locked(state_lock_file(settings), what="An upgrade"):
+    with locks.hold_lock(state_lock_file(settings), what="An upgrade"):
         found = stored_format(settings)
         for each in embedded_databases.existing_databases(settings):
             embedded_databases.migrate_database(*each)
@@ -82,7 +82,7 @@ def make_release_paths_relative(settings: Settings) -> None:
         text = file.read_text() if file.exists() else None
         if text is not None and (changed := _relative(text)) != text:
             embedded_databases.keep_copy(file, "format-1")
-            durable_files.write(file, changed)
+            durable_files.write_file(file, changed)
     if (
         settings.tracking_uri is not None
         or not embedded_databases.mlflow_database(settings).exists()

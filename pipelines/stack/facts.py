@@ -12,7 +12,7 @@ import sys
 import tarfile
 from typing import IO, Any
 
-from settings import Settings, load
+from settings import Settings, load_settings
 
 
 def count_predictions(archive: IO[bytes]) -> int:
@@ -57,5 +57,7 @@ def registry_facts(settings: Settings) -> dict[str, Any]:
 
 if __name__ == "__main__":
     print(
-        json.dumps({"predictions": count_predictions(sys.stdin.buffer), **registry_facts(load())})
+        json.dumps(
+            {"predictions": count_predictions(sys.stdin.buffer), **registry_facts(load_settings())}
+        )
     )

@@ -26,8 +26,8 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
 
     params = settings.params()
     days = date.fromisoformat(str(params["first_day"])), as_of.date() - timedelta(days=1)
-    schedule = partitions.read(settings.data, "validated", SPINE_FEED, *days)
-    outcomes = partitions.read(settings.data, "validated", LABEL_FEED, *days)
+    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, *days)
+    outcomes = partitions.read_days(settings.data, "validated", LABEL_FEED, *days)
     if schedule.empty or outcomes.empty:
         raise LoopError(
             f"No validated batches from {days[0]} to {days[1]} in {settings.data}: "
@@ -43,7 +43,7 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     if not manifest["n_train"] or not manifest["n_holdout"]:
         raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
     folder = settings.data / "training"
-    partitions.write(frame, folder / "training.parquet")
+    partitions.write_partition(frame, folder / "training.parquet")
     durable_files.write_json(folder / "manifest.json", manifest)
     return manifest
 

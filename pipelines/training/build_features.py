@@ -9,16 +9,16 @@ from pipelines.runtime import stage_command
 from settings import Settings
 
 
-@data_lock.writes
+@data_lock.with_data_lock
 def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Builds what is missing of each table before `as_of`; number of days built by table."""
     from features import build_manifest
 
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
-    if build_manifest.up_to_date(settings.data, as_of, lag):
+    if build_manifest.is_up_to_date(settings.data, as_of, lag):
         return {}
-    from features.table_builder import build_new as build
+    from features.table_builder import build_tables as build
 
     return build(settings.data, date.fromisoformat(str(params["first_day"])), as_of, lag)
 

@@ -174,7 +174,9 @@ def _mlflow(settings: Settings) -> Any:
         upgrade.upgrade_home(settings)
         # Half-made, it would look like one of an older version.
         with (
-            nullcontext() if database.exists() else locks.locked(upgrade.state_lock_file(settings))
+            nullcontext()
+            if database.exists()
+            else locks.hold_lock(upgrade.state_lock_file(settings))
         ):
             _experiment(settings, mlflow, EXPERIMENT_NAME)
     return mlflow

@@ -38,8 +38,8 @@ def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
         print(f"fitting {name} on {len(known):,} cases", flush=True)
         fitted, summary[name] = fit_candidate(model, space, known, params)
         predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
-        durable_files.write(folder / f"{name}.skops", skops_file.dump_skops(fitted))
-    with durable_files.replacing(folder / "predictions.parquet") as unfinished:
+        durable_files.write_file(folder / f"{name}.skops", skops_file.dump_skops(fitted))
+    with durable_files.atomic_replace(folder / "predictions.parquet") as unfinished:
         predictions.to_parquet(unfinished, index=False)
     durable_files.write_json(folder / "candidates.json", summary)
     return summary

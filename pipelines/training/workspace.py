@@ -23,7 +23,7 @@ import psutil
 import yaml
 
 from features import data_lock, durable_files, locks, partitions
-from features.build_manifest import NOTE
+from features.build_manifest import MANIFEST_FILE
 from settings import LoopError, Settings, UserError
 
 CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecase")
@@ -54,7 +54,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     copy_code(draft)
-    with data_lock.locked(settings):  # partitions, tables and their notes of one moment
+    with data_lock.hold_data_lock(settings):  # partitions, tables and their notes of one moment
         _link_data(settings, draft, as_of)
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)
@@ -125,7 +125,7 @@ def restore_output(settings: Settings, md5: str, target: Path) -> None:
         bench = Path(folder)
         _init_dvc(settings, bench)
         outs = {"outs": [{"md5": md5, "hash": "md5", "path": "restored"}]}
-        durable_files.write(bench / "restored.dvc", yaml.safe_dump(outs))
+        durable_files.write_file(bench / "restored.dvc", yaml.safe_dump(outs))
         try:
             _dvc(settings, bench, "pull", "restored.dvc")
         except LoopError as error:
@@ -135,7 +135,7 @@ def restore_output(settings: Settings, md5: str, target: Path) -> None:
 
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
     """What `dvc COMMAND` says in the workspace; one at a time, for DVC refuses a second."""
-    with locks.locked(path / ".lock"):
+    with locks.hold_lock(path / ".lock"):
         _clear_interrupted(path)
         return _run_dvc(settings, path, *command)
 
@@ -220,8 +220,8 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     until = as_of.astimezone(UTC).date()
     for layer in GROWING_LAYERS:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
-        for path in partitions.files(settings.data / layer):
-            if path.name in {partitions.RECIPE, NOTE} or (
+        for path in partitions.files_below(settings.data / layer):
+            if path.name in {partitions.RECIPE, MANIFEST_FILE} or (
                 path.suffix == partitions.SUFFIX and date.fromisoformat(path.stem) < until
             ):
                 copy = draft / path.relative_to(settings.root)
@@ -255,7 +255,7 @@ def _write_params(
         # first part, and both are scored on the rest.
         seen = datetime.fromisoformat(champion["data_until"])
         params["training"]["holdout_start"] = (seen + (as_of - seen) / 2).isoformat()
-    durable_files.write(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write_file(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))
 
 
 def _init_dvc(settings: Settings, draft: Path) -> None:
@@ -271,5 +271,5 @@ def _init_dvc(settings: Settings, draft: Path) -> None:
     }
     written = io.BytesIO()
     ConfigObj(config, encoding="utf-8").write(written)
-    durable_files.write(folder / "config", written.getvalue())
-    durable_files.write(draft / ".dvcignore", f"*{durable_files.UNFINISHED}\n")
+    durable_files.write_file(folder / "config", written.getvalue())
+    durable_files.write_file(draft / ".dvcignore", f"*{durable_files.UNFINISHED}\n")

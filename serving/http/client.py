@@ -30,7 +30,7 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
     empty cell is null. `target` is there whole, or not at all.
     """
     rows = _rows(source)
-    with durable_files.replacing(target) as draft, draft.open("w", newline="") as output:
+    with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
         writer: Any = None
         for start in range(0, len(rows), ROWS_PER_REQUEST):
             piece = rows[start : start + ROWS_PER_REQUEST]

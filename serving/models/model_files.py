@@ -22,7 +22,7 @@ def write_model_files(folder: Path, files: Mapping[str, bytes]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILE_NAMES:
         if name in files:
-            durable_files.write(folder / name, files[name])
+            durable_files.write_file(folder / name, files[name])
         else:
             (folder / name).unlink(missing_ok=True)
     return _digest(files)

@@ -32,7 +32,7 @@ def compact_log(folder: Path) -> dict[str, int]:
         return done
     broken: list[str] = []
     with compaction_lock(folder):
-        durable_files.clear_unfinished(folder)
+        durable_files.remove_unfinished(folder)
         done["segments"] += _remove_held(folder)
         for batch in _batches(folder, broken):
             for name, count in _compact(folder, batch).items():
@@ -99,4 +99,4 @@ def _compact(folder: Path, batch: list[records.SegmentRecords]) -> dict[str, int
 def compaction_lock(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder's lock. Raises `UserError` if another compaction holds it."""
     lock = folder / "compaction.lock"
-    return locks.locked(lock, 0.0, refused=UserError, what="Another compaction")
+    return locks.hold_lock(lock, 0.0, refused=UserError, what="Another compaction")

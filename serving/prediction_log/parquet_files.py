@@ -47,7 +47,7 @@ def write_parquet_file(target: Path, table: pa.Table, note: FileSummary) -> None
     """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
     table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(note))})
     try:
-        with durable_files.replacing(target) as unfinished:
+        with durable_files.atomic_replace(target) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP_ROWS)
             if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
                 raise LoopError(

@@ -160,4 +160,4 @@ def read_release(path: Path) -> Release | None:
 
 def write_release(path: Path, release: Release) -> None:
     """Replaces the document at once: whoever reads sees the old one or the new one, whole."""
-    durable_files.write(path, document_json(release))
+    durable_files.write_file(path, document_json(release))

@@ -50,7 +50,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     settings, _ = cases()
     os.chdir(settings.root)
-    known = partitions.read(settings.data, "validated", SPINE_FEED, FIRST_DAY, END.date())
+    known = partitions.read_days(settings.data, "validated", SPINE_FEED, FIRST_DAY, END.date())
     asked = spine(known).sample(N_CASES, random_state=settings.params()["seed"])
     asked = asked.rename(columns={"decision_time": "event_timestamp"})
     print("\n## The point-in-time join (`tests/bench/point_in_time.py`)\n")

@@ -18,7 +18,7 @@ NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 
 def fitted(values: Any, wanted: pa.DataType) -> pa.ChunkedArray:
     """The values as pandas hands them over, where `wanted` is declared."""
-    table = column_types.arrow(pd.DataFrame({"value": values}))
+    table = column_types.to_arrow(pd.DataFrame({"value": values}))
     return column_types.conform(table, pa.schema({"value": wanted})).column("value")
 
 
@@ -80,7 +80,7 @@ def test_another_form_of_the_same_values_takes_the_declared_type(values, wanted,
     ],
 )
 def test_what_would_change_a_value_stays_as_it_came(values, wanted):
-    came = column_types.arrow(pd.DataFrame({"value": values})).column("value")
+    came = column_types.to_arrow(pd.DataFrame({"value": values})).column("value")
     assert fitted(values, wanted).equals(came)
     assert came.type != wanted
 
@@ -126,8 +126,8 @@ def test_days_with_and_without_values_unite(tmp_path):
         pd.DataFrame({"value": [1.5], "at": [pd.Timestamp(NOON)]}),
     ]
     for number, frame in enumerate(frames):
-        path = partitions.path(tmp_path, "any", "t", date(2030, 5, 1 + number))
-        partitions.write(frame, path, schema=schema)
-    rows = partitions.read(tmp_path, "any", "t", date.min, date.max)
+        path = partitions.partition_path(tmp_path, "any", "t", date(2030, 5, 1 + number))
+        partitions.write_partition(frame, path, schema=schema)
+    rows = partitions.read_days(tmp_path, "any", "t", date.min, date.max)
     assert rows.dtypes.astype(str).to_dict() == {"value": "float64", "at": "datetime64[us, UTC]"}
     assert rows["value"].tolist()[1] == 1.5

@@ -24,7 +24,7 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     durable_files.write_json(target, {"a": 2})
     assert target.read_text() == '{\n  "a": 2\n}'
     assert os.listdir(target.parent) == ["state.json"]
-    durable_files.write(target, "secret", mode=0o600)
+    durable_files.write_file(target, "secret", mode=0o600)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
@@ -40,16 +40,16 @@ def test_the_content_is_on_the_disk_before_its_name_and_then_the_name(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    durable_files.write(target, "good")
+    durable_files.write_file(target, "good")
     assert synced == [(False, False), (True, True)]
 
 
 def test_a_writer_that_fails_leaves_the_last_good_file(tmp_path: Path) -> None:
     target = tmp_path / "state"
-    durable_files.write(target, "good")
+    durable_files.write_file(target, "good")
 
     def fail() -> None:
-        with durable_files.replacing(target) as unfinished:
+        with durable_files.atomic_replace(target) as unfinished:
             unfinished.write_text("ha")
             raise OSError("the disk is full")
 
@@ -61,7 +61,7 @@ def test_a_writer_that_fails_leaves_the_last_good_file(tmp_path: Path) -> None:
 
 def test_a_writer_that_is_killed_leaves_the_last_good_file(tmp_path: Path) -> None:
     target = tmp_path / "state"
-    durable_files.write(target, "good")
+    durable_files.write_file(target, "good")
     killed = (
         "import os, sys; from pathlib import Path; from features import durable_files\n"
         "with durable.replacing(Path(sys.argv[1])) as unfinished:\n"
@@ -77,7 +77,7 @@ def test_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
     texts = [letter * 200_000 for letter in "abcdefgh"]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            list(pool.map(lambda text: durable_files.write(target, text), texts))
+            list(pool.map(lambda text: durable_files.write_file(target, text), texts))
             assert target.read_text() in texts
 
 
@@ -96,15 +96,15 @@ def test_an_incomplete_last_line_counts_as_not_made(tmp_path: Path) -> None:
 def test_a_lock_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not locks.is_locked(path)
-    with locks.locked(path):
+    with locks.hold_lock(path):
         assert locks.is_locked(path)
         with (
             pytest.raises(UserError, match=rf"Another turn .* pid {os.getpid()}, since 20"),
-            locks.locked(path, 0.0, refused=UserError, what="Another turn"),
+            locks.hold_lock(path, 0.0, refused=UserError, what="Another turn"),
         ):
             pass
     assert not locks.is_locked(path)
-    with locks.locked(path, 0.0):
+    with locks.hold_lock(path, 0.0):
         pass
 
 
@@ -116,13 +116,13 @@ def test_a_lock_is_waited_for_and_the_user_told(
     with ThreadPoolExecutor(1) as pool:
 
         def hold() -> None:
-            with locks.locked(path):
+            with locks.hold_lock(path):
                 time.sleep(0.8)
 
         held = pool.submit(hold)
         while not locks.is_locked(path):
             time.sleep(0.01)
-        with locks.locked(path, 30.0):
+        with locks.hold_lock(path, 30.0):
             assert held.done() or held.result(1.0) is None
     assert f"Waiting for pid {os.getpid()}" in capsys.readouterr().err
 
@@ -136,7 +136,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
     assert path.read_text()  # its text stays, and means nothing
     assert not locks.is_locked(path)
-    with locks.locked(path, 0.0, refused=LoopError):
+    with locks.hold_lock(path, 0.0, refused=LoopError):
         pass
 
 

@@ -42,18 +42,18 @@ def test_a_registry_of_older_definitions_is_made_anew_and_the_old_one_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings(home=tmp_path)
-    older = feast_store.apply(settings).get_feature_view(feast_store.VIEWS[0].name)
+    older = feast_store.apply_definitions(settings).get_feature_view(feast_store.VIEWS[0].name)
     older.name = "gone_since"
     opened = feast_store.open_store(settings)
     opened.apply([older])
-    project = feast_store.Project(name=opened.project, tags={feast_store.APPLIED: "of-before"})
+    project = feast_store.Project(name=opened.project, tags={feast_store.VERSION_TAG: "of-before"})
     opened.registry.apply_project(project)
 
-    views = feast_store.apply(settings).list_feature_views()
+    views = feast_store.apply_definitions(settings).list_feature_views()
 
     assert {view.name for view in views} == {view.name for view in feast_store.VIEWS}
     registry = tmp_path / "var" / "feast" / "registry.db"
     assert b"gone_since" in registry.with_name("registry.db.of-before.bak").read_bytes()
     before = registry.stat().st_ino
-    feast_store.apply(settings)
+    feast_store.apply_definitions(settings)
     assert registry.stat().st_ino == before

@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 from features import partitions
-from features.online_publisher import Publisher, publish
+from features.online_publisher import Publisher, publish_features
 from features.online_reader import IncompleteError, OnlineReader, OnlineRow
-from features.publication_record import stands_at
-from features.table_builder import build_new
+from features.publication_record import published_until
+from features.table_builder import build_tables
 from serving.lookup import FeatureLookup
 from settings import LoopError, Settings, UnreachableError
 from tests.serving.in_process import shared_metrics
@@ -33,16 +33,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the first days, whose online store in SQLite is published up to `END`."""
     settings = Settings(home=tmp_path_factory.mktemp("made"))
     for feed in FEEDS:
-        for day in partitions.whole_days(FIRST, END.date()):
+        for day in partitions.day_range(FIRST, END.date()):
             if due(feed, day):
-                target = partitions.path(settings.data, "validated", feed, day)
-                partitions.write(fetch(feed, day), target)
-    build_new(settings.data, FIRST, END, timedelta(minutes=2))
+                target = partitions.partition_path(settings.data, "validated", feed, day)
+                partitions.write_partition(fetch(feed, day), target)
+    build_tables(settings.data, FIRST, END, timedelta(minutes=2))
     settings.params_file.parent.mkdir()
     shutil.copy(PARAMS, settings.params_file)
     with pytest.MonkeyPatch.context() as patched:
         enter(settings, patched)
-        publish(settings, END)
+        publish_features(settings, END)
     return settings.home
 
 
@@ -66,13 +66,15 @@ def home(
     else:
         settings = Settings(home=tmp_path / "home")
     enter(settings, monkeypatch)
-    publish(settings, END)
+    publish_features(settings, END)
     return settings
 
 
 @pytest.fixture
 def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
-    found = spine(partitions.read(home.data, "validated", SPINE_FEED, FIRST, END.date())).tail(50)
+    found = spine(partitions.read_days(home.data, "validated", SPINE_FEED, FIRST, END.date())).tail(
+        50
+    )
     return found.to_dict("records"), [END] * len(found)
 
 
@@ -102,28 +104,28 @@ def test_a_lost_store_is_noticed_and_rebuilt(home: Settings, cases: tuple[Any, A
     assert all(row.as_of is not None for row in before)
 
     lose(home)
-    assert stands_at(home) is None
+    assert published_until(home) is None
     was = counted("incomplete")
     without, degraded = answered(lookup, cases)
     assert degraded
     assert {row.as_of for row in without} == {None}
     assert counted("incomplete") == was + len(without)
 
-    publish(home, END)
-    assert stands_at(home) == END
+    publish_features(home, END)
+    assert published_until(home) == END
     assert answered(lookup, cases) == (before, False)
     assert answered(FeatureLookup(OnlineReader(home), shared_metrics()), cases) == (before, False)
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
 def test_what_is_lost_while_it_publishes_is_not_recorded(home: Settings) -> None:
-    publish(home, END - timedelta(hours=6))
+    publish_features(home, END - timedelta(hours=6))
     publisher = Publisher(home, END - timedelta(hours=6), END)
     publisher.step(END - timedelta(hours=3))
     lose(home)
     with pytest.raises(LoopError, match="no longer holds"):
         publisher.step(END)
-    assert stands_at(home) is None
+    assert published_until(home) is None
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
@@ -139,10 +141,10 @@ def test_a_store_that_is_being_rebuilt_holds_no_publication(
     with monkeypatch.context() as patched:
         patched.setattr(Publisher, "step", killed)  # all but the last rows are there
         with pytest.raises(KeyboardInterrupt):
-            publish(home, END - timedelta(days=2))
-    assert stands_at(home) is None
+            publish_features(home, END - timedelta(days=2))
+    assert published_until(home) is None
     assert answered(lookup, cases)[1]
-    publish(home, END)
+    publish_features(home, END)
     assert answered(lookup, cases) == before
 
 
@@ -151,8 +153,8 @@ def test_a_store_of_version_0_1_is_rebuilt(home: Settings, cases: tuple[Any, Any
     lose(home)
     marker = home.var / "feast" / "published"
     marker.write_text(END.isoformat())
-    assert stands_at(home) is None
-    publish(home, END)
+    assert published_until(home) is None
+    publish_features(home, END)
     assert not marker.exists()
     assert OnlineReader(home).read(*cases) == before
 
@@ -161,19 +163,19 @@ def test_an_empty_file_counts_as_no_store(home: Settings, cases: tuple[Any, Any]
     reader = OnlineReader(home)
     before = reader.read(*cases)
     home.online_file.write_bytes(b"")
-    assert stands_at(home) is None
+    assert published_until(home) is None
     with pytest.raises(IncompleteError):
         OnlineReader(home).read(*cases)
-    publish(home, END)
-    assert stands_at(home) == END
+    publish_features(home, END)
+    assert published_until(home) == END
     assert reader.read(*cases) == before
 
 
 def test_a_lost_registry_is_applied_again(home: Settings) -> None:
     for file in (home.var / "feast").glob("registry.db*"):
         file.unlink()
-    publish(home, END + timedelta(hours=1))
-    assert stands_at(home) == END + timedelta(hours=1)
+    publish_features(home, END + timedelta(hours=1))
+    assert published_until(home) == END + timedelta(hours=1)
 
 
 def damaged(settings: Settings) -> Settings:
@@ -191,4 +193,4 @@ def test_a_store_that_does_not_answer_is_not_taken_for_a_lost_one(
 ) -> None:
     (tmp_path / "var" / "feast").mkdir(parents=True)
     with pytest.raises(UnreachableError, match="mlops features"):
-        stands_at(broken(Settings(home=tmp_path)))
+        published_until(broken(Settings(home=tmp_path)))

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from features import feast_store, partitions, recompute
-from features.online_publisher import Publisher, publish, rebuild
+from features.online_publisher import Publisher, publish_features, rebuild_online_store
 from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
-from features.table_builder import build_new, record_publication
+from features.table_builder import build_tables, record_late_publication
 from settings import Settings
 from tests.usecase.restating import restated
 from usecase.columns import CATEGORIES, FEATURES
@@ -45,14 +45,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     settings = Settings(home=root)
     for feed in FEEDS:
-        for day in partitions.whole_days(FIRST, END.date()):
+        for day in partitions.day_range(FIRST, END.date()):
             if due(feed, day):
-                target = partitions.path(settings.data, "validated", feed, day)
-                partitions.write(fetch(feed, day), target)
-    build_new(settings.data, FIRST, END, LAG)
+                target = partitions.partition_path(settings.data, "validated", feed, day)
+                partitions.write_partition(fetch(feed, day), target)
+    build_tables(settings.data, FIRST, END, LAG)
     with pytest.MonkeyPatch.context() as patched:
         enter(settings, patched)
-        feast_store.apply(settings)
+        feast_store.apply_definitions(settings)
     return root
 
 
@@ -89,18 +89,18 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
             elif change:
                 rows = pd.read_parquet(part)
                 if not (changed_rows := change(part.parent.name, rows)).equals(rows):
-                    partitions.write(changed_rows, part)
+                    partitions.write_partition(changed_rows, part)
         for hour, published in (late or {}).items():
-            record_publication(settings.data, hour, published)
+            record_late_publication(settings.data, hour, published)
         enter(settings, monkeypatch)
-        build_new(settings.data, FIRST, end, LAG)
+        build_tables(settings.data, FIRST, end, LAG)
         return settings
 
     return make
 
 
 def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
-    found = spine(partitions.read(settings.data, "validated", SPINE_FEED, FIRST, END.date()))
+    found = spine(partitions.read_days(settings.data, "validated", SPINE_FEED, FIRST, END.date()))
     moment = found["decision_time"]
     chosen = found[(moment >= since) & (moment < until)]
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
@@ -109,7 +109,7 @@ def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
 def served(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
     """What the online store gives each case at its moment, as rows are published one after one."""
     start = asked["decision_time"].iloc[0].to_pydatetime()
-    publish(settings, start)
+    publish_features(settings, start)
     publisher = Publisher(settings, start, END)
     reader = OnlineReader(settings)
     moments = pd.DatetimeIndex([start, *publisher.moments(END)])
@@ -159,7 +159,7 @@ def test_a_value_past_its_time_to_live_is_not_served(home: Home) -> None:
     settings = home("stale")
     moment = datetime(2013, 1, 6, 12, tzinfo=UTC)
     asked = cases(settings, moment + timedelta(hours=5), moment + timedelta(hours=6))
-    rebuild(settings, moment)  # and then the publishing stops
+    rebuild_online_store(settings, moment)  # and then the publishing stops
     rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
     fresh = served(settings, asked)
     stopped = pd.DataFrame([row.values for row in rows])
@@ -230,16 +230,16 @@ def test_online_equals_offline_when_rows_are_stated_again(home: Home) -> None:
 def test_what_is_online_follows_tables_that_were_replaced(home: Home) -> None:
     settings = home("replaced")
     moment = datetime(2013, 1, 7, 12, tzinfo=UTC)
-    publish(settings, moment)
+    publish_features(settings, moment)
     asked = cases(settings, moment, moment + timedelta(hours=1)).assign(
         decision_time=pd.Timestamp(moment)
     )
     before = online(settings, asked, moment)
-    place = partitions.path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
+    place = partitions.partition_path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
     rows = pd.read_parquet(place)
-    partitions.write(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
-    build_new(settings.data, FIRST, END, LAG)
-    publish(settings, moment + timedelta(seconds=1))
+    partitions.write_partition(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
+    build_tables(settings.data, FIRST, END, LAG)
+    publish_features(settings, moment + timedelta(seconds=1))
     after = online(settings, asked, moment)
     assert_same(after, training_frame(settings, asked))
     assert (before[NUMBERS].fillna(-1) != after[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.9
@@ -260,7 +260,7 @@ def test_statements_made_later_change_no_feature(home: Home) -> None:
         asked = cases(settings, moment, moment + timedelta(hours=2))
         for at in sorted(set(asked["decision_time"]))[::9]:
             some = asked[asked["decision_time"] == at].reset_index(drop=True)
-            past = recompute.without_future(settings, some, at.to_pydatetime())
+            past = recompute.recompute_without_future(settings, some, at.to_pydatetime())
             assert_same(past, training_frame(settings, some))
 
 
@@ -270,7 +270,7 @@ def test_day_by_day_and_all_at_once_give_the_same_bytes(home: Home) -> None:
     for part in (by_day.data / "features").rglob("*.parquet"):
         part.unlink()
     for number in range(1, DAYS + 1):
-        build_new(by_day.data, FIRST, datetime(2013, 1, 1 + number, tzinfo=UTC), LAG)
+        build_tables(by_day.data, FIRST, datetime(2013, 1, 1 + number, tzinfo=UTC), LAG)
     assert digests(by_day.data / "features") == digests(at_once.data / "features")
 
 

@@ -18,7 +18,7 @@ from monitoring.retraining_decision import (
     decide_retraining,
 )
 from monitoring.retraining_triggers import LIMITS, TRIGGER_CODES
-from settings import CODE, UserError
+from settings import CODE_PATTERN, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -274,7 +274,7 @@ def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it(
     assert len(set(codes)) == len(codes)
     document = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
     for code in codes:
-        assert re.fullmatch(CODE, code)
+        assert re.fullmatch(CODE_PATTERN, code)
         assert f"`{code}`" in document
     held = quiet(
         data_until=AS_OF - DAY, under_way="4", n_labelled=0, slices=slices(bias=0.9),

@@ -9,9 +9,9 @@ from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
 from serving.release import document
-from settings import load
+from settings import load_settings
 
-settings = load()
+settings = load_settings()
 client = mlflow_tracking.mlflow_client(settings)
 registered = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
 versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")

@@ -25,17 +25,17 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
-from features.feast_store import apply
+from features.feast_store import apply_definitions
 from pipelines.release import promotion
 from pipelines.registry import versions
 from pipelines.training import mlflow_tracking
 from serving.prediction_log import compaction, writer
 from serving.models import evaluator
-from settings import load
+from settings import load_settings
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import build_candidates
 
-settings = load()
+settings = load_settings()
 rng = np.random.default_rng(0)
 rows = {name: rng.choice(["AA", "BB"], 300) if name in CATEGORIES else rng.normal(size=300)
         for name in FEATURES}
@@ -66,7 +66,7 @@ def log(names):
 log("abcde")
 assert compaction.compact_log(settings.predictions)["records"] == 5
 log("fgh")
-apply(settings)
+apply_definitions(settings)
 remote = Path("/dvc-remote/files/md5/12")
 remote.mkdir(parents=True)
 (remote / "34").write_bytes(bytes(100_000))

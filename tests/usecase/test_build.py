@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from features import build_manifest, partitions, table_builder
-from features.table_builder import build_new, record_publication
+from features.table_builder import build_tables, record_late_publication
 from usecase.feature_views import TABLES
 from usecase.source import FEEDS, due, fetch
 
@@ -26,10 +26,12 @@ LAG = timedelta(minutes=2)
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("template")
     for feed in FEEDS:
-        for day in partitions.whole_days(FIRST, END.date()):
+        for day in partitions.day_range(FIRST, END.date()):
             if due(feed, day):
-                partitions.write(fetch(feed, day), partitions.path(data, "validated", feed, day))
-    build_new(data, FIRST, END, LAG)
+                partitions.write_partition(
+                    fetch(feed, day), partitions.partition_path(data, "validated", feed, day)
+                )
+    build_tables(data, FIRST, END, LAG)
     return data
 
 
@@ -50,8 +52,8 @@ def linked(one: Path, other: Path) -> Path:
 def replace(
     data: Path, feed: str, day: int, change: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> None:
-    target = partitions.path(data, "validated", feed, date(2013, 1, day))
-    partitions.write(change(pd.read_parquet(target)), target)
+    target = partitions.partition_path(data, "validated", feed, date(2013, 1, day))
+    partitions.write_partition(change(pd.read_parquet(target)), target)
 
 
 def fewer(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +75,7 @@ def rebuilt(data: Path, folder: Path) -> dict[str, bytes]:
     """The tables of the same batches, built at once in a fresh folder."""
     fresh = linked(data, folder)
     shutil.rmtree(fresh / "features")
-    build_new(fresh, FIRST, END, LAG)
+    build_tables(fresh, FIRST, END, LAG)
     return tables(fresh)
 
 
@@ -83,21 +85,21 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     replace(data, "outcomes", 5, fewer)
     replace(data, "weather", 2, fewer)
     replace(data, "schedule", 4, fewer)
-    assert not build_manifest.up_to_date(data, END, LAG)
-    done = build_new(data, FIRST, END, LAG)
+    assert not build_manifest.is_up_to_date(data, END, LAG)
+    done = build_tables(data, FIRST, END, LAG)
     assert tables(data) == rebuilt(data, tmp_path / "fresh") != before
     # Outcomes reach a day ahead, so four of the six days depend on the two replaced ones.
     assert done == {
         "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
         "tail_delays": 4, "planes": 0, "fleets": 3, "routes": 1,
     }  # fmt: skip
-    assert build_manifest.up_to_date(data, END, LAG)
-    assert set(build_new(data, FIRST, END, LAG).values()) == {0}
+    assert build_manifest.is_up_to_date(data, END, LAG)
+    assert set(build_tables(data, FIRST, END, LAG).values()) == {0}
 
 
 def test_what_begins_at_a_fixed_day_depends_on_all_days_since(data: Path, tmp_path: Path) -> None:
     replace(data, "planes", 1, fewer)
-    done = build_new(data, FIRST, END, LAG)
+    done = build_tables(data, FIRST, END, LAG)
     assert (done["planes"], done["fleets"], done["routes"]) == (1, DAYS, 0)
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
 
@@ -105,19 +107,19 @@ def test_what_begins_at_a_fixed_day_depends_on_all_days_since(data: Path, tmp_pa
 def test_days_built_one_by_one_know_what_they_were_built_from(data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data / "features")
     for number in range(1, DAYS + 1):
-        build_new(data, FIRST, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number), LAG)
+        build_tables(data, FIRST, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number), LAG)
     replace(data, "outcomes", 2, fewer)
     replace(data, "planes", 1, fewer)
-    assert build_new(data, FIRST, END, LAG)["route_delays"] == 2
+    assert build_tables(data, FIRST, END, LAG)["route_delays"] == 2
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
 
 
 def test_a_day_that_lost_all_its_rows_loses_its_partition(data: Path, tmp_path: Path) -> None:
     replace(data, "schedule", 3, lambda rows: rows[:0])
-    build_new(data, FIRST, END, LAG)
-    assert date(2013, 1, 3) not in partitions.days(data, "features", "routes")
+    build_tables(data, FIRST, END, LAG)
+    assert date(2013, 1, 3) not in partitions.partition_days(data, "features", "routes")
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
-    assert set(build_new(data, FIRST, END, LAG).values()) == {0}
+    assert set(build_tables(data, FIRST, END, LAG).values()) == {0}
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
@@ -136,15 +138,15 @@ def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
         written.append(target)
         return write(rows, target)
 
-    write = partitions.write
+    write = partitions.write_partition
     with monkeypatch.context() as patched:
         patched.setattr(table_builder.partitions, "write", dies)
         with pytest.raises(KeyboardInterrupt):
-            build_new(data, FIRST, END, LAG)
-    place = partitions.path(data, "validated", "outcomes", date(2013, 1, 3))
+            build_tables(data, FIRST, END, LAG)
+    place = partitions.partition_path(data, "validated", "outcomes", date(2013, 1, 3))
     place.unlink()
-    os.link(partitions.path(kept, "validated", "outcomes", date(2013, 1, 3)), place)
-    build_new(data, FIRST, END, LAG)
+    os.link(partitions.partition_path(kept, "validated", "outcomes", date(2013, 1, 3)), place)
+    build_tables(data, FIRST, END, LAG)
     assert tables(data) == before
 
 
@@ -152,19 +154,19 @@ def test_a_publication_noted_after_the_build_changes_when_rows_count(
     data: Path, tmp_path: Path
 ) -> None:
     hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
-    record_publication(data, hour, hour + timedelta(hours=1))
-    assert not build_manifest.up_to_date(data, END, LAG)
-    build_new(data, FIRST, END, LAG)
+    record_late_publication(data, hour, hour + timedelta(hours=1))
+    assert not build_manifest.is_up_to_date(data, END, LAG)
+    build_tables(data, FIRST, END, LAG)
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])
 def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None:
     before = tables(data)
-    (data / "features" / build_manifest.NOTE).write_text(note)
+    (data / "features" / build_manifest.MANIFEST_FILE).write_text(note)
     (data / "features" / partitions.RECIPE).write_text("0f3a")
-    assert not build_manifest.up_to_date(data, END, LAG)
-    done = build_new(data, FIRST, END, LAG)
+    assert not build_manifest.is_up_to_date(data, END, LAG)
+    done = build_tables(data, FIRST, END, LAG)
     assert (done["weather"], done["planes"]) == (DAYS, 1)
     assert tables(data) == before
     assert set(done) == set(TABLES)
@@ -172,15 +174,15 @@ def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None
 
 def test_a_publication_sees_that_tables_were_replaced(data: Path) -> None:
     until = date(2013, 1, 4)
-    published = build_manifest.standing(data, until)
+    published = build_manifest.tables_version(data, until)
     assert published["day"] == "2013-01-04"
-    assert not build_manifest.replaced_since(data, published)
+    assert not build_manifest.tables_replaced_since(data, published)
     replace(data, "outcomes", 5, later)
-    build_new(data, FIRST, END, LAG)
-    assert not build_manifest.replaced_since(data, published), (
+    build_tables(data, FIRST, END, LAG)
+    assert not build_manifest.tables_replaced_since(data, published), (
         "the days up to the fourth are the same"
     )
     replace(data, "outcomes", 4, later)
-    build_new(data, FIRST, END, LAG)
-    assert build_manifest.replaced_since(data, published)
-    assert build_manifest.replaced_since(data, None)
+    build_tables(data, FIRST, END, LAG)
+    assert build_manifest.tables_replaced_since(data, published)
+    assert build_manifest.tables_replaced_since(data, None)

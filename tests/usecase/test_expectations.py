@@ -200,7 +200,7 @@ def test_real_data_pass_but_for_two_rows(quarter):
         # 12 February: 1,048 mph.
         "weather": (90, 6_448, {"wind_speed within bounds": 1}),
     }
-    bad = partitions.read(settings.data, "quarantine", "weather", date.min, date.max)
+    bad = partitions.read_days(settings.data, "quarantine", "weather", date.min, date.max)
     assert bad["reasons"].tolist() == ["wind_speed within bounds (wind_speed=1048.36058)"]
 
 
@@ -273,12 +273,12 @@ BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = 
 @pytest.mark.parametrize(("feed", "change", "told"), BROKEN_BATCHES)
 def test_a_broken_batch_is_refused_and_the_last_good_state_stands(quarter, feed, change, told):
     data, day = quarter[0].data, DAY_OF[feed]
-    raw = partitions.path(data, "raw", feed, day)
-    validated = partitions.path(data, "validated", feed, day)
-    refused = partitions.path(data, "quarantine", f"refused/{feed}", day)
+    raw = partitions.partition_path(data, "raw", feed, day)
+    validated = partitions.partition_path(data, "validated", feed, day)
+    refused = partitions.partition_path(data, "quarantine", f"refused/{feed}", day)
     good, done = raw.read_bytes(), validated.read_bytes()
     validated.unlink()
-    partitions.write(change(source.fetch(feed, day)), raw)
+    partitions.write_partition(change(source.fetch(feed, day)), raw)
     try:
         before = state(data)
         with pytest.raises(LoopError, match=f"{feed} for {day} is refused") as caught:

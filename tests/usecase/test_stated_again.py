@@ -102,7 +102,7 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
     since = datetime(2013, 1, 4, tzinfo=UTC)
-    rows = partitions.read(world.data, "validated", LABEL_FEED, since.date(), END.date())
+    rows = partitions.read_days(world.data, "validated", LABEL_FEED, since.date(), END.date())
     assert (
         monitor.count_new_labels(world, since, END)
         == rows[KEY].drop_duplicates().shape[0]
@@ -153,9 +153,11 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
         == "no"
     )
 
-    place = partitions.path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
+    place = partitions.partition_path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
     rows = pd.read_parquet(place)
-    partitions.write(rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place)
+    partitions.write_partition(
+        rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place
+    )
     build_features.build_feature_tables(world, END)
 
     told = prediction_lineage.explain_prediction(world, "asked")

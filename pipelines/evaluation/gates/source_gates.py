@@ -64,11 +64,11 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     for moment in moments:
         rows = sources.frame[sources.frame["decision_time"] == moment]
         cases = _cases(sources.workspace, rows["key"], moment)
-        again = recompute.without_future(
+        again = recompute.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
         trained = rows.set_index("key").loc[again["key"]].reset_index()
-        for name, count in parity.differing(again, trained).items():
+        for name, count in parity.count_differing_rows(again, trained).items():
             counts[name] = counts.get(name, 0) + count
         n_cases += len(rows)
     if not n_cases:
@@ -80,9 +80,9 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
 def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     """The online store is as new as the training, and answers value for value what it sees."""
     from features import parity
-    from features.publication_record import stands_at
+    from features.publication_record import published_until
 
-    gate, stands = "online as offline", stands_at(sources.settings)
+    gate, stands = "online as offline", published_until(sources.settings)
     if stands is None:
         return Verdict(gate, False, None, 0.0, "nothing was ever published online")
     lag = (sources.as_of - stands).total_seconds() / 3600
@@ -93,7 +93,7 @@ def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
     if cases.empty:
         return Verdict(gate, False, None, None, f"no case near {stands}: could not run")
-    counts = parity.differing(*parity.online_and_offline(sources.settings, cases))
+    counts = parity.count_differing_rows(*parity.online_and_offline_rows(sources.settings, cases))
     told = f"of {len(cases):,} cases as of {stands:%Y-%m-%d %H:%M} UTC, values that differ"
     return at_most(gate, sum(counts.values()), 0.0, told + _listed(counts))
 
@@ -125,7 +125,7 @@ def _cases(settings: Settings, keys: pd.Series, moment: pd.Timestamp) -> pd.Data
     from usecase.target import SPINE_FEED, spine
 
     # A case is on the schedule before its decision, for how long differs.
-    schedule = partitions.read(settings.data, "validated", SPINE_FEED, date.min, moment.date())
+    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
     cases = spine(schedule)
     return cases[cases["key"].isin(set(keys))].reset_index(drop=True)
 
@@ -134,7 +134,7 @@ def _cases_near(settings: Settings, moment: datetime) -> pd.DataFrame:
     """Those decided within a day of it."""
     from usecase.target import SPINE_FEED, spine
 
-    schedule = partitions.read(settings.data, "validated", SPINE_FEED, date.min, moment.date())
+    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
     cases = spine(schedule) if len(schedule) else pd.DataFrame({"decision_time": []})
     near = (cases["decision_time"] - pd.Timestamp(moment)).abs() <= pd.Timedelta(days=1)
     return cases[near]

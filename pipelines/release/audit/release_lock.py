@@ -14,4 +14,6 @@ def release_lock(
     settings: Settings, patience: float = LOCK_TIMEOUT_S
 ) -> AbstractContextManager[None]:
     """Hold `var/release/lock`. Raises `LoopError` if another holds it longer than `patience` s."""
-    return locks.locked(settings.release_file.with_name("lock"), patience, what="Another release")
+    return locks.hold_lock(
+        settings.release_file.with_name("lock"), patience, what="Another release"
+    )

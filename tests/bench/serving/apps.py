@@ -22,7 +22,7 @@ def fastapi_app() -> Any:
     from usecase.request import PredictRequest, decision_time, entity_row
 
     app, model = FastAPI(), joblib.load(os.environ["BENCH_MODEL"])
-    reader = OnlineReader(configuration.load())
+    reader = OnlineReader(configuration.load_settings())
 
     def predict(request: PredictRequest) -> dict[str, float]:
         [row] = reader.read([entity_row(request)], [decision_time(request)])

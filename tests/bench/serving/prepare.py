@@ -26,7 +26,7 @@ def home() -> configuration.Settings:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
     os.environ["MLOPS_HOME"] = str(HOME)
-    return configuration.load()
+    return configuration.load_settings()
 
 
 def made() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def publish() -> None:
     """Fills the online store that the environment names: SQLite, or Redis."""
     from features import online_publisher as features
 
-    features.rebuild(home(), AT)
+    features.rebuild_online_store(home(), AT)
 
 
 def _make(settings: configuration.Settings) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     import pandas as pd
 
     from features import partitions
-    from features.feast_store import apply
+    from features.feast_store import apply_definitions
     from features.online_reader import OnlineReader
     from features.point_in_time import training_frame
     from pipelines.ingestion import ingest, validate
@@ -71,10 +71,10 @@ def _make(settings: configuration.Settings) -> dict[str, Any]:
     ):
         print(step.__name__, file=sys.stderr, flush=True)
         step(settings, END)
-    apply(settings)
+    apply_definitions(settings)
     publish()
     cases = traffic.cases_between(settings, settings_start(), END)
-    outcomes = partitions.read(
+    outcomes = partitions.read_days(
         settings.data, "validated", LABEL_FEED, settings_start().date(), END.date()
     )
     frame = training_frame(settings, cases).merge(labels(outcomes), on="key")

@@ -17,7 +17,7 @@ import yaml
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
 from pipelines.evaluation.gates.champion_and_baseline import holm_adjust
 from pipelines.evaluation.gates.verdict import Limits, Verdict, gate_name, run_gates, verdict_code
-from settings import CODE
+from settings import CODE_PATTERN
 from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
@@ -429,7 +429,7 @@ def test_every_gate_has_a_code_of_its_own_that_the_documents_list() -> None:
     assert codes == [each.__name__ for each in every]
     assert len(set(codes)) == len(every)
     document = (Path(__file__).parents[3] / "docs/gates.md").read_text()
-    assert all(re.fullmatch(CODE, code) and f"`{code}`" in document for code in codes)
+    assert all(re.fullmatch(CODE_PATTERN, code) and f"`{code}`" in document for code in codes)
     assert f"{len(every)} gates" in document
     assert verdict_code({"gate": "data is sound"}) == "data_is_sound", "stored by an older version"
     assert verdict_code({"gate": "sound data", "code": "data_is_sound"}) == "data_is_sound"

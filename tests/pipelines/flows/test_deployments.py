@@ -84,8 +84,8 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
     for feed in source.FEEDS:
         wanted = [day for day in days if source.due(feed, day)]
         for layer in ("raw", "validated"):
-            assert partitions.days(scheduled.settings.data, layer, feed) == wanted
-    stands = publication_record.stands_at(scheduled.settings)
+            assert partitions.partition_days(scheduled.settings.data, layer, feed) == wanted
+    stands = publication_record.published_until(scheduled.settings)
     assert stands is not None
     assert stands.date() == date(2013, 1, 3)
 
@@ -122,7 +122,7 @@ def with_schedules(home: Path, added: dict[str, str]) -> Settings:
     params = slice_params.shipped()
     params["schedules"] |= added
     settings = Settings(home=home)
-    durable_files.write(settings.params_file, yaml.safe_dump(params))
+    durable_files.write_file(settings.params_file, yaml.safe_dump(params))
     return settings
 
 

@@ -61,7 +61,7 @@ def test_stores_whole_days_only(settings):
     expected = {
         f"{feed}/{day}"
         for feed in source.FEEDS
-        for day in partitions.whole_days(first_day(settings), first_day(settings) + timedelta(3))
+        for day in partitions.day_range(first_day(settings), first_day(settings) + timedelta(3))
         if source.due(feed, day)
     }
     assert set(stored) == expected
@@ -78,7 +78,7 @@ def test_the_day_is_utc_whatever_zone_as_of_has(settings):
 def test_stores_what_the_source_gave(settings, feed):
     ingest.fetch_due_batches(settings, after(settings, 1))
     day = first_day(settings)
-    stored = partitions.load(partitions.path(settings.data, "raw", feed, day))
+    stored = partitions.read_partition(partitions.partition_path(settings.data, "raw", feed, day))
     assert stored.equals(pa.Table.from_pandas(source.fetch(feed, day), preserve_index=False))
 
 
@@ -109,8 +109,12 @@ def test_a_feed_that_fails_is_named_and_the_rest_stands(settings, monkeypatch, e
             ingest.fetch_due_batches(settings, after(settings, 4))
     assert caught.value.__cause__ is error
     assert "mlops ingest" in str(caught.value)
-    assert partitions.days(settings.data, "raw", LAST) == [first_day(settings)]  # no gap jumped
-    assert len(partitions.days(settings.data, "raw", source.FEEDS[1])) == 4  # other feeds go on
+    assert partitions.partition_days(settings.data, "raw", LAST) == [
+        first_day(settings)
+    ]  # no gap jumped
+    assert (
+        len(partitions.partition_days(settings.data, "raw", source.FEEDS[1])) == 4
+    )  # other feeds go on
     before = files(settings)
     stored = ingest.fetch_due_batches(settings, after(settings, 4))  # mended: goes on from that day
     assert stored == [f"{LAST}/{day + timedelta(days=more)}" for more in range(3)]
@@ -133,7 +137,7 @@ def test_rows_of_another_day_are_stored_for_validation_to_see(settings, monkeypa
     fetch = source.fetch
     monkeypatch.setattr(source, "fetch", lambda feed, d: moved if feed == LAST else fetch(feed, d))
     ingest.fetch_due_batches(settings, after(settings, 1))
-    stored = partitions.read(settings.data, "raw", LAST, date.min, date.max)
+    stored = partitions.read_days(settings.data, "raw", LAST, date.min, date.max)
     pd.testing.assert_frame_equal(stored, moved)
 
 
@@ -170,7 +174,9 @@ def test_a_column_without_values_has_its_declared_type(settings, monkeypatch):
     )
     ingest.fetch_due_batches(settings, after(settings, 1))
     for feed in source.FEEDS:
-        stored = partitions.load(partitions.path(settings.data, "raw", feed, first_day(settings)))
+        stored = partitions.read_partition(
+            partitions.partition_path(settings.data, "raw", feed, first_day(settings))
+        )
         assert stored.schema == SCHEMA[feed]
     assert any(numbers.values())
 
@@ -186,7 +192,7 @@ def kept(settings: Settings) -> list[Path]:
 def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
-    target = partitions.path(settings.data, "raw", LAST, day)
+    target = partitions.partition_path(settings.data, "raw", LAST, day)
     before = target.read_bytes()
     assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == []
     assert not kept(settings)  # the same rows replace nothing
@@ -196,7 +202,7 @@ def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(sett
     assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == [
         f"{LAST}/{day}"
     ]
-    assert partitions.load(target).num_rows == len(fetch(LAST, day)) - 1
+    assert partitions.read_partition(target).num_rows == len(fetch(LAST, day)) - 1
     (old,) = kept(settings)
     assert old.read_bytes() == before
     stamp = datetime.strptime(old.parents[2].name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
@@ -228,7 +234,9 @@ def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkey
             settings, after(settings, 3), again=[f"{LAST}/{first_day(settings)}"]
         )
     assert before.items() <= files(settings).items()
-    assert len(partitions.days(settings.data, "raw", LAST)) == 3  # no gap: later days go on
+    assert (
+        len(partitions.partition_days(settings.data, "raw", LAST)) == 3
+    )  # no gap: later days go on
 
 
 @pytest.mark.parametrize("asked", ["nothing", "nobody/2013-01-01", f"{LAST}/2013-02-30"])

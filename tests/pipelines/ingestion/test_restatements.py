@@ -49,7 +49,7 @@ def files(settings: Settings, *layers: str) -> dict[str, bytes]:
 
 
 def path(settings: Settings, layer: str, number: int, feed: str = LAST) -> Path:
-    return partitions.path(settings.data, layer, feed, day(number))
+    return partitions.partition_path(settings.data, layer, feed, day(number))
 
 
 def kept(settings: Settings, layer: str, number: int, feed: str = LAST) -> list[bytes]:
@@ -119,7 +119,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkey
 def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
     before = path(copy, "validated", 3).read_bytes()
     rows = other_rows(source.fetch(LAST, day(3)))
-    partitions.write(rows, path(copy, "raw", 3))
+    partitions.write_partition(rows, path(copy, "raw", 3))
     found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
     assert (found["restated"], found["rows"], found["quarantined"]) == (1, len(rows), 1)
     assert partitions.n_rows(path(copy, "validated", 3)) == len(rows) - 1
@@ -128,7 +128,9 @@ def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
 
 def test_the_same_rows_stored_anew_change_nothing(copy):
     before = files(copy)
-    partitions.write(partitions.load(path(copy, "raw", 3)), path(copy, "raw", 3))
+    partitions.write_partition(
+        partitions.read_partition(path(copy, "raw", 3)), path(copy, "raw", 3)
+    )
     assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["restated"] == 0
     assert files(copy) == before
 
@@ -139,11 +141,11 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
     again(copy, 3)
     # A day after it is new, and another one restated: neither waits.
     rows = other_rows(source.fetch(LAST, day(5)))
-    partitions.write(rows, path(copy, "raw", 5))
+    partitions.write_partition(rows, path(copy, "raw", 5))
     path(copy, "validated", 7).unlink()
     with pytest.raises(LoopError) as caught:
         validate.validate_new_batches(copy, after(N_DAYS))
-    refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
+    refused = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(3))
     message = str(caught.value)
     assert f"{LAST} for {day(3)} is refused and moved to {refused}: " in message
     assert "accepted for these days stay" in message
@@ -162,13 +164,13 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
 
 def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
     before = files(copy)
-    partitions.write(too_few(source.fetch(LAST, day(3))), path(copy, "raw", 3))
+    partitions.write_partition(too_few(source.fetch(LAST, day(3))), path(copy, "raw", 3))
     with pytest.raises(LoopError, match="is refused"):
         validate.validate_new_batches(copy, after(N_DAYS))
     assert path(copy, "validated", 3).read_bytes() == before[f"validated/{LAST}/{day(3)}.parquet"]
     assert ingest.fetch_due_batches(copy, after(N_DAYS)) == [f"{LAST}/{day(3)}"]
     assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 0
-    open_ones = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(3))
+    open_ones = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(3))
     open_ones.unlink()
     assert files(copy) == before
 
@@ -180,14 +182,15 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
     """Killed after so many files of the two restated days were written."""
     for number in (3, 4):
         rows = other_rows(source.fetch(LAST, day(number)))
-        partitions.write(rows, path(copy, "raw", number))
+        partitions.write_partition(rows, path(copy, "raw", number))
     whole = Settings(home=shutil.copytree(copy.home, tmp_path / "whole"), pages=False)
     validate.validate_new_batches(whole, after(N_DAYS))
     old = files(copy, "validated")
     program = (
         "import os, sys, datetime; from features import durable; from pipelines.ingestion import "
         "(validate);"
-        "from settings import load; replacing = durable.replacing; left = int(sys.argv[1])\n"
+        "from settings import load_settings; replacing = durable.replacing; left = "
+        "int(sys.argv[1])\n"
         "def counted(target, *rest):\n"
         "    global left\n"
         "    if '/data/' in str(target) and left == 0: os.kill(os.getpid(), 9)\n"
@@ -210,10 +213,10 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
 
 def test_rows_that_state_a_key_again_are_counted(full, copy):
     assert full[1][LAST]["rows_restated"] == 0
-    earlier, rows = (partitions.load(path(copy, "raw", n)).to_pandas() for n in (2, 5))
+    earlier, rows = (partitions.read_partition(path(copy, "raw", n)).to_pandas() for n in (2, 5))
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
-    partitions.write(repeated, path(copy, "validated", 5))
+    partitions.write_partition(repeated, path(copy, "validated", 5))
     assert restatements.count_restatements(copy.data, LAST, [day(5)]) == 4
     assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0  # it came first
     assert restatements.record_restatements(copy, LAST, [day(5), day(6)]) == 4
@@ -254,7 +257,7 @@ def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
 def test_a_step_waits_for_the_one_that_holds_the_data(copy, monkeypatch):
     monkeypatch.setattr(data_lock, "PATIENCE", 0.2)
     steps = (ingest.fetch_due_batches, validate.validate_new_batches)
-    with data_lock.locked(copy):
+    with data_lock.hold_data_lock(copy):
         for step in steps:
             with pytest.raises(LoopError, match="Another command that writes is at work"):
                 step(copy, after(N_DAYS))

@@ -115,11 +115,11 @@ def files(settings: Settings, layer: str) -> dict[str, bytes]:
 
 
 def test_a_column_is_added_and_a_type_widened(project):
-    raw, old = files(project, "raw"), partitions.read(
+    raw, old = files(project, "raw"), partitions.read_days(
         project.data, "validated", LAST, date.min, date.max
     )  # fmt: skip
     others = {
-        feed: partitions.read(project.data, "validated", feed, date.min, date.max)
+        feed: partitions.read_days(project.data, "validated", feed, date.min, date.max)
         for feed in source.FEEDS[:-1]
     }
     add(project, "source.py", ADDED_COLUMN.format(first=day(project, N_DAYS)))
@@ -133,7 +133,9 @@ def test_a_column_is_added_and_a_type_widened(project):
     assert not files(project, "quarantine/refused")
     assert not (project.data / "replaced").exists()  # the old columns hold what they held
     new = [
-        partitions.load(partitions.path(project.data, "validated", LAST, day(project, number)))
+        partitions.read_partition(
+            partitions.partition_path(project.data, "validated", LAST, day(project, number))
+        )
         for number in range(N_DAYS + 1)
     ]
     declared = SCHEMA[LAST]
@@ -147,7 +149,7 @@ def test_a_column_is_added_and_a_type_widened(project):
     rows = pa.concat_tables(new[:-1]).to_pandas().drop(columns="added")
     assert rows.equals(old.astype({WHOLE: "float64"}))
     for feed, rows in others.items():
-        same = partitions.read(project.data, "validated", feed, date.min, date.max)
+        same = partitions.read_days(project.data, "validated", feed, date.min, date.max)
         assert rows.equals(same[: len(rows)])
     assert "judged again" not in mlops_ingest(project, N_DAYS + 1)
 
@@ -157,18 +159,18 @@ def test_a_new_batch_that_lacks_a_declared_column_is_refused(project):
     told = mlops_ingest(project, N_DAYS + 1, code=1)
     assert f"The batch of {LAST} for {day(project, N_DAYS)} is refused" in told
     assert "not there: added double" in told
-    assert len(partitions.days(project.data, "validated", LAST)) == N_DAYS
+    assert len(partitions.partition_days(project.data, "validated", LAST)) == N_DAYS
 
 
 def test_new_rules_judge_rows_again_and_refuse_no_accepted_batch(project):
     """All rows break the new rule: the batches are empty now, and none is moved."""
     raw, validated = files(project, "raw"), files(project, "validated")
-    n_rows = len(partitions.read(project.data, "validated", LAST, date.min, date.max))
+    n_rows = len(partitions.read_days(project.data, "validated", LAST, date.min, date.max))
     add(project, "expectations.py", STRICT)
     assert f"{N_DAYS} accepted batches judged again" in mlops_ingest(project, N_DAYS)
     assert files(project, "raw") == raw
-    assert partitions.read(project.data, "validated", LAST, date.min, date.max).empty
-    bad = partitions.read(project.data, "quarantine", LAST, date.min, date.max)
+    assert partitions.read_days(project.data, "validated", LAST, date.min, date.max).empty
+    bad = partitions.read_days(project.data, "quarantine", LAST, date.min, date.max)
     assert len(bad) == n_rows
     assert bad["reasons"].str.startswith("strict").all()
     kept = sorted((project.data / "replaced").rglob(f"validated/{LAST}/*.parquet"))
@@ -201,7 +203,7 @@ def test_partitions_of_an_older_version_count_as_accepted(project):
     """They hold no note of their raw rows, and their folder one of the rules."""
     before = {layer: files(project, layer) for layer in ("raw", "validated", "quarantine")}
     for path in (project.data / "validated").rglob("*.parquet"):
-        partitions.write(partitions.load(path), path)
+        partitions.write_partition(partitions.read_partition(path), path)
     (project.data / "validated" / partitions.RECIPE).write_text("other rules")
     assert "0 batches" in mlops_ingest(project, N_DAYS)
     assert {layer: files(project, layer) for layer in before} == before

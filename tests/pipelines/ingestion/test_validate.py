@@ -46,11 +46,11 @@ def files(settings: Settings, *layers: str) -> dict[str, bytes]:
 
 
 def raw(settings: Settings, feed: str, number: int) -> Path:
-    return partitions.path(settings.data, "raw", feed, day(number))
+    return partitions.partition_path(settings.data, "raw", feed, day(number))
 
 
 def spoil(target: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    partitions.write(change(partitions.load(target)), target)
+    partitions.write_partition(change(partitions.read_partition(target)), target)
 
 
 def with_one_bad_row(table: pa.Table) -> pa.Table:
@@ -78,25 +78,29 @@ def test_every_row_is_either_validated_or_quarantined(full):
     settings, summary = full
     for feed in source.FEEDS:
         n_raw, n_good, n_bad = (
-            len(partitions.read(settings.data, layer, feed, date.min, date.max))
+            len(partitions.read_days(settings.data, layer, feed, date.min, date.max))
             for layer in ("raw", "validated", "quarantine")
         )
         assert n_good + n_bad == n_raw == summary[feed]["rows"]
         assert n_bad == summary[feed]["quarantined"]
-        days = partitions.days(settings.data, "validated", feed)
-        assert days == partitions.days(settings.data, "raw", feed)
+        days = partitions.partition_days(settings.data, "validated", feed)
+        assert days == partitions.partition_days(settings.data, "raw", feed)
         assert len(days) == summary[feed]["batches"]
 
 
 def test_a_bad_row_is_quarantined_with_its_reason(full):
     settings, summary = full
-    bad = partitions.load(partitions.path(settings.data, "quarantine", LAST, day(4)))
-    given = partitions.load(raw(settings, LAST, 4))
+    bad = partitions.read_partition(
+        partitions.partition_path(settings.data, "quarantine", LAST, day(4))
+    )
+    given = partitions.read_partition(raw(settings, LAST, 4))
     assert bad.drop_columns(["reasons"]) == given.slice(3, 1)
     reason = bad.column("reasons")[0].as_py()
     assert reason.startswith(f"known on its batch's day (known_day={day(44)}T00:00:00+00:00")
     assert summary[LAST]["reasons"]["known on its batch's day"] == 1
-    good = partitions.load(partitions.path(settings.data, "validated", LAST, day(4)))
+    good = partitions.read_partition(
+        partitions.partition_path(settings.data, "validated", LAST, day(4))
+    )
     assert good == pa.concat_tables([given.slice(0, 3), given.slice(4)])
 
 
@@ -132,14 +136,15 @@ def test_days_after_as_of_are_left_alone(copy):
     before = files(copy)
     shutil.rmtree(copy.data / "validated" / LAST)
     validate.validate_new_batches(copy, after(2))
-    assert partitions.days(copy.data, "validated", LAST) == [day(0), day(1)]
+    assert partitions.partition_days(copy.data, "validated", LAST) == [day(0), day(1)]
     validate.validate_new_batches(copy, after(N_DAYS))
     assert files(copy) == before
 
 
 def test_the_tool_is_not_imported_when_nothing_is_new(copy):
     program = (
-        "import sys, datetime; from pipelines.ingestion import validate; from settings import load;"
+        "import sys, datetime; from pipelines.ingestion import validate; from settings import "
+        "(load_settings);"
         f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
         "sys.exit('great_expectations' in sys.modules)"
     )
@@ -150,7 +155,7 @@ def test_the_tool_is_not_imported_when_nothing_is_new(copy):
 def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
     """Killed between the two files of a batch, in the midst of writing the second."""
     before = files(copy)
-    done = partitions.path(copy.data, "validated", LAST, day(4))
+    done = partitions.partition_path(copy.data, "validated", LAST, day(4))
     unfinished = done.with_name(f".{done.name}.1-0{durable_files.UNFINISHED}")
     unfinished.write_bytes(done.read_bytes()[:100])
     done.unlink()
@@ -162,7 +167,9 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     complete = files(copy)
     for feed in source.FEEDS:
         for number in range(6, N_DAYS):
-            partitions.path(copy.data, "validated", feed, day(number)).unlink(missing_ok=True)
+            partitions.partition_path(copy.data, "validated", feed, day(number)).unlink(
+                missing_ok=True
+            )
     before = files(copy, "validated", "quarantine")
     spoil(raw(copy, LAST, 8), lambda table: table.slice(0, 3))
     spoiled = raw(copy, LAST, 8).read_bytes()
@@ -170,7 +177,7 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     with pytest.raises(LoopError) as caught:
         validate.validate_new_batches(copy, after(N_DAYS))
 
-    refused = partitions.path(copy.data, "quarantine", f"refused/{LAST}", day(8))
+    refused = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(8))
     message = str(caught.value)
     assert f"The batch of {LAST} for {day(8)} is refused and moved to {refused}" in message
     assert "n_rows_ratio within bounds: n_rows_ratio is 0.04" in message
@@ -180,8 +187,8 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     assert not raw(copy, LAST, 8).exists()
     # What was good stays as it was; the feed stops before the gap, the others go on.
     assert before.items() <= files(copy, "validated", "quarantine").items()
-    assert partitions.days(copy.data, "validated", LAST)[-1] == day(7)
-    assert partitions.days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS - 1)
+    assert partitions.partition_days(copy.data, "validated", LAST)[-1] == day(7)
+    assert partitions.partition_days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS - 1)
 
     with pytest.raises(LoopError, match=f"no raw batch of {LAST} for {day(8)}"):
         validate.validate_new_batches(copy, after(N_DAYS))
@@ -195,7 +202,7 @@ def test_the_stage_tells_a_refusal_without_a_traceback(copy):
     text = copy.params_file.read_text()
     as_of = copy.params()["as_of"]
     copy.params_file.write_text(text.replace(as_of, after(N_DAYS).isoformat()))
-    partitions.path(copy.data, "validated", LAST, day(9)).unlink()
+    partitions.partition_path(copy.data, "validated", LAST, day(9)).unlink()
     spoil(raw(copy, LAST, 9), lambda table: table.drop_columns(["known_at"]))
     run = subprocess.run(
         [sys.executable, "-m", "pipelines.ingestion.validate"],

@@ -60,10 +60,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """Version 1 is champion; five days of cases with scores, and the outcomes."""
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
     rollout_controller.start_rollout(settings, "1", **ME)
-    for day in partitions.whole_days(START.date(), (START + timedelta(days=DAYS)).date()):
+    for day in partitions.day_range(START.date(), (START + timedelta(days=DAYS)).date()):
         rows = source.fetch(target.LABEL_FEED, day)
-        path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
-        partitions.write(rows, path)
+        path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
+        partitions.write_partition(rows, path)
     cases, _ = rollout_proofs.draw_scored_cases(START, DAYS, settings.params())
     return settings, cases
 

@@ -16,7 +16,7 @@ from monitoring.measures.sequential import Interval
 from pipelines.flows import turn_rollout
 from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules
-from settings import CODE, UserError
+from settings import CODE_PATTERN, UserError
 
 SHIPPED = Path(__file__).parents[3] / "usecase" / "params.yaml"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> Non
     assert len(set(codes)) == len(codes)
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
     for code in codes:
-        assert re.fullmatch(CODE, code)
+        assert re.fullmatch(CODE_PATTERN, code)
         assert f"`{code}`" in document
 
 

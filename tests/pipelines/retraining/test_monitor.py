@@ -34,7 +34,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any] | None]
 def cases(seed: int) -> pd.DataFrame:
     """Cases decided from the champion's training to `AS_OF`, with features drawn at random."""
     rng = np.random.default_rng(seed)
-    days = partitions.whole_days(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
+    days = partitions.day_range(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
     spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
     inside = (spine["decision_time"] >= DATA_UNTIL) & (spine["decision_time"] < AS_OF)
     frame = spine.loc[inside, ["key", "decision_time"]].sort_values("decision_time")
@@ -87,10 +87,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
     (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
-    for day in partitions.whole_days(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
+    for day in partitions.day_range(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
         rows = source.fetch(target.LABEL_FEED, day)
-        path = partitions.path(settings.data, "validated", target.LABEL_FEED, day)
-        partitions.write(rows, path)
+        path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
+        partitions.write_partition(rows, path)
     crown(settings, CHAMPION, DATA_UNTIL)
     return settings.home
 
@@ -230,9 +230,9 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
     answer(settings, cases(seed=3)[::4])
     stopped = AS_OF.date() - timedelta(days=2)
-    for day in partitions.days(settings.data, "validated", target.LABEL_FEED):
+    for day in partitions.partition_days(settings.data, "validated", target.LABEL_FEED):
         if day >= stopped:
-            partitions.path(settings.data, "validated", target.LABEL_FEED, day).unlink()
+            partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day).unlink()
     found = monitor.monitor_champion(settings, AS_OF)
     assert found["codes"][0] == "coverage_low"
     assert found["reason"].startswith("ALARM")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines.runtime import clock
-from settings import SECTIONS, Settings
+from settings import PARAMETER_SECTIONS, Settings
 
 START = datetime(2020, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 def home(path: Path) -> Settings:
     (path / "usecase").mkdir()
     settings = Settings(home=path)
-    others = [f"{name}: {{}}" for name in SECTIONS if name != "as_of"]
+    others = [f"{name}: {{}}" for name in PARAMETER_SECTIONS if name != "as_of"]
     lines = [f"as_of: {START.isoformat()!r}", *others]
     (path / "usecase" / "params.yaml").write_text("\n".join(lines))
     return settings

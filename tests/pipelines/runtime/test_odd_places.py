@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from features import durable_files, partitions
-from settings import UserError, load
+from settings import UserError, load_settings
 
 Home = Any  # of conftest.py
 ODD = "my, project #1 'ü\" 100% &;x"
@@ -22,12 +22,12 @@ STEPS = """
 import json
 from datetime import UTC, datetime
 import settings
-from features.online_publisher import publish
+from features.online_publisher import publish_features
 from pipelines.training import build_features, mlflow_tracking, workspace
 from pipelines.ingestion import ingest, validate
-here, as_of = settings.load(), datetime(2013, 1, 4, tzinfo=UTC)
+here, as_of = settings.load_settings(), datetime(2013, 1, 4, tzinfo=UTC)
 for step in (ingest.fetch_due_batches, validate.validate_new_batches,
-build_features.build_feature_tables, publish):
+build_features.build_feature_tables, publish_features):
     step(here, as_of)
 path = workspace.open_workspace(here, as_of)
 ran = workspace.run_stage(here, path, "assemble")["ran"]
@@ -71,7 +71,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
     assert told["ran"]
     assert "dvc repro" in Path(told["logged"]).read_text()
     assert len(list((disk / ODD / "restored").iterdir()))
-    frozen = list(partitions.files(Path(told["path"]) / "data" / "raw"))
+    frozen = list(partitions.files_below(Path(told["path"]) / "data" / "raw"))
     assert {path.stem for path in frozen} == {"2013-01-01", "2013-01-02", "2013-01-03"}
     assert all(path.stat().st_dev == disk.stat().st_dev for path in frozen)
     assert (disk / ODD / "var" / "feast" / "registry.db").exists()
@@ -87,7 +87,7 @@ def test_a_path_that_the_tools_take_for_something_else_is_refused(
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / name))
     with pytest.raises(UserError, match="Rename that folder"):
-        load()
+        load_settings()
     assert os.listdir(tmp_path) == []
 
 
@@ -108,6 +108,8 @@ def test_partitions_behind_links_are_found_and_follow_their_recipe(tmp_path: Pat
     (tmp_path / "disk" / "table" / "2013-01-01.parquet").touch()
     (tmp_path / "layer").mkdir()
     (tmp_path / "layer" / "table").symlink_to(tmp_path / "disk" / "table")
-    assert [each.name for each in partitions.files(tmp_path / "layer")] == ["2013-01-01.parquet"]
-    assert partitions.follow_recipe(tmp_path / "layer", "another")
+    assert [each.name for each in partitions.files_below(tmp_path / "layer")] == [
+        "2013-01-01.parquet"
+    ]
+    assert partitions.discard_if_recipe_changed(tmp_path / "layer", "another")
     assert os.listdir(tmp_path / "disk" / "table") == []

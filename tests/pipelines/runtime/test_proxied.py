@@ -168,4 +168,4 @@ def test_what_the_user_wants_reached_directly_stays_so(
     expected = "one.example,10.0.0.0/8,two.example,localhost,127.0.0.1,::1,mlflow,10.1.2.3,fe80::1"
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == expected
     monkeypatch.setenv("no_proxy", "*")
-    assert settings.unproxied() == {"NO_PROXY": "*", "no_proxy": "*"}
+    assert settings.proxy_exceptions() == {"NO_PROXY": "*", "no_proxy": "*"}

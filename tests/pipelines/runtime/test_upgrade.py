@@ -128,7 +128,7 @@ def as_the_first_version_left_it(settings: Settings) -> Settings:
     (settings.var / "format.json").unlink()
     absolute = str(settings.var / "models" / "2" / "served")
     text = settings.release_file.read_text().replace("../models/2/served", absolute)
-    durable_files.write(settings.release_file, text)
+    durable_files.write_file(settings.release_file, text)
     with sqlite3.connect(database(settings)) as connection:
         connection.execute(
             "UPDATE registered_model_tags SET value = ? WHERE key = 'release'", (text,)

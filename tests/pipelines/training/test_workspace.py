@@ -30,7 +30,7 @@ import settings
 from pipelines.training import build_features
 from pipelines.ingestion import ingest, validate
 from pipelines.runtime import stage_command
-here, as_of = settings.load(), stage_command.parse_time(sys.argv[1])
+here, as_of = settings.load_settings(), stage_command.parse_time(sys.argv[1])
 for step in (ingest.fetch_due_batches, validate.validate_new_batches,
 build_features.build_feature_tables):
     step(here, as_of)
@@ -103,8 +103,8 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     assert ended["features"] < began < ended["assemble"]
     assert arrived < ended["evaluate"]
     for layer in ("raw", "validated"):
-        assert partitions.days(home.settings.data, layer, LABEL_FEED)[-2:] == days
-        assert max(partitions.days(path / "data", layer, LABEL_FEED)) < days[0]
+        assert partitions.partition_days(home.settings.data, layer, LABEL_FEED)[-2:] == days
+        assert max(partitions.partition_days(path / "data", layer, LABEL_FEED)) < days[0]
 
     before, after = on_record(undisturbed), on_record(path)
     assert {out for _, out in after} == {out for _, out in before} > TIMED

@@ -14,8 +14,8 @@ from usecase.target import LABEL_FEED, SPINE_FEED
 def main() -> None:
     settings, frame = cases()
     days: tuple[date, date] = (FIRST_DAY, END.date())
-    schedule = partitions.read(settings.data, "raw", SPINE_FEED, *days)
-    outcomes = partitions.read(settings.data, "raw", LABEL_FEED, *days)
+    schedule = partitions.read_days(settings.data, "raw", SPINE_FEED, *days)
+    outcomes = partitions.read_days(settings.data, "raw", LABEL_FEED, *days)
     absent = schedule[schedule["tailnum"].isna()]
     told = outcomes[outcomes["tailnum"].isna()]
     print("\n## The source (`tests/usecase/bench/source_figures.py`)\n")

@@ -29,7 +29,7 @@ def home() -> configuration.Settings:
     for name in [name for name in os.environ if name.startswith("MLOPS_")]:
         del os.environ[name]
     os.environ["MLOPS_HOME"] = str(HOME)
-    return configuration.load()
+    return configuration.load_settings()
 
 
 def cases() -> tuple[configuration.Settings, pd.DataFrame]:
