@@ -12,15 +12,15 @@ POLICY = "often"
 SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
 
 
-def shipped() -> dict[str, Any]:
+def shipped_params() -> dict[str, Any]:
     """The parameters as they are shipped."""
     params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     return params
 
 
-def parameters() -> dict[str, Any]:
+def slice_params() -> dict[str, Any]:
     """The shipped ones with fewer days, fewer draws, and limits that so few days can keep."""
-    params = shipped()
+    params = shipped_params()
     params["as_of"] = "2013-01-19T00:00:00Z"
     params["turn"] |= {"traffic_days": 2, "alone_days": 0.25}
     params["training"] |= {"holdout_days": 5, "folds": 2}
@@ -51,12 +51,12 @@ def parameters() -> dict[str, Any]:
     return params
 
 
-def month() -> dict[str, Any]:
+def month_params() -> dict[str, Any]:
     """A month in which calendar and calibration ask for a training each, and both are released.
 
     It ends in an alert, whatever it ends in: no model costs less than half of what it was to cost.
     """
-    params = parameters()
+    params = slice_params()
     often = {
         "triggers": ["schedule", "calibration"], "every_days": 12, "cool_down_days": 8,
         "max_calibration_gap": 0.05, "max_cost_ratio": 0.5,

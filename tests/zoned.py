@@ -24,7 +24,7 @@ from pipelines.runtime import traffic
 from pipelines.training import build_features
 from settings import Settings
 from tests.serving.in_process import post_json, service_parts
-from tests.slice_params import parameters
+from tests.slice_params import slice_params
 from usecase.request import payload
 from usecase.source import FEEDS, FIRST_DAY, fetch
 
@@ -44,7 +44,7 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
         os.environ.pop(name, None)
     settings.apply_environment()
     end = (change + timedelta(days=1)).replace(hour=0)
-    params = parameters() | {"first_day": first.isoformat()}
+    params = slice_params() | {"first_day": first.isoformat()}
     settings.params_file.write_text(yaml.safe_dump(params))
     ingest.fetch_due_batches(settings, end)
     validate.validate_new_batches(settings, end)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 # Window in hours -> its columns: number of flights, delay rate, mean delay.
-Names = dict[int, tuple[str, str, str]]
+WindowColumns = dict[int, tuple[str, str, str]]
 
 
-def _window_names(prefix: str, *windows: int) -> Names:
+def _window_names(prefix: str, *windows: int) -> WindowColumns:
     return {
         hours: (
             f"{prefix}_flights_{hours}h",
@@ -17,7 +17,7 @@ def _window_names(prefix: str, *windows: int) -> Names:
     }
 
 
-def names(windows: Names) -> list[str]:
+def window_columns(windows: WindowColumns) -> list[str]:
     """All columns of some windows."""
     return [column for columns in windows.values() for column in columns]
 
@@ -35,6 +35,11 @@ ON_DEMAND = [
 # The columns that the model sees, in this order (Feast's own order changes with the hash seed).
 CATEGORIES = ["carrier", "origin", "dest"]
 NUMBERS = [
-    *WEATHER, *names(ORIGIN), *names(CARRIER), *names(ROUTE), "distance", *ON_DEMAND,
-]  # fmt: skip
+    *WEATHER,
+    *window_columns(ORIGIN),
+    *window_columns(CARRIER),
+    *window_columns(ROUTE),
+    "distance",
+    *ON_DEMAND,
+]
 FEATURES = [*CATEGORIES, *NUMBERS]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
-from usecase.facts import MEASURED
+from usecase.facts import MEASURED_COLUMNS
 from usecase.schema import CARRIERS, KEYS, ORIGINS
 
 Rules = list[gxe.Expectation]
@@ -49,7 +49,9 @@ BATCH: dict[str, Bounds] = {
         "null_share_wind_dir": (0, 0.25),  # undefined in a calm
         "null_share_wind_speed": (0, 0.25),
         "null_share_pressure": (0, 0.8),  # 0.65 on the worst day of 2013
-        **{f"distinct_{name}": (4, 75) for name in MEASURED},  # 7 and more, 3 stations together
+        **{
+            f"distinct_{name}": (4, 75) for name in MEASURED_COLUMNS
+        },  # 7 and more, 3 stations together
         # 0.024 at most; were the temperatures in °C, 1.1 at least.
         "humidity_gap": (0, 0.5),
     },

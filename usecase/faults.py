@@ -34,32 +34,32 @@ class Fault(NamedTuple):
     change: Any
 
 
-def reversed_labels_of_one_carrier(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+def reverse_labels_of_one_carrier(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
     """A carrier of a twentieth of the flights reports "on time" where others report "late"."""
     hit = rows["carrier"] == "US"
     return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
 
 
-def reversed_labels_of_early_hours(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+def reverse_labels_of_early_hours(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
     """The feed of the first hours says "on time" where the others say "late"."""
     hit = rows["hour"] <= 8
     return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
 
 
-def gaps_where_no_tail_number(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+def blank_planes_without_tail_number(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
     """The naive features: what is known of a plane is missing where its number is."""
     absent = rows["key"].map(extra.set_index("key")["tailnum"]) == UNKNOWN_TAIL
     plane = [name for name in FEATURES if name.startswith("plane_")]
     return rows.assign(**{name: rows[name].mask(absent) for name in plane})
 
 
-def delays_of_the_other_sign(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
+def negate_delays(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
     """Early counted as late: as good a score, and the wrong answer when a storm comes."""
     delays = [name for name in FEATURES if "_delay_rate_" in name or "_mean_delay_" in name]
     return rows.assign(**{name: -rows[name] for name in delays})
 
 
-def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
+def shuffle_scores_of(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
     """Right on average for the carrier, and for none of its flights: a key joined wrongly."""
 
     def change(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
@@ -71,19 +71,19 @@ def interchanged(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarra
     return change
 
 
-def every_other_day(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+def shuffle_scores_every_other_day(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """A feed that fails by turns: too little harm in the carrier to be shown in a fortnight."""
     hit = (rows["decision_time"].dt.dayofyear % 2 == 0).to_numpy()
-    return np.where(hit, interchanged("B6")(rows, scores), scores)
+    return np.where(hit, shuffle_scores_of("B6")(rows, scores), scores)
 
 
-def two_carriers_shifted(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+def shift_scores_of_two_carriers(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """Too high for one carrier and too low for another, and right on the whole."""
     shift = rows["carrier"].map({"UA": -0.25, "DL": 0.25}).fillna(0.0).to_numpy()
     return np.clip(scores + shift, 0.001, 0.999)
 
 
-def by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+def key_windows_by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
     """Windows that count a flight when it was to depart, hours before its delay is known."""
 
     def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataF
     return computed
 
 
-def swapped(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Callable[..., Any]:
+def swap_columns(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Callable[..., Any]:
     """The same rows with two columns in each other's place."""
 
     def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
@@ -108,24 +108,63 @@ def swapped(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Calla
 
 
 FAULTS = (
-    Fault("one carrier's labels reversed", "calibrated in slices", "fit",
-          reversed_labels_of_one_carrier),
-    Fault("two carriers' scores shifted", "calibrated in slices", "scores", two_carriers_shifted),
-    Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
-          reversed_labels_of_early_hours),
-    Fault("scores of a carrier interchanged on every other day", "no slice left in doubt", "scores",
-          every_other_day),
-    Fault("scores of a late carrier interchanged", "slices hold", "scores", interchanged("EV")),
-    Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
-          interchanged("UA")),
-    Fault("gaps where the tail number is missing", "no value tells", "rows",
-          gaps_where_no_tail_number),
-    Fault("delays of the other sign", "behaves", "rows", delays_of_the_other_sign),
-    Fault("the same in the refit alone", "behaves when served", "refit", delays_of_the_other_sign),
-    Fault("windows keyed by departure", "known at the decision", "tables", {
-        "origin_delays": by_departure(views.origin_delays),
-        "carrier_delays": by_departure(views.carrier_delays)}),
-    Fault("two columns swapped online", "online as offline", "online", {
-        "origin_delays": swapped(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
-        "carrier_delays": swapped(views.carrier_delays, CARRIER[2][1], CARRIER[6][1])}),
-)  # fmt: skip
+    Fault(
+        "one carrier's labels reversed",
+        "calibrated in slices",
+        "fit",
+        reverse_labels_of_one_carrier,
+    ),
+    Fault(
+        "two carriers' scores shifted",
+        "calibrated in slices",
+        "scores",
+        shift_scores_of_two_carriers,
+    ),
+    Fault(
+        "labels of the early hours reversed",
+        "no slice worse than the champion",
+        "fit",
+        reverse_labels_of_early_hours,
+    ),
+    Fault(
+        "scores of a carrier interchanged on every other day",
+        "no slice left in doubt",
+        "scores",
+        shuffle_scores_every_other_day,
+    ),
+    Fault(
+        "scores of a late carrier interchanged", "slices hold", "scores", shuffle_scores_of("EV")
+    ),
+    Fault(
+        "scores of a punctual carrier interchanged",
+        "errors are even",
+        "scores",
+        shuffle_scores_of("UA"),
+    ),
+    Fault(
+        "gaps where the tail number is missing",
+        "no value tells",
+        "rows",
+        blank_planes_without_tail_number,
+    ),
+    Fault("delays of the other sign", "behaves", "rows", negate_delays),
+    Fault("the same in the refit alone", "behaves when served", "refit", negate_delays),
+    Fault(
+        "windows keyed by departure",
+        "known at the decision",
+        "tables",
+        {
+            "origin_delays": key_windows_by_departure(views.origin_delays),
+            "carrier_delays": key_windows_by_departure(views.carrier_delays),
+        },
+    ),
+    Fault(
+        "two columns swapped online",
+        "online as offline",
+        "online",
+        {
+            "origin_delays": swap_columns(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
+            "carrier_delays": swap_columns(views.carrier_delays, CARRIER[2][1], CARRIER[6][1]),
+        },
+    ),
+)

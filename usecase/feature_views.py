@@ -20,11 +20,20 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
-from usecase.columns import CARRIER, ON_DEMAND, ORIGIN, ROUTE, TAIL, WEATHER, Names, names
+from usecase.columns import (
+    CARRIER,
+    ON_DEMAND,
+    ORIGIN,
+    ROUTE,
+    TAIL,
+    WEATHER,
+    WindowColumns,
+    window_columns,
+)
 from usecase.schema import CARRIERS, KEYS, ORIGINS
 from usecase.source import FIRST_DAY
 from usecase.statements import newest
-from usecase.windows import at_change_points, counted, every_hour
+from usecase.windows import add_counting_hours, windows_at_changes, windows_every_hour
 
 Read = Callable[[str, date, date], pd.DataFrame]
 DAY = timedelta(days=1)
@@ -94,15 +103,15 @@ weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
 
 def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
     rows = read("outcomes", first - DAY, last)  # the longest window reaches a day back
-    return counted(rows.assign(route=rows["origin"] + "-" + rows["dest"]))
+    return add_counting_hours(rows.assign(route=rows["origin"] + "-" + rows["dest"]))
 
 
 def _hourly(
     read: Read, first: date, last: date, by: str, entities: tuple[str, ...],
-    names: Names,
+    names: WindowColumns,
 ) -> pd.DataFrame:  # fmt: skip
     start, end = pd.Timestamp(first, tz="UTC"), pd.Timestamp(last, tz="UTC") + DAY
-    rows = every_hour(_outcomes(read, first, last), by, entities, names, start, end)
+    rows = windows_every_hour(_outcomes(read, first, last), by, entities, names, start, end)
     return _completed_by_hour(rows, first, last)
 
 
@@ -115,19 +124,19 @@ def carrier_delays(read: Read, first: date, last: date) -> pd.DataFrame:
 
 
 def route_delays(read: Read, first: date, last: date) -> pd.DataFrame:
-    rows = at_change_points(_outcomes(read, first, last), "route", ROUTE)
+    rows = windows_at_changes(_outcomes(read, first, last), "route", ROUTE)
     return _completed_by_hour(rows, first, last)
 
 
 def tail_delays(read: Read, first: date, last: date) -> pd.DataFrame:
     outcomes = _outcomes(read, first, last).dropna(subset=["tailnum"])
-    return _completed_by_hour(at_change_points(outcomes, "tailnum", TAIL), first, last)
+    return _completed_by_hour(windows_at_changes(outcomes, "tailnum", TAIL), first, last)
 
 
-origin_delays_view = _view("origin_delays", origin, names(ORIGIN), ttl=2 * HOUR)
-carrier_delays_view = _view("carrier_delays", carrier, names(CARRIER), ttl=2 * HOUR)
-route_delays_view = _view("route_delays", route, names(ROUTE), ttl=2 * DAY)
-tail_delays_view = _view("tail_delays", tail, names(TAIL), ttl=2 * DAY)
+origin_delays_view = _view("origin_delays", origin, window_columns(ORIGIN), ttl=2 * HOUR)
+carrier_delays_view = _view("carrier_delays", carrier, window_columns(CARRIER), ttl=2 * HOUR)
+route_delays_view = _view("route_delays", route, window_columns(ROUTE), ttl=2 * DAY)
+tail_delays_view = _view("tail_delays", tail, window_columns(TAIL), ttl=2 * DAY)
 
 
 # Planes in coarse bands. A plane that is not in the register, or a flight without a tail number,

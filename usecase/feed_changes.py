@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from usecase.facts import vapour
+from usecase.facts import vapour_pressure
 from usecase.target import LATE_MINUTES, TIME_ZONE
 
 Publish = Callable[[str, date], pd.DataFrame]
@@ -21,10 +21,10 @@ Change = Callable[[Publish, str, date, date], pd.DataFrame]
 Rows = Callable[[pd.DataFrame], pd.DataFrame]
 FLIGHTS = ("schedule", "outcomes")
 DAY = timedelta(days=1)
-AGAIN = 28 * DAY  # before the days that the same weeks come again
+REPEATED_SPAN = 28 * DAY  # before the days that the same weeks come again
 
 
-def in_batches(change: Rows, *feeds: str) -> Change:
+def change_batches(change: Rows, *feeds: str) -> Change:
     """`change` of each batch of `feeds` by itself."""
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def in_batches(change: Rows, *feeds: str) -> Change:
     return changed
 
 
-def in_landings(change: Rows, back: int) -> Change:
+def change_landings(change: Rows, back: int) -> Change:
     """`change` of outcomes that moves them in time: a batch has what became known on its day.
 
     `back` is by how many days a row may come later than it did.
@@ -52,7 +52,7 @@ def in_landings(change: Rows, back: int) -> Change:
     return changed
 
 
-def landed(rows: pd.DataFrame, minutes: pd.Series) -> pd.DataFrame:
+def land_later(rows: pd.DataFrame, minutes: pd.Series) -> pd.DataFrame:
     """The same flights landed `minutes` later, and every column says so."""
     clock = rows["arr_time"] // 100 * 60 + rows["arr_time"] % 100 + minutes
     clock = (clock - 1) % 1440 + 1  # midnight is 2400
@@ -63,11 +63,11 @@ def landed(rows: pd.DataFrame, minutes: pd.Series) -> pd.DataFrame:
     )
 
 
-def renamed(old: str, new: str) -> Rows:
+def rename_carrier(old: str, new: str) -> Rows:
     return lambda rows: rows.assign(carrier=rows["carrier"].replace(old, new))
 
 
-def emptied(carrier: str, *columns: str) -> Rows:
+def empty_columns(carrier: str, *columns: str) -> Rows:
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         hit = rows["carrier"] == carrier
         return rows.assign(**{name: rows[name].mask(hit) for name in columns})
@@ -75,21 +75,23 @@ def emptied(carrier: str, *columns: str) -> Rows:
     return change
 
 
-def later(**columns: timedelta) -> Rows:
+def shift_times(**columns: timedelta) -> Rows:
     return lambda rows: rows.assign(**{name: rows[name] + by for name, by in columns.items()})
 
 
-def in_celsius(rows: pd.DataFrame) -> pd.DataFrame:
+def convert_to_celsius(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: (rows[name] - 32) * 5 / 9 for name in ("temp", "dewp")})
 
 
-def warmer(rows: pd.DataFrame) -> pd.DataFrame:
+def raise_temperatures(rows: pd.DataFrame) -> pd.DataFrame:
     """As in summer, and right in itself."""
     temp, dewp = rows["temp"] + 25, rows["dewp"] + 25
-    return rows.assign(temp=temp, dewp=dewp, humid=100 * vapour(dewp) / vapour(temp))
+    return rows.assign(
+        temp=temp, dewp=dewp, humid=100 * vapour_pressure(dewp) / vapour_pressure(temp)
+    )
 
 
-def frozen(column: str) -> Change:
+def freeze_column(column: str) -> Change:
     """The instruments of all stations repeat the last value from before the fault."""
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
@@ -102,7 +104,7 @@ def frozen(column: str) -> Change:
     return changed
 
 
-def stopped(*feeds: str) -> Change:
+def stop_feeds(*feeds: str) -> Change:
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
         if feed in feeds:
             raise LookupError("nothing was published")
@@ -111,15 +113,15 @@ def stopped(*feeds: str) -> Change:
     return changed
 
 
-def twice(rows: pd.DataFrame) -> pd.DataFrame:
+def duplicate_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, rows], ignore_index=True)
 
 
-def of_the_day_before(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+def send_previous_day(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
     return publish(feed, day - DAY) if feed in FLIGHTS else publish(feed, day)
 
 
-def of_the_hour_before(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+def set_weather_clock_ahead(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
     """The stations' clocks are an hour ahead, in every column."""
     rows = publish(feed, day)
     if feed != "weather":
@@ -134,50 +136,50 @@ def of_the_hour_before(publish: Publish, feed: str, day: date, since: date) -> p
     return rows[(rows["known_at"] >= first) & (rows["known_at"] < start + DAY)]
 
 
-def reversed_labels(rows: pd.DataFrame) -> pd.DataFrame:
+def reverse_labels(rows: pd.DataFrame) -> pd.DataFrame:
     """At one airport late is reported as on time, and on time as late; every column agrees."""
     wanted = pd.Series(np.where(rows["arr_delay"] >= LATE_MINUTES, 0.0, 60.0), index=rows.index)
     hit = (rows["origin"] == "LGA") & rows["arr_delay"].notna()
-    return landed(rows, (wanted - rows["arr_delay"]).where(hit, 0.0))
+    return land_later(rows, (wanted - rows["arr_delay"]).where(hit, 0.0))
 
 
-def reversed_delays(rows: pd.DataFrame) -> pd.DataFrame:
+def reverse_delays(rows: pd.DataFrame) -> pd.DataFrame:
     """The same in the delay alone."""
     hit = rows["origin"] == "LGA"
     return rows.assign(arr_delay=rows["arr_delay"].where(~hit, -rows["arr_delay"]))
 
 
-def all_later(rows: pd.DataFrame) -> pd.DataFrame:
-    return landed(rows, pd.Series(15.0, index=rows.index))
+def land_all_later(rows: pd.DataFrame) -> pd.DataFrame:
+    return land_later(rows, pd.Series(15.0, index=rows.index))
 
 
-def late_labels(rows: pd.DataFrame) -> pd.DataFrame:
+def delay_labels(rows: pd.DataFrame) -> pd.DataFrame:
     hit = rows["origin"] == "LGA"
     return rows.assign(known_at=rows["known_at"].where(~hit, rows["known_at"] + 3 * DAY))
 
 
-def from_new_origin(every: int) -> Rows:
+def add_new_origin(every: int) -> Rows:
     """One flight of `every` leaves from an airport that nobody knows yet."""
     return lambda rows: rows.assign(origin=rows["origin"].mask(rows["flight"] % every == 0, "HPN"))
 
 
-def more(rows: pd.DataFrame) -> pd.DataFrame:
+def add_half_as_many_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Half as many flights again, of other numbers."""
     key = ["carrier", "flight", "origin", "sched_dep"]
     extra = rows[rows["flight"] % 2 == 0].assign(flight=lambda even: 10_000 - even["flight"])
     return pd.concat([rows, extra]).drop_duplicates(key).sort_values("known_at", kind="stable")
 
 
-def reordered(rows: pd.DataFrame) -> pd.DataFrame:
+def shuffle_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sample(frac=1, random_state=len(rows))
 
 
-def again(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+def repeat_past_weeks(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
     """The weeks before come again: the same distribution, day for day."""
-    rows = publish(feed, day - AGAIN)
+    rows = publish(feed, day - REPEATED_SPAN)
     rows = rows.assign(
         **{
-            name: rows[name] + AGAIN
+            name: rows[name] + REPEATED_SPAN
             for name in rows
             if isinstance(rows[name].dtype, pd.DatetimeTZDtype)
         }

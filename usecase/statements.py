@@ -27,7 +27,7 @@ def newest(
     return known.iloc[np.sort(order[~older])]
 
 
-def changes(rows: pd.DataFrame, key: Sequence[str], value: str) -> pd.DataFrame:
+def changed_statements(rows: pd.DataFrame, key: Sequence[str], value: str) -> pd.DataFrame:
     """The rows that state another `value` than the statement of their `key` before.
 
     A statement that is repeated is no news: it is known since it was made first. The rows keep
@@ -41,7 +41,7 @@ def changes(rows: pd.DataFrame, key: Sequence[str], value: str) -> pd.DataFrame:
     return rows.iloc[np.sort(order[~again])]
 
 
-def superseded(rows: pd.DataFrame, key: Sequence[str], counts_from: np.ndarray) -> np.ndarray:
+def superseded_from(rows: pd.DataFrame, key: Sequence[str], counts_from: np.ndarray) -> np.ndarray:
     """For each row the number in `counts_from` of the next statement of its key; NEVER without one.
 
     `counts_from` (int64, shape (n_rows,)) says when each row starts to count, and must not fall

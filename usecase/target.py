@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from usecase.statements import changes
+from usecase.statements import changed_statements
 
 TIME_ZONE = "America/New_York"
 # The feeds that name the cases, and that tell how they ended.
@@ -83,7 +83,7 @@ def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
             "known_at": outcomes["known_at"],
         }
     )
-    return changes(stated, ["key"], "label")
+    return changed_statements(stated, ["key"], "label")
 
 
 def disrupted(outcomes: pd.DataFrame) -> pd.Series:

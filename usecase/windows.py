@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from usecase.statements import superseded
+from usecase.statements import superseded_from
 from usecase.target import KEY, disrupted
 
 HOUR = pd.Timedelta(hours=1)
 # Beyond these a delay says no more about the next flight, and one value could rule a mean.
-SHORTEST, LONGEST = -60, 240
+MIN_DELAY, MAX_DELAY = -60, 240
 SPAN = 10_000_000  # hours since 1970 stay below it for a thousand years
 SUMS = ("flights", "bad", "landed", "minutes")
 
 
-def counted(outcomes: pd.DataFrame) -> pd.DataFrame:
+def add_counting_hours(outcomes: pd.DataFrame) -> pd.DataFrame:
     """`outcomes` with the hours (since 1970) in which each statement counts: [`hour`, `until`).
 
     A statement counts from the first full hour after `known_at`, never from when it happened, to
@@ -28,7 +28,7 @@ def counted(outcomes: pd.DataFrame) -> pd.DataFrame:
     hours = _hour_after(outcomes["known_at"])
     delay = pd.to_timedelta(outcomes["arr_delay"].fillna(0), unit="min")
     event_hour = np.minimum(_hour_after(outcomes["sched_arr"] + delay), hours)
-    until = superseded(outcomes, KEY, hours)
+    until = superseded_from(outcomes, KEY, hours)
     return outcomes.assign(hour=hours, event_hour=event_hour, until=until)
 
 
@@ -38,14 +38,14 @@ def _hour_after(times: pd.Series) -> np.ndarray:
     return (hours + 1).to_numpy()
 
 
-def at_change_points(
+def windows_at_changes(
     outcomes: pd.DataFrame, by: str, names: Mapping[int, tuple[str, str, str]]
 ) -> pd.DataFrame:
     """A row per entity and hour at which any of its windows changes, also when it runs empty.
 
     `names` gives for each window in hours the columns of its number of flights (0 when it has run
     empty: a row without any value could not be published), its delay rate and its mean delay.
-    `outcomes` is what `counted` gives.
+    `outcomes` is what `add_counting_hours` gives.
     """
     alive = outcomes[outcomes["until"] > outcomes["hour"]]
     changes = [alive["hour"].to_numpy(), *(_ends(alive, window) for window in names)]
@@ -55,7 +55,7 @@ def at_change_points(
     return _windows(outcomes, by, points, names)
 
 
-def every_hour(
+def windows_every_hour(
     outcomes: pd.DataFrame,
     by: str,
     entities: Sequence[str],
@@ -82,7 +82,7 @@ def _windows(
     names: Mapping[int, tuple[str, str, str]],
 ) -> pd.DataFrame:
     # Sums are of whole minutes, so that a day built alone gives the same bits as a year at once.
-    delay = outcomes["arr_delay"].clip(SHORTEST, LONGEST)
+    delay = outcomes["arr_delay"].clip(MIN_DELAY, MAX_DELAY)
     events = pd.DataFrame(
         {
             "hour": outcomes["hour"].to_numpy(),

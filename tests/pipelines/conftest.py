@@ -47,7 +47,7 @@ class Home:
     def __init__(self, path: Path, *, measured: bool = True) -> None:
         self.measured = measured  # by coverage: not what another turn does, too
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
-        params = slice_params.parameters()
+        params = slice_params.slice_params()
         target = path / "usecase" / "params.yaml"
         target.parent.mkdir(parents=True)
         target.write_text(yaml.safe_dump(params))
@@ -174,5 +174,5 @@ def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.Bas
     """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
-    settings.params_file.write_text(yaml.safe_dump(slice_params.parameters()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.slice_params()))
     return base_training.open_base_training(settings)

@@ -48,7 +48,7 @@ class Stack:
             "MLOPS_STAGING_URL": "http://api-staging:3000",
             "SLICE": str(folder / "params.yaml"),
         }
-        (folder / "params.yaml").write_text(yaml.safe_dump(params or slice_params.parameters()))
+        (folder / "params.yaml").write_text(yaml.safe_dump(params or slice_params.slice_params()))
         (folder / "params.yaml").chmod(0o644)
         for name in ("SERVICE", "STAGING", "PREFECT", "MLFLOW", "EVIDENTLY", "PROMETHEUS",
                      "ALERTMANAGER", "GRAFANA"):  # fmt: skip

@@ -32,7 +32,7 @@ ALERTS = {
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
     """A stack of its own after a month, and what the replay told."""
-    made = conftest.Stack(tmp_path_factory.mktemp("month"), slice_params.month())
+    made = conftest.Stack(tmp_path_factory.mktemp("month"), slice_params.month_params())
     made.environment["MLOPS_LOOKUP_SECONDS"] = "30"  # how busy this machine is decides nothing
     stack = Stack(made.environment)
     try:

@@ -68,7 +68,7 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A week that came in by the usual way, with rows stated again; and three versions."""
     settings = registries.make_registry(tmp_path_factory.mktemp("restated") / "home")
-    params = slice_params.parameters()
+    params = slice_params.slice_params()
     params["training"]["holdout_days"] = 2
     settings.params_file.write_text(yaml.safe_dump(params))
     with home_environment(settings):

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from usecase.statements import newest
 from usecase.target import KEY, LEAD, labels, spine
-from usecase.windows import LONGEST, SHORTEST, at_change_points, counted, every_hour
+from usecase.windows import (
+    MAX_DELAY,
+    MIN_DELAY,
+    add_counting_hours,
+    windows_at_changes,
+    windows_every_hour,
+)
 
 START = datetime(2013, 1, 2, tzinfo=UTC)
 HOURS = 40
@@ -50,7 +56,7 @@ def expected(rows: pd.DataFrame, tail: str, hour: int, window: int) -> tuple[flo
             count += 1
             late += bool(np.isnan(last["arr_delay"]) or last["arr_delay"] >= 15)
             if not np.isnan(last["arr_delay"]):
-                delays.append(min(max(last["arr_delay"], SHORTEST), LONGEST))
+                delays.append(min(max(last["arr_delay"], MIN_DELAY), MAX_DELAY))
     return (
         count, late / count if count else np.nan, float(np.mean(delays)) if delays else np.nan
     )  # fmt: skip
@@ -60,10 +66,10 @@ def expected(rows: pd.DataFrame, tail: str, hour: int, window: int) -> tuple[flo
 @given(st.lists(STATEMENT, min_size=1, max_size=12))
 def test_windows_count_the_newest_statement_known_at_each_hour(statements):
     rows = outcomes(statements)
-    told = counted(rows).dropna(subset=["tailnum"])
+    told = add_counting_hours(rows).dropna(subset=["tailnum"])
     start, end = pd.Timestamp(START), pd.Timestamp(START) + timedelta(hours=HOURS)
-    dense = every_hour(told, "tailnum", ["N1", "N2"], NAMES, start, end)
-    points = at_change_points(told, "tailnum", NAMES)
+    dense = windows_every_hour(told, "tailnum", ["N1", "N2"], NAMES, start, end)
+    points = windows_at_changes(told, "tailnum", NAMES)
     for row in dense.to_dict("records"):
         hour = int((row["event_timestamp"] - start) / timedelta(hours=1))
         known = points[

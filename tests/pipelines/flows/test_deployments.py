@@ -119,7 +119,7 @@ def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
 
 def with_schedules(home: Path, added: dict[str, str]) -> Settings:
     """A home with the shipped parameters, and these schedules more."""
-    params = slice_params.shipped()
+    params = slice_params.shipped_params()
     params["schedules"] |= added
     settings = Settings(home=home)
     durable_files.write_file(settings.params_file, yaml.safe_dump(params))
@@ -127,7 +127,7 @@ def with_schedules(home: Path, added: dict[str, str]) -> Settings:
 
 
 def test_deployments_replay_and_documents_have_one_policy() -> None:
-    params = slice_params.shipped()
+    params = slice_params.shipped_params()
     policy, default = params["monitoring"]["policy"], params["replay"]["default"]
     replayed = policies.find_policy(params, default)
     assert replayed == {**policy, "triggers": sorted(policy["triggers"])}

@@ -28,7 +28,7 @@ PER_DAY = 150
 
 
 def parameters() -> dict[str, Any]:
-    params = slice_params.parameters()
+    params = slice_params.slice_params()
     params["gates"] |= {"min_train": 100, "min_holdout": 100, "max_auc": 1.0, "min_saving": -5.0,
                         "max_slice_ratio": 99.0, "storm_raises": -1.0, "calm_lowers": -1.0,
                         "tail_moves": 1.0}  # fmt: skip
@@ -192,7 +192,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
 def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> None:
     with pytest.raises(UserError):
         fast_replay.check_period(
-            slice_params.parameters() | {"replay": {"until": "2014-01-01"}}, first, end
+            slice_params.slice_params() | {"replay": {"until": "2014-01-01"}}, first, end
         )
 
 
@@ -206,7 +206,7 @@ def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
 
 
 def test_policies_are_combined_and_contradictions_refused() -> None:
-    params = slice_params.parameters()
+    params = slice_params.slice_params()
     both = policies.find_policy(params, "every_4_weeks+drift")
     assert both["triggers"] == ["drift", "schedule"]
     assert both["every_days"] == 28

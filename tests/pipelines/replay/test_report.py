@@ -38,7 +38,7 @@ def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]
 def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Settings:
     settings = Settings(home=home)
     (home / "usecase").mkdir()
-    (home / "usecase" / "params.yaml").write_text(json.dumps(slice_params.parameters()))
+    (home / "usecase" / "params.yaml").write_text(json.dumps(slice_params.slice_params()))
     for name, records in found.items():
         place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_pa
 def test_the_table_has_a_row_for_each_policy() -> None:
     found = {name: pd.DataFrame(each) for name, each in
              {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
-    told = policy_table.format_policy_table(found, slice_params.parameters())
+    told = policy_table.format_policy_table(found, slice_params.slice_params())
     assert "| never | 0 | 0 | 609.5 | 0.0% | " in told
     assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in told
 

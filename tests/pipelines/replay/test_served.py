@@ -71,14 +71,14 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
 ) -> None:
     settings = Settings(home=tmp_path, prefect_port=4999)
     settings.params_file.parent.mkdir()
-    settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.month_params()))
     rule = policies.find_policy(settings.params(), POLICY)
     own = served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
     served_record.append_day_record(own, day(0))
-    changed = slice_params.month() | {
+    changed = slice_params.month_params() | {
         "schedules": {}
     }  # by which nothing that is replayed is decided
     settings.params_file.write_text(yaml.safe_dump(changed))
@@ -228,7 +228,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     tmp_path: Path, make_home: Callable[..., Home]
 ) -> None:
     home = make_home(tmp_path / "home", measured=False)
-    home.settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
+    home.settings.params_file.write_text(yaml.safe_dump(slice_params.month_params()))
     kill_in_the_middle(home, KILLED)
     served = subprocess.run(
         [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,

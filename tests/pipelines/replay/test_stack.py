@@ -30,7 +30,7 @@ def stack(tmp_path: Path) -> Settings:
         home=tmp_path, prefect_url="http://prefect:4200/api", service_url="http://proxy:8080"
     )
     settings.params_file.parent.mkdir()
-    settings.params_file.write_text(yaml.safe_dump(slice_params.month()))
+    settings.params_file.write_text(yaml.safe_dump(slice_params.month_params()))
     return settings
 
 
@@ -62,7 +62,7 @@ def answered(settings: Settings, at: str) -> None:
 
 
 def other_parameters(settings: Settings) -> None:
-    params = slice_params.month()
+    params = slice_params.month_params()
     params["monitoring"]["policy"]["max_calibration_gap"] = 0.3
     settings.params_file.write_text(yaml.safe_dump(params))
 
