@@ -30,7 +30,7 @@ STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does
     "after the entry": (CLIENT, "create_run", True, False),
     "after its evidence": (CLIENT, "log_text", True, False),
     "after the document": (CLIENT, "set_registered_model_tag", True, True),
-    "after the file": (served, "write", True, True),
+    "after the file": (served, "write_release", True, True),
     "after the alias": (CLIENT, "set_registered_model_alias", True, True),
     "before it is concluded": (CLIENT, "set_terminated", False, True),
 }

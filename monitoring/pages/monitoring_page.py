@@ -66,7 +66,8 @@ def _plots(
         plots.append(("Drift", told, drift_figure(found["drift"])))
     shown = (
         f"<figure><figcaption>{title} <small>{told}</small></figcaption>"
-        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div></figure>'
+        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div>'
+        "</figure>"
         for title, told, figure in plots
     )
     return f'<div class="plots">{"".join(shown)}</div>'

@@ -121,7 +121,8 @@ def _told(rule: Any, facts: pd.Series) -> str:
     bounds = {name: value for name, value in rule.configuration.kwargs.items() if name != "column"}
     observed = facts[rule.column]
     if rule.column == "schema":
-        return f"{rule.meta['rule']}: {batch_facts.describe_schema_difference(observed, *bounds['value_set'])}"
+        difference = batch_facts.describe_schema_difference(observed, *bounds["value_set"])
+        return f"{rule.meta['rule']}: {difference}"
     shown = round(observed, 4) if isinstance(observed, float) else observed
     bound = ", ".join(f"{name} {format_value(value)}" for name, value in bounds.items())
     return f"{rule.meta['rule']}: {rule.column} is {format_value(shown)}, expected {bound}"

@@ -217,7 +217,8 @@ def _decisions(own: pd.DataFrame) -> str:
 def _plot(title: str, told: str, figure: Figure) -> str:
     return (
         f"<figure><figcaption>{title} <small>{told}</small></figcaption>"
-        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div></figure>'
+        f'<div role="img" aria-label="{title}: {told}">{charts.figure_to_svg(figure, title)}</div>'
+        "</figure>"
     )
 
 

@@ -64,7 +64,7 @@ def test_a_writer_that_is_killed_leaves_the_last_good_file(tmp_path: Path) -> No
     durable_files.write_file(target, "good")
     killed = (
         "import os, sys; from pathlib import Path; from features import durable_files\n"
-        "with durable.replacing(Path(sys.argv[1])) as unfinished:\n"
+        "with durable_files.atomic_replace(Path(sys.argv[1])) as unfinished:\n"
         "    unfinished.write_text('ha'); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", killed, str(target)], check=False)
@@ -131,7 +131,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     killed = (
         "import os, sys; from pathlib import Path; from features import locks\n"
-        "with locks.locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+        "with locks.hold_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
     assert path.read_text()  # its text stays, and means nothing

@@ -51,7 +51,7 @@ def whole() -> Path:
     """The whole home, made once and kept in the user's cache; to be copied, not changed."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-loop" / "homes"
     home = base / f"{COMMIT[:12]}-python{sys.version_info.major}.{sys.version_info.minor}"
-    with locks.locked(base / "lock"):
+    with locks.hold_lock(base / "lock"):
         if not home.exists():
             draft = base / f".{home.name}"
             shutil.rmtree(draft, ignore_errors=True)

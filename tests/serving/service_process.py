@@ -24,7 +24,10 @@ from settings import Settings
 from tests.serving.in_process import example_request, fitted_pipeline
 
 ROOT = Path(__file__).parents[2]
-APPLY = "import settings; from features.feast_store import apply_definitions; apply_definitions(settings.load_settings())"
+APPLY = (
+    "import settings; from features.feast_store import apply_definitions;"
+    "apply_definitions(settings.load_settings())"
+)
 
 
 class Service:

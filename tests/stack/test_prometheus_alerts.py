@@ -51,7 +51,10 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 STACK = ROOT / "monitoring" / "stack"
 AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
-APPLY = "import settings; from features.feast_store import apply_definitions; apply_definitions(settings.load_settings())"
+APPLY = (
+    "import settings; from features.feast_store import apply_definitions;"
+    "apply_definitions(settings.load_settings())"
+)
 # What these panels show is not there while all is well.
 MAY_BE_EMPTY = {"Alerts that fire"}
 

@@ -187,17 +187,16 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
     validate.validate_new_batches(whole, after(N_DAYS))
     old = files(copy, "validated")
     program = (
-        "import os, sys, datetime; from features import durable; from pipelines.ingestion import "
-        "(validate);"
-        "from settings import load_settings; replacing = durable.replacing; left = "
-        "int(sys.argv[1])\n"
+        "import os, sys, datetime; from features import durable_files\n"
+        "from pipelines.ingestion import validate; from settings import load_settings\n"
+        "replacing = durable_files.atomic_replace; left = int(sys.argv[1])\n"
         "def counted(target, *rest):\n"
         "    global left\n"
         "    if '/data/' in str(target) and left == 0: os.kill(os.getpid(), 9)\n"
         "    left -= '/data/' in str(target)\n"
         "    return replacing(target, *rest)\n"
-        "durable.replacing = counted\n"
-        f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'))"
+        "durable_files.atomic_replace = counted\n"
+        f"validate.validate_new_batches(load_settings(), datetime.datetime.fromisoformat('{after(N_DAYS)}'))"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(after_file)], cwd=ROOT, check=False,

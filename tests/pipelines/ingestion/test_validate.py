@@ -143,9 +143,9 @@ def test_days_after_as_of_are_left_alone(copy):
 
 def test_the_tool_is_not_imported_when_nothing_is_new(copy):
     program = (
-        "import sys, datetime; from pipelines.ingestion import validate; from settings import "
-        "(load_settings);"
-        f"validate.validate_new(load(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
+        "import sys, datetime; from pipelines.ingestion import validate\n"
+        "from settings import load_settings\n"
+        f"validate.validate_new_batches(load_settings(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
         "sys.exit('great_expectations' in sys.modules)"
     )
     environment = {"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT)}

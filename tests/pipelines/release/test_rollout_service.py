@@ -37,7 +37,10 @@ from usecase.columns import CATEGORIES, FEATURES
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
-APPLY = "import settings; from features.feast_store import apply_definitions; apply_definitions(settings.load_settings())"
+APPLY = (
+    "import settings; from features.feast_store import apply_definitions;"
+    "apply_definitions(settings.load_settings())"
+)
 ME = {"by": "me", "why": "a test"}
 MOST = 60  # requests until harm is stopped, of those that reached the challenger
 # The three that the registry has already want columns that the feature store does not give.

@@ -60,7 +60,8 @@ def test_without_a_manifest_it_is_no_backup(backup: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"format": backup_folder.BACKUP_FORMAT + 1}, {"files": {}}, {"files": {"../elsewhere": {"size": 1}}},
+    {"format": backup_folder.BACKUP_FORMAT + 1}, {"files": {}},
+    {"files": {"../elsewhere": {"size": 1}}},
 ])  # fmt: skip
 def test_a_manifest_of_another_kind_is_refused(backup: Path, change: dict[str, object]) -> None:
     manifest = json.loads((backup / backup_folder.MANIFEST).read_text())
