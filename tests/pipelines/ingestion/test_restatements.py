@@ -196,7 +196,8 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
         "    left -= '/data/' in str(target)\n"
         "    return replacing(target, *rest)\n"
         "durable_files.atomic_replace = counted\n"
-        f"validate.validate_new_batches(load_settings(), datetime.datetime.fromisoformat('{after(N_DAYS)}'))"
+        "validate.validate_new_batches(load_settings(), "
+        f"datetime.datetime.fromisoformat('{after(N_DAYS)}'))"
     )
     run = subprocess.run(
         [sys.executable, "-c", program, str(after_file)], cwd=ROOT, check=False,

@@ -145,7 +145,8 @@ def test_the_tool_is_not_imported_when_nothing_is_new(copy):
     program = (
         "import sys, datetime; from pipelines.ingestion import validate\n"
         "from settings import load_settings\n"
-        f"validate.validate_new_batches(load_settings(), datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
+        "validate.validate_new_batches(load_settings(), "
+        f"datetime.datetime.fromisoformat('{after(N_DAYS)}'));"
         "sys.exit('great_expectations' in sys.modules)"
     )
     environment = {"MLOPS_HOME": str(copy.home), "PYTHONPATH": str(ROOT)}
