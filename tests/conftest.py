@@ -27,11 +27,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 # What lasts longest, the longest first, so that no worker is left with it alone at the end.
 FIRST = [
-    "pipelines/test_turn.py", "pipelines/test_deploy.py", "pipelines/test_killed.py",
-    "pipelines/test_flows.py", "features/test_skew.py", "pipelines/test_monitor.py",
-    "pipelines/test_prove_monitoring.py", "pipelines/test_validate.py",
-    "pipelines/test_replay.py", "pipelines/test_controller.py", "serving/test_service.py",
-    "usecase/test_expectations.py", "pipelines/test_prove.py", "pipelines/test_cli.py",
+    "pipelines/flows/test_turn.py", "pipelines/flows/test_deployments.py",
+    "pipelines/flows/test_killed.py", "pipelines/flows/test_flows.py", "features/test_skew.py",
+    "pipelines/retraining/test_monitor.py", "pipelines/proofs/test_monitoring.py",
+    "pipelines/ingestion/test_validate.py", "pipelines/replay/test_replay.py",
+    "pipelines/release/test_rollout_controller.py", "serving/test_service.py",
+    "usecase/test_expectations.py", "pipelines/proofs/test_gates.py",
+    "pipelines/cli/test_commands.py",
 ]  # fmt: skip
 ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
 
@@ -45,7 +47,7 @@ def own_environment() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        file = "/".join(item.path.parts[-2:])
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
         return FIRST.index(file) if file in FIRST else len(FIRST)
 
     items.sort(key=place)
