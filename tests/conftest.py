@@ -28,7 +28,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # What lasts longest, the longest first, so that no worker is left with it alone at the end.
 FIRST = [
     "pipelines/flows/test_turn.py", "pipelines/flows/test_deployments.py",
-    "pipelines/flows/test_killed.py", "pipelines/flows/test_flows.py", "features/test_skew.py",
+    "pipelines/flows/test_killed_turn.py", "pipelines/flows/test_flows.py", "features/test_skew.py",
     "pipelines/retraining/test_monitor.py", "pipelines/proofs/test_monitoring.py",
     "pipelines/ingestion/test_validate.py", "pipelines/replay/test_replay.py",
     "pipelines/release/test_rollout_controller.py", "serving/test_service.py",
