@@ -5,6 +5,16 @@ from __future__ import annotations
 import sys
 
 # Imported for their commands, in the order in which help lists them.
+from pipelines.cli import (  # noqa: F401
+    loop,
+    operate,
+    prove,
+    record,
+    release,
+    replay,
+    rollout,
+    service,
+)
 from pipelines.cli.app import app
 
 __all__ = ["app"]
