@@ -88,4 +88,5 @@ def _nothing_of_ours() -> None:
 
 def _warm() -> None:
     """Imports what the first stages need while the server starts on the other core."""
+    from pipelines.flows import flows  # noqa: F401
     from pipelines.ingestion import expectation_suites  # noqa: F401

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.registry import reproduce
 from pipelines.training import workspace
 from settings import LoopError
+from tests.homes import v01
 
 
 @pytest.fixture
@@ -68,3 +72,17 @@ def test_code_that_was_never_committed_is_told(checkout: Path) -> None:
     with told, reproduce.recorded_code(f"{committed}-dirty", tried):
         pass
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_version_of_v01_is_reproduced_by_the_code_of_its_commit(
+    tmp_path: Path, make_home: Callable[..., Any]
+) -> None:
+    """Its modules lie in other places than ours, and have other names."""
+    home = make_home(tmp_path / "home", measured=False)
+    for part in ("data", "var"):
+        shutil.copytree(v01.whole() / part, home.settings.home / part)
+    done = home.run("reproduce", "1")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "the same bit for bit" in done.stdout
