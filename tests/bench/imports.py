@@ -1,4 +1,4 @@
-"""What do the tools' imports cost, and what does Feast's cost without its checks of every call?"""
+"""CPU time of the tools' imports, and of Feast's without its checks of every call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 
-from measure import compare, cpu_seconds, told
+from measure import compare, cpu_seconds, format_duration
 
 MODULES = (
     "feast", "great_expectations", "evidently", "mlflow", "prefect", "bentoml", "sklearn.ensemble",
@@ -19,13 +19,13 @@ def python(code: str) -> None:
 
 
 def main() -> None:
-    print("\n## Imports, each in a process of its own (`tests/bench/imports.py`)\n")
+    print("\n## Imports, each in a new process (`tests/bench/imports.py`)\n")
     for module in MODULES:
         spent = [cpu_seconds(lambda name=module: python(f"import {name}")) for _ in range(3)]
-        print(f"- `{module}`: {told(statistics.median(spent))} of CPU time")
+        print(f"- `{module}`: {format_duration(statistics.median(spent))} of CPU time")
     compare(
-        "Feast with its checks against Feast without", lambda: python("import feast"),
-        lambda: python("import features, feast"), clock=cpu_seconds,
+        "Feast with its checks of every call, relative to Feast without them",
+        lambda: python("import feast"), lambda: python("import features, feast"), clock=cpu_seconds,
     )  # fmt: skip
 
 

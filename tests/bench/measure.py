@@ -1,7 +1,7 @@
-"""How long does one way take as a multiple of the other, and on which machine was that?
+"""Compare two functions by CPU time, and describe the machine.
 
-The two take turns, and CPU time is what counts, so that a machine that is busy with other things
-disturbs little; what is told is their ratio over the repeats, and never asserted.
+The two functions take turns and only CPU time counts, so other load on the machine disturbs little.
+The printed result is their ratio over the repeats. No benchmark asserts it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ TOOLS = (
 
 
 def machine() -> str:
-    """The processor, its cores and load, and the versions of what was measured."""
-    with open("/proc/cpuinfo") as told:
-        models = [line.split(":")[1].strip() for line in told if line.startswith("model name")]
+    """Return the processor, its cores and load, and the versions of the tools."""
+    with open("/proc/cpuinfo") as lines:
+        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     tools = ", ".join(f"{tool} {version(tool)}" for tool in TOOLS)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
@@ -33,14 +33,14 @@ def machine() -> str:
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU time of this process and its ended children in `run`, to a hundredth of a second."""
+    """Return the CPU time of `run` in this process and its ended children, to 0.01 s."""
     before = os.times()
     run()
     return sum(os.times()[:4]) - sum(before[:4])
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """CPU time of this process in `run`, finely."""
+    """Return the CPU time of `run` in this process, with high resolution."""
     started = time.process_time()
     run()
     return time.process_time() - started
@@ -50,13 +50,13 @@ def compare(
     what: str, slow: Callable[[], object], fast: Callable[[], object], *,
     repeats: int = 5, clock: Callable[[Callable[[], object]], float] = seconds,
 ) -> None:  # fmt: skip
-    """Prints a line: how often `fast` fits into `slow`, and the median of each."""
+    """Print the ratio of `slow` to `fast` over the repeats, and the median of each."""
     pairs = [(clock(slow), clock(fast)) for _ in range(repeats)]
     low, middle, high = spread([one / other for one, other in pairs])
     first, second = (statistics.median(times) for times in zip(*pairs, strict=True))
     print(
         f"- {what}: {middle:.3g} times (min {low:.3g}, max {high:.3g}, {repeats} repeats); "
-        f"medians {told(first)} and {told(second)}"
+        f"medians {format_duration(first)} and {format_duration(second)}"
     )
 
 
@@ -64,8 +64,8 @@ def spread(values: list[float]) -> tuple[float, float, float]:
     return min(values), statistics.median(values), max(values)
 
 
-def told(duration: float) -> str:
-    """In the unit in which it has one to three digits before the point."""
+def format_duration(duration: float) -> str:
+    """Format seconds in the unit that leaves one to three digits before the point."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if duration * scale >= 1:
             return f"{duration * scale:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""How long does one prediction take, by scikit-learn and in the form in which it is served?"""
+"""Time of one prediction by scikit-learn and by the served form, printed by `make bench`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import compare, seconds, spread, told
+from measure import compare, format_duration, seconds, spread
 from year import cases
 
 from serving.models import evaluator
@@ -32,13 +32,14 @@ def main() -> None:
         form = "trees in treelite" if served.trees is not None else "itself"
         print(f"- {name}, served as {form}: largest difference to scikit-learn {gap:.1e}")
         compare(
-            f"{name}: scikit-learn on a frame of a row against its served form",
+            f"{name}: 20 one-row predictions by scikit-learn, relative to its served form",
             lambda m=model: [m.predict_proba(row) for _ in range(20)],
             lambda s=served: [s.predict(record) for _ in range(20)],
         )  # fmt: skip
         took = [seconds(lambda s=served: s.predict(record)) for _ in range(200)]
         low, middle, _ = spread(took)
-        print(f"- {name}: a served row takes {told(middle)} of CPU time (min {told(low)})")
+        cpu, least = format_duration(middle), format_duration(low)
+        print(f"- {name}: a served row takes {cpu} of CPU time (min {least})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much faster is our offline store than Feast's stock one, for the same values?"""
+"""CPU time of Feast's stock offline store relative to the ASOF JOIN store, for the same values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ N_CASES = 10_000
 
 @contextmanager
 def stores() -> Iterator[list[FeatureStore]]:
-    """The stock store and ours, on a registry of their own."""
+    """Yield the stock store and the ASOF JOIN store, on a temporary registry."""
     with tempfile.TemporaryDirectory() as folder:
         opened = [
             FeatureStore(
@@ -58,7 +58,7 @@ def main() -> None:
         expected, found = read(stock, asked), read(ours, asked)
         pd.testing.assert_frame_equal(expected, found[expected.columns], check_dtype=False)
         print(f"- {N_CASES:,} cases drawn from the year, {expected.shape[1]} columns: same values")
-        what = "Feast's stock duckdb store against the ASOF JOIN"
+        what = "Feast's stock duckdb store, relative to the ASOF JOIN"
         compare(what, lambda: read(stock, asked), lambda: read(ours, asked), repeats=3)
 
 

@@ -1,4 +1,4 @@
-"""What a user would write instead of the service, and the least that could answer: two small apps.
+"""Two small apps to compare with: what a user would write, and the least that can answer.
 
 `fastapi_app`: FastAPI, scikit-learn's own predict, the same lookup of features. `bare_app`:
 Starlette and msgspec around the same evaluator, with the features given: no lookup, no log.
@@ -31,7 +31,7 @@ def fastapi_app() -> Any:
         frame[numbers] = frame[numbers].astype("float64")
         return {"probability": float(model.predict_proba(frame)[0, 1])}
 
-    predict.__annotations__["request"] = PredictRequest  # known in here alone
+    predict.__annotations__["request"] = PredictRequest  # a local name, which FastAPI can't resolve
     app.post("/predict")(predict)
     return app
 

@@ -1,7 +1,7 @@
-"""What is lost under load while models are swapped, the service is killed, or too many ask?
+"""Count lost requests while models are swapped, the service is killed, or it is overloaded.
 
-`make bench-load` writes the counts to docs/benchmarks/load.md. Where latency is measured, hey
-(https://github.com/rakyll/hey, `apt-get install hey`) asks, in a process of its own.
+`make bench-load` writes the counts to docs/benchmarks/load.md. hey, in a process of its own,
+measures latency (https://github.com/rakyll/hey, `apt-get install hey`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CROWDS, SECONDS = (8, 64, 128, 256), 10
 
 def table(found: Account) -> str:
     names = {
-        "requests": "asked", "answered": "answered", "refused": "told to wait (429)",
-        "failed": "answered with another error", "dropped": "without an answer",
-        "mixed": "whose probability is not their version's",
-        "missing": "answered and not in the log", "doubled": "twice in the log",
-        "unasked": "in the log, but refused or never asked",
+        "requests": "sent", "answered": "answered", "refused": "rejected (429)",
+        "failed": "failed with another error", "dropped": "without a response",
+        "mixed": "answered with the probability of another version",
+        "missing": "answered but missing in the log", "doubled": "twice in the log",
+        "unasked": "in the log, but rejected or never sent",
     }  # fmt: skip
-    rows = [f"| {told} | {getattr(found, name):,} |" for name, told in names.items()]
+    rows = [f"| {label} | {getattr(found, name):,} |" for name, label in names.items()]
     return "\n".join(["| requests | |", "|---|---|", *rows])
 
 
@@ -55,15 +55,15 @@ def swapped() -> str:
 def killed() -> str:
     with tempfile.TemporaryDirectory() as home, scenarios.running_service(Path(home)) as service:
         found = scenarios.run_kills(service, kills=KILLS, between=5000, clients=8)
-    return f"## {KILLS} times `kill -9` of the process that answers\n\n{table(found)}"
+    return f"## {KILLS} times `kill -9` of the serving process\n\n{table(found)}"
 
 
 def crowded() -> str:
     lines = [
-        f"## Too many at once\n\n{SECONDS} s each, by hey; 64 requests are taken at once, and a "
-        "client that is told to wait asks again at once.\n",
-        "| clients | accepted per second | their p50 | their p99 | told to wait "
-        "| other errors, or none | missing in the log |",
+        f"## More requests than the limit\n\nhey sends requests for {SECONDS} s. The service "
+        "accepts 64 requests at once. A rejected client tries again at once.\n",
+        "| clients | accepted per second | their p50 | their p99 | rejected (429) | other errors "
+        "| missing in the log |",
         "|---|---|---|---|---|---|---|",
     ]
     for clients in CROWDS:
@@ -81,13 +81,13 @@ def _crowd(service: Service, clients: int, folder: Path) -> str:
     [asked] = random_rows(1)
     at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
     body.write_text(json.dumps({"key": "row", "decision_time": at, "features": asked}))
-    told = subprocess.run(
+    output = subprocess.run(
         ["hey", "-z", f"{SECONDS}s", "-c", str(clients), "-m", "POST", "-T", "application/json",
          "-D", str(body), "-o", "csv", f"{service.settings.service_url}/score"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    # It writes a row of its table for each answer; who got none has no row.
-    replies = pd.read_csv(StringIO(told))
+    # hey writes a row for each response; a request without a response has no row.
+    replies = pd.read_csv(StringIO(output))
     status, seconds = replies["status-code"], replies["response-time"]
     answered = seconds[status == 200]
     logged = len(read_predictions(service.log))
@@ -100,11 +100,11 @@ def _crowd(service: Service, clients: int, folder: Path) -> str:
 
 
 def main() -> None:
-    told = [f"# The service under load\n\nWritten by `make bench-load`.\n\n{machine()}"]
+    page = [f"# The service under load\n\nWritten by `make bench-load`.\n\n{machine()}"]
     for part in (swapped, killed, crowded):
-        told.append(part())
-        print(told[-1], flush=True)
-    (ROOT / "docs" / "benchmarks" / "load.md").write_text("\n\n".join(told) + "\n")
+        page.append(part())
+        print(page[-1], flush=True)
+    (ROOT / "docs" / "benchmarks" / "load.md").write_text("\n\n".join(page) + "\n")
 
 
 if __name__ == "__main__":

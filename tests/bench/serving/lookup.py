@@ -1,4 +1,4 @@
-"""What does one lookup of features cost, by Feast's SDK and by the stores that read in one go?"""
+"""CPU time of a feature lookup by Feast's SDK and by the stores with a single query."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from measure import compare
-from prepare import AT, END, home, made
+from prepare import AT, END, load_or_build, setup_home
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
     from pipelines.runtime.traffic import cases_between
     from usecase.feature_views import LOOKUP, VIEWS
 
-    made()
-    settings = home()
+    load_or_build()
+    settings = setup_home()
     store, reader = open_store(settings), OnlineReader(settings)
     service = store.get_feature_service(LOOKUP.name)
     rows = cases_between(settings, AT, END).head(100).to_dict("records")
@@ -31,12 +31,12 @@ def main() -> None:
         )
 
     compare(
-        "one case looked up: Feast's SDK against one query",
+        "lookup of one case: Feast's SDK, relative to one query",
         lambda: [sdk([key]) for key in keys[:20]],
         lambda: [reader._found([row]) for row in rows[:20]],
     )  # fmt: skip
     compare(
-        "a hundred cases looked up at once: Feast's SDK against one query",
+        "lookup of a hundred cases at once: Feast's SDK, relative to one query",
         lambda: sdk(keys), lambda: reader._found(rows),
     )  # fmt: skip
 

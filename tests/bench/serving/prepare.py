@@ -1,6 +1,6 @@
-"""The home that the benchmark of serving runs in: real days, their features, a model, its releases.
+"""The home of the serving benchmark: real days, their features, a model, its releases.
 
-Made once below `var/bench-serving`, by the same code as the loop.
+Built once below `var/bench-serving`, by the same code as the loop.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import settings as configuration
 ROOT = Path(__file__).parents[3]
 HOME = ROOT / "var" / "bench-serving"
 AT, END = datetime(2013, 1, 10, tzinfo=UTC), datetime(2013, 1, 12, tzinfo=UTC)
-ROWS = 200  # that the load asks about, in turn
+ROWS = 200  # the load sends these in turn
 
 
-def home() -> configuration.Settings:
+def setup_home() -> configuration.Settings:
+    """Return the settings of the benchmark's home, with today's parameters; set MLOPS_HOME."""
     target = HOME / "usecase" / "params.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
@@ -29,23 +30,23 @@ def home() -> configuration.Settings:
     return configuration.load_settings()
 
 
-def made() -> dict[str, Any]:
-    """Paths, digests and the rows; built if they are not there."""
-    settings, note = home(), HOME / "made.json"
+def load_or_build() -> dict[str, Any]:
+    """Return paths, digests and rows of the home; build it if it is missing."""
+    settings, note = setup_home(), HOME / "made.json"
     if not note.exists():
-        note.write_text(json.dumps(_make(settings)))
+        note.write_text(json.dumps(_build(settings)))
     found: dict[str, Any] = json.loads(note.read_text())
     return found
 
 
 def publish() -> None:
-    """Fills the online store that the environment names: SQLite, or Redis."""
-    from features import online_publisher as features
+    """Fill the online store that the environment names: SQLite or Redis."""
+    from features import online_publisher
 
-    features.rebuild_online_store(home(), AT)
+    online_publisher.rebuild_online_store(setup_home(), AT)
 
 
-def _make(settings: configuration.Settings) -> dict[str, Any]:
+def _build(settings: configuration.Settings) -> dict[str, Any]:
     import joblib
     import mlflow
     import pandas as pd
@@ -122,4 +123,4 @@ def settings_start() -> datetime:
 
 
 if __name__ == "__main__":
-    publish() if sys.argv[1:] == ["publish"] else made()
+    publish() if sys.argv[1:] == ["publish"] else load_or_build()

@@ -1,7 +1,7 @@
-"""Is the service as fast as what a user would pick instead? `make bench-serving` writes the answer.
+"""Compare the service's speed with its alternatives; `make bench-serving` writes the page.
 
-All servers are up at once and take turns, so that what else the machine does hits all of them; wrk
-(https://github.com/wg/wrk, `apt-get install wrk`) asks about the same rows over real connections.
+All servers run at once and take turns, so that other load on the machine affects all of them. wrk
+(https://github.com/wg/wrk, `apt-get install wrk`) sends the same rows over real connections.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 import psutil
 from measure import machine
-from prepare import HOME, ROOT, home, made
+from prepare import HOME, ROOT, load_or_build, setup_home
 from servers import SHORTCUTS, Server, await_answer, redis, running, servers, shortcuts
 
 CONNECTIONS = (1, 8, 32)
-# Fewer are enough to see whether all of it runs.
+# Lower values are enough for a trial run.
 ROUNDS, SECONDS = (int(os.environ.get(f"BENCH_{name}", 3)) for name in ("ROUNDS", "SECONDS"))
 YARDSTICK = "mlflow models serve"
 LUA = """
@@ -63,18 +63,18 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def measure(server: Server, process: psutil.Process, connections: int, script: Path) -> Measured:
     before = cpu_seconds(process)
-    told = subprocess.run(
+    output = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}", "--latency", "-s", str(script),
          f"http://127.0.0.1:{server.port}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     cpu = cpu_seconds(process) - before
-    [total] = re.findall(r"(\d+) requests in", told)
-    failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", told)))
+    [total] = re.findall(r"(\d+) requests in", output)
+    failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output)))
     return Measured(
-        float(re.findall(r"Requests/sec:\s+([\d.]+)", told)[0]),
-        _milliseconds(re.findall(r"\n +50% +(\S+)", told)[0]),
-        _milliseconds(re.findall(r"\n +99% +(\S+)", told)[0]),
+        float(re.findall(r"Requests/sec:\s+([\d.]+)", output)[0]),
+        _milliseconds(re.findall(r"\n +50% +(\S+)", output)[0]),
+        _milliseconds(re.findall(r"\n +99% +(\S+)", output)[0]),
         1000 * cpu / max(int(total), 1), failed,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def script(server: Server) -> Path:
 
 
 def batch(server: Server) -> str:
-    """What a row costs alone and in a batch of 1,000, in CPU of the server."""
+    """Return the server's CPU time of a row alone and in a batch of 1,000, as a sentence."""
     import httpx
 
     rows = [json.loads(server.bodies[n % len(server.bodies)]) for n in range(1000)]
@@ -106,13 +106,13 @@ def batch(server: Server) -> str:
     alone, together = (statistics.median(each) for each in zip(*costs, strict=True))
     times = _ratio(one / other for one, other in costs)
     return (
-        f"A row costs {alone:.2f} ms of CPU by `/predict`, and {together:.3f} ms in a batch of "
-        f"1,000 by `/predict_batch`: {times} times less."
+        f"With `/predict`, a row costs {alone:.2f} ms of CPU. With `/predict_batch` and 1,000 "
+        f"rows, it costs {together:.3f} ms: {times} times less."
     )
 
 
 def _cost(process: psutil.Process, client: Any, path: str, bodies: list[Any], rows: int) -> float:
-    """Milliseconds of the server's CPU for each of the `rows` in each body."""
+    """Return milliseconds of the server's CPU for each of the `rows` in each body."""
     before = cpu_seconds(process)
     for body in bodies:
         client.post(path, json=body).raise_for_status()
@@ -120,7 +120,7 @@ def _cost(process: psutil.Process, client: Any, path: str, bodies: list[Any], ro
 
 
 def shortened(notes: dict[str, Any]) -> str:
-    """What each shortcut gains: all variants are up, and take turns."""
+    """Return the table of what each shortcut saves. All variants run at once and take turns."""
     variants = shortcuts(notes)
     found: dict[str, list[Measured]] = defaultdict(list)
     with contextlib.ExitStack() as stack:
@@ -137,24 +137,25 @@ def shortened(notes: dict[str, Any]) -> str:
         "| shortcut | CPU per request with it | without it | p99 with it | without it |",
         "|---|---|---|---|---|",
     ]
-    for name, told in SHORTCUTS.items():
+    for name, label in SHORTCUTS.items():
         one = _middle(found[name])
         lines.append(
-            f"| {told} | {whole.cpu:.2f} ms | {one.cpu:.2f} ms | {whole.p99:.1f} ms | "
+            f"| {label} | {whole.cpu:.2f} ms | {one.cpu:.2f} ms | {whole.p99:.1f} ms | "
             f"{one.p99:.1f} ms |"
         )
     return "\n".join(lines)
 
 
 def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str:
-    """Ratios are taken within a round, since the machine's speed moves between rounds."""
+    """Return the tables. Ratios are within a round: the machine's speed varies between rounds."""
     lines = []
     for connections in CONNECTIONS:
         yard = found[YARDSTICK, connections]
         lines += [
             f"\n## {connections} connection{'s' if connections > 1 else ''}\n",
-            "| server | requests per second | CPU per request | p50 | p99 | throughput against "
-            "MLflow's | MLflow's p99 against it | MLflow's CPU against it | failed |",
+            "| server | requests per second | CPU per request | p50 | p99 | throughput "
+            "relative to MLflow's | MLflow's p99 relative to it | MLflow's CPU relative to it "
+            "| failed |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for name in names:
@@ -187,8 +188,8 @@ def _middle(rounds: list[Measured]) -> Measured:
 def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("make bench-serving needs wrk: apt-get install wrk")
-    home()
-    notes = made()
+    setup_home()
+    notes = load_or_build()
     found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
     began = time.monotonic()
     with redis() as address, contextlib.ExitStack() as stack:
@@ -205,20 +206,20 @@ def main() -> None:
                     found[server.name, connections].append(one)
                     print(server.name, connections, one, file=sys.stderr, flush=True)
     lookup = next(server for server in servers(notes, None) if server.path == "/predict")
-    told = [
-        "# Serving, measured\n\nWritten by `make bench-serving`.\n", machine(),
-        f"\nOne worker each, {notes['rows']} real rows in turn, wrk with one thread; "
-        f"{ROUNDS} interleaved rounds of {SECONDS} s: medians, and of ratios within a round also "
-        f"their range; "
-        f"Redis {'of its own' if address else 'not here'}; "
-        f"{time.monotonic() - began:.0f} s in all.",
+    page = [
+        "# Speed of the service\n\nWritten by `make bench-serving`.\n", machine(),
+        f"\nEach server has one worker. wrk sends {notes['rows']} real rows in turn, with one "
+        f"thread, in {ROUNDS} interleaved rounds of {SECONDS} s. The tables show medians. "
+        f"Ratios are taken within a round and shown with their range. "
+        f"{'Redis runs for this benchmark alone' if address else 'There was no Redis'}. "
+        f"The benchmark took {time.monotonic() - began:.0f} s.",
         table(found, [server.name for server in every]),
         f"\n## In bulk\n\n{batch(lookup)}",
-        f"\n## What each shortcut gains\n\nAt 8 connections, `/score`, in turns as above.\n\n"
-        f"{shortened(notes)}\n",
+        "\n## What each shortcut saves\n\nAt 8 connections, with `/score`, in interleaved "
+        f"rounds.\n\n{shortened(notes)}\n",
     ]  # fmt: skip
     target = ROOT / "docs" / "benchmarks" / "serving.md"
-    target.write_text("\n".join(told))
+    target.write_text("\n".join(page))
     print(target.read_text())
 
 

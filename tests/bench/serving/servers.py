@@ -1,4 +1,4 @@
-"""The servers that are compared: each one process that answers, started as its users start it."""
+"""The compared servers: one serving process each, started as its users start it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from serving.command import CODE, serve_command, serve_environment
 from settings import Settings
 
 HERE = Path(__file__).parent
-#: What tests/bench/serving/variants.py can undo, and what it is.
+#: The shortcuts that tests/bench/serving/variants.py can undo.
 SHORTCUTS = {
     "trees": "trees by treelite, instead of scikit-learn's own predict",
-    "walk": "treelite's C function called at once, instead of by its gtil.predict",
+    "walk": "treelite's C function called directly, instead of by its gtil.predict",
     "memory": "metrics in memory, instead of in files that workers share",
     "middleware": "BentoML's access log, metrics and tracing switched off",
-    "freeze": "what is loaded frozen out of garbage collection",
+    "freeze": "loaded objects excluded from garbage collection",
 }
 
 
@@ -48,38 +48,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def servers(made: dict[str, Any], redis: str | None) -> list[Server]:
+def servers(notes: dict[str, Any], redis: str | None) -> list[Server]:
     own = [
-        _own("features given, log", "/score", made["score"]),
-        _own("features given, log, shadow", "/score", made["score"], MLOPS_STAGE="staging"),
-        _own("online lookup in SQLite, log", "/predict", made["predict"]),
+        _own("features given, log", "/score", notes["score"]),
+        _own("features given, log, shadow", "/score", notes["score"], MLOPS_STAGE="staging"),
+        _own("online lookup in SQLite, log", "/predict", notes["predict"]),
         _own(
-            "online lookup in SQLite, log, shadow", "/predict", made["predict"],
+            "online lookup in SQLite, log, shadow", "/predict", notes["predict"],
             MLOPS_STAGE="staging",
         ),
     ]  # fmt: skip
     if redis is not None:
         own.append(
-            _own("online lookup in Redis, log", "/predict", made["predict"], MLOPS_REDIS=redis)
+            _own("online lookup in Redis, log", "/predict", notes["predict"], MLOPS_REDIS=redis)
         )
     mlflow, fastapi, bare = free_port(), free_port(), free_port()
     models = {
-        "BENCH_MODEL": str(HOME / "model.joblib"), "BENCH_SERVED": made["served"],
-        "BENCH_DIGEST": made["digest"], "PYTHONPATH": str(ROOT),
+        "BENCH_MODEL": str(HOME / "model.joblib"), "BENCH_SERVED": notes["served"],
+        "BENCH_DIGEST": notes["digest"], "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     return [
         *own,
         Server(
-            "mlflow models serve", mlflow, "/invocations", made["mlflow"],
+            "mlflow models serve", mlflow, "/invocations", notes["mlflow"],
             [_bin("mlflow"), "models", "serve", "-m", str(HOME / "mlflow-model"), "-p", str(mlflow),
              "--env-manager", "local", "--workers", "1"],
             {"MLFLOW_DISABLE_TELEMETRY": "true",
              "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         ),
         _uvicorn("FastAPI, scikit-learn, lookup", "fastapi_app", fastapi, "/predict",
-                 made["predict"], models),
+                 notes["predict"], models),
         _uvicorn("bare Starlette, msgspec, evaluator", "bare_app", bare, "/score",
-                 made["score"], models),
+                 notes["score"], models),
     ]  # fmt: skip
 
 
@@ -94,14 +94,14 @@ def _own(name: str, path: str, bodies: list[str], **variables: str) -> Server:
     if "MLOPS_REDIS" in variables:
         online = Settings(home=HOME, redis=variables["MLOPS_REDIS"])
         environment |= {"MLOPS_FEAST_ONLINE": online.environment()["MLOPS_FEAST_ONLINE"]}
-    return Server(f"ours: {name}", port, path, bodies, serve_command(settings), environment)
+    return Server(f"this service: {name}", port, path, bodies, serve_command(settings), environment)
 
 
-def shortcuts(made: dict[str, Any]) -> dict[str, Server]:
-    """The service as it is (by the name ""), and without each of its shortcuts."""
-    found = {"": _own("as it is", "/score", made["score"])}
+def shortcuts(notes: dict[str, Any]) -> dict[str, Server]:
+    """Return the full service (key ""), and the service without each of its shortcuts."""
+    found = {"": _own("full", "/score", notes["score"])}
     for name in SHORTCUTS:
-        whole = _own(f"without {name}", "/score", made["score"])
+        whole = _own(f"without {name}", "/score", notes["score"])
         changed = {"serving.service:Predictor": "variants:Predictor", str(CODE): str(HERE)}
         command = [changed.get(part, part) for part in whole.command]
         environment = {
@@ -129,7 +129,7 @@ def _bin(name: str) -> str:
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[psutil.Process]:
-    """The server while the block runs; all can start at once, and are waited for after."""
+    """Run the server during the block. Callers start all servers, then wait for each."""
     log = HOME / "var" / f"bench-{server.port}.log"
     with (
         log.open("w") as output,
@@ -165,7 +165,7 @@ def _answers(server: Server) -> bool:
 
 @contextlib.contextmanager
 def redis() -> Iterator[str | None]:
-    """A Redis of our own with the features of the benchmark; None where there is no binary."""
+    """Run a Redis with the benchmark's features and yield its address; None without a binary."""
     binary = shutil.which("redis-server")
     if binary is None:
         yield None

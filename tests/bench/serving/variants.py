@@ -1,7 +1,7 @@
-"""The service without one of its shortcuts: `make bench-serving` measures by it what each gains.
+"""The service without one of its shortcuts, for `make bench-serving`.
 
-BENCH_WITHOUT names the shortcut, one of `SHORTCUTS` in servers.py; it is undone before
-the service's own module is imported.
+BENCH_WITHOUT names the shortcut, one of `SHORTCUTS` in servers.py. It is undone before the
+service's own module is imported.
 """
 
 from __future__ import annotations

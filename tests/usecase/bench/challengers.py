@@ -1,7 +1,8 @@
-"""How soon does shadow tell a bad challenger from a healthy one, on January to March?
+"""How soon a shadow stops a bad challenger, and whether it stops a healthy one.
 
-At each moment a champion is what a fortnight before would have trained, and every challenger is
-mirrored on the fortnight after. The limits of `rollout` in `usecase/params.yaml` come from here.
+At each moment of January to March, the champion was trained on data known a fortnight before. Every
+challenger is mirrored on the fortnight after. The limits of `rollout` in `usecase/params.yaml` are
+set by these figures.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fortnights import FORTNIGHT, MOMENTS, ask, fit
+from fortnights import FORTNIGHT, MOMENTS, fit, predict
 from year import cases
 
 from monitoring.measures import sequential
@@ -30,25 +31,27 @@ def main() -> None:
     days = params["turn"]["shadow_days"]
     shipped = policy["shadow"]["days"]
     print("\n## Challengers in shadow (`tests/usecase/bench/challengers.py`)\n")
-    print(f"{len(MOMENTS)} moments of January to March, a week apart, a fortnight of shadow each.")
-    print("Cost per 1,000 cases, the challenger's less the champion's; median (min to max).\n")
-    print("| challenger | cost | standard deviation of a day | mean score | the same, of a day |")
+    print(f"{len(MOMENTS)} moments from January to March, a week apart.")
+    print("Each has a fortnight of shadow.")
+    print("Costs are per 1,000 cases. Costs and scores: the challenger's minus the champion's,")
+    print("median (min to max).\n")
+    print("| challenger | cost | standard deviation of a day | mean score | mean score of a day |")
     print("|---|---|---|---|---|")
     for name, part in table.groupby("challenger", sort=False):
         moved = np.concatenate(part["moved_days"].to_list())
         row = [
-            name, told(part["cost"], "+.0f"), told(part["spread"], ".0f"),
-            told(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}",
+            name, median_and_range(part["cost"], "+.0f"), median_and_range(part["spread"], ".0f"),
+            median_and_range(part["moved"], "+.3f"), f"{moved.min():+.3f} to {moved.max():+.3f}",
         ]  # fmt: skip
         print("| " + " | ".join(row) + " |")
-    print("\nWhat the controller does about them by cost alone, on days drawn from all moments:")
-    print(f"shadow of {days} days with labels as in a turn, and of {shipped} as shipped; at most "
+    print("\nThe controller's decisions by cost alone, on days drawn from all moments. The shadow")
+    print(f"has {days} days with labels, as in a turn, or {shipped}, as shipped; at most "
           f"{policy['shadow']['max_days']}.")  # fmt: skip
-    print("Then by scores alone: requests until it is stopped, in shadow and in a canary.\n")
+    print("The last two columns: requests until the scores alone stop it, and how often they do.\n")
     columns = (
         "challenger", f"stopped, {days} days", "after days", "labels", "advanced",
-        f"stopped, {shipped} days", "advanced", "surely worse in 60 days", "by scores, shadow",
-        "canary",
+        f"stopped, {shipped} days", "advanced", "shown to be worse in 60 days",
+        "by scores, shadow", "by scores, canary",
     )  # fmt: skip
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for name, part in table.groupby("challenger", sort=False):
@@ -61,14 +64,14 @@ def main() -> None:
             f"{(short['action'] == 'advance').mean():.0%}",
             f"{(long['action'] == 'withdraw').mean():.0%}",
             f"{(long['action'] == 'advance').mean():.0%}",
-            f"{surely_worse(part, policy['shadow']):.0%}",
+            f"{shown_worse(part, policy['shadow']):.0%}",
             *(f"{dash(part[stop])}, in {part[stop].notna().mean():.0%}"
               for stop in ("shadow_stop", "canary_stop")),
         ]  # fmt: skip
         print("| " + " | ".join(map(str, row)) + " |")
 
 
-def told(values: pd.Series, form: str) -> str:
+def median_and_range(values: pd.Series, form: str) -> str:
     return f"{values.median():{form}} ({values.min():{form}} to {values.max():{form}})"
 
 
@@ -77,12 +80,12 @@ def dash(values: pd.Series) -> str:
 
 
 def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row per challenger of `moment`: how it differs, and when its scores alone would stop it."""
+    """Yield a row per challenger of `moment`: its differences, and when its scores stop it."""
     print(f"challengers: {moment:%d %B}", file=sys.stderr, flush=True)
     policy = params["rollout"]
     decided = frame["decision_time"]
     window = frame[(decided >= moment) & (decided < moment + FORTNIGHT)]
-    champion = ask(fit(frame[frame["known_at"] < moment - FORTNIGHT], params), window)
+    champion = predict(fit(frame[frame["known_at"] < moment - FORTNIGHT], params), window)
     in_canary = np.random.default_rng(params["seed"]).random(len(window)) < 0.1
     for name, rival in challengers(frame[frame["known_at"] < moment], window, champion, params):
         paired = window[["decision_time", "label"]].assign(probability=champion, rival=rival)
@@ -101,7 +104,7 @@ def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dic
 
 
 def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
-    """After how many mirrored requests; NaN if never."""
+    """Return the mirrored requests until the scores stop it; NaN if never."""
     how = {name: harm[name] for name in ("alpha", "focus")}
     for n in range(EVERY, len(moved), EVERY):
         seen = sequential.confidence_sequence(moved[:n], spread=float(moved[:n].std(ddof=1)), **how)
@@ -116,7 +119,7 @@ def stopped_by_scores(moved: np.ndarray, harm: dict[str, Any]) -> float:
 def stopped_in_canary(
     champion: np.ndarray, rival: np.ndarray, chosen: np.ndarray, harm: dict[str, Any]
 ) -> float:
-    """After how many requests that the challenger answered; NaN if never."""
+    """Return the challenger's answered requests until the scores stop it; NaN if never."""
     how = {name: harm[name] for name in ("alpha", "focus")}
     for n in range(10 * EVERY, len(champion), 10 * EVERY):
         ours, others = rival[:n][chosen[:n]], champion[:n][~chosen[:n]]
@@ -129,7 +132,7 @@ def stopped_in_canary(
 
 
 def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) -> pd.DataFrame:
-    """What becomes of it in 300 shadows, whose days are drawn from all of `part`."""
+    """Return the outcomes of 300 shadows, whose days are drawn from all of `part`."""
     rng = np.random.default_rng(0)
     difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
     state = rollout_policy.ChallengerState("2", "shadow", MOMENTS[0])
@@ -151,8 +154,8 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
     return pd.DataFrame(found)
 
 
-def surely_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
-    """The share that is ever withdrawn as surely worse, looked at daily for 60 days."""
+def shown_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
+    """Return the share that is shown to be worse within 60 days of daily looks."""
     rng = np.random.default_rng(0)
     days = np.concatenate(part["days"].to_list())
     found = [
@@ -173,24 +176,24 @@ def sequence_of(shadow: dict[str, Any]) -> dict[str, float]:
 def challengers(
     known: pd.DataFrame, window: pd.DataFrame, champion: np.ndarray, params: dict[str, Any]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The scores on `window` of a healthy challenger, and of ever worse ones."""
+    """Yield the scores on `window` of a healthy challenger, then of worse ones."""
     rng = np.random.default_rng(params["seed"])
-    healthy = ask(fit(known, params), window)
+    healthy = predict(fit(known, params), window)
     yield "healthy: refitted a fortnight later", healthy
     yield (
-        "other seed of the same rows",
-        ask(fit(known.sample(frac=0.9, random_state=params["seed"]), params), window),
+        "healthy: fitted on 90% of the same rows",
+        predict(fit(known.sample(frac=0.9, random_state=params["seed"]), params), window),
     )
-    yield "trained on 2,000 cases", ask(fit(known.iloc[-2000:], params), window)
+    yield "trained on 2,000 cases", predict(fit(known.iloc[-2000:], params), window)
     yield (
         "half of the labels shuffled",
-        ask(fit(known.assign(label=part_shuffled(known["label"], 0.5, rng)), params), window),
+        predict(fit(known.assign(label=part_shuffled(known["label"], 0.5, rng)), params), window),
     )
     yield (
         "all labels shuffled",
-        ask(fit(known.assign(label=part_shuffled(known["label"], 1.0, rng)), params), window),
+        predict(fit(known.assign(label=part_shuffled(known["label"], 1.0, rng)), params), window),
     )
-    yield "labels the wrong way round", ask(fit(known.assign(label=1 - known["label"]), params),
+    yield "labels reversed", predict(fit(known.assign(label=1 - known["label"]), params),
                                             window)  # fmt: skip
     yield "scores too low by 0.10", np.clip(healthy - 0.10, 0, 1)
     yield "scores too high by 0.10", np.clip(healthy + 0.10, 0, 1)

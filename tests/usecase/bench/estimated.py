@@ -1,9 +1,9 @@
-"""Would an estimate of the cost before labels arrive say more than the last cost that is known?
+"""Compare an estimate of the cost before labels arrive with the last known cost.
 
-If probabilities are calibrated, they tell what decisions on them will cost: an alarm is a false
-alarm with 1 - p, silence a miss with p (confidence-based performance estimation). Its rivals need
-labels, which are a day late: the cost of the week before, and the estimate, corrected by what it
-was off then.
+If probabilities are calibrated, they predict what decisions on them cost: an alarm is a false
+alarm with 1 - p, silence a miss with p (confidence-based performance estimation). The two
+alternatives need labels, which are a day late: the cost of the week before, and the estimate
+corrected by its error of the week before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from fortnights import ask, fit
+from fortnights import fit, predict
 from retraining import STARTS
 from year import END, cases
 
@@ -24,7 +24,7 @@ def main() -> None:
     settings, frame = cases()
     params = settings.params()
     print("\n## Cost before labels arrive (`tests/usecase/bench/estimated.py`)\n")
-    print("Weeks from April to December; gradient boosting, first draw of the search.\n")
+    print("Weeks from April to December. Gradient boosting, first draw of the search.\n")
     print("| model | estimate | correlation with the cost | mean error | worst error |")
     print("|---|---|---|---|---|")
     frozen = weeks(frame, params, STARTS[:1])
@@ -37,18 +37,18 @@ def main() -> None:
             r = known[estimate].corr(known["cost"])
             print(f"| {name} | {estimate} | {r:.2f} | {off.mean():.0f} | {off.max():.0f} |")
     cost = frozen["cost"]
-    told = f"{len(cost)} weeks, {cost.min():.0f} to {cost.max():.0f} per 1,000"
-    print(f"\nWhat the model that is never replaced cost: {told}.")
+    span = f"{cost.min():.0f} to {cost.max():.0f} per 1,000"
+    print(f"\nThe model that is never replaced cost {span} in a week, over {len(cost)} weeks.")
 
 
 def weeks(frame: pd.DataFrame, params: dict[str, Any], starts: list[datetime]) -> pd.DataFrame:
-    """A row per week: what the answers cost per 1,000, and what would have been said before."""
+    """Return a row per week: the cost per 1,000, and each estimate of it."""
     parts = []
     for start, end in zip(starts, [*starts[1:], END], strict=True):
         decided = frame["decision_time"]
         window = frame[(decided >= start) & (decided < end)]
         model = fit(frame[frame["known_at"] < start], params)
-        parts.append(window.assign(probability=ask(model, window)))
+        parts.append(window.assign(probability=predict(model, window)))
         print(f"estimated: {start:%B} is done", file=sys.stderr, flush=True)
     asked = pd.concat(parts)
     week = ((asked["decision_time"] - STARTS[0]) // timedelta(days=7)).to_numpy()

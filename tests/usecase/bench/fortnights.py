@@ -1,7 +1,8 @@
-"""How far do two fortnights of January to March lie apart while nothing is wrong?
+"""Differences between healthy fortnights of January to March.
 
-The limits of `usecase/params.yaml` are set above this, and from these months alone. At each moment
-a model is evaluated on the fortnight before it, refitted on all, and watched for a fortnight.
+The limits of `usecase/params.yaml` are set above these differences, and from these months alone. At
+each moment a model is evaluated on the fortnight before, refitted on all data, and monitored for a
+fortnight.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ SHIFT = 0.05
 def main() -> None:
     settings, frame = cases()
     params = settings.params()
-    rows = pd.DataFrame([one(frame, moment, params) for moment in MOMENTS])
+    rows = pd.DataFrame([measure_at(frame, moment, params) for moment in MOMENTS])
     print("\n## Fortnights of January to March (`tests/usecase/bench/fortnights.py`)\n")
-    print(f"{len(rows)} moments, a week apart; gradient boosting, first draw of the search.\n")
+    print(f"{len(rows)} moments, a week apart. Gradient boosting, first draw of the search.\n")
     print("| | min | median | max |\n|---|---|---|---|")
     for name in rows:
         values = rows[name]
@@ -41,27 +42,29 @@ def main() -> None:
     print(f"\nStandard deviation of the weekly rate: {weekly['label'].mean().std():.3f}.")
 
 
-def one(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) -> dict[str, float]:
-    """What gates and monitoring would measure of the model of `moment`."""
+def measure_at(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) -> dict[str, float]:
+    """Return what gates and monitoring measure on the model of `moment`."""
     before = frame[frame["known_at"] < moment - FORTNIGHT]
     known = frame[frame["known_at"] < moment]
     decided = frame["decision_time"]
     holdout = frame[(decided >= moment - FORTNIGHT) & (frame["known_at"] < moment)]
     window = frame[(decided >= moment) & (decided < moment + FORTNIGHT)]
     evaluated, refit = fit(before, params), fit(known, params)
-    judged, scores = ask(evaluated, holdout), ask(refit, window)
+    judged, scores = predict(evaluated, holdout), predict(refit, window)
     expected = measure(holdout, judged, params)
     live = measure(window, scores, params)
     moved = drifted(holdout, judged, window, scores, params)
     rng = np.random.default_rng(params["seed"])
     shuffled = fit(known.assign(label=rng.permutation(known["label"])), params)
     y, costs = window["label"], params["costs"]
-    older = evaluation.case_costs(y, ask(evaluated, window), costs)
+    older = evaluation.case_costs(y, predict(evaluated, window), costs)
     newer = evaluation.case_costs(y, scores, costs)
     off = np.mean([evaluation.cost_per_1000(y, np.clip(scores + sign * SHIFT, 0, 1), costs)
                    for sign in (-1, 1)])  # fmt: skip
     plain = evaluation.cost_per_1000(holdout["label"], baseline(before, holdout), costs)
     ratio = live["cost"] / expected["cost"]
+    slice_bias = shown_bias(window, scores, moment + 2 * FORTNIGHT, params)
+    refit_distance = float(np.abs(predict(refit, holdout) - judged).mean())
     noise = np.hypot(live["cost_se"] / live["cost"], expected["cost_se"] / expected["cost"])
     return {
         "AUC in the evaluation": expected["auc"],
@@ -69,19 +72,19 @@ def one(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) -> dict[s
         "calibration gap in the evaluation": expected["gap"],
         "calibration gap, live": live["gap"],
         "its standard error": live["gap_se"],
-        f"rise of the cost by a shift of {SHIFT}": off / live["cost"] - 1,
-        "cost, live against evaluation": ratio,
+        f"relative rise of the cost after a shift of the scores by {SHIFT}": off / live["cost"] - 1,
+        "live cost divided by the evaluation's": ratio,
         "its standard error ": ratio * noise,
-        "cost, live, as a share of the best single answer's": live["cost"] / live["cost_without"],
-        "bias shown by a slice": shown(window, scores, moment + 2 * FORTNIGHT, params),
+        "live cost as a share of the best constant answer's": live["cost"] / live["cost_without"],
+        "largest bias that a slice's interval shows": slice_bias,
         "distance of labels": moved.target.score if moved.target else np.nan,
         "share of drifted features": moved.share,
         "distance of predictions": moved.prediction.score,
-        "change of missing values": moved.missing_change,
-        "cost of the newer model less the older's": 1000 * float(np.mean(newer - older)),
+        "change in a share of missing values": moved.missing_change,
+        "cost of the newer model minus the older's": 1000 * float(np.mean(newer - older)),
         "its standard error  ": 1000 * error(newer - older, window, params),
-        "distance of the refit's scores": float(np.abs(ask(refit, holdout) - judged).mean()),
-        "the same, labels shuffled": float(np.abs(ask(shuffled, holdout) - judged).mean()),
+        "distance of the refit's scores from the evaluated model's": refit_distance,
+        "the same, with shuffled labels": float(np.abs(predict(shuffled, holdout) - judged).mean()),
     }
 
 
@@ -91,12 +94,12 @@ def fit(known: pd.DataFrame, params: dict[str, Any]) -> Any:
     return clone(model).set_params(**first).fit(known[FEATURES], known["label"])
 
 
-def ask(model: Any, rows: pd.DataFrame) -> np.ndarray:
+def predict(model: Any, rows: pd.DataFrame) -> np.ndarray:
     return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
 
 
 def error(values: np.ndarray, rows: pd.DataFrame, params: dict[str, Any]) -> float:
-    """The standard error of the mean when days are drawn, not cases."""
+    """Return the standard error of the mean from a bootstrap over days."""
     days = rows["decision_time"].dt.floor("D")
     low, high = evaluation.day_bootstrap(values, days, params["seed"])
     return (high - low) / NINETY
@@ -113,8 +116,10 @@ def measure(rows: pd.DataFrame, scores: np.ndarray, params: dict[str, Any]) -> d
     }  # fmt: skip
 
 
-def shown(rows: pd.DataFrame, scores: np.ndarray, as_of: datetime, params: dict[str, Any]) -> float:
-    """The most by which a slice's interval of the bias misses zero, all labels being in."""
+def shown_bias(
+    rows: pd.DataFrame, scores: np.ndarray, as_of: datetime, params: dict[str, Any]
+) -> float:
+    """Return the largest distance from zero of a slice's bias interval, with all labels known."""
     joined = rows.assign(probability=scores).reset_index(drop=True)
     found = slices.measure_slices(joined, joined[FEATURES], params, as_of)
     return max(each["shown"] for each in found if each["enough"])

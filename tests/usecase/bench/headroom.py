@@ -1,9 +1,9 @@
-"""Would it pay to know who has left, and not only who has landed?
+"""Measure what features from departures would gain over the shipped ones.
 
 The shipped features count a flight when it has landed, hours after its delay began. A feed of
-departures would tell earlier: here its features are made up from the actual departure times, known
-at the next full hour, for each origin, carrier at an origin, route and destination; and models with
-and without them are refitted every eight weeks. The no-model baseline learns with them.
+departures would show it earlier. Here its features are computed from the actual departure times,
+known at the next full hour, for each origin, carrier at an origin, route and destination. Models
+with and without them are refitted every eight weeks, and so is the no-model baseline.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fortnights import ask, fit
+from fortnights import fit, predict
 from retraining import STARTS
 from year import END, cases
 
@@ -35,7 +35,7 @@ def main() -> None:
     found: dict[str, list[np.ndarray]] = {
         "the baseline": [],
         "as shipped": [],
-        "departures, too": [],
+        "with departures": [],
     }
     labels = []
     start = STARTS[0]
@@ -43,22 +43,22 @@ def main() -> None:
         decided, known = frame["decision_time"], (frame["known_at"] < start).to_numpy()
         asked = ((decided >= start) & (decided < start + PERIOD)).to_numpy()
         found["the baseline"].append(model.baseline(frame[known], frame[asked]))
-        found["as shipped"].append(ask(fit(frame[known], params), frame[asked]))
-        found["departures, too"].append(_with(wider, list(added), known, asked, params))
+        found["as shipped"].append(predict(fit(frame[known], params), frame[asked]))
+        found["with departures"].append(_with(wider, list(added), known, asked, params))
         labels.append(frame.loc[asked, "label"].to_numpy())
         print(f"headroom: {start:%d %B} is done", file=sys.stderr, flush=True)
         start += PERIOD
     y = np.concatenate(labels)
-    print("\n## Who has left (`tests/usecase/bench/headroom.py`)\n")
+    print("\n## Features from departures (`tests/usecase/bench/headroom.py`)\n")
     print(f"April to December, {len(y):,} cases, refitted every 8 weeks; {len(added.columns)} more "
           "columns.\n")  # fmt: skip
     print("| | AUC | cost per 1,000 | saved against the baseline |\n|---|---|---|---|")
-    told = {
+    by_model = {
         name: evaluation.metrics(y, np.concatenate(parts), params["costs"])
         for name, parts in found.items()
     }
-    usual = told["the baseline"]["cost_per_1000"]
-    for name, each in told.items():
+    usual = by_model["the baseline"]["cost_per_1000"]
+    for name, each in by_model.items():
         cost = each["cost_per_1000"]
         print(f"| {name} | {each['auc']:.3f} | {cost:.1f} | {1 - cost / usual:.1%} |")
 
@@ -67,7 +67,7 @@ def _with(
     frame: pd.DataFrame, added: list[str], known: np.ndarray, asked: np.ndarray,
     params: dict[str, Any],
 ) -> np.ndarray:  # fmt: skip
-    """What a model says that sees the columns `added`, too; fitted as the others are."""
+    """Return the probabilities of a model that also sees the columns `added`."""
     pipeline, space = model.build_candidates(params)["gradient_boosting"]
     wider = [
         (name, encoder, [*columns, *added] if name == "numbers" else columns)
@@ -81,7 +81,7 @@ def _with(
 
 
 def departures(frame: pd.DataFrame) -> pd.DataFrame:
-    """The further columns for the rows of `frame`, as known at their decision times."""
+    """Return the added columns for the rows of `frame`, as known at their decision times."""
     days = pd.date_range(source.FIRST_DAY, source.LAST_DAY).date
     flights = pd.concat([source.fetch(target.LABEL_FEED, day) for day in days], ignore_index=True)
     at = _hour(frame["decision_time"] - timedelta(minutes=2))
@@ -99,7 +99,7 @@ def departures(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_plane(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """How late the plane left last, and how long ago; and how many are to leave with it."""
+    """Return the delay and age of the plane's last departure, and the flights due in its hour."""
     tails = pd.Series(flights["tailnum"].to_numpy(), index=target.key(flights))
     gone = flights.dropna(subset=["tailnum", "dep_delay"])
     left = gone["sched_dep"] + pd.to_timedelta(gone["dep_delay"], unit="min")
@@ -138,7 +138,7 @@ def _of_entity(
     shape = (codes.max() + 1, due.max() - first + 60)
 
     def counted(hours: np.ndarray, rows: np.ndarray, weights: np.ndarray | float) -> np.ndarray:
-        """Sums of `weights` by entity, of all hours up to each."""
+        """Return cumulative sums of `weights` by entity and hour."""
         grid = np.zeros(shape)
         np.add.at(
             grid, (entity[rows], hours[rows] - first), np.broadcast_to(weights, rows.shape)[rows]
@@ -157,7 +157,7 @@ def _of_entity(
         with np.errstate(invalid="ignore", divide="ignore"):
             found[f"{name}_left_late_{hours}h"] = within(late) / within(n)
             found[f"{name}_left_delay_{hours}h"] = within(total) / within(n)
-    # Of those due in the last hours: who has not left by now?
+    # Flights that were due in the last hours and have not left.
     longest = max(WINDOWS)
     waiting = planned[asked, at] - planned[asked, at - longest]
     for ago in range(longest):

@@ -1,7 +1,7 @@
-"""What do healthy models reach at each gate? The limits of `usecase/params.yaml` lie beyond it.
+"""Values that healthy models reach at each gate; the limits of `usecase/params.yaml` are wider.
 
-At each moment a challenger meets a champion that is a week or a fortnight older, on the week or the
-fortnight after what the challenger was fitted on. The candidate and the data are those of
+At each moment a challenger is compared with a champion that is a week or a fortnight older, on the
+week or fortnight after the challenger's data. The candidate and the data are those of
 `mlops prove`.
 """
 
@@ -27,12 +27,12 @@ MOMENTS = [datetime(2013, 2, 18, tzinfo=UTC) + week * WEEK for week in range(7)]
 def main() -> None:
     for name in [name for name in os.environ if name.startswith("MLOPS_")]:
         del os.environ[name]
-    made = base_training.open_base_training(Settings(home=Path(__file__).parents[3]))
+    training = base_training.open_base_training(Settings(home=Path(__file__).parents[3]))
     found: dict[str, list[float]] = {}
     refused: list[str] = []
     for moment in MOMENTS:
         for weeks in (1, 2):
-            verdicts = one(made, moment, weeks * WEEK)
+            verdicts = verdicts_at(training, moment, weeks * WEEK)
             refused += [
                 f"{moment:%d %B}, {weeks} weeks: {each.gate}, {each.value:.4g}, limit "
                 f"{each.limit:.4g} ({each.told})"
@@ -42,34 +42,36 @@ def main() -> None:
             for each in verdicts:
                 if each.value is not None:
                     found.setdefault(each.gate, []).append(each.value)
-    for name, values in behaviours(made).items():
+    for name, values in behaviours(training).items():
         found[name] = values
     print("\n## Healthy models at the gates (`tests/usecase/bench/healthy.py`)\n")
     print(f"{2 * len(MOMENTS)} challengers; refused: {'; '.join(refused) or 'none'}.\n")
     print("| value of the gate | min | median | max |\n|---|---|---|---|")
     for name, values in found.items():
-        told = pd.Series(values)
-        print(f"| {name} | {told.min():.3g} | {told.median():.3g} | {told.max():.3g} |")
+        reached = pd.Series(values)
+        print(f"| {name} | {reached.min():.3g} | {reached.median():.3g} | {reached.max():.3g} |")
 
 
-def one(made: base_training.BaseTraining, moment: datetime, span: timedelta) -> list[Verdict]:
-    """The verdicts on the challenger as of `moment`, judged on the `span` before it."""
-    frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
-    then = replace(made, frame=frame, as_of=moment, start=moment - span)
+def verdicts_at(
+    training: base_training.BaseTraining, moment: datetime, span: timedelta
+) -> list[Verdict]:
+    """Return the verdicts on the challenger as of `moment`, compared on the `span` before it."""
+    frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
+    then = replace(training, frame=frame, as_of=moment, start=moment - span)
     return run_gates(
-        then.evidence(then.healthy), made.params["gates"], candidate_gates.CANDIDATE_GATES
+        then.evidence(then.healthy), training.params["gates"], candidate_gates.CANDIDATE_GATES
     )
 
 
-def behaviours(made: base_training.BaseTraining) -> dict[str, list[float]]:
+def behaviours(training: base_training.BaseTraining) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for moment in MOMENTS[::2]:
-        frame = made.frame[made.frame["known_at"] < moment].reset_index(drop=True)
-        then = replace(made, frame=frame, as_of=moment, start=moment - 2 * WEEK)
+        frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
+        then = replace(training, frame=frame, as_of=moment, start=moment - 2 * WEEK)
         evidence = then.evidence(then.healthy)
-        rows = then.holdout.sample(2000, random_state=made.seed)
-        told = evaluation.behaviours(evidence.predict, rows, made.params["gates"])
-        for name, each in told.items():
+        rows = then.holdout.sample(2000, random_state=training.seed)
+        measured = evaluation.behaviours(evidence.predict, rows, training.params["gates"])
+        for name, each in measured.items():
             found.setdefault(name, []).append(each["value"])
     return found
 

@@ -1,4 +1,4 @@
-"""Does retraining help? A model frozen at the end of March against one refitted every month."""
+"""Compare a model frozen at the end of March with one that is refitted every month."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 import pandas as pd
-from fortnights import ask, fit
+from fortnights import fit, predict
 from year import END, cases
 
 from usecase import evaluation
@@ -25,13 +25,13 @@ def main() -> None:
         for name, model in (
             ("frozen", frozen), ("refitted", fit(frame[frame["known_at"] < start], params)),
         ):  # fmt: skip
-            found = evaluation.metrics(month["label"], ask(model, month), params["costs"])
+            found = evaluation.metrics(month["label"], predict(model, month), params["costs"])
             rows.append({"month": f"{start:%B}", "model": name, **found})
         print(f"retraining: {start:%B} is done", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows)
     columns = ["auc", "log_loss", "cost_per_1000", "calibration_gap"]
     print("\n## Frozen or refitted every month (`tests/usecase/bench/retraining.py`)\n")
-    print("April to December; all data known by then; gradient boosting, first draw of the search.")
+    print("April to December. Each fit uses all data known by then. Gradient boosting, first draw.")
     print("\n| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
     for name, part in table.groupby("model"):
         print(f"| {name}, mean of months | " + " | ".join(f"{part[c].mean():.4g}" for c in columns)

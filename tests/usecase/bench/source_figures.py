@@ -1,4 +1,4 @@
-"""What is in the source that the documents speak of?"""
+"""Figures of the source that the documents quote."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def main() -> None:
     schedule = partitions.read_days(settings.data, "raw", SPINE_FEED, *days)
     outcomes = partitions.read_days(settings.data, "raw", LABEL_FEED, *days)
     absent = schedule[schedule["tailnum"].isna()]
-    told = outcomes[outcomes["tailnum"].isna()]
+    known = outcomes[outcomes["tailnum"].isna()]
     print("\n## The source (`tests/usecase/bench/source_figures.py`)\n")
     print(f"- flights in the schedule of batches up to {END:%Y-%m-%d}: {len(schedule):,}")
-    lost = told["arr_delay"].isna().mean()
+    lost = known["arr_delay"].isna().mean()
     print(f"- flights without a tail number: {len(absent):,}")
-    print(f"- the outcome of {len(told):,} of them is known by then: {lost:.1%} never arrived")
+    print(f"- the outcome of {len(known):,} of them is known by then: {lost:.1%} never arrived")
     print(f"- cases with a label: {len(frame):,}; rate {frame['label'].mean():.3f}")
-    known = frame.groupby(frame["decision_time"].dt.month)["label"].mean()
-    print("- rate by month: " + " ".join(f"{rate:.2f}" for rate in known))
+    by_month = frame.groupby(frame["decision_time"].dt.month)["label"].mean()
+    print("- rate by month: " + " ".join(f"{rate:.2f}" for rate in by_month))
 
 
 if __name__ == "__main__":

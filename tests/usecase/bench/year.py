@@ -1,6 +1,6 @@
-"""What would the loop have seen of the whole year? Every case with its features and its label.
+"""Every case of the year with its features and its label, for the other benchmarks.
 
-Built once below `var/bench`, by the same code as a training; the other benchmarks read it.
+Built once below `var/bench`, by the same code as a training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ END = datetime(2014, 1, 1, tzinfo=UTC)
 
 
 def home() -> configuration.Settings:
-    """The settings of the scratch home, with today's parameters; sets the environment for it."""
+    """Return the settings of the scratch home, with today's parameters; set MLOPS_HOME."""
     target = HOME / "usecase" / "params.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
@@ -33,7 +33,7 @@ def home() -> configuration.Settings:
 
 
 def cases() -> tuple[configuration.Settings, pd.DataFrame]:
-    """All cases of the year in the order of their decision times, as a training sees them."""
+    """Return all cases of the year by decision time, as a training sees them."""
     settings = home()
     frame = settings.data / "training" / "training.parquet"
     if not frame.exists():
@@ -48,8 +48,8 @@ def cases() -> tuple[configuration.Settings, pd.DataFrame]:
         ):
             started = time.monotonic()
             step(settings, END)
-            told = f"the year: {step.__name__}, {time.monotonic() - started:.0f} s"
-            print(told, file=sys.stderr, flush=True)
+            line = f"the year: {step.__name__}, {time.monotonic() - started:.0f} s"
+            print(line, file=sys.stderr, flush=True)
     return settings, pd.read_parquet(frame)
 
 
