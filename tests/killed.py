@@ -75,7 +75,7 @@ def killed(step: str, move: Move) -> int:
 
 def there_and_back(settings: Settings) -> list[Move]:
     """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
-    champion = recorder.read_recorded_release(settings).state.champion
+    champion = recorder.read_recorded_release(settings).document.champion
     assert champion is not None
     found = mlflow_tracking.mlflow_client(settings).search_model_versions(
         f"name = '{REGISTERED_MODEL}'"
@@ -96,14 +96,14 @@ def there_and_back(settings: Settings) -> list[Move]:
 
 def main() -> None:
     settings = load_settings()
-    before = recorder.read_recorded_release(settings).state.champion
+    before = recorder.read_recorded_release(settings).document.champion
     for step, move in zip(STEPS, there_and_back(settings), strict=True):
         assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
-        assert recorder.read_recorded_release(settings).chain.problems == (), step
+        assert recorder.read_recorded_release(settings).trail.problems == (), step
         move()
         assert verify_record(settings)[0] == [], step
     promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
-    assert recorder.read_recorded_release(settings).state.champion == before
+    assert recorder.read_recorded_release(settings).document.champion == before
     print(f"killed at {len(STEPS)} steps, each time carried on by the next; the record is whole")
 
 

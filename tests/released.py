@@ -57,7 +57,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     )  # fmt: skip
 
 
-def file(settings: Settings) -> Release:
+def served_release(settings: Settings) -> Release:
     """What the services are told."""
     found = read_release(settings.release_file)
     assert found is not None

@@ -22,21 +22,21 @@ def print_history(settings: Settings) -> None:
     """Prints every entry, the newest first, then what is wrong with the record, if anything."""
     found = recorder.read_recorded_release(settings)
     out = plain_console()
-    for entry in reversed(found.chain.entries):
+    for entry in reversed(found.trail.entries):
         for line in chained.format_entry(entry):
             out.print(line)
-    if not found.chain.entries:
+    if not found.trail.entries:
         out.print("Nothing is on the record yet.")
-    for each in found.chain.unfinished:
+    for each in found.trail.unfinished:
         out.print(f"Unfinished: {_told_attempt(each)}")
     for line in _deleted(settings, found):
         out.print(line)
-    for problem in found.chain.problems:
+    for problem in found.trail.problems:
         out.print(f"PROBLEM: {problem}")
 
 
 def _deleted(settings: Settings, found: recorder.RecordedRelease) -> list[str]:
-    arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
+    arms = [each for entry in found.trail.entries for each in (entry.before, entry.after)]
     served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
     gone = versions.missing_versions(settings, *sorted({each["version"] for each in served}))
     return [
@@ -57,9 +57,9 @@ def _told_attempt(stored: chained.StoredEntry) -> str:
 def print_traffic_shares(settings: Settings, moment: datetime) -> None:
     """Prints which version answered what share of traffic at `moment`."""
     found = recorder.read_recorded_release(settings)
-    shares = chained.traffic_shares_at(found.chain.entries, moment)
+    shares = chained.traffic_shares_at(found.trail.entries, moment)
     out = plain_console()
-    for problem in found.chain.problems:
+    for problem in found.trail.problems:
         out.print(f"PROBLEM: {problem}")
     if not shares:
         out.print(f"By the record no version answered at {moment:%Y-%m-%d %H:%M:%S} UTC.")
@@ -110,10 +110,10 @@ def verify_record(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
 def approval_lines(settings: Settings) -> list[str]:
     """For `mlops status`: since when who serves, and which overrides hold."""
     found = recorder.read_recorded_release(settings)
-    known, now = found.chain.entries, datetime.now(UTC)
-    state = found.state
+    known, now = found.trail.entries, datetime.now(UTC)
+    state = found.document
     models = [state.champion, state.challenger and state.challenger.model]
-    lines = [f"PROBLEM:   {problem}" for problem in found.chain.problems]
+    lines = [f"PROBLEM:   {problem}" for problem in found.trail.problems]
     for version in versions.missing_versions(settings, *[each.version for each in models if each]):
         lines.append(
             f"DELETED:   version {version} is no more in the registry; it is served from its files"

@@ -71,7 +71,7 @@ def reject(
     """Ends what approval there is. Raises `UserError` if the version is being served."""
 
     def serves(found: recorder.RecordedRelease) -> None:
-        state = found.state
+        state = found.document
         arms = [state.champion, state.challenger and state.challenger.model]
         if version in [model.version for model in arms if model]:
             raise UserError(
@@ -117,6 +117,6 @@ def _decide(
 
     def step(found: recorder.RecordedRelease) -> ReleaseChange:
         check(found)
-        return found.step(action, version, details={"digest": digest, **details})
+        return found.propose_change(action, version, details={"digest": digest, **details})
 
     return recorder.record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]

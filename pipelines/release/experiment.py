@@ -40,7 +40,7 @@ def start_experiment(
     policy = params["rollout"]["experiment"]
     _require(metric, effect, days, percent)
     stands = rollout_controller.recover_and_read_release(settings)
-    champion = stands.state.champion
+    champion = stands.document.champion
     if champion is None:
         raise UserError(f"There is no champion to compare with: `mlops promote {version}`.")
     rows = _logged(settings, champion.version, as_of)
@@ -62,7 +62,7 @@ def start_experiment(
     name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
     promotion.challenge(
         settings, version, "experiment", plan.percent, name=name, why=why, by=by,
-        evidence={"plan": plan.as_dict()}, generation=stands.state.generation,
+        evidence={"plan": plan.as_dict()}, generation=stands.document.generation,
     )  # fmt: skip
     return plan
 
@@ -82,7 +82,7 @@ def stop_experiment(
     plan, result = _status(settings, stands, as_of)
     ended = f"the experiment ended: {result.told}{f' ({why})' if why else ''}"
     promotion.withdraw(
-        settings, why=ended[:1000], by=by, bar=False, generation=stands.state.generation,
+        settings, why=ended[:1000], by=by, bar=False, generation=stands.document.generation,
         evidence={
             "plan": plan.as_dict(), "verdict": result.verdict, "labels": list(result.labels),
             "days": result.days, **result.interval.as_dict(), "as_of": as_of.isoformat(),
@@ -113,7 +113,7 @@ def read_experiment_plan(
 ) -> ExperimentPlan:
     """The plan as it was recorded. Raises `LoopError` if that is gone, or was changed since."""
     began = rollout_controller.stage_start_generation(stands, challenger)
-    entry = next(e for e in stands.chain.entries if e.after["generation"] == began)
+    entry = next(e for e in stands.trail.entries if e.after["generation"] == began)
     with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         stored = next(
@@ -130,7 +130,7 @@ def read_experiment_plan(
 
 
 def _running(stands: RecordedRelease) -> Challenger:
-    challenger = stands.state.challenger
+    challenger = stands.document.challenger
     if challenger is None or challenger.stage != "experiment":
         raise UserError("No experiment is under way: `mlops experiment start --help`.")
     return challenger

@@ -47,11 +47,11 @@ def promote(
     served = download_version(settings, version)
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.state.champion
+        current = found.document.champion
         if current and replace(current, path=served.path) == served:
             return None
         _require_allowed(settings, found, served, again, at)
-        return found.step(
+        return found.propose_change(
             "promote",
             version,
             champion=served,
@@ -86,12 +86,12 @@ def challenge(
         raise UserError(f"Version {version} can't challenge so: {error}.") from error
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.state.challenger
+        current = found.document.challenger
         if current is not None and replace(current, since=wanted.since) == wanted:
             return None
-        _require_free(found.state, version)
+        _require_free(found.document, version)
         _require_allowed(settings, found, served, again, at, shadow=stage == "shadow")
-        return found.step(
+        return found.propose_change(
             "challenge", version, challenger=wanted, details=bar_lift_details(found, version)
         )
 
@@ -113,12 +113,12 @@ def withdraw(
     """The champion alone again; with `bar` the challenger may not come back by itself."""
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        challenger = found.state.challenger
+        challenger = found.document.challenger
         if challenger is None:
             return None
         version = challenger.model.version
         details = {BARRED: version} if bar else {}
-        return found.step("withdraw", version, challenger=None, details=details)
+        return found.propose_change("withdraw", version, challenger=None, details=details)
 
     return record_change(
         settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
@@ -136,8 +136,8 @@ def _require_allowed(
     settings: Settings, found: RecordedRelease, served: ServedModel, again: bool, at: datetime,
     *, shadow: bool = False,
 ) -> None:  # fmt: skip
-    version, known = served.version, found.chain.entries
-    if found.state.frozen:
+    version, known = served.version, found.trail.entries
+    if found.document.frozen:
         told = f"Version {version} is not released: {_told_freeze(found)}"
         raise RefusedError(told, code="frozen")
     bar = approval_rules.barred_by(known, version)
@@ -153,11 +153,11 @@ def _require_allowed(
 
 def bar_lift_details(found: RecordedRelease, version: str) -> dict[str, Any]:
     """What an entry says of a version that comes back though it was barred."""
-    return {LIFTS_BAR: True} if approval_rules.barred_by(found.chain.entries, version) else {}
+    return {LIFTS_BAR: True} if approval_rules.barred_by(found.trail.entries, version) else {}
 
 
 def _told_freeze(found: RecordedRelease) -> str:
-    frozen = [entry for entry in found.chain.entries if entry.action == "freeze"]
+    frozen = [entry for entry in found.trail.entries if entry.action == "freeze"]
     who = f" by {frozen[-1].by} ({frozen[-1].why})" if frozen else ""
     return f"releases are frozen{who}. `mlops unfreeze` lifts it."
 

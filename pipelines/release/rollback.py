@@ -40,14 +40,14 @@ def rollback(
     done: dict[str, Any] = {}
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.state.champion
+        current = found.document.champion
         if current is None:
             raise UserError("There is no champion yet, so nothing to roll back to.")
         done.update(before=current.version, version=to or _previous(found, current))
         if done["version"] == current.version:
             return None
         served = download_version(settings, done["version"], _recorded(found, done["version"]))
-        return found.step(
+        return found.propose_change(
             "rollback", served.version, champion=served, challenger=None,
             details={BARRED: current.version, **bar_lift_details(found, served.version)},
         )  # fmt: skip
@@ -65,9 +65,9 @@ def freeze(
     """The champion alone, and no release until `unfreeze`."""
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        if found.state.frozen:
+        if found.document.frozen:
             return None
-        return found.step("freeze", None, challenger=None, frozen=True)
+        return found.propose_change("freeze", None, challenger=None, frozen=True)
 
     return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
 
@@ -99,14 +99,16 @@ def unfreeze(
     """Lifts the freeze; who was a challenger before is none until somebody says so."""
 
     def step(found: RecordedRelease) -> ReleaseChange | None:
-        return found.step("unfreeze", None, frozen=False) if found.state.frozen else None
+        return (
+            found.propose_change("unfreeze", None, frozen=False) if found.document.frozen else None
+        )
 
     return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
 
 
 def _champions(found: RecordedRelease) -> list[tuple[str, str]]:
     """Version and digest of those that were champion by the record, the newest first."""
-    arms = [each for entry in found.chain.entries for each in (entry.before, entry.after)]
+    arms = [each for entry in found.trail.entries for each in (entry.before, entry.after)]
     champions = [each["champion"] for each in reversed(arms) if each["champion"]]
     return [(each["version"], each["digest"]) for each in champions]
 
@@ -114,12 +116,12 @@ def _champions(found: RecordedRelease) -> list[tuple[str, str]]:
 def _previous(found: RecordedRelease, current: ServedModel) -> str:
     for version, _ in _champions(found):
         if version != current.version and not approval_rules.barred_by(
-            found.chain.entries, version
+            found.trail.entries, version
         ):
             return version
     raise UserError(
         f"The record knows no champion before version {current.version} to go back to"
-        f"{'; ' + found.chain.problems[0] if found.chain.problems else '.'}"
+        f"{'; ' + found.trail.problems[0] if found.trail.problems else '.'}"
     )
 
 

@@ -40,7 +40,7 @@ def control_rollout(
     if shadow_days is not None:
         params["rollout"]["shadow"]["days"] = shadow_days
     stands = recover_and_read_release(settings)
-    state = stands.state
+    state = stands.document
     if not isinstance(state, Release) or state.challenger is None:
         nobody = {"action": "stay", "code": "no_challenger", "stage": None, "version": None}
         return {**nobody, "told": "No challenger."}
@@ -50,7 +50,7 @@ def control_rollout(
     now = ChallengerState(challenger.model.version, challenger.stage, challenger.since)
     # By the clock of the record: a replay's moment is not the one that an override was given for.
     set_aside = sorted(approval_rules.active_overrides(
-        stands.chain.entries, now.version, challenger.model.digest, datetime.now(UTC)
+        stands.trail.entries, now.version, challenger.model.digest, datetime.now(UTC)
     ))  # fmt: skip
     decision = rollout_policy.next_rollout_step(
         now, evidence, params["rollout"], as_of, live=live, set_aside=set_aside
@@ -88,7 +88,7 @@ def recover_and_read_release(settings: Settings) -> recorder.RecordedRelease:
 
 def rollout_challenger(settings: Settings) -> Challenger | None:
     """Who is on the way to be champion; none of an experiment, which has a plan of its own."""
-    found = recover_and_read_release(settings).state.challenger
+    found = recover_and_read_release(settings).document.challenger
     return None if found is None or found.stage == "experiment" else found
 
 
@@ -99,7 +99,7 @@ def start_rollout(settings: Settings, version: str, *, why: str, by: str) -> dic
     is refused (a freeze, a missing approval) is told as `refused`; else raises as
     `release.challenge` does.
     """
-    state = recover_and_read_release(settings).state
+    state = recover_and_read_release(settings).document
     try:
         if not isinstance(state, Release) or state.champion.version == version:
             first = f"the first model: there is no champion to compare it with. {why}"
@@ -171,8 +171,8 @@ def read_stage_requests(
 
 def stage_start_generation(stands: recorder.RecordedRelease, challenger: Challenger) -> int:
     """The generation with which the challenger's stage began; approvals since do not end it."""
-    first = stands.state.generation
-    for entry in reversed(stands.chain.entries):
+    first = stands.document.generation
+    for entry in reversed(stands.trail.entries):
         held = entry.after["challenger"]
         if not held or (held["version"], held["stage"], held["percent"], held["name"]) != (
             challenger.model.version, challenger.stage, challenger.percent, challenger.name,

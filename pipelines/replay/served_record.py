@@ -35,13 +35,13 @@ def build_day_record(
     seen = before[-1]["entries"] if before else 1  # the first model's
     moved = [
         each
-        for each in stands.chain.entries
+        for each in stands.trail.entries
         if each.seq > seen and each.by == rollout_controller.ROLLOUT_AUTHOR
     ]
     told = [f"{ROLLOUT_STEPS[each.action]}: {each.why}" for each in moved]
     if looked.get("action") == "stay":
         told.append(f"stay: {looked['told'].partition(': ')[2]}")
-    state = stands.state
+    state = stands.document
     if not isinstance(state, Release):
         raise LoopError(f"Nothing is released at the end of {day:%Y-%m-%d}: see the record.")
     challenger = state.challenger

@@ -33,7 +33,7 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
     logged = json.loads(rows.iloc[0].to_json(date_format="iso", double_precision=15))
     fields = {name: value for name, value in logged.items() if value is not None}
     version = str(fields["model_version"])
-    known = recorder.read_recorded_release(settings).chain.entries
+    known = recorder.read_recorded_release(settings).trail.entries
     with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         found = versions.find_version(client, version)

@@ -45,20 +45,20 @@ class SupersededError(LoopError):
 class RecordedRelease:
     """Where the record stands: the document, and the entries that it vouches for."""
 
-    state: ReleaseDocument
-    chain: AuditTrail
+    document: ReleaseDocument
+    trail: AuditTrail
 
     @property
     def is_consistent(self) -> bool:
         """Whether the newest entry says what the document says, or there is none yet."""
-        if not self.state.history.count:
+        if not self.document.history.count:
             return True
-        known = self.chain.entries
-        return bool(known) and dict(known[-1].after) == recorded_arms(self.state)
+        known = self.trail.entries
+        return bool(known) and dict(known[-1].after) == recorded_arms(self.document)
 
-    def step(self, action: str, version: str | None, **changed: Any) -> ReleaseChange:
+    def propose_change(self, action: str, version: str | None, **changed: Any) -> ReleaseChange:
         """This, with what is `changed` of champion, challenger, frozen; `details` if any."""
-        state = self.state
+        state = self.document
         unchanged: dict[str, Any] = {
             "champion": state.champion, "challenger": state.challenger, "frozen": state.frozen,
             "details": {},
@@ -209,7 +209,7 @@ def conclude_entry(client: Any, entry: AuditEntry, run_id: str) -> None:
 
 def _carry_on(settings: Settings, client: Any, found: RecordedRelease) -> None:
     """Does what a killed change left undone; refuses where the services are ahead of the record."""
-    state, newest = found.state, found.chain.newest
+    state, newest = found.document, found.trail.newest
     ahead = read_served_release(settings)
     if ahead is not None and ahead.generation > state.generation:
         raise LoopError(
@@ -225,9 +225,9 @@ def _carry_on(settings: Settings, client: Any, found: RecordedRelease) -> None:
         )
     if state.generation:
         sync_file_and_aliases(settings, client, state)
-    if newest is not None and not newest.concluded and found.chain.entries:
-        conclude_entry(client, found.chain.entries[-1], newest.run_id)
-    for each in found.chain.unfinished:
+    if newest is not None and not newest.concluded and found.trail.entries:
+        conclude_entry(client, found.trail.entries[-1], newest.run_id)
+    for each in found.trail.unfinished:
         entry_store.close_unfinished_entry(client, each)
 
 

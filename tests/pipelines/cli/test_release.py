@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pipelines.cli.main import app
 from serving.prediction_log import writer
 from settings import Settings
-from tests.released import file
+from tests.released import served_release
 
 Run = Callable[..., str]
 ME = ("--by", "boss", "--reason", "it is right")
@@ -61,7 +61,7 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "version 1: 75.0%" in shares
     assert "version 2: 25.0%" in shares
     assert "8 entries" in mlops("history", "--verify")
-    head = file(released).history.head
+    head = served_release(released).history.head
     assert "whole" in mlops("history", "--holds", head)
     assert "what was noted is gone" in mlops("history", "--holds", "f" * 64, code=1)
 
@@ -79,7 +79,7 @@ def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> N
     assert "no override of 'calibrated'" in mlops("override", "2", *ME, *unknown, code=2)
     mlops("freeze", "--reason", "an incident")
     assert "frozen" in mlops("promote", "2", code=1)
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
 
 
 def test_the_kill_switch_works_while_mlflow_is_away(
@@ -93,7 +93,7 @@ def test_the_kill_switch_works_while_mlflow_is_away(
     with patch.dict(os.environ, away):
         told = mlops("freeze", "--reason", "it errs", code=1)
         assert "services are frozen, and that is on no record yet" in told
-    assert (file(released).frozen, file(released).challenger) == (True, None)
+    assert (served_release(released).frozen, served_release(released).challenger) == (True, None)
     assert "`mlops repair`" in mlops("promote", "2", code=1)
     assert "PROBLEM" in mlops("history", "--verify", code=1)
     mlops("repair", *ME)
@@ -105,14 +105,14 @@ def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
     mlops: Run, released: Settings
 ) -> None:
     mlops("approve", "1", *ME)
-    now, model = datetime.now(UTC), file(released).champion
+    now, model = datetime.now(UTC), served_release(released).champion
     log = writer.PredictionLog(released.predictions)
     log.append(
         {
             "request_id": "asked-1", "key": "case", "probability": 0.25, "decision": True,
             "model_version": "1", "model_digest": model.digest, "arm": "champion",
-            "generation": file(released).generation, "decision_time": now, "features_as_of": now,
-            "logged_at": now, "request": {"a": 1}, "features": {"b": 2.5},
+            "generation": served_release(released).generation, "decision_time": now,
+            "features_as_of": now, "logged_at": now, "request": {"a": 1}, "features": {"b": 2.5},
         }
     )  # fmt: skip
     log.close()

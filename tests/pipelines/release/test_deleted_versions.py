@@ -14,7 +14,7 @@ from pipelines.release.audit import approval_rules, recorder, repair
 from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
-from tests.released import file
+from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
 
@@ -30,22 +30,22 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 def newest(settings: Settings) -> AuditEntry:
     assert verify_record(settings)[0] == []
-    return recorder.read_recorded_release(settings).chain.entries[-1]
+    return recorder.read_recorded_release(settings).trail.entries[-1]
 
 
 def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     delete(released, "2")
     assert rollback.rollback(released, **ME)["version"] == "1"
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
     assert aliases(released) == {"champion": "1"}
     entry = newest(released)
     assert (entry.action, entry.details["gone"]) == ("rollback", ["2"])
-    kept = recorder.read_recorded_release(released).chain.newest
+    kept = recorder.read_recorded_release(released).trail.newest
     assert kept is not None
     assert kept.concluded
     assert (
-        approval_rules.barred_by(recorder.read_recorded_release(released).chain.entries, "2")
+        approval_rules.barred_by(recorder.read_recorded_release(released).trail.entries, "2")
         == entry
     )
 
@@ -57,7 +57,7 @@ def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(
     promotion.challenge(released, "2", "canary", 10, **ME)
     assert newest(released).details["gone"] == ["1"]
     rollback.freeze(released, **ME)
-    assert file(released).frozen
+    assert served_release(released).frozen
     rollback.unfreeze(released, **ME)
     promotion.promote(released, "3", **ME)
     assert aliases(released) == {"champion": "3"}
@@ -68,7 +68,7 @@ def test_a_challenger_whose_version_was_deleted_is_withdrawn(released: Settings)
     promotion.challenge(released, "2", "canary", 10, **ME)
     delete(released, "2")
     promotion.withdraw(released, **ME)
-    assert file(released).challenger is None
+    assert served_release(released).challenger is None
     assert newest(released).details == {"barred": "2", "gone": ["2"]}
 
 
@@ -85,7 +85,7 @@ def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
     shutil.rmtree(kept)
     with pytest.raises(LoopError, match=r"was deleted in the registry, and its files .*--to"):
         rollback.rollback(released, **ME)
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
     shutil.copytree(spare, kept)
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert aliases(released) == {}  # and not still at version 2

@@ -22,7 +22,7 @@ from pipelines.training import mlflow_tracking, training_outcome
 from serving.models.holder import ModelHolder
 from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError
-from tests.released import file
+from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,20 +39,23 @@ def aliases(settings: Settings) -> dict[str, str]:
 
 
 def entries(settings: Settings) -> tuple[AuditEntry, ...]:
-    return recorder.read_recorded_release(settings).chain.entries
+    return recorder.read_recorded_release(settings).trail.entries
 
 
 def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
-    assert file(released).challenger is not None
+    assert served_release(released).challenger is not None
     assert aliases(released) == {"champion": "1", "challenger": "2"}
     promotion.challenge(released, "2", "canary", 10, evidence={"n": 3}, **ME)
-    challenger = file(released).challenger
+    challenger = served_release(released).challenger
     assert challenger is not None
     assert (challenger.stage, challenger.percent) == ("canary", 10)
     done = promotion.promote(released, "2", **ME)
     assert (done["before"], done["version"], done["generation"]) == ("1", "2", 4)
-    assert (file(released).champion.version, file(released).challenger) == ("2", None)
+    assert (served_release(released).champion.version, served_release(released).challenger) == (
+        "2",
+        None,
+    )
     assert aliases(released) == {"champion": "2"}
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert aliases(released) == {"champion": "1"}
@@ -60,7 +63,7 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     assert [e.action for e in entries(released)] == [
         "promote", "challenge", "challenge", "promote", "rollback",
     ]  # fmt: skip
-    assert recorder.read_recorded_release(released).state == file(released)
+    assert recorder.read_recorded_release(released).document == served_release(released)
     assert verify_record(released)[0] == []
     barred = (
         mlflow_tracking.mlflow_client(released)
@@ -75,11 +78,11 @@ def test_what_is_so_already_is_no_change(released: Settings) -> None:
     rollback.unfreeze(released, **ME)
     promotion.withdraw(released, **ME)
     promotion.challenge(released, "2", "canary", 10, **ME)
-    generation = file(released).generation
+    generation = served_release(released).generation
     promotion.challenge(released, "2", "canary", 10, **ME)
     rollback.freeze(released, **ME)
     rollback.freeze(released, **ME)
-    assert file(released).generation == generation + 1 == len(entries(released))
+    assert served_release(released).generation == generation + 1 == len(entries(released))
 
 
 def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Settings) -> None:
@@ -91,9 +94,9 @@ def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Se
     ):
         with pytest.raises(RefusedError, match=r"controller took it back .*errors.*--again"):
             move()
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
     promotion.promote(released, "2", again=True, **ME)
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
     assert (
         "no more"
         in mlflow_tracking.mlflow_client(released)
@@ -165,14 +168,14 @@ def test_files_that_were_tampered_with_are_refused(released: Settings) -> None:
     model.write_bytes(model.read_bytes() + b"x")
     with pytest.raises(LoopError, match="not those that were registered"):
         promotion.promote(released, "2", **ME)
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
 
 
 def test_a_freeze_leaves_the_champion_alone_until_it_is_lifted(released: Settings) -> None:
     promotion.challenge(released, "2", "canary", 10, **ME)
     rollback.freeze(released, by="someone", why="an incident")
-    assert file(released).frozen
-    assert file(released).challenger is None
+    assert served_release(released).frozen
+    assert served_release(released).challenger is None
     assert aliases(released) == {"champion": "1"}
     for move in (
         lambda: promotion.promote(released, "2", **ME),
@@ -197,7 +200,7 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
         for move in moves:
             with pytest.raises(RefusedError, match=why):
                 move()
-        assert file(released).champion.version == "1"
+        assert served_release(released).champion.version == "1"
 
     refused("not approved by anybody")
     approvals.approve(released, "3", by="boss", why="another version", at=NOW)
@@ -210,7 +213,7 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
     with pytest.raises(UserError, match="is being served"):
         approvals.reject(released, "2", by="boss", why="no")
     moves[0]()
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
     rollback.rollback(released, **ME)  # needs none
     assert [e.action for e in entries(released)].count("approve") == 3
 
@@ -228,7 +231,7 @@ def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
     (released.var / "models" / "3").rename(released.var / "models" / "2")
     with pytest.raises(RefusedError, match="with the digest"):
         promotion.promote(released, "2", at=NOW, **ME)
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
 
 
 def test_a_rejection_ends_an_approval(released: Settings) -> None:
@@ -249,7 +252,7 @@ def test_a_policy_that_is_neither_refuses(released: Settings) -> None:
 def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
-    known, digest = entries(released), file(released).champion.digest
+    known, digest = entries(released), served_release(released).champion.digest
     assert set(approval_rules.active_overrides(known, "1", digest, until - timedelta(hours=1))) == {
         "cost"
     }
@@ -276,7 +279,7 @@ def test_an_override_of_the_approval_lets_the_version_through_until_it_ends(
     with pytest.raises(RefusedError, match="was not approved"):
         promotion.promote(released, "3", **ME)
     promotion.promote(released, "2", **ME)
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
 
 
 MISTAKES: list[tuple[Callable[[Settings], object], str]] = [
@@ -331,15 +334,18 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
         promotion.promote(released, "2", **ME)
     rollback.unfreeze(released, **ME)
     promotion.promote(released, "2", **ME)
-    assert (file(released).champion.version, file(released).generation) == ("2", 4)
+    assert (served_release(released).champion.version, served_release(released).generation) == (
+        "2",
+        4,
+    )
 
 
 def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
-    now = file(released)
+    now = served_release(released)
     write_release(released.release_file, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)
-    assert file(released).generation == 8
+    assert served_release(released).generation == 8
     last = entries(released)[-1]
     assert (last.seq, last.before["champion"]["version"]) == (1, "1")
     assert json.loads(json.dumps(last.after))["champion"]["version"] == "2"
@@ -358,4 +364,4 @@ def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
         {**found, "version": "2", "why": "passed", "before": None}
     )
     assert told.startswith("Version 2 registered, the champion stays: ")
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"

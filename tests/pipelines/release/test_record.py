@@ -20,7 +20,7 @@ from pipelines.release.audit import entry_store, recorder, release_lock, repair
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, killed
-from tests.released import file
+from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
 AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the others take longer
@@ -35,23 +35,23 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     stands = STEPS[step][-1]
     assert killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
     known = recorder.read_recorded_release(released)
-    assert known.chain.problems == ()
-    champion = file(released).champion.version
-    assert known.state.champion is not None
-    assert known.state.champion.version == ("2" if stands else "1")
+    assert known.trail.problems == ()
+    champion = served_release(released).champion.version
+    assert known.document.champion is not None
+    assert known.document.champion.version == ("2" if stands else "1")
     # What is served is never ahead of the record.
-    assert champion in {"1", known.state.champion.version}
+    assert champion in {"1", known.document.champion.version}
 
     promotion.promote(released, "2", **ME)
-    assert file(released).champion.version == "2"
-    assert [entry.version for entry in recorder.read_recorded_release(released).chain.entries] == [
+    assert served_release(released).champion.version == "2"
+    assert [entry.version for entry in recorder.read_recorded_release(released).trail.entries] == [
         "1",
         "2",
     ]
     assert verify_record(released)[0] == []
     found = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
     assert str(found.aliases["champion"]) == "2"
-    attempts = recorder.read_recorded_release(released).chain.unfinished
+    attempts = recorder.read_recorded_release(released).trail.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
 
 
@@ -62,7 +62,7 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     together = FORK.Barrier(2)
 
     def controller(version: str) -> None:
-        decided_on = recorder.read_recorded_release(released).state.generation
+        decided_on = recorder.read_recorded_release(released).document.generation
         together.wait(30)
         try:
             promotion.challenge(released, version, "shadow", generation=decided_on, **ME)
@@ -79,10 +79,10 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     won, lost = sorted(tmp_path.glob("won-*")), sorted(tmp_path.glob("superseded-*"))
     assert (len(won), len(lost)) == (1, 1)
     assert "based on generation 1" in lost[0].read_text()
-    challenger = file(released).challenger
+    challenger = served_release(released).challenger
     assert challenger is not None
     assert challenger.model.version == won[0].name[-1]
-    assert file(released).generation == 2
+    assert served_release(released).generation == 2
     assert verify_record(released)[0] == []
 
 
@@ -147,9 +147,9 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
         assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
     assert verify_record(released)[0] == []
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
-    actions = [entry.action for entry in recorder.read_recorded_release(released).chain.entries]
+    actions = [entry.action for entry in recorder.read_recorded_release(released).trail.entries]
     assert actions == ["promote", "repair", "promote"]
     with pytest.raises(UserError, match="nothing to repair"):
         repair.repair_release_document(released, **ME)
@@ -173,7 +173,7 @@ def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
     assert released.release_file.read_bytes() == served_now
 
     repair.repair_release_document(released, **ME)
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
     assert verify_record(released)[0] == []
 
 
@@ -194,13 +194,16 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
     assert verify_record(released)[0] == []
-    assert (file(released).champion.version, file(released).champion.threshold) == ("1", 0.2)
+    assert (
+        served_release(released).champion.version,
+        served_release(released).champion.threshold,
+    ) == ("1", 0.2)
 
 
 def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Settings) -> None:
     released.release_file.write_text("{")
     rollback.unfreeze(released, **ME)  # nothing to do, and yet
-    assert file(released).champion.version == "1"
+    assert served_release(released).champion.version == "1"
 
 
 def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: Settings) -> None:
@@ -237,9 +240,11 @@ def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_
         patched.setattr(CLIENT, step, away)
         with pytest.raises(UnreachableError, match="connection refused"):
             promotion.promote(released, "2", **ME)
-        assert file(released).champion.version == ("2" if step == "set_terminated" else "1")
+        assert served_release(released).champion.version == (
+            "2" if step == "set_terminated" else "1"
+        )
     promotion.promote(released, "2", **ME)
-    assert file(released).champion.version == "2"
+    assert served_release(released).champion.version == "2"
     assert verify_record(released)[0] == []
 
 

@@ -141,10 +141,10 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert standing(home).challenger is None
     aliases = mlflow_tracking.mlflow_client(home).get_registered_model(REGISTERED_MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
-    moves = [(e.action, e.by) for e in recorder.read_recorded_release(home).chain.entries]
+    moves = [(e.action, e.by) for e in recorder.read_recorded_release(home).trail.entries]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),
                      ("promote", "rollout")]  # fmt: skip
-    assert "over 2 days and 1," in recorder.read_recorded_release(home).chain.entries[2].why
+    assert "over 2 days and 1," in recorder.read_recorded_release(home).trail.entries[2].why
 
 
 @pytest.mark.parametrize(("says", "cause"), [(worse, "cost"), (failing, "errors")])
@@ -173,7 +173,7 @@ def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
     assert (found["action"], found["code"]) == ("advance", "override")
     assert (
         recorder.read_recorded_release(home)
-        .chain.entries[-1]
+        .trail.entries[-1]
         .why.startswith("its cost is overridden")
     )
     assert found["evidence"]["overridden"] == ["cost"]
@@ -276,7 +276,7 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
     assert found.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
     experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
-    entry = recorder.read_recorded_release(home).chain.entries[-1]
+    entry = recorder.read_recorded_release(home).trail.entries[-1]
     assert (entry.action, found.told in entry.why) == ("withdraw", True)
     assert standing(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
@@ -336,4 +336,4 @@ def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
     stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
     assert "The champion is alone. Verdict on version 2: too early" in stopped
-    assert "(no time)" in recorder.read_recorded_release(home).chain.entries[-1].why
+    assert "(no time)" in recorder.read_recorded_release(home).trail.entries[-1].why

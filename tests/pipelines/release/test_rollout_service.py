@@ -108,7 +108,7 @@ def ask(settings: Settings, requests: int) -> datetime:
 
     Returns the moment that they are about.
     """
-    wanted = rollout_controller.recover_and_read_release(settings).state.generation
+    wanted = rollout_controller.recover_and_read_release(settings).document.generation
     body = example_request()
     [whole] = [name for name, value in body.items() if type(value) is int]
     when = next(name for name, value in body.items() if str(value).endswith("Z"))

@@ -26,7 +26,7 @@ from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.training import mlflow_tracking, workspace
 from serving.models.holder import ModelHolder
 from settings import Settings, UserError
-from tests.released import file
+from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
 ROOT = Path(__file__).parents[3]
@@ -83,7 +83,7 @@ def test_a_home_that_was_moved_works_on_and_knows_its_old_place_no_more(
     works(moved)
     left = [each for each in named(moved, promoted.home) if each[:2] not in TOLD]
     assert [each for each in left if not each[2].endswith("/mlruns/0")] == []
-    assert str(tmp_path) not in file(moved).champion.path
+    assert str(tmp_path) not in served_release(moved).champion.path
 
 
 def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     works(moved)
     assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.STATE_FORMAT}
     assert durable_files.read_json(moved.release_file.with_name("release.json.format-1.bak"))
-    state = recorder.read_recorded_release(moved).state
+    state = recorder.read_recorded_release(moved).document
     assert state.champion is not None
     assert state.champion.path == "../models/1/served"
 
