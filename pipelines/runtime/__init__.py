@@ -1,1 +1,12 @@
-"""What the commands and flows run in: processes, locks, the clock, databases on disk, retention."""
+"""What all commands need to run: processes, locks, time, traffic and the state in `var/`.
+
+child_processes.py: start, check and end child processes
+prefect_commands.py: the flows' names, and the commands of Prefect's server, runner and worker
+exclusive.py: one run at a time, and free ports
+stage_command.py: run a stage of `dvc.yaml`, parse times
+clock.py: the simulated time of scheduled flows
+traffic.py: send real cases to the service
+retention.py: remove what is past its retention
+upgrade.py: upgrade the state of an older version or of a moved home
+embedded_databases.py, schema_revisions.py: migrate the databases of MLflow and Prefect
+"""

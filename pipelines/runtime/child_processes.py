@@ -1,8 +1,7 @@
-"""Which processes does a run own, and how are they started, watched and cleared?
+"""Start, check and end the child processes of a run, also those of a killed run.
 
-Every child starts in its own session, is recorded in `var/children.json` and carries a mark in its
-environment that its descendants inherit. So the next run finds what a run that was killed left
-behind, also where the parent of a process is gone.
+Each child has its own session, an entry in `var/children.json`, and a mark in its environment that
+its descendants inherit. The mark identifies the processes of a killed run, even orphans.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from features import durable_files
 from settings import LoopError, Settings
 
 MARK_VARIABLE = "MLOPS_CHILD"
-GRACE_SECONDS = 10.0  # seconds from SIGTERM to SIGKILL
-# This process's own children by mark: they must be reaped once they have ended.
+GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+# The children of this process by mark: it must reap them when they end.
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
 class ChildRecord:
-    """What `var/children.json` holds of a child; `pid` is None until it is known."""
+    """An entry of `var/children.json`; `pid` is None until the child has started."""
 
     name: str
     mark: str
     pid: int | None = None
     created: float | None = None
-    home: str | None = None  # whose child it is; v0.1 did not say
+    home: str | None = None  # the home that started it; v0.1 wrote none
 
 
 @dataclass(frozen=True)
 class Child:
-    """A process that this run started; `log` is where its stdout and stderr go."""
+    """A process that this run started; `log` holds its stdout and stderr."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -57,9 +56,9 @@ class Child:
 def start_child(
     settings: Settings, name: str, command: Sequence[str], env: Mapping[str, str]
 ) -> Child:
-    """Starts `command` as the child `name`, with `env` above ours and the settings' environment.
+    """Start `command` as the child `name`; `env` overrides our environment and the settings'.
 
-    Raises `LoopError` if the command can't be run.
+    Raises `LoopError` if the command can't be started.
     """
     log = settings.var / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ def start_child(
     own = {"TMPDIR": str(make_temporary_folder(settings, name)), MARK_VARIABLE: record.mark}
     environment = {**os.environ, **settings.environment(), **env, **own}
     others = read_child_records(settings)
-    # Before it starts: killed between the two writes, we leave a process that its mark tells.
+    # Write the mark first: if we are killed before the second write, it identifies the process.
     _write(settings, [*others, record])
     try:
         with log.open("wb") as output:
@@ -77,7 +76,9 @@ def start_child(
             )  # fmt: skip
     except OSError as error:
         _write(settings, others)
-        raise LoopError(f"{name} can't be started: {error}. Command: {command[0]}") from error
+        raise LoopError(
+            f"{name} can't be started: {error}. Check the command {command[0]}."
+        ) from error
     _started[record.mark] = process
     created = psutil.Process(process.pid).create_time()
     _write(settings, [*others, replace(record, pid=process.pid, created=created)])
@@ -85,9 +86,9 @@ def start_child(
 
 
 def make_temporary_folder(settings: Settings, name: str) -> Path:
-    """An empty folder for the temporary files of the process `name`, for its user alone.
+    """Return an empty folder for the temporary files of the process `name`, private to its user.
 
-    The system's is shared: Prefect's runner, for one, has a name there that is the same for all.
+    The system's temporary folder is shared, and Prefect's runner uses a fixed name in it.
     """
     folder = settings.var / "tmp" / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -96,7 +97,7 @@ def make_temporary_folder(settings: Settings, name: str) -> Path:
 
 
 def wait_until_healthy(child: Child, url: str, timeout: float) -> None:
-    """Returns as soon as `url` answers with success; `timeout` in seconds.
+    """Wait until `url` answers with success, for at most `timeout` seconds.
 
     Raises `LoopError` with the end of the child's log if it stops or does not answer in time.
     """
@@ -107,29 +108,31 @@ def wait_until_healthy(child: Child, url: str, timeout: float) -> None:
             if _answers(client, url):
                 return
             time.sleep(0.1)
-    raise LoopError(_told(child, f"did not answer at {url} within {timeout:.0f} s"))
+    raise LoopError(_describe_failure(child, f"did not answer at {url} within {timeout:.0f} s"))
 
 
 def wait_for_server(url: str, timeout: float, what: str) -> None:
-    """Returns as soon as `url` of a server that is not ours answers; `LoopError` if it does not."""
+    """Wait until an external server answers at `url`; raise `LoopError` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     with _client() as client:
         while not _answers(client, url):
             if time.monotonic() > deadline:
                 raise LoopError(
-                    f"{what} did not answer at {url} within {timeout:.0f} s; see its log."
+                    f"{what} did not answer at {url} within {timeout:.0f} s. See its log."
                 )
             time.sleep(0.2)
 
 
 def require_alive(child: Child) -> None:
-    """Raises `LoopError` with the end of the child's log if it has stopped."""
+    """Raise `LoopError` with the end of the child's log if it has stopped."""
     if child.process.poll() is not None:
-        raise LoopError(_told(child, f"stopped with exit code {child.process.returncode}"))
+        raise LoopError(
+            _describe_failure(child, f"stopped with exit code {child.process.returncode}")
+        )
 
 
 def _client() -> httpx.Client:
-    # One for all tries: each new one reads every certificate that the machine trusts.
+    # One client for all attempts: a new one reads all certificates of the machine.
     return httpx.Client(timeout=2.0)
 
 
@@ -141,15 +144,15 @@ def _answers(client: httpx.Client, url: str) -> bool:
 
 
 def stop_children(settings: Settings) -> None:
-    """Ends all children with their descendants, the last started first: servers outlive clients."""
+    """End all children with their descendants, newest first: servers outlive their clients."""
     stop_leftover_children(settings)
 
 
 def stop_leftover_children(settings: Settings) -> list[str]:
-    """Ends whatever recorded children are still there, with all descendants; their names.
+    """End the recorded children that still run, with all descendants; return their names.
 
-    To be called by the holder of the run lock. A process is ours only if it bears the mark, or if
-    its pid and its time of creation are those on record: a recycled pid is left alone.
+    The caller holds the run lock. A process is ours if it has the mark, or if its pid and its
+    creation time match the record: a recycled pid is not touched.
     """
     records = read_child_records(settings)
     names = []
@@ -162,35 +165,35 @@ def stop_leftover_children(settings: Settings) -> list[str]:
 
 
 def _end(record: ChildRecord) -> bool:
-    """SIGTERM, and after `GRACE_SECONDS` SIGKILL; whether there was anything to end."""
-    found = _processes(record)
+    """Send SIGTERM, then SIGKILL after `GRACE_SECONDS`; return whether a process was running."""
+    was_running = bool(_processes(record))
     for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-        # Looked for again: a supervisor may have started others when its workers went.
-        rest = _processes(record)
-        for process in rest:
+        # Search again: a supervisor may have replaced its ended workers.
+        remaining = _processes(record)
+        for process in remaining:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(_alive(process) for process in rest):
+        while time.monotonic() < deadline and any(_alive(process) for process in remaining):
             time.sleep(0.05)
     if stuck := _processes(record):
         pids = ", ".join(str(process.pid) for process in stuck)
-        raise LoopError(f"{record.name} can't be killed (pid {pids}); end it by hand.")
+        raise LoopError(f"{record.name} can't be killed (pid {pids}). End it by hand.")
     if own := _started.pop(record.mark, None):
-        # A zombie may still have threads, and with them its port, until it can be reaped.
+        # A zombie can keep threads and their port until it is reaped.
         own.wait(GRACE_SECONDS)
-    return bool(found)
+    return was_running
 
 
 def _processes(record: ChildRecord) -> list[psutil.Process]:
-    """The living processes of the child: itself, its tree, and all that bear its mark."""
-    found = {process for process in psutil.process_iter() if _mark(process) == record.mark}
+    """Return the live processes of the child: itself, its descendants, and all with its mark."""
+    processes = {process for process in psutil.process_iter() if _mark(process) == record.mark}
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(record.pid) if record.pid else None
-        # Known to a clock tick; where the clock was set between the two readings, the mark tells.
+        # Exact to a clock tick. If the clock was set meanwhile, the mark identifies the process.
         if process and abs(process.create_time() - (record.created or 0)) < 0.05:
-            found |= {process, *process.children(recursive=True)}
-    return [process for process in found if process.pid != os.getpid() and _alive(process)]
+            processes |= {process, *process.children(recursive=True)}
+    return [process for process in processes if process.pid != os.getpid() and _alive(process)]
 
 
 def _mark(process: psutil.Process) -> str | None:
@@ -198,7 +201,7 @@ def _mark(process: psutil.Process) -> str | None:
         mark: str | None = process.environ().get(MARK_VARIABLE)
         return mark
     except (psutil.Error, OSError):
-        return None  # another user's, or gone
+        return None  # another user's process, or an ended one
 
 
 def _alive(process: psutil.Process) -> bool:
@@ -208,18 +211,18 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _told(child: Child, what: str) -> str:
+def _describe_failure(child: Child, what: str) -> str:
     lines = child.log.read_text(errors="replace").splitlines()[-20:]
     return "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
 
 
 def read_child_records(settings: Settings) -> list[ChildRecord]:
-    """The children on record, the first started first; a copied home has none of the original's."""
-    found = [
+    """Return the records of this home's children, oldest first, without those of a copied home."""
+    records = [
         ChildRecord(**entry)
         for entry in durable_files.read_json(settings.var / "children.json") or []
     ]
-    return [each for each in found if each.home in (None, str(settings.home.resolve()))]
+    return [each for each in records if each.home in (None, str(settings.home.resolve()))]
 
 
 def _write(settings: Settings, records: Sequence[ChildRecord]) -> None:

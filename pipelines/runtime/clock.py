@@ -1,7 +1,7 @@
-"""What time is it in the world that the data tell of? What the scheduled flows take as `as_of`.
+"""The simulated time of the data, which scheduled flows use as their `as_of`.
 
-The clock starts at the parameters' `as_of` when it is first asked, and a replay moves it forward:
-so what the schedule starts goes on where the replay stands, and never from behind it.
+The clock starts at the parameters' `as_of` when it is first read. A replay moves it forward, so
+that scheduled flows continue after the replay and never before it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from settings import Settings
 
 
 def now(settings: Settings, at: datetime | None = None) -> datetime:
-    """The world's time (UTC) at the real time `at`, by default this moment."""
+    """Return the simulated time (UTC) at the real time `at`, by default the current time."""
     from usecase import source
 
     at = at or datetime.now(UTC)
     if not is_started(settings):
         _write(settings, parse_time(settings.params().get("as_of")), at)
-    known = json.loads(_file(settings).read_bytes())
-    return source.world_time(
-        at, as_of=datetime.fromisoformat(known["as_of"]), since=datetime.fromisoformat(known["at"])
-    )
+    started_at = json.loads(_file(settings).read_bytes())
+    as_of, since = (datetime.fromisoformat(started_at[name]) for name in ("as_of", "at"))
+    return source.world_time(at, as_of=as_of, since=since)
 
 
 def is_started(settings: Settings) -> bool:
-    """Whether anyone has asked yet; who only looks must not be the one who starts it."""
+    """Whether the clock was read before; code that only displays it must not start it."""
     return durable_files.read_json(_file(settings)) is not None
 
 
 def advance_to(settings: Settings, as_of: datetime) -> None:
-    """The world has reached `as_of`; a time that it has passed already changes nothing."""
+    """Move the clock forward to `as_of`; an earlier time changes nothing."""
     at = datetime.now(UTC)
     if not is_started(settings) or now(settings, at) < as_of:
         _write(settings, as_of, at)

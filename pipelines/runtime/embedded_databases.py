@@ -1,4 +1,4 @@
-"""The embedded databases of MLflow and Prefect: schemas, copies, and where artefacts are."""
+"""The embedded databases of MLflow and Prefect: migrations, copies, and the paths of artefacts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from features import durable_files
 from pipelines.runtime import schema_revisions
 from settings import LoopError, Settings, UserError
 
-# Columns in which MLflow keeps the place of an artefact: always absolute.
+# The columns in which MLflow stores paths of artefacts, always absolute.
 ARTEFACT_COLUMNS = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"), ("model_versions", "storage_location"),
     ("model_versions", "source"),
 )  # fmt: skip
-RECOVERY_HINT = (
-    "Use that version again, or put a copy from before its upgrade in place (docs/upgrade.md)."
-)
+RECOVERY_HINT = "Use that version, or restore a copy from before its upgrade (docs/upgrade.md)."
 
 
 def mlflow_database(settings: Settings) -> Path:
@@ -28,12 +26,12 @@ def mlflow_database(settings: Settings) -> Path:
 
 
 def artefact_root_uri(settings: Settings) -> str:
-    """Where the embedded MLflow keeps artefacts, as a URI."""
+    """Return the URI of the artefact folder of the embedded MLflow."""
     return (settings.var / "mlflow" / "artifacts").as_uri()
 
 
 def existing_databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
-    """The embedded databases that are there, each with its tool and the folder of migrations."""
+    """Yield each existing embedded database with its tool and its folder of migrations."""
     prefect = settings.var / "prefect" / "prefect.db"
     if settings.tracking_uri is None and mlflow_database(settings).exists():
         yield mlflow_database(settings), "mlflow", schema_revisions.MLFLOW_MIGRATIONS
@@ -42,58 +40,61 @@ def existing_databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
 
 
 def outdated_revision(database: Path, tool: str, below: str) -> str | None:
-    """The revision of its schema, if that has to be migrated here or copied before its server does.
+    """Return the database's revision if a migration is due, else None.
 
-    Raises `UserError` if only a newer version knows it.
+    MLflow's is migrated here; Prefect's is copied, and its server migrates it. Raises `UserError`
+    if a newer version has migrated the database.
     """
     known, newest = schema_revisions.known_revisions(tool, below)
     with open_database(database) as connection:
         if not connection.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
         ).fetchall():
-            return None  # empty: its tool makes it
-        found = {str(each) for (each,) in connection.execute("SELECT * FROM alembic_version")}
+            return None  # empty: its tool creates the schema
+        current = {str(row) for (row,) in connection.execute("SELECT * FROM alembic_version")}
     try:
-        schema_revisions.require_known_revisions(tool, found, known, RECOVERY_HINT)
+        schema_revisions.require_known_revisions(tool, current, known, RECOVERY_HINT)
     except LoopError as error:
-        raise UserError(f"{error} It is {database}.") from error
-    revision = "-".join(sorted(found))
-    if found == newest or (tool != "mlflow" and _kept(database, revision).exists()):
+        raise UserError(f"{error} The file is {database}.") from error
+    revision = "-".join(sorted(current))
+    if current == newest or (tool != "mlflow" and _copy_path(database, revision).exists()):
         return None
     return revision
 
 
 def migrate_database(database: Path, tool: str, below: str) -> None:
-    """Migrates MLflow's database; Prefect's server migrates its own. A copy stays beside it."""
+    """Copy the database, then migrate it if it is MLflow's; Prefect's server migrates its own."""
     revision = outdated_revision(database, tool, below)
     if revision is None:
         return
-    kept = keep_copy(database, revision)
-    _tell(f"The database of {tool} is migrated to this version; as it was it is kept in {kept}.")
+    copy = keep_copy(database, revision)
+    _print_notice(
+        f"The database of {tool} is migrated to this version. The old one is kept in {copy}."
+    )
     if tool != "mlflow":
         return
     from mlflow.db import commands
 
-    # Into another file first: SQLite can't take a broken migration back.
+    # Migrate a copy: SQLite can't roll back a broken migration.
     with durable_files.atomic_replace(database) as unfinished:
         _backup(database, unfinished)
         commands(["upgrade", f"sqlite:///{unfinished}"], standalone_mode=False)
 
 
-def _kept(path: Path, name: str) -> Path:
+def _copy_path(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name}.{name}.bak")
 
 
 def keep_copy(path: Path, name: str) -> Path:
-    """A copy of the file beside it, unless one of this name is there from before."""
-    kept = _kept(path, name)
-    if not kept.exists():
-        with durable_files.atomic_replace(kept) as unfinished:
+    """Copy the file to `<file>.<name>.bak` beside it, unless that exists; return its path."""
+    copy = _copy_path(path, name)
+    if not copy.exists():
+        with durable_files.atomic_replace(copy) as unfinished:
             if path.suffix == ".db":
                 _backup(path, unfinished)
             else:
                 unfinished.write_bytes(path.read_bytes())
-    return kept
+    return copy
 
 
 def _backup(database: Path, target: Path) -> None:
@@ -103,13 +104,13 @@ def _backup(database: Path, target: Path) -> None:
 
 @contextmanager
 def open_database(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection whose changes are one transaction, which ends with the block."""
+    """Yield a connection; the block is one transaction."""
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         yield connection
 
 
 def moved_artefact_roots(settings: Settings) -> set[str]:
-    """The folders, as URIs, in which MLflow looks for our artefacts and which are not ours now."""
+    """Return the artefact URIs in MLflow's database that are not in this home: it was moved."""
     if settings.tracking_uri is not None or not mlflow_database(settings).exists():
         return set()
     with open_database(mlflow_database(settings)) as connection:
@@ -117,17 +118,17 @@ def moved_artefact_roots(settings: Settings) -> set[str]:
             "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
         ).fetchall():
             return set()
-        found = connection.execute(
+        locations = connection.execute(
             "SELECT artifact_location FROM experiments "
             "WHERE artifact_location LIKE 'file:%/var/mlflow/artifacts'"
         ).fetchall()
-    return {str(each) for (each,) in found} - {artefact_root_uri(settings)}
+    return {str(each) for (each,) in locations} - {artefact_root_uri(settings)}
 
 
 def update_artefact_paths(settings: Settings) -> None:
-    """Has MLflow look for our artefacts where they are; in one transaction."""
+    """Point MLflow's database to this home's artefacts, in one transaction for each old URI."""
     for old in moved_artefact_roots(settings):
-        _tell(f"The artefacts of MLflow were at {old}: it looks for them in this home now.")
+        _print_notice(f"This home was moved: MLflow's artefacts at {old} are now read from here.")
         with open_database(mlflow_database(settings)) as connection:
             for table, column in ARTEFACT_COLUMNS:
                 connection.execute(
@@ -137,5 +138,5 @@ def update_artefact_paths(settings: Settings) -> None:
                 )
 
 
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def _print_notice(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

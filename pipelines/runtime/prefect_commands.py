@@ -1,4 +1,7 @@
-"""The flows' names, and how Prefect's server and our runner are started, without Prefect."""
+"""The names of the flows, and the commands and environment of Prefect's processes.
+
+This file does not import Prefect.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,28 @@ import sys
 from pipelines.runtime.retention import retention_ages
 from settings import Settings
 
-# All flows. What is deployed, awaited and watched follows from this one list.
+# All flows: the deployments, the wait for a runner and the metrics use this list.
 FLOW_NAMES = ("ingest", "compact", "train", "monitor", "rollout", "clean")
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
-    """What Prefect's processes need on top of `settings.environment()`."""
+    """Return what Prefect's processes need in addition to `settings.environment()`."""
     return {
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         **prefect_retention_environment(settings),
-        # A runner whose settings are not the defaults tells its runs' processes by these two.
+        # A runner passes its ports on to the processes of its runs.
         "MLOPS_PREFECT_PORT": str(settings.prefect_port),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
     }
 
 
 def prefect_retention_environment(settings: Settings) -> dict[str, str]:
-    """The settings by which Prefect's server removes old runs with their logs, every hour.
+    """Return the settings of Prefect's vacuum, which removes old runs and their logs every hour.
 
-    It is Prefect's own vacuum: `retention.runs_days` after a run's end, and never before that end.
-    Raises what `retention.ages` does.
+    A run is removed `retention.runs_days` after its end. Raises what `retention.retention_ages`
+    raises.
     """
     seconds = retention_ages(settings)["runs"].total_seconds()
     return {
@@ -38,19 +41,19 @@ def prefect_retention_environment(settings: Settings) -> dict[str, str]:
 
 
 def prefect_server_command(settings: Settings) -> list[str]:
-    """Prefect's API, scheduler, automations and UI, on this machine only."""
+    """Start Prefect's API, scheduler, automations and UI, reachable from this machine only."""
     port = str(settings.prefect_port)
     return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
             "--port", port]  # fmt: skip
 
 
 def flow_runner_command(*, schedules_active: bool) -> list[str]:
-    """The process that serves our flows; with `schedules_active` also by the clock."""
+    """Serve the flows; with `schedules_active` their schedules start runs, too."""
     flags = ["--schedules"] if schedules_active else []
     return [sys.executable, "-m", "pipelines.flows.deployments", *flags]
 
 
 def prefect_worker_command(pool: str) -> list[str]:
-    """The process that runs what is due in a work pool, each run in a child of its own."""
+    """Run the due flow runs of a work pool, each in its own child process."""
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
             "--type", "process", "--with-healthcheck", "--install-policy", "never"]  # fmt: skip

@@ -1,7 +1,8 @@
-"""Removes what has passed its age, which `retention` in usecase/params.yaml states.
+"""Remove what is past its retention, as set in `retention` of usecase/params.yaml.
 
-A file's age is the real time since it was written; a prediction's is the world's time since its
-decision. Prefect's server removes old runs by itself (`commands.retention_environment`).
+The age of a file is the real time since it was written. The age of a prediction is the simulated
+time since its decision. Prefect's server removes old runs
+(`prefect_commands.prefect_retention_environment`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from settings import Settings, UserError
 
-# By kind: folders below `var`, and the files in them.
+# By kind: folder below `var` and pattern of the files.
 EXPIRING_FILES = {
     "results": (("prefect/storage", "*"),),
     "reports": (
@@ -24,51 +25,47 @@ EXPIRING_FILES = {
 
 
 def retention_ages(settings: Settings) -> dict[str, timedelta]:
-    """How long `runs`, `results`, `reports` and `predictions` are kept.
+    """Return how long `runs`, `results`, `reports` and `predictions` are kept.
 
-    Raises `UserError` for an age below a day: it would remove what is still in use.
+    Raises `UserError` for an age below a day, which would remove files in use.
     """
     params = settings.params()
-    kept = params["retention"]
-    found = {
-        **{
-            f"retention.{kind}_days": kept.get(f"{kind}_days") for kind in ("runs", *EXPIRING_FILES)
-        },
-        "monitoring.keep_days": params["monitoring"].get("keep_days"),
-    }
-    for name, days in found.items():
+    retention = params["retention"]
+    kinds = ("runs", *EXPIRING_FILES)
+    days_by_setting = {f"retention.{kind}_days": retention.get(f"{kind}_days") for kind in kinds}
+    days_by_setting["monitoring.keep_days"] = params["monitoring"].get("keep_days")
+    for name, days in days_by_setting.items():
         if not isinstance(days, int | float) or not days >= 1:
             raise UserError(
-                f"{name} is {days}, which is no number of days from 1 on. It says how long things "
-                f"are kept. Set it in {settings.params_file}."
+                f"{name} is {days}, not a number of days of at least 1. It sets how long files are "
+                f"kept. Change it in {settings.params_file}."
             )
-    kinds = ("runs", *EXPIRING_FILES, "predictions")
-    return dict(zip(kinds, (timedelta(days=days) for days in found.values()), strict=True))
+    ages = (timedelta(days=days) for days in days_by_setting.values())
+    return dict(zip((*kinds, "predictions"), ages, strict=True))
 
 
 def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
-    """Remove what is too old; counts by kind: `results`, `reports`, `predictions`.
+    """Remove what is past its retention; return the counts `results`, `reports`, `predictions`.
 
-    `now` is the real time, `as_of` the world's, both aware. `open` counts the segments of the
-    prediction log that are still written to, and were left. Raises what
-    `serving.prediction_log.erasure.expire_predictions`
-    does; the files are removed by then.
+    `now` is the real time, `as_of` the simulated one, both aware. The count `open` is the number of
+    log segments that are still written to and were skipped. Raises what
+    `erasure.expire_predictions` raises; the files are removed by then.
     """
     from serving.prediction_log import erasure
 
-    kept = retention_ages(settings)
-    done = {}
+    ages = retention_ages(settings)
+    counts = {}
     for kind, places in EXPIRING_FILES.items():
-        found = [path for folder, names in places for path in (settings.var / folder).glob(names)]
-        gone = files_older_than(found, now - kept[kind])
-        for path in gone:
+        paths = [path for folder, names in places for path in (settings.var / folder).glob(names)]
+        expired_paths = files_older_than(paths, now - ages[kind])
+        for path in expired_paths:
             path.unlink(missing_ok=True)
-        done[kind] = len(gone)
-    expired = erasure.expire_predictions(settings.predictions, as_of - kept["predictions"])
-    return {**done, "predictions": expired["removed"], "open": expired["open"]}
+        counts[kind] = len(expired_paths)
+    expired = erasure.expire_predictions(settings.predictions, as_of - ages["predictions"])
+    return {**counts, "predictions": expired["removed"], "open": expired["open"]}
 
 
 def files_older_than(paths: Iterable[Path], before: datetime) -> list[Path]:
-    """The files of `paths` that were last written before `before` (aware)."""
+    """Return the files of `paths` that were last written before `before` (aware)."""
     limit = before.timestamp()
     return [path for path in paths if path.is_file() and path.stat().st_mtime < limit]

@@ -1,4 +1,4 @@
-"""How a stage of the recipe is run from the command line: its settings, its moment, its errors."""
+"""Run a stage of `dvc.yaml` from the command line: settings, `as_of` and errors."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from settings import LoopError, UserError
 
 
 def parse_time(text: Any, name: str = "as_of") -> datetime:
-    """An aware UTC time from ISO text; a day means its start. Raises `UserError` if it is none."""
+    """Return the UTC time of an ISO text; a date means its start.
+
+    A text without a zone is UTC. Raises `UserError` if the text is no time.
+    """
     try:
-        found = datetime.fromisoformat(str(text))
+        parsed = datetime.fromisoformat(str(text))
     except ValueError as error:
         raise UserError(
-            f"{name} is {text!r}; write a day or a UTC time, such as 2013-04-01 or "
+            f"{name} is {text!r}, not a time. Write a date or a UTC time, such as 2013-04-01 or "
             "2013-04-01T00:00:00Z."
         ) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def run_stage_command(step: Callable[[configuration.Settings, datetime], object]) -> None:
-    """Runs `step` as of the parameters' `as_of`; a known error is told without a traceback."""
+    """Run `step` as of the parameters' `as_of`; exit on a `LoopError`, without a traceback."""
     settings = configuration.load_settings()
     try:
         step(settings, parse_time(settings.params().get("as_of")))

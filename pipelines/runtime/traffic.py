@@ -1,4 +1,4 @@
-"""Real cases replayed against the service over HTTP, in the order in which the world met them."""
+"""Send real cases to the service over HTTP, in order of their decision times."""
 
 from __future__ import annotations
 
@@ -24,124 +24,127 @@ from settings import LoopError, Settings
 from usecase.request import payload
 from usecase.target import SPINE_FEED, spine
 
-ReportProgress = Callable[[datetime, int, int], None]
-PostRequest = Callable[..., BaseHTTPResponse]  # given a path, a body and headers of this request
-MAX_CASES_PER_REQUEST = 500  # cases in one request; the service takes 512 KiB and 1,000
+ReportProgress = Callable[[datetime, int, int], None]  # simulated time, cases done, all cases
+PostRequest = Callable[..., BaseHTTPResponse]  # takes path, body and headers
+MAX_CASES_PER_REQUEST = 500  # the service accepts 512 KiB and 1,000 cases
 
 
 def send_cases(
-    settings: Settings, since: datetime, until: datetime, told: ReportProgress = lambda *_: None,
+    settings: Settings, since: datetime, until: datetime, report: ReportProgress = lambda *_: None,
     *, together: bool = False,
 ) -> dict[str, int]:  # fmt: skip
-    """Asks the service about every case whose decision falls in [since, until), at its moment.
+    """Request a prediction for every case with a decision time in [since, until).
 
-    Before a case is asked, the features published by its decision time are in the online store,
-    and no later ones. Cases that the log has already are not asked again. `together`: those
-    between two publications in one request, which costs a fifth and is answered, mirrored and
-    logged as each alone. `told` hears of the simulated time, the cases done and the cases in all.
-    Raises `LoopError` if the service fails.
+    Before each request the online store holds the features published by the decision time, and no
+    later ones. Cases in the prediction log are not sent again. `together` sends the cases between
+    two publications in one request: it costs a fifth, with the same answers, mirroring and log.
+    Returns the counts `asked` and `logged_before`. Raises `LoopError` if the service fails.
     """
     cases = cases_between(settings, since, until)
-    open_cases = cases[~cases["key"].isin(_logged_keys(settings, since, until))]
-    if open_cases.empty:
+    new_cases = cases[~cases["key"].isin(_logged_keys(settings, since, until))]
+    if new_cases.empty:
         return {"asked": 0, "logged_before": len(cases)}
-    start = open_cases["decision_time"].iloc[0].to_pydatetime()
+    start = new_cases["decision_time"].iloc[0].to_pydatetime()
     publish_features(settings, start)
     publisher = Publisher(settings, start, until)
-    asked = len(cases) - len(open_cases)
+    done = len(cases) - len(new_cases)
     clients = settings.params()["turn"]["clients"]
-    with _service(settings, clients) as service, ThreadPoolExecutor(clients) as pool:
-        for moment, batch in _by_publication(open_cases, [start, *publisher.moments(until)]):
+    with service_connection(settings, clients) as post, ThreadPoolExecutor(clients) as pool:
+        for moment, batch in _by_publication(new_cases, [start, *publisher.moments(until)]):
             publisher.step(moment)
             rows = batch.to_dict("records")
             if together:
-                asked += _ask_together(service, rows)
+                done += _post_together(post, rows)
             else:
                 shares = (rows[number::clients] for number in range(clients))
-                asked += sum(pool.map(partial(_ask_each, service), shares))
-            told(moment, asked, len(cases))
+                done += sum(pool.map(partial(_post_each, post), shares))
+            report(moment, done, len(cases))
     publisher.step(until)
-    return {"asked": len(open_cases), "logged_before": len(cases) - len(open_cases)}
+    return {"asked": len(new_cases), "logged_before": len(cases) - len(new_cases)}
 
 
 @contextmanager
-def _service(settings: Settings, clients: int) -> Iterator[PostRequest]:
-    """Asks the service, over as many connections as `clients`; through a proxy if it must be."""
+def service_connection(settings: Settings, clients: int) -> Iterator[PostRequest]:
+    """Yield a function that posts to the service, over up to `clients` connections.
+
+    Uses the proxy of the environment, if it applies to the service.
+    """
     base = settings.service_url
     common = {"Content-Type": "application/json", **bearer_header(settings)}
-    # urllib3, not requests or httpx: a thousand small requests cost it a third of the time. It
-    # heeds no proxy by itself, so requests finds the way.
+    # urllib3 takes a third of the time of requests or httpx for a thousand small requests. It
+    # ignores proxy variables, so requests selects the proxy.
     adapter = HTTPAdapter(pool_maxsize=clients)
     proxy = select_proxy(base, get_environ_proxies(base))
-    way = adapter.poolmanager
+    connections = adapter.poolmanager
     if proxy:
-        way = adapter.proxy_manager_for(prepend_scheme_if_needed(proxy, "http"))
+        connections = adapter.proxy_manager_for(prepend_scheme_if_needed(proxy, "http"))
 
-    def ask(path: str, body: Any, headers: dict[str, str]) -> BaseHTTPResponse:
-        return way.request(
+    def post(path: str, body: Any, headers: dict[str, str]) -> BaseHTTPResponse:
+        return connections.request(
             "POST", base + path, body=json.dumps(body), headers=common | headers, timeout=30
         )
 
     try:
-        yield ask
+        yield post
     finally:
         adapter.close()
 
 
 def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
-    """The spine of the cases with a decision time in [since, until), in that order."""
+    """Return the spine of the cases with a decision time in [since, until), sorted by it."""
     first = (since - timedelta(days=7)).astimezone(UTC).date()
     known = partitions.read_days(settings.data, "validated", SPINE_FEED, first, until.date())
     if known.empty:
-        raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}: run `mlops ingest`.")
+        raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}. Run `mlops ingest`.")
     cases = spine(known)
     chosen = cases[(cases["decision_time"] >= since) & (cases["decision_time"] < until)]
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 
 
 def case_request_id(key: str) -> str:
-    """The same case asked again has the same id, so that the log counts it once."""
+    """Return the same id for each request about a case, so that the log counts it once."""
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def _by_publication(
     cases: pd.DataFrame, moments: list[datetime]
 ) -> Iterator[tuple[datetime, pd.DataFrame]]:
-    """The cases in groups between which something was published: (published by, cases)."""
+    """Yield (publication time, cases) for the cases between two publications."""
     starts = pd.DatetimeIndex(moments)
     group = starts.searchsorted(cases["decision_time"], side="right") - 1
     for number, batch in cases.groupby(group):
         yield starts[int(str(number))].to_pydatetime(), batch
 
 
-def _ask_each(service: PostRequest, rows: list[dict[str, Any]]) -> int:
+def _post_each(post: PostRequest, rows: list[dict[str, Any]]) -> int:
     for row in rows:
-        _post(service, "/predict", payload(row), case_request_id(row["key"]), row["key"])
+        post_case(post, "/predict", payload(row), case_request_id(row["key"]), row["key"])
     return len(rows)
 
 
-def _ask_together(service: PostRequest, rows: list[dict[str, Any]]) -> int:
+def _post_together(post: PostRequest, rows: list[dict[str, Any]]) -> int:
     for start in range(0, len(rows), MAX_CASES_PER_REQUEST):
-        some = rows[start : start + MAX_CASES_PER_REQUEST]
-        first = some[0]["key"]
-        # A request is logged whole or not at all, so its first case tells it from others.
-        body = {"requests": [payload(row) for row in some]}
-        told = f"{first} and {len(some) - 1} more"
-        _post(service, "/predict_batch", body, case_request_id(first), told)
+        batch = rows[start : start + MAX_CASES_PER_REQUEST]
+        first = batch[0]["key"]
+        # A request is logged whole or not at all, so its first case identifies it.
+        body = {"requests": [payload(row) for row in batch]}
+        label = f"{first} and {len(batch) - 1} more"
+        post_case(post, "/predict_batch", body, case_request_id(first), label)
     return len(rows)
 
 
-def _post(service: PostRequest, path: str, body: Any, name: str, case: str) -> None:
+def post_case(post: PostRequest, path: str, body: Any, request_id: str, label: str) -> None:
+    """Post one request; raise `LoopError`, naming the case by `label`, unless it succeeds."""
     try:
-        answer = service(path, body, {"X-Request-Id": name})
+        answer = post(path, body, {"X-Request-Id": request_id})
     except HTTPError as error:
         raise LoopError(
-            f"The service did not answer ({error!r}); its log is var/logs/service.log. Run the "
-            "same command again: it goes on from here."
+            f"The service did not answer ({error!r}). See var/logs/service.log. Run the "
+            "same command again: it continues from here."
         ) from error
     if answer.status != 200:
         raise LoopError(
-            f"The service refused the case {case} with {answer.status}: "
+            f"The service refused the case {label} with {answer.status}: "
             f"{answer.data[:300].decode(errors='replace')}"
         )
 

@@ -1,4 +1,4 @@
-"""Children with real processes: started, watched, ended, and cleared after a kill -9."""
+"""Child processes, with real processes: start, check, end, and end after a kill -9."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from pipelines.runtime import child_processes
 from settings import LoopError, Settings
 
-# A parent with a child of its own; both say their pid, and sleep.
+# A parent with a child; it prints both pids and sleeps.
 FAMILY = """
 import os, subprocess, sys, time
 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], {more})
@@ -33,7 +33,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 time.sleep(60)
 """
-# A run: starts two children as its own, says so, and waits to be killed.
+# A run that starts two children, prints "started" and waits for its kill.
 RUN = """
 import sys, time
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> Non
     assert os.getsid(child.pid) == child.pid != os.getsid(0)
 
 
-def test_a_command_that_is_not_there_is_told_and_not_on_record(settings: Settings) -> None:
+def test_a_missing_command_is_reported_and_not_recorded(settings: Settings) -> None:
     with pytest.raises(LoopError, match=r"ghost can't be started.*no-such-command"):
         child_processes.start_child(settings, "ghost", ["no-such-command"], {})
     assert json.loads((settings.var / "children.json").read_text()) == []
@@ -122,7 +122,7 @@ def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
     assert next(Warming.answers, None) is None
 
 
-def test_a_child_that_dies_is_told_with_the_end_of_its_log(settings: Settings) -> None:
+def test_a_child_that_dies_is_reported_with_the_end_of_its_log(settings: Settings) -> None:
     code = "for i in range(100): print('line', i)\nraise SystemExit(3)"
     child = child_processes.start_child(settings, "weak", python(code), {})
     with pytest.raises(LoopError, match="weak stopped with exit code 3") as told:
@@ -132,7 +132,7 @@ def test_a_child_that_dies_is_told_with_the_end_of_its_log(settings: Settings) -
     assert "line 79" not in str(told.value)
 
 
-def test_a_child_that_does_not_answer_in_time_is_told(settings: Settings) -> None:
+def test_a_child_that_does_not_answer_in_time_is_reported(settings: Settings) -> None:
     child = child_processes.start_child(settings, "mute", python("import time; time.sleep(60)"), {})
     with pytest.raises(LoopError, match=r"mute did not answer at \S+ within 0 s"):
         child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
@@ -173,7 +173,7 @@ def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Setti
         families = [family_of(settings.var / "logs" / f"{name}.log") for name in ("one", "two")]
         run.kill()
         run.wait(20)
-    # Of one family only the grandchild is left, in a session of its own and with no parent.
+    # Of one family only the grandchild remains: an orphan in its own session.
     families[0][0].kill()
     wait_until(lambda: alive(families[0]) == [families[0][1].pid])
     assert len(alive(families[1])) == 2
@@ -221,7 +221,7 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
         folder = Path(child.log.read_text().strip())
         assert folder == settings.var / "tmp" / "brief"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert os.listdir(folder) == []  # also of what the last one left
+        assert os.listdir(folder) == []  # the files of the previous child are removed
         (folder / "runner_storage").mkdir()
 
 

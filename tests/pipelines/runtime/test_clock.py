@@ -1,4 +1,4 @@
-"""Does the world's clock start where the parameters say, go on, and follow a replay forward?"""
+"""The simulated clock starts at the parameters' `as_of`, advances, and follows a replay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def home(path: Path) -> Settings:
     return settings
 
 
-def test_it_starts_at_the_parameters_when_first_asked_and_goes_on(tmp_path: Path):
+def test_it_starts_at_the_parameters_when_first_read_and_advances(tmp_path: Path):
     settings, asked = home(tmp_path), datetime.now(UTC)
     assert clock.now(settings, asked) == START
     assert clock.now(settings, asked + HOUR) == START + HOUR

@@ -1,4 +1,4 @@
-"""One run at a time, held by the kernel; a taken port is told with its holder."""
+"""The kernel's lock allows one run at a time; a taken port is reported with its holder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pipelines.runtime import exclusive
 from settings import Settings, UserError
 
-# Takes the lock, leaves a child behind that outlives it, says so, and waits to be killed.
+# Takes the lock, starts a child that outlives it, prints its pid and waits for its kill.
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
@@ -35,13 +35,13 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_second_run_is_told_who_is_at_work_and_since_when(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_with_the_holder_and_its_start(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     told = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\("
     with exclusive.run_lock(settings):
         with pytest.raises(UserError, match=told), exclusive.run_lock(settings):
             pytest.fail("two runs at once")
-        # To have been refused does not take it from the holder.
+        # A refused attempt does not take the lock from its holder.
         with pytest.raises(UserError), exclusive.run_lock(settings):
             pytest.fail("two runs at once")
         assert exclusive.is_run_active(settings)
@@ -78,7 +78,7 @@ def test_a_run_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
         pass
 
 
-def test_a_taken_port_is_told_with_its_holder_and_the_setting(listener: int) -> None:
+def test_a_taken_port_is_reported_with_its_holder_and_the_setting(listener: int) -> None:
     assert not exclusive.is_port_free(listener)
     told = (
         f"Port {listener} \\(the service\\) is taken by pid {os.getpid()} \\(.*MLOPS_SERVICE_PORT"

@@ -1,4 +1,4 @@
-"""A project in a folder with an odd name, behind a link, whose parts lie on two disks."""
+"""A project in a folder with an odd name, behind a link, and on two disks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ print(json.dumps({"path": str(path), "ran": ran, "logged": found}))
 @pytest.fixture
 def disk() -> Iterator[Path]:
     """A folder on another file system than pytest's own."""
-    memory = Path("/dev/shm")  # noqa: S108 - for its file system; nothing there has a fixed name
+    memory = Path("/dev/shm")  # noqa: S108 - for its file system; no fixed name is used there
     if not memory.is_dir() or memory.stat().st_dev == Path(tempfile.gettempdir()).stat().st_dev:
         pytest.skip("this machine has no second file system at /dev/shm")
     with tempfile.TemporaryDirectory(dir=memory, prefix="mlops-test-") as folder:
@@ -61,7 +61,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
     home = make_home(tmp_path / "linked")
     params = home.settings.params()
     params["training"]["holdout_days"] = 1
-    durable_files.write_json(home.settings.params_file, params)  # which is YAML, too
+    durable_files.write_json(home.settings.params_file, params)  # JSON is YAML, too
     done = subprocess.run(
         [sys.executable, "-c", STEPS], cwd=tmp_path / "linked", env=home.environment(),
         capture_output=True, text=True, check=False,
@@ -82,7 +82,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
 
 
 @pytest.mark.parametrize("name", ["why?", "[x]", "a*b", "$HOME"])
-def test_a_path_that_the_tools_take_for_something_else_is_refused(
+def test_a_path_with_special_characters_of_the_tools_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""A proxy in the environment: our own servers are never asked through it, others always."""
+"""A proxy in the environment is used for other servers only, never for our own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAILURES = (
 
 
 class Recording(ThreadingHTTPServer):
-    """Answers every request with `status`, and keeps what it was asked for."""
+    """Answer every request with `status` and record its path."""
 
     def __init__(self, status: int) -> None:
         asked: list[str] = []
@@ -68,7 +68,7 @@ def running(status: int) -> Iterator[Recording]:
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
-    """One that passes nothing on, named by every variable; `NO_PROXY` is what a user may have."""
+    """A proxy that refuses everything, set in all variables, with a user's own `NO_PROXY`."""
     with running(403) as server:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
@@ -88,7 +88,7 @@ def ask_prefect(settings: Settings) -> None:
 
 
 def ask_by_websocket(settings: Settings) -> None:
-    """As Prefect's client does for its events."""
+    """Connect as Prefect's client does for its events."""
 
     async def ask() -> None:
         async with connect(settings.prefect_url.replace("http", "ws", 1) + "/events/in"):
@@ -102,9 +102,9 @@ def ask_staging(settings: Settings) -> None:
         _await_version(service, SimpleNamespace(version="1", digest="of 200"))
 
 
-def replay(settings: Settings) -> None:
-    with traffic._service(settings, 1) as service:
-        traffic._post(service, "/predict", {}, "id", "case")
+def send_case(settings: Settings) -> None:
+    with traffic.service_connection(settings, 1) as post:
+        traffic.post_case(post, "/predict", {}, "id", "case")
 
 
 CLIENTS: dict[str, Callable[[Settings], object]] = {
@@ -112,7 +112,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "prefect by websocket": ask_by_websocket,
     "mlflow": lambda settings: MlflowClient(settings.tracking_uri).search_experiments(),
     "one case": lambda settings: client.predict_case(settings, "{}"),
-    "replayed cases": replay,
+    "sent cases": send_case,
     "the release served": lambda settings: turn_rollout.wait_for_release(settings),
     "staging": ask_staging,
     "a wait": lambda settings: child_processes.wait_for_server(settings.service_url, 0.2, "it"),
@@ -131,7 +131,7 @@ def test_our_own_servers_are_asked_directly(name: str, proxy: Recording, tmp_pat
             service_port=port, staging_url=f"http://127.0.0.1:{port}",
         )  # fmt: skip
         settings.apply_environment()
-        # What the stand-in answers is not what each of them wants: that it was asked counts.
+        # The stand-in's answers are not valid for each client: only the request counts.
         with suppress(*FAILURES, TypeError):
             CLIENTS[name](settings)
         assert server.asked
@@ -154,9 +154,7 @@ def test_a_server_elsewhere_is_asked_through_the_proxy(
     assert all("server.example.com" in each for each in proxy.asked)
 
 
-def test_what_the_user_wants_reached_directly_stays_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_users_own_exceptions_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_PROXY", "one.example, 10.0.0.0/8")
     monkeypatch.setenv("no_proxy", "two.example")
     settings = Settings(

@@ -1,4 +1,4 @@
-"""What has passed its age goes, by real time or by the world's, and nothing else."""
+"""Only what is past its retention is removed, by real or by simulated time."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_files_go_when_they_are_older_than_their_age(settings: Settings) -> None
     assert again == {"results": 0, "reports": 0, "predictions": 0, "open": 0}
 
 
-def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
-    """However long ago, really, its file was written."""
+def test_a_prediction_expires_by_simulated_time(settings: Settings) -> None:
+    """The real age of its file does not matter."""
     decided = datetime(2013, 1, 3, tzinfo=UTC)
     log = writer.PredictionLog(settings.predictions)
     log.append_all([
@@ -89,7 +89,7 @@ def test_a_prediction_goes_by_the_worlds_time(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("days", [0, -1, None, "a week"])
-def test_an_age_that_is_none_removes_nothing(settings: Settings, days: object) -> None:
+def test_an_invalid_age_removes_nothing(settings: Settings, days: object) -> None:
     params = settings.params()
     params["monitoring"]["keep_days"] = days
     settings.params_file.write_text(yaml.safe_dump(params))

@@ -1,4 +1,4 @@
-"""Does a home work on after it was moved, copied, or written by another version of the project?"""
+"""A home works after a move, after a copy, and after another version wrote it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
 ROOT = Path(__file__).parents[3]
-# Where a run began, to be read by people; and where an experiment that is not ours would write.
-TOLD = {("tags", "value"), ("logged_model_tags", "tag_value"), ("experiments", "/mlruns/0")}
+# Paths for people, where a run started, and the path of an experiment that is not ours.
+EXEMPT = {("tags", "value"), ("logged_model_tags", "tag_value"), ("experiments", "/mlruns/0")}
 
 
 def database(settings: Settings) -> Path:
     return settings.var / "mlflow" / "mlflow.db"
 
 
-def named(settings: Settings, path: Path) -> Iterator[tuple[str, str, str]]:
-    """Table, column and value of all in MLflow's database that names `path`."""
+def mentions(settings: Settings, path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield table, column and value of each mention of `path` in MLflow's database."""
     with sqlite3.connect(database(settings)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         for (table,) in tables.fetchall():
@@ -57,13 +57,13 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def works(settings: Settings) -> None:
-    """What a person does with a home whose champion is version 2, after version 1."""
-    problems, chain = verify_record(settings)  # down to the evidence, an artefact of MLflow
+    """Use a home whose champion is version 2, after version 1: verify, roll back, serve."""
+    problems, chain = verify_record(settings)  # including the evidence, an MLflow artefact
     assert (problems, len(chain.entries)) == ([], 2)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
     assert holder.current is not None
-    shutil.rmtree(settings.var / "models" / "1")  # to be fetched again
+    shutil.rmtree(settings.var / "models" / "1")  # forces a new download
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert holder.current.release.champion.version == "1"
@@ -76,12 +76,12 @@ def promoted(released: Settings) -> Settings:
     return released
 
 
-def test_a_home_that_was_moved_works_on_and_knows_its_old_place_no_more(
+def test_a_moved_home_works_and_has_no_path_of_its_old_place(
     promoted: Settings, tmp_path: Path
 ) -> None:
     moved = Settings(home=promoted.home.rename(tmp_path / "another place"))
     works(moved)
-    left = [each for each in named(moved, promoted.home) if each[:2] not in TOLD]
+    left = [each for each in mentions(moved, promoted.home) if each[:2] not in EXEMPT]
     assert [each for each in left if not each[2].endswith("/mlruns/0")] == []
     assert str(tmp_path) not in served_release(moved).champion.path
 
@@ -96,9 +96,7 @@ def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_pa
     assert contents(promoted.home) == before
 
 
-def test_a_training_that_was_begun_goes_on_where_the_home_is_now(
-    promoted: Settings, tmp_path: Path
-) -> None:
+def test_an_open_training_continues_in_the_moved_home(promoted: Settings, tmp_path: Path) -> None:
     as_of = datetime(2013, 5, 1, tzinfo=UTC)
     begun = workspace.open_workspace(promoted, as_of)
     config = begun / ".dvc" / "config"
@@ -137,7 +135,7 @@ def as_the_first_version_left_it(settings: Settings) -> Settings:
 
 
 def set_back(settings: Settings) -> str:
-    """MLflow's database as its last version but one had it; the revision."""
+    """Downgrade MLflow's database by one revision; return that revision."""
     engine = sqlalchemy.create_engine(f"sqlite:///{database(settings)}")
     config = _get_alembic_config(str(engine.url))
     with engine.begin() as connection:
@@ -188,9 +186,9 @@ def newer_format(settings: Settings) -> None:
 @pytest.mark.parametrize(("newer", "told"), [
     (newer_mlflow, "schema ffffffffffff, which mlflow"),
     (newer_prefect, "schema ffffffffffff, which prefect"),
-    (newer_format, f"has the format {upgrade.STATE_FORMAT + 1}, and this version knows up to"),
+    (newer_format, f"has format {upgrade.STATE_FORMAT + 1}, but this version knows up to"),
 ])  # fmt: skip
-def test_what_a_newer_version_wrote_is_refused_and_left_as_it_is(
+def test_state_of_a_newer_version_is_refused_and_not_changed(
     newer: Callable[[Settings], None], told: str, promoted: Settings, tmp_path: Path
 ) -> None:
     home = Settings(home=shutil.copytree(promoted.home, tmp_path / "newer"))
@@ -213,7 +211,7 @@ def environment(settings: Settings) -> dict[str, Any]:
     return {**os.environ, "MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
 
 
-def test_a_new_home_is_of_this_format_and_opening_it_again_does_nothing(tmp_path: Path) -> None:
+def test_a_new_home_has_this_format_and_opening_it_again_changes_nothing(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "new")
     upgrade.upgrade_home(settings)
     assert not settings.var.exists()

@@ -1,4 +1,4 @@
-"""Does this version work on with the home that v0.1 left, in another place than it was made?"""
+"""This version works in a home that v0.1 wrote, at another path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ME = {"by": "me", "why": "it is right"}
 ANOTHER = "2013-01-24"  # day of a later training
 
 
-def told(home: Any, *command: str) -> str:
+def run_command(home: Any, *command: str) -> str:
     done = home.run(*command)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Traceback" not in done.stderr
@@ -33,24 +33,24 @@ def told(home: Any, *command: str) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path, make_home: Callable[..., Any]) -> Any:
-    """The pack, unpacked where it was not made."""
+    """The packed home of v0.1, unpacked at another path."""
     made = make_home(tmp_path / "moved", measured=False)
     v01.unpack(made.settings.home)
     return made
 
 
-def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> None:
-    status = told(home, "status")
+def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> None:
+    status = run_command(home, "status")
     assert "Champion:  version 2" in status
     assert "Version 1 promoted to champion" in status
     assert upgrade.stored_format(home.settings) == upgrade.STATE_FORMAT
-    assert "Retrain: yes" in told(home, "monitor", "--as-of", "2013-01-21")
+    assert "Retrain: yes" in run_command(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
-    problems, chain = verify_record(settings)  # down to the evidence, which MLflow holds
+    problems, chain = verify_record(settings)  # including the evidence in MLflow
     assert (problems, len(chain.entries)) == ([], 4)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
-    shutil.rmtree(settings.var / "models" / "1")  # to be fetched from where it is now
+    shutil.rmtree(settings.var / "models" / "1")  # forces a download from its new path
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
@@ -61,22 +61,22 @@ def test_its_release_and_its_record_are_whole_and_can_be_moved_on(home: Any) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
+def test_the_loop_runs_in_it_and_writes_nothing_to_the_original(
     tmp_path: Path, make_home: Callable[..., Any]
 ) -> None:
     made = make_home(tmp_path / "moved", measured=False)
-    original = v01.whole()
+    original = v01.whole_home()
     before = {each: each.stat().st_mtime_ns for each in original.rglob("*") if each.is_file()}
     for part in ("data", "var"):
         shutil.copytree(original / part, made.settings.home / part)
     settings = made.settings
 
-    told(made, "ingest", "--as-of", ANOTHER)
-    told(made, "features", "--as-of", ANOTHER)
+    run_command(made, "ingest", "--as-of", ANOTHER)
+    run_command(made, "features", "--as-of", ANOTHER)
     assert (settings.data / "validated" / LABEL_FEED / "2013-01-23.parquet").exists()
-    told(made, "rollback", "--reason", "its predictions are in the log")
-    assert "Retrain:" in told(made, "monitor", "--as-of", "2013-01-22")
-    told(made, "train", "--as-of", ANOTHER, "--reason", "another one")
+    run_command(made, "rollback", "--reason", "its predictions are in the log")
+    assert "Retrain:" in run_command(made, "monitor", "--as-of", "2013-01-22")
+    run_command(made, "train", "--as-of", ANOTHER, "--reason", "another one")
     newest = training_outcome.list_outcomes(settings)[-1]
     assert newest["as_of"].startswith(ANOTHER)
     assert Path(newest["report"]).is_relative_to(settings.home)
@@ -84,6 +84,6 @@ def test_the_loop_turns_on_in_it_and_writes_nothing_to_where_it_was_made(
     source = mlflow_client(settings).get_model_version(REGISTERED_MODEL, "3")
     run = mlflow_client(settings).get_run(source.run_id)
     assert run.info.artifact_uri.startswith(settings.home.as_uri())
-    assert "The record is whole" in told(made, "history", "--verify")
+    assert "The record is whole" in run_command(made, "history", "--verify")
     after = {each: each.stat().st_mtime_ns for each in original.rglob("*") if each.is_file()}
     assert after == before
