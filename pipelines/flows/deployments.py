@@ -1,4 +1,4 @@
-"""Deployments of the flows: run by the clock, by an event, or by hand; one training at a time."""
+"""The deployments of the flows: schedules, the retraining event, one run of a flow at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from pipelines.flows import flow_runs, flows
+from pipelines.flows import flow_runs, flows, leftover_runs
 from pipelines.flows.tasks import RETRAIN_EVENT
 from pipelines.runtime import child_processes
 from pipelines.runtime.prefect_commands import (
@@ -28,24 +28,22 @@ from pipelines.runtime.prefect_commands import (
 from settings import LoopError, Settings, UserError, load_settings
 
 WORK_POOL = "loop"
-# has no schedule: `monitoring.retraining_decision` alone decides, and its event starts it
+# No schedule: only the event of `monitoring.retraining_decision` starts this flow.
 EVENT_STARTED_FLOW = "train"
-RETIRED_FLOWS = ("alert",)  # flows of earlier versions, which a server may still know
-# A second run would do over what the first is doing; both would have the same disk and CPU.
+RETIRED_FLOWS = ("alert",)  # flows of earlier versions that a server may still hold
+# A second run would repeat the work of the first, on the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
 
 
 def serve_flows(settings: Settings, *, schedules_active: bool) -> None:
-    """Serves the flows against the server at `settings.prefect_url`, until it is stopped.
+    """Serve the flows at `settings.prefect_url` until stopped.
 
-    Registers deployments, schedules and the automation; what an earlier `serve_flows` left is
-    replaced.
-    All runs are children of the one process that serves, so those that the server still believes
-    to be running when it starts are crashed.
+    Replaces the deployments, schedules and automation of an earlier call. All runs are children of
+    the serving process: runs that the server lists as running at the start are set to crashed.
     """
-    flow_runs.end_leftover_runs(settings, deployed_only=True)
+    leftover_runs.end_leftover_runs(settings, deployed_only=True)
     delete_retired_deployments(settings)
     tempfile.tempdir = os.environ["TMPDIR"] = str(
         child_processes.make_temporary_folder(settings, "prefect-runner")
@@ -53,15 +51,15 @@ def serve_flows(settings: Settings, *, schedules_active: bool) -> None:
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         serve(
             *build_deployments(settings, schedules_active=schedules_active),
-            # The schedules' state is what was asked for here, and not whether we run just now.
+            # Keep the schedules as requested here when this process stops.
             pause_on_shutdown=False, print_starting_message=False, query_seconds=1,
         )  # fmt: skip
 
 
 def register_deployments(settings: Settings) -> None:
-    """Makes the work pool, the deployments with their schedules on, and the automations.
+    """Register the work pool, the deployments with active schedules, and the automation.
 
-    What was registered before is replaced: the definitions of this code hold.
+    Replaces earlier registrations.
     """
     with flow_runs.prefect_client(settings) as client:
         pool = WorkPoolCreate(
@@ -71,30 +69,30 @@ def register_deployments(settings: Settings) -> None:
             client.create_work_pool(pool)
     delete_retired_deployments(settings)
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
-        for each in build_deployments(settings, schedules_active=True):
-            each.apply(work_pool_name=WORK_POOL)
+        for deployment in build_deployments(settings, schedules_active=True):
+            deployment.apply(work_pool_name=WORK_POOL)
 
 
 def run_worker(settings: Settings) -> None:
-    """Registers the deployments, and becomes the worker of their pool. Does not return.
+    """Register the deployments, then replace this process by the worker of their pool.
 
-    One worker a pool: a run that the server believes to be running was this worker's, which was
-    killed, and would hold the only slot of its flow for ever.
+    A pool has one worker. A run that the server still lists as running belonged to a killed worker
+    and would keep the only slot of its flow; it is set to crashed first.
     """
     flow_runs.require_server(settings)
     register_deployments(settings)
-    for name in flow_runs.end_leftover_runs(settings, deployed_only=True):
-        print(f"crashed, its worker was killed: {name}", flush=True)
-    own = {"TMPDIR": str(child_processes.make_temporary_folder(settings, "prefect-worker"))}
-    environment = {**os.environ, **prefect_environment(settings), **own}
+    for name in leftover_runs.end_leftover_runs(settings, deployed_only=True):
+        print(f"set to crashed, because its worker was killed: {name}", flush=True)
+    temporary = {"TMPDIR": str(child_processes.make_temporary_folder(settings, "prefect-worker"))}
+    environment = {**os.environ, **prefect_environment(settings), **temporary}
     os.execve(sys.executable, prefect_worker_command(WORK_POOL), environment)
 
 
 def build_deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDeployment]:
-    """The flows with schedules (cron, in the use case's zone) and limits; nothing is registered."""
+    """Return a deployment for each flow: schedule (cron, in the use case's zone) and limit."""
     from usecase.target import TIME_ZONE
 
-    wanted = DeploymentEventTrigger(
+    retrain_trigger = DeploymentEventTrigger(
         name="retrain when wanted",
         expect={RETRAIN_EVENT}, match={"prefect.resource.id": "mlops.model"},
         parameters={
@@ -111,9 +109,9 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
             getattr(flows, f"{name}_flow"),
             name=flow_runs.DEPLOYMENT_NAME,
             schedules=crons.get(name, []),
-            triggers=[wanted] if name == EVENT_STARTED_FLOW else [],
+            triggers=[retrain_trigger] if name == EVENT_STARTED_FLOW else [],
             concurrency_limit=ONE_AT_A_TIME,
-            # By its name: a run's process imports it wherever it is started.
+            # By module name: a run's process can import it from any folder.
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
         for name in FLOW_NAMES
@@ -121,35 +119,33 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
 
 
 def read_schedules(settings: Settings) -> dict[str, str]:
-    """The cron line of each flow that runs by the clock.
+    """Return the cron line of each scheduled flow.
 
-    Raises `UserError` if one of them has none, or there is one for another flow.
+    Raises `UserError` if a flow has none, or if a line names another flow.
     """
-    planned: dict[str, str] = settings.params()["schedules"]
-    where, timed = (
-        f"`read_schedules` in {settings.params_file}",
-        set(FLOW_NAMES) - {EVENT_STARTED_FLOW},
-    )
-    if absent := sorted(timed - set(planned)):
+    schedules: dict[str, str] = settings.params()["schedules"]
+    where = f"`schedules` in {settings.params_file}"
+    scheduled_flows = set(FLOW_NAMES) - {EVENT_STARTED_FLOW}
+    if missing := sorted(scheduled_flows - set(schedules)):
         raise UserError(
-            f"{where} lacks {', '.join(absent)}: they would never run. Add a cron line for each."
+            f"{where} lacks {', '.join(missing)}: they would never run. Add a cron line for each."
         )
-    if unknown := sorted(set(planned) - timed):
+    if unknown := sorted(set(schedules) - scheduled_flows):
         raise UserError(
-            f"{where} holds {', '.join(unknown)}, which no clock starts. A retraining is decided "
-            "by `monitoring.policy` alone, with `every_days` as its calendar. Remove what is named."
+            f"{where} names {', '.join(unknown)}, which has no schedule. Only `monitoring.policy` "
+            "decides on retraining, with `every_days` as its calendar. Remove these lines."
         )
-    return planned
+    return schedules
 
 
 def delete_retired_deployments(settings: Settings) -> None:
-    """Deletes the deployments of `RETIRED_FLOWS` flows, with the automations that start them."""
+    """Delete the deployments of `RETIRED_FLOWS` and the automations that start them."""
     with flow_runs.prefect_client(settings) as client:
         for name in RETIRED_FLOWS:
             with suppress(ObjectNotFound):
-                found = client.read_deployment_by_name(f"{name}/{flow_runs.DEPLOYMENT_NAME}")
-                client.delete_resource_owned_automations(f"prefect.deployment.{found.id}")
-                client.delete_deployment(found.id)
+                deployment = client.read_deployment_by_name(f"{name}/{flow_runs.DEPLOYMENT_NAME}")
+                client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
+                client.delete_deployment(deployment.id)
 
 
 def main() -> None:

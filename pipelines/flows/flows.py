@@ -1,9 +1,8 @@
-"""Which steps make a flow, and in which order?
+"""The Prefect flows: which steps each one runs, and in which order.
 
-Flows and no arithmetic. Times are aware and UTC; a flow without `as_of` takes the world's time
-(`clock.py`). Prefect is in four files: here, `tasks.py` (the steps, one by one), `deployments.py`
-(when
-the flows run) and `flow_runs.py` (how they fare).
+No arithmetic here. `as_of` is aware and converted to UTC; without it a flow uses the simulated time
+of `clock.py`. Four files import Prefect: this one, `tasks.py` (the steps), `deployments.py` (when
+flows run) and `flow_runs.py` (start, find and follow runs).
 """
 
 from __future__ import annotations
@@ -20,112 +19,110 @@ from pipelines.runtime import clock, exclusive
 from settings import UserError, load_settings
 
 
-def _name() -> str:
-    """As of when, and why: what the list of runs shows."""
+def _run_name() -> str:
+    """Return the run's name in Prefect: its `as_of` and its reason, where given."""
     given = flow_run.parameters
     return " ".join(str(given[name]) for name in ("as_of", "reason") if given.get(name)) or "now"
 
 
-def _moment(as_of: datetime | None) -> datetime:
+def _parse_as_of(as_of: datetime | None) -> datetime:
     if as_of is None:
         return clock.now(load_settings())
     if as_of.tzinfo is None:
-        raise UserError(f"as_of {as_of} has no time zone; write it as 2013-04-01T00:00:00Z.")
+        raise UserError(f"as_of {as_of} has no time zone. Write it as 2013-04-01T00:00:00Z.")
     return as_of.astimezone(UTC)
 
 
-def _yields(as_of: datetime | None) -> bool:
-    """Whether a run that the schedule started must leave the world to a replay that moves it."""
+def _is_blocked(as_of: datetime | None) -> bool:
+    """Whether a scheduled run must wait, because another run moves the simulated time."""
     return as_of is None and exclusive.is_run_active(load_settings())
 
 
-def _yielded() -> Any:
-    """A state instead of a result: Prefect shows the run as cancelled, with the reason."""
-    return Cancelled(message="A replay is at work: what is due now is due again later.")
+def _cancelled() -> Any:
+    """Return a state in place of a result: Prefect shows the run as cancelled, with the reason."""
+    return Cancelled(message="Another run is active. The next scheduled run does this work.")
 
 
-# A flow that runs often keeps no results: its steps find by themselves what is done.
-@flow(name="ingest", flow_run_name=_name, persist_result=False)
+# Frequent flows persist no results: their steps detect what is already done.
+@flow(name="ingest", flow_run_name=_run_name, persist_result=False)
 def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str, Any]:
-    """New batches, from the source to the feature tables and, if `online`, to the online store."""
-    if _yields(as_of):
-        return _yielded()
-    moment = _moment(as_of)
+    """Fetch and validate new batches and build features; publish them if `online`."""
+    if _is_blocked(as_of):
+        return _cancelled()
+    moment = _parse_as_of(as_of)
     done = {
         "fetched": tasks.fetch_due_batches(moment),
         "validated": tasks.validate_new_batches(moment),
     }
-    done |= {"built": tasks.build_features(moment)}
+    done |= {"built": tasks.build_feature_tables(moment)}
     if online:
         tasks.publish_features(moment)
     return done
 
 
-@flow(name="train", flow_run_name=_name)
+@flow(name="train", flow_run_name=_run_name)
 def train_flow(
     as_of: datetime | None = None, reason: str = "by hand", decision_id: str = "",
     codes: str = "by_hand",
 ) -> dict[str, Any]:  # fmt: skip
-    """A new version from what is known at `as_of`, unless a gate refuses it; its outcome.
+    """Train a version on the data known at `as_of` and return the outcome.
 
-    It starts its rollout in the shadow; the first one is champion at once. `codes` are those of the
-    decision that `reason` tells, with commas between them.
+    A version that passes the gates enters the rollout in shadow; the first version becomes champion
+    at once. `codes` are the codes of the decision that gave `reason`, separated by commas.
     """
-    if _yields(as_of):
-        return _yielded()
-    opened = tasks.open_workspace(_moment(as_of))
+    if _is_blocked(as_of):
+        return _cancelled()
+    opened = tasks.open_workspace(_parse_as_of(as_of))
     path = opened["path"]
     for stage in opened["stages"]:
         tasks.run_stage(path, stage)
     md5s = tasks.push_outputs(path)
     tasks.log_training(path, md5s)
     registered = tasks.register_version(path, md5s)
-    # A refusal is the gates at work, and no failure of the flow.
+    # A gate that refuses a version has done its work: the flow does not fail.
     why = f"{registered['why']} ({reason})"
-    entered = tasks.enter_rollout(registered["version"], why) if registered["version"] else None
+    entered = tasks.start_rollout(registered["version"], why) if registered["version"] else None
     return tasks.write_outcome(
         path, registered, entered, reason, [code for code in codes.split(",") if code]
     )
 
 
-@flow(name="monitor", flow_run_name=_name)
+@flow(name="monitor", flow_run_name=_run_name)
 def monitor_flow(as_of: datetime | None = None, every_days: float | None = None) -> dict[str, Any]:
-    """The decision on what production shows at `as_of`, and the retraining that it starts.
+    """Measure production at `as_of`, decide on retraining, and start it if it is due.
 
-    Labels have come in by then, so a challenger is looked at, too. `every_days` is in place of the
-    policy's, for who can't wait so long.
+    Also control the rollout, because new labels are known. `every_days` replaces the policy's
+    value, for a turn that is shorter.
     """
-    if _yields(as_of):
-        return _yielded()
-    moment = _moment(as_of)
+    if _is_blocked(as_of):
+        return _cancelled()
+    moment = _parse_as_of(as_of)
     decision = tasks.monitor_champion(moment, every_days)
     tasks.control_rollout(moment, live=as_of is None)
-    return {
-        **decision,
-        "run_id": tasks.request_retraining(decision) if decision["retrain"] else None,
-    }
+    run_id = tasks.request_retraining(decision) if decision["retrain"] else None
+    return {**decision, "run_id": run_id}
 
 
-@flow(name="rollout", flow_run_name=_name, persist_result=False)
+@flow(name="rollout", flow_run_name=_run_name, persist_result=False)
 def rollout_flow(as_of: datetime | None = None, shadow_days: int | None = None) -> dict[str, Any]:
-    """A look at the challenger, and its next step if that is due: on, to the top, or out.
+    """Check the challenger; advance, promote or withdraw it when that is due.
 
-    `shadow_days` replaces `rollout.shadow.days`, for a turn that shows the way in fewer.
+    `shadow_days` replaces `rollout.shadow.days`, for a turn that is shorter.
     """
-    if _yields(as_of):
-        return _yielded()
-    return tasks.control_rollout(_moment(as_of), live=as_of is None, shadow_days=shadow_days)
+    if _is_blocked(as_of):
+        return _cancelled()
+    return tasks.control_rollout(_parse_as_of(as_of), live=as_of is None, shadow_days=shadow_days)
 
 
-@flow(name="compact", flow_run_name=_name, persist_result=False)
+@flow(name="compact", flow_run_name=_run_name, persist_result=False)
 def compact_flow() -> dict[str, int]:
-    """The closed segments of the prediction log as Parquet; what became of them, counted."""
-    return tasks.compact_prediction_log()
+    """Write closed segments of the prediction log as Parquet; return the counts."""
+    return tasks.compact_log()
 
 
-@flow(name="clean", flow_run_name=_name, persist_result=False)
+@flow(name="clean", flow_run_name=_run_name, persist_result=False)
 def clean_flow(as_of: datetime | None = None) -> dict[str, int]:
-    """What has passed its age, removed; how much of each kind. `retention.py` says what that is."""
-    if _yields(as_of):
-        return _yielded()
-    return tasks.remove_expired(_moment(as_of))
+    """Remove what is past its retention (`retention.py`); return the counts by kind."""
+    if _is_blocked(as_of):
+        return _cancelled()
+    return tasks.remove_expired(_parse_as_of(as_of))

@@ -1,4 +1,4 @@
-"""What a turn tells: a line per event while it runs, a table of components when it ends."""
+"""The console output of a turn: a line for each event, and a table of components at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 @dataclass
 class ComponentEntry:
-    """One component's row: what ran, what it decided, where the evidence is."""
+    """One row of the table: what a component ran, what it decided, where the evidence is."""
 
     component: str
     ran: str = ""
@@ -24,7 +24,7 @@ class ComponentEntry:
 
 @dataclass
 class Journal:
-    """The entries of one turn, told to the console as they happen."""
+    """Print the events of a turn and collect the rows of its table."""
 
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
     entries: dict[str, ComponentEntry] = field(default_factory=dict)
@@ -32,23 +32,24 @@ class Journal:
 
     @contextmanager
     def component(self, name: str) -> Iterator[ComponentEntry]:
-        """Times the block into the component's entry, which may be opened more than once."""
-        begun = time.monotonic()
+        """Yield the component's row and add the block's time to it; several blocks add up."""
+        started = time.monotonic()
         if name not in self.entries:
             self.entries[name] = ComponentEntry(name)
         self.console.print(f"\n[bold]{name}[/bold]")
         try:
             yield self.entries[name]
         finally:
-            self.entries[name].seconds += time.monotonic() - begun
+            self.entries[name].seconds += time.monotonic() - started
 
     def say(self, text: str) -> None:
+        """Print one line with the minutes and seconds since the start."""
         elapsed = int(time.monotonic() - self.started)
         self.console.print(f"[dim]{elapsed // 60:02d}:{elapsed % 60:02d}[/dim]  {text}")
 
-    def table(self) -> None:
-        """The components in the order in which they first ran."""
-        table = Table(title="What this turn did", title_justify="left", show_lines=True)
+    def print_table(self) -> None:
+        """Print the components in the order of their first block."""
+        table = Table(title="Summary of this turn", title_justify="left", show_lines=True)
         for column in ("component", "what ran", "what it decided", "s", "evidence"):
             table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
         for entry in self.entries.values():

@@ -1,4 +1,4 @@
-"""The processes of a run: Prefect's server and runner, and the service; each ends with it."""
+"""The processes of a run: Prefect's server, its runner and the service. They end with the run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pipelines.runtime import child_processes, exclusive, prefect_commands
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
-START_TIMEOUT = 240.0  # seconds that a process may take to answer, on a machine that does much else
+START_TIMEOUT = 240.0  # seconds until a process must answer, on a busy machine
 
 
 @contextmanager
 def prefect_server(settings: Settings) -> Iterator[None]:
-    """Prefect's server, answering, while the block runs; then every process of the run is ended.
+    """Run the block with an answering Prefect server, then end all processes of the run.
 
-    It is ours, unless the settings name one that is there.
+    Starts a server, unless the settings name an external one.
     """
-    from pipelines.flows import flow_runs
+    from pipelines.flows import flow_runs, leftover_runs
 
     os.environ.update(prefect_commands.prefect_environment(settings))
-    # The journal tells what happens; what the flows log is in Prefect's own pages.
+    # The console shows the journal only. Prefect's pages show the logs of the flows.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
         if settings.owns_prefect:
             _start_server(settings)
-            flow_runs.end_leftover_runs(settings)
+            leftover_runs.end_leftover_runs(settings)
         else:
             flow_runs.require_server(settings)
         with flow_runs.flows_in_this_process():
@@ -46,34 +46,35 @@ def _start_server(settings: Settings) -> None:
     server = child_processes.start_child(
         settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}
     )
-    threading.Thread(target=_warm, daemon=True).start()
+    threading.Thread(target=_import_early, daemon=True).start()
     child_processes.wait_until_healthy(server, f"{settings.prefect_url}/health", START_TIMEOUT)
 
 
 def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
-    """Starts the runner; call the result to wait until it takes runs, which gives its check.
+    """Start the runner and return a function that waits until it takes runs.
 
-    Where Prefect's server is not ours, neither is what takes its runs: a worker that polls.
+    That function returns a check, which raises `LoopError` once the runner has stopped. With an
+    external Prefect server nothing is started: its own worker takes the runs.
     """
     from pipelines.flows import flow_runs
 
     started = datetime.now(UTC)
-    alive: Callable[[], None] = _nothing_of_ours
+    require_alive: Callable[[], None] = _check_nothing
     if settings.owns_prefect:
         command = prefect_commands.flow_runner_command(schedules_active=False)
-        told = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
-        child = child_processes.start_child(settings, "prefect-runner", command, told)
-        alive = partial(child_processes.require_alive, child)
+        logging = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
+        child = child_processes.start_child(settings, "prefect-runner", command, logging)
+        require_alive = partial(child_processes.require_alive, child)
 
-    def ready() -> Callable[[], None]:
-        flow_runs.wait_for_runner(settings, started, START_TIMEOUT, alive)
-        return alive
+    def wait_for_runner() -> Callable[[], None]:
+        flow_runs.wait_for_runner(settings, started, START_TIMEOUT, require_alive)
+        return require_alive
 
-    return ready
+    return wait_for_runner
 
 
 def start_service(settings: Settings) -> Callable[[], None]:
-    """Starts the prediction service; call the result to wait until it is ready to predict."""
+    """Start the prediction service and return a function that waits until it is ready."""
     url = f"{settings.service_url}/readyz"
     if not settings.owns_service:
         return partial(child_processes.wait_for_server, url, START_TIMEOUT, "the service")
@@ -82,11 +83,11 @@ def start_service(settings: Settings) -> Callable[[], None]:
     return partial(child_processes.wait_until_healthy, child, url, START_TIMEOUT)
 
 
-def _nothing_of_ours() -> None:
-    """What is not ours is not watched here: a run that nobody takes ends by its time limit."""
+def _check_nothing() -> None:
+    """External servers are not checked; an unclaimed run times out."""
 
 
-def _warm() -> None:
-    """Imports what the first stages need while the server starts on the other core."""
+def _import_early() -> None:
+    """Import the modules of the first stages while the server starts on another core."""
     from pipelines.flows import flows  # noqa: F401
     from pipelines.ingestion import expectation_suites  # noqa: F401

@@ -1,6 +1,7 @@
-"""Which steps do the flows take, one by one, and what is tried again?
+"""The Prefect tasks: the single steps of the flows, and which of them Prefect retries.
 
-A task is a plain function of another module, imported when it runs; `flows.py` puts them in order.
+A task calls a plain function of another module and imports it when it runs. `flows.py` sets the
+order.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from settings import LoopError, UnreachableError, load_settings
 RETRAIN_EVENT = "mlops.retrain.wanted"
 
 
-def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """A refusal says the same the second time; trouble with the outside may pass."""
+def _is_transient(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether a retry can help: yes for network trouble, no for a refusal."""
     error: Any = state.data
-    passing = isinstance(error, UnreachableError) or isinstance(error.__cause__, OSError)
-    return passing or not isinstance(error, LoopError)
+    outside = isinstance(error, UnreachableError) or isinstance(error.__cause__, OSError)
+    return outside or not isinstance(error, LoopError)
 
 
 RETRIES_OUTSIDE: dict[str, Any] = {
-    "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _may_pass,
+    "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _is_transient,
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def validate_new_batches(as_of: datetime) -> dict[str, Any]:
 
 
 @task
-def build_features(as_of: datetime) -> dict[str, Any]:
+def build_feature_tables(as_of: datetime) -> dict[str, Any]:
     from pipelines.training import build_features
 
     return build_features.build_feature_tables(load_settings(), as_of)
@@ -98,7 +99,7 @@ def register_version(path: str, md5s: dict[str, str]) -> dict[str, Any]:
 
 
 @task(**RETRIES_OUTSIDE)
-def enter_rollout(version: str, why: str) -> dict[str, Any]:
+def start_rollout(version: str, why: str) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
     return rollout_controller.start_rollout(load_settings(), version, why=why, by="train_flow")
@@ -132,31 +133,33 @@ def monitor_champion(as_of: datetime, every_days: float | None = None) -> dict[s
     return monitor.monitor_champion(load_settings(), as_of, every_days)
 
 
-# Prefect holds an event for some ten seconds while its server is away; this is for a restart.
-@task(retries=6, retry_delay_seconds=10, retry_condition_fn=_may_pass)
+# Prefect's client keeps an event for about ten seconds; these retries cover a server restart.
+@task(retries=6, retry_delay_seconds=10, retry_condition_fn=_is_transient)
 def request_retraining(decision: dict[str, Any]) -> str:
-    """Emits the event of the decision; the id of the training that the automation starts for it.
+    """Emit the event of the decision; return the id of the training run that it starts.
 
-    Raises `LoopError` if none is started: a decision that nobody acts on is no decision.
+    Raises `LoopError` if no run starts within 120 seconds.
     """
-    asked = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
-    asked["codes"] = ",".join(decision.get("codes", ()))
-    # Not a random id: should this run emit it twice, the server knows it as the same event.
+    payload = {name: decision[name] for name in ("as_of", "reason", "decision_id")}
+    payload["codes"] = ",".join(decision.get("codes", ()))
+    # A fixed id: if this run emits the event twice, the server keeps one.
     identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
     resource = {"prefect.resource.id": "mlops.model"}
-    event = emit_event(RETRAIN_EVENT, resource, payload=asked, id=identity)
+    event = emit_event(RETRAIN_EVENT, resource, payload=payload, id=identity)
     if event is None:
-        raise LoopError(f"Prefect took no event for {asked}; see its log.")
-    # From this run's start on: a run of the same decision, crashed since, is not the one.
+        raise LoopError(
+            f"Prefect did not accept the event of {payload}. No retraining starts. See its log."
+        )
+    # Only runs since this run's start: an earlier run of the same decision may have crashed.
     return str(
         flow_runs.wait_for_requested_run(
-            load_settings(), "train", asked, flow_run.scheduled_start_time, timeout=120
+            load_settings(), "train", payload, flow_run.scheduled_start_time, timeout=120
         )
     )
 
 
 @task
-def compact_prediction_log() -> dict[str, int]:
+def compact_log() -> dict[str, int]:
     from serving.prediction_log import compaction
 
     return compaction.compact_log(load_settings().predictions)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines.flows import processes, turn, turn_rollout
+from pipelines.flows import processes, turn, turn_rollout, turn_steps
 from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
 from pipelines.replay import served_record, stack_replay, time_meter
@@ -74,10 +74,10 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
 def start_with_first_model(settings: Settings, journal: Journal, first: datetime) -> None:
     """The batches up to `first`, and the first model, which is champion at once."""
     clock.advance_to(settings, first)
-    turn.run_ingestion(
-        settings, journal, first, online=turn.is_online_store_before(settings, first)
+    turn_steps.run_ingestion(
+        settings, journal, first, online=turn_steps.is_online_store_before(settings, first)
     )
-    turn.train_first_model(settings, journal, first)
+    turn_steps.train_first_model(settings, journal, first)
 
 
 def ingest_ahead(meter: time_meter.Meter, until: datetime) -> None:
@@ -109,10 +109,10 @@ def run_day(
             looked = flows.rollout_flow(as_of=day)
     if day > first:  # before that nothing was answered
         with meter.stage("monitoring"):
-            decision = turn.run_monitoring(settings, journal, day)
+            decision = turn_steps.run_monitoring(settings, journal, day)
         if decision["retrain"]:
             with meter.stage("retraining"):
-                turn.finish_retraining(settings, journal, decision, day, require_runner)
+                turn_steps.finish_retraining(settings, journal, decision, day, require_runner)
     with meter.stage("cases"):
         turn_rollout.wait_for_release(settings)
         sent = traffic.send_cases(settings, day, day + DAY, together=True)

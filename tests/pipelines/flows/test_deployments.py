@@ -1,4 +1,4 @@
-"""Does `mlops deploy` start a flow by the clock, under a real Prefect server, on real batches?"""
+"""`mlops deploy` starts a scheduled flow, with a real Prefect server and real batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Home = Any  # of conftest.py
 
 @pytest.fixture
 def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
-    """A home whose schedule is due every minute, and the server that tells the time."""
+    """A home whose ingest flow is due every minute, with a running Prefect server."""
     home = make_home(tmp_path / "scheduled")
     params = home.settings.params()
     params["as_of"] = "2013-01-03T00:00:00Z"
@@ -46,7 +46,7 @@ def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
 
 
 def await_end(home: Home, seconds: float) -> Any:
-    """The first run of ingest that has ended."""
+    """Return the first run of ingest that has ended."""
     query = {"flows": {"name": {"any_": ["ingest"]}}, "sort": "EXPECTED_START_TIME_ASC"}
     deadline = time.monotonic() + seconds
     with httpx.Client(base_url=home.settings.prefect_url, timeout=30) as client:
@@ -59,7 +59,7 @@ def await_end(home: Home, seconds: float) -> Any:
 
 
 @pytest.mark.long
-def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Home) -> None:
+def test_the_schedule_starts_an_ingest_that_catches_up(scheduled: Home) -> None:
     with (scheduled.settings.home / "deploy.log").open("w") as log:
         process = subprocess.Popen(
             [*scheduled.mlops, "deploy"], cwd=scheduled.settings.home,
@@ -67,7 +67,7 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
             preexec_fn=scheduled.heed_ctrl_c,
         )  # fmt: skip
         try:
-            # A minute at most until it is due, and what a busy machine takes to run it.
+            # It is due within a minute; a busy machine needs time to run it.
             done = await_end(scheduled, 240)
         finally:
             process.send_signal(signal.SIGINT)
@@ -96,9 +96,7 @@ def test_the_clock_starts_a_flow_that_brings_the_world_up_to_date(scheduled: Hom
 
 
 def test_a_retraining_has_no_schedule_of_its_own(tmp_path: Path) -> None:
-    """`monitoring.retraining_decision` alone decides: its event starts a training, and no clock
-    does.
-    """
+    """Only the event of `monitoring.retraining_decision` starts a training."""
     settings = with_schedules(tmp_path, {})
     made = {
         each.flow_name: each
@@ -118,7 +116,7 @@ def test_a_schedule_of_a_training_or_of_no_flow_is_refused(
 
 
 def with_schedules(home: Path, added: dict[str, str]) -> Settings:
-    """A home with the shipped parameters, and these schedules more."""
+    """Return a home with the shipped parameters and additional schedules."""
     params = slice_params.shipped_params()
     params["schedules"] |= added
     settings = Settings(home=home)

@@ -1,7 +1,7 @@
-"""The flows under a real Prefect server and runner; only what the steps do is a stand-in.
+"""The flows with a real Prefect server and runner; the steps are stand-ins.
 
-A stand-in writes down that it was called, and does what `PLAN` says for that day. Each scenario
-has a day of its own as its `as_of`, so that they can be under way together.
+A stand-in logs its call and does what `PLAN` says for that day. Each scenario has its own day as
+`as_of`, so that scenarios can run at the same time.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from settings import LoopError, Settings
 BY_EVENT = "train"
 PROJECT = Path(__file__).parents[3]
 STEPS = (
-    "pipelines/ingest", "pipelines/validate", "pipelines/build_features", "features/publish",
-    "pipelines/workspace", "pipelines/tracking", "pipelines/register", "pipelines/controller",
-    "pipelines/training", "pipelines/monitor", "pipelines/retention", "serving/compaction",
+    "pipelines/ingestion/ingest", "pipelines/ingestion/validate",
+    "pipelines/training/build_features", "features/online_publisher",
+    "pipelines/training/workspace", "pipelines/training/mlflow_tracking",
+    "pipelines/registry/register", "pipelines/release/rollout_controller",
+    "pipelines/training/training_outcome", "pipelines/retraining/monitor",
+    "pipelines/runtime/retention", "serving/prediction_log/compaction",
 )  # fmt: skip
 RETRAIN, QUIET, TROUBLE, REFUSED, BUSY, KILLED, AFTER, HERE, AWAY = (
     f"2013-04-0{day}" for day in range(1, 10)
 )
-PAGE = 200  # runs that Prefect's server gives at once
-PATIENCE = 90  # seconds: for 60 Prefect itself waits for a lock of its SQLite
+PAGE = 200  # the maximum number of runs in one answer of Prefect's server
+PATIENCE = 90  # seconds; Prefect waits up to 60 for a lock of its SQLite
 PLAN = {
-    f"{TROUBLE}/fetch_new": "unreachable once",
-    f"{TROUBLE}/publish": "refuse",
+    f"{TROUBLE}/fetch_due_batches": "unreachable once",
+    f"{TROUBLE}/publish_features": "refuse",
     f"{REFUSED}/second": "refuse",
     f"{BUSY}/first": "await go-on",
     f"{KILLED}/first": "await nothing",
-    f"{AWAY}/observe": "await away",
+    f"{AWAY}/monitor_champion": "await away",
 }
 STAND_IN = """
 import json, os, re, time
@@ -80,9 +83,9 @@ def act(name, given):
         raise LoopError(f"{step} is refused")
     return {
         "open_workspace": given[0].isoformat() if name == "open_workspace" else None,
-        "stages": ["first", "second", "third"],
-        "register": {"version": "7", "why": "passed"},
-        "observe": {
+        "recipe_stages": ["first", "second", "third"],
+        "register_version": {"version": "7", "why": "passed"},
+        "monitor_champion": {
             "retrain": step.startswith(("2013-04-01", "2013-04-09")), "reason": "calibration 0.04",
             "as_of": f"{day[0]}T00:00:00+00:00" if day else "",
             "codes": ["calibration_gap"], "decision_id": f"decision of {day[0]}" if day else "",
@@ -106,7 +109,7 @@ with flow_runs.flows_in_this_process():
 
 
 class Loop:
-    """A server and a runner of our own, in a home of their own."""
+    """A Prefect server and a runner in their own home."""
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
@@ -117,10 +120,10 @@ class Loop:
             path = steps / f"{step}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(STAND_IN)
-            # What is not a stand-in is the real module.
-            (path.parent / "__init__.py").write_text(
-                f"__path__ = [__path__[0], {str(PROJECT / path.parent.name)!r}]\n"
-            )
+            # Modules without a stand-in are the real ones.
+            for package in [*Path(step).parents][:-1]:
+                folders = f"__path__ = [__path__[0], {str(PROJECT / package)!r}]\n"
+                (steps / package / "__init__.py").write_text(folders)
         self.environment = {
             **prefect_commands.prefect_environment(self.settings),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "2",
@@ -131,7 +134,7 @@ class Loop:
         }
 
     def start(self, name: str, command: list[str]) -> child_processes.Child:
-        # The current folder goes before the stand-ins, so it must not be the project.
+        # Python searches the current folder before the stand-ins, so it must not be the project.
         with chdir(self.settings.home):
             return child_processes.start_child(self.settings, name, command, self.environment)
 
@@ -157,27 +160,27 @@ class Loop:
         )
 
     def end(self, run_id: UUID) -> tuple[str, str]:
-        """Name and message of the state in which the run ends."""
+        """Return the name and the message of the run's final state."""
         from pipelines.flows import flow_runs
 
         state = flow_runs.wait_for_run_end(self.settings, run_id, 180)
         return str(state.name), str(state.message)
 
     def steps(self, day: str) -> list[str]:
-        """The steps that were taken for `day`, in order."""
+        """Return the steps that ran for `day`, in order."""
         log = self.settings.var / "steps.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         taken = [json.loads(line)["step"] for line in lines]
         return [step.removeprefix(f"{day}/") for step in taken if step.startswith(day)]
 
     def train_runs(self, day: str) -> list[dict[str, Any]]:
-        """The runs of train that the automation made as of `day`."""
+        """Return the train runs as of `day` that the automation created."""
         answer = httpx.post(
             f"{self.settings.prefect_url}/flow_runs/filter",
             json={"flows": {"name": {"any_": ["train"]}}},
             timeout=PATIENCE,
         )
-        # A run of the schedule has no parameters, and one that was asked for by hand no author.
+        # A scheduled run has no parameters; a run requested by hand has no author.
         of_day = [
             run for run in answer.json()
             if str(run["parameters"].get("as_of")).startswith(day)
@@ -186,7 +189,7 @@ class Loop:
 
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
-        """The server's database, to change what its API does not: times, and many rows at once."""
+        """Open the server's database, to change times and many rows, which its API can't."""
         path = self.settings.var / "prefect" / "prefect.db"
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened, opened:
             yield opened
@@ -219,7 +222,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 @pytest.fixture(scope="module")
 def asked(loop: Loop) -> dict[str, UUID]:
-    """Runs that do not get in each other's way, under way together."""
+    """Start independent runs at the same time."""
     return {
         day: loop.ask(flow, day)
         for flow, day in (("monitor", QUIET), ("ingest", TROUBLE), ("train", REFUSED))
@@ -235,7 +238,7 @@ def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(l
         [sys.executable, "-c", CALLS], env=environment, cwd=loop.settings.home,
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    told = [f"{{'step': '{HERE}/build_new'}}", f"{REFUSED}/second is refused"]
+    told = [f"{{'step': '{HERE}/build_feature_tables'}}", f"{REFUSED}/second is refused"]
     assert called.stdout.splitlines() == told
     assert called.stderr == ""
 
@@ -247,24 +250,25 @@ def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
     assert loop.end(run_id)[0] == "Completed"
     taken = (loop.settings.var / "steps.jsonl").read_text().splitlines()
     (given,) = [
-        each["given"] for each in map(json.loads, taken) if each["step"].endswith("/compact")
+        each["given"] for each in map(json.loads, taken) if each["step"].endswith("/compact_log")
     ]
     assert str(loop.settings.predictions) in given
 
 
 def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
     assert loop.end(asked[QUIET])[0] == "Completed"
-    assert loop.steps(QUIET) == ["observe", "control"]
+    assert loop.steps(QUIET) == ["monitor_champion", "control_rollout"]
     assert loop.train_runs(QUIET) == []
 
 
-def test_trouble_with_the_outside_is_tried_again_and_a_refusal_is_not(
+def test_network_trouble_is_retried_and_a_refusal_is_not(
     loop: Loop, asked: dict[str, UUID]
 ) -> None:
     name, message = loop.end(asked[TROUBLE])
-    assert (name, "publish is refused" in message) == ("Failed", True)
+    assert (name, "publish_features is refused" in message) == ("Failed", True)
     assert loop.steps(TROUBLE) == [
-        "fetch_new", "fetch_new", "validate_new", "build_new", "publish"
+        "fetch_due_batches", "fetch_due_batches", "validate_new_batches", "build_feature_tables",
+        "publish_features",
     ]  # fmt: skip
 
 
@@ -273,7 +277,7 @@ def test_a_stage_that_fails_fails_the_flow_and_later_ones_are_not_run(
 ) -> None:
     name, message = loop.end(asked[REFUSED])
     assert (name, "second is refused" in message) == ("Failed", True)
-    assert loop.steps(REFUSED)[-4:] == ["open_workspace", "stages", "first", "second"]
+    assert loop.steps(REFUSED)[-4:] == ["open_workspace", "recipe_stages", "first", "second"]
     assert "third" not in loop.steps(REFUSED)
 
 
@@ -284,14 +288,14 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
     assert loop.end(monitor)[0] == "Completed"
     (run,) = loop.train_runs(RETRAIN)
     lines = list(flow_runs.follow_retraining(loop.settings, {"run_id": run["id"]}, 60))
-    assert lines[-1] == f"{RETRAIN} 00:00:00+00:00 calibration 0.04: Completed"
+    assert lines[-1] == f"flow run {RETRAIN} 00:00:00+00:00 calibration 0.04: Completed"
     stages = [line for line in lines if line.endswith(("first: Completed", "third: Completed"))]
     assert stages == ["first: Completed", "third: Completed"]
     assert run["parameters"]["decision_id"] == f"decision of {RETRAIN}"
     assert run["parameters"]["codes"] == "calibration_gap"
     assert loop.steps(RETRAIN) == [
-        "observe", "control", "open_workspace", "stages", "first", "second", "third", "record",
-        "track", "register", "conclude",
+        "monitor_champion", "control_rollout", "open_workspace", "recipe_stages", "first",
+        "second", "third", "push_outputs", "log_training", "register_version", "write_outcome",
     ]  # fmt: skip
     given = (loop.settings.var / "steps.jsonl").read_text()
     assert "[datetime.datetime(2013, 4, 1, 0, 0, tzinfo=datetime.timezone.utc)]" in given
@@ -299,7 +303,7 @@ def test_the_event_of_a_decision_starts_one_training_with_typed_parameters(loop:
 
 def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop) -> None:
     events = [wanted(BUSY, str(number)) for number in range(10)]
-    # The last one twice: the server knows it again.
+    # Send the last event twice: the server deduplicates it.
     httpx.post(
         f"{loop.settings.prefect_url}/events", json=[*events, events[-1]], timeout=PATIENCE
     ).raise_for_status()
@@ -310,7 +314,7 @@ def test_of_ten_events_at_once_one_trains_and_the_rest_are_cancelled(loop: Loop)
 
 
 def wanted(day: str, decision: str) -> dict[str, Any]:
-    """The event of a decision to retrain, as monitoring emits it."""
+    """Return the event of a decision to retrain, as monitoring emits it."""
     return {
         "id": str(uuid4()), "event": "mlops.retrain.wanted",
         "occurred": datetime.now(UTC).isoformat(),
@@ -327,13 +331,13 @@ def states_of(loop: Loop, day: str) -> list[str]:
 
 
 @pytest.mark.long
-def test_an_event_that_is_sent_while_the_server_is_away_is_not_lost(loop: Loop) -> None:
+def test_an_event_sent_during_a_server_outage_is_not_lost(loop: Loop) -> None:
     monitor = loop.ask("monitor", AWAY)
-    wait_until(lambda: "observe" in loop.steps(AWAY))
+    wait_until(lambda: "monitor_champion" in loop.steps(AWAY))
     kill(loop, "prefect-server")
     (loop.settings.var / "away").touch()
-    wait_until(lambda: "control" in loop.steps(AWAY))
-    time.sleep(15)  # longer than Prefect's client holds an event
+    wait_until(lambda: "control_rollout" in loop.steps(AWAY))
+    time.sleep(15)  # longer than Prefect's client keeps an event
     loop.start_server()
     wait_until(lambda: states_of(loop, AWAY) == ["Completed"], timeout=120)
     assert loop.end(monitor)[0] == "Completed"
@@ -341,7 +345,7 @@ def test_an_event_that_is_sent_while_the_server_is_away_is_not_lost(loop: Loop) 
 
 
 def kill(loop: Loop, name: str = "") -> None:
-    """Kills the child `name`, or all, with their descendants: nobody can tell the server."""
+    """Kill the child `name`, or all, with their descendants, so that the server gets no report."""
     for record in json.loads((loop.settings.var / "children.json").read_text()):
         if name in ("", record["name"]) and psutil.pid_exists(record["pid"]):
             process = psutil.Process(record["pid"])
@@ -351,21 +355,21 @@ def kill(loop: Loop, name: str = "") -> None:
 
 @pytest.mark.long
 def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> None:
-    from pipelines.flows import flow_runs
+    from pipelines.flows import flow_runs, leftover_runs
 
     killed = loop.ask("train", KILLED)
     wait_until(lambda: "first" in loop.steps(KILLED))
-    kill(loop)  # everything at once, as when the machine goes
+    kill(loop)  # everything at once, like a machine failure
     child_processes.stop_leftover_children(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
     with flow_runs.prefect_client(loop.settings) as client:
         assert client.read_flow_run(killed).state_type == "RUNNING"
-    assert len(flow_runs.end_leftover_runs(loop.settings)) == 2
+    assert len(leftover_runs.end_leftover_runs(loop.settings)) == 2
     assert loop.end(killed)[0] == "Crashed"
     assert loop.end(waiting)[0] == "Cancelled"
     loop.start_runner(schedules_active=True)
-    # The slot is free again: for the next event, and for who asks by hand.
+    # The slot is free for the next event and for a request by hand.
     event = [wanted(AFTER, "the next")]
     httpx.post(
         f"{loop.settings.prefect_url}/events", json=event, timeout=PATIENCE
@@ -374,9 +378,9 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     assert loop.end(loop.ask("train", AFTER))[0] == "Completed"
 
 
-@pytest.mark.long  # looks at what the test before has left
+@pytest.mark.long  # uses the state of the test before
 def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop) -> None:
-    # The runner of the test before was the second one.
+    # The test before started a second runner.
     url = loop.settings.prefect_url
     automations = httpx.post(f"{url}/automations/filter", json={}).json()
     assert all(each["enabled"] for each in automations)
@@ -394,7 +398,7 @@ def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop)
     assert wanted == {}
 
 
-def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> None:
+def test_a_scheduled_run_is_cancelled_while_another_run_is_active(loop: Loop) -> None:
     from pipelines.flows import flow_runs
     from pipelines.runtime import exclusive
 
@@ -405,14 +409,19 @@ def test_what_the_schedule_starts_leaves_the_world_to_a_replay(loop: Loop) -> No
         ]
         for run_id in yielding:
             name, message = loop.end(run_id)
-            assert (name, "A replay is at work" in message) == ("Cancelled", True)
+            assert (name, "Another run is active" in message) == ("Cancelled", True)
     taken, kept = len(loop.steps("2013-04-01")), results(loop)
     assert (
         loop.end(flow_runs.request_run(loop.settings, "ingest", {}, str(uuid4())))[0] == "Completed"
     )
-    # The world's clock has just started, at the parameters' `as_of`.
-    assert loop.steps("2013-04-01")[taken:] == ["fetch_new", "validate_new", "build_new", "publish"]
-    assert results(loop) == kept, "what runs every hour leaves no file behind"
+    # The simulated clock has just started at the parameters' `as_of`.
+    assert loop.steps("2013-04-01")[taken:] == [
+        "fetch_due_batches",
+        "validate_new_batches",
+        "build_feature_tables",
+        "publish_features",
+    ]
+    assert results(loop) == kept, "a frequent flow persists no results"
 
 
 def results(loop: Loop) -> int:
@@ -452,7 +461,7 @@ def test_the_server_removes_old_runs_that_have_ended_and_no_others(loop: Loop) -
 
 
 def create(client: Any, state: Any, **parameters: Any) -> UUID:
-    """A run of a flow that no runner serves; its id."""
+    """Create a run of a flow that no runner serves; return its id."""
     from prefect import flow
 
     nobody = flow(lambda: None, name="of-nobody")
@@ -463,7 +472,7 @@ def create(client: Any, state: Any, **parameters: Any) -> UUID:
 def test_a_crashed_run_is_found_behind_more_runs_than_a_page_holds(loop: Loop) -> None:
     from prefect.states import Running, Scheduled
 
-    from pipelines.flows import flow_runs
+    from pipelines.flows import flow_runs, leftover_runs
 
     now = datetime.now(UTC)
     with flow_runs.prefect_client(loop.settings) as client:
@@ -485,9 +494,9 @@ def test_a_crashed_run_is_found_behind_more_runs_than_a_page_holds(loop: Loop) -
             flow_runs.wait_for_requested_run(loop.settings, "of-nobody", {"hours": 3}, since, 20)
             == late[0]
         )
-        ended = flow_runs.end_leftover_runs(loop.settings)
+        ended = leftover_runs.end_leftover_runs(loop.settings)
         states = [client.read_flow_run(each).state_type for each in (crashed, *late, later)]
-    # What the clock missed is done once, by the newest; what is due later is left.
+    # Of the missed scheduled runs the newest stays, and so do future ones.
     assert states == ["CRASHED", "CANCELLED", "CANCELLED", "SCHEDULED", "SCHEDULED"]
     assert len(ended) < PAGE
 
@@ -505,7 +514,7 @@ def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -
         return [each for each in found if each["name"] == "record an alert"]
 
     trigger = DeploymentEventTrigger(name="record an alert", expect={"mlops.alert.firing"})
-    of_old = flow(test_a_server_that_is_away_is_told_with_what_to_do, name="alert")
+    of_old = flow(test_an_unreachable_server_is_reported_with_a_remedy, name="alert")
     with temporary_settings({PREFECT_API_URL: loop.settings.prefect_url}):
         of_old.to_deployment(flow_runs.DEPLOYMENT_NAME, triggers=[trigger]).apply()
     assert alerting()
@@ -516,7 +525,7 @@ def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -
         client.read_deployment_by_name(f"alert/{flow_runs.DEPLOYMENT_NAME}")
 
 
-def test_a_server_that_is_away_is_told_with_what_to_do() -> None:
+def test_an_unreachable_server_is_reported_with_a_remedy() -> None:
     from pipelines.flows import flow_runs
 
     settings = Settings(prefect_port=free_port())

@@ -1,4 +1,4 @@
-"""Killed with `kill -9` at several stages and run again, does it end as if nothing had happened?"""
+"""A turn that is killed at several stages and run again ends in the same state."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def test_killed_at_any_stage_and_run_again_it_ends_in_the_same_state(
     make_home: Callable[..., Home], tmp_path: Path
 ) -> None:
     home = make_home(tmp_path / "killed", measured=False)
-    for told in (
+    for line in (
         "fetch and validate",
         "train candidates",
         "cases answered",
         "an automation has started",
         "is in the canary",
     ):
-        home.run_until(told)
+        home.run_until(line)
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "cleared what a killed run left behind" in done.stdout
+    assert "ended a process of a killed run" in done.stdout
     assert json.loads(json.dumps(home.state())) == undisturbed(
         make_home(tmp_path / "undisturbed", measured=False)
     )
 
 
 def undisturbed(home: Home) -> Any:
-    """The state after a turn that nobody kills."""
+    """Return the state after a turn without a kill."""
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(json.dumps(home.state()))

@@ -1,6 +1,6 @@
-"""Does the loop turn, once, from one command, and close?
+"""One turn of the loop from one command, on a slice of real days.
 
-Every process is real: the command, Prefect's server and runner, the service. A slice of real days.
+All processes are real: the command, Prefect's server and runner, the service.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_no_host_but_this_machine_is_looked_up(turned: tuple[Home, str]) -> None
     assert looked_up <= own
 
 
-def test_a_rerun_repeats_nothing_and_another_beside_it_is_turned_away(
+def test_a_rerun_repeats_nothing_and_a_second_run_is_refused(
     turned: tuple[Home, str],
 ) -> None:
     home, _ = turned
@@ -61,7 +61,7 @@ def test_a_rerun_repeats_nothing_and_another_beside_it_is_turned_away(
         beside = home.run("run")
         told += again.stdout.readlines()
     assert again.returncode == 0, "".join(told)
-    assert any("0 asked now" in line for line in told)
+    assert any("0 sent now" in line for line in told)
     assert home.state() == before
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert beside.returncode == 2
@@ -118,7 +118,7 @@ def test_every_candidate_is_a_run_with_its_lineage(turned: tuple[Home, str]) -> 
             assert run.data.metrics["auc"] > 0.5
 
 
-def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
+def test_single_commands_report_the_state(turned: tuple[Home, str]) -> None:
     home, _ = turned
     status = home.run("status")
     assert status.returncode == 0
@@ -136,14 +136,14 @@ def test_the_parts_tell_where_things_stand(turned: tuple[Home, str]) -> None:
     assert "Retrain: yes" in monitor.stdout
 
 
-def test_how_the_loop_stands_is_told_in_numbers(turned: tuple[Home, str]) -> None:
+def test_the_state_is_exported_as_metrics(turned: tuple[Home, str]) -> None:
     from pipelines.operations import loop_metrics
 
     home, _ = turned
     told = {
         s.name for reader in loop_metrics.SAMPLE_READERS.values() for s in reader(home.settings)
     }
-    # A Prefect server of our own is asked nothing: it comes and goes with the turn.
+    # The turn's own Prefect server exports no metrics: it ends with the turn.
     of_prefect = {"flow_failed", "flow_runs_late", "alert_event_age_seconds"}
     assert set(loop_metrics.LOOP_METRIC_HELP) - told == of_prefect
 
@@ -159,7 +159,9 @@ def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:
     assert "There is no version 99" in missing.stderr
 
 
-def test_what_can_not_be_made_again_is_told(turned: tuple[Home, str], tmp_path: Path) -> None:
+def test_a_version_that_can_not_be_reproduced_is_reported(
+    turned: tuple[Home, str], tmp_path: Path
+) -> None:
     home, _ = turned
     record = reproduce.read_recorded_version(home.settings, "1")
     lost = replace(record, tags=record.tags | {"dvc_md5_training": f"{'0' * 32}.dir"})

@@ -1,0 +1,169 @@
+"""The steps of a turn: each runs a flow or sends traffic, and reports to the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipelines.flows.journal import Journal
+from pipelines.runtime import clock
+from pipelines.training import training_outcome
+from settings import LoopError, Settings
+
+RETRAINING_TIMEOUT = 600.0  # seconds from the event to the end of the retraining
+
+
+def run_ingestion(
+    settings: Settings, journal: Journal, as_of: datetime, *, online: bool = True
+) -> None:
+    """Validate the batches known by `as_of`, build features, and publish them if `online`."""
+    from pipelines.flows import flows
+    from pipelines.ingestion import accepted_batches
+
+    with journal.component("1 Data ingestion and validation") as entry:
+        journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
+        result = flows.ingest_flow(as_of=as_of, online=online)
+        for feed, counts in result["validated"].items():
+            if counts["batches"]:
+                journal.say(
+                    f"  {feed}: {counts['batches']} batches, {counts['rows']:,} rows accepted, "
+                    f"{counts['quarantined']} quarantined"
+                )
+        entry.ran = "Great Expectations on every daily batch"
+        quarantined = accepted_batches.count_quarantined_rows(settings)
+        entry.decided = f"{quarantined:,} rows quarantined, no batch refused"
+        entry.evidence = "data/quarantine, var/gx"
+    with journal.component("2 Features and store") as entry:
+        published = f", published online as of {as_of:%d %B %Y}" if online else ""
+        journal.say(f"{sum(result['built'].values())} days of feature tables built{published}")
+        entry.ran = f"Feast, {len(result['built'])} tables, offline and online"
+        entry.decided = f"features up to {as_of:%Y-%m-%d}"
+        entry.evidence = "data/features, var/feast"
+
+
+def is_online_store_before(settings: Settings, moment: datetime) -> bool:
+    """Whether the online store is older than `moment`; a rerun must not set it back."""
+    from features.publication_record import published_until
+
+    until = published_until(settings)
+    return until is None or until < moment
+
+
+def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> dict[str, Any]:
+    """Train as of `as_of`, unless that is done; report the outcome and return it."""
+    from pipelines.flows import flows
+
+    outcome = training_outcome.find_outcome(settings, as_of)
+    with journal.component("3 Experiment tracking and training") as entry:
+        if outcome is None:
+            journal.say("train candidates, evaluate them on the newest weeks, gate, register")
+            flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
+            outcome = training_outcome.find_outcome(settings, as_of)
+        if outcome is None or outcome["version"] is None:
+            reason = outcome["told"] if outcome else "it did not finish."
+            raise LoopError(f"The first training gave no model: {reason}")
+        if outcome.get("refused") and not settings.release_file.exists():
+            raise LoopError(f"{outcome['told']} Promote it, then run `mlops run` again.")
+        entry.ran = "baseline, logistic regression, gradient boosting; an MLflow run for each"
+        entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
+        entry.evidence = f"var/training/{outcome['training_id']}"
+    report_training(settings, journal, outcome)
+    return outcome
+
+
+def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
+    """Report the metrics, the gates and the registered version of a training."""
+    from pipelines.evaluation import results
+
+    with journal.component("4 Evaluation and gates") as entry:
+        for line in results.metric_lines(settings, outcome["training_id"]):
+            journal.say(line)
+        passed, total = results.count_gates(settings, outcome["training_id"])
+        entry.ran = f"{total} gates on candidates"
+        entry.decided = f"{passed} passed, {total - passed} refused"
+        entry.evidence = str(outcome["report"])
+    with journal.component("5 Registry and versioning") as entry:
+        journal.say(outcome["told"])
+        entry.ran = "refit on all known data, artefact gates, MLflow registry"
+        entry.decided = outcome["told"].split(":")[0]
+        entry.evidence = "models:/mlops-loop@champion"
+
+
+def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
+    """Send the real cases between `start` and `end` to the service, in order of decision time."""
+    from pipelines.runtime import traffic
+
+    reported_days: set[str] = set()
+
+    def report_progress(moment: datetime, done: int, total: int) -> None:
+        clock.advance_to(settings, moment)
+        day = f"{moment:%d %B %Y}"
+        if day not in reported_days:
+            reported_days.add(day)
+            journal.say(f"  {day}: {done:,} of {total:,} cases answered")
+
+    with journal.component("6 Deployment and serving") as entry:
+        journal.say("send real cases over HTTP in order of decision time: first one by one")
+        single_until = min(start + timedelta(days=settings.params()["turn"]["alone_days"]), end)
+        single = traffic.send_cases(settings, start, single_until, report_progress)
+        journal.say("then in batches of cases that use the same features")
+        batched = traffic.send_cases(settings, single_until, end, report_progress, together=True)
+        asked, logged_before = (single[key] + batched[key] for key in ("asked", "logged_before"))
+        journal.say(f"{asked:,} sent now, {logged_before:,} already in the prediction log")
+        entry.ran = "BentoML service, features from the online store"
+        entry.decided = f"{asked + logged_before:,} predictions, all logged"
+        entry.evidence = "var/log/predictions"
+
+
+def run_monitoring(
+    settings: Settings, journal: Journal, as_of: datetime, every_days: float | None = None
+) -> dict[str, Any]:
+    """Measure live performance and drift with the known labels, and return the decision."""
+    from pipelines.flows import flows
+    from pipelines.retraining import monitor
+
+    with journal.component("7 Monitoring and feedback") as entry:
+        journal.say("labels become known: live performance, drift, decision")
+        # After its retraining the flow must not run again: it would request another one.
+        retrained = training_outcome.find_outcome(settings, as_of) is not None
+        decision: dict[str, Any] = (
+            monitor.monitor_champion(settings, as_of)
+            if retrained
+            else flows.monitor_flow(as_of=as_of, every_days=every_days)
+        )
+        retrain = f"retrain: {'yes' if decision['retrain'] else 'no'}"
+        journal.say(f"{retrain}. {decision['reason']}")
+        entry.ran = "performance with late labels, Evidently drift report"
+        entry.decided = retrain
+        entry.evidence = "var/reports, var/evidently"
+    return decision
+
+
+def turn_every_days(params: Mapping[str, Any]) -> float:
+    """Return the policy's `every_days`, at most the turn's days: a turn ends with a retraining."""
+    return float(min(params["monitoring"]["policy"]["every_days"], params["turn"]["traffic_days"]))
+
+
+def finish_retraining(
+    settings: Settings, journal: Journal, decision: dict[str, Any], as_of: datetime,
+    require_runner: Callable[[], object],
+) -> None:  # fmt: skip
+    """Wait for the retraining that the event started, if any, and report its outcome."""
+    if not decision["retrain"]:
+        journal.say("no retraining is due: the turn ends here")
+        return
+    outcome = training_outcome.find_outcome(settings, as_of)
+    with journal.component("7 Monitoring and feedback"):
+        if outcome is None:
+            from pipelines.flows import flow_runs
+
+            journal.say("an automation has started the retraining from the event")
+            for line in flow_runs.follow_retraining(
+                settings, decision, RETRAINING_TIMEOUT, require_runner
+            ):
+                journal.say(f"  {line}")
+            outcome = training_outcome.find_outcome(settings, as_of)
+        if outcome is None:
+            raise LoopError("The retraining has no outcome. See var/logs/prefect-runner.log.")
+    report_training(settings, journal, outcome)
