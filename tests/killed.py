@@ -1,7 +1,7 @@
-"""Releases whose process is killed at each step of the writing; the next call must carry them on.
+"""Release commands that are killed at each step of their writes; the next command completes them.
 
-Also run inside the stack, where there are no tests: `python - < tests/killed.py`. There version by
-version is moved through shadow and canary to the top and back again; the last line says what held.
+Also runs inside the stack, which has no tests: `python - < tests/killed.py`. There it moves
+versions through shadow and canary to champion and back. Its last line of output is the result.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from pipelines.training import mlflow_tracking
 from serving.release import document as served
 from settings import Settings, load_settings
 
-# A child begins with what is imported here, and opens the database for itself.
+# A forked child has the imports of this process and opens its own database connection.
 FORK = multiprocessing.get_context("fork")
 CLIENT = mlflow.MlflowClient
-STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does the change stand?
+STEPS: dict[
+    str, tuple[Any, str, bool, bool]
+] = {  # owner, call, kill after it?, is the change made?
     "before the entry": (CLIENT, "create_run", False, False),
     "after the entry": (CLIENT, "create_run", True, False),
     "after its evidence": (CLIENT, "log_text", True, False),
@@ -37,8 +39,8 @@ STEPS: dict[str, tuple[Any, str, bool, bool]] = {  # where, what, after it, does
 Move = Callable[[], object]
 
 
-def in_child(work: Move) -> int:
-    """Runs `work` in a process of its own; its exit code, which is minus the signal's number."""
+def run_in_child(work: Move) -> int:
+    """Run `work` in a child process; return its exit code, minus the signal's number for a kill."""
     child = FORK.Process(target=work)
     child.start()
     child.join(120)
@@ -50,31 +52,31 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed_at(where: Any, name: str, *, after: bool) -> None:
-    """Has this process killed in the call of `name`, before or after it is done."""
-    real = getattr(where, name)
+def kill_in_call(owner: Any, name: str, *, after: bool) -> None:
+    """Make this process kill itself in the call of `name`, before or after its work."""
+    real = getattr(owner, name)
 
     def killed(*given: Any, **named: Any) -> None:
         if after:
             real(*given, **named)
         die()
 
-    setattr(where, name, killed)
+    setattr(owner, name, killed)
 
 
-def killed(step: str, move: Move) -> int:
-    """`move` in a process that is killed at `step`; its exit code."""
+def run_killed(step: str, move: Move) -> int:
+    """Run `move` in a child process that is killed at `step`; return its exit code."""
 
-    def dying() -> None:
-        where, name, after, _ = STEPS[step]
-        killed_at(where, name, after=after)
+    def work() -> None:
+        owner, name, after, _ = STEPS[step]
+        kill_in_call(owner, name, after=after)
         move()
 
-    return in_child(dying)
+    return run_in_child(work)
 
 
-def there_and_back(settings: Settings) -> list[Move]:
-    """As many moves as steps: another version to the top, the champion back, and one withdrawn."""
+def make_moves(settings: Settings) -> list[Move]:
+    """Return a move for each step: to another version, back to the champion, one challenge."""
     champion = recorder.read_recorded_release(settings).document.champion
     assert champion is not None
     found = mlflow_tracking.mlflow_client(settings).search_model_versions(
@@ -97,14 +99,14 @@ def there_and_back(settings: Settings) -> list[Move]:
 def main() -> None:
     settings = load_settings()
     before = recorder.read_recorded_release(settings).document.champion
-    for step, move in zip(STEPS, there_and_back(settings), strict=True):
-        assert killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
+    for step, move in zip(STEPS, make_moves(settings), strict=True):
+        assert run_killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
         assert recorder.read_recorded_release(settings).trail.problems == (), step
         move()
         assert verify_record(settings)[0] == [], step
     promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
     assert recorder.read_recorded_release(settings).document.champion == before
-    print(f"killed at {len(STEPS)} steps, each time carried on by the next; the record is whole")
+    print(f"killed at {len(STEPS)} steps, each time completed by the next; the record is whole")
 
 
 if __name__ == "__main__":

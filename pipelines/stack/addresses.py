@@ -1,4 +1,4 @@
-"""Where does each part of the running stack answer? Printed by `make up`, as Compose knows it."""
+"""Print the address of each service of the running stack (`make up`)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DESCRIPTIONS = {
 
 
 def list_addresses(listed: str) -> list[str]:
-    """A line per published port of `docker compose ps --format json`."""
-    # One object a line since Compose 2.21, one array before.
+    """Return a line for each published port of `docker compose ps --format json`."""
+    # One object on each line since Compose 2.21, one array before.
     rows = json.loads(listed) if listed.startswith("[") else map(json.loads, listed.splitlines())
     return [
         f"http://localhost:{port['PublishedPort']:<6} "
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     command = ["docker", "compose", "ps", "--format", "json"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     print("\n".join(sorted(list_addresses(run.stdout))))
-    print("Passwords are in .env. Next: make run-stack, one full turn of the loop.")
+    print("The passwords are in .env. Next: make run-stack, one turn of the loop.")

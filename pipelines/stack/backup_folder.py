@@ -1,8 +1,8 @@
-"""What is in a backup of the stack, and is it whole?
+"""The files of a backup of the stack, and their verification.
 
-A folder with a file for each database and volume, and `manifest.json`, which is written last and
-tells the size and sha256 of each: a folder without it is no backup. The standard library only, here
-and in all that `make backup` and `make restore` run: they work with the system's Python 3.
+A backup is a folder with a file for each database and volume. `manifest.json` is written last and
+holds the size and sha256 of each file; a folder without it is no backup. All code of `make backup`
+and `make restore` uses the standard library only, so that the system's Python 3 can run it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 BACKUP_FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASES = ("mlflow", "prefect", "feast")
-VOLUMES = {  # and where our image has them
+VOLUMES = {  # with their paths in our image
     "artefacts": "/artefacts",
     "state": "/state",
     "dvc-remote": "/dvc-remote",
@@ -34,16 +34,18 @@ CHUNK_SIZE = 1 << 20
 
 
 class StackError(Exception):
-    """What stopped a backup or a restore, told to the person who can act."""
+    """The reason why a backup or a restore stopped, and what to do."""
 
 
 def make_draft(target: Path) -> Path:
-    """An empty folder beside `target`, to become it when it is whole.
+    """Return an empty folder beside `target`, which `finish_backup` renames to `target`.
 
-    What a killed backup left there is removed. Raises `StackError` if `target` holds anything.
+    Removes the draft of a killed backup. Raises `StackError` if `target` is not empty.
     """
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise StackError(f"{target} exists and is not an empty folder: name another, TO=<folder>.")
+        raise StackError(
+            f"{target} exists and is not an empty folder. Choose another: TO=<folder>."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(draft, ignore_errors=True)
@@ -52,7 +54,7 @@ def make_draft(target: Path) -> Path:
 
 
 def finish_backup(draft: Path, target: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest and gives the folder its name; all of it is on the disk then."""
+    """Write the manifest and rename the draft to `target`; sync both to the disk."""
     with (draft / MANIFEST).open("x") as file:
         json.dump({"format": BACKUP_FORMAT, **manifest}, file, indent=2)
         file.flush()
@@ -63,7 +65,7 @@ def finish_backup(draft: Path, target: Path, manifest: Mapping[str, Any]) -> Non
 
 
 def require_complete_file(path: Path) -> None:
-    """Raises `StackError` unless the file begins and ends as its kind does."""
+    """Raise `StackError` unless the file has the start and the end of its format."""
     with path.open("rb") as file:
         head = file.read(5)
         file.seek(max(0, path.stat().st_size - 1024))
@@ -74,36 +76,40 @@ def require_complete_file(path: Path) -> None:
         ".tar": tail == bytes(1024),
     }
     if not whole[path.suffix]:
-        raise StackError(f"{path.name} is not whole: its copying broke off. Try again.")
+        raise StackError(f"{path.name} is not whole: its copy was interrupted. Try again.")
 
 
 def read_verified_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the backup in `folder`. Raises `StackError` unless the files are its own."""
+    """Return the manifest of the backup in `folder`; raise `StackError` if a file differs."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        noted = {str(name): dict(each) for name, each in manifest["files"].items()}
+        listed = {str(name): dict(each) for name, each in manifest["files"].items()}
         known = manifest["format"] == BACKUP_FORMAT
     except FileNotFoundError as error:
-        raise StackError(f"{folder} is no backup: it has no {MANIFEST}.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StackError(f"{folder / MANIFEST} can't be read ({error!r}): take another.") from error
-    if not known or set(noted) != set(BACKUP_FILES) or "contents" not in manifest:
         raise StackError(
-            f"{folder} is of a kind that this code doesn't know: use the code of its time."
+            f"{folder} is no backup: it has no {MANIFEST}. Choose another folder."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StackError(
+            f"{folder / MANIFEST} can't be read ({error!r}). Choose another backup."
+        ) from error
+    if not known or set(listed) != set(BACKUP_FILES) or "contents" not in manifest:
+        raise StackError(
+            f"{folder} has an unknown format. Restore it with the version that wrote it."
         )
     for name in BACKUP_FILES:
         if not (folder / name).is_file():
-            raise StackError(f"{folder} lacks {name}: it can't be restored. Take another backup.")
-        if size_and_sha256(folder / name) != noted[name]:
+            raise StackError(f"{folder} lacks {name} and can't be restored. Choose another backup.")
+        if size_and_sha256(folder / name) != listed[name]:
             raise StackError(
                 f"{folder / name} is not what was backed up: its size or sha256 differs from the "
-                "manifest's. Nothing was changed. Take another backup."
+                "manifest. Nothing was changed. Choose another backup."
             )
     return manifest
 
 
 def size_and_sha256(path: Path) -> dict[str, Any]:
-    """Its size and sha256, as the manifest has them."""
+    """Return the size and sha256 of a file, as in the manifest."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while piece := file.read(CHUNK_SIZE):
@@ -113,7 +119,7 @@ def size_and_sha256(path: Path) -> dict[str, Any]:
 
 
 def summarise_contents(contents: Mapping[str, Any]) -> str:
-    """What the loop has, in a line."""
+    """Return a line about the contents of a backup."""
     champion = contents["champion"]
     return (
         f"{contents['predictions']:,} predictions, {contents['versions']} versions of the model, "

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Can every server's user query its own database, over the network as the server does?
+# Checks that each server's user can query its own database over the network, as the server does.
 set -euo pipefail
 
 answers() { # NAME PASSWORD

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes a database for each server, with a user that owns it and can reach no other. Postgres' image
-# runs this on an empty volume, before it listens to anyone.
+# Creates a database for each server, with a user that owns it and can reach no other. Postgres' image
+# runs this on an empty volume, before it listens on the network.
 set -euo pipefail
 
 make_database() { # NAME PASSWORD

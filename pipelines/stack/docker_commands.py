@@ -1,5 +1,6 @@
-"""Which commands copy the stack's data out of its containers and back? `docker_engine.py` runs
-them.
+"""The commands that copy the stack's data out of its containers and back.
+
+The functions return commands; `docker_engine.py` runs them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Any
 
 from pipelines.stack.backup_folder import VOLUMES
 
-# By way of a file: on a pipe, redis-cli leaves the mark of the end of a transfer behind the data.
+# Through a file: on a pipe, redis-cli appends its end-of-transfer mark to the data.
 SNAPSHOT_SCRIPT = """set -e
 export REDISCLI_AUTH="$REDIS_PASSWORD"
 trap 'rm -f /data/backup.rdb' EXIT
@@ -17,7 +18,7 @@ redis-cli --rdb /data/backup.rdb >&2
 cat /data/backup.rdb
 """
 COUNT_KEYS_COMMAND = 'REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli dbsize'
-# A snapshot is what an append-only file begins with: https://redis.io, "Multi-part AOF".
+# An append-only file starts with a snapshot: https://redis.io, "Multi-part AOF".
 FILL_REDIS_SCRIPT = """set -e
 mkdir /data/appendonlydir
 cd /data/appendonlydir
@@ -25,24 +26,24 @@ cat > appendonly.aof.1.base.rdb
 redis-check-rdb appendonly.aof.1.base.rdb > /dev/null
 echo 'file appendonly.aof.1.base.rdb seq 1 type b' > appendonly.aof.manifest
 """
-# 1 means that a file grew meanwhile, as the log of predictions does: a line that is cut counts not.
+# Exit code 1: a file grew meanwhile, such as the prediction log. A cut line does not count.
 PACK_SCRIPT = """tar --create --warning=no-file-changed --warning=no-file-removed --directory "$0" .
 test $? -lt 2"""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What Compose makes of docker-compose.yml and .env."""
+    """The names that Compose derives from docker-compose.yml and .env."""
 
     project: str
-    volumes: dict[str, str]  # what the engine calls them
+    volumes: dict[str, str]  # the engine's names by ours
     network: str
     image: str
-    redis: str  # its image
+    redis: str  # image of Redis
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> Stack:
-        """From what `docker compose config --format json` says."""
+    def from_config(cls, config: dict[str, Any]) -> Stack:
+        """Read the output of `docker compose config --format json`."""
         volumes = {name: config["volumes"][name]["name"] for name in config["volumes"]}
         services = config["services"]
         return cls(
@@ -56,11 +57,11 @@ def compose(*command: str) -> list[str]:
 
 
 def container(*command: str, mounts: dict[str, str], options: tuple[str, ...] = ()) -> list[str]:
-    """A container for one command; unlike `compose run`, it keeps no copy of what it says."""
+    """Run one command in a hardened container that, unlike `compose run`, keeps no log."""
     volumes = [f"--volume={name}:{path}" for name, path in mounts.items()]
     hardened = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
-    started = ["docker", "run", "--rm", "--init", "--pull=never", "--log-driver=none", *hardened]
-    return [*started, *volumes, *options, *command]
+    run = ["docker", "run", "--rm", "--init", "--pull=never", "--log-driver=none", *hardened]
+    return [*run, *volumes, *options, *command]
 
 
 def dump_database(database: str) -> list[str]:
@@ -68,7 +69,7 @@ def dump_database(database: str) -> list[str]:
 
 
 def load_database(database: str) -> list[str]:
-    """Into a database that the init script has made: all of it or nothing, owned by its user."""
+    """Load a dump into an empty database in one transaction; its user becomes the owner."""
     how = ["--exit-on-error", "--single-transaction", "--no-owner", f"--role={database}"]
     return compose(
         "exec", "-T", "postgres", "pg_restore", "-U", "postgres", *how, f"--dbname={database}"
@@ -101,7 +102,10 @@ def fill_redis(stack: Stack) -> list[str]:
 
 
 def stack_facts(stack: Stack, image: str) -> list[str]:
-    """`pipelines.stack.facts` of the image, which knows its own data; takes the log as a tar."""
+    """Run `pipelines.stack.facts` of the image, with the prediction log as a tar on stdin.
+
+    The image's own code reads its data.
+    """
     options = (
         "--interactive", f"--network={stack.network}",
         "--env=MLOPS_TRACKING_URI=http://mlflow:5000",

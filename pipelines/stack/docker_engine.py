@@ -1,4 +1,4 @@
-"""How are the engine's commands run, so that a failure is told and an interruption put right?"""
+"""Run the engine's commands for backup and restore, with clear errors and safe interruption."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_command(command: list[str], *, stdin: Path | None = None) -> str:
-    """What the command says. Raises `StackError` with its own words if it fails."""
-    with (stdin or Path(os.devnull)).open("rb") as given:
+    """Run the command and return its output; raise `StackError` with its errors if it fails."""
+    with (stdin or Path(os.devnull)).open("rb") as input_file:
         run = subprocess.run(
-            command, cwd=ROOT, stdin=given, capture_output=True, text=True, check=False
+            command, cwd=ROOT, stdin=input_file, capture_output=True, text=True, check=False
         )
     if run.returncode != 0:
         raise StackError(
@@ -34,7 +34,10 @@ def run_command(command: list[str], *, stdin: Path | None = None) -> str:
 
 
 def pipe_command(command: list[str], into: list[str]) -> str:
-    """What `into` says of what the command gives it. Raises `StackError` if either fails."""
+    """Pipe the command's output into `into` and return the output of `into`.
+
+    Raises `StackError` if either fails.
+    """
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         run = subprocess.run(
             into, cwd=ROOT, stdin=process.stdout, capture_output=True, text=True, check=False
@@ -47,11 +50,11 @@ def pipe_command(command: list[str], into: list[str]) -> str:
 
 
 def save_output(command: list[str], path: Path) -> dict[str, Any]:
-    """Writes what the command says to `path`, which must not exist; its size and sha256."""
+    """Write the command's output to `path`, a new file; return its size and sha256."""
     digest, size = hashlib.sha256(), 0
-    with tempfile.TemporaryFile() as said, path.open("xb") as file:
+    with tempfile.TemporaryFile() as errors, path.open("xb") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
         )
         with process:
             try:
@@ -67,30 +70,30 @@ def save_output(command: list[str], path: Path) -> dict[str, Any]:
                     raise StackError(f"{path} can't be written ({error}).") from error
                 raise
         if process.returncode != 0:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip()
-            raise StackError(f"`{_short(command)}` failed: {words[-2000:]}")
+            errors.seek(0)
+            text = errors.read().decode(errors="replace").strip()
+            raise StackError(f"`{_short(command)}` failed: {text[-2000:]}")
     return {"size": size, "sha256": digest.hexdigest()}
 
 
 def describe_stack() -> Stack:
-    """Raises `StackError` without an engine, or without .env."""
-    return Stack.of(
+    """Return the stack's names from Compose; raise `StackError` without an engine or .env."""
+    return Stack.from_config(
         json.loads(run_command(compose("--profile", "*", "config", "--format", "json")))
     )
 
 
 def require_no_user_command(stack: Stack) -> None:
-    """Raises `StackError` while a command of the user's runs in the stack: it may write."""
+    """Raise `StackError` while a user's command runs in the stack, because it may write."""
     labels = (f"com.docker.compose.project={stack.project}", "com.docker.compose.oneoff=True")
     filters = [f"--filter=label={label}" for label in labels]
     if running := run_command(["docker", "ps", *filters, "--format", "{{.Names}} {{.Command}}"]):
-        raise StackError(f"A command runs in the stack; wait until it has ended: {running}")
+        raise StackError(f"A command runs in the stack: {running}. Wait until it has ended.")
 
 
 @contextmanager
 def hold_stack_lock() -> Iterator[None]:
-    """Holds off another backup or restore of this checkout; SIGTERM and a hang-up raise, too."""
+    """Allow one backup or restore of this checkout; SIGTERM and SIGHUP interrupt like Ctrl-C."""
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -102,19 +105,21 @@ def hold_stack_lock() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StackError("Another backup or restore is at work: wait for its end.") from error
+            raise StackError(
+                "Another backup or restore is running. Wait until it has ended."
+            ) from error
         yield
 
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """For what has to be put right: a second Ctrl-C must not keep us from it."""
+    """Ignore SIGINT, SIGTERM and SIGHUP during a clean-up."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before):  # noqa: B905 - older than Python 3.10
+        for number, handler in zip(numbers, handlers):  # noqa: B905 - older than Python 3.10
             signal.signal(number, handler)
 
 

@@ -1,8 +1,8 @@
-"""Which secrets does this machine's stack use? Writes `.env` from `.env.example`, once.
+"""Write `.env` with new secrets from `.env.example` (`make up`).
 
-Run by `make up` with whatever Python 3 there is. What `.env.example` leaves empty is a secret, and
-is drawn here. The secrets of a `.env` that exists are never touched: the volumes know them. What is
-given as `NAME=value` after the folder is set in it.
+Variables that `.env.example` leaves empty are secrets; this script draws them. It never changes the
+secrets of an existing `.env`, because the volumes use them. Arguments `NAME=value` after the folder
+are set in `.env`. The standard library only: any Python 3 can run it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ TOKEN_VARIABLE = re.compile(r"^MLOPS_(PREDICT|FEEDBACK|ADMIN)_TOKEN=(.+)$", re.M
 
 
 def fill_secrets(example: str) -> str:
-    """`example` with a secret of 192 bits for every variable that it leaves empty."""
-    # Hexadecimal: it stands in URLs, in Redis' configuration and in Feast's connection string.
-    return EMPTY_VARIABLE.sub(lambda found: f"{found[1]}={secrets.token_hex(24)}", example)
+    """Return `example` with a secret of 192 bits for each empty variable."""
+    # Hexadecimal: URLs, Redis' configuration and Feast's connection string hold it.
+    return EMPTY_VARIABLE.sub(lambda match: f"{match[1]}={secrets.token_hex(24)}", example)
 
 
 def add_token_hashes(text: str) -> str:
-    """`text` with the hashes of the clients' tokens, which the service knows them by."""
-    known = [
+    """Return `text` with the hashes of the clients' tokens, which the service compares."""
+    hashes = [
         f"{role.lower()}:{hashlib.sha256(token.encode()).hexdigest()}:{role.lower()}"
         for role, token in TOKEN_VARIABLE.findall(text)
     ]
-    return f"{text.rstrip()}\nMLOPS_TOKENS={','.join(known)}\n"
+    return f"{text.rstrip()}\nMLOPS_TOKENS={','.join(hashes)}\n"
 
 
 def add_missing_secrets(folder: Path) -> list[str]:
-    """Draws what `folder/.env` lacks of the secrets: it may be older than they are. Their names."""
+    """Draw the secrets that an older `folder/.env` lacks; return their names."""
     text = (folder / ".env").read_text()
     have = {line.split("=", 1)[0] for line in text.splitlines()}
     example = (folder / ".env.example").read_text()
@@ -49,16 +49,16 @@ def add_missing_secrets(folder: Path) -> list[str]:
 
 
 def write_env_file(folder: Path) -> bool:
-    """Makes `folder/.env`, for its owner alone; False if there is one already."""
+    """Write `folder/.env`, readable by its owner only; return False if it exists."""
     example = (folder / ".env.example").read_text()
     number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")  # mode 600
     try:
         with os.fdopen(number, "w") as file:
             file.write(add_token_hashes(fill_secrets(example)))
-        os.link(draft, folder / ".env")  # whole or not at all, and never over another
+        os.link(draft, folder / ".env")  # atomic, and never replaces a file
     except FileExistsError:
         return False
-    except OSError:  # a file system without links; that nobody writes it meanwhile is all we know
+    except OSError:  # a file system without links: not safe against a concurrent write
         if (folder / ".env").exists():
             return False
         os.rename(draft, folder / ".env")
@@ -70,7 +70,7 @@ def write_env_file(folder: Path) -> bool:
 
 
 def set_variables(folder: Path, chosen: list[str]) -> None:
-    """Has `folder/.env` say `NAME=value` for each of `chosen`, in place of what it said before."""
+    """Set the variables of `chosen`, each as `NAME=value`, in `folder/.env`."""
     env = folder / ".env"
     names = tuple(each.split("=", 1)[0] + "=" for each in chosen)
     kept = [line for line in env.read_text().splitlines() if not line.startswith(names)]
@@ -82,9 +82,9 @@ def set_variables(folder: Path, chosen: list[str]) -> None:
 
 if __name__ == "__main__":
     if write_env_file(Path(sys.argv[1])):
-        print("Wrote .env with new secrets; it stays on this machine.")
-    elif lacked := add_missing_secrets(Path(sys.argv[1])):
-        print("Drew for .env what it lacked:", *lacked)
+        print("Wrote .env with new secrets. Keep it on this machine.")
+    elif added := add_missing_secrets(Path(sys.argv[1])):
+        print("Added new secrets to .env:", *added)
     if sys.argv[2:]:
         set_variables(Path(sys.argv[1]), sys.argv[2:])
         print("Set in .env:", *sys.argv[2:])

@@ -1,7 +1,7 @@
-"""What does the stack hold that a backup must give back? Run in a container of the image.
+"""Count what a backup holds: predictions, versions, champion and release.
 
-Prints a line of JSON. The log of predictions comes as a tar on stdin: the files grow, the archive
-does not.
+Runs in a container of the image and prints one line of JSON. Reads the prediction log as a tar from
+stdin, because the files grow but the archive does not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from settings import Settings, load_settings
 
 
 def count_predictions(archive: IO[bytes]) -> int:
-    """Records in an archived log; a last line without its end, never acknowledged, is none."""
+    """Return the number of records in an archived log.
+
+    An unterminated last line was never acknowledged and does not count.
+    """
     import pyarrow.parquet as pq
 
     from serving.prediction_log import parquet_files, segments
@@ -38,18 +41,18 @@ def count_predictions(archive: IO[bytes]) -> int:
 
 
 def registry_facts(settings: Settings) -> dict[str, Any]:
-    """How many versions are registered, which is champion, and which one is released."""
+    """Return the number of registered versions, the champion and the released version."""
     from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.release.promotion import champion_version
     from pipelines.training import mlflow_tracking
     from serving.release import document
 
-    found = mlflow_tracking.mlflow_client(settings).search_model_versions(
+    versions = mlflow_tracking.mlflow_client(settings).search_model_versions(
         f"name = '{REGISTERED_MODEL}'"
     )
     released = document.read_release(settings.release_file)
     return {
-        "versions": len(found),
+        "versions": len(versions),
         "champion": champion_version(settings),
         "released": released.champion.version if released else None,
     }

@@ -1,8 +1,8 @@
-"""Does a service answer at these addresses as it should? The health check of our containers.
+"""The health check of the containers.
 
-`python healthy.py URL[,STATUS:WORDS] ...` exits with 1 unless every address answers with success,
-or with STATUS and a body that contains WORDS. The standard library only, and none of our code: it
-runs every few seconds in each container.
+`python healthy.py URL[,STATUS:WORDS] ...` exits with 1 unless every URL answers with success, or
+with STATUS and a body that contains WORDS. It imports the standard library only, because it runs
+every few seconds in each container.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ TIMEOUT = 4.0  # seconds
 
 
 def find_problem(wanted: str) -> str | None:
-    """What is wrong with the answer at `URL[,STATUS:WORDS]`; None if nothing is."""
-    url, _, also = wanted.partition(",")
-    status, _, words = also.partition(":")
+    """Return the problem with the answer at `URL[,STATUS:WORDS]`, or None."""
+    url, _, accepted = wanted.partition(",")
+    status, _, words = accepted.partition(":")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=TIMEOUT):
             return None
     except urllib.error.HTTPError as error:
         body = error.read(4096).decode(errors="replace")
-        if also and str(error.code) == status and words in body:
+        if accepted and str(error.code) == status and words in body:
             return None
         return f"{url} answered {error.code}: {body[:200]}"
     except OSError as error:
@@ -32,7 +32,7 @@ def find_problem(wanted: str) -> str | None:
 
 
 def main() -> int:
-    problems = [found for wanted in sys.argv[1:] if (found := find_problem(wanted))]
+    problems = [text for wanted in sys.argv[1:] if (text := find_problem(wanted))]
     print("\n".join(problems) or "healthy")
     return 1 if problems or len(sys.argv) == 1 else 0
 

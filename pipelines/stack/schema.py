@@ -1,9 +1,9 @@
-"""Does this code know the schema of the database that it is to serve? Asked before a server starts.
+"""Migrate or check the database of MLflow or Prefect, then start the server.
 
-`python -m pipelines.stack.schema TOOL ARGUMENT...` becomes `TOOL ARGUMENT...`, with TOOL mlflow or
-prefect. An older schema is migrated: MLflow's here, Prefect's by its server. One that only a newer
-version knows is refused, untouched: MLflow's own words would tell to upgrade it, and Prefect's are
-a traceback.
+`python -m pipelines.stack.schema TOOL ARGUMENT...` is replaced by `TOOL ARGUMENT...`, with TOOL
+mlflow or prefect. MLflow's older schema is migrated here, Prefect's by its server. A schema of a
+newer version is refused and not changed: MLflow alone would advise an upgrade, and Prefect would
+print a traceback.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from pipelines.runtime import schema_revisions
 from pipelines.runtime.prefect_commands import prefect_retention_environment
 from settings import LoopError, Settings
 
-TOOL_DATABASES = {  # where a tool is told of its database, and has its migrations
+TOOL_DATABASES = {  # the variable with the database's URL, and the folder of migrations
     "mlflow": ("MLFLOW_BACKEND_STORE_URI", schema_revisions.MLFLOW_MIGRATIONS),
     "prefect": (
         "PREFECT_SERVER_DATABASE_CONNECTION_URL",
         f"{schema_revisions.PREFECT_MIGRATIONS}/postgresql",
     ),
 }
-RESTORE_MARK = Path("/artefacts/.restoring")  # pipelines/stack/restore.py
+RESTORE_MARK = Path("/artefacts/.restoring")  # written by pipelines/stack/restore.py
 STACK_RECOVERY_HINT = (
-    "Start the newer image again, or restore a backup from before: make restore FROM=..."
+    "Start the newer image again, or restore an older backup: make restore FROM=..."
 )
 
 
 def current_revisions(url: str) -> set[str]:
-    """The revisions that the database is at; none if it is empty."""
+    """Return the revisions of the database; an empty database has none."""
     libpq = re.sub(r"^postgresql\+\w+:", "postgresql:", url)
     with psycopg.connect(libpq, connect_timeout=10) as connection:
         if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
             return set()
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        return {str(revision) for (revision,) in found}
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return {str(revision) for (revision,) in rows}
 
 
 def prepare_database(tool: str) -> None:
-    """Brings the tool's database up to date, if that is not left to its server."""
+    """Check the schema of the tool's database; migrate it if it is MLflow's."""
     variable, below = TOOL_DATABASES[tool]
     known, newest = schema_revisions.known_revisions(tool, below)
     try:
-        found = current_revisions(os.environ[variable])
+        current = current_revisions(os.environ[variable])
     except psycopg.Error as error:
-        raise LoopError(f"The database of {tool} can't be asked for its schema: {error}") from error
-    schema_revisions.require_known_revisions(tool, found, known, STACK_RECOVERY_HINT)
-    if tool == "mlflow" and found != newest:
+        raise LoopError(f"The schema of the database of {tool} can't be read: {error}") from error
+    schema_revisions.require_known_revisions(tool, current, known, STACK_RECOVERY_HINT)
+    if tool == "mlflow" and current != newest:
         print(f"Migrating the database of mlflow to {', '.join(sorted(newest))} ...", flush=True)
         from mlflow.db import commands
 
-        # Not by the command line: every list of processes would show the password.
+        # Not as a command: the list of processes would show the password in its arguments.
         commands(["upgrade", os.environ[variable]], standalone_mode=False)
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     try:
         if tool == "mlflow" and RESTORE_MARK.exists():
             raise LoopError(
-                "A restore broke off, and the stack is not whole. Run it again: "
+                "A restore was interrupted, and the stack is incomplete. Run it again: "
                 "make restore FROM=... FORCE=1"
             )
         prepare_database(tool)

@@ -1,7 +1,7 @@
-"""The home that a turn of v0.1 left on a few days: whole, from its commit, and a pack of it.
+"""The home after a turn of v0.1 on a few days: built from its commit, and a packed part of it.
 
-`python -m tests.homes.v01` makes it, in minutes, and writes `v01.tar.xz` anew. The pack has what a
-release, its record and the monitoring read; a training and new batches need the whole home.
+`python -m tests.homes.v01` builds it, in minutes, and writes `v01.tar.xz`. The pack holds the input
+of a release, its record and the monitoring; a training and new batches need the whole home.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from usecase.target import LABEL_FEED
 COMMIT = "ce026cd1d2ee5527f32b83cfc81581b2d0618c81"
 PACK = Path(__file__).with_name("v01.tar.xz")
 ROOT = Path(__file__).parents[2]
-FROM = "2013-01-18"  # of the batches in the pack
+FIRST_DAY = "2013-01-18"  # of the batches in the pack
 PACKED = (
     "var/feast/applied", "var/feast/published", "var/feast/registry.db", "var/log", "var/mlflow",
     "var/models", "var/monitoring", "var/release", "var/world.json", "var/children.json",
 )  # fmt: skip
 OF_A_TRAINING = ("outcome.json", "data/evaluation/gates.json", "data/evaluation/metrics.json")
-LEFT_OUT = ("plots", "evaluation", "artifacts/models")  # of MLflow's artefacts
-# In a process of its own: the code of that commit, with the packages that are installed.
+LEFT_OUT = ("plots", "evaluation", "artifacts/models")  # MLflow artefacts
+# Runs in a child process: the code of that commit with the installed packages.
 TURN = """
 import sys, yaml
 from pathlib import Path
@@ -42,26 +42,26 @@ app()
 
 
 def unpack(target: Path) -> None:
-    """Writes `data/` and `var/` of the pack into the folder `target`."""
+    """Write `data/` and `var/` of the pack into the folder `target`."""
     with tarfile.open(PACK) as archive:
         archive.extractall(target, filter="data")
 
 
-def whole() -> Path:
-    """The whole home, made once and kept in the user's cache; to be copied, not changed."""
+def whole_home() -> Path:
+    """Return the whole home, built once in the user's cache. Copy it; do not change it."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlops-loop" / "homes"
     home = base / f"{COMMIT[:12]}-python{sys.version_info.major}.{sys.version_info.minor}"
     with locks.hold_lock(base / "lock"):
         if not home.exists():
             draft = base / f".{home.name}"
             shutil.rmtree(draft, ignore_errors=True)
-            made(draft)
+            build_home(draft)
             draft.rename(home)
     return home
 
 
-def made(home: Path, ports: tuple[int, int] = (4271, 3071)) -> None:
-    """A turn of v0.1 in the folder `home`. Raises `CalledProcessError`, which says what failed."""
+def build_home(home: Path, ports: tuple[int, int] = (4271, 3071)) -> None:
+    """Run a turn of v0.1 in the folder `home`; raise `CalledProcessError` if it fails."""
     home.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as parent:
         tree = Path(parent) / "tree"
@@ -82,16 +82,16 @@ def git(*command: str) -> None:
         subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
         raise AssertionError(
-            f"git can't give the commit of v0.1 ({error.stderr.strip()}). In a shallow clone: "
+            f"git has no commit of v0.1 ({error.stderr.strip()}). In a shallow clone run "
             "git fetch --unshallow"
         ) from error
 
 
 def pack(home: Path, target: Path = PACK) -> None:
-    """Writes what is kept of `home` to the archive `target`."""
+    """Write the packed part of `home` to the archive `target`."""
 
     def kept(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        # Packed alike on every machine: nobody's name, and no time.
+        # The same bytes on every machine: no user and no time.
         member.uname = member.gname = ""
         member.uid = member.gid = member.mtime = 0
         artefact = member.name.startswith("var/mlflow/artifacts/")
@@ -103,14 +103,14 @@ def pack(home: Path, target: Path = PACK) -> None:
         names += [str((path / each).relative_to(home)) for each in OF_A_TRAINING]
     for layer in ("raw", "validated"):
         files = (home / "data" / layer / LABEL_FEED).glob("*.parquet")
-        names += [str(each.relative_to(home)) for each in files if each.stem >= FROM]
+        names += [str(each.relative_to(home)) for each in files if each.stem >= FIRST_DAY]
     with tarfile.open(target, "w:xz", preset=9) as archive:
         for name in sorted(names):
             archive.add(home / name, name, filter=kept)
 
 
 def main() -> None:
-    pack(whole())
+    pack(whole_home())
     print(f"{PACK}: {PACK.stat().st_size:,} bytes")
 
 

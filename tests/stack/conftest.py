@@ -1,4 +1,4 @@
-"""A real engine for the tests of the stack: `make test-stack`. Without one they fail, not skip."""
+"""The stack on a real engine, for `make test-stack`. Without an engine the tests fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def docker(*command: str, **environment: str) -> str:
-    """What `docker ...` says; the test fails with its words if it fails."""
+    """Return the output of `docker ...`; fail the test with its output if it fails."""
     run = subprocess.run(
         ["docker", *command], cwd=ROOT, env={**os.environ, **environment},
         capture_output=True, text=True, check=False,
@@ -32,7 +32,7 @@ def docker(*command: str, **environment: str) -> str:
 
 
 class Stack:
-    """The services of docker-compose.yml under a project, secrets and ports of their own."""
+    """The services of docker-compose.yml with their own project name, secrets and ports."""
 
     def __init__(self, folder: Path, params: dict[str, Any] | None = None) -> None:
         self.secrets = folder / ".env"
@@ -75,13 +75,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """The configuration; nothing is started."""
+    """The configured stack; nothing is started."""
     return Stack(tmp_path_factory.mktemp("stack"))
 
 
 @pytest.fixture(scope="session")
 def image(stack: Stack) -> str:
-    """The image, built."""
+    """Build the image; return its name."""
     stack.compose("build", "api")
     return "mlops-loop:test"
 
@@ -98,7 +98,7 @@ def running(stack: Stack, image: str) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def turned(running: Stack) -> project.Stack:
-    """The stack after one turn of the loop on a slice of days, as `make run-stack` does it."""
+    """The stack after one turn of the loop on a slice of days, as in `make run-stack`."""
     found = project.Stack(running.environment)
     print(found.compose("run", "--rm", "-T", "loop"))
     return found

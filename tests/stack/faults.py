@@ -1,4 +1,4 @@
-"""What can break in the stack, done on purpose: each fault returns what recovered, and how fast."""
+"""The faults of `make chaos`. Each returns what recovered, and how fast."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.stack.project import WITHIN, Stack, ask_training, await_state
+from tests.stack.project import WITHIN, Stack, request_training, wait_for_state
 
-KILLED = Path(__file__).parents[1] / "killed.py"
-HELD = 8.0  # seconds that a pause or a cut lasts
+KILLED_RELEASES = Path(__file__).parents[1] / "killed.py"
+HELD = 8.0  # seconds of a pause or a cut
 METRICS = "from urllib.request import urlopen as ask; print(ask('http://127.0.0.1:3000/metrics').read().decode())"
 
 
-def killed(service: str) -> Callable[[Stack], str]:
-    """kill -9 of a container's first process, from outside: its restart policy brings it back."""
+def kill_fault(service: str) -> Callable[[Stack], str]:
+    """Return a fault that kills a container's first process; its restart policy restarts it."""
 
     def fault(stack: Stack) -> str:
         name = stack.container(service)
@@ -24,7 +24,7 @@ def killed(service: str) -> Callable[[Stack], str]:
         if os.geteuid() == 0 and Path(f"/proc/{before}").exists():
             os.kill(int(before), 9)
             how = "came back by its restart policy"
-        else:  # the engine is in a machine of its own; it takes its own kill for a wish to stop
+        else:  # the engine runs in another machine, and does not restart what it killed itself
             stack.docker("kill", name)
             stack.docker("start", name)
             how = "started again"
@@ -60,8 +60,8 @@ def redis_cut_off(stack: Stack) -> str:
     return f"cut off for {HELD:.0f} s"
 
 
-# From the worker: as many clients inside Postgres's container would be over its own limit of
-# processes before Postgres is full.
+# From the worker: so many clients inside Postgres's container exceed its limit of processes before
+# Postgres is full.
 CONNECTED = f"""
 import os, time
 import psycopg, sqlalchemy
@@ -81,9 +81,9 @@ print(len(held), refused)
 
 
 def postgres_full(stack: Stack) -> str:
-    """All connections taken for a while, by sessions that do nothing."""
-    told = stack.compose("exec", "-T", "worker", "python", "-c", CONNECTED)
-    held, refused = map(int, told.split())
+    """Take all connections for a while with idle sessions."""
+    output = stack.compose("exec", "-T", "worker", "python", "-c", CONNECTED)
+    held, refused = map(int, output.split())
     assert refused, f"Postgres took {held} connections and refused none"
     for service in ("postgres", "mlflow", "prefect", "worker"):
         stack.healthy(service)
@@ -91,7 +91,7 @@ def postgres_full(stack: Stack) -> str:
 
 
 def log_full(stack: Stack) -> str:
-    """One more replica, whose log is on a disk that is nearly full, and then is."""
+    """Start one more replica, whose log is on a disk that fills up."""
     volume = "chaos-full-log"
     name = f"{volume}-replica"
     stack.docker(
@@ -105,9 +105,9 @@ def log_full(stack: Stack) -> str:
         )  # fmt: skip
         stack.docker("exec", name, "sh", "-c", "head -c 40000 /dev/zero > /predictions/filler")
         stack.container_healthy(name)
-        time.sleep(20)  # it takes its share of the requests, and its disk fills up
+        time.sleep(20)  # it answers its share of the requests, and its disk fills up
         metrics = stack.docker("exec", name, "python", "-c", METRICS)
-        # What it had acknowledged by then is on its own disk: brought over, as one would.
+        # Its acknowledged predictions are on its own disk. Copy them, as an operator does.
         segment = stack.docker("exec", name, "sh", "-c", "ls /predictions/*.jsonl").strip()
         lines = stack.docker("exec", name, "cat", segment)
         stack.compose("exec", "-T", "worker", "sh", "-c", f"cat > {segment}", stdin=lines)
@@ -122,36 +122,36 @@ def log_full(stack: Stack) -> str:
 
 
 def worker_killed_in_training(stack: Stack) -> str:
-    """The run is seen as crashed, its slot is free, and the next training runs through."""
-    first = ask_training(stack)
-    await_state(stack, first, {"RUNNING"})
-    time.sleep(10)  # into a stage
-    told = killed("worker")(stack)
-    ended = await_state(stack, first, {"CRASHED", "FAILED", "CANCELLED"})
-    return f"{told}; the training {ended.lower()}; {retrained(stack)}"
+    """Kill the worker in a training: the run ends, and the next training succeeds."""
+    first = request_training(stack)
+    wait_for_state(stack, first, {"RUNNING"})
+    time.sleep(10)  # until a stage runs
+    recovered = kill_fault("worker")(stack)
+    ended = wait_for_state(stack, first, {"CRASHED", "FAILED", "CANCELLED"})
+    return f"{recovered}; the training {ended.lower()}; {train_to_completion(stack)}"
 
 
 def controller_killed(stack: Stack) -> str:
-    """kill -9 of who moves the release, once at each step of the writing, and carried on."""
-    return stack.in_loop(KILLED)
+    """Kill the release command at each step of its writes; the next command completes it."""
+    return stack.in_loop(KILLED_RELEASES)
 
 
-def retrained(stack: Stack) -> str:
-    """A training asked for now, through the worker, until it has ended well."""
+def train_to_completion(stack: Stack) -> str:
+    """Request a training from the worker and wait until it is completed."""
     started = time.monotonic()
-    await_state(stack, ask_training(stack), {"COMPLETED"})
+    wait_for_state(stack, request_training(stack), {"COMPLETED"})
     return f"the next one ran through in {time.monotonic() - started:.0f} s"
 
 
 FAULTS: dict[str, Callable[[Stack], str]] = {
-    "kill -9 of an api replica": killed("api"),
-    "kill -9 of Redis": killed("redis"),
+    "kill -9 of an api replica": kill_fault("api"),
+    "kill -9 of Redis": kill_fault("redis"),
     "Redis paused": redis_paused,
     "network cut between api and Redis": redis_cut_off,
-    "kill -9 of Postgres": killed("postgres"),
+    "kill -9 of Postgres": kill_fault("postgres"),
     "Postgres full of connections": postgres_full,
-    "kill -9 of MLflow": killed("mlflow"),
-    "kill -9 of Prefect's server": killed("prefect"),
+    "kill -9 of MLflow": kill_fault("mlflow"),
+    "kill -9 of Prefect's server": kill_fault("prefect"),
     "a replica's log disk full": log_full,
     "kill -9 of a controller at each of its steps": controller_killed,
     "kill -9 of the worker in a training": worker_killed_in_training,

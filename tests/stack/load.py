@@ -1,4 +1,4 @@
-"""Real cases asked of the stack all the time, and what came of each: what users saw of a fault."""
+"""Constant load of real cases on the stack, with the outcome of each request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIENTS = 2
 
 
 def cases(first: date, days: int = 3) -> list[dict[str, Any]]:
-    """Request bodies of real cases that became known on these days."""
+    """Return the request bodies of real cases that became known on these days."""
     found: list[dict[str, Any]] = []
     for number in range(days):
         rows = spine(source.fetch(SPINE_FEED, first + timedelta(days=number)))
@@ -29,7 +29,7 @@ def cases(first: date, days: int = 3) -> list[dict[str, Any]]:
 
 @dataclass
 class Load:
-    """`CLIENTS` users; each asks, notes the outcome, and asks the next. To be used with `with`."""
+    """`CLIENTS` users in threads; each sends requests and notes the outcomes. A context manager."""
 
     url: str
     bodies: list[dict[str, Any]]
@@ -53,18 +53,18 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def await_good(self, since: float, timeout: float) -> float:
-        """Seconds from `since` until users are served for two seconds on end."""
+    def wait_until_served(self, since: float, timeout: float) -> float:
+        """Wait for two seconds without a failure; return the seconds from `since` to the last."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            trouble = max((at for at, _ in list(self.failures)), default=since)
-            if self.last_good > max(trouble, since) + 2.0:
-                return max(trouble - since, 0.0)
+            last_failure = max((at for at, _ in list(self.failures)), default=since)
+            if self.last_good > max(last_failure, since) + 2.0:
+                return max(last_failure - since, 0.0)
             time.sleep(0.1)
         raise AssertionError(f"not served again within {timeout:.0f} s: {self.failures[-3:]}")
 
-    def told(self, since: float) -> str:
-        """What users saw since then: how many failed, how."""
+    def failures_since(self, since: float) -> str:
+        """Return the number of failures since then, by kind, as text."""
         kinds: dict[str, int] = {}
         for at, what in list(self.failures):
             if at >= since:

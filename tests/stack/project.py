@@ -1,4 +1,4 @@
-"""The running stack as `make chaos` sees it: containers, flows, what it holds."""
+"""The running stack for the tests and `make chaos`: containers, flow runs, stored state."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 import httpx
 
-WITHIN = 180.0  # seconds in which a part must be healthy again
+WITHIN = 180.0  # seconds until a part must be healthy again
 STATE = Path(__file__).with_name("state.py")
 ROOT = Path(__file__).parents[2]
 
 
 class Stack:
-    """The Compose project that `environment` names, by default the one of this folder."""
+    """The Compose project of `environment`, by default that of this folder."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = {**os.environ, **(environment or {})}
 
-    def but(self, **variables: str) -> Stack:
-        """The same stack, as other settings would have it."""
+    def with_variables(self, **variables: str) -> Stack:
+        """Return the same stack with these variables changed."""
         return Stack({**self._environment, **variables})
 
     def compose(self, *command: str, stdin: str | None = None) -> str:
@@ -44,7 +44,7 @@ class Stack:
         return "http://" + self.compose("port", service, str(port)).strip()
 
     def token(self) -> str:
-        """What the loop shows the service."""
+        """Return the loop's token for the service."""
         return self.compose("exec", "-T", "worker", "printenv", "MLOPS_TOKEN").strip()
 
     def state(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Stack:
         return found
 
     def in_loop(self, script: Path) -> str:
-        """Runs a script of the tests in a container that has none; the last line that it prints."""
+        """Run a test script in a container of the loop; return its last line of output."""
         told = self.compose(
             "run", "--rm", "-T", "--no-deps", "loop", "python", "-W", "ignore", "-",
             stdin=script.read_text(),
@@ -60,11 +60,11 @@ class Stack:
         return told.strip().splitlines()[-1]
 
     def healthy(self, service: str, timeout: float = WITHIN) -> None:
-        """Returns once every container of `service` is healthy."""
+        """Wait until every container of `service` is healthy."""
         self._until_healthy(lambda: self.compose("ps", "--quiet", service).split(), timeout)
 
     def container_healthy(self, name: str) -> None:
-        """Returns once this container is healthy."""
+        """Wait until this container is healthy."""
         self._until_healthy(lambda: [name], WITHIN)
 
     def _until_healthy(self, names: Callable[[], list[str]], timeout: float) -> None:
@@ -89,12 +89,12 @@ class Stack:
         return run.stdout
 
 
-def ask_training(stack: Stack) -> str:
-    """As of a day later than any that was trained: with its batches, and only what they tell."""
+def request_training(stack: Stack) -> str:
+    """Ingest up to two days after the newest training data, then request a training."""
     until = max(filter(None, stack.state()["data_until"].values()))
     as_of = datetime.fromisoformat(until) + timedelta(days=2)
     ingest = create_run(stack, "ingest", {"as_of": as_of.isoformat(), "online": False})
-    await_state(stack, ingest, {"COMPLETED"})
+    wait_for_state(stack, ingest, {"COMPLETED"})
     return create_run(stack, "train", {"as_of": as_of.isoformat(), "reason": "chaos"})
 
 
@@ -107,7 +107,7 @@ def create_run(stack: Stack, flow: str, parameters: dict[str, Any]) -> str:
     return str(made.json()["id"])
 
 
-def await_state(stack: Stack, run_id: str, wanted: set[str], timeout: float = 600.0) -> str:
+def wait_for_state(stack: Stack, run_id: str, wanted: set[str], timeout: float = 600.0) -> str:
     url = f"{stack.address('prefect', 4200)}/api/flow_runs/{run_id}"
     ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
     state, deadline = "unknown", time.monotonic() + timeout
@@ -115,7 +115,7 @@ def await_state(stack: Stack, run_id: str, wanted: set[str], timeout: float = 60
         try:
             state = httpx.get(url, timeout=10).json()["state_type"]
         except (httpx.HTTPError, KeyError, ValueError):
-            state = "unknown"  # the server itself may be what is broken
+            state = "unknown"  # the server may be the broken part
         if state in wanted:
             return str(state)
         if state in ended:

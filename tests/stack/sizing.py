@@ -1,8 +1,7 @@
-"""What does a prediction cost the running stack, what do its parts hold, how large is its image?
+"""Measure CPU per prediction, disk, memory and image size of the running stack (`make sizing`).
 
-`make sizing`, the basis of the table in docs/stack.md: CPU, disk and memory, as the containers' own
-accounts have them. CPU per prediction is steadier than requests per second on a machine that does
-other work.
+The table in docs/stack.md comes from here. The numbers are the containers' own accounting. On a
+busy machine CPU per prediction is steadier than requests per second.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ VOLUMES = {
 
 
 def cpu_seconds(stack: Stack, service: str) -> float:
-    """Of the container since it started."""
+    """Return the CPU seconds of the container since its start."""
     return int(float(stack.compose("exec", "-T", service, "sh", "-c", CPU))) / 1e9
 
 
 def per_prediction(stack: Stack) -> dict[str, float]:
-    """CPU milliseconds of each service on the way, per answered request."""
+    """Return the CPU milliseconds of each involved service per answered request."""
     services = ("api", "proxy", "redis")
     with Load(
         stack.address("proxy", 8080), cases(date(2013, 4, 1)), stack.token(), pause=0.0
     ) as load:
-        load.await_good(time.monotonic(), 60)
+        load.wait_until_served(time.monotonic(), 60)
         before = {each: cpu_seconds(stack, each) for each in services}
         done = len(load.acknowledged)
         time.sleep(SECONDS)
@@ -48,8 +47,8 @@ def per_prediction(stack: Stack) -> dict[str, float]:
     return {each: 1000 * spent[each] / answered for each in services}
 
 
-def image_told(stack: Stack) -> str:
-    """The size of the one image, and of the largest packages in it."""
+def describe_image(stack: Stack) -> str:
+    """Return the size of the image and of its largest packages as text."""
     name = stack.docker("inspect", "--format", "{{.Image}}", stack.container("api")).strip()
     size = int(stack.docker("image", "inspect", "--format", "{{.Size}}", name)) / 1e9
     largest = "cd /opt/venv/lib/python3.*/site-packages && du -sm -- * | sort -rn | head -12"
@@ -63,7 +62,7 @@ def image_told(stack: Stack) -> str:
 
 def main() -> None:
     stack = Stack()
-    print(image_told(stack))
+    print(describe_image(stack))
     for service, milliseconds in per_prediction(stack).items():
         print(f"{service}: {milliseconds:.2f} ms of CPU per prediction")
     logged = len(stack.state()["logged"])

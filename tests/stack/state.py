@@ -1,4 +1,4 @@
-"""What does the stack hold? Run inside a container, by `python - < state.py`; prints JSON."""
+"""Print the state of the stack as JSON; runs inside a container by `python - < state.py`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Does all that the stack knows come back from a backup, and is everything else refused?"""
+"""A backup restores all data of the stack; anything else is refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.stack.conftest import ROOT, Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
-# By the project's own code, in a container: a version with its files, released; a log of eight
-# predictions, five of them compacted; definitions in Feast's registry; something that DVC keeps.
+# Runs in a container with the project's code: a released version with its files, a log of eight
+# predictions (five of them compacted), definitions in Feast's registry, a file in the DVC remote.
 SEED = """
 import json
 from datetime import UTC, datetime
@@ -79,7 +79,7 @@ find /state /dvc-remote /predictions -not -user 1000
 
 
 class Kept:
-    """A stack with a little of everything in it, and the two scripts that `make` runs on it."""
+    """A stack with some data of each kind, and the scripts of `make backup` and `make restore`."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -103,7 +103,7 @@ class Kept:
         return process.returncode, out + err
 
     def interrupt(self, number: int, at: str, script: str, *arguments: str) -> tuple[int, str]:
-        """Sends the signal once a line that begins with `at` was printed."""
+        """Send the signal after a line of output that begins with `at`."""
         process = self.start(script, *arguments)
         assert process.stdout is not None
         for line in process.stdout:
@@ -113,16 +113,16 @@ class Kept:
         out, err = process.communicate()
         return process.returncode, out + err
 
-    def worker(self) -> str:
-        """Since when it runs; empty if it doesn't."""
+    def worker_start(self) -> str:
+        """Return the worker's start time; empty if it does not run."""
         identity = self.stack.compose("ps", "--quiet", "worker").strip()
         if not identity:
             return ""
         command = ["docker", "inspect", "--format", "{{.State.StartedAt}}", identity]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    def knows(self) -> dict[str, object]:
-        """What must be the same after a restore, asked of every part."""
+    def snapshot(self) -> dict[str, object]:
+        """Return the data of every part that a restore must reproduce."""
         ask = self.stack.compose
         mlflow = self.stack.url("MLFLOW", "/api/2.0/mlflow/registered-models/get?name=mlops-loop")
         found = httpx.get(mlflow, trust_env=False).raise_for_status().json()["registered_model"]
@@ -151,7 +151,7 @@ class Kept:
 @pytest.fixture(scope="module")
 def kept(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     stack = Stack(tmp_path_factory.mktemp("backed-up"))
-    stack.environment |= {"COMPOSE_PROFILES": "", "MLOPS_STAGING_URL": ""}  # nothing to try it on
+    stack.environment |= {"COMPOSE_PROFILES": "", "MLOPS_STAGING_URL": ""}  # no staging service
     try:
         stack.compose("up", "--detach", "--wait")
         stack.compose("run", "--rm", "-T", "--no-deps", "loop", "python", "-c", SEED)
@@ -169,14 +169,16 @@ def kept(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]
 @pytest.fixture(scope="module")
 def backup(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("backups") / "one"
-    before = kept.worker()
+    before = kept.worker_start()
     code, told = kept.run("backup", str(target))
     assert code == 0, told
-    assert kept.worker() not in {"", before}  # stopped, and started again
+    assert kept.worker_start() not in {"", before}  # restarted
     return target
 
 
-def test_it_says_what_is_in_it_and_is_for_its_owner_alone(kept: Kept, backup: Path) -> None:
+def test_its_manifest_counts_its_contents_and_only_its_owner_can_read_it(
+    kept: Kept, backup: Path
+) -> None:
     manifest = json.loads((backup / "manifest.json").read_text())
     assert manifest["contents"] == {
         "predictions": 8, "versions": 1, "champion": "1", "released": "1", "online_keys": 1,
@@ -189,11 +191,11 @@ def test_it_says_what_is_in_it_and_is_for_its_owner_alone(kept: Kept, backup: Pa
 
 
 def test_a_folder_that_holds_something_is_refused(kept: Kept, backup: Path) -> None:
-    before = kept.worker()
+    before = kept.worker_start()
     code, told = kept.run("backup", str(backup))
     assert code == 1
     assert "not an empty folder" in told
-    assert kept.worker() == before
+    assert kept.worker_start() == before
 
 
 def test_an_interrupted_backup_leaves_nothing_but_the_worker_running(
@@ -202,15 +204,15 @@ def test_an_interrupted_backup_leaves_nothing_but_the_worker_running(
     target = tmp_path / "interrupted"
     code, told = kept.interrupt(signal.SIGTERM, "Stopping the worker", "backup", str(target))
     assert code == 130, told
-    assert kept.worker()
+    assert kept.worker_start()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_are_not_removed_unasked(kept: Kept, backup: Path) -> None:
+def test_data_are_not_removed_without_confirmation(kept: Kept, backup: Path) -> None:
     code, told = kept.run("restore", str(backup))
     assert code == 1
     assert "FORCE=1" in told
-    assert kept.knows()["serves"] == 200
+    assert kept.snapshot()["serves"] == 200
 
 
 def test_a_backup_that_was_tampered_with_is_refused(
@@ -223,11 +225,11 @@ def test_a_backup_that_was_tampered_with_is_refused(
     code, told = kept.run("restore", "--force", str(tmp_path / "copy"))
     assert code == 1
     assert "predictions.tar is not what was backed up" in told
-    assert kept.knows()["serves"] == 200
+    assert kept.snapshot()["serves"] == 200
 
 
-def test_all_comes_back_also_after_a_restore_that_was_killed(kept: Kept, backup: Path) -> None:
-    before = kept.knows()
+def test_all_data_are_restored_also_after_a_killed_restore(kept: Kept, backup: Path) -> None:
+    before = kept.snapshot()
     assert str(before["files"]).count("\n") > 5
     kept.stack.compose("--profile", "*", "down", "--volumes")
     code, _ = kept.interrupt(signal.SIGKILL, "Restoring dvc-remote.tar", "restore", str(backup))
@@ -237,10 +239,10 @@ def test_all_comes_back_also_after_a_restore_that_was_killed(kept: Kept, backup:
         command, cwd=ROOT, env=kept.environment, capture_output=True, text=True, check=False
     )
     assert refused.returncode != 0
-    assert "A restore broke off" in refused.stderr + refused.stdout
+    assert "A restore was interrupted" in refused.stderr + refused.stdout
 
     code, told = kept.run("restore", "--force", str(backup))
 
     assert code == 0, told
-    assert kept.knows() == before
-    assert kept.worker()
+    assert kept.snapshot() == before
+    assert kept.worker_start()

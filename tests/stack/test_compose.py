@@ -1,4 +1,4 @@
-"""Does the configuration hold what it promises of every service?"""
+"""The promises of docker-compose.yml for every service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stack.conftest import ROOT, Stack
 
 pytestmark = pytest.mark.stack
 NAMES = sorted(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
-# It owns its folder first and becomes the user postgres then: the image's own way.
+# The image takes ownership of its folder, then becomes the user postgres.
 STARTS_AS_ROOT = {"postgres"}
 ONE_SHOT = {"loop"}
 
@@ -28,7 +28,7 @@ def test_it_listens_on_the_loopback_only(service: dict[str, Any]) -> None:
     assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
 
 
-def test_it_may_not_take_the_machine(service: dict[str, Any]) -> None:
+def test_its_resources_are_limited(service: dict[str, Any]) -> None:
     limits = service["deploy"]["resources"]["limits"]
     assert float(limits["cpus"]) > 0
     assert int(limits["memory"]) > 0
@@ -44,7 +44,7 @@ def test_it_has_no_privileges(service: dict[str, Any]) -> None:
         assert "cap_add" not in service
 
 
-def test_it_comes_back_and_its_log_does_not_grow_for_ever(service: dict[str, Any]) -> None:
+def test_it_restarts_and_its_log_is_limited(service: dict[str, Any]) -> None:
     wanted = "no" if service["name"] in ONE_SHOT else "unless-stopped"
     assert service["restart"] == wanted
     assert service["logging"]["driver"] == "json-file"

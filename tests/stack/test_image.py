@@ -1,4 +1,4 @@
-"""Is the image what it says: the lock's packages and our code, with nothing to build with?"""
+"""The image holds the lock's packages and our code, and no build tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for each in distributions(path=["/opt/venv/lib/python3.11/site-packages"]):
 
 
 def pins(text: str) -> set[tuple[str, str]]:
-    """Every `name==version` at the start of a line, the name as an index writes it."""
+    """Return each `name==version` at the start of a line, with the normalised name."""
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, flags=re.MULTILINE)
     return {(re.sub(r"[-_.]+", "-", name).lower(), version.strip()) for name, version in found}
 

@@ -1,4 +1,4 @@
-"""Does a month lived on the stack start trainings, release, alert and show on the dashboards?"""
+"""A month replayed on the stack: trainings, releases, alerts and dashboards."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ALERTS = {
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
-    """A stack of its own after a month, and what the replay told."""
+    """A separate stack after a replayed month, and the replay's output."""
     made = conftest.Stack(tmp_path_factory.mktemp("month"), slice_params.month_params())
-    made.environment["MLOPS_LOOKUP_SECONDS"] = "30"  # how busy this machine is decides nothing
+    made.environment["MLOPS_LOOKUP_SECONDS"] = "30"  # the load of this machine must not matter
     stack = Stack(made.environment)
     try:
         made.compose("build", "api")
@@ -70,7 +70,9 @@ def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
     return found
 
 
-def test_every_day_is_lived_and_told(lived: tuple[Stack, str], state: dict[str, Any]) -> None:
+def test_every_day_is_replayed_and_reported(
+    lived: tuple[Stack, str], state: dict[str, Any]
+) -> None:
     days = [each["day"] for each in state["days"]]
     assert (days[0], len(days)) == (slice_params.FIRST, 30)
     assert re.findall(r"^(\S+): \d+ cases", lived[1], re.MULTILINE) == days
@@ -84,7 +86,7 @@ def test_triggers_started_trainings_on_the_worker_by_their_events(
     why = {name for each in state["days"] if each["trained"] for name in each["fired"]}
     assert {"schedule", "calibration"} <= why, why
     found = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["train"]}}})
-    # Not the first model's, which the replay asks for itself, nor those that the clock has planned.
+    # Without the first model's run, which the replay requests itself, and the scheduled runs.
     ours = [
         run for run in found if run["work_pool_name"] == "loop" and not run["auto_scheduled"]
     ]  # fmt: skip
@@ -123,19 +125,21 @@ def test_prometheus_counted_what_the_log_holds(
     until(same, f"{len(state['logged'])} predictions, and not {query(lived[0], counted)}", 60)
 
 
-def test_what_the_month_ended_in_came_through_alertmanager(
+def test_the_last_alerts_of_the_month_came_through_alertmanager(
     lived: tuple[Stack, str], state: dict[str, Any]
 ) -> None:
     over = {
         ALERTS[each["name"]] for each in state["monitored"]["triggers"]
         if each["name"] in ALERTS and (each["value"] or 0.0) > each["limit"]
     }  # fmt: skip
-    assert "CostAboveExpected" in over  # by its limit, in sliced.py; others as the month has it
+    assert (
+        "CostAboveExpected" in over
+    )  # by its limit in sliced.py; other alerts depend on the month
 
     def told() -> str:
         return lived[0].compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "alerts")
 
-    # Five minutes beyond its limit, and what Alertmanager waits for others of the group.
+    # Five minutes above its limit, plus Alertmanager's wait for others of the group.
     until(lambda: all(re.search(rf"ticket +{name}: ", told()) for name in over), f"{over}", 900)
     fired = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
 
@@ -160,7 +164,7 @@ def test_every_query_of_the_dashboards_is_answered_with_data(lived: tuple[Stack,
     ]
     deadline, url = time.monotonic() + 120, stack.address("proxy", 8080) + "/predict"
     while empty and time.monotonic() < deadline:
-        # The month came in batches; users ask one by one, and half of the panels are theirs.
+        # The replay sends batches. Half of the panels need single requests of users.
         for body in bodies[:20]:
             asked = httpx.post(url, json=body, headers={"Authorization": who}, trust_env=False)
             assert asked.status_code == 200, asked.text
@@ -169,12 +173,12 @@ def test_every_query_of_the_dashboards_is_answered_with_data(lived: tuple[Stack,
     assert empty == {}
 
 
-def test_the_month_again_is_done_and_another_one_refused(lived: tuple[Stack, str]) -> None:
+def test_another_first_day_is_refused(lived: tuple[Stack, str]) -> None:
     with pytest.raises(AssertionError, match="This stack lives a replay from 2013-01-19, not"):
         lived[0].compose(*REPLAY, "2013-01-20")
 
 
-def test_the_state_is_of_the_stack_and_not_of_a_home_of_the_replays(
+def test_the_replay_keeps_its_state_in_the_stack_and_not_in_its_own_home(
     lived: tuple[Stack, str],
 ) -> None:
     told = lived[0].compose("exec", "-T", "worker", "find", "/state/var/replay", "-maxdepth", "1")

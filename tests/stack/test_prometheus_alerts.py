@@ -1,8 +1,8 @@
-"""From a number that is wrong to a line on the disk, and from traffic to every dashboard.
+"""Alerts from a metric to a line on the disk, and metrics from traffic to every dashboard.
 
 Prometheus, Alertmanager, Prefect's server and runner, `mlops watch` and the service are real. The
-configuration is the stack's, with other addresses and shorter waits; the fixture `far` tells
-numbers of parts that are not here.
+configuration is the stack's, with other addresses and shorter waits. `FakeMetrics` serves the
+metrics of missing parts.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ APPLY = (
     "import settings; from features.feast_store import apply_definitions;"
     "apply_definitions(settings.load_settings())"
 )
-# What these panels show is not there while all is well.
+# These panels are empty while all is well.
 MAY_BE_EMPTY = {"Alerts that fire"}
 
 
 def free_port() -> int:
-    """Below those that the system gives away by itself: one is used a minute after it is chosen."""
+    """Return a port below the system's automatic range: it is used only a minute later."""
     while True:
         port = random.randint(20000, 30000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -80,8 +80,8 @@ def until(holds: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     raise AssertionError(f"{what}: not within {seconds:.0f} s")
 
 
-class Far(BaseHTTPRequestHandler):
-    """Tells whatever numbers a test wants to be told."""
+class FakeMetrics(BaseHTTPRequestHandler):
+    """Serves the metrics that a test sets."""
 
     lines = ""
 
@@ -89,13 +89,13 @@ class Far(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
-        self.wfile.write(Far.lines.encode())
+        self.wfile.write(FakeMetrics.lines.encode())
 
     def log_message(self, *_: Any) -> None: ...
 
 
 class System:
-    """All processes and containers of the test, in a home of their own."""
+    """All processes and containers of the test, in their own home."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.processes, self.containers = home, {}, []  # type: ignore[var-annotated]
@@ -105,12 +105,10 @@ class System:
         (home / "usecase" / "params.yaml").write_text((ROOT / "usecase/params.yaml").read_text())
         names = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
         self.environment = {
-            **names,
-            **self.settings.environment(),
+            **names, **self.settings.environment(),
             **prefect_commands.prefect_environment(self.settings),
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_SERVER_METRICS_ENABLED": "true",
-        }
+            "PYTHONPATH": str(ROOT), "PREFECT_SERVER_METRICS_ENABLED": "true",
+        }  # fmt: skip
 
     def start(self, name: str, command: list[str], **variables: str) -> None:
         with (self.home / f"{name}.log").open("ab") as output:
@@ -173,8 +171,8 @@ class System:
         return httpx.post(url, json=body, timeout=10, trust_env=False).raise_for_status().json()
 
 
-def champion(settings: Settings) -> None:
-    """A model in service, and what the loop leaves behind: measured, trained, published."""
+def release_champion(settings: Settings) -> None:
+    """Write a released model that the service can load."""
     rng = np.random.default_rng(1)
     numbers = [name for name in FEATURES if name not in CATEGORIES][:3]
     frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=numbers)
@@ -187,7 +185,8 @@ def champion(settings: Settings) -> None:
     write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
 
 
-def standing(settings: Settings) -> None:
+def write_loop_state(settings: Settings) -> None:
+    """Write what the loop leaves: the clock, publication, a training, a monitoring result."""
     clock.advance_to(settings, AS_OF)
     settings.online_file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(settings.online_file)) as store, store:
@@ -224,10 +223,10 @@ def standing(settings: Settings) -> None:
 
 
 def prometheus(system: System, far: int) -> dict[str, Any]:
-    """The stack's configuration, with the addresses of this test and shorter waits."""
+    """Return the stack's configuration with this test's addresses and shorter waits."""
     rules = yaml.safe_load((STACK / "rules.yml").read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
-        # The others stay out of its way.
+        # Only this alert fires at once.
         rule |= {"for": "1s"} if rule.get("alert") == "PartDown" else {}
     (system.home / "rules.yml").write_text(yaml.safe_dump(rules))
     config: dict[str, Any] = yaml.safe_load((STACK / "prometheus.yml").read_text())
@@ -259,7 +258,7 @@ def alertmanager(system: System) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     made = System(tmp_path_factory.mktemp("home"))
-    far = ThreadingHTTPServer(("127.0.0.1", 0), Far)
+    far = ThreadingHTTPServer(("127.0.0.1", 0), FakeMetrics)
     thread = threading.Thread(target=far.serve_forever)
     thread.start()
     try:
@@ -277,8 +276,8 @@ def run_all(system: System, far: int) -> None:
     subprocess.run(
         [sys.executable, "-c", APPLY], cwd=ROOT, env=system.environment, check=True
     )  # fmt: skip
-    champion(settings)
-    standing(settings)
+    release_champion(settings)
+    write_loop_state(settings)
     system.start_prefect()
     system.start("service", serve_command(settings), **serve_environment(settings))
     watch = [
@@ -306,18 +305,18 @@ def run_all(system: System, far: int) -> None:
     until(lambda: system.query("up") and not system.query("up == 0"), "all targets up")
 
 
-def test_a_number_that_is_wrong_becomes_a_line_on_the_disk_and_so_does_its_end(
+def test_an_alert_and_its_end_are_written_to_the_disk(
     system: System,
 ) -> None:
-    Far.lines = 'mlops_up{part="postgres"} 0\nmlops_up{part="mlflow"} 0\n'
+    FakeMetrics.lines = 'mlops_up{part="postgres"} 0\nmlops_up{part="mlflow"} 0\n'
     [fired] = until(lambda: system.lines("PartDown", "firing", "part=postgres"), "the alert")
     assert fired["severity"] == "page"
     assert fired["summary"] == "postgres does not do its work"
     assert fired["runbook"] == "docs/runbooks.md#partdown"
     url = f"http://127.0.0.1:{system.port['alertmanager']}/api/v2/alerts"
     states = {a["labels"].get("part"): a["status"]["state"] for a in httpx.get(url).json()}
-    assert states["mlflow"] == "suppressed", "it follows from the other one"
-    Far.lines = 'mlops_up{part="postgres"} 1\nmlops_up{part="mlflow"} 1\n'
+    assert states["mlflow"] == "suppressed", "the alert on postgres inhibits it"
+    FakeMetrics.lines = 'mlops_up{part="postgres"} 1\nmlops_up{part="mlflow"} 1\n'
     [resolved] = until(lambda: system.lines("PartDown", "resolved", "part=postgres"), "its end")
     assert resolved["since"] == fired["since"]
     assert resolved["until"] > fired["since"]
@@ -338,7 +337,7 @@ def test_the_same_notification_again_makes_no_other_event_or_line(system: System
     }  # fmt: skip
     url, body = f"http://127.0.0.1:{system.port['watch']}/alerts", {"version": "4"}
     sent: dict[str, Any] = {"url": url, "json": {**body, "alerts": [given, given]}, "timeout": 60}
-    for _ in range(2):  # and as often as Alertmanager would, where the machine is slow
+    for _ in range(2):  # Alertmanager repeats it on a slow machine
         until(lambda: httpx.post(**sent).status_code == 200, "an answer")
     [twice] = system.lines("Twice", "firing")
     assert twice["summary"] == "{{ 1 }} \"'"
@@ -356,14 +355,14 @@ def test_every_query_of_the_dashboards_is_answered_with_data(system: System) -> 
         name: (field.get("examples") or field.get("enum") or [None])[0]
         for name, field in PredictRequest.model_json_schema()["properties"].items()
     }
-    # A run that fails, for what there is of one: no prediction has a label here.
+    # This run fails, because no prediction has a label here.
     of_monitor = {"flows": {"name": {"any_": ["monitor"]}}}
     [monitor] = system.of_prefect("deployments", of_monitor)
     url = f"{system.settings.prefect_url}/deployments/{monitor['id']}/create_flow_run"
-    # Prefect says 503 while its SQLite is busy, and its own client asks again.
+    # Prefect answers 503 while its SQLite is busy; its own client retries.
     until(lambda: httpx.post(url, json={"parameters": {}}).is_success, "a run asked for")
     until(lambda: system.query('mlops_flow_failed{flow="monitor"}'), "a run that has ended")
-    Far.lines = 'mlops_up{part="postgres"} 1\n'
+    FakeMetrics.lines = 'mlops_up{part="postgres"} 1\n'
     empty: dict[str, str] = {}
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -381,12 +380,12 @@ def test_every_query_of_the_dashboards_is_answered_with_data(system: System) -> 
     assert empty == {}
 
 
-def test_an_alert_is_recorded_while_prefect_is_away_and_its_event_follows(
+def test_an_alert_is_recorded_during_an_outage_of_prefect_and_its_event_follows(
     system: System,
 ) -> None:
     for name in ("runner", "server"):
         system.stop(name)
-    Far.lines = 'mlops_up{part="redis"} 0\n'
+    FakeMetrics.lines = 'mlops_up{part="redis"} 0\n'
     [line] = until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert")
     until(lambda: system.query("mlops_alert_event_age_seconds > 0"), "the age of its event")
     system.start_prefect()

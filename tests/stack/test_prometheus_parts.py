@@ -1,4 +1,4 @@
-"""Does `mlops watch` tell a real Postgres and Redis that work from those that do not?"""
+"""The probes of `mlops watch` on a real Postgres and Redis, working and broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def port(container: str, inside: int) -> int:
 def works(probe: probes.Probe) -> bool:
     try:
         probe()
-    except Exception:  # as `watch` sees it: whatever it was, the part does not work
+    except Exception:  # like `watch`: any error means that the part does not work
         return False
     return True
 
@@ -62,7 +62,7 @@ def test_postgres(postgres: str) -> None:
     assert not works(partial(probes.probe_postgres, f"postgresql+psycopg://feast:wrong@{address}"))
     docker("pause", postgres)
     try:
-        assert not works(probe), "it takes connections, and does no work"
+        assert not works(probe), "a paused Postgres accepts connections but answers nothing"
     finally:
         docker("unpause", postgres)
     assert comes_up(probe)

@@ -1,4 +1,4 @@
-"""What do Prometheus and Alertmanager themselves say of their configuration and of every rule?"""
+"""Prometheus and Alertmanager check their configuration and test every rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tool(image: str, name: str, *command: str, folder: Path = STACK) -> str:
         text=True, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout  # warnings go to stderr, at any time
+    return done.stdout  # stderr may hold warnings
 
 
 def promtool(*command: str, folder: Path = STACK) -> str:
@@ -41,7 +41,7 @@ def test_every_rule_fires_and_clears() -> None:
 
 
 def test_the_rules_are_tested_by_their_words_and_limits(tmp_path: Path) -> None:
-    """The test of the rules notices each of three changes."""
+    """The rules' own test detects each of three changes."""
     for name in ("rules.yml", "rules_test.yml"):
         (tmp_path / name).write_text((STACK / name).read_text())
     rules = (STACK / "rules.yml").read_text()

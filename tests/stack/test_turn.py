@@ -1,4 +1,4 @@
-"""Does the loop turn on the stack, with staging, replicas and faults, and is nothing lost?"""
+"""One turn of the loop on the stack, with staging, replicas and faults; nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stack.chaos import lost
-from tests.stack.chaos import run as broken
-from tests.stack.faults import retrained
+from tests.stack.chaos import find_losses, run_faults
+from tests.stack.faults import train_to_completion
 from tests.stack.load import Load, cases
 from tests.stack.project import Stack
 
@@ -41,7 +40,7 @@ def test_the_turn_ends_with_a_retrained_model_that_every_service_answers_with(tu
     assert state["running"] == []
     assert len(state["outcomes"]) == 2
     assert len(state["logged"]) > 1000
-    assert lost(state, []) == "nothing"
+    assert find_losses(state, []) == "nothing"
     for service, port in (("proxy", 8080), ("api-staging", 3000)):
         told = httpx.get(turned.address(service, port) + "/release", trust_env=False).json()
         assert told["version"] == "2"
@@ -72,9 +71,9 @@ def test_no_release_without_staging(turned: Stack):
 
 def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack):
     turned.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=3", "api")
-    time.sleep(2)  # the proxy asks for the names every second
+    time.sleep(2)  # the proxy resolves the names every second
     bodies = cases(DAY, 1)[:300]
-    answers, served = _asked(turned, bodies, "shared")
+    answers, served = _predict_all(turned, bodies, "shared")
     assert set(answers) == {"2"}
     assert len(served) == 3, served
     logged = turned.state()["logged"]
@@ -82,16 +81,16 @@ def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack
         f"shared-{number}" for number in range(len(bodies))
     }
     assert len(logged) == len(set(logged))
-    # A canary: the same key is in the same arm, whoever answers.
+    # A canary: a key has the same arm in every replica.
     _mlops(turned, "challenge", "1", "--canary", "30")
     time.sleep(2)
-    first, served = _asked(turned, bodies, "canary")
-    again, _ = _asked(turned, bodies[::-1], "canary-again")
+    first, served = _predict_all(turned, bodies, "canary")
+    again, _ = _predict_all(turned, bodies[::-1], "canary-again")
     assert first == again[::-1]
     assert 50 < first.count("1") < 130, Counter(first)
     assert len(served) == 3, served
     _mlops(turned, "withdraw")
-    # Back to version 1: all three follow, and none is left behind.
+    # Back to version 1: all three replicas follow.
     _mlops(turned, "rollback", "--to", "1")
     assert [_version(turned, index) for index in (1, 2, 3)] == ["1", "1", "1"]
     _mlops(turned, "promote", "2", "--again")
@@ -99,7 +98,7 @@ def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack
     _mlops(turned, "history", "--verify")
 
 
-def test_what_is_refused_is_refused_in_one_format_behind_the_proxy_too(turned: Stack):
+def test_refusals_have_one_format_behind_the_proxy_too(turned: Stack):
     url, who = turned.address("proxy", 8080), {"Authorization": f"Bearer {turned.token()}"}
     [case] = cases(DAY, 1)[:1]
     kind = {"Content-Type": "application/json"}
@@ -124,7 +123,7 @@ def test_what_is_refused_is_refused_in_one_format_behind_the_proxy_too(turned: S
         together = client.post("/predict_batch", content=batch, headers=who | kind)
         assert together.status_code == 200, together.text[:300]
         assert len(together.json()["predictions"]) == 200
-        # The slice's champion is linear, and has no trees to explain.
+        # The slice's champion is linear and has no trees to explain.
         why = client.post("/explain", json=case, headers=who)
         assert (why.status_code, why.json()["error"]) == (409, "not explained")
         assert client.get("/metrics").status_code == 404
@@ -133,36 +132,37 @@ def test_what_is_refused_is_refused_in_one_format_behind_the_proxy_too(turned: S
 @pytest.mark.parametrize(
     ("limit", "clients", "many", "why"),
     [
-        # Of so many cases each that the service is what is waited for, and not who asks.
+        # So many cases that the service, not the client, is the bottleneck.
         ({"MLOPS_REQUESTS_AT_ONCE": "2"}, 60, 200, "overloaded"),
         ({"MLOPS_REQUESTS_PER_SECOND": "1"}, 3, 1, "too many requests"),
     ],
 )
-def test_who_is_too_many_is_told_to_wait_behind_the_proxy_too(
+def test_excess_clients_are_refused_behind_the_proxy_too(
     turned: Stack, limit: dict[str, str], clients: int, many: int, why: str
 ):
     up = ("up", "--detach", "--wait", "--no-deps", "--scale", "api=3", "api")
-    turned.but(**limit).compose(*up)
+    turned.with_variables(**limit).compose(*up)
     try:
-        time.sleep(2)  # the proxy asks for the names every second
+        time.sleep(2)  # the proxy resolves the names every second
         body, name = {"requests": cases(DAY, 1)[:many]}, why.split()[0]
         url, who = turned.address("proxy", 8080), {"Authorization": f"Bearer {turned.token()}"}
         with ThreadPoolExecutor(clients) as threads:
-            insisted = [
+            posted = [
                 threads.submit(
-                    _insist, httpx.Client(base_url=url, headers=who, trust_env=False, timeout=60),
+                    _post_without_waiting,
+                    httpx.Client(base_url=url, headers=who, trust_env=False, timeout=60),
                     body, f"{name}-{number}",
                 )
                 for number in range(clients)
             ]  # fmt: skip
-        answers = [answer for each in insisted for answer in each.result()]
+        answers = [answer for each in posted for answer in each.result()]
     finally:
         turned.compose(*up)
     assert Counter(answer.status_code for answer in answers).keys() == {200, 429}
     refused = [answer for answer in answers if answer.status_code == 429]
     assert {answer.json()["error"] for answer in refused} == {why}
     assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
-    # Each replica was asked before the client was sent away.
+    # The proxy tried each replica before it refused the client.
     assert all(answer.headers["X-Served-By"].count(":") == 3 for answer in refused)
     logged = [each for each in turned.state()["logged"] if each.startswith(name)]
     told = [
@@ -178,8 +178,10 @@ def _mlops(stack: Stack, *command: str) -> None:
     stack.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", *command, *why)
 
 
-def _asked(stack: Stack, bodies: list[dict[str, Any]], name: str) -> tuple[list[str], Counter[str]]:
-    """The version that answered each case, and how many each replica answered."""
+def _predict_all(
+    stack: Stack, bodies: list[dict[str, Any]], name: str
+) -> tuple[list[str], Counter[str]]:
+    """Return the version that answered each case, and the number of answers by replica."""
     versions, served = [], Counter[str]()
     url, who = stack.address("proxy", 8080), {"Authorization": f"Bearer {stack.token()}"}
     with httpx.Client(base_url=url, headers=who, trust_env=False) as client:
@@ -193,8 +195,10 @@ def _asked(stack: Stack, bodies: list[dict[str, Any]], name: str) -> tuple[list[
     return versions, served
 
 
-def _insist(client: httpx.Client, body: dict[str, Any], name: str) -> list[httpx.Response]:
-    """The answers to one who does not wait when he is told to."""
+def _post_without_waiting(
+    client: httpx.Client, body: dict[str, Any], name: str
+) -> list[httpx.Response]:
+    """Return the answers to a client that ignores `Retry-After`."""
     with client:
         return [
             client.post("/predict_batch", json=body, headers={"X-Request-Id": f"{name}-{number}"})
@@ -203,7 +207,7 @@ def _insist(client: httpx.Client, body: dict[str, Any], name: str) -> list[httpx
 
 
 def _version(stack: Stack, index: int) -> str:
-    """What a replica serves two seconds after a release: it looks twice a second."""
+    """Return the version of a replica two seconds after a release; it polls twice a second."""
     time.sleep(2 if index == 1 else 0)
     ask = "import json, urllib.request as r; print(json.load(r.urlopen('http://localhost:3000/release'))['version'])"
     return stack.compose(
@@ -212,16 +216,16 @@ def _version(stack: Stack, index: int) -> str:
 
 
 @pytest.mark.parametrize("fault", REDUCED)
-def test_it_comes_through(turned: Stack, fault: str):
-    assert broken(turned, [fault], DAY)
+def test_the_stack_survives(turned: Stack, fault: str):
+    assert run_faults(turned, [fault], DAY)
 
 
-if "ENGINE_UP" in os.environ:  # whoever started the engine says how, and may have it killed
+if "ENGINE_UP" in os.environ:  # set by a caller who started the engine and allows its kill
 
-    def test_a_power_cut_costs_nothing_that_was_acknowledged(turned: Stack):
-        """kill -9 of the engine with all its containers; started again, they come back."""
+    def test_a_power_cut_loses_no_acknowledged_prediction(turned: Stack):
+        """kill -9 of the engine with all its containers; they return when it starts again."""
         with Load(turned.address("proxy", 8080), cases(DAY), turned.token()) as load:
-            load.await_good(time.monotonic(), 120)
+            load.wait_until_served(time.monotonic(), 120)
             time.sleep(3)
             engine = int(Path("/var/run/docker.pid").read_text())
             os.kill(engine, signal.SIGKILL)
@@ -229,5 +233,5 @@ if "ENGINE_UP" in os.environ:  # whoever started the engine says how, and may ha
             subprocess.run([os.environ["ENGINE_UP"]], check=True, capture_output=True)
             for service in turned.compose("ps", "--services").split():
                 turned.healthy(service, 400)
-        assert lost(turned.state(), load.acknowledged) == "nothing"
-        assert "ran through" in retrained(turned)
+        assert find_losses(turned.state(), load.acknowledged) == "nothing"
+        assert "ran through" in train_to_completion(turned)

@@ -1,4 +1,4 @@
-"""Does the stack start on empty volumes, and does a replica that dies cost no request?"""
+"""The stack starts on empty volumes, and a replica that dies loses no request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_prefects_pages_call_the_address_that_the_browser_sees(running: Stack) -
     assert settings["api_url"] == f"http://localhost:{port}/api"
 
 
-def test_redis_and_postgres_want_their_passwords(running: Stack) -> None:
+def test_redis_and_postgres_require_their_passwords(running: Stack) -> None:
     assert "NOAUTH" in running.compose("exec", "-T", "redis", "redis-cli", "ping")
     wrong = "PGPASSWORD=wrong psql -h 127.0.0.1 -U feast -d feast -c 'SELECT 1' 2>&1 || true"
     assert "authentication failed" in running.compose("exec", "-T", "postgres", "sh", "-c", wrong)
@@ -52,9 +52,9 @@ def test_redis_and_postgres_want_their_passwords(running: Stack) -> None:
     assert "permission denied" in running.compose("exec", "-T", "postgres", "sh", "-c", foreign)
 
 
-def test_all_replicas_are_asked_and_one_that_is_killed_costs_no_request(running: Stack) -> None:
+def test_all_replicas_answer_and_a_killed_one_loses_no_request(running: Stack) -> None:
     running.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=3", "api")
-    time.sleep(2)  # the proxy asks for the names every second
+    time.sleep(2)  # the proxy resolves the names every second
     answered, served = Counter[int](), Counter[str]()
     killed, done = threading.Event(), threading.Event()
     token = running.compose("exec", "-T", "worker", "printenv", "MLOPS_TOKEN").strip()
@@ -63,7 +63,7 @@ def test_all_replicas_are_asked_and_one_that_is_killed_costs_no_request(running:
     def ask() -> None:
         with httpx.Client(trust_env=False, timeout=60, headers=who) as client:
             while not done.is_set():
-                # An empty case is refused by the service itself, and by nobody else, with 400.
+                # Only the service itself answers an empty case with 400.
                 answer = client.post(running.url("SERVICE", "/predict"), json={})
                 answered[answer.status_code] += 1
                 if not killed.is_set():

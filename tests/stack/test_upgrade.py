@@ -1,4 +1,4 @@
-"""Is a database of an older version migrated with what it holds, and a newer one left alone?"""
+"""An older database is migrated and keeps its data; a newer one is refused and not changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
-# As MLflow 2.20 left it: its first tables, its own migrations up to there, and a run by hand.
+# The database of MLflow 2.20: its first tables, its migrations up to that version, and one run.
 OLD_MLFLOW = """
 import os
 import sqlalchemy
@@ -41,7 +41,7 @@ UNKNOWN = "ffffffffffff"
 
 
 class Databases:
-    """A stack of which only Postgres runs."""
+    """A stack with only Postgres running."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -57,16 +57,16 @@ class Databases:
         self.sql(database, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
 
     def everything(self, database: str) -> list[str]:
-        """Schema and rows; without the key that each dump draws anew."""
+        """Return schema and rows without the random key of each dump."""
         told = self.stack.compose("exec", "-T", "postgres", "pg_dump", "-U", "postgres", database)
         return [line for line in told.splitlines() if "restrict " not in line]
 
     def once(self, service: str, *command: str) -> None:
-        """A command in a container of the service; its own if none is given."""
+        """Run a command in a container of the service, by default its own command."""
         self.stack.compose("run", "--rm", "-T", "--no-deps", service, *command)
 
     def refuses(self, service: str) -> str:
-        """What the service says when it ends by itself, with an error."""
+        """Return the output of the service, which must end with an error."""
         with pytest.raises(AssertionError) as told:
             self.once(service)
         return str(told.value)

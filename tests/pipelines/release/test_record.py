@@ -19,7 +19,7 @@ from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
-from tests.killed import CLIENT, FORK, STEPS, killed
+from tests.killed import CLIENT, FORK, STEPS, run_killed
 from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
@@ -33,7 +33,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     step: str, released: Settings
 ) -> None:
     stands = STEPS[step][-1]
-    assert killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
+    assert run_killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
     known = recorder.read_recorded_release(released)
     assert known.trail.problems == ()
     champion = served_release(released).champion.version

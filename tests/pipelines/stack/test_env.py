@@ -1,4 +1,4 @@
-"""Are the stack's secrets drawn once, kept to their owner, and complete?"""
+"""The stack's secrets are drawn once, complete, and readable by their owner only."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 
 
 def variables(text: str) -> set[str]:
-    """Every variable of a `.env`, also of the lines that are commented out."""
+    """Return all variables of a `.env`, also of its commented lines."""
     return set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", text, flags=re.MULTILINE))
 
 
 def test_compose_and_the_example_name_the_same_variables() -> None:
     used = set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
-    assert variables(EXAMPLE) == used | {"COMPOSE_PROFILES"}  # which Compose itself reads
+    assert variables(EXAMPLE) == used | {"COMPOSE_PROFILES"}  # read by Compose itself
 
 
 def test_a_variable_without_a_default_is_a_secret_and_the_other_way_round() -> None:

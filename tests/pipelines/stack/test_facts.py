@@ -1,4 +1,4 @@
-"""Is what a restore must find again counted as the readers of the same data count it?"""
+"""The facts of a backup equal what the readers of the same data count."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     [segment] = tmp_path.glob("*.jsonl")
     content = segment.read_bytes()
     compaction.compact_log(tmp_path)
-    segment.write_bytes(content)  # as if the compaction was killed before it could remove it
+    segment.write_bytes(content)  # as if the compaction was killed before it removed the segment
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
@@ -53,7 +53,7 @@ def test_a_log_without_records_has_none(tmp_path: Path) -> None:
     assert facts.count_predictions(_archive(tmp_path)) == 0
 
 
-def test_versions_champion_and_release_are_told(tmp_path: Path) -> None:
+def test_versions_champion_and_release_are_counted(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert facts.registry_facts(settings) == {"versions": 0, "champion": None, "released": None}
     registry = mlflow_client(settings)

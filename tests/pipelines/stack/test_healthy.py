@@ -1,4 +1,4 @@
-"""Does the containers' health check refuse what is not healthy?"""
+"""The containers' health check accepts healthy services only."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_success_is_healthy(address: str) -> None:
     assert find_problem(f"{address}/200") is None
 
 
-def test_a_failure_is_told(address: str) -> None:
+def test_a_failure_is_reported(address: str) -> None:
     assert "answered 500" in (find_problem(f"{address}/500") or "")
 
 
-def test_a_failure_that_is_expected_here_is_healthy(address: str) -> None:
+def test_an_accepted_failure_is_healthy(address: str) -> None:
     assert find_problem(f"{address}/503,503:no model yet") is None
 
 
@@ -49,5 +49,5 @@ def test_another_status_or_other_words_are_not(address: str, wanted: str) -> Non
     assert find_problem(address + wanted) is not None
 
 
-def test_nobody_there_is_told() -> None:
+def test_a_missing_server_is_reported() -> None:
     assert "did not answer" in (find_problem("http://127.0.0.1:9/") or "")

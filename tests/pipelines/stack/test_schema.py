@@ -1,4 +1,4 @@
-"""Which revisions of a database does the installed code know?"""
+"""The revisions of the databases that the installed code knows."""
 
 from __future__ import annotations
 
