@@ -7,7 +7,7 @@ export MLOPS_HOME := $(CURDIR)
 # Where it is set, as in many images, each of the loop's processes would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack down install lock logs promote prove replay-stack report repro restore run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
+.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack docs down install lock logs promote prove replay-stack report repro restore run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
 
 run: install            ## one full turn of the loop
 	$(BIN)/mlops run
@@ -64,6 +64,9 @@ repro: install          ## the recipe alone, by DVC: raw batches to evaluation
 lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
+
+docs: install           ## docs/cli.md, from the help texts of the commands
+	$(BIN)/python -m pipelines.cli.reference
 
 BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
 	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py tests/usecase/bench/estimated.py tests/usecase/bench/headroom.py \

@@ -1,23 +1,47 @@
-"""The command `mlops`: every part of the loop, one by one and as a whole."""
+"""The command `mlops`: its groups of commands, in the order of the loop."""
 
 from __future__ import annotations
 
 import sys
 
-# Imported for their commands, in the order in which help lists them.
-from pipelines.cli import (  # noqa: F401
+import typer
+
+from pipelines.cli import (
     loop,
-    operate,
-    prove,
+    monitoring,
+    proofs,
     record,
     release,
     replay,
     rollout,
+    schedules,
     service,
+    training,
 )
-from pipelines.cli.app import app
 
-__all__ = ["app"]
+GROUPS = (
+    ("Run the loop", loop.app),
+    ("Data and training", training.app),
+    ("Release", release.app),
+    ("Release", rollout.app),
+    ("Approval and audit", record.app),
+    ("Service", service.app),
+    ("Monitoring", monitoring.app),
+    ("Schedules", schedules.app),
+    ("Proofs", proofs.app),
+    ("Replay", replay.app),
+)
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="MLOps Loop: train, release, serve, monitor and retrain a model. Start with `mlops run`.",
+)  # fmt: skip
+for title, group in GROUPS:
+    for command in group.registered_commands:
+        command.rich_help_panel = title
+    for subgroup in group.registered_groups:
+        subgroup.rich_help_panel = title
+    app.add_typer(group)
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -1,4 +1,4 @@
-"""The commands of the record: who approved what, what was changed, why an answer was so."""
+"""Commands that approve versions and read or repair the audit trail of releases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import By, Reason, Version, app, interactive_settings, report_errors
+from pipelines.cli.common import By, Reason, Version, interactive_settings, report_errors
+
+app = typer.Typer()
 
 
 @app.command()
@@ -14,22 +16,23 @@ def approve(
     version: Version,
     by: By,
     reason: Reason,
-    days: Annotated[float | None, typer.Option(help="release.approval_days if not given.")] = None,
-    digest: Annotated[str | None, typer.Option(help="Of the files that you looked at.")] = None,
+    days: Annotated[
+        float | None, typer.Option(help="Validity in days; default: release.approval_days.")
+    ] = None,
+    digest: Annotated[str | None, typer.Option(help="Digest of the files you reviewed.")] = None,
 ) -> None:
-    """Approve a version's files for some days; release.policy manual lets nothing move without."""
+    """Approve a version for some days; release.policy `manual` releases only approved versions."""
     with report_errors():
         from pipelines.release import approvals
 
-        approvals.approve(
-            interactive_settings(), version, by=by, why=reason, days=days, digest=digest
-        )
+        settings = interactive_settings()
+        approvals.approve(settings, version, by=by, why=reason, days=days, digest=digest)
         typer.echo(f"Version {version} is approved by {by}.")
 
 
 @app.command()
 def reject(version: Version, by: By, reason: Reason) -> None:
-    """End a version's approval, or say that it gets none."""
+    """Reject a version; an approval that it has ends."""
     with report_errors():
         from pipelines.release import approvals
 
@@ -43,29 +46,33 @@ def override(
     gate: Annotated[
         str, typer.Option(help="approval, errors, slow, scores, cost or time (docs/rollout.md).")
     ],
-    until: Annotated[str, typer.Option(help="Day or UTC time at which it ends.")],
+    until: Annotated[str, typer.Option(help="Day or UTC time at which the override ends.")],
     by: By,
     reason: Reason,
 ) -> None:
-    """Let a version pass a guard that stops it, until a day; shown wherever the version is."""
+    """Let a version pass one guard until a day; `mlops status` shows the override."""
     with report_errors():
         from pipelines.release import approvals
         from pipelines.runtime.stage_command import parse_time
 
-        ends = parse_time(until, "--until")
-        approvals.override(
-            interactive_settings(), version, gate=gate, until=ends, by=by, why=reason
-        )
+        ends, settings = parse_time(until, "--until"), interactive_settings()
+        approvals.override(settings, version, gate=gate, until=ends, by=by, why=reason)
         typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
 
 @app.command()
 def history(
-    at: Annotated[str | None, typer.Option(help="Who answered at this day or UTC time?")] = None,
-    verify: Annotated[bool, typer.Option(help="Is the record whole? Exit code 1 if not.")] = False,
-    holds: Annotated[str | None, typer.Option(help="Digest noted elsewhere, to be found.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Show the versions that answered at this day or UTC time.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Verify the audit trail; exit code 1 if it is not whole.")
+    ] = False,
+    holds: Annotated[
+        str | None, typer.Option(help="Verify that the trail has an entry with this digest.")
+    ] = None,
 ) -> None:
-    """Every change of the release: who, when, from, to, why."""
+    """List every change of the release: who, when, from, to, why."""
     with report_errors():
         from pipelines.cli import release_history
         from pipelines.runtime.stage_command import parse_time
@@ -82,7 +89,7 @@ def history(
 
 @app.command()
 def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
-    """From one prediction to its features, version, data, gates and approval."""
+    """Trace one prediction to its features, version, data, gates and approval."""
     with report_errors():
         from pipelines.release.audit.prediction_lineage import explain_prediction
 
@@ -94,9 +101,9 @@ def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answ
 
 @app.command()
 def repair(reason: Reason, by: By) -> None:
-    """Make the registry's release document anew, from what is served, when it is nonsense."""
+    """Rebuild the registry's release document from the served release, when it is invalid."""
     with report_errors():
-        from pipelines.release.audit import repair as repairs
+        from pipelines.release.audit.repair import repair_release_document
 
-        state = repairs.repair_release_document(interactive_settings(), why=reason, by=by)
-        typer.echo(f"The release document is generation {state.generation}, as it is served.")
+        state = repair_release_document(interactive_settings(), why=reason, by=by)
+        typer.echo(f"The release document is the served one again, generation {state.generation}.")

@@ -1,4 +1,4 @@
-"""The commands of release: who serves, who is beside, who may, and what the record says."""
+"""Commands that put a version into staging, shadow, canary or production, and take it back."""
 
 from __future__ import annotations
 
@@ -6,27 +6,57 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.app import (
+from pipelines.cli.common import (
+    DecidedBy,
     Reason,
     Version,
-    app,
     deciding_user,
+    home_settings,
     interactive_settings,
     report_errors,
 )
 
-DecidedBy = Annotated[str | None, typer.Option(help="Who decides; the user's name if not given.")]
-AllowReturn = Annotated[bool, typer.Option(help="Though it was rolled back or withdrawn before.")]
+app = typer.Typer()
+
+AllowReturn = Annotated[
+    bool, typer.Option(help="Allow a version that was rolled back or withdrawn before.")
+]
+
+
+@app.command()
+def stage(version: Version) -> None:
+    """Put a version into staging, where `mlops smoke` tests it."""
+    with report_errors():
+        from pipelines.release import staging_checks
+
+        staged = staging_checks.put_in_staging(home_settings(), version)
+        typer.echo(f"Version {staged.version} is released to staging. Next: `mlops smoke`.")
+
+
+@app.command()
+def smoke() -> None:
+    """Send real cases to staging and compare the answers; exit code 1 if one is wrong."""
+    with report_errors():
+        from pipelines.release import staging_checks
+
+        typer.echo("Testing staging ...")
+        result = staging_checks.run_smoke_test(home_settings())
+        typer.echo(
+            f"Version {result['version']} answered {result['asked']} cases correctly. "
+            f"Next: `mlops promote {result['version']}`."
+        )
 
 
 @app.command()
 def promote(
-    version: Annotated[str | None, typer.Argument(help="What is in staging, if not given.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(help="Version number; default: the version in staging.")
+    ] = None,
     reason: Reason = "by hand",
     by: DecidedBy = None,
     again: AllowReturn = False,
 ) -> None:
-    """Release a registered version to production, after staging where there is one."""
+    """Make a registered version the champion, after staging where there is one."""
     with report_errors():
         from pipelines.release import promotion, staging_checks
 
@@ -40,58 +70,53 @@ def promote(
 def challenge(
     version: Version,
     reason: Reason,
-    canary: Annotated[float, typer.Option(help="Percentage of the keys; 0 is the shadow.")] = 0.0,
+    canary: Annotated[float, typer.Option(help="Percentage of the keys; 0 is a shadow.")] = 0.0,
     by: DecidedBy = None,
     again: AllowReturn = False,
 ) -> None:
-    """Put a version beside the champion: in its shadow, or as a canary."""
+    """Make a version the challenger: as a shadow, or as a canary."""
     with report_errors():
         from pipelines.release import promotion
         from pipelines.release.audit.release_document import recorded_arms
         from pipelines.release.audit.trail import describe_arms
 
-        stage: Any = "canary" if canary else "shadow"
+        role: Any = "canary" if canary else "shadow"
+        settings, user = interactive_settings(), deciding_user(by)
         state = promotion.challenge(
-            interactive_settings(),
-            version,
-            stage,
-            canary,
-            why=reason,
-            by=deciding_user(by),
-            again=again,
+            settings, version, role, canary, why=reason, by=user, again=again
         )
-        typer.echo(
-            f"Released: {describe_arms(recorded_arms(state))} (generation {state.generation})."
-        )
+        arms = describe_arms(recorded_arms(state))
+        typer.echo(f"Released: {arms} (generation {state.generation}).")
 
 
 @app.command()
 def withdraw(
     reason: Reason,
     by: DecidedBy = None,
-    bar: Annotated[bool, typer.Option(help="It may not come back by itself.")] = True,
+    bar: Annotated[bool, typer.Option(help="Bar its automatic return.")] = True,
 ) -> None:
-    """Take the challenger back: the champion alone answers."""
+    """Withdraw the challenger; the champion alone answers."""
     with report_errors():
         from pipelines.release import promotion
 
-        state = promotion.withdraw(
-            interactive_settings(), why=reason, by=deciding_user(by), bar=bar
-        )
+        settings, user = interactive_settings(), deciding_user(by)
+        state = promotion.withdraw(settings, why=reason, by=user, bar=bar)
         typer.echo(f"The champion is alone (generation {state.generation}).")
 
 
 @app.command()
 def rollback(
     reason: Reason,
-    to: Annotated[str | None, typer.Option(help="A champion of before; the last, if none.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="A former champion; default: the previous one.")
+    ] = None,
     by: DecidedBy = None,
 ) -> None:
-    """Make a champion of before the champion; services take it up within a second."""
+    """Make a former champion the champion again; services follow within a second."""
     with report_errors():
-        from pipelines.release import rollback as back
+        from pipelines.release import rollback as rollbacks
 
-        done = back.rollback(interactive_settings(), to, why=reason, by=deciding_user(by))
+        done = rollbacks.rollback(interactive_settings(), to, why=reason, by=deciding_user(by))
         if done["version"] == done["before"]:
             typer.echo(f"Version {done['version']} is champion already.")
         else:
@@ -100,28 +125,28 @@ def rollback(
 
 @app.command()
 def freeze(reason: Reason, by: DecidedBy = None) -> None:
-    """The kill switch: the champion alone, and no release until `mlops unfreeze`."""
+    """Stop all releases until `mlops unfreeze`, and withdraw the challenger (the kill switch)."""
     with report_errors():
-        from pipelines.release import rollback as back
+        from pipelines.release import rollback as rollbacks
         from settings import UnreachableError
 
-        settings = interactive_settings()
+        settings, user = interactive_settings(), deciding_user(by)
         try:
-            back.freeze(settings, why=reason, by=deciding_user(by))
+            rollbacks.freeze(settings, why=reason, by=user)
         except UnreachableError as error:
-            back.freeze_unrecorded(settings)
+            rollbacks.freeze_unrecorded(settings)
             raise UnreachableError(
-                f"The services are frozen, and that is on no record yet. {error} When it is back: "
-                f"`mlops repair --by {deciding_user(by)} --reason '{reason}'`."
+                f"The services are frozen, but the freeze is not recorded yet. {error} When the "
+                f"registry is back, run `mlops repair --by {user} --reason '{reason}'`."
             ) from error
         typer.echo("Frozen: the champion alone answers, and nothing is released.")
 
 
 @app.command()
 def unfreeze(reason: Reason, by: DecidedBy = None) -> None:
-    """Lift the freeze."""
+    """Allow releases again."""
     with report_errors():
-        from pipelines.release import rollback as back
+        from pipelines.release import rollback as rollbacks
 
-        back.unfreeze(interactive_settings(), why=reason, by=deciding_user(by))
+        rollbacks.unfreeze(interactive_settings(), why=reason, by=deciding_user(by))
         typer.echo("Releases are possible again.")

@@ -1,4 +1,4 @@
-"""The commands of the replay: months of simulated days by policy, and the report on them."""
+"""Commands that replay months of simulated days by retraining policy, and report on them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import app, home_settings, report_errors
+from pipelines.cli.common import home_settings, report_errors
+
+app = typer.Typer()
 
 FirstDay = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
-EndDay = Annotated[str, typer.Option("--to", help="The day at whose start it ends.")]
+EndDay = Annotated[str, typer.Option("--to", help="End: the day after the last one, UTC.")]
 
 
 @app.command()
@@ -24,44 +26,40 @@ def replay(
         bool, typer.Option("--fast", help="The same steps without servers, stores and flows.")
     ] = False,
     sensitivity: Annotated[
-        bool, typer.Option(help="Fast: the default policy with other limits, too.")
+        bool, typer.Option(help="With --fast: also replay the default policy with other limits.")
     ] = False,
 ) -> None:
-    """Months of production, day by day, through the real service; what the policy cost.
+    """Replay months of production through the real service; print the cost of each policy.
 
-    On a stack that the settings name: by its parts, its state and its policy.
+    With a stack named in the settings, it runs on that stack, with its state and policy.
     """
     with report_errors():
-        settings = home_settings()  # first: it says how many threads the imports may start
-        from pipelines.replay import fast_replay as replays
-        from pipelines.replay import policy_table, served_replay, stack_replay
+        settings = home_settings()  # first: it limits the threads of the imports below
+        from pipelines.replay import fast_replay, policy_table, served_replay, stack_replay
         from pipelines.runtime.stage_command import parse_time
         from settings import UserError
 
         first, end = parse_time(since, "--from"), parse_time(until, "--to")
         names = policy or [settings.params()["replay"]["default"]]
         if sensitivity and not fast:
-            raise UserError("The sensitivity is replayed fast alone: add --fast.")
+            raise UserError("--sensitivity works only in the fast replay. Add --fast.")
         if fast:
-            found = replays.replay_policies(settings, first, end, names, typer.echo)
+            costs = fast_replay.replay_policies(settings, first, end, names, typer.echo)
         elif stack_replay.uses_running_stack(settings):
-            found = stack_replay.replay_on_stack(settings, first, end, policy or [])
+            costs = stack_replay.replay_on_stack(settings, first, end, policy or [])
         else:
-            found = served_replay.replay_through_service(settings, first, end, names)
+            costs = served_replay.replay_through_service(settings, first, end, names)
         if sensitivity:
-            found |= replays.replay_sensitivity(settings, first, end, typer.echo)
-        typer.echo(policy_table.format_policy_table(found, settings.params()))
+            costs |= fast_replay.replay_sensitivity(settings, first, end, typer.echo)
+        typer.echo(policy_table.format_policy_table(costs, settings.params()))
 
 
-@app.command("report")
+@app.command()
 def report(since: FirstDay = "2013-04-01", until: EndDay = "2013-12-31") -> None:
-    """One page on the policies that were replayed: did monitoring notice, did retraining pay?"""
+    """Write one page on the replayed policies: what monitoring noticed, what retraining saved."""
     with report_errors():
-        from pipelines.replay import replay_page
+        from pipelines.replay.replay_page import write_replay_page
         from pipelines.runtime.stage_command import parse_time
 
-        settings = home_settings()
-        path = replay_page.write_replay_page(
-            settings, parse_time(since, "--from"), parse_time(until, "--to")
-        )
-        typer.echo(f"Written: {path}")
+        first, end = parse_time(since, "--from"), parse_time(until, "--to")
+        typer.echo(f"Written: {write_replay_page(home_settings(), first, end)}")

@@ -1,65 +1,60 @@
-"""The commands of rollout and experiments: the next step of a challenger, two versions compared."""
+"""Commands on the challenger's rollout and on experiments with two versions."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import (
-    AsOf,
-    app,
+from pipelines.cli.common import (
+    DecidedBy,
+    Moment,
     deciding_user,
     interactive_settings,
-    parse_as_of,
+    parse_moment,
     report_errors,
 )
 
-if TYPE_CHECKING:
-    from settings import Settings
-
-DecidedBy = Annotated[str | None, typer.Option(help="Who decides; the user's name if not given.")]
-experiments = typer.Typer(no_args_is_help=True, help="Two versions side by side, by a plan.")
+app = typer.Typer()
+experiments = typer.Typer(
+    no_args_is_help=True, help="Compare two versions by a plan: docs/rollout.md."
+)
 app.add_typer(experiments, name="experiment")
 
 
-def _moment(settings: Settings, as_of: str | None) -> datetime:
-    """The moment given; the world's own if none is, as for a scheduled look."""
-    from pipelines.runtime import clock
-
-    return parse_as_of(settings, as_of) if as_of else clock.now(settings)
-
-
 @app.command()
-def rollout(as_of: AsOf = None) -> None:
-    """Look at the challenger, and take its next step if that is due: on, to the top, or out."""
+def rollout(as_of: Moment = None) -> None:
+    """Judge the challenger and take its next step if due: advance, promote or withdraw it."""
     with report_errors():
         from pipelines.release import rollout_controller
 
         settings = interactive_settings()
-        moment = _moment(settings, as_of)
-        found = rollout_controller.control_rollout(settings, moment, live=as_of is None)
-        typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {found['told']}")
+        moment = parse_moment(settings, as_of)
+        step = rollout_controller.control_rollout(settings, moment, live=as_of is None)
+        typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {step['told']}")
 
 
 @experiments.command()
 def start(
     version: Annotated[str, typer.Option(help="The challenger.")],
-    effect: Annotated[float, typer.Option(help="Least difference that matters, per 1,000 cases.")],
-    days: Annotated[int, typer.Option(help="Planned length, in days of decision.")],
-    percent: Annotated[float, typer.Option(help="Of the keys that it answers.")] = 50.0,
+    effect: Annotated[
+        float, typer.Option(help="Smallest difference that matters, per 1,000 cases.")
+    ],
+    days: Annotated[int, typer.Option(help="Planned length, in days of decisions.")],
+    percent: Annotated[float, typer.Option(help="Percentage of the keys it answers.")] = 50.0,
     metric: Annotated[str, typer.Option(help="cost or brier.")] = "cost",
-    as_of: AsOf = None,
-    reason: Annotated[str, typer.Option(help="Why; it goes on the record.")] = "an experiment",
+    as_of: Moment = None,
+    reason: Annotated[
+        str, typer.Option(help="Why; recorded in the audit trail.")
+    ] = "an experiment",
     by: DecidedBy = None,
 ) -> None:
-    """Give a version some of the keys until a planned end; tells whether that is long enough."""
+    """Give a version some of the keys until a planned end; print whether that is long enough."""
     with report_errors():
         from pipelines.release import experiment
 
         settings = interactive_settings()
-        moment = _moment(settings, as_of)
+        moment = parse_moment(settings, as_of)
         plan = experiment.start_experiment(
             settings, version, percent=percent, metric=metric, effect=effect, days=days,
             as_of=moment, by=deciding_user(by), why=reason,
@@ -68,28 +63,29 @@ def start(
 
 
 @experiments.command()
-def status(as_of: AsOf = None) -> None:
-    """What it shows; before its planned end, that this is too early."""
+def status(as_of: Moment = None) -> None:
+    """Show the result; before the planned end, say that it is too early."""
     with report_errors():
         from pipelines.release import experiment
 
         settings = interactive_settings()
-        moment = _moment(settings, as_of)
-        plan, found = experiment.experiment_status(settings, moment)
-        typer.echo(f"{experiment.describe_plan(plan)}\nVerdict: {found.told}.")
+        plan, verdict = experiment.experiment_status(settings, parse_moment(settings, as_of))
+        typer.echo(f"{experiment.describe_plan(plan)}\nVerdict: {verdict.told}.")
 
 
 @experiments.command()
 def stop(
-    as_of: AsOf = None,
-    reason: Annotated[str, typer.Option(help="Why now; it goes on the record.")] = "",
+    as_of: Moment = None,
+    reason: Annotated[str, typer.Option(help="Why now; recorded in the audit trail.")] = "",
     by: DecidedBy = None,
 ) -> None:
-    """End it: the champion alone again, and the conclusion on the record."""
+    """End the experiment: withdraw the version and record the conclusion."""
     with report_errors():
         from pipelines.release import experiment
 
         settings = interactive_settings()
-        moment = _moment(settings, as_of)
-        plan, found = experiment.stop_experiment(settings, moment, by=deciding_user(by), why=reason)
-        typer.echo(f"The champion is alone. Verdict on version {plan.version}: {found.told}.")
+        moment = parse_moment(settings, as_of)
+        plan, verdict = experiment.stop_experiment(
+            settings, moment, by=deciding_user(by), why=reason
+        )
+        typer.echo(f"The champion is alone. Verdict on version {plan.version}: {verdict.told}.")

@@ -1,4 +1,4 @@
-"""The commands around the service: ask it, let others in, keep its log no longer than it may be."""
+"""Commands that run the service, call it, package it, and keep its prediction log."""
 
 from __future__ import annotations
 
@@ -7,19 +7,37 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AsOf, app, home_settings, parse_as_of, report_errors
+from pipelines.cli.common import AsOf, home_settings, parse_as_of, report_errors
 
-log_app = typer.Typer(help="What is kept of the prediction log.", no_args_is_help=True)
+app = typer.Typer()
+log_app = typer.Typer(no_args_is_help=True, help="Remove predictions from the log.")
 app.add_typer(log_app, name="log")
+
+
+@app.command()
+def serve() -> None:
+    """Run the prediction service in the foreground, until Ctrl-C."""
+    with report_errors():
+        import os
+
+        from pipelines.runtime.exclusive import require_port_free
+        from serving.command import serve_command, serve_environment
+
+        settings = home_settings()
+        require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
+        url = f"http://{settings.service_host}:{settings.service_port}"
+        typer.echo(f"Serving on {url}; its API: {url}/docs.json")
+        command = serve_command(settings)
+        os.execve(command[0], command, {**os.environ, **serve_environment(settings)})
 
 
 @app.command()
 def predict(
     case: Annotated[str | None, typer.Argument(help="One case, as JSON.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="A file of cases; a column a field.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the answers go, with --csv.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File of cases, one column per field.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the answers, with --csv.")] = None,
 ) -> None:
-    """Ask the service about one case, or about a CSV file of them."""
+    """Get predictions from the service for one case, or for a CSV file of cases."""
     with report_errors():
         from serving.http import client
         from settings import UserError
@@ -40,32 +58,47 @@ def predict(
 @app.command()
 def token(
     role: Annotated[str, typer.Argument(help="predict, feedback or admin.")],
-    name: Annotated[str, typer.Argument(help="Of the client, for logs and limits.")],
+    name: Annotated[str, typer.Argument(help="Name of the client, for logs and limits.")],
 ) -> None:
-    """Draw a token: the client gets the first line, MLOPS_TOKENS_FILE the second."""
+    """Create a token: give the first line to the client, add the second to MLOPS_TOKENS_FILE."""
     with report_errors():
         import secrets
         from hashlib import sha256
 
         from serving.http.access import parse_tokens
 
-        drawn = secrets.token_urlsafe(32)
-        line = f"{role} {sha256(drawn.encode()).hexdigest()} {name}"
+        secret = secrets.token_urlsafe(32)
+        line = f"{role} {sha256(secret.encode()).hexdigest()} {name}"
         parse_tokens(line)
-        typer.echo(f"token: {drawn}\nline:  {line}")
+        typer.echo(f"token: {secret}\nline:  {line}")
 
 
 @app.command()
 def bento(
-    out: Annotated[Path, typer.Argument(help="The archive, such as service.bento.")],
+    out: Annotated[Path, typer.Argument(help="Archive to write, such as service.bento.")],
 ) -> None:
-    """Package the service with the released version, for where no registry is in reach."""
+    """Package the service with the released version, for machines without a registry."""
     with report_errors():
-        from pipelines.registry import bento as package
+        from pipelines.registry.bento import build_bento
 
-        tag = package.build_bento(home_settings(), out)
+        tag = build_bento(home_settings(), out)
         typer.echo(
-            f"{tag} is in {out}. `bentoml import {out}`, then `bentoml serve {tag}` starts it."
+            f"{tag} is in {out}. To start it: `bentoml import {out}`, then `bentoml serve {tag}`."
+        )
+
+
+@app.command()
+def compact() -> None:
+    """Convert the closed segments of the prediction log to Parquet, without loss."""
+    with report_errors():
+        from serving.prediction_log.compaction import compact_log
+
+        settings = home_settings()
+        done = compact_log(settings.predictions)
+        typer.echo(
+            f"Compacted in {settings.predictions}: segments {done['segments']}, files "
+            f"{done['files']}, records {done['records']:,}. Dropped: duplicates "
+            f"{done['duplicates']}, torn lines {done['torn_lines']}."
         )
 
 
@@ -80,32 +113,27 @@ def expire(as_of: AsOf = None) -> None:
         settings = home_settings()
         days = settings.params()["monitoring"]["keep_days"]
         before = parse_as_of(settings, as_of) - timedelta(days=days)
-        _tell(
-            erasure.expire_predictions(settings.predictions, before),
-            f"decided before {before:%Y-%m-%d}",
-        )
+        removed = erasure.expire_predictions(settings.predictions, before)
+        _report_removal(removed, f"decided before {before:%Y-%m-%d}")
 
 
 @log_app.command()
 def forget(
     column: Annotated[str, typer.Argument(help="`key`, or `request.<field>`.")],
-    value: Annotated[str, typer.Argument(help="Of the entity whose predictions go.")],
+    value: Annotated[str, typer.Argument(help="Value of the entity to forget.")],
 ) -> None:
     """Remove one entity's predictions for good."""
     with report_errors():
         from serving.prediction_log import erasure
 
-        settings = home_settings()
-        _tell(
-            erasure.forget_predictions(settings.predictions, column, value),
-            f"with {column} {value}",
-        )
+        removed = erasure.forget_predictions(home_settings().predictions, column, value)
+        _report_removal(removed, f"with {column} {value}")
 
 
-def _tell(done: dict[str, int], which: str) -> None:
-    typer.echo(f"{done['removed']:,} predictions {which} are gone.")
-    if done["open"]:
+def _report_removal(removed: dict[str, int], which: str) -> None:
+    typer.echo(f"Removed predictions {which}: {removed['removed']:,}.")
+    if removed["open"]:
         typer.echo(
-            f"{done['open']} segments are written to still: run this again in an hour, when the "
-            "service has closed them, or stop it first."
+            f"The service still writes to log segments: {removed['open']}. Run this again in an "
+            "hour, when the service has closed them, or stop it first."
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli.main import GROUPS
 from pipelines.operations import doctor
 from settings import Settings
 
@@ -56,6 +57,8 @@ def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
         "doctor", "ui", "deploy", "restore",
     ):  # fmt: skip
         assert f" {part} " in done.stdout
+    groups = [title for title, _ in GROUPS]
+    assert sorted(groups, key=done.stdout.index) == groups
     heavy = (
         "import sys, pipelines.cli.main; print([m for m in sys.modules if m in {tools}])".replace(
             "{tools}", "('pandas', 'prefect', 'mlflow', 'feast', 'sklearn', 'pydantic', 'dvc')"

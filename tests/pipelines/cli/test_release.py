@@ -92,7 +92,7 @@ def test_the_kill_switch_works_while_mlflow_is_away(
     }
     with patch.dict(os.environ, away):
         told = mlops("freeze", "--reason", "it errs", code=1)
-        assert "services are frozen, and that is on no record yet" in told
+        assert "services are frozen, but the freeze is not recorded yet" in told
     assert (served_release(released).frozen, served_release(released).challenger) == (True, None)
     assert "`mlops repair`" in mlops("promote", "2", code=1)
     assert "PROBLEM" in mlops("history", "--verify", code=1)

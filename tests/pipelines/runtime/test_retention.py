@@ -109,5 +109,5 @@ def test_the_command_prints_what_it_removed(
     report = write(settings, MONITORED[0], timedelta(days=9999))
     done = CliRunner().invoke(app, ["clean", "--as-of", "2013-04-15"])
     assert done.exit_code == 0, done.output
-    assert "Removed: 1 reports, 0 results of flows, 0 predictions." in done.output
+    assert "Removed reports: 1, flow results: 0, predictions: 0." in done.output
     assert not report.exists()

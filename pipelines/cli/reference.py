@@ -1,0 +1,48 @@
+"""The page docs/cli.md: every command with its options, from the help texts (`make docs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from pipelines.cli.main import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+INTRODUCTION = """\
+# Commands
+
+Written by `make docs` from the help texts of the commands; `mlops COMMAND --help` prints the same.
+
+Every command exits with 0 on success, 1 if something failed or was refused, and 2 for a mistake in
+its use."""
+
+
+def render_reference() -> str:
+    """Return the page: a section per group of `mlops --help`, then one per command."""
+    root: Any = get_command(app)
+    context, group, lines = typer.Context(root, info_name="mlops"), "", [INTRODUCTION]
+    for command in root.commands.values():
+        if command.rich_help_panel != group:
+            group = command.rich_help_panel
+            lines.append(f"## {group}")
+        lines += _render_command(command, context, "mlops")
+    return "\n\n".join(lines) + "\n"
+
+
+def _render_command(command: Any, context: typer.Context, parent: str) -> Iterator[str]:
+    name = f"{parent} {command.name}"
+    yield f"### {name}"
+    yield command.help
+    records = (parameter.get_help_record(context) for parameter in command.params)
+    if parameters := [f"- `{names}`: {' '.join(text.split())}" for names, text in records]:
+        yield "\n".join(parameters)
+    for subcommand in getattr(command, "commands", {}).values():
+        yield from _render_command(subcommand, context, name)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render_reference())
