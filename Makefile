@@ -1,15 +1,15 @@
-# What a developer runs; .ci/run and .github/workflows/ci.yml run the same.
+# The commands of a developer; .ci/run and .github/workflows/ci.yml run the same.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 export MLOPS_HOME := $(CURDIR)
-# Where it is set, as in many images, each of the loop's processes would compile our modules anew.
+# If it is set, as in many images, each process of the loop compiles the modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: backup bench bench-load bench-serving chaos check clean clean-stack docs down install lock logs promote prove replay-stack report repro restore run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
 
-run: install            ## one full turn of the loop
+run: install            ## runs one full turn of the loop
 	$(BIN)/mlops run
 
 install: $(VENV)/installed
@@ -24,7 +24,7 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-check: install          ## style, types, imports, lock, words of the use case
+check: install          ## checks style, types, imports, the lock and the words of the use case
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,10 +34,10 @@ check: install          ## style, types, imports, lock, words of the use case
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --offline --strict-collection --quiet --no-progress .github/workflows
 
-# Measuring costs every child process half as much again: CI does it always, a developer when asked.
+# Measuring coverage makes every child process 50% slower: CI always does it, a developer on request.
 COVERAGE ?=
 
-test: install           ## unit, integration and one turn on a slice of real days; COVERAGE=1: 90% or more
+test: install           ## runs unit and integration tests and one turn on a slice of real days; COVERAGE=1 requires 90%
 	rm -f .coverage .coverage.*
 	$(if $(COVERAGE),$(BIN)/coverage run -m,$(BIN)/python -m) pytest --ignore=tests/stack -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
@@ -45,27 +45,27 @@ test: install           ## unit, integration and one turn on a slice of real day
 # Files or folders of tests; all if it is empty.
 PART ?=
 
-test-long: install      ## kills at every stage, schedules waited for, the recipe on a fresh clone; PART= for some
+test-long: install      ## tests kills at every stage, schedules, and the recipe on a fresh clone; PART= selects tests
 	$(BIN)/pytest --ignore=tests/stack -m long -n 2 --dist loadfile --no-loadscope-reorder $(PART)
 
-# main, another commit, the folder of a report made before, or nothing: `make report BASE=`
+# main, another commit, the folder of an earlier report, or nothing: `make report BASE=`
 BASE ?= main
 
-report: install         ## what this checkout does to the model, on a slice, beside BASE
+report: install         ## reports what this checkout does to the model, on a slice, beside BASE
 	$(BIN)/python -m pipelines.delivery --out var/report --base "$(BASE)"
 
-prove: install          ## bad candidates, bad challengers, bad data: each must be seen by its own guard
+prove: install          ## sends bad candidates, bad challengers and bad data through their guards; each must be stopped
 	OMP_NUM_THREADS=1 $(BIN)/mlops prove
 	OMP_NUM_THREADS=1 $(BIN)/mlops prove --monitoring
 
-repro: install          ## the recipe alone, by DVC: raw batches to evaluation
+repro: install          ## runs the recipe alone, by DVC: raw batches to evaluation
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 lock: install           ## renews requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet --upgrade --custom-compile-command "make lock" --output-file $(LOCK)
 	$(BIN)/python tests/lock.py --write
 
-docs: install           ## docs/cli.md, from the help texts of the commands
+docs: install           ## writes docs/cli.md from the help texts of the commands and targets
 	$(BIN)/python -m pipelines.cli.reference
 
 BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
@@ -74,17 +74,17 @@ BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench
 bench: export OMP_NUM_THREADS := 1
-bench: install          ## the figures of documents and comments, to docs/benchmarks/loop.md
+bench: install          ## measures the figures of documents and comments, to docs/benchmarks/loop.md
 	mkdir -p docs/benchmarks
 	$(BIN)/python tests/usecase/bench/year.py
 	$(BIN)/python tests/bench/measure.py > docs/benchmarks/.loop.md
 	set -e; for script in $(BENCHES); do echo "$$script"; $(BIN)/python $$script >> docs/benchmarks/.loop.md; done
 	mv docs/benchmarks/.loop.md docs/benchmarks/loop.md
 
-clean:                  ## removes run state and data; asks nothing, keeps .venv
+clean:                  ## removes run state and data without asking; keeps .venv
 	rm -rf var .dvc/cache .dvc/tmp data/raw data/validated data/quarantine data/features data/training data/candidates data/evaluation
 
-# What the image is labelled with; the stack below needs Docker with Compose v2, and no Python but the system's.
+# Labels of the image. The stack below needs Docker with Compose v2, and only the system's Python.
 export MLOPS_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 export MLOPS_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
 
@@ -93,61 +93,60 @@ up:                     ## builds the image, starts the stack, waits until every
 	docker compose up --detach --build --wait
 	@$(PYTHON) pipelines/stack/addresses.py
 
-up-staging:             ## the same with a staging service, through which every release then passes
+up-staging:             ## the same with a staging service, which every release must then pass
 	$(PYTHON) pipelines/stack/env.py . COMPOSE_PROFILES=staging MLOPS_STAGING_URL=http://api-staging:3000
 	$(MAKE) up
 
-smoke:                  ## asks the stack's staging about real cases
+smoke:                  ## tests the stack's staging with real cases
 	docker compose run --rm loop mlops smoke
 
-promote:                ## releases VERSION, or what is in staging, to the stack's production
+promote:                ## releases VERSION, or the version in staging, to the stack's production
 	docker compose run --rm loop mlops promote $(VERSION)
 
-down:                   ## ends the stack; all data stay in their volumes
+down:                   ## stops the stack; all data stay in their volumes
 	docker compose --profile "*" down --remove-orphans
 
-clean-stack:            ## ends the stack and removes its data; asks first, unless FORCE=1
+clean-stack:            ## stops the stack and removes its data; asks first, unless FORCE=1
 	@test -n "$(FORCE)" || { printf 'Remove every volume of the stack, with all runs, models and predictions? [y/N] '; read sure; test "$$sure" = y; }
 	docker compose --profile "*" down --remove-orphans --volumes
 
-backup:                 ## copies the stack's data to TO, or to backups/<UTC time>; it serves on
+backup:                 ## copies the data of the running stack to TO, or to backups/<UTC time>
 	@$(PYTHON) -m pipelines.stack.backup $(if $(TO),"$(TO)")
 
-restore:                ## gives the stack the data of FROM; asks before its own go, unless FORCE=1
+restore:                ## restores the stack's data from FROM; asks before it replaces them, unless FORCE=1
 	@test -n "$(FROM)" || { echo "Which backup? make restore FROM=backups/<UTC time>"; exit 2; }
 	$(PYTHON) pipelines/stack/env.py .
 	docker compose build api
 	@$(PYTHON) -m pipelines.stack.restore $(if $(FORCE),--force) "$(FROM)"
 	@$(PYTHON) pipelines/stack/addresses.py
 
-replay-stack:           ## a month on the running stack, by its own parts; FROM=, TO= for other days
+replay-stack:           ## replays a month on the running stack, with its own parts; FROM= and TO= set other days
 	docker compose run --rm loop mlops replay --from $(or $(FROM),2013-04-01) --to $(or $(TO),2013-05-01)
 
-run-stack:              ## one full turn of the loop, in the running stack
+run-stack:              ## runs one full turn of the loop in the running stack
 	docker compose run --rm loop
 
-chaos: install          ## breaks the running stack on purpose, part by part, and tells what came of it
+chaos: install          ## breaks the running stack on purpose, part by part, and reports the effects
 	$(BIN)/python -m tests.stack.chaos $(CHAOS)
 
-bench-serving: install  ## the service beside what a user would pick instead, to docs/benchmarks/serving.md; needs wrk
+bench-serving: install  ## measures the service beside common alternatives, to docs/benchmarks/serving.md; needs wrk
 	$(BIN)/python -W ignore tests/bench/serving/run.py
 
 bench-load: export OMP_NUM_THREADS := 1
-bench-load: install     ## swaps, kills and crowds: what is lost under load, to docs/benchmarks/load.md; needs hey
+bench-load: install     ## measures swaps, kills and crowds under load, to docs/benchmarks/load.md; needs hey
 	$(BIN)/python -W ignore tests/bench/serving/load.py
 
-sizing: install         ## what a prediction costs the running stack, and what its parts hold
+sizing: install         ## prints what a prediction costs the running stack, and the sizes of its parts
 	$(BIN)/python -m tests.stack.sizing
 
-logs:                   ## what the services say, as they say it
+logs:                   ## follows the logs of the services
 	docker compose logs --follow --tail 50
 
-test-stack: install     ## the stack on a real engine: image, configuration, start, turn, failures
+test-stack: install     ## tests the stack on a real engine: image, configuration, start, turn, failures
 	$(BIN)/pytest tests/stack -m "not long"
 
-test-month: install     ## a month of a slice on a stack of its own: trainings, a release, alerts, dashboards
+test-month: install     ## runs a month of a slice on a stack of its own: trainings, a release, alerts, dashboards
 	$(BIN)/pytest tests/stack/test_month.py
 
-# Alerts end to end, backup and upgrade start stacks of their own.
-test-stack-short: install  ## the same on one stack alone
+test-stack-short: install  ## tests one stack alone, without alerts end to end, backup and upgrade
 	$(BIN)/pytest $(addprefix tests/stack/test_,compose.py image.py prometheus_rules.py up.py turn.py)

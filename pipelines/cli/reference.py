@@ -1,7 +1,8 @@
-"""The page docs/cli.md: every command with its options, from the help texts (`make docs`)."""
+"""The page docs/cli.md, from the help texts of the commands and the Makefile (`make docs`)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from typer.main import get_command
 
 from pipelines.cli.main import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "cli.md"
 INTRODUCTION = """\
 # Commands
 
-Written by `make docs` from the help texts of the commands; `mlops COMMAND --help` prints the same.
+Written by `make docs` from the help texts; `mlops COMMAND --help` prints the same.
 
 Every command exits with 0 on success, 1 if something failed or was refused, and 2 for a mistake in
 its use."""
 
 
 def render_reference() -> str:
-    """Return the page: a section per group of `mlops --help`, then one per command."""
+    """Return the page: a section per group of `mlops --help`, then the targets of make."""
     root: Any = get_command(app)
     context, group, lines = typer.Context(root, info_name="mlops"), "", [INTRODUCTION]
     for command in root.commands.values():
@@ -30,6 +32,9 @@ def render_reference() -> str:
             group = command.rich_help_panel
             lines.append(f"## {group}")
         lines += _render_command(command, context, "mlops")
+    targets = re.findall(r"^([a-z-]+):.*## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines.append("## Targets of make")
+    lines.append("\n".join(f"- `make {name}`: {text}." for name, text in targets))
     return "\n\n".join(lines) + "\n"
 
 
