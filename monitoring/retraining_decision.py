@@ -16,28 +16,19 @@ from typing import Any
 
 from monitoring.retraining_triggers import (
     DAY,
-    LIMITS,
-    Evidence,
-    Finding,
-    Trigger,
+    TRIGGER_LIMITS,
+    MonitoringEvidence,
+    MonitoringFinding,
+    TriggerResult,
     evaluate_triggers,
     format_days,
 )
 from settings import UserError
 
-__all__ = [
-    "LIMITS",
-    "Evidence",
-    "Finding",
-    "RetrainingDecision",
-    "Trigger",
-    "check_policy",
-    "decide_retraining",
-]
 HOLD_CODES = ("under_way", "cooldown", "slice_implausible", "labels_few")  # back a retraining
 QUIET_CODE = "quiet"  # nothing asked for a retraining
-POLICY_SETTINGS = (
-    *LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
+REQUIRED_SETTINGS = (
+    *TRIGGER_LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
     "implausible_gap", "settled_days", "early_missing_change",
 )  # fmt: skip
 
@@ -54,7 +45,7 @@ class RetrainingDecision:
     reason: str
     as_of: datetime
     decision_id: str
-    triggers: list[Trigger]
+    triggers: list[TriggerResult]
     codes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,7 +53,7 @@ class RetrainingDecision:
 
 
 def decide_retraining(
-    evidence: Evidence, policy: Mapping[str, Any], as_of: datetime
+    evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
 ) -> RetrainingDecision:
     """The decision on `evidence` by `policy`, the section `monitoring.policy` of the parameters.
 
@@ -87,25 +78,27 @@ def decide_retraining(
 
 def check_policy(policy: Mapping[str, Any]) -> None:
     """Raises `UserError` if the policy is not whole."""
-    if absent := [name for name in POLICY_SETTINGS if name not in policy]:
+    if absent := [name for name in REQUIRED_SETTINGS if name not in policy]:
         raise UserError(f"monitoring.policy in the parameters lacks {', '.join(absent)}.")
-    if unknown := sorted(set(policy["triggers"]) - set(LIMITS)):
+    if unknown := sorted(set(policy["triggers"]) - set(TRIGGER_LIMITS)):
         raise UserError(
-            f"monitoring.policy.triggers names {', '.join(unknown)}; there are {', '.join(LIMITS)}."
+            f"monitoring.policy.triggers names {', '.join(unknown)}; there are {', '.join(TRIGGER_LIMITS)}."
         )
 
 
-def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> list[Finding]:
+def _holds(
+    evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
+) -> list[MonitoringFinding]:
     holds = []
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
     if evidence.under_way is not None:
         told = f"version {evidence.under_way} is on its way, and one goes at a time"
-        holds.append(Finding("under_way", told))
+        holds.append(MonitoringFinding("under_way", told))
     # Without it a refused retraining would be asked for at every look; a person may ask again.
     if days < wait and not evidence.asked:
         told = f"the last training was {format_days(days)} ago and {format_days(wait)} must pass"
-        holds.append(Finding("cooldown", told))
+        holds.append(MonitoringFinding("cooldown", told))
     gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
     # Labels that a broken source has turned around would be learnt, and judged by themselves.
     if max(gaps, default=0.0) > policy["implausible_gap"] and not evidence.asked:
@@ -113,19 +106,19 @@ def _holds(evidence: Evidence, policy: Mapping[str, Any], as_of: datetime) -> li
             f"a slice is off by {max(gaps):.2g}, more than the world changes "
             f"({policy['implausible_gap']:g}): see whether its labels are right"
         )
-        holds.append(Finding("slice_implausible", told))
+        holds.append(MonitoringFinding("slice_implausible", told))
     if evidence.n_labelled < policy["min_labelled"]:
         told = (
             f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed, "
             "below which a retraining learns nothing new"
         )
-        holds.append(Finding("labels_few", told))
+        holds.append(MonitoringFinding("labels_few", told))
     return holds
 
 
 def _reason(
-    triggers: Sequence[Trigger], asking: Sequence[Trigger], holds: Sequence[Finding],
-    problems: Sequence[Finding],
+    triggers: Sequence[TriggerResult], asking: Sequence[TriggerResult], holds: Sequence[MonitoringFinding],
+    problems: Sequence[MonitoringFinding],
 ) -> str:  # fmt: skip
     parts = [f"ALARM, a check could not run: {each.told.rstrip('.')}" for each in problems]
     parts += [f"not yet: {hold.told}" for hold in holds]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from monitoring.measures import performance, sequential
 from monitoring.measures.sequential import Interval
+from serving.release.document import Stage
 
-Stage = Literal["shadow", "canary", "experiment"]
 ARM_COLUMNS = (
     "arm", "generation", "scoring_ms", "shadow_version", "shadow_probability", "shadow_ms",
     "shadow_error", "challenger_version", "challenger_error",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.retraining_triggers import Finding
+from monitoring.retraining_triggers import MonitoringFinding
 from settings import LoopError
 
 DRIFT_ADVICE = (
@@ -114,12 +114,12 @@ def quiet_evidently_imports() -> Iterator[None]:
         yield
 
 
-def drift_problems(found: DriftResult) -> list[Finding]:
+def drift_problems(found: DriftResult) -> list[MonitoringFinding]:
     """A problem that names each feature that could not be measured; none if all were."""
     if not found.unmeasured:
         return []
     told = ", ".join(f"{name} ({why})" for name, why in found.unmeasured.items())
-    return [Finding("feature_unmeasured", f"drift of {told}. {DRIFT_ADVICE}")]
+    return [MonitoringFinding("feature_unmeasured", f"drift of {told}. {DRIFT_ADVICE}")]
 
 
 def _empty(sides: Mapping[str, pd.DataFrame], columns: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring.measures import performance
-from monitoring.retraining_triggers import Finding
+from monitoring.retraining_triggers import MonitoringFinding
 from usecase import evaluation
 
 DAY = timedelta(days=1)
@@ -50,12 +50,16 @@ def measure_slices(
     return rows
 
 
-def slice_problems(features: pd.DataFrame) -> list[Finding]:
+def slice_problems(features: pd.DataFrame) -> list[MonitoringFinding]:
     """A problem that names the kinds of slices whose feature has no value; none if all have."""
     empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
     if not empty:
         return []
-    return [Finding("slices_unmeasured", f"slices by {', '.join(empty)} (no value in the log)")]
+    return [
+        MonitoringFinding(
+            "slices_unmeasured", f"slices by {', '.join(empty)} (no value in the log)"
+        )
+    ]
 
 
 def _is_empty(values: pd.Series) -> bool:

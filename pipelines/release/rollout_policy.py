@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from monitoring.measures.arms import ArmEvidence, Stage
+from monitoring.measures.arms import ArmEvidence
+from serving.release.document import Stage
 from settings import UserError
 
 RolloutAction = Literal["stay", "advance", "promote", "withdraw"]

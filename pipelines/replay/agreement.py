@@ -13,7 +13,7 @@ DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
 )  # fmt: skip
-MEASURED_COLUMNS = (
+NUMERIC_COLUMNS = (
     "cost",
     "baseline_cost",
     "gap",
@@ -38,7 +38,7 @@ def differing_days(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[st
         for name in DECISION_COLUMNS
         if name in real and name in quick  # a replay of an older version has no codes
     }
-    wrong |= {name: ~_close(real[name], quick[name]) for name in MEASURED_COLUMNS if name in real}
+    wrong |= {name: ~_close(real[name], quick[name]) for name in NUMERIC_COLUMNS if name in real}
     wrong["drift"] = ~_drifts(real["drift"], quick["drift"])
     wrong["gates"] = ~_same(real["verdicts"].map(_refused), quick["verdicts"].map(_refused))
     return {name: days[each].tolist() for name, each in wrong.items() if each.any()}

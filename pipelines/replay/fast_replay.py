@@ -98,7 +98,7 @@ def replay_policy(
 ) -> pd.DataFrame:
     """Replays one policy, from where it was left; its days as a frame, a row each."""
     records = read_done_days(place, world.params, policy)[: (end - world.first).days]
-    state = train_first_model(world, world.first)
+    state = initial_state(world, world.first)
     for day, record in zip(_days(world.first, end), records, strict=False):
         reapply_day(world, state, record, day)
     cost, cases = sum(each["cost"] for each in records), sum(each["n"] for each in records)
@@ -122,7 +122,7 @@ def replay_policy(
     return pd.DataFrame(records)
 
 
-def train_first_model(world: ReplayWorld, first: datetime) -> ReplayState:
+def initial_state(world: ReplayWorld, first: datetime) -> ReplayState:
     """The first model, which the gates must let pass, answers from `first` on."""
     found = world.models.train(first, None)
     if not found.passed:

@@ -16,9 +16,11 @@ import pandas as pd
 from monitoring import retraining_decision
 from monitoring.measures import arms, performance, slices
 from monitoring.measures import drift as drifts
+from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from pipelines.release import rollout_policy
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from serving.release import routing
+from serving.release.document import Stage
 from settings import LoopError
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
@@ -50,7 +52,7 @@ class ReplayState:
     probability: np.ndarray  # NaN where nobody has been asked yet
     answered_by: np.ndarray  # number of the training that answered
     challenger: TrainedModel | None = None
-    stage: arms.Stage = "shadow"
+    stage: Stage = "shadow"
     entered: datetime | None = None  # its stage
     numbers: dict[str, int] = field(default_factory=dict)
 
@@ -166,7 +168,7 @@ def _watch(
 
 def collect_evidence(
     world: ReplayWorld, state: ReplayState, day: datetime
-) -> tuple[retraining_decision.Evidence, dict[str, Any] | None, pd.DataFrame]:
+) -> tuple[MonitoringEvidence, dict[str, Any] | None, pd.DataFrame]:
     """What monitoring finds in the window before `day`: the champion's own answers."""
     params = world.params["monitoring"]
     # A champion's answers in its own canary are its own, too.
@@ -174,16 +176,14 @@ def collect_evidence(
     own = state.answered_by[at] == state.number(state.champion)
     current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
-    problems: list[retraining_decision.Finding] = []
+    problems: list[MonitoringFinding] = []
     live, drift = None, None
     if missing := performance.describe_missing_labels(joined, world.params, day):
-        problems.append(retraining_decision.Finding("coverage_low", missing))
+        problems.append(MonitoringFinding("coverage_low", missing))
     try:
         live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
     except ValueError as error:
-        problems.append(
-            retraining_decision.Finding("performance_unmeasured", f"performance ({error})")
-        )
+        problems.append(MonitoringFinding("performance_unmeasured", f"performance ({error})"))
     problems += slices.slice_problems(joined)
     reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
     try:
@@ -194,10 +194,10 @@ def collect_evidence(
         drift = asdict(found)
         problems += drifts.drift_problems(found)
     except LoopError as error:
-        problems.append(retraining_decision.Finding("drift_unmeasured", f"drift ({error})"))
+        problems.append(MonitoringFinding("drift_unmeasured", f"drift ({error})"))
     n_labelled = int(joined["label"].notna().sum())
     new = world.frame["known_at"].between(state.champion.as_of, day, "left")
-    return retraining_decision.Evidence(
+    return MonitoringEvidence(
         champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,
         live=live, expected=state.champion.expected, drift=drift, problems=problems,
         last_training=state.last_training, n_new=int(new.sum()),

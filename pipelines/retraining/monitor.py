@@ -16,7 +16,7 @@ from features import durable_files, partitions
 from monitoring import retraining_decision
 from monitoring.measures import performance
 from monitoring.measures import slices as sliced
-from monitoring.retraining_decision import Finding
+from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from pipelines.training import training_outcome
 from serving.prediction_log import reader, reported_outcomes
 from serving.release import document
@@ -77,7 +77,7 @@ def measure_window(
     drift, undrifted = _drift(settings, reference, joined, params, as_of)
     problems += [*unsliced, *undrifted]
     decision = retraining_decision.decide_retraining(
-        retraining_decision.Evidence(
+        MonitoringEvidence(
             champion=champion, data_until=datetime.fromisoformat(card["data_until"]),
             n_labelled=int(joined["label"].notna().sum()),
             live=live, expected=card["evaluation"], drift=drift, problems=problems,
@@ -169,19 +169,22 @@ def logged_features(joined: pd.DataFrame) -> pd.DataFrame:
 
 def _live(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[dict[str, float] | None, list[Finding]]:
+) -> tuple[dict[str, float] | None, list[MonitoringFinding]]:
     """The metrics, None if there are none, and what is wrong with them."""
     missing = performance.describe_missing_labels(joined, params, as_of)
-    problems = [Finding("coverage_low", missing)] if missing else []
+    problems = [MonitoringFinding("coverage_low", missing)] if missing else []
     try:
         return performance.live_metrics(joined, params["costs"], params["seed"]), problems
     except ValueError as error:
-        return None, [*problems, Finding("performance_unmeasured", f"performance ({error})")]
+        return None, [
+            *problems,
+            MonitoringFinding("performance_unmeasured", f"performance ({error})"),
+        ]
 
 
 def _slices(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[list[dict[str, Any]] | None, list[Finding]]:
+) -> tuple[list[dict[str, Any]] | None, list[MonitoringFinding]]:
     features = logged_features(joined)
     try:
         return sliced.measure_slices(joined, features, params, as_of), sliced.slice_problems(
@@ -189,13 +192,15 @@ def _slices(
         )
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         logger.exception("The check of slices stopped")
-        return None, [Finding("slices_unmeasured", f"slices ({type(error).__name__}: {error})")]
+        return None, [
+            MonitoringFinding("slices_unmeasured", f"slices ({type(error).__name__}: {error})")
+        ]
 
 
 def _drift(
     settings: Settings, reference: pd.DataFrame, joined: pd.DataFrame, params: dict[str, Any],
     as_of: datetime,
-) -> tuple[dict[str, Any] | None, list[Finding]]:  # fmt: skip
+) -> tuple[dict[str, Any] | None, list[MonitoringFinding]]:  # fmt: skip
     from monitoring.measures import drift
     from monitoring.pages import drift_report
     from usecase.columns import CATEGORIES, FEATURES
@@ -209,7 +214,7 @@ def _drift(
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         if not isinstance(error, LoopError):
             logger.exception("The drift check stopped")
-        return None, [Finding("drift_unmeasured", f"drift ({error})")]
+        return None, [MonitoringFinding("drift_unmeasured", f"drift ({error})")]
     if not settings.pages:
         return asdict(found), drift.drift_problems(found)
     html = settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html"

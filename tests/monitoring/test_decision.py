@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from monitoring.retraining_decision import (
-    HOLD_CODES,
-    QUIET_CODE,
-    Evidence,
-    Finding,
-    decide_retraining,
+from monitoring.retraining_decision import HOLD_CODES, QUIET_CODE, decide_retraining
+from monitoring.retraining_triggers import (
+    TRIGGER_CODES,
+    TRIGGER_LIMITS,
+    MonitoringEvidence,
+    MonitoringFinding,
 )
-from monitoring.retraining_triggers import LIMITS, TRIGGER_CODES
 from settings import CODE_PATTERN, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
@@ -58,9 +57,9 @@ def slices(shown: float = 0.02, missing: float = 0.0, **changed: Any) -> list[di
     return [well, {**well, "value": "south", "shown": shown, "missing": missing, **changed}]
 
 
-def quiet(**found: Any) -> Evidence:
+def quiet(**found: Any) -> MonitoringEvidence:
     """Evidence of a week in which nothing is wrong, but for what is given."""
-    evidence = Evidence(
+    evidence = MonitoringEvidence(
         champion="3",
         data_until=AS_OF - 7 * DAY,
         n_labelled=5000,
@@ -105,7 +104,7 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
     ],
 )
 def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
-    name: str, evidence: Evidence, said: str
+    name: str, evidence: MonitoringEvidence, said: str
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
     assert decision.retrain
@@ -122,7 +121,7 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
         quiet(live=live(cost=625.0)),
     ],
 )
-def test_at_the_limit_nothing_fires(evidence: Evidence) -> None:
+def test_at_the_limit_nothing_fires(evidence: MonitoringEvidence) -> None:
     assert not decide_retraining(evidence, POLICY, AS_OF).retrain
 
 
@@ -142,7 +141,7 @@ def test_at_the_limit_nothing_fires(evidence: Evidence) -> None:
     ],
 )
 def test_what_is_too_small_or_not_measured_does_not_fire_and_says_so(
-    name: str, evidence: Evidence, said: str | None
+    name: str, evidence: MonitoringEvidence, said: str | None
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
     [trigger] = [each for each in decision.triggers if each.name == name]
@@ -207,8 +206,8 @@ def test_too_few_labels_are_not_judged_and_hold_a_retraining_back() -> None:
 
 def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
     problems = (
-        Finding("drift_unmeasured", "drift (no value of amount)"),
-        Finding("performance_unmeasured", "performance"),
+        MonitoringFinding("drift_unmeasured", "drift (no value of amount)"),
+        MonitoringFinding("performance_unmeasured", "performance"),
     )
     broken = quiet(live=None, drift=None, problems=problems)
     decision = decide_retraining(broken, POLICY, AS_OF)
@@ -269,7 +268,7 @@ def test_a_person_who_asks_waits_for_no_cool_down_but_for_the_one_on_its_way() -
 
 
 def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it() -> None:
-    assert set(TRIGGER_CODES) == {*LIMITS, "by hand"}
+    assert set(TRIGGER_CODES) == {*TRIGGER_LIMITS, "by hand"}
     codes = [*TRIGGER_CODES.values(), *HOLD_CODES, QUIET_CODE]
     assert len(set(codes)) == len(codes)
     document = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()

@@ -37,6 +37,7 @@ from sklearn.pipeline import make_pipeline
 
 from features import publication_record
 from monitoring import retraining_decision
+from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome
@@ -208,7 +209,7 @@ def write_loop_state(settings: Settings) -> None:
     drift = {"share": 0.1, "missing_change": 0.0, "prediction": moved, "target": None,
              "features": {}}  # fmt: skip
     decision = retraining_decision.decide_retraining(
-        retraining_decision.Evidence(
+        MonitoringEvidence(
             champion="1", data_until=AS_OF, n_labelled=5000, live=live, expected=live, drift=drift
         ),
         settings.params()["monitoring"]["policy"],

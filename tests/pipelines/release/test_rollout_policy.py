@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.measures.arms import ArmEvidence, Stage
+from monitoring.measures.arms import ArmEvidence
 from monitoring.measures.sequential import Interval
 from pipelines.flows import turn_rollout
 from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules
+from serving.release.document import Stage
 from settings import CODE_PATTERN, UserError
 
 SHIPPED = Path(__file__).parents[3] / "usecase" / "params.yaml"

@@ -158,7 +158,7 @@ def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
     found = []
     for number, each in enumerate((frame, other)):
         world = made(tmp_path / str(number), each)
-        state = fast_replay.train_first_model(world, FIRST)
+        state = fast_replay.initial_state(world, FIRST)
         simulated_day.answer_cases(world, state, world.rows(FIRST, day))
         found.append(simulated_day.collect_evidence(world, state, day)[0])
     assert found[0] == found[1]
@@ -167,7 +167,7 @@ def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
 
 def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame]) -> None:
     _, world, _ = scheduled
-    state = fast_replay.train_first_model(world, FIRST)
+    state = fast_replay.initial_state(world, FIRST)
     simulated_day.answer_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
     evidence, _, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
@@ -182,7 +182,7 @@ def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> 
     world = made(tmp_path, cases())
     world.params["gates"]["min_train"] = 10**6
     with pytest.raises(LoopError, match="data is sound"):
-        fast_replay.train_first_model(world, FIRST)
+        fast_replay.initial_state(world, FIRST)
 
 
 @pytest.mark.parametrize(

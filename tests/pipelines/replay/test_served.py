@@ -244,7 +244,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
     own = served_replay.replay_home(home.settings, first, POLICY)
     real = served_costs.read_days_with_costs(home.settings, own, first, end)
-    assert set(agreement.MEASURED_COLUMNS) <= set(real)
+    assert set(agreement.NUMERIC_COLUMNS) <= set(real)
     assert agreement.differing_days(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
     assert real["released"].sum() >= 2, "a month without a release shows little"
