@@ -1,6 +1,6 @@
-"""Accepted batches: from which raw rows and by which rules each was judged, and what it replaced.
+"""Store accepted batches with the raw rows and rules that they come from, and keep replaced ones.
 
-Both are noted in the validated partition itself, so that a day is old or new, never half of each.
+The validated partition itself holds both digests, so a day is old or new, never half of each.
 """
 
 from __future__ import annotations
@@ -18,92 +18,94 @@ from usecase import source
 if TYPE_CHECKING:
     from pipelines.ingestion.batch_checks import RowReasons
 
-REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: what stood until then
+REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
 
 
 class DaysToRecheck(NamedTuple):
-    """The accepted days that are to be judged again."""
+    """The accepted days that need another check."""
 
-    restated: list[date]  # their raw rows are not those that were judged
-    outdated: list[date]  # judged by other rules, or by a version that noted neither
+    restated: list[date]  # their raw rows changed after the check
+    outdated: list[date]  # checked by other rules, or by a version that stored no digests
 
 
 def rules_digest() -> str:
-    """A digest of the code that says which rows are accepted, and in which types."""
+    """Return a digest of the code that decides which rows are accepted, and in which types."""
     code = Path(source.__file__).parent
     return partitions.recipe_digest(code / "schema.py", code / "expectations.py")
 
 
 def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> DaysToRecheck:
-    """Those of the accepted `days` whose raw rows or rules have changed since they were judged.
+    """Return the accepted `days` whose raw rows or rules changed after their check.
 
-    A day without raw rows stays as it is.
+    A day without raw rows needs no check.
     """
-    found = DaysToRecheck([], [])
+    recheck = DaysToRecheck([], [])
     for day in days:
         raw = partitions.partition_path(data, "raw", feed, day)
         if not raw.exists():
             continue
         note = partitions.partition_note(partitions.partition_path(data, "validated", feed, day))
         if "raw" in note and note["raw"] != partitions.partition_digest(raw):
-            found.restated.append(day)
+            recheck.restated.append(day)
         elif note.get("rules") != rules:
-            found.outdated.append(day)
-    return found
+            recheck.outdated.append(day)
+    return recheck
 
 
 def store_batch(
     data: Path, feed: str, day: date, table: pa.Table, reasons: RowReasons, rules: str
 ) -> None:
-    """Stores a judged batch: its broken rows in quarantine, then the others as validated.
+    """Store a checked batch: its broken rows in quarantine, then the others as validated.
 
-    What it replaces is kept, if other rows stood there.
+    Keep the partitions that it replaces if their rows differ.
     """
     raw = partitions.partition_digest(partitions.partition_path(data, "raw", feed, day))
     good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
     validated = partitions.partition_path(data, "validated", feed, day)
-    judged = partitions.partition_note(validated).get("raw", raw) if validated.exists() else None
-    if judged and (judged != raw or not _continues(partitions.read_partition(validated), good)):
+    earlier = partitions.partition_note(validated).get("raw", raw) if validated.exists() else None
+    if earlier and (earlier != raw or not _same_values(partitions.read_partition(validated), good)):
         keep_replaced(data, feed, day, "validated", "quarantine")
     quarantine = partitions.partition_path(data, "quarantine", feed, day)
     if reasons:
         bad = sorted(reasons)
-        told = ["; ".join(f"{rule} ({seen})" for rule, seen in reasons[row].items()) for row in bad]
+        texts = [
+            "; ".join(f"{rule} ({values})" for rule, values in reasons[row].items()) for row in bad
+        ]
         partitions.write_partition(
-            table.take(bad).append_column("reasons", pa.array(told)), quarantine
+            table.take(bad).append_column("reasons", pa.array(texts)), quarantine
         )
     else:
         quarantine.unlink(missing_ok=True)
-    if judged != raw:
-        # A batch that was refused before is mended now; what is left in refused/ is still open.
+    if earlier != raw:
+        # The source fixed this batch. A file that remains in refused/ still needs a decision.
         partitions.partition_path(data, "quarantine", f"refused/{feed}", day).unlink(
             missing_ok=True
         )
-    # Last, since it marks the batch as done: a run that dies before it judges the batch again.
+    # Last, because it marks the batch as done: a run that dies earlier checks the batch again.
     partitions.write_partition(good, validated, note={"raw": raw, "rules": rules})
 
 
 def refuse_batch(data: Path, feed: str, day: date) -> Path:
-    """Moves a refused raw batch out of the way; returns where it lies now.
+    """Move a refused raw batch to the quarantine and return its new path.
 
-    If the day was accepted before, the raw rows that were judged then are put back, if they were
-    kept; otherwise `mlops ingest` fetches the day again.
+    If the day has an accepted batch, restore the raw rows that it came from, if they were kept.
+    Otherwise `mlops ingest` fetches the day again.
     """
     target = partitions.partition_path(data, "quarantine", f"refused/{feed}", day)
     raw = partitions.partition_path(data, "raw", feed, day)
     durable_files.write_file(target, raw.read_bytes())
-    judged = _kept(data, feed, day)
-    if judged is None:
+    accepted = _accepted_raw(data, feed, day)
+    if accepted is None:
         raw.unlink()
     else:
-        durable_files.write_file(raw, judged.read_bytes())
-        judged.unlink()  # it is not replaced, after all
+        durable_files.write_file(raw, accepted.read_bytes())
+        accepted.unlink()  # no longer replaced
     return target
 
 
 def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
-    """Copies the partitions of a day that are about to be replaced, with the time (UTC)."""
-    # Copied, not linked: what a person writes into the old file must not reach this one.
+    """Copy the partitions of a day, before their replacement, to a folder named by UTC time."""
+    # Copied, not linked: an edit of the old file in place must not change the copy.
     now = datetime.now(UTC)
     for layer in layers:
         old = partitions.partition_path(data, layer, feed, day)
@@ -115,25 +117,25 @@ def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
 
 
 def count_quarantined_rows(settings: Settings) -> int:
-    """Rows in quarantine, over all feeds and days."""
+    """Count the quarantined rows over all feeds and days."""
     files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
     return sum(partitions.n_rows(file) for file in files)
 
 
-def _kept(data: Path, feed: str, day: date) -> Path | None:
-    """The kept raw rows from which the accepted batch of a day was judged."""
+def _accepted_raw(data: Path, feed: str, day: date) -> Path | None:
+    """Return the kept raw file that the accepted batch of a day came from, if there is one."""
     validated = partitions.partition_path(data, "validated", feed, day)
     if not validated.exists():
         return None
-    judged = partitions.partition_note(validated).get("raw")
-    found = (data / REPLACED_FOLDER).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
+    digest = partitions.partition_note(validated).get("raw")
+    kept = (data / REPLACED_FOLDER).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
     return next(
-        (path for path in sorted(found) if partitions.partition_digest(path) == judged), None
+        (path for path in sorted(kept) if partitions.partition_digest(path) == digest), None
     )
 
 
-def _continues(old: pa.Table, new: pa.Table) -> bool:
-    """Whether `new` holds the values of `old` in the columns that both have."""
+def _same_values(old: pa.Table, new: pa.Table) -> bool:
+    """Return whether `new` holds the values of `old` in the columns that both have."""
     both = pa.schema([field for field in new.schema if field.name in old.schema.names])
     try:
         return bool(column_types.widen(old, both).equals(new.select(both.names)))

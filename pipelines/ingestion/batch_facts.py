@@ -1,4 +1,4 @@
-"""What a batch looks like from outside: its facts, one row per batch, of which batch rules ask."""
+"""Facts of a whole batch, one row per batch, on which batch rules are evaluated."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-# Counts swing over the week: with less than a week of history there is no ratio to judge.
+# Counts vary over the week, so a ratio needs at least a week of history.
 MIN_HISTORY = 7
 
 
 def schema_text(schema: pa.Schema) -> str:
-    """The fact that must be right before any row can be judged: columns, their order and types."""
+    """Return columns, order and types as text: the fact that is checked before any row."""
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
 def describe_schema_difference(observed: str, declared: str) -> str:
-    """What distinguishes two texts of `schema_text`, for the person who must mend the source."""
-    found, wanted = observed.split(", "), declared.split(", ")
-    missing = ", ".join(column for column in wanted if column not in found)
-    extra = ", ".join(column for column in found if column not in wanted)
+    """Describe how two texts of `schema_text` differ, for the person who fixes the source."""
+    given, wanted = observed.split(", "), declared.split(", ")
+    missing = ", ".join(column for column in wanted if column not in given)
+    extra = ", ".join(column for column in given if column not in wanted)
     if not missing and not extra:
-        return f"the columns stand in another order: {observed}"
-    return f"not there: {missing or 'nothing'}; there instead: {extra or 'nothing'}"
+        return f"the columns are in another order: {observed}"
+    return f"missing: {missing or 'none'}; unexpected: {extra or 'none'}"
 
 
 def compute_batch_facts(
-    rows: pd.DataFrame, day: date, *, key: Sequence[str], n_quarantined: int, before: Sequence[int]
+    rows: pd.DataFrame, day: date, *, key: Sequence[str], n_quarantined: int, history: Sequence[int]
 ) -> dict[str, Any]:
-    """The facts of the batch of the UTC day `day`; `before` holds earlier batches' row counts.
+    """Return the facts of the batch of the UTC day `day`; `history` holds earlier row counts.
 
-    `n_rows_ratio` (to the median of `before`) is missing, and so not judged, with less than a week
-    of history. `hours_before_end` of the day, the newest row became known: 24 if none did that day.
+    `n_rows_ratio` (to the median of `history`) is missing, and so not checked, with less than a
+    week of history. `hours_before_end` is the time from the newest row known that day to the end
+    of the day: 24 if the day has none.
     """
     start = pd.Timestamp(day, tz="UTC")
     end = start + timedelta(days=1)
@@ -44,7 +45,7 @@ def compute_batch_facts(
     n_rows = len(rows)
     return {
         "n_rows": n_rows,
-        "n_rows_ratio": _ratio(n_rows, before),
+        "n_rows_ratio": _ratio(n_rows, history),
         "hours_before_end": 24.0 if pd.isna(newest) else (end - newest).total_seconds() / 3600,
         "duplicate_share": _share(int(rows.duplicated(list(key), keep=False).sum()), n_rows),
         "quarantined_share": _share(n_quarantined, n_rows),
@@ -52,10 +53,10 @@ def compute_batch_facts(
     }
 
 
-def _ratio(n_rows: int, before: Sequence[int]) -> float:
-    if len(before) < MIN_HISTORY:
+def _ratio(n_rows: int, history: Sequence[int]) -> float:
+    if len(history) < MIN_HISTORY:
         return float("nan")
-    usual = median(before)
+    usual = median(history)
     return n_rows / usual if usual else float("inf")
 
 

@@ -1,6 +1,6 @@
-"""How Great Expectations is asked, and how its answers become pages: all of the tool but the rules.
+"""Run suites of Great Expectations and write its data docs. The rules are in the use case.
 
-A run costs about 0.1 s, whatever it is asked of: ask once of many batches, not of each.
+A run costs about 0.1 s for any number of rows: run a suite once on many batches, not once on each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 with warnings.catch_warnings():
-    # It imports two modules of Python's own that are deprecated: not ours to mend.
+    # Great Expectations imports two deprecated modules of the standard library.
     warnings.simplefilter("ignore", DeprecationWarning)
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -28,18 +28,18 @@ with warnings.catch_warnings():
 from features import locks
 from settings import LoopError
 
-# It tells of every temporary folder.
+# It logs every temporary folder.
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 def schema_expectations(schema: str) -> list[Any]:
-    """Asked of the fact `schema` of each batch, before any of its rows is looked at."""
+    """Return the rule on the fact `schema` of each batch, which runs before any rule on rows."""
     rule = {"rule": "columns and types as declared"}
     return [gxe.ExpectColumnValuesToBeInSet(column="schema", value_set=[schema], meta=rule)]
 
 
 def known_at_expectations() -> list[Any]:
-    """Asked of the rows of every feed: a row belongs to the day on which it became known."""
+    """Return the row rules of every feed: a row belongs to the day on which it became known."""
     return [
         gxe.ExpectColumnValuesToNotBeNull(column="known_at", meta={"rule": "known_at is given"}),
         gxe.ExpectColumnPairValuesToBeEqual(
@@ -54,45 +54,45 @@ def known_at_expectations() -> list[Any]:
 def run_suite(
     rules: Sequence[Any], rows: pd.DataFrame, suite: str
 ) -> tuple[dict[str, list[int]], Any]:
-    """The numbers of the rows that break each rule, by the rule's name; and the tool's own result.
+    """Return the numbers of the rows that break each rule, by rule name, and the tool's own result.
 
-    Raises `LoopError` if a rule could not be asked: a check that could not run has failed.
+    Raise `LoopError` if a rule could not run: such a check counts as failed.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     asset = context.data_sources.add_pandas("data").add_dataframe_asset(suite)
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": rows})
-    asked = gx.ExpectationSuite(name=suite, expectations=list(rules))
-    result = batch.validate(asked, result_format="COMPLETE")
-    answers = {one.expectation_config.meta["rule"]: one for one in result.results}
+    expectations = gx.ExpectationSuite(name=suite, expectations=list(rules))
+    result = batch.validate(expectations, result_format="COMPLETE")
+    outcomes = {each.expectation_config.meta["rule"]: each for each in result.results}
     broken: dict[str, list[int]] = {}
     for rule in rules:
         name = rule.meta["rule"]
-        answer = answers.get(name)
-        if answer is None or name in broken or "unexpected_index_list" not in answer.result:
+        outcome = outcomes.get(name)
+        if outcome is None or name in broken or "unexpected_index_list" not in outcome.result:
             raise LoopError(
-                f"The rule {name!r} of {suite} could not be asked{_cause(answer)}. Nothing of the "
-                "feed was validated. Mend the rule: it needs a name of its own, columns that "
-                "exist, and an expectation that is asked of each row."
+                f"The rule {name!r} of {suite} could not run{_first_error(outcome)}. Nothing of "
+                "the feed was validated. Fix the rule: it needs a unique name, columns that "
+                "exist, and an expectation on each row."
             )
-        broken[name] = [int(number) for number in answer.result["unexpected_index_list"]]
+        broken[name] = [int(number) for number in outcome.result["unexpected_index_list"]]
     return broken, result
 
 
 def write_data_docs(results: Sequence[Any], folder: Path) -> None:
-    """Replaces the file context in `folder`, and its pages, by one that holds `results`.
+    """Replace the file context in `folder` and its pages by one that holds `results`.
 
-    One process at a time: a training's recipe writes other data, but the same pages.
+    One process at a time: trainings write their own data, but the same pages.
     """
     with locks.hold_lock(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
         _write_data_docs(results, folder)
 
 
 def _write_data_docs(results: Sequence[Any], folder: Path) -> None:
-    made = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    context = gx.get_context(mode="file", project_root_dir=made)
+    draft = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    context = gx.get_context(mode="file", project_root_dir=draft)
     context.variables.progress_bars = {"globally": False}
     for result in results:
         suite = ExpectationSuiteIdentifier(result.suite_name)
@@ -101,13 +101,13 @@ def _write_data_docs(results: Sequence[Any], folder: Path) -> None:
         context.validation_results_store.set(page, result)
     context.build_data_docs()
     shutil.rmtree(folder, ignore_errors=True)
-    made.rename(folder)
+    draft.rename(folder)
 
 
-def _cause(answer: Any) -> str:
-    """The tool's first message: it files one per metric, or one for the whole expectation."""
-    if answer is None:
+def _first_error(outcome: Any) -> str:
+    """Return the tool's first message: it has one per metric, or one for the whole expectation."""
+    if outcome is None:
         return ""
-    filed = answer.exception_info or {}
-    messages = [one for one in filed.values() if isinstance(one, dict)] or [filed]
+    info = outcome.exception_info or {}
+    messages = [each for each in info.values() if isinstance(each, dict)] or [info]
     return f" ({messages[0].get('exception_message')})"

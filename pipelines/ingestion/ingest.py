@@ -1,7 +1,7 @@
-"""Which daily batches are due and not here yet: fetched from the source, stored as they came.
+"""Fetch the daily batches that are due and store them as raw partitions.
 
-Nothing is judged here: a row that is late, double or absurd is stored too, so that validation can
-quarantine it in sight of everyone. A day that is stored is fetched again only on request.
+This step checks no rows. Late, duplicate or absurd rows are stored too, so that validation can
+quarantine them visibly. A stored day is fetched again only on request.
 """
 
 from __future__ import annotations
@@ -30,52 +30,54 @@ def fetch_due_batches(
     fetch: FetchBatch | None = None,
     again: Collection[str] = (),
 ) -> list[str]:
-    """Stores every raw partition that was due before the UTC day of `as_of` and is missing.
+    """Store every missing raw partition that was due before the UTC day of `as_of`.
 
-    The days in `again` (`<feed>/<day>`) and those that the source names in `restated(feed, as_of)`,
-    if it has such a function, are fetched although they are stored; the rows that they replace
-    are kept. Returns the names of what was stored: a day that came again with the same rows is
-    not among them. A feed that fails stops at that day, so that no gap is jumped; the other feeds
-    go on, and a `LoopError` at the end names the feed and the day. Raises `UserError` if a day in
-    `again` is not due. Proofs of faults pass another `fetch`.
+    Stored days are fetched again if they are in `again` (`<feed>/<day>`), or if the source's
+    optional function `restated(feed, as_of)` names them. The rows that they replace are kept.
+    Proofs pass another `fetch`.
+
+    Return the names of the stored batches, without days that came again with the same rows. A feed
+    stops at the first missing day that fails, so it never has a gap. The other feeds continue, and
+    a `LoopError` at the end names each feed and day. Raise `UserError` if a day in `again` is not
+    due.
     """
     fetch = fetch or source.fetch
-    wanted = _asked(settings, as_of, again) | _told_restated(settings, as_of)
+    refetch = _requested_again(settings, as_of, again) | _restated_by_source(settings, as_of)
     stored: list[str] = []
     failures: list[tuple[str, date, Exception]] = []
     for feed in source.FEEDS:
-        here = set(partitions.partition_days(settings.data, "raw", feed))
+        present = set(partitions.partition_days(settings.data, "raw", feed))
         for day in due_days(settings, feed, as_of):
             name = f"{feed}/{day}"
-            if day in here and name not in wanted:
+            if day in present and name not in refetch:
                 continue
             try:
-                if _store(settings, feed, day, fetch(feed, day)):
+                if _store_raw(settings, feed, day, fetch(feed, day)):
                     stored.append(name)
-            # A batch whose columns mix types can't be stored: Arrow's errors are the last two.
+            # Arrow raises the last two for a batch whose columns mix types.
             except (LookupError, OSError, ValueError, TypeError) as error:
                 failures.append((feed, day, error))
-                if day not in here:
+                if day not in present:
                     break
     if failures:
-        raise LoopError(_told(failures, len(stored))) from failures[0][2]
+        raise LoopError(_describe_failures(failures, len(stored))) from failures[0][2]
     return stored
 
 
 def count_missing_batches(settings: Settings, feed: str, as_of: datetime) -> int:
-    """How many batches of `feed` are due at `as_of` and not validated."""
-    here = set(partitions.partition_days(settings.data, "validated", feed))
-    return len(set(due_days(settings, feed, as_of)) - here)
+    """Count the batches of `feed` that are due at `as_of` and not validated."""
+    validated = set(partitions.partition_days(settings.data, "validated", feed))
+    return len(set(due_days(settings, feed, as_of)) - validated)
 
 
 def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
-    """The UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
+    """Return the UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
     first_day = stage_command.parse_time(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
     return [day for day in partitions.day_range(first_day, until) if source.due(feed, day)]
 
 
-def _asked(settings: Settings, as_of: datetime, again: Collection[str]) -> set[str]:
+def _requested_again(settings: Settings, as_of: datetime, again: Collection[str]) -> set[str]:
     if not again:
         return set()
     due = {f"{feed}/{day}" for feed in source.FEEDS for day in due_days(settings, feed, as_of)}
@@ -87,45 +89,44 @@ def _asked(settings: Settings, as_of: datetime, again: Collection[str]) -> set[s
     return set(again)
 
 
-def _told_restated(settings: Settings, as_of: datetime) -> set[str]:
-    restated = getattr(source, "restated", None)  # most sources can't tell
-    if settings.workspace is not None:  # a training sees what stood when it was opened
+def _restated_by_source(settings: Settings, as_of: datetime) -> set[str]:
+    restated = getattr(source, "restated", None)  # optional: most sources do not know
+    if settings.workspace is not None or restated is None:  # a training works on a frozen copy
         return set()
-    days = {feed: restated(feed, as_of) for feed in source.FEEDS} if restated else {}
-    return {f"{feed}/{day}" for feed, found in days.items() for day in found}
+    return {f"{feed}/{day}" for feed in source.FEEDS for day in restated(feed, as_of)}
 
 
-def _store(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool:
-    """Stores a raw batch; whether there is another content than before. What it replaces is kept.
+def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool:
+    """Store a raw batch, keep what it replaces, and return whether the content is new.
 
-    Columns take their declared types here: a union over days must not break on one without values.
+    Columns take their declared types here, so that a column without values joins other days.
     """
     table = column_types.conform(column_types.to_arrow(rows), SCHEMA[feed])
-    if _same(settings.data, feed, day, table):
+    if _is_stored(settings.data, feed, day, table):
         return False
     accepted_batches.keep_replaced(settings.data, feed, day, "raw")
     partitions.write_partition(table, partitions.partition_path(settings.data, "raw", feed, day))
     return True
 
 
-def _same(data: Path, feed: str, day: date, table: pa.Table) -> bool:
+def _is_stored(data: Path, feed: str, day: date, table: pa.Table) -> bool:
     stored = partitions.partition_path(data, "raw", feed, day)
     try:
         return bool(
             column_types.conform(partitions.read_partition(stored), SCHEMA[feed]).equals(table)
         )
-    except LoopError:  # missing, or unreadable: a reason to fetch it again
+    except LoopError:  # missing or unreadable: store it
         return False
 
 
-def _told(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
+def _describe_failures(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
     lines = [
         f"The feed {feed} could not be fetched for {day}: {type(error).__name__}: {error}"
         for feed, day, error in failures
     ]
     advice = (
-        f"{n_stored} other new batches are stored and stand. Mend the cause, then run "
-        "`mlops ingest` again: it goes on from the day that failed."
+        f"Other new batches stored: {n_stored}. Fix the cause, then run `mlops ingest` again. "
+        "It continues from the day that failed."
     )
     return "\n".join([*lines, advice])
 

@@ -1,4 +1,4 @@
-"""Batches that are to be judged, and the verdicts on them."""
+"""Find the batches that need a check, and run the use case's rules on them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imp
 
 
 def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
-    """The days to judge, up to the first that is due and has no raw batch; and that one."""
-    done = set(partitions.partition_days(settings.data, "validated", feed))
+    """Return the new days up to the first due day without a raw batch, and that missing day."""
+    validated = set(partitions.partition_days(settings.data, "validated", feed))
     raw = set(partitions.partition_days(settings.data, "raw", feed))
     new: list[date] = []
     for day in ingest.due_days(settings, feed, as_of):
-        if day in done:
+        if day in validated:
             continue
         if day not in raw:
             return new, day
@@ -32,35 +32,34 @@ def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date]
 
 
 def check_pending(
-    settings: Settings, feed: str, as_of: datetime, new: list[date], rules_now: str
+    settings: Settings, feed: str, as_of: datetime, new: list[date], rules: str
 ) -> Iterator[tuple[str, CheckedBatches]]:
-    """What is judged, as (kind, verdict): `judged_again`, then `restated`, then `new` days.
+    """Yield (kind, checked batches): `judged_again`, then `restated`, then `new` days.
 
-    Each verdict must be stored before the next is asked for.
+    `rules` is the digest of the current rules. The caller must store each result before it asks
+    for the next.
     """
     data = settings.data
-    done = set(partitions.partition_days(data, "validated", feed))
-    due = [day for day in ingest.due_days(settings, feed, as_of) if day in done]
-    again = accepted_batches.days_to_recheck(data, feed, due, rules_now)
-    if again.outdated:
+    validated = set(partitions.partition_days(data, "validated", feed))
+    due = [day for day in ingest.due_days(settings, feed, as_of) if day in validated]
+    recheck = accepted_batches.days_to_recheck(data, feed, due, rules)
+    if recheck.outdated:
         from pipelines.ingestion.batch_checks import recheck_accepted
 
-        yield (
-            "judged_again",
-            recheck_accepted(feed, _raw(data, feed, again.outdated), feed_rules(feed)),
-        )
-    left = again.restated
-    while left:
-        verdict = _judged(settings, feed, left, "_restated")
-        yield "restated", verdict
-        # A refused one does not make others wait: each of these days has an accepted batch.
-        left = [day for day in left if verdict.refused and day > verdict.refused]
+        tables = _raw_tables(data, feed, recheck.outdated)
+        yield "judged_again", recheck_accepted(feed, tables, feed_rules(feed))
+    days = recheck.restated
+    while days:
+        checked = _check_days(settings, feed, days, "_restated")
+        yield "restated", checked
+        # Days after a refused restatement do not wait: each of them has an accepted batch.
+        days = [day for day in days if checked.refused and day > checked.refused]
     if new:
-        yield "new", _judged(settings, feed, new)
+        yield "new", _check_days(settings, feed, new)
 
 
 def feed_rules(feed: str) -> FeedRules:
-    """What the use case asks of `feed`."""
+    """Return the rules of the use case for `feed`."""
     from pipelines.ingestion.batch_checks import FeedRules
     from usecase import expectations, facts, schema
 
@@ -74,15 +73,16 @@ def feed_rules(feed: str) -> FeedRules:
     )
 
 
-def _judged(settings: Settings, feed: str, days: list[date], page: str = "") -> CheckedBatches:
+def _check_days(settings: Settings, feed: str, days: list[date], page: str = "") -> CheckedBatches:
     from pipelines.ingestion.batch_checks import check_batches
 
     length = settings.params()["validation"]["history_batches"]
-    before = _history(settings.data, feed, days, length)
-    return check_batches(f"{feed}{page}", _raw(settings.data, feed, days), before, feed_rules(feed))
+    history = _history(settings.data, feed, days, length)
+    tables = _raw_tables(settings.data, feed, days)
+    return check_batches(f"{feed}{page}", tables, history, feed_rules(feed))
 
 
-def _raw(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
+def _raw_tables(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
     return {
         day: partitions.read_partition(partitions.partition_path(data, "raw", feed, day))
         for day in days
@@ -90,9 +90,9 @@ def _raw(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
 
 
 def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, list[int]]:
-    """For each day the row counts of the `length` raw batches before it, or as many as there are.
+    """Return for each day the row counts of up to `length` raw batches before it.
 
-    A batch in it that is refused now does no harm: the days after it wait, and are judged anew.
+    A batch in the history that this run refuses does no harm: later days wait for a new check.
     """
     raw = [day for day in partitions.partition_days(data, "raw", feed) if day <= new[-1]]
     since = max(0, raw.index(new[0]) - length)
@@ -100,5 +100,5 @@ def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, 
         day: partitions.n_rows(partitions.partition_path(data, "raw", feed, day))
         for day in raw[since:]
     }
-    counts, at = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
-    return {day: counts[max(0, at[day] - length) : at[day]] for day in new}
+    counts, position = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
+    return {day: counts[max(0, position[day] - length) : position[day]] for day in new}

@@ -1,4 +1,4 @@
-"""Restatements: rows of a batch whose key an earlier batch of its feed has stated."""
+"""Count restatements: rows of a batch whose key an earlier batch of its feed already has."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from usecase.schema import KEYS
 
 
 def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
-    """How many validated rows of `days` have a key that a batch of an earlier day has, too."""
-    every = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
-    paths = [partitions.partition_path(data, "validated", feed, day) for day in every]
+    """Count the validated rows of `days` whose key a batch of an earlier day also has."""
+    until = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
+    paths = [partitions.partition_path(data, "validated", feed, day) for day in until]
     tables = [pq.read_table(path, columns=KEYS[feed], use_threads=False) for path in paths]
     keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    batch = np.repeat(np.arange(len(every)), [table.num_rows for table in tables])
-    stated = keys.groupby(KEYS[feed], sort=False).ngroup().to_numpy()  # -1: no key
-    first = pd.Series(batch).groupby(stated).transform("min").to_numpy()
-    asked = np.isin(batch, [number for number, day in enumerate(every) if day in set(days)])
-    return int((asked & (batch > first) & (stated >= 0)).sum())
+    batch = np.repeat(np.arange(len(until)), [table.num_rows for table in tables])
+    key_ids = keys.groupby(KEYS[feed], sort=False).ngroup().to_numpy()  # -1: no key
+    first = pd.Series(batch).groupby(key_ids).transform("min").to_numpy()
+    requested = np.isin(batch, [number for number, day in enumerate(until) if day in set(days)])
+    return int((requested & (batch > first) & (key_ids >= 0)).sum())
 
 
 def record_restatements(settings: Settings, feed: str, days: Collection[date]) -> int:
-    """Counts, and notes the number for the metrics."""
-    found = count_restatements(settings.data, feed, days)
-    durable_files.write_json(_file(settings), read_restatements(settings) | {feed: found})
-    return found
+    """Count the restatements of `days` and store the number for the metrics."""
+    count = count_restatements(settings.data, feed, days)
+    durable_files.write_json(_file(settings), read_restatements(settings) | {feed: count})
+    return count
 
 
 def read_restatements(settings: Settings) -> dict[str, int]:
-    """By feed, the restatements among the batches that were validated last."""
+    """Return by feed the restatements in the batches that were validated last."""
     return durable_files.read_json(_file(settings)) or {}
 
 

@@ -211,7 +211,7 @@ def test_a_weather_feed_that_stops_within_the_day_is_refused():
         "weather", {last: table}, {last: [72] * 28}, pending_batches.feed_rules("weather")
     )
     assert verdict.refused == last
-    assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.why[0]
+    assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.refusal_reasons[0]
 
 
 def thinned(share: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -248,8 +248,8 @@ BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = 
     ("planes", repeated, "duplicate_share is 0.333"),
     ("schedule", thinned(0.4), "n_rows_ratio is 0.3"),
     ("schedule", thinned(0.1), "n_rows is "),
-    ("schedule", lambda rows: rows.drop(columns="tailnum"), "not there: tailnum string"),
-    ("schedule", lambda rows: rows.assign(flight="1545"), "there instead: flight string"),
+    ("schedule", lambda rows: rows.drop(columns="tailnum"), "missing: tailnum string"),
+    ("schedule", lambda rows: rows.assign(flight="1545"), "unexpected: flight string"),
     ("schedule", lambda rows: rows.assign(distance=0), "quarantined_share is 1, expected"),
     ("schedule", lambda rows: rows.assign(known_at=rows["known_at"] - timedelta(hours=4)),
      "hours_before_end is 24, expected min_value 0, max_value 20"),
@@ -266,7 +266,7 @@ BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = 
     ("weather", lambda rows: rows.assign(pressure=1013.2), "distinct_pressure is 1"),
     ("weather", without("temp", 0.5), "null_share_temp is 0.5"),
     ("weather", lambda rows: rows.rename(columns={"humid": "humidity"}),
-     "not there: humid double; there instead: humidity double"),
+     "missing: humid double; unexpected: humidity double"),
 ]  # fmt: skip
 
 

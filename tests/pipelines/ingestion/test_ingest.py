@@ -1,4 +1,4 @@
-"""Every batch that is due is fetched once, and what is stored stands whatever fails later."""
+"""Every due batch is fetched once, and a later failure leaves stored batches unchanged."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def after(settings: Settings, n_days: int, hours: int = 0) -> datetime:
 
 
 def files(settings: Settings) -> dict[str, bytes]:
-    found = (path for path in settings.data.rglob("[!.]*") if path.is_file())
-    return {str(path.relative_to(settings.data)): path.read_bytes() for path in found}
+    paths = (path for path in settings.data.rglob("[!.]*") if path.is_file())
+    return {str(path.relative_to(settings.data)): path.read_bytes() for path in paths}
 
 
 def fails_on(monkeypatch, feed: str, day: date, error: Exception) -> None:
-    """An outage of the source, the one thing here that can't be had for real."""
+    """Make the source raise for one day: the only part here that cannot run for real."""
     fetch = source.fetch
 
-    def broken(asked: str, on: date) -> pd.DataFrame:
-        if (asked, on) == (feed, day):
+    def broken(requested: str, on: date) -> pd.DataFrame:
+        if (requested, on) == (feed, day):
             raise error
-        return fetch(asked, on)
+        return fetch(requested, on)
 
     monkeypatch.setattr(source, "fetch", broken)
 
 
 def test_stores_whole_days_only(settings):
-    # At 17 hours into the fourth day, three days are over.
+    # 17 hours into the fourth day, three days are over.
     stored = ingest.fetch_due_batches(settings, after(settings, 3, hours=17))
     expected = {
         f"{feed}/{day}"
@@ -68,21 +68,21 @@ def test_stores_whole_days_only(settings):
     assert set(files(settings)) == {f"raw/{name}.parquet" for name in expected}
 
 
-def test_the_day_is_utc_whatever_zone_as_of_has(settings):
+def test_days_are_utc_in_any_zone_of_as_of(settings):
     early = after(settings, 1).astimezone(tz=datetime.strptime("-0500", "%z").tzinfo)
     stored = ingest.fetch_due_batches(settings, early)
     assert {name.split("/")[1] for name in stored} == {str(first_day(settings))}
 
 
 @pytest.mark.parametrize("feed", source.FEEDS)
-def test_stores_what_the_source_gave(settings, feed):
+def test_stores_the_rows_of_the_source(settings, feed):
     ingest.fetch_due_batches(settings, after(settings, 1))
     day = first_day(settings)
     stored = partitions.read_partition(partitions.partition_path(settings.data, "raw", feed, day))
     assert stored.equals(pa.Table.from_pandas(source.fetch(feed, day), preserve_index=False))
 
 
-def test_what_is_there_is_not_fetched_again(settings, monkeypatch):
+def test_stored_batches_are_not_fetched_again(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 2))
     before = files(settings)
     for feed in source.FEEDS:
@@ -101,7 +101,7 @@ def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
 
 
 @pytest.mark.parametrize("error", [LookupError("no such day"), OSError("no route to host")])
-def test_a_feed_that_fails_is_named_and_the_rest_stands(settings, monkeypatch, error):
+def test_a_failing_feed_is_named_and_the_others_are_stored(settings, monkeypatch, error):
     day = first_day(settings) + timedelta(days=1)
     with monkeypatch.context() as outage:
         fails_on(outage, LAST, day, error)
@@ -109,14 +109,10 @@ def test_a_feed_that_fails_is_named_and_the_rest_stands(settings, monkeypatch, e
             ingest.fetch_due_batches(settings, after(settings, 4))
     assert caught.value.__cause__ is error
     assert "mlops ingest" in str(caught.value)
-    assert partitions.partition_days(settings.data, "raw", LAST) == [
-        first_day(settings)
-    ]  # no gap jumped
-    assert (
-        len(partitions.partition_days(settings.data, "raw", source.FEEDS[1])) == 4
-    )  # other feeds go on
+    assert partitions.partition_days(settings.data, "raw", LAST) == [first_day(settings)]  # no gap
+    assert len(partitions.partition_days(settings.data, "raw", source.FEEDS[1])) == 4
     before = files(settings)
-    stored = ingest.fetch_due_batches(settings, after(settings, 4))  # mended: goes on from that day
+    stored = ingest.fetch_due_batches(settings, after(settings, 4))
     assert stored == [f"{LAST}/{day + timedelta(days=more)}" for more in range(3)]
     assert before.items() <= files(settings).items()
 
@@ -130,7 +126,7 @@ def test_a_batch_that_cannot_be_stored_is_named(settings, monkeypatch):
     assert not files(settings)
 
 
-def test_rows_of_another_day_are_stored_for_validation_to_see(settings, monkeypatch):
+def test_rows_of_another_day_are_stored_for_validation(settings, monkeypatch):
     moved = source.fetch(LAST, first_day(settings))
     moved.loc[0, "known_at"] += timedelta(days=3)
     moved.loc[1, "known_at"] = pd.NaT
@@ -141,7 +137,7 @@ def test_rows_of_another_day_are_stored_for_validation_to_see(settings, monkeypa
     pd.testing.assert_frame_equal(stored, moved)
 
 
-def test_a_first_day_that_is_none_is_the_users_mistake(settings):
+def test_an_invalid_first_day_is_a_user_error(settings):
     text = settings.params_file.read_text().replace(settings.params()["first_day"], "someday")
     settings.params_file.write_text(text)
     with pytest.raises(UserError, match="first_day"):
@@ -163,7 +159,7 @@ def test_the_stage_takes_as_of_from_the_parameters(settings):
 
 
 def test_a_column_without_values_has_its_declared_type(settings, monkeypatch):
-    """As any SQL or JSON source gives it."""
+    """SQL and JSON sources return such columns."""
     numbers = {
         feed: [field.name for field in SCHEMA[feed] if field.type == pa.float64()]
         for feed in source.FEEDS
@@ -189,7 +185,7 @@ def kept(settings: Settings) -> list[Path]:
     return sorted((settings.data / "replaced").rglob("*.parquet"))
 
 
-def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(settings, monkeypatch):
+def test_a_requested_day_is_fetched_again_and_its_old_rows_are_kept(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
     target = partitions.partition_path(settings.data, "raw", LAST, day)
@@ -210,7 +206,7 @@ def test_a_day_that_is_asked_for_is_fetched_again_and_what_it_replaces_kept(sett
     assert old.relative_to(old.parents[2]) == Path("raw", LAST, target.name)
 
 
-def test_a_source_that_tells_of_restated_days_is_believed(settings, monkeypatch):
+def test_days_restated_by_the_source_are_fetched_again(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
     fetch = source.fetch
@@ -219,13 +215,13 @@ def test_a_source_that_tells_of_restated_days_is_believed(settings, monkeypatch)
         source, "restated", lambda feed, as_of: [day] if feed == LAST else [], raising=False
     )
     assert ingest.fetch_due_batches(settings, after(settings, 3)) == [f"{LAST}/{day}"]
-    # A training sees what stood when it was opened.
+    # A training works on a frozen copy.
     frozen = Settings(home=settings.home, workspace=settings.home)
     monkeypatch.setattr(source, "fetch", fetch)
     assert ingest.fetch_due_batches(frozen, after(settings, 3)) == []
 
 
-def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkeypatch):
+def test_a_failed_second_fetch_keeps_the_stored_day(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 2))
     before = files(settings)
     fails_on(monkeypatch, LAST, first_day(settings), OSError("no route to host"))
@@ -236,11 +232,11 @@ def test_an_outage_of_a_day_fetched_again_leaves_what_is_stored(settings, monkey
     assert before.items() <= files(settings).items()
     assert (
         len(partitions.partition_days(settings.data, "raw", LAST)) == 3
-    )  # no gap: later days go on
+    )  # no gap: later days continue
 
 
-@pytest.mark.parametrize("asked", ["nothing", "nobody/2013-01-01", f"{LAST}/2013-02-30"])
-def test_a_batch_that_is_not_due_is_the_users_mistake(settings, asked):
-    with pytest.raises(UserError, match=f"{asked} is due before .*--again FEED/YYYY-MM-DD"):
-        ingest.fetch_due_batches(settings, after(settings, 3), again=[asked])
+@pytest.mark.parametrize("requested", ["nothing", "nobody/2013-01-01", f"{LAST}/2013-02-30"])
+def test_a_batch_that_is_not_due_is_a_user_error(settings, requested):
+    with pytest.raises(UserError, match=f"{requested} is due before .*--again FEED/YYYY-MM-DD"):
+        ingest.fetch_due_batches(settings, after(settings, 3), again=[requested])
     assert not files(settings)

@@ -1,4 +1,4 @@
-"""A day that is stated again: judged by content, replaced whole, and what it replaced is kept."""
+"""A restated day is checked by content and replaced as a whole; the old batch is kept."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def path(settings: Settings, layer: str, number: int, feed: str = LAST) -> Path:
 
 
 def kept(settings: Settings, layer: str, number: int, feed: str = LAST) -> list[bytes]:
-    found = (settings.data / "replaced").glob(f"*/{layer}/{feed}/{day(number)}.parquet")
-    return [each.read_bytes() for each in sorted(found)]
+    paths = (settings.data / "replaced").glob(f"*/{layer}/{feed}/{day(number)}.parquet")
+    return [each.read_bytes() for each in sorted(paths)]
 
 
 def restates(monkeypatch: pytest.MonkeyPatch, number: int, change: Change) -> None:
-    """The source, the outside world, states a day of the last feed otherwise from now on."""
+    """Make the source return changed rows for one day of the last feed."""
     fetch = source.fetch
 
     def newest(feed: str, on: date) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def restates(monkeypatch: pytest.MonkeyPatch, number: int, change: Change) -> No
 
 
 def other_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row is withdrawn, and one becomes a broken one."""
+    """Remove one row and break another."""
     rows = rows.iloc[1:].reset_index(drop=True)
     rows.loc[3, "known_at"] += timedelta(days=40)
     return rows
@@ -92,14 +92,14 @@ def copy(full, tmp_path) -> Settings:
     return Settings(home=tmp_path / "copy", pages=False)
 
 
-def again(settings: Settings, number: int) -> list[str]:
+def fetch_again(settings: Settings, number: int) -> list[str]:
     return ingest.fetch_due_batches(settings, after(N_DAYS), again=[f"{LAST}/{day(number)}"])
 
 
 def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkeypatch):
     before = files(copy)
     restates(monkeypatch, 3, other_rows)
-    assert again(copy, 3) == [f"{LAST}/{day(3)}"]
+    assert fetch_again(copy, 3) == [f"{LAST}/{day(3)}"]
     found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
     assert (found["batches"], found["restated"], found["quarantined"]) == (1, 1, 1)
 
@@ -112,7 +112,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkey
     for layer in ("raw", "validated"):
         assert kept(copy, layer, 3) == [before[f"{layer}/{LAST}/{day(3)}.parquet"]]
 
-    settled = validate.validate_new_batches(copy, after(N_DAYS))  # and nothing the second time
+    settled = validate.validate_new_batches(copy, after(N_DAYS))  # a second run finds nothing
     assert {one["batches"] for one in settled.values()} == {0}
 
 
@@ -135,11 +135,11 @@ def test_the_same_rows_stored_anew_change_nothing(copy):
     assert files(copy) == before
 
 
-def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
+def test_a_refused_restatement_keeps_the_accepted_batch(copy, monkeypatch):
     before = files(copy)
     restates(monkeypatch, 3, too_few)
-    again(copy, 3)
-    # A day after it is new, and another one restated: neither waits.
+    fetch_again(copy, 3)
+    # A later day is new and another is restated: neither waits.
     rows = other_rows(source.fetch(LAST, day(5)))
     partitions.write_partition(rows, path(copy, "raw", 5))
     path(copy, "validated", 7).unlink()
@@ -148,7 +148,7 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
     refused = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(3))
     message = str(caught.value)
     assert f"{LAST} for {day(3)} is refused and moved to {refused}: " in message
-    assert "accepted for these days stay" in message
+    assert "accepted batches of these days stay" in message
     assert "--again FEED/DAY" in message
     assert partitions.n_rows(refused) == 2
     for layer in ("raw", "validated"):
@@ -157,7 +157,7 @@ def test_a_refused_statement_leaves_the_accepted_one(copy, monkeypatch):
     assert not kept(copy, "raw", 3)
     assert partitions.n_rows(path(copy, "validated", 5)) == len(rows) - 1
     assert path(copy, "validated", 7).exists()
-    # It is told once; the file says that it is open.
+    # The refusal is reported once; the file shows that it needs a decision.
     assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 0
     assert refused.exists()
 
@@ -170,16 +170,16 @@ def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
     assert path(copy, "validated", 3).read_bytes() == before[f"validated/{LAST}/{day(3)}.parquet"]
     assert ingest.fetch_due_batches(copy, after(N_DAYS)) == [f"{LAST}/{day(3)}"]
     assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 0
-    open_ones = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(3))
-    open_ones.unlink()
+    refused = partitions.partition_path(copy.data, "quarantine", f"refused/{LAST}", day(3))
+    refused.unlink()
     assert files(copy) == before
 
 
 @pytest.mark.parametrize(
     "after_file", [2, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 3, 4))]
 )
-def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, after_file):
-    """Killed after so many files of the two restated days were written."""
+def test_the_next_run_completes_a_killed_one(copy, tmp_path, monkeypatch, after_file):
+    """The kill comes after `after_file` files of the two restated days are written."""
     for number in (3, 4):
         rows = other_rows(source.fetch(LAST, day(number)))
         partitions.write_partition(rows, path(copy, "raw", number))
@@ -211,14 +211,14 @@ def test_a_kill_half_way_is_mended_by_the_next_run(copy, tmp_path, monkeypatch, 
     assert files(copy) == files(whole)
 
 
-def test_rows_that_state_a_key_again_are_counted(full, copy):
+def test_rows_that_repeat_a_key_are_counted(full, copy):
     assert full[1][LAST]["rows_restated"] == 0
     earlier, rows = (partitions.read_partition(path(copy, "raw", n)).to_pandas() for n in (2, 5))
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
     partitions.write_partition(repeated, path(copy, "validated", 5))
     assert restatements.count_restatements(copy.data, LAST, [day(5)]) == 4
-    assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0  # it came first
+    assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0
     assert restatements.record_restatements(copy, LAST, [day(5), day(6)]) == 4
     samples = {
         s.labels["feed"]: s.value for s in loop_metrics.batches(copy) if s.name == "rows_restated"
@@ -227,11 +227,11 @@ def test_rows_that_state_a_key_again_are_counted(full, copy):
     line = validate.format_feed_summary(
         LAST, validate.EMPTY_SUMMARY | {"reasons": {}, "rows_restated": 4}
     )
-    assert "4 rows state a key of an earlier batch again" in line
+    assert "4 rows repeat a key of an earlier batch" in line
 
 
 @pytest.mark.parametrize("turn", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3))])
-def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
+def test_concurrent_ingests_succeed_with_equal_results(full, tmp_path, turn):
     settings = home(tmp_path / "home")
     command = [sys.executable, "-m", "pipelines.cli.main", "ingest", "--as-of", str(day(2))]
     environment = {"MLOPS_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
@@ -242,9 +242,9 @@ def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
         )
         for _ in range(3)
     ]  # fmt: skip
-    told = [run.communicate(timeout=300) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], told
-    assert not any("Traceback" in errors for _, errors in told)
+    outputs = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], outputs
+    assert not any("Traceback" in errors for _, errors in outputs)
     expected = {
         name: content
         for name, content in files(full[0]).items()
@@ -254,7 +254,7 @@ def test_several_ingests_at_once_end_well_and_alike(full, tmp_path, turn):
     assert validate.data_docs_index(settings).exists()
 
 
-def test_a_step_waits_for_the_one_that_holds_the_data(copy, monkeypatch):
+def test_a_step_waits_for_the_data_lock(copy, monkeypatch):
     monkeypatch.setattr(data_lock, "PATIENCE", 0.2)
     steps = (ingest.fetch_due_batches, validate.validate_new_batches)
     with data_lock.hold_data_lock(copy):

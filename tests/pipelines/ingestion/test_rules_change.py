@@ -1,4 +1,4 @@
-"""The use case's schema and rules change: accepted batches stay accepted, and follow them."""
+"""Accepted batches stay accepted and follow changes of the use case's schema and rules."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ SCHEMA["{LAST}"] = declared.append(pa.field("added", pa.float64()))
 GIVEN = f"""
 rules_before = row_rules
 def row_rules(feed):
-    asked = gxe.ExpectColumnValuesToNotBeNull(column="added", meta={{"rule": "added is given"}})
-    return [*rules_before(feed), asked] if feed == "{LAST}" else rules_before(feed)
+    rule = gxe.ExpectColumnValuesToNotBeNull(column="added", meta={{"rule": "added is given"}})
+    return [*rules_before(feed), rule] if feed == "{LAST}" else rules_before(feed)
 """
 STRICT = f"""
 rules_before = row_rules
@@ -88,23 +88,13 @@ def add(settings: Settings, file: str, code: str) -> None:
 
 
 def mlops_ingest(settings: Settings, until: int, code: int = 0) -> str:
-    """What `mlops ingest` of the changed project says."""
-    home = str(settings.home)
+    """Return the output of `mlops ingest` in the changed project."""
+    home, as_of = str(settings.home), str(day(settings, until))
     run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pipelines.cli.main",
-            "ingest",
-            "--as-of",
-            str(day(settings, until)),
-        ],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", "pipelines.cli.main", "ingest", "--as-of", as_of],
+        cwd=home, capture_output=True, text=True, check=False,
         env={**os.environ, "MLOPS_HOME": home, "PYTHONPATH": home, "MLOPS_PAGES": "false"},
-    )
+    )  # fmt: skip
     assert run.returncode == code, run.stdout + run.stderr
     return run.stdout + run.stderr
 
@@ -125,13 +115,13 @@ def test_a_column_is_added_and_a_type_widened(project):
     add(project, "source.py", ADDED_COLUMN.format(first=day(project, N_DAYS)))
     add(project, "schema.py", DECLARED_COLUMN)
     add(project, "expectations.py", GIVEN)
-    told = mlops_ingest(project, N_DAYS + 1)
-    assert f"{LAST}: 1 batch," in told
-    assert f"{N_DAYS} accepted batches judged again" in told
+    output = mlops_ingest(project, N_DAYS + 1)
+    assert f"{LAST}: 1 batch," in output
+    assert f"{N_DAYS} accepted batches checked again" in output
 
-    assert raw.items() <= files(project, "raw").items()  # they stay where they are
+    assert raw.items() <= files(project, "raw").items()  # not moved
     assert not files(project, "quarantine/refused")
-    assert not (project.data / "replaced").exists()  # the old columns hold what they held
+    assert not (project.data / "replaced").exists()  # the old columns have the same values
     new = [
         partitions.read_partition(
             partitions.partition_path(project.data, "validated", LAST, day(project, number))
@@ -151,23 +141,23 @@ def test_a_column_is_added_and_a_type_widened(project):
     for feed, rows in others.items():
         same = partitions.read_days(project.data, "validated", feed, date.min, date.max)
         assert rows.equals(same[: len(rows)])
-    assert "judged again" not in mlops_ingest(project, N_DAYS + 1)
+    assert "checked again" not in mlops_ingest(project, N_DAYS + 1)
 
 
 def test_a_new_batch_that_lacks_a_declared_column_is_refused(project):
     add(project, "schema.py", DECLARED_COLUMN)
-    told = mlops_ingest(project, N_DAYS + 1, code=1)
-    assert f"The batch of {LAST} for {day(project, N_DAYS)} is refused" in told
-    assert "not there: added double" in told
+    output = mlops_ingest(project, N_DAYS + 1, code=1)
+    assert f"The batch of {LAST} for {day(project, N_DAYS)} is refused" in output
+    assert "missing: added double" in output
     assert len(partitions.partition_days(project.data, "validated", LAST)) == N_DAYS
 
 
-def test_new_rules_judge_rows_again_and_refuse_no_accepted_batch(project):
-    """All rows break the new rule: the batches are empty now, and none is moved."""
+def test_new_rules_check_rows_again_and_refuse_no_accepted_batch(project):
+    """All rows break the new rule: the batches become empty, and none is moved."""
     raw, validated = files(project, "raw"), files(project, "validated")
     n_rows = len(partitions.read_days(project.data, "validated", LAST, date.min, date.max))
     add(project, "expectations.py", STRICT)
-    assert f"{N_DAYS} accepted batches judged again" in mlops_ingest(project, N_DAYS)
+    assert f"{N_DAYS} accepted batches checked again" in mlops_ingest(project, N_DAYS)
     assert files(project, "raw") == raw
     assert partitions.read_days(project.data, "validated", LAST, date.min, date.max).empty
     bad = partitions.read_days(project.data, "quarantine", LAST, date.min, date.max)
@@ -177,19 +167,19 @@ def test_new_rules_judge_rows_again_and_refuse_no_accepted_batch(project):
     assert [path.read_bytes() for path in kept] == [
         content for name, content in sorted(validated.items()) if name.startswith(LAST)
     ]
-    # The rule is taken back: all is as it was.
+    # Without the rule, the earlier state returns.
     shutil.copy(Path(source.__file__).parent / "expectations.py", project.home / "usecase")
     mlops_ingest(project, N_DAYS)
     assert files(project, "validated") == validated
     assert not files(project, f"quarantine/{LAST}")
 
 
-def test_a_type_that_loses_values_is_the_users_mistake(project):
+def test_a_type_that_loses_values_is_a_user_error(project):
     before = {layer: files(project, layer) for layer in ("raw", "validated", "quarantine")}
     add(project, "schema.py", TEXT_TO_NUMBER)
-    told = mlops_ingest(project, N_DAYS, code=2)
-    assert f"accepted batch of {LAST} for {day(project, 0)} does not fit usecase/schema.py" in told
-    assert f"column {KEYS[LAST][0]} does not convert from string to double" in told
+    output = mlops_ingest(project, N_DAYS, code=2)
+    assert f"accepted batch of {LAST} for {day(project, 0)} does not fit" in output
+    assert f"column {KEYS[LAST][0]} does not convert from string to double" in output
     assert files(project, "raw") == before["raw"]
     assert files(project, "validated").keys() == before["validated"].keys()
     of_feed = {name for name in before["validated"] if name.startswith(LAST)}
@@ -200,7 +190,7 @@ def test_a_type_that_loses_values_is_the_users_mistake(project):
 
 
 def test_partitions_of_an_older_version_count_as_accepted(project):
-    """They hold no note of their raw rows, and their folder one of the rules."""
+    """Such partitions store no digest of raw rows, and one digest of rules for the folder."""
     before = {layer: files(project, layer) for layer in ("raw", "validated", "quarantine")}
     for path in (project.data / "validated").rglob("*.parquet"):
         partitions.write_partition(partitions.read_partition(path), path)

@@ -1,4 +1,4 @@
-"""What is good is stored, what is not is kept apart, and neither crash nor outage loses a row."""
+"""Good rows are validated, broken rows quarantined, and no crash or outage loses a row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from usecase import source
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
-N_DAYS = 10  # a week of history and some more
+N_DAYS = 10  # more than a week of history
 
 
 def home(folder: Path) -> Settings:
@@ -39,8 +39,8 @@ def day(number: int) -> date:
 
 
 def files(settings: Settings, *layers: str) -> dict[str, bytes]:
-    found = (path for path in settings.data.rglob("*") if path.is_file())
-    named = {path.relative_to(settings.data): path.read_bytes() for path in found}
+    paths = (path for path in settings.data.rglob("*") if path.is_file())
+    named = {path.relative_to(settings.data): path.read_bytes() for path in paths}
     wanted = layers or ("raw", "validated", "quarantine")
     return {str(name): data for name, data in named.items() if name.parts[0] in wanted}
 
@@ -61,7 +61,7 @@ def with_one_bad_row(table: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory) -> tuple[Settings, dict[str, dict]]:
-    """All days judged in one run, with a bad row in a batch of the last feed; and the summary."""
+    """All days checked in one run, with one bad row in the last feed; and the summary."""
     settings = home(tmp_path_factory.mktemp("full"))
     ingest.fetch_due_batches(settings, after(N_DAYS))
     spoil(raw(settings, LAST, 4), with_one_bad_row)
@@ -126,13 +126,13 @@ def test_incremental_gives_the_bytes_of_full(full, tmp_path):
 def test_nothing_new_changes_nothing(copy):
     before = files(copy)
     summary = validate.validate_new_batches(copy, after(N_DAYS))
-    assert {feed: found["batches"] for feed, found in summary.items()} == dict.fromkeys(
+    assert {feed: entry["batches"] for feed, entry in summary.items()} == dict.fromkeys(
         source.FEEDS, 0
     )
     assert files(copy) == before
 
 
-def test_days_after_as_of_are_left_alone(copy):
+def test_days_after_as_of_are_not_checked(copy):
     before = files(copy)
     shutil.rmtree(copy.data / "validated" / LAST)
     validate.validate_new_batches(copy, after(2))
@@ -141,7 +141,7 @@ def test_days_after_as_of_are_left_alone(copy):
     assert files(copy) == before
 
 
-def test_the_tool_is_not_imported_when_nothing_is_new(copy):
+def test_great_expectations_is_not_imported_when_nothing_is_new(copy):
     program = (
         "import sys, datetime; from pipelines.ingestion import validate\n"
         "from settings import load_settings\n"
@@ -154,7 +154,7 @@ def test_the_tool_is_not_imported_when_nothing_is_new(copy):
 
 
 def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
-    """Killed between the two files of a batch, in the midst of writing the second."""
+    """The kill comes between the two files of a batch, while the second is written."""
     before = files(copy)
     done = partitions.partition_path(copy.data, "validated", LAST, day(4))
     unfinished = done.with_name(f".{done.name}.1-0{durable_files.UNFINISHED}")
@@ -186,7 +186,7 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     assert "mlops ingest" in message
     assert refused.read_bytes() == spoiled
     assert not raw(copy, LAST, 8).exists()
-    # What was good stays as it was; the feed stops before the gap, the others go on.
+    # Good batches stay; the feed stops before the gap, and the others continue.
     assert before.items() <= files(copy, "validated", "quarantine").items()
     assert partitions.partition_days(copy.data, "validated", LAST)[-1] == day(7)
     assert partitions.partition_days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS - 1)
@@ -196,10 +196,10 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
 
     assert ingest.fetch_due_batches(copy, after(N_DAYS)) == [f"{LAST}/{day(8)}"]
     assert validate.validate_new_batches(copy, after(N_DAYS))[LAST]["batches"] == 2
-    assert files(copy) == complete  # as if nothing had happened
+    assert files(copy) == complete  # as without the refusal
 
 
-def test_the_stage_tells_a_refusal_without_a_traceback(copy):
+def test_the_stage_prints_a_refusal_without_a_traceback(copy):
     text = copy.params_file.read_text()
     as_of = copy.params()["as_of"]
     copy.params_file.write_text(text.replace(as_of, after(N_DAYS).isoformat()))
@@ -211,5 +211,5 @@ def test_the_stage_tells_a_refusal_without_a_traceback(copy):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1
-    assert "columns and types as declared: not there: known_at" in run.stderr
+    assert "columns and types as declared: missing: known_at" in run.stderr
     assert "Traceback" not in run.stderr
