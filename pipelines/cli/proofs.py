@@ -89,7 +89,7 @@ def restore(
     with report_errors():
         from pathlib import Path
 
-        from pipelines.training import workspace
+        from pipelines.training import dvc_stages
 
-        workspace.restore_output(home_settings(), md5, Path(target))
+        dvc_stages.restore_output(home_settings(), md5, Path(target))
         typer.echo(f"Restored to {target}.")

@@ -23,7 +23,7 @@ from features import durable_files
 from pipelines.registry import refit as refitting
 from pipelines.registry import register
 from pipelines.runtime import stage_command
-from pipelines.training import lineage, workspace
+from pipelines.training import dvc_stages, lineage, workspace
 from settings import LoopError, Settings, UserError
 
 REPORT_FORMAT = 1  # of report.json: what we compare with may be older than we are
@@ -82,9 +82,9 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         settings.apply_environment()
         params = settings.params()
         path = workspace.open_workspace(settings, stage_command.parse_time(params["as_of"]))
-        for name in workspace.recipe_stages(path):
+        for name in dvc_stages.recipe_stages(path):
             print(f"  {name}", flush=True)
-            workspace.run_stage(settings, path, name)
+            dvc_stages.run_stage(settings, path, name)
         found = path / "data" / "evaluation"
         judged = json.loads((found / "gates.json").read_text())
         winner, refit = judged["winner"], []

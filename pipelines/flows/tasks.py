@@ -64,24 +64,24 @@ def publish_features(as_of: datetime) -> None:
 
 @task
 def open_workspace(as_of: datetime) -> dict[str, Any]:
-    from pipelines.training import workspace
+    from pipelines.training import dvc_stages, workspace
 
     path = workspace.open_workspace(load_settings(), as_of)
-    return {"path": str(path), "stages": workspace.recipe_stages(path)}
+    return {"path": str(path), "stages": dvc_stages.recipe_stages(path)}
 
 
 @task(task_run_name="{stage}")
 def run_stage(path: str, stage: str) -> dict[str, Any]:
-    from pipelines.training import workspace
+    from pipelines.training import dvc_stages
 
-    return workspace.run_stage(load_settings(), Path(path), stage)
+    return dvc_stages.run_stage(load_settings(), Path(path), stage)
 
 
 @task(**RETRIES_OUTSIDE)
 def push_outputs(path: str) -> dict[str, str]:
-    from pipelines.training import workspace
+    from pipelines.training import dvc_stages
 
-    return workspace.push_outputs(load_settings(), Path(path))
+    return dvc_stages.push_outputs(load_settings(), Path(path))
 
 
 @task(**RETRIES_OUTSIDE)

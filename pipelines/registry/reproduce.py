@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable_files
-from pipelines.training import workspace
+from pipelines.training import dvc_stages, workspace
 from settings import LoopError, Settings, UserError
 
 REQUIRED_TAGS = (
@@ -106,7 +106,7 @@ def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -
     tags = record.tags
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
-    workspace.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
+    dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
     durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
     measured = _measured(path, tags["candidate"])

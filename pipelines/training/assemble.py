@@ -1,4 +1,4 @@
-"""Stage: the training set, each case with its features as seen at decision time and its label."""
+"""Recipe stage: the training set, with a point-in-time join of cases, features and labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from settings import LoopError, Settings
 
 
 def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Writes `data/training/`: the set of all cases whose label was known before `as_of`.
+    """Write the cases whose label was known before `as_of` to `data/training/`.
 
-    Of several labels of a case the newest known by then counts, with its `known_at`.
-
-    Raises `LoopError` if there are none, or no case falls on one side of the holdout's start.
+    Each case has its features as of its decision time. If a case has several labels, the newest
+    known by `as_of` counts, with its `known_at`. Return the manifest. Raise `LoopError` if there
+    are no batches, or if training or holdout would be empty.
     """
     from features.point_in_time import training_frame
     from usecase.statements import newest
@@ -30,8 +30,8 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     outcomes = partitions.read_days(settings.data, "validated", LABEL_FEED, *days)
     if schedule.empty or outcomes.empty:
         raise LoopError(
-            f"No validated batches from {days[0]} to {days[1]} in {settings.data}: "
-            "run `mlops ingest` first."
+            f"There are no validated batches from {days[0]} to {days[1]} in {settings.data}. "
+            "Run `mlops ingest` first."
         )
     truth = newest(labels(outcomes), ["key"], before=as_of)
     cases = spine(schedule).merge(truth, on="key", validate="1:1")
@@ -41,7 +41,9 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     start = holdout_start(params, as_of)
     manifest = training_manifest(frame, as_of, start)
     if not manifest["n_train"] or not manifest["n_holdout"]:
-        raise LoopError(f"The holdout from {start} leaves one side without cases: {manifest}.")
+        raise LoopError(
+            f"Training or holdout has no cases, with a holdout from {start}: {manifest}."
+        )
     folder = settings.data / "training"
     partitions.write_partition(frame, folder / "training.parquet")
     durable_files.write_json(folder / "manifest.json", manifest)
@@ -49,7 +51,7 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
 
 
 def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> dict[str, Any]:
-    """What the gates must know of the assembled set beside its cases."""
+    """Return the facts of the training set that the gates need besides its cases."""
     return {
         "as_of": as_of.isoformat(),
         "holdout_start": start.isoformat(),
@@ -60,20 +62,20 @@ def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> 
 
 
 def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:
-    """From when on no candidate sees a case (UTC).
+    """Return the time (UTC) from which on no candidate sees a case.
 
     A retraining sets `training.holdout_start`, so that the champion has not seen them either.
     """
-    given = params["training"].get("holdout_start")
-    if given:
-        return stage_command.parse_time(given, "training.holdout_start")
+    configured = params["training"].get("holdout_start")
+    if configured:
+        return stage_command.parse_time(configured, "training.holdout_start")
     return as_of - timedelta(days=params["training"]["holdout_days"])
 
 
 def split_holdout(
     frame: pd.DataFrame, manifest: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(train, holdout): labels known before the holdout's start, and decisions from it on."""
+    """Return (train, holdout): labels known before the holdout's start, decisions from it on."""
     start = stage_command.parse_time(manifest["holdout_start"])
     return (
         frame[frame["known_at"] < start].reset_index(drop=True),
@@ -82,13 +84,15 @@ def split_holdout(
 
 
 def load_training_set(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The assembled set and its manifest. Raises `LoopError` if there is none."""
+    """Return the training set and its manifest. Raise `LoopError` if there is none."""
     folder = settings.data / "training"
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         return pd.read_parquet(folder / "training.parquet"), manifest
     except FileNotFoundError as error:
-        raise LoopError(f"No training set in {folder}: run `dvc repro assemble`.") from error
+        raise LoopError(
+            f"There is no training set in {folder}. Run `dvc repro assemble`."
+        ) from error
 
 
 if __name__ == "__main__":

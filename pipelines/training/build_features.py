@@ -1,4 +1,4 @@
-"""Stage: feature tables from validated batches, and their definitions in Feast's registry."""
+"""Recipe stage: build feature tables from validated batches and register them with Feast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settings import Settings
 
 @data_lock.with_data_lock
 def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
-    """Builds what is missing of each table before `as_of`; number of days built by table."""
+    """Build the missing days of each table before `as_of`; return the days built by table."""
     from features import build_manifest
 
     params = settings.params()

@@ -1,4 +1,4 @@
-"""What a model was made from: the facts recorded with every run and every version."""
+"""The lineage of a model: data, code, parameters and environment, as MLflow tags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from settings import Settings
 
 
 def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
-    """The lineage of the training run in `path`, with the md5 of its outputs, as MLflow tags."""
+    """Return the lineage of the training run in `path`; `md5s` are those of its outputs."""
     from features.feast_store import definitions_version
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
@@ -38,12 +38,12 @@ def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """The commit of the code, `-dirty` if the checkout differs from it; unknown without git.
+    """Return the commit of the code, with `-dirty` for local changes; `unknown` without git.
 
-    An image has no git: there the setting tells it.
+    An image has no git: there the setting `commit` holds it.
     """
-    if told := Settings().commit:
-        return told
+    if commit := Settings().commit:
+        return commit
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("-dirty" if _git("status", "--porcelain") else "")

@@ -1,7 +1,7 @@
-"""What MLflow is told of a training: every candidate a run, logged once its stages are done.
+"""Log a training to MLflow: one run per candidate, after all stages of the recipe.
 
-Logging follows the recipe's stages instead of happening inside them: DVC may give a stage's result
-back from its cache, and a run that is killed half-way leaves nothing in MLflow to be mended.
+The stages themselves log nothing. DVC may restore a stage from its cache without running it, and a
+killed training leaves no half-logged run in MLflow.
 """
 
 from __future__ import annotations
@@ -25,79 +25,79 @@ PINNED_PACKAGES = ("scikit-learn", "skops", "numpy", "pandas")
 
 
 def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, str]:
-    """Logs the baseline and each candidate of the training in `path`; their run ids by name.
+    """Log the baseline and each candidate of the training in `path`; return run ids by name.
 
-    What was logged before is found by its tags and not logged again.
+    A run that is already logged is found by its tags and not logged again.
     """
     from pipelines.training import lineage
 
     data = path / "data"
-    measured = json.loads((data / "evaluation" / "metrics.json").read_text())
+    metrics = json.loads((data / "evaluation" / "metrics.json").read_text())
     fitted = json.loads((data / "candidates" / "candidates.json").read_text())
-    found = json.loads((data / "evaluation" / "gates.json").read_text())
+    verdicts = json.loads((data / "evaluation" / "gates.json").read_text())
     tags = lineage.lineage_tags(path, md5s)
     runs = {}
     for name in ("baseline", *fitted):
-        done = find_mlflow_run(settings, {"training_id": path.name, "candidate": name})
-        runs[name] = done or _log_candidate(
-            settings, path, name, fitted.get(name, {}), measured[name],
-            tags | {"candidate": name, **_outcome(found, name)},
+        logged = find_mlflow_run(settings, {"training_id": path.name, "candidate": name})
+        runs[name] = logged or _log_candidate(
+            settings, path, name, fitted.get(name, {}), metrics[name],
+            tags | {"candidate": name, **_gate_tags(verdicts, name)},
         )  # fmt: skip
     return runs
 
 
 def mlflow_client(settings: Settings) -> Any:
-    """MLflow's client on our tracking server and registry."""
+    """Return MLflow's client on the project's tracking server and registry."""
     return _mlflow(settings).MlflowClient()
 
 
 def experiment_id(settings: Settings, name: str) -> str:
-    """The id of the experiment, made if there is none."""
+    """Return the id of the experiment; create it if there is none."""
     return _experiment(settings, _mlflow(settings), name)
 
 
 def redact_credentials(text: str) -> str:
-    """The text, with no name and password in the addresses that it tells."""
+    """Remove user names and passwords from the URLs in a text."""
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def find_mlflow_run(settings: Settings, tags: dict[str, str]) -> str | None:
-    """The id of the finished run with these tags; None if there is none."""
+    """Return the id of the finished run with these tags; None if there is none."""
     mlflow = _mlflow(settings)
     query = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
-    found = mlflow.search_runs(
+    runs = mlflow.search_runs(
         experiment_names=[EXPERIMENT_NAME],
         filter_string=f"{query} and attributes.status = 'FINISHED'",
         output_format="list",
         max_results=1,
     )
-    return str(found[0].info.run_id) if found else None
+    return str(runs[0].info.run_id) if runs else None
 
 
 def close_leftover_runs(settings: Settings) -> int:
-    """Marks the runs that a killed process left RUNNING as KILLED; how many there were."""
+    """Mark the runs that a killed process left RUNNING as KILLED; return their number."""
     mlflow = _mlflow(settings)
     client = mlflow.MlflowClient()
-    left = mlflow.search_runs(
+    running = mlflow.search_runs(
         experiment_names=[EXPERIMENT_NAME], filter_string="attributes.status = 'RUNNING'",
         output_format="list",
     )  # fmt: skip
-    for run in left:
+    for run in running:
         client.set_terminated(run.info.run_id, status="KILLED")
-    return len(left)
+    return len(running)
 
 
 @contextmanager
 def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Iterator[Any]:
-    """A run with these tags from its first moment on; FAILED if the block raises."""
+    """Start a run that has these tags from the beginning; it becomes FAILED if the block raises."""
     mlflow = _mlflow(settings)
     mlflow.set_experiment(EXPERIMENT_NAME)
-    with mlflow.start_run(run_name=name, tags=tags) as started:
-        yield started
+    with mlflow.start_run(run_name=name, tags=tags) as run:
+        yield run
 
 
 def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str) -> Any:
-    """Logs a fitted pipeline with signature, example and pins, in skops' format (never pickle)."""
+    """Log a fitted pipeline with signature, example and pins, in skops' format (never pickle)."""
     from mlflow.models import infer_signature
 
     from serving.models.skops_file import TRUSTED_TYPES
@@ -115,21 +115,21 @@ def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str
 
 def _log_candidate(
     settings: Settings, path: Path, name: str, summary: dict[str, Any],
-    measured: dict[str, float], tags: dict[str, str],
+    metrics: dict[str, float], tags: dict[str, str],
 ) -> str:  # fmt: skip
     from monitoring.pages.charts import evaluation_figures
     from pipelines.training.train import read_holdout_predictions
 
     mlflow = _mlflow(settings)
     scores = read_holdout_predictions(path / "data")
-    with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as started:
-        run_id = str(started.info.run_id)
-        mlflow.log_params(_flat(summary))
-        mlflow.log_metrics(measured)
+    with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as run:
+        run_id = str(run.info.run_id)
+        mlflow.log_params(_logged_params(summary))
+        mlflow.log_metrics(metrics)
         for step, trial in enumerate(summary.get("trials", [])):
             mlflow.log_metric("search_log_loss", trial["log_loss"], step=step)
         mlflow.log_dict(summary, "search.json")
-        for title, figure in evaluation_figures({name: measured}, scores, name).items():
+        for title, figure in evaluation_figures({name: metrics}, scores, name).items():
             mlflow.log_figure(figure, f"plots/{title}.png")
         for artifact in ("gates.json", "report.html", "roc.csv", "calibration.csv"):
             mlflow.log_artifact(str(path / "data" / "evaluation" / artifact), "evaluation")
@@ -147,23 +147,23 @@ def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
     log_model(settings, model, training.tail(5), run_id)
 
 
-def _outcome(found: dict[str, Any], name: str) -> dict[str, str]:
-    if name not in found["verdicts"]:
+def _gate_tags(verdicts: dict[str, Any], name: str) -> dict[str, str]:
+    if name not in verdicts["verdicts"]:
         return {"gates": "not judged"}
-    refused = [each["gate"] for each in found["verdicts"][name] if not each["passed"]]
+    refused = [each["gate"] for each in verdicts["verdicts"][name] if not each["passed"]]
     return {
         "gates": "passed" if not refused else "refused: " + ", ".join(refused),
-        "winner": str(found["winner"] == name).lower(),
+        "winner": str(verdicts["winner"] == name).lower(),
     }
 
 
-def _flat(summary: dict[str, Any]) -> dict[str, Any]:
-    flat = {name: summary[name] for name in ("n_train", "seed", "seconds") if name in summary}
-    return flat | summary.get("params", {})
+def _logged_params(summary: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: summary[name] for name in ("n_train", "seed", "seconds") if name in summary}
+    return facts | summary.get("params", {})
 
 
 def _mlflow(settings: Settings) -> Any:
-    """MLflow on our server or file; artefacts of the embedded one lie beside its database."""
+    """Return `mlflow` set to the project's server or file, and create an embedded database."""
     import mlflow
     import mlflow.sklearn
 
@@ -172,7 +172,7 @@ def _mlflow(settings: Settings) -> Any:
         database = embedded_databases.mlflow_database(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
         upgrade.upgrade_home(settings)
-        # Half-made, it would look like one of an older version.
+        # A half-created database would look like that of an older version.
         with (
             nullcontext()
             if database.exists()
@@ -183,8 +183,11 @@ def _mlflow(settings: Settings) -> Any:
 
 
 def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
-    found = mlflow.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    own = embedded_databases.artefact_root_uri(settings) if settings.tracking_uri is None else None
-    return str(mlflow.create_experiment(name, artifact_location=own))
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    # Artefacts of the embedded server are beside its database.
+    location = (
+        embedded_databases.artefact_root_uri(settings) if settings.tracking_uri is None else None
+    )
+    return str(mlflow.create_experiment(name, artifact_location=location))

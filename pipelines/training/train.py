@@ -1,4 +1,4 @@
-"""Stage: the candidates, fitted on the past and asked about the holdout that none has seen."""
+"""Recipe stage: fit the candidates on the past and predict the unseen holdout."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from settings import Settings
 
 
 def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Writes `data/candidates/`: each fitted model, and all predictions on the holdout.
+    """Write each fitted model and all predictions on the holdout to `data/candidates/`.
 
-    Of the training set only the cases whose label was known before the holdout's start are used.
+    Fit only on cases whose label was known before the holdout's start.
     """
     from serving.models import skops_file
     from usecase.columns import FEATURES
@@ -48,10 +48,10 @@ def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
 def fit_candidate(
     model: Any, space: dict[str, Any], known: pd.DataFrame, params: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """The model fitted on `known`, with the best draw of its search by time-ordered validation.
+    """Fit the model on `known`, with the best parameters of a time-ordered random search.
 
-    Returns it with a summary: chosen parameters, every draw with its log-loss, seconds. Cases must
-    be in the order of their decision times: each fold is validated on what follows it.
+    Return it with a summary: chosen parameters, every draw with its log-loss, seconds. Cases must
+    be in the order of decision times, because each fold is validated on the cases after it.
     """
     from joblib import parallel_config
     from sklearn.model_selection import RandomizedSearchCV, TimeSeriesSplit
@@ -68,8 +68,8 @@ def fit_candidate(
             scoring="neg_log_loss", cv=TimeSeriesSplit(params["training"]["folds"]),
             random_state=params["seed"], error_score="raise", n_jobs=-1,
         )  # fmt: skip
-        # Fits leave the interpreter's lock, so threads do: one draw each, instead of one draw on
-        # all cores, whose threads wait for each other half of the time.
+        # Fits release the GIL, so threads are enough. One draw per thread is faster than one draw
+        # on all cores, where threads wait for each other half of the time.
         with parallel_config(backend="threading"):
             search.fit(X, y)
         fitted, trials = search.best_estimator_, _trials(search.cv_results_)
@@ -90,7 +90,7 @@ def _trials(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_holdout_predictions(data: Path) -> pd.DataFrame:
-    """Holdout cases by rows: `key`, `decision_time`, `label`, and a probability per candidate."""
+    """Return `key`, `decision_time`, `label` and one probability per candidate, by holdout case."""
     return pd.read_parquet(data / "candidates" / "predictions.parquet")
 
 

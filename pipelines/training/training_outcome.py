@@ -1,4 +1,4 @@
-"""The outcome of a training, written last, so that a killed one shows as unfinished."""
+"""The outcome of a training, written last: a killed training has none."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def write_outcome(
     settings: Settings, path: Path, registered: dict[str, Any], entered: dict[str, Any] | None,
     reason: str, codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """Writes `outcome.json` of the training in `path` and returns it, with the words to tell it."""
+    """Write `outcome.json` of the training in `path`, with a sentence for people, and return it."""
     manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
     outcome = {
         "training_id": path.name,
         "as_of": manifest["as_of"],
         "reason": reason,
-        "codes": list(codes),  # of the decision to train
+        "codes": list(codes),  # from the decision to train
         "version": registered["version"],
         "stage": entered.get("stage") if entered else None,
         "before": entered.get("before") if entered else None,
         "refused": entered.get("refused") if entered else None,
         "refused_code": entered.get("code") if entered else None,
         "why": registered["why"],
-        "verdicts": registered["verdicts"],  # on the sources and the refit; the others: gates.json
+        "verdicts": registered["verdicts"],  # on sources and refit; those on candidates: gates.json
         "concluded_at": datetime.now(UTC).isoformat(),
     }
     outcome["told"] = describe_outcome(outcome)
@@ -38,7 +38,7 @@ def write_outcome(
 
 
 def describe_outcome(outcome: dict[str, Any]) -> str:
-    """In a sentence: promoted, on its way, or kept out, and why."""
+    """Describe in a sentence whether the version was promoted, is in shadow or was refused."""
     if outcome["version"] is None:
         return f"No version registered, the champion stays: {outcome['why']}"
     if outcome.get("refused"):
@@ -46,7 +46,7 @@ def describe_outcome(outcome: dict[str, Any]) -> str:
     before = outcome["before"]
     if outcome.get("stage") == "shadow":
         return (
-            f"Version {outcome['version']} registered, in the shadow of champion version {before}: "
+            f"Version {outcome['version']} registered, in shadow of champion version {before}: "
             f"{outcome['why']}"
         )
     after = f" in place of version {before}" if before not in (None, outcome["version"]) else ""
@@ -54,20 +54,20 @@ def describe_outcome(outcome: dict[str, Any]) -> str:
 
 
 def find_outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
-    """The newest concluded training as of `as_of`; None if there is none."""
-    found = [
+    """Return the newest concluded training as of `as_of`; None if there is none."""
+    outcomes = [
         each for each in list_outcomes(settings) if datetime.fromisoformat(each["as_of"]) == as_of
     ]
-    return found[-1] if found else None
+    return outcomes[-1] if outcomes else None
 
 
 def list_outcomes(settings: Settings) -> list[dict[str, Any]]:
-    """All concluded trainings, the oldest first."""
+    """Return the outcomes of all concluded trainings, the oldest first."""
     files = (settings.var / "training").glob("*/outcome.json")
-    found = (_with_report(file.parent, json.loads(file.read_text())) for file in files)
-    return sorted(found, key=lambda o: o["concluded_at"])
+    outcomes = (_with_report(file.parent, json.loads(file.read_text())) for file in files)
+    return sorted(outcomes, key=lambda outcome: outcome["concluded_at"])
 
 
 def _with_report(path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
-    """The outcome with where its report is now: the home may have been moved since."""
+    """Add the current path of the report; it is not stored, because the home may be moved."""
     return {**outcome, "report": str(path / "data" / "evaluation" / "report.html")}

@@ -158,7 +158,7 @@ ALLOWED = {
     "pipelines/registry/bento.py": "BentoML writes it; synced and renamed beside its place",
     "pipelines/ingestion/expectation_suites.py": "pages for people, made anew by every validation",
     "pipelines/runtime/embedded_databases.py": "a copy within `replacing`",
-    "pipelines/training/workspace.py": "DVC restores beside the place; renamed then",
+    "pipelines/training/dvc_stages.py": "DVC restores beside the place; renamed then",
     "pipelines/stack/docker_engine.py": "runs on the system's Python, without our packages",
     "pipelines/stack/env.py": "runs on the system's Python, without our packages",
     "pipelines/stack/backup_folder.py": "runs on the system's Python, without our packages",

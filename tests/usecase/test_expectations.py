@@ -165,7 +165,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
     day = DAY_OF[feed]
     rows = source.fetch(feed, day)
     good = batch_facts.compute_batch_facts(
-        rows, day, key=KEYS[feed], n_quarantined=0, before=[len(rows)] * 7
+        rows, day, key=KEYS[feed], n_quarantined=0, history=[len(rows)] * 7
     )
     good |= facts.facts(feed, rows)
     frames, expected = [good], {}

@@ -23,16 +23,16 @@ import json
 from datetime import UTC, datetime
 import settings
 from features.online_publisher import publish_features
-from pipelines.training import build_features, mlflow_tracking, workspace
+from pipelines.training import build_features, dvc_stages, mlflow_tracking, workspace
 from pipelines.ingestion import ingest, validate
 here, as_of = settings.load_settings(), datetime(2013, 1, 4, tzinfo=UTC)
 for step in (ingest.fetch_due_batches, validate.validate_new_batches,
 build_features.build_feature_tables, publish_features):
     step(here, as_of)
 path = workspace.open_workspace(here, as_of)
-ran = workspace.run_stage(here, path, "assemble")["ran"]
-md5s = workspace.push_outputs(here, path)
-workspace.restore_output(here, md5s["data/training"], here.home / "restored")
+ran = dvc_stages.run_stage(here, path, "assemble")["ran"]
+md5s = dvc_stages.push_outputs(here, path)
+dvc_stages.restore_output(here, md5s["data/training"], here.home / "restored")
 with mlflow_tracking.start_run(here, "one", {}) as run:
     mlflow_tracking.mlflow_client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
 found = mlflow_tracking.mlflow_client(here).download_artifacts(run.info.run_id, "dvc.log",

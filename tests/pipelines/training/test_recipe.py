@@ -1,4 +1,4 @@
-"""Does `dvc repro` alone rebuild everything on a fresh clone, and nothing the second time?"""
+"""`dvc repro` rebuilds everything on a fresh clone, and nothing the second time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def git(folder: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What git would hand over, uncommitted changes included, with the parameters of a slice."""
+    """A clone with uncommitted changes, and parameters of a small slice."""
     folder = tmp_path_factory.mktemp("clone")
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).is_file() and name != "dvc.lock":
@@ -58,13 +58,13 @@ def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> 
     second = dvc(clone, "repro")
     assert "Running stage" not in second
     assert "up to date" in second
-    found = json.loads((clone / "data" / "evaluation" / "gates.json").read_text())
-    assert set(found["verdicts"]) == {"logistic_regression", "gradient_boosting"}
+    gates = json.loads((clone / "data" / "evaluation" / "gates.json").read_text())
+    assert set(gates["verdicts"]) == {"logistic_regression", "gradient_boosting"}
     assert "evaluate" in dvc(clone, "dag")
-    shown = json.loads(dvc(clone, "metrics", "show", "--json"))
-    measured = shown[""]["data"]["data/evaluation/metrics.json"]["data"]
+    metrics = json.loads(dvc(clone, "metrics", "show", "--json"))
+    measured = metrics[""]["data"]["data/evaluation/metrics.json"]["data"]
     assert 0.5 < measured["gradient_boosting"]["auc"] < 0.9
     assert "index.html" in dvc(clone, "plots", "show")
-    # Only the lock, and the parameters that were changed above, differ from what git handed over.
+    # Only the lock and the parameters changed above differ from the clone.
     changed = git(clone, "status", "--porcelain", "--untracked-files=all", "data", "var")
     assert all(".gitkeep" in line or ".gitignore" in line for line in changed.splitlines()), changed

@@ -1,4 +1,4 @@
-"""Does a training use and record what stood when it was opened, whatever arrives meanwhile?"""
+"""A training uses and records the data of its start; data that arrive later change nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dvc.repo import Repo
 
 from features import partitions
 from pipelines.registry import refit
-from pipelines.training import training_outcome, workspace
+from pipelines.training import dvc_stages, training_outcome, workspace
 from usecase.target import LABEL_FEED
 
 Home = Any  # of conftest.py
@@ -35,26 +35,26 @@ for step in (ingest.fetch_due_batches, validate.validate_new_batches,
 build_features.build_feature_tables):
     step(here, as_of)
 """
-# How long each fit took is in the summary beside the models; their predictions are compared.
+# These hold the seconds of each fit; the predictions are compared instead.
 TIMED = {"data/candidates", "data/evaluation/report.html"}
 
 
 def train(home: Home, path: Path, arriving: Future[Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """When each stage ended, and the md5s on record; before the last stage all has arrived."""
+    """Return when each stage ended, and the recorded md5s; the last stage waits for new data."""
     ended = {}
-    for name in workspace.recipe_stages(path):
+    for name in dvc_stages.recipe_stages(path):
         if name == "evaluate":
             arriving.result()
-        workspace.run_stage(home.settings, path, name)
+        dvc_stages.run_stage(home.settings, path, name)
         ended[name] = time.time()
-    return ended, workspace.push_outputs(home.settings, path)
+    return ended, dvc_stages.push_outputs(home.settings, path)
 
 
-def ingest_once_begun(home: Home, path: Path, module: str, until: datetime) -> tuple[float, float]:
-    """Brings later days into the home while `module` runs in the workspace; from when to when."""
+def ingest_during(home: Home, path: Path, module: str, until: datetime) -> tuple[float, float]:
+    """Ingest later days into the home while `module` runs; return the start and end times."""
     deadline = time.monotonic() + 200
     while not runs_in(path, module):
-        assert time.monotonic() < deadline, f"{module} was never seen"
+        assert time.monotonic() < deadline, f"{module} did not start"
         time.sleep(0.1)
     began = time.time()
     subprocess.run(
@@ -71,8 +71,8 @@ def runs_in(path: Path, module: str) -> bool:
     return False
 
 
-def on_record(path: Path) -> dict[tuple[str, str], str]:
-    """The md5 of all that the stages read and wrote, as `("deps" or "outs", path)`."""
+def recorded_md5s(path: Path) -> dict[tuple[str, str], str]:
+    """Return the md5 of all inputs and outputs of the stages by `("deps" or "outs", path)`."""
     stages = yaml.safe_load((path / "dvc.lock").read_text())["stages"].values()
     return {
         (where, each["path"]): each["md5"]
@@ -96,7 +96,11 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     days = [as_of.date(), as_of.date() + timedelta(days=1)]
     with ThreadPoolExecutor(2) as pool:
         arriving = pool.submit(
-            ingest_once_begun, home, path, "pipelines.training.assemble", as_of + timedelta(days=2)
+            ingest_during,
+            home,
+            path,
+            "pipelines.training.assemble",
+            as_of + timedelta(days=2),
         )
         ended, md5s = pool.submit(train, home, path, arriving).result()
     began, arrived = arriving.result()
@@ -106,7 +110,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
         assert partitions.partition_days(home.settings.data, layer, LABEL_FEED)[-2:] == days
         assert max(partitions.partition_days(path / "data", layer, LABEL_FEED)) < days[0]
 
-    before, after = on_record(undisturbed), on_record(path)
+    before, after = recorded_md5s(undisturbed), recorded_md5s(path)
     assert {out for _, out in after} == {out for _, out in before} > TIMED
     changed = {out for where, out in after if after[where, out] != before[where, out]}
     assert changed <= TIMED

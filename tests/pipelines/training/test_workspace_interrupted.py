@@ -1,4 +1,4 @@
-"""What a DVC that was killed leaves in a workspace does not stop the next command there."""
+"""Files that a killed DVC leaves in a workspace do not stop the next command there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.training import workspace
+from pipelines.training import dvc_stages
 from settings import LoopError, Settings
 
 STAGE = {"stages": {"copy": {"cmd": "cp given made", "deps": ["given"], "outs": ["made"]}}}
@@ -20,37 +20,35 @@ STAGE = {"stages": {"copy": {"cmd": "cp given made", "deps": ["given"], "outs": 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A workspace with one stage, made without its code and data."""
+    """A workspace with one stage, without code and data."""
     path = tmp_path / "var" / "training" / "one"
     path.mkdir(parents=True)
-    workspace._init_dvc(Settings(home=tmp_path), path)
+    dvc_stages.init_dvc(Settings(home=tmp_path), path)
     (path / "dvc.yaml").write_text(yaml.safe_dump(STAGE))
-    (path / "given").write_text("what it is given")
+    (path / "given").write_text("input")
     return path
 
 
-@pytest.mark.parametrize("left", ["", '{"write": {"/somewh', json.dumps({"read": 1})])
-def test_a_lock_that_was_cut_short_is_cleared(place: Path, tmp_path: Path, left: str) -> None:
+@pytest.mark.parametrize("content", ["", '{"write": {"/somewh', json.dumps({"read": 1})])
+def test_a_truncated_lock_is_cleared(place: Path, tmp_path: Path, content: str) -> None:
     lock = place / ".dvc" / "tmp" / "rwlock"
     lock.parent.mkdir(parents=True)
-    lock.write_text(left)
+    lock.write_text(content)
     (place / "dvc.lock").write_text("schema: '2.0'\nstages:\n  co")
-    assert workspace.run_stage(Settings(home=tmp_path), place, "copy")["ran"]
-    assert (place / "made").read_text() == "what it is given"
+    assert dvc_stages.run_stage(Settings(home=tmp_path), place, "copy")["ran"]
+    assert (place / "made").read_text() == "input"
     assert list(yaml.safe_load((place / "dvc.lock").read_text())["stages"]) == ["copy"]
 
 
-def test_a_lock_that_names_a_process_which_is_another_now_is_cleared(
-    place: Path, tmp_path: Path
-) -> None:
+def test_a_lock_of_a_reused_pid_is_cleared(place: Path, tmp_path: Path) -> None:
     lock = place / ".dvc" / "tmp" / "rwlock"
     lock.parent.mkdir(parents=True)
-    killed = {"pid": os.getpid(), "cmd": "dvc repro"}  # its number was given to us
+    killed = {"pid": os.getpid(), "cmd": "dvc repro"}  # our own pid
     lock.write_text(json.dumps({"write": {str(place / "made"): killed}, "read": {}}))
-    assert workspace.run_stage(Settings(home=tmp_path), place, "copy")["ran"]
+    assert dvc_stages.run_stage(Settings(home=tmp_path), place, "copy")["ran"]
 
 
-def test_a_lock_is_left_to_a_process_that_works_there(place: Path, tmp_path: Path) -> None:
+def test_a_lock_of_a_running_process_is_kept(place: Path, tmp_path: Path) -> None:
     lock = place / ".dvc" / "tmp" / "rwlock"
     lock.parent.mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], cwd=place, stdin=-1) as orphan:
@@ -58,6 +56,6 @@ def test_a_lock_is_left_to_a_process_that_works_there(place: Path, tmp_path: Pat
         lock.write_text(json.dumps({"write": {str(place / "made"): held}, "read": {}}))
         time.sleep(0.2)
         with pytest.raises(LoopError, match="busy"):
-            workspace.run_stage(Settings(home=tmp_path), place, "copy")
+            dvc_stages.run_stage(Settings(home=tmp_path), place, "copy")
         orphan.communicate(b"\n")
-    assert workspace.run_stage(Settings(home=tmp_path), place, "copy")["ran"]
+    assert dvc_stages.run_stage(Settings(home=tmp_path), place, "copy")["ran"]

@@ -1,0 +1,142 @@
+"""Run the stages of dvc.yaml in a workspace, push their outputs and restore recorded ones."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from features import durable_files, locks
+from settings import LoopError, Settings, UserError
+
+
+def recipe_stages(path: Path) -> list[str]:
+    """Return the names of the stages in DVC's order, each after those that it depends on."""
+    import networkx as nx
+    from dvc.repo import Repo
+
+    with warnings.catch_warnings(), Repo(str(path)) as repo:
+        # DVC's prefix trees use a deprecated interface of pygtrie.
+        warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)
+        return [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
+
+
+def run_stage(settings: Settings, path: Path, stage: str) -> dict[str, Any]:
+    """Run one stage with DVC, which skips it if none of its dependencies changed.
+
+    Return whether it ran. Raise `LoopError` with the stage's own errors if it failed.
+    """
+    result = _dvc(settings, path, "repro", "--single-item", stage)
+    return {"stage": stage, "ran": "Running stage" in result, "log": str(path / "dvc.log")}
+
+
+def push_outputs(settings: Settings, path: Path) -> dict[str, str]:
+    """Push the outputs of the run and return their md5s by path.
+
+    An output can be restored only after a push, so record an md5 only after this call.
+    """
+    _dvc(settings, path, "push")
+    locked = yaml.safe_load((path / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in locked.values() for out in stage.get("outs", [])}
+
+
+def restore_output(settings: Settings, md5: str, target: Path) -> None:
+    """Write the recorded output with this md5 (`.dir` at the end for a folder) to `target`.
+
+    Raise `UserError` if `target` exists or the remote does not hold the output.
+    """
+    target = target.resolve()
+    if target.exists():
+        raise UserError(f"{target} exists already. Name a path that does not exist.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        repo = Path(folder)
+        init_dvc(settings, repo)
+        outs = {"outs": [{"md5": md5, "hash": "md5", "path": "restored"}]}
+        durable_files.write_file(repo / "restored.dvc", yaml.safe_dump(outs))
+        try:
+            _dvc(settings, repo, "pull", "restored.dvc")
+        except LoopError as error:
+            raise UserError(f"No data with the md5 {md5} in the DVC remote: {error}") from error
+        (repo / "restored").rename(target)
+
+
+def init_dvc(settings: Settings, path: Path) -> None:
+    """Write DVC's configuration into `path`: no git, the project's cache and remote."""
+    from configobj import ConfigObj  # DVC's own reader: a path may hold commas, # and quotes
+
+    folder, shared = (path / ".dvc").resolve(), settings.var.resolve() / "dvc"
+    # Relative to the folder, as DVC expects, so that the home can be moved.
+    cache, remote = (os.path.relpath(shared / name, folder) for name in ("cache", "remote"))
+    config = {
+        "core": {"no_scm": True, "analytics": False, "remote": "local"},
+        "cache": {"dir": cache},
+        'remote "local"': {"url": settings.dvc_remote or remote},
+    }
+    content = io.BytesIO()
+    ConfigObj(config, encoding="utf-8").write(content)
+    durable_files.write_file(folder / "config", content.getvalue())
+    durable_files.write_file(path / ".dvcignore", f"*{durable_files.UNFINISHED}\n")
+
+
+def _dvc(settings: Settings, path: Path, *command: str) -> str:
+    """Return the output of `dvc COMMAND` in the workspace; one at a time, as DVC requires."""
+    with locks.hold_lock(path / ".lock"):
+        _clear_interrupted(path)
+        return _run_dvc(settings, path, *command)
+
+
+def _clear_interrupted(path: Path) -> None:
+    """Remove the files that a killed DVC left broken, unless a process still works there.
+
+    DVC writes both files in place: its own lock, whose pids are stale, and `dvc.lock`, which it
+    rebuilds from the run cache. The caller must hold the workspace's lock.
+    """
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    if any(_works_in(path, process) for process in psutil.process_iter()):
+        return  # a DVC process that outlived its parent
+    (path / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    lockfile = path / "dvc.lock"
+    try:
+        if lockfile.exists():
+            COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lockfile.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        lockfile.unlink()
+
+
+def _works_in(path: Path, process: psutil.Process) -> bool:
+    try:
+        return process.pid != os.getpid() and process.cwd() == os.path.realpath(path)
+    except (psutil.Error, OSError):
+        return False  # ended, or owned by another user
+
+
+def _run_dvc(settings: Settings, path: Path, *command: str) -> str:
+    environment = {
+        **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-m", "dvc", *command],
+        cwd=path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    with (path / "dvc.log").open("a") as log:
+        log.write(f"$ dvc {' '.join(command)}\n{run.stdout}{run.stderr}\n")
+    if run.returncode:
+        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+        raise LoopError(
+            f"`dvc {' '.join(command)}` failed: "
+            + ("\n".join(errors) or run.stderr[-2000:] or run.stdout[-2000:])
+            + f"\nThe full output is in {path / 'dvc.log'}."
+        )
+    return run.stdout
