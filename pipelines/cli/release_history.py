@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from pipelines.registry import versions
-from pipelines.release.audit import approval_rules, entry_store, recorder
+from pipelines.release.audit import approval_rules, entry_store, publish, recorder
 from pipelines.release.audit import trail as chained
 from pipelines.release.audit.release_document import read_release_document
 from pipelines.training import mlflow_tracking
@@ -96,7 +96,7 @@ def verify_record(settings: Settings) -> tuple[list[str], chained.AuditTrail]:
         problems.append(
             "The release document was changed by hand: its newest entry says otherwise."
         )
-    served = recorder.read_served_release(settings)
+    served = publish.read_served_release(settings)
     if served is not None and (served.generation, served.history) != (
         state.generation, state.history,
     ):  # fmt: skip

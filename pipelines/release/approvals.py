@@ -1,4 +1,4 @@
-"""Approvals, rejections and overrides by people: each an entry of the record."""
+"""Approve or reject a version, or override a guard; each decision of a person is an audit entry."""
 
 from __future__ import annotations
 
@@ -17,33 +17,32 @@ from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 
 POLICIES = ("auto", "manual")
-# What an override can set aside: the approval, and the causes by which a rollout withdraws. What
-# the gates before registration refuse has no version that could be let through.
+# The gates before registration can't be overridden: what they refuse has no version.
 OVERRIDABLE_GUARDS = ("approval", *rollout_policy.GUARDS)
 
 
 def approval_policy(settings: Settings) -> str:
-    """`auto` or `manual`. Raises `UserError` if the parameters say neither."""
-    found = settings.params()["release"].get("policy")
-    if found not in POLICIES:
+    """Return `release.policy`. Raises `UserError` if it is not `auto` or `manual`."""
+    value = settings.params()["release"].get("policy")
+    if value not in POLICIES:
         raise UserError(
-            f"release.policy in {settings.params_file} must be auto or manual, not {found!r}."
+            f"release.policy in {settings.params_file} must be auto or manual, not {value!r}."
         )
-    return str(found)
+    return str(value)
 
 
 def require_approval(
     settings: Settings, entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
 ) -> None:
-    """Raises `RefusedError` where the policy is manual and neither approval nor override holds."""
-    if approval_policy(settings) == "auto" or "approval" in active_overrides(
-        entries, version, digest, at
-    ):
+    """Raise `RefusedError` if the policy is manual and no approval or override is active."""
+    if approval_policy(settings) == "auto":
         return
-    found, why = find_approval(entries, version, digest, at)
-    if found is None:
+    if "approval" in active_overrides(entries, version, digest, at):
+        return
+    approval, problem = find_approval(entries, version, digest, at)
+    if approval is None:
         raise RefusedError(
-            f"Version {version} is not released: {why}. Look at its card and gates, then "
+            f"Version {version} is not released: {problem}. Check its card and gates, then run "
             f"`mlops approve {version} --by NAME --reason TEXT`.", code="not_approved",
         )  # fmt: skip
 
@@ -52,56 +51,58 @@ def approve(
     settings: Settings, version: str, *, by: str, why: str, days: float | None = None,
     digest: str | None = None, generation: int | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """Approves the files that the version has now, for `days`.
+    """Approve the version's current files for `days`; the default is `release.approval_days`.
 
-    With `digest`, of the files that the approver looked at, raises `UserError` if they are others.
+    Pass the `digest` that the approver looked at, or its first characters: raises `UserError` if
+    the files have another one.
     """
     at = at or datetime.now(UTC)
     days = settings.params()["release"]["approval_days"] if days is None else days
     if not days > 0:
-        raise UserError(f"An approval holds for more than {days} days.")
+        raise UserError(f"An approval must last more than 0 days, not {days}.")
     details = {"until": (at + timedelta(days=days)).isoformat()}
-    return _decide(settings, "approve", version, details, by, why, digest, generation, at)
+    return _record_decision(settings, "approve", version, details, by, why, digest, generation, at)
 
 
 def reject(
     settings: Settings, version: str, *, by: str, why: str,
     generation: int | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """Ends what approval there is. Raises `UserError` if the version is being served."""
+    """End the version's approval. Raises `UserError` if the version is being served."""
 
-    def serves(found: recorder.RecordedRelease) -> None:
-        state = found.document
-        arms = [state.champion, state.challenger and state.challenger.model]
+    def require_not_served(recorded: recorder.RecordedRelease) -> None:
+        document = recorded.document
+        arms = [document.champion, document.challenger and document.challenger.model]
         if version in [model.version for model in arms if model]:
             raise UserError(
-                f"Version {version} is being served: `mlops rollback` or `mlops withdraw` first."
+                f"Version {version} is being served. Run `mlops rollback` or `mlops withdraw` "
+                "first."
             )
 
-    return _decide(settings, "reject", version, {}, by, why, None, generation, at, serves)
+    return _record_decision(
+        settings, "reject", version, {}, by, why, None, generation, at, require_not_served
+    )
 
 
 def override(
     settings: Settings, version: str, *, gate: str, until: datetime, by: str, why: str,
     generation: int | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """Lets the version pass `gate`, one of `OVERRIDABLE_GUARDS`, until then, and shows it
-    everywhere.
-    """
+    """Let the version pass `gate`, one of `OVERRIDABLE_GUARDS`, until a time; shown everywhere."""
     at = at or datetime.now(UTC)
     if gate not in OVERRIDABLE_GUARDS:
         raise UserError(
-            f"There is no override of '{gate}', only of {', '.join(OVERRIDABLE_GUARDS)}. What "
-            f"fails a gate "
-            "before its registration has no version: its limit stands in usecase/params.yaml."
+            f"'{gate}' can't be overridden, only {', '.join(OVERRIDABLE_GUARDS)}. A model that "
+            "fails a gate before registration has no version. Its limits are in "
+            "usecase/params.yaml."
         )
     if until <= at:
-        raise UserError(f"An override needs an end that is to come, not {until:%Y-%m-%d %H:%M}.")
+        raise UserError(f"An override must end in the future, not on {until:%Y-%m-%d %H:%M} UTC.")
     details = {"gate": gate, "until": until.astimezone(UTC).isoformat()}
-    return _decide(settings, "override", version, details, by, why, None, generation, at)
+    return _record_decision(settings, "override", version, details, by, why, None, generation, at)
 
 
-def _decide(
+def _record_decision(
     settings: Settings, action: str, version: str, details: dict[str, Any], by: str, why: str,
     expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
 ) -> ReleaseDocument:  # fmt: skip
@@ -111,12 +112,12 @@ def _decide(
         ).tags["digest"]
     if expected is not None and not digest.startswith(expected):
         raise UserError(
-            f"Nothing was recorded: you looked at {expected[:12]}, and version {version} has the "
-            f"digest {digest[:12]}."
+            f"Nothing was recorded: you looked at the digest {expected[:12]}, but version "
+            f"{version} has {digest[:12]}. Look at the version again."
         )
 
-    def step(found: recorder.RecordedRelease) -> ReleaseChange:
-        check(found)
-        return found.propose_change(action, version, details={"digest": digest, **details})
+    def decide(recorded: recorder.RecordedRelease) -> ReleaseChange:
+        check(recorded)
+        return recorded.propose_change(action, version, details={"digest": digest, **details})
 
-    return recorder.record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return recorder.record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]

@@ -1,7 +1,7 @@
-"""Which version serves, and which stands beside it? Every move, each an entry of the record.
+"""Promote, challenge and withdraw versions; each move is one audit entry.
 
-All may be called again after a kill. `generation`, where given, is that of the document on which
-the caller decided: a controller gives it, a person who means what he says need not.
+Every function may be called again after a kill. Pass `generation` for optimistic concurrency: the
+generation of the release document on which the caller decided. Commands for people omit it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def promote(
     settings: Settings, version: str, *, why: str, by: str, evidence: EvidenceFields | None = None,
     again: bool = False, generation: int | None = None, at: datetime | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Makes `version` the champion; who challenged the one before challenges no more.
+    """Make `version` the champion and withdraw the challenger, if there is one.
 
-    Where there is a staging service, the version answers there first. Raises `RefusedError` if all
-    is frozen, the policy wants an approval that there is not, or the version was rolled back
-    before and this is not meant (`again`); `LoopError` if its files are not those registered.
+    If there is a staging service, check the version there first. Pass `again=True` for a version
+    that was rolled back or withdrawn before. Raises `RefusedError` during a freeze, without a
+    required approval, or for such a version without `again`; `LoopError` if the files differ from
+    the registered ones.
     """
     at = at or datetime.now(UTC)
     if settings.staging_url:
@@ -46,21 +47,18 @@ def promote(
         staging_checks.check_in_staging(settings, version)
     served = download_version(settings, version)
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.document.champion
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        current = recorded.document.champion
         if current and replace(current, path=served.path) == served:
             return None
-        _require_allowed(settings, found, served, again, at)
-        return found.propose_change(
-            "promote",
-            version,
-            champion=served,
-            challenger=None,
-            details=bar_lift_details(found, version),
-        )
+        _require_allowed(settings, recorded, served, again, at)
+        return recorded.propose_change(
+            "promote", version, champion=served, challenger=None,
+            details=bar_lift_details(recorded, version),
+        )  # fmt: skip
 
     before, after = record_change(
-        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+        settings, decide, by=by, why=why, evidence=evidence, generation=generation, at=at
     )
     return {
         "version": version, "before": before.champion and before.champion.version,
@@ -73,101 +71,100 @@ def challenge(
     evidence: EvidenceFields | None = None, name: str | None = None, again: bool = False,
     generation: int | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """Puts `version` beside the champion, or moves it on to this stage and percentage.
+    """Make `version` the challenger in this stage, with `percent` of the keys (0 for a shadow).
 
-    Raises as `promote` does; a shadow, which answers nobody, needs no approval. `UserError` if
-    there is no champion, the stage can't be so, or another version is the challenger.
+    Raises the errors of `promote`; a shadow needs no approval, because it answers no request.
+    Raises `UserError` without a champion, for an impossible stage, or if another version is the
+    challenger.
     """
     at = at or datetime.now(UTC)
     served = download_version(settings, version)
     try:
         wanted = Challenger(served, stage, percent, at, name)
     except ValueError as error:
-        raise UserError(f"Version {version} can't challenge so: {error}.") from error
+        raise UserError(f"Version {version} can't be this challenger: {error}.") from error
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.document.challenger
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        current = recorded.document.challenger
         if current is not None and replace(current, since=wanted.since) == wanted:
             return None
-        _require_free(found.document, version)
-        _require_allowed(settings, found, served, again, at, shadow=stage == "shadow")
-        return found.propose_change(
-            "challenge", version, challenger=wanted, details=bar_lift_details(found, version)
+        _require_no_other_challenger(recorded.document, version)
+        _require_allowed(settings, recorded, served, again, at, shadow=stage == "shadow")
+        return recorded.propose_change(
+            "challenge", version, challenger=wanted, details=bar_lift_details(recorded, version)
         )
 
     return record_change(
-        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+        settings, decide, by=by, why=why, evidence=evidence, generation=generation, at=at
     )[1]
 
 
 def withdraw(
-    settings: Settings,
-    *,
-    why: str,
-    by: str,
-    evidence: EvidenceFields | None = None,
-    bar: bool = True,
-    generation: int | None = None,
-    at: datetime | None = None,
-) -> ReleaseDocument:
-    """The champion alone again; with `bar` the challenger may not come back by itself."""
+    settings: Settings, *, why: str, by: str, evidence: EvidenceFields | None = None,
+    bar: bool = True, generation: int | None = None, at: datetime | None = None,
+) -> ReleaseDocument:  # fmt: skip
+    """Remove the challenger. With `bar` it can return only by `again=True`."""
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        challenger = found.document.challenger
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        challenger = recorded.document.challenger
         if challenger is None:
             return None
         version = challenger.model.version
         details = {BARRED: version} if bar else {}
-        return found.propose_change("withdraw", version, challenger=None, details=details)
+        return recorded.propose_change("withdraw", version, challenger=None, details=details)
 
     return record_change(
-        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+        settings, decide, by=by, why=why, evidence=evidence, generation=generation, at=at
     )[1]
 
 
 def champion_version(settings: Settings) -> str | None:
-    """The champion's version by the release document; None if there is none."""
+    """Return the champion's version in the release document; None if there is none."""
     with versions.reraise_mlflow_errors(settings):
-        found = read_release_document(settings, mlflow_tracking.mlflow_client(settings)).champion
-    return found.version if found else None
+        document = read_release_document(settings, mlflow_tracking.mlflow_client(settings))
+    return document.champion.version if document.champion else None
 
 
 def _require_allowed(
-    settings: Settings, found: RecordedRelease, served: ServedModel, again: bool, at: datetime,
+    settings: Settings, recorded: RecordedRelease, served: ServedModel, again: bool, at: datetime,
     *, shadow: bool = False,
 ) -> None:  # fmt: skip
-    version, known = served.version, found.trail.entries
-    if found.document.frozen:
-        told = f"Version {version} is not released: {_told_freeze(found)}"
-        raise RefusedError(told, code="frozen")
-    bar = approval_rules.barred_by(known, version)
+    version, entries = served.version, recorded.trail.entries
+    if recorded.document.frozen:
+        reason = _describe_freeze(recorded)
+        raise RefusedError(f"Version {version} is not released: {reason}", code="frozen")
+    bar = approval_rules.barred_by(entries, version)
     if bar is not None and not again:
         raise RefusedError(
             f"Version {version} is not released: {bar.by} took it back on {bar.at:%Y-%m-%d %H:%M} "
-            f"UTC ({bar.why}). If that is mended, `mlops promote {version} --again`.",
+            f"UTC ({bar.why}). If the cause is fixed, run `mlops promote {version} --again`.",
             code="barred",
         )
     if not shadow:
-        approvals.require_approval(settings, known, version, served.digest, at)
+        approvals.require_approval(settings, entries, version, served.digest, at)
 
 
-def bar_lift_details(found: RecordedRelease, version: str) -> dict[str, Any]:
-    """What an entry says of a version that comes back though it was barred."""
-    return {LIFTS_BAR: True} if approval_rules.barred_by(found.trail.entries, version) else {}
+def bar_lift_details(recorded: RecordedRelease, version: str) -> dict[str, Any]:
+    """Return the entry's details that lift the bar on `version`; empty if it is not barred."""
+    barred = approval_rules.barred_by(recorded.trail.entries, version)
+    return {LIFTS_BAR: True} if barred else {}
 
 
-def _told_freeze(found: RecordedRelease) -> str:
-    frozen = [entry for entry in found.trail.entries if entry.action == "freeze"]
-    who = f" by {frozen[-1].by} ({frozen[-1].why})" if frozen else ""
-    return f"releases are frozen{who}. `mlops unfreeze` lifts it."
+def _describe_freeze(recorded: RecordedRelease) -> str:
+    freezes = [entry for entry in recorded.trail.entries if entry.action == "freeze"]
+    author = f" by {freezes[-1].by} ({freezes[-1].why})" if freezes else ""
+    return f"releases are frozen{author}. Run `mlops unfreeze` to lift it."
 
 
-def _require_free(state: ReleaseDocument, version: str) -> None:
-    if state.champion is None:
-        raise UserError(f"There is no champion to challenge: `mlops promote {version}`.")
-    if state.champion.version == version:
-        raise UserError(f"Version {version} is the champion and can't challenge itself.")
-    if state.challenger is not None and state.challenger.model.version != version:
+def _require_no_other_challenger(document: ReleaseDocument, version: str) -> None:
+    if document.champion is None:
         raise UserError(
-            f"Version {state.challenger.model.version} is the challenger: `mlops withdraw` first."
+            f"There is no champion to challenge. Run `mlops promote {version}` instead."
+        )
+    if document.champion.version == version:
+        raise UserError(f"Version {version} is the champion and can't challenge itself.")
+    if document.challenger is not None and document.challenger.model.version != version:
+        raise UserError(
+            f"Version {document.challenger.model.version} is the challenger. Run `mlops withdraw` "
+            "first."
         )

@@ -1,6 +1,6 @@
-"""Back to what was good: an older champion, or the champion alone and nothing new.
+"""Rollback to an earlier champion, and the freeze that stops all releases.
 
-Neither needs an approval: both make less of what is new, never more.
+Neither needs an approval: both restore an earlier state and release nothing new.
 """
 
 from __future__ import annotations
@@ -16,44 +16,40 @@ from pipelines.release.audit.recorder import RecordedRelease, record_change
 from pipelines.release.audit.release_document import ReleaseChange, ReleaseDocument
 from pipelines.release.audit.release_lock import release_lock
 from pipelines.release.promotion import EvidenceFields, bar_lift_details
-from serving.release import document
+from serving.release import document as release
 from serving.release.document import Release, ServedModel
 from settings import LoopError, Settings, UserError
 
 
 def rollback(
-    settings: Settings,
-    to: str | None = None,
-    *,
-    why: str,
-    by: str,
-    evidence: EvidenceFields | None = None,
-    generation: int | None = None,
+    settings: Settings, to: str | None = None, *, why: str, by: str,
+    evidence: EvidenceFields | None = None, generation: int | None = None,
     at: datetime | None = None,
-) -> dict[str, Any]:
-    """Makes a champion of before the champion: `to`, or the last one that was not rolled back.
+) -> dict[str, Any]:  # fmt: skip
+    """Make an earlier champion the champion: `to`, or the last one that was not rolled back.
 
-    What was champion may not come back by itself. Needs no approval and works in a freeze: it makes
-    less of what is new, never more. Raises `UserError` if there is no such version, `LoopError` if
-    its files are gone: what is served then stays as it is.
+    The current champion is barred: it can return only by `again=True`. Works without an approval
+    and during a freeze. Raises `UserError` if there is no such version, `LoopError` if its files
+    are missing; the champion is then unchanged.
     """
     done: dict[str, Any] = {}
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        current = found.document.champion
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        current = recorded.document.champion
         if current is None:
-            raise UserError("There is no champion yet, so nothing to roll back to.")
-        done.update(before=current.version, version=to or _previous(found, current))
+            raise UserError("There is no champion yet, so there is nothing to roll back.")
+        done.update(before=current.version, version=to or _previous_champion(recorded, current))
         if done["version"] == current.version:
             return None
-        served = download_version(settings, done["version"], _recorded(found, done["version"]))
-        return found.propose_change(
+        digest = _recorded_digest(recorded, done["version"])
+        served = download_version(settings, done["version"], digest)
+        return recorded.propose_change(
             "rollback", served.version, champion=served, challenger=None,
-            details={BARRED: current.version, **bar_lift_details(found, served.version)},
+            details={BARRED: current.version, **bar_lift_details(recorded, served.version)},
         )  # fmt: skip
 
     _, after = record_change(
-        settings, step, by=by, why=why, evidence=evidence, generation=generation, at=at
+        settings, decide, by=by, why=why, evidence=evidence, generation=generation, at=at
     )
     return {**done, "generation": after.generation}
 
@@ -62,33 +58,33 @@ def freeze(
     settings: Settings, *, why: str, by: str, generation: int | None = None,
     at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """The champion alone, and no release until `unfreeze`."""
+    """Remove the challenger and refuse every release until `unfreeze`."""
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        if found.document.frozen:
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        if recorded.document.frozen:
             return None
-        return found.propose_change("freeze", None, challenger=None, frozen=True)
+        return recorded.propose_change("freeze", None, challenger=None, frozen=True)
 
-    return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]
 
 
 def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Release:
-    """The same for the services alone, by their file, for when MLflow is away: what must not wait.
+    """Freeze the services by their release file alone, for an emergency while MLflow is down.
 
-    The file is then ahead of the registry, which nothing passes over in silence: `mlops repair`
-    puts it on the record. Raises `LoopError` if nothing is served.
+    The file is then ahead of the registry, so every later change is refused until `mlops repair`
+    records the freeze. Raises `LoopError` if nothing is served.
     """
     with release_lock(settings):
-        now = document.read_release(settings.release_file)
-        if now is None:
+        current = release.read_release(settings.release_file)
+        if current is None:
             raise LoopError("Nothing is served, so there is nothing to freeze.")
-        if now.frozen:
-            return now
+        if current.frozen:
+            return current
         frozen = replace(
-            now, generation=now.generation + 1, challenger=None, frozen=True,
+            current, generation=current.generation + 1, challenger=None, frozen=True,
             changed_at=at or datetime.now(UTC),
         )  # fmt: skip
-        document.write_release(settings.release_file, frozen)
+        release.write_release(settings.release_file, frozen)
         return frozen
 
 
@@ -96,41 +92,41 @@ def unfreeze(
     settings: Settings, *, why: str, by: str, generation: int | None = None,
     at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
-    """Lifts the freeze; who was a challenger before is none until somebody says so."""
+    """Allow releases again. The challenger of before the freeze is not restored."""
 
-    def step(found: RecordedRelease) -> ReleaseChange | None:
-        return (
-            found.propose_change("unfreeze", None, frozen=False) if found.document.frozen else None
-        )
+    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+        if not recorded.document.frozen:
+            return None
+        return recorded.propose_change("unfreeze", None, frozen=False)
 
-    return record_change(settings, step, by=by, why=why, generation=generation, at=at)[1]
+    return record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]
 
 
-def _champions(found: RecordedRelease) -> list[tuple[str, str]]:
-    """Version and digest of those that were champion by the record, the newest first."""
-    arms = [each for entry in found.trail.entries for each in (entry.before, entry.after)]
+def _past_champions(recorded: RecordedRelease) -> list[tuple[str, str]]:
+    """Version and digest of every champion in the audit trail, newest first."""
+    arms = [each for entry in recorded.trail.entries for each in (entry.before, entry.after)]
     champions = [each["champion"] for each in reversed(arms) if each["champion"]]
     return [(each["version"], each["digest"]) for each in champions]
 
 
-def _previous(found: RecordedRelease, current: ServedModel) -> str:
-    for version, _ in _champions(found):
-        if version != current.version and not approval_rules.barred_by(
-            found.trail.entries, version
-        ):
+def _previous_champion(recorded: RecordedRelease, current: ServedModel) -> str:
+    for version, _ in _past_champions(recorded):
+        barred = approval_rules.barred_by(recorded.trail.entries, version)
+        if version != current.version and not barred:
             return version
+    problems = recorded.trail.problems
     raise UserError(
-        f"The record knows no champion before version {current.version} to go back to"
-        f"{'; ' + found.trail.problems[0] if found.trail.problems else '.'}"
+        f"The audit trail has no champion before version {current.version} to roll back to"
+        f"{'; ' + problems[0] if problems else '.'}"
     )
 
 
-def _recorded(found: RecordedRelease, version: str) -> str:
-    """The digest with which the version was champion last. Raises `UserError` if it never was."""
-    for champion, digest in _champions(found):
+def _recorded_digest(recorded: RecordedRelease, version: str) -> str:
+    """The digest that the version had as champion. Raises `UserError` if it never was champion."""
+    for champion, digest in _past_champions(recorded):
         if champion == version:
             return digest
     raise UserError(
-        f"Version {version} was never champion by the record, so there is no rollback to it. "
-        f"`mlops promote {version}` is the way for a new one."
+        f"Version {version} was never champion according to the audit trail, so you can't roll "
+        f"back to it. Use `mlops promote {version}` for a new champion."
     )

@@ -1,8 +1,8 @@
-"""Does a version answer in staging as it should? Asked before it is released to production.
+"""Check a version in the staging service before its release to production.
 
-The staging service is the real one, with the real features; only its release document and its log
-are its own. Real cases of the newest day are sent to it over HTTP, and every answer must be what
-the version's model, loaded here, says of the features that are online.
+Staging runs the production service and reads the production features; it has its own release
+document and log. `run_smoke_test` sends real cases of the newest day over HTTP. Every answer must
+equal the prediction of the version's model, loaded here, on the online features.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from settings import LoopError, Settings, UserError
 STAGING_ALIAS = "staging"
 MAX_CASES_SENT = 200
 MAX_ATTEMPTS = 5
-RETRY_DELAY_S = 1.1  # seconds; the service asks a store that failed again after one
-SWITCH_TIMEOUT_S = 30.0  # seconds; the service looks twice a second
+RETRY_DELAY_S = 1.1  # seconds; the service retries a failed store after one second
+SWITCH_TIMEOUT_S = 30.0  # seconds; the service polls the release document twice a second
 
 
 def check_in_staging(settings: Settings, version: str) -> dict[str, Any]:
-    """Puts `version` into staging and has it answer real cases; the evidence.
+    """Put `version` into staging, run the smoke test and return its evidence.
 
-    Raises `LoopError` if it is not taken up, or an answer is not what it should be: production
-    then stays as it is.
+    Raises `LoopError` if staging does not load the version or an answer is wrong; production is
+    then unchanged.
     """
     put_in_staging(settings, version)
     return run_smoke_test(settings)
 
 
 def put_in_staging(settings: Settings, version: str) -> ServedModel:
-    """Has the staging service serve `version`; the registry knows it by the alias `staging`."""
+    """Make the staging service serve `version`; set the registry's alias `staging`."""
     from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
@@ -57,29 +57,29 @@ def put_in_staging(settings: Settings, version: str) -> ServedModel:
 
 
 def run_smoke_test(settings: Settings) -> dict[str, Any]:
-    """Asks staging about real cases; writes and returns the evidence for the version there."""
+    """Send real cases to staging; write and return the evidence for the version there."""
     from features.publication_record import published_until
 
     url = settings.staging_url
     if url is None:
-        raise UserError("There is no staging service: set MLOPS_STAGING_URL to its address.")
+        raise UserError("There is no staging service. Set MLOPS_STAGING_URL to its address.")
     served = staged_model(settings)
     as_of = published_until(settings)
     if as_of is None:
-        raise LoopError("No features are online, so staging can't be tried: run `mlops features`.")
+        raise LoopError("Staging can't be tested without online features. Run `mlops features`.")
     cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(MAX_CASES_SENT)
     with httpx.Client(base_url=url, timeout=30, headers=bearer_header(settings)) as client:
         _await_version(client, served)
-        found = find_wrong_answers(settings, client, served, cases.to_dict("records"))
+        wrong = find_wrong_answers(settings, client, served, cases.to_dict("records"))
     evidence = {
         "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
-        "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": found,
+        "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": wrong,
     }  # fmt: skip
     durable_files.write_json(staging_evidence_file(settings, served.version), evidence)
-    if found or not len(cases):
+    if wrong or not len(cases):
         raise LoopError(
-            f"Version {served.version} does not pass staging: {len(found)} of {len(cases)} answers "
-            f"are wrong{': ' + found[0] if found else ''}. Production stays as it is; the evidence "
+            f"Version {served.version} does not pass staging: {len(wrong)} of {len(cases)} answers "
+            f"are wrong{': ' + wrong[0] if wrong else ''}. Production is unchanged. The evidence "
             f"is in {staging_evidence_file(settings, served.version)}."
         )
     return evidence
@@ -88,7 +88,7 @@ def run_smoke_test(settings: Settings) -> dict[str, Any]:
 def find_wrong_answers(
     settings: Settings, client: httpx.Client, served: ServedModel, cases: list[dict[str, Any]]
 ) -> list[str]:
-    """What is wrong with the answers to `cases`, in words; empty if nothing is."""
+    """Return a description of each wrong answer to `cases`."""
     from features.online_reader import OnlineReader
     from serving.models.evaluator import Evaluator
     from usecase.request import PredictRequest, decision_time, entity_row, payload
@@ -101,35 +101,33 @@ def find_wrong_answers(
     )
     model = Evaluator.load(settings.staging_file.parent / served.path, served.digest)
     expected = model.predict([row.values for row in rows])
-    found = (
-        answer_problem(
-            request_prediction(client, payload(case)), served.version, float(probability)
-        )
-        for case, probability in zip(cases, expected, strict=True)
-    )
-    return [
-        f"{case['key']}: {why}" for case, why in zip(cases, found, strict=True) if why is not None
-    ]
+    wrong = []
+    for case, probability in zip(cases, expected, strict=True):
+        answer = request_prediction(client, payload(case))
+        problem = answer_problem(answer, served.version, float(probability))
+        if problem is not None:
+            wrong.append(f"{case['key']}: {problem}")
+    return wrong
 
 
 def answer_problem(answer: httpx.Response, version: str, probability: float) -> str | None:
-    """Why this is not what `version` should say, whose probability is `probability`; or None."""
+    """Return why the answer is wrong; None if it is `version`'s answer with `probability`."""
     if answer.status_code != 200:
         return f"{answer.status_code} {answer.text[:200]}"
-    told = answer.json()
-    if told["model_version"] != version:
-        return f"answered by version {told['model_version']}"
-    if told["degraded"]:
+    body = answer.json()
+    if body["model_version"] != version:
+        return f"answered by version {body['model_version']}"
+    if body["degraded"]:
         return f"answered without the online store, {MAX_ATTEMPTS} times"
-    if not abs(told["probability"] - probability) <= 1e-9:
-        return f"{told['probability']} instead of {probability}"
+    if not abs(body["probability"] - probability) <= 1e-9:
+        return f"{body['probability']} instead of {probability}"
     return None
 
 
 def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
-    """The answer; again after a rest while it is one without the online store.
+    """Return the answer; retry one that was given without the online store.
 
-    A lookup that was slow once, on a busy machine, says nothing of the version.
+    One slow lookup on a busy machine is no fault of the version.
     """
     for _ in range(MAX_ATTEMPTS):
         answer = client.post("/predict", json=body)
@@ -144,25 +142,25 @@ def staging_evidence_file(settings: Settings, version: str) -> Path:
 
 
 def staged_model(settings: Settings) -> ServedModel:
-    """What is in staging; `UserError` if nothing is."""
+    """Return the version in staging. Raises `UserError` if there is none."""
     current = document.read_release(settings.staging_file)
     if current is None:
-        raise UserError("No version is in staging: `mlops stage VERSION` puts one there.")
+        raise UserError("No version is in staging. Run `mlops stage VERSION` first.")
     return current.champion
 
 
 def _await_version(client: httpx.Client, served: ServedModel) -> None:
-    told: dict[str, Any] = {}
+    release: dict[str, Any] = {}
     deadline = time.monotonic() + SWITCH_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            told = client.get("/release").json()
+            release = client.get("/release").json()
         except httpx.TransportError as error:
-            told = {"problem": repr(error)}
-        if told.get("digest") == served.digest:
+            release = {"problem": repr(error)}
+        if release.get("digest") == served.digest:
             return
         time.sleep(0.2)
     raise LoopError(
-        f"Staging at {client.base_url} did not take up version {served.version} within "
-        f"{SWITCH_TIMEOUT_S:.0f} s: {told.get('problem')}. Production stays as it is."
+        f"Staging at {client.base_url} did not load version {served.version} within "
+        f"{SWITCH_TIMEOUT_S:.0f} s: {release.get('problem')}. Production is unchanged."
     )

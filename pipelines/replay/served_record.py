@@ -9,7 +9,7 @@ from typing import Any
 
 from features import durable_files
 from monitoring.measures import performance
-from pipelines.release import rollout_controller
+from pipelines.release import rollout_controller, rollout_evidence
 from serving.prediction_log import reader
 from serving.release.document import Release
 from settings import LoopError, Settings
@@ -66,7 +66,7 @@ def build_day_record(
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Of the cases of the day before `day`, by the labels that are known when `day` is over."""
     log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
-    labels = rollout_controller.read_known_labels(settings, day - DAY, day + DAY)
+    labels = rollout_evidence.read_known_labels(settings, day - DAY, day + DAY)
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]
     costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])

@@ -15,7 +15,7 @@ from features.point_in_time import training_frame
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import home_environment
-from pipelines.release import rollout_controller
+from pipelines.release import rollout_evidence
 from pipelines.release.audit import prediction_lineage
 from pipelines.retraining import monitor
 from pipelines.runtime import traffic
@@ -97,7 +97,7 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
     at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
-        known = rollout_controller.read_known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
+        known = rollout_evidence.read_known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
         joined = performance.join_labels(log, known, as_of)
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
@@ -146,11 +146,10 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     today = "Feature tables today"
 
     told = prediction_lineage.explain_prediction(world, "asked")
-    assert told["Computed again"] == again
+    assert told["Recomputed"] == again
     assert told[today] == {"features": "the tables give the logged features today, too"}
     assert (
-        prediction_lineage.explain_prediction(world, "forged")["Computed again"]["reproduced"]
-        == "no"
+        prediction_lineage.explain_prediction(world, "forged")["Recomputed"]["reproduced"] == "no"
     )
 
     place = partitions.partition_path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
@@ -161,7 +160,7 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     build_features.build_feature_tables(world, END)
 
     told = prediction_lineage.explain_prediction(world, "asked")
-    assert told["Computed again"] == again
+    assert told["Recomputed"] == again
     assert "differ today: the tables' rows were replaced" in told[today]["features"]
     assert len(told[today]) > 1
 

@@ -1,6 +1,6 @@
-"""What does the registry's release document say? Its reading, its writing, what follows from it.
+"""The release document in the registry: the tag `release` of the registered model, as JSON.
 
-It is the tag `release` of the registered model: the same fields as the file that services follow.
+It has the same fields as the services' release file (`serving.release.document`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RELEASE_TAG = "release"
 
 @dataclass(frozen=True)
 class Unreleased:
-    """The document before the first champion: it may hold approvals, and a freeze."""
+    """The document before the first champion: approvals and a freeze are already possible."""
 
     generation: int
     changed_at: datetime
@@ -38,7 +38,7 @@ ReleaseDocument = Release | Unreleased
 
 @dataclass(frozen=True)
 class ReleaseChange:
-    """What a change makes of the document; approvals leave the arms as they are."""
+    """A change of the document. An approval changes neither champion nor challenger."""
 
     action: str
     version: str | None
@@ -49,44 +49,45 @@ class ReleaseChange:
 
 
 def next_document(
-    state: ReleaseDocument, step: ReleaseChange, entry: AuditEntry
+    document: ReleaseDocument, change: ReleaseChange, entry: AuditEntry
 ) -> ReleaseDocument:
-    """The document after the change."""
-    history = HistoryHead(entry.seq, entry.digest)
-    if step.champion is None:
-        return Unreleased(state.generation + 1, entry.at, step.frozen, history)
-    return Release(
-        state.generation + 1, step.champion, entry.at, step.challenger, step.frozen, history
-    )
+    """Return the document after `change`, with `entry` as its newest audit entry."""
+    generation, history = document.generation + 1, HistoryHead(entry.seq, entry.digest)
+    if change.champion is None:
+        return Unreleased(generation, entry.at, change.frozen, history)
+    return Release(generation, change.champion, entry.at, change.challenger, change.frozen, history)
 
 
 def recorded_arms(
-    state: ReleaseDocument | ReleaseChange, generation: int | None = None
+    source: ReleaseDocument | ReleaseChange, generation: int | None = None
 ) -> dict[str, Any]:
-    """What serves, as an entry keeps it."""
-    champion, challenger = state.champion, state.challenger
+    """Return what `source` serves in the form of an audit entry; a change needs `generation`."""
+    champion, challenger = source.champion, source.challenger
     return {
-        "generation": state.generation if not isinstance(state, ReleaseChange) else generation,
-        "champion": champion and _kept(champion),
+        "generation": generation if isinstance(source, ReleaseChange) else source.generation,
+        "champion": champion and _recorded_model(champion),
         "challenger": challenger
         and {
-            **_kept(challenger.model),
+            **_recorded_model(challenger.model),
             "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
         },
-        "frozen": state.frozen,
+        "frozen": source.frozen,
     }  # fmt: skip
 
 
-def _kept(model: ServedModel) -> dict[str, Any]:
+def _recorded_model(model: ServedModel) -> dict[str, Any]:
     return {"version": model.version, "digest": model.digest, "threshold": model.threshold}
 
 
 def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
-    """What the registry says; before the first change, what an older release left in the file."""
+    """Return the registry's document; without one, the release file of a release before it.
+
+    Raises `LoopError` if the document is malformed or lost.
+    """
     model = versions.find_registered_model(client)
     text = model.tags.get(RELEASE_TAG) if model else None
     if text is None:
-        return _undocumented(settings)
+        return _document_of_older_release(settings)
     try:
         fields = json.loads(text)
         if fields["champion"] is not None:
@@ -98,32 +99,30 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
     except MALFORMED_ERRORS as error:
         raise LoopError(
             f"The release document (tag `{RELEASE_TAG}` of the registered model "
-            f"{REGISTERED_MODEL}) cannot be "
-            f"used ({type(error).__name__}: {error}). What is served stays as it is; `mlops "
-            "repair` writes it anew from that."
+            f"{REGISTERED_MODEL}) cannot be used ({type(error).__name__}: {error}). Serving is "
+            "unaffected. Run `mlops repair` to rewrite it from the release file."
         ) from error
 
 
-def _undocumented(settings: Settings) -> ReleaseDocument:
-    left = release.read_release(settings.release_file)
-    if left is None:
+def _document_of_older_release(settings: Settings) -> ReleaseDocument:
+    served = release.read_release(settings.release_file)
+    if served is None:
         return Unreleased(0, datetime.fromtimestamp(0, UTC))
-    if left.history.count:
+    if served.history.count:
         raise LoopError(
             f"The registry has lost its release document (tag `{RELEASE_TAG}` of the registered "
-            f"model "
-            f"{REGISTERED_MODEL}), while {settings.release_file} says generation "
-            f"{left.generation}. What is "
-            "served stays as it is; `mlops repair` writes it anew from that."
+            f"model {REGISTERED_MODEL}), but {settings.release_file} has generation "
+            f"{served.generation}. Serving is unaffected. Run `mlops repair` to rewrite the "
+            "document from this file."
         )
-    return left
+    return served
 
 
-def write_release_document(client: Any, state: ReleaseDocument) -> None:
-    """Makes `state` the document: from here on the change stands, and is carried on if killed.
+def write_release_document(client: Any, document: ReleaseDocument) -> None:
+    """Write the document. This commits the change: a later kill leaves it to be completed.
 
-    The registered model is made again if it was deleted, with all that it held.
+    A registered model that was deleted with all its versions is created again.
     """
     if versions.find_registered_model(client) is None:
         client.create_registered_model(REGISTERED_MODEL)
-    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.document_json(state))
+    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.document_json(document))

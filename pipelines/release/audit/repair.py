@@ -1,8 +1,7 @@
-"""The release document is nonsense, lost or set back: how does it say again what is served?
+"""Repair of a malformed, lost or outdated release document, from the services' release file.
 
-From the file that the services follow, which is the last good document. It is a change on the
-record like any other. An entry that is missing stays missing, and `mlops history --verify` goes on
-saying so: a repair mends the release, not the history.
+The release file is the last good document. The repair is an audit entry like any other change.
+It does not restore missing entries: `mlops history --verify` continues to report them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.release.audit import entry_store, recorder
+from pipelines.release.audit import entry_store, publish, recorder
 from pipelines.release.audit.release_document import (
     RELEASE_TAG,
     ReleaseChange,
@@ -27,46 +26,45 @@ from settings import LoopError, Settings, UserError
 def repair_release_document(
     settings: Settings, *, why: str, by: str, at: datetime | None = None
 ) -> ReleaseDocument:
-    """Writes the document from the file that is served, if it needs that. The document.
+    """Rewrite the release document from the release file; return it.
 
-    Raises `UserError` if the document can be used and the services are not ahead of it; `LoopError`
-    if the file can't be used either: then `mlops promote` begins anew once its tag is deleted.
+    Raises `UserError` if the document is valid and not older than the file. Raises `LoopError` if
+    the file is unusable, too: delete the document's tag, then `mlops promote` starts a new one.
     """
     recorder.require_name_and_reason(by, why)
     with release_lock(settings), versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
-        said, wrong = _usable(settings, client)
-        served = recorder.read_served_release(settings)
-        if said is not None and (served is None or served.generation <= said.generation):
+        document, problem = _valid_document(settings, client)
+        served = publish.read_served_release(settings)
+        if document is not None and (served is None or served.generation <= document.generation):
             raise UserError(
-                f"The release document can be used (generation {said.generation}): there is "
-                "nothing to repair, and whatever a killed change left undone the next one does."
+                f"The release document is valid (generation {document.generation}): there is "
+                "nothing to repair. The next change completes a change that was killed."
             )
         if served is None:
             raise LoopError(
-                f"{wrong} And {settings.release_file} is not there to repair it from. Delete the "
-                f"tag `{RELEASE_TAG}` of the registered model, then `mlops promote VERSION`."
+                f"{problem} And there is no usable {settings.release_file} to repair it from. "
+                f"Delete the tag `{RELEASE_TAG}` of the registered model, then run `mlops promote "
+                "VERSION`."
             )
-        step = ReleaseChange(
+        change = ReleaseChange(
             "repair", served.champion.version, served.champion, served.challenger, served.frozen,
-            {"found": wrong if said is None else f"generation {said.generation}"},
+            {"found": problem if document is None else f"generation {document.generation}"},
         )  # fmt: skip
         moment = at or datetime.now(UTC)
         return recorder.apply_change(
-            settings, client, served, step, by=by, why=why, evidence={}, at=moment
+            settings, client, served, change, by=by, why=why, evidence={}, at=moment
         )
 
 
-def _usable(settings: Settings, client: Any) -> tuple[ReleaseDocument | None, str]:
-    """The document if it is one that its newest entry vouches for, and what is wrong with it."""
+def _valid_document(settings: Settings, client: Any) -> tuple[ReleaseDocument | None, str]:
+    """The document, None if it is malformed or its newest entry contradicts it; and the problem."""
     try:
-        state = read_release_document(settings, client)
+        document = read_release_document(settings, client)
     except LoopError as error:
         return None, str(error)[:300]
-    kept = verify_trail(entry_store.read_entries(settings, client), state.history)
-    if (
-        not recorder.RecordedRelease(state, kept).is_consistent
-        and recorder.read_served_release(settings) != state
-    ):
+    trail = verify_trail(entry_store.read_entries(settings, client), document.history)
+    consistent = recorder.RecordedRelease(document, trail).is_consistent
+    if not consistent and publish.read_served_release(settings) != document:
         return None, "its newest entry contradicts it"
-    return state, ""
+    return document, ""

@@ -1,4 +1,4 @@
-"""An answer computed again from the log, and its features compared with those of today's tables."""
+"""Rescoring of a logged prediction, and comparison of its features with today's feature tables."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from pipelines.registry.download import download_version
 from serving.models.evaluator import Evaluator
 from settings import LoopError, Settings
 
-MAX_NAMED_FEATURES = 5  # features of a comparison that are named
+MAX_NAMED_FEATURES = 5  # differing features that a comparison lists
 
 
 def rescore_prediction(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
-    """`reproduced` (yes or no), and the `recorded` and the `computed` probability of an answer.
+    """Return `reproduced` (yes or no), and the `recorded` and `computed` probability.
 
-    `logged` is its row of the log. Its logged features are scored by the files of its version,
-    which must have the logged digest: no feature table is read. Where that can't be done,
-    `reproduced` is no and says why.
+    `logged` is a row of the log. Its features are scored with the files of its version, which must
+    have the logged digest. No feature table is read. If this fails, `reproduced` says no and why.
     """
     recorded = float(logged["probability"])
     try:
-        evaluator = _model(settings, str(logged["model_version"]), str(logged["model_digest"]))
-        computed = float(evaluator.predict([_below("features.", logged)])[0])
+        evaluator = _load_version(
+            settings, str(logged["model_version"]), str(logged["model_digest"])
+        )
+        computed = float(evaluator.predict([_fields_with_prefix("features.", logged)])[0])
     except LoopError as error:
-        return {"reproduced": f"no: it could not be computed ({error})", "recorded": recorded}
+        return {"reproduced": f"no: scoring failed ({error})", "recorded": recorded}
     same = "yes" if computed == recorded else "no"
     return {"reproduced": same, "recorded": recorded, "computed": computed}
 
 
-def _model(settings: Settings, version: str, digest: str) -> Evaluator:
+def _load_version(settings: Settings, version: str, digest: str) -> Evaluator:
     files = settings.var / "models" / version / "served"
-    try:  # a version that was deleted in the registry may be here still
+    try:  # the local files may outlive a version that was deleted in the registry
         return Evaluator.load(files, digest)
     except LoopError:
         download_version(settings, version)
@@ -40,46 +41,47 @@ def _model(settings: Settings, version: str, digest: str) -> Evaluator:
 
 
 def compare_with_feature_tables(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
-    """Which features a join of today gives otherwise than they were logged, in words."""
-    request = _below("request.", logged)
+    """Return which features differ from a point-in-time join on today's tables, in words."""
+    request = _fields_with_prefix("request.", logged)
     if not any(value is not None for value in request.values()):
         return {"features": "not looked up: they came with the request"}
     if not (settings.data / "features").is_dir():
         return {"features": f"not compared: no tables in {settings.data / 'features'}"}
     try:
-        now = _joined(settings, request)
+        today = _join_features(settings, request)
     except (LoopError, ValueError) as error:
         return {"features": f"not compared: {error}"}
-    then = _below("features.", logged)
-    differing = [name for name, value in then.items() if name in now and now[name] != value]
+    served = _fields_with_prefix("features.", logged)
+    differing = [name for name, value in served.items() if name in today and today[name] != value]
     if not differing:
         return {"features": "the tables give the logged features today, too"}
-    told = (
-        f"{len(differing)} of {len(then)} differ today: the tables' rows were replaced, or the "
-        "online store did not hold them at the time. The answer was made from the logged ones"
+    summary = (
+        f"{len(differing)} of {len(served)} differ today: the tables' rows were replaced, or the "
+        "online store did not hold them at the time. The answer used the logged ones"
     )
     values = {
-        name: f"logged {then[name]}, today {now[name]}" for name in differing[:MAX_NAMED_FEATURES]
+        name: f"logged {served[name]}, today {today[name]}"
+        for name in differing[:MAX_NAMED_FEATURES]
     }
-    return {"features": told, **values}
+    return {"features": summary, **values}
 
 
-def _joined(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+def _join_features(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     import pandas as pd
 
     from features.point_in_time import training_frame
     from usecase import request as cases
 
-    asked = cases.PredictRequest.model_validate(
+    case = cases.PredictRequest.model_validate(
         {name: _number(value) for name, value in request.items()}
     )
-    moment = pd.Timestamp(cases.decision_time(asked)).as_unit("us")
-    row = {"key": cases.key(asked), "decision_time": moment, **cases.entity_row(asked)}
+    moment = pd.Timestamp(cases.decision_time(case)).as_unit("us")
+    row = {"key": cases.key(case), "decision_time": moment, **cases.entity_row(case)}
     frame = training_frame(settings, pd.DataFrame([row]))
     return {str(name): _clean(value) for name, value in frame.iloc[0].items()}
 
 
-def _below(prefix: str, logged: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_with_prefix(prefix: str, logged: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name[len(prefix) :]: _clean(value)
         for name, value in logged.items()
@@ -88,10 +90,10 @@ def _below(prefix: str, logged: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """A missing value as None, whatever column it was in."""
+    """The value, with NaN as None."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _number(value: Any) -> Any:
-    # A column of the log with a gap holds whole numbers as floats.
+    # A log column with missing values stores integers as floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,7 +1,7 @@
-"""What does the record of releases say, and is it whole? Entries chained by digest; pure functions.
+"""The audit trail: entries chained by digest, and the verification of the chain. Pure functions.
 
-Each entry carries the digest of the one before, and the release document the count and the newest
-digest. docs/releases.md says which attacker that stops, and which it does not.
+Each entry holds the digest of the previous one. The release document holds the number of entries
+and the newest digest. docs/releases.md says which attacks this detects, and which it does not.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any
 
 from serving.release.document import GENESIS, MALFORMED_ERRORS, HistoryHead
 
-Arms = Mapping[str, Any]  # what served: champion, challenger, frozen, generation
+Arms = Mapping[str, Any]  # champion, challenger, frozen, generation: what was served
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One change: who did what to which version, when (UTC) and why, and what serves since."""
+    """One change: who did what to which version, when (UTC) and why, and what is served since."""
 
     seq: int
     at: datetime
     by: str
     action: str
-    version: str | None  # that it is about
+    version: str | None  # the version that was changed, if any
     why: str
     before: Arms
     after: Arms
-    evidence: str  # sha256 of the file that holds it
-    previous: str  # digest of the entry before
+    evidence: str  # sha256 of the evidence file
+    previous: str  # digest of the previous entry
     details: Mapping[str, Any] = field(default_factory=dict)  # gate, until, digest, ...
 
     @property
     def body(self) -> str:
-        """The text that is kept and digested; the same entry gives the same text."""
+        """The canonical JSON that is stored and digested."""
         return json.dumps(asdict(self), sort_keys=True, default=datetime.isoformat)
 
     @property
@@ -45,12 +45,12 @@ class AuditEntry:
 
     @classmethod
     def parse(cls, body: str) -> AuditEntry:
-        """Raises one of `MALFORMED_ERRORS` if it is no entry."""
+        """Parse an entry's `body`. Raises one of `MALFORMED_ERRORS` if it is not an entry."""
         fields = json.loads(body)
         return cls(**{**fields, "at": datetime.fromisoformat(fields["at"])})
 
     def readable_tags(self) -> dict[str, str]:
-        """The fields by which a person finds it, as tags beside the text."""
+        """Return the tags by which a person finds the entry; verification compares them, too."""
         serving = {
             name: describe_arms(arms) for name, arms in (("from", self.before), ("to", self.after))
         }
@@ -62,80 +62,84 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """An entry as it lies in the store."""
+    """An audit entry as `entry_store` keeps it: the tags of an MLflow run."""
 
     run_id: str
     tags: Mapping[str, str]
-    concluded: bool  # its change is done; else it may have been killed half-way
+    concluded: bool  # False: the change may have been killed before it was complete
     deleted: bool = False
-    evidence: str | None = None  # sha256 of the file as it is now; None if nobody looked
+    evidence: str | None = None  # sha256 of the current file; None if it was not read
 
 
 @dataclass(frozen=True)
 class AuditTrail:
-    """What the document vouches for: entries, the oldest first, down to the first break."""
+    """The verified entries, oldest first, back to the first break of the chain."""
 
     entries: tuple[AuditEntry, ...]
     newest: StoredEntry | None
-    problems: tuple[str, ...]  # empty if the record is whole
-    unfinished: tuple[StoredEntry, ...]  # attempts that no document ever named
+    problems: tuple[str, ...]  # empty if the audit trail is complete and unchanged
+    unfinished: tuple[StoredEntry, ...]  # killed changes that never reached the document
 
 
 def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTrail:
-    """The entries that lead from the document's head back to the first one."""
+    """Follow the chain of digests from the document's newest entry back to the first one."""
     by_digest = {each.tags.get("digest", ""): each for each in stored}
-    left = dict(by_digest)
+    unlinked = dict(by_digest)
     entries: list[AuditEntry] = []
     problems: list[str] = []
     head, newest = history.head, by_digest.get(history.head)
     for seq in range(history.count, 0, -1):
-        found = left.pop(head, None)
-        entry, wrong = _read(found, seq, head)
-        if found is not None and found.deleted:
-            problems.append(f"Entry {seq} was deleted; `mlflow runs restore` undeletes it.")
+        linked = unlinked.pop(head, None)
+        entry, problem = _verify_entry(linked, seq, head)
+        if linked is not None and linked.deleted:
+            problems.append(f"Entry {seq} was deleted. Restore it with `mlflow runs restore`.")
         if entry is None:
-            problems.append(f"{wrong} What is older than it is not vouched for.")
+            problems.append(f"{problem} Older entries can't be verified.")
             break
-        problems += [wrong] if wrong else []
+        problems += [problem] if problem else []
         entries.append(entry)
         head = entry.previous
     else:
         if head != GENESIS:
-            problems.append("The first entry has one before it: the document's count was changed.")
-    broken = len(entries) < history.count
-    outside = [] if broken else [each for each in left.values() if each.concluded]
-    for each in outside:
-        problems.append(
-            f"Entry {each.tags.get('seq')} ({each.tags.get('action')}) was concluded, and the "
-            "release document does not know it: the document was set back."
-        )
-    unfinished = tuple(each for each in left.values() if not each.concluded)
+            problems.append("The first entry has a previous one: the document's count was changed.")
+    # Behind a break, concluded entries are unlinked because of the break.
+    if len(entries) == history.count:
+        problems += [
+            f"Entry {each.tags.get('seq')} ({each.tags.get('action')}) was concluded, but the "
+            "release document does not contain it: the document was set back."
+            for each in unlinked.values()
+            if each.concluded
+        ]
+    unfinished = tuple(each for each in unlinked.values() if not each.concluded)
     return AuditTrail(tuple(reversed(entries)), newest, tuple(problems), unfinished)
 
 
-def _read(found: StoredEntry | None, seq: int, digest: str) -> tuple[AuditEntry | None, str]:
-    """The entry, if what is stored has this digest and place; what is wrong with it, in words."""
-    if found is None:
+def _verify_entry(
+    stored: StoredEntry | None, seq: int, digest: str
+) -> tuple[AuditEntry | None, str]:
+    """The entry, None if it has another digest or number; and what is wrong, empty if nothing."""
+    if stored is None:
         return None, f"Entry {seq} ({digest[:12]}) is missing: it was removed or changed."
-    body = found.tags.get("entry", "")
+    body = stored.tags.get("entry", "")
     try:
         entry = AuditEntry.parse(body)
     except MALFORMED_ERRORS as error:
         return None, f"Entry {seq} was changed: it can't be read ({error})."
     if sha256(body.encode()).hexdigest() != digest or entry.seq != seq:
-        return None, f"Entry {seq} was changed: it is not what {digest[:12]} stands for."
-    changed = [name for name, text in entry.readable_tags().items() if found.tags.get(name) != text]
+        return None, f"Entry {seq} was changed: it does not match its digest {digest[:12]}."
+    tags = entry.readable_tags()
+    changed = [name for name, text in tags.items() if stored.tags.get(name) != text]
     if changed:
         return entry, f"Entry {seq} was changed: the tags {', '.join(changed)} contradict it."
-    if found.evidence not in (None, entry.evidence):
-        return entry, f"Entry {seq} was changed: its evidence is not what was recorded."
+    if stored.evidence not in (None, entry.evidence):
+        return entry, f"Entry {seq} was changed: its evidence differs from the recorded one."
     return entry, ""
 
 
 def traffic_shares_at(entries: Sequence[AuditEntry], moment: datetime) -> dict[str, float]:
-    """The share of traffic that each version answered at `moment`; empty before the first one.
+    """Return the share of requests (0 to 1) that each version answered at `moment`.
 
-    A shadow answers nothing: its share is 0.
+    A shadow has the share 0. Empty before the first release.
     """
     before = [entry for entry in entries if entry.at <= moment]
     return traffic_shares(before[-1].after) if before else {}
@@ -146,12 +150,12 @@ def traffic_shares(arms: Arms) -> dict[str, float]:
     if champion is None:
         return {}
     percent = challenger["percent"] if challenger else 0.0
-    found = {champion["version"]: 1 - percent / 100}
-    return found | ({challenger["version"]: percent / 100} if challenger else {})
+    shares = {champion["version"]: 1 - percent / 100}
+    return shares | ({challenger["version"]: percent / 100} if challenger else {})
 
 
 def describe_arms(arms: Arms) -> str:
-    """What served, in a few words."""
+    """Return the served versions in a few words. Stored as tags: the format must not change."""
     champion, challenger = arms["champion"], arms["challenger"]
     text = f"version {champion['version']}" if champion else "none"
     if challenger:
@@ -161,12 +165,12 @@ def describe_arms(arms: Arms) -> str:
 
 
 def format_entry(entry: AuditEntry) -> list[str]:
-    """What happened, and under it why."""
+    """Return the lines that describe the entry to a person."""
     about = f" version {entry.version}" if entry.version else ""
-    found = [f"{entry.seq:>4}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action}{about}, by {entry.by}"]
+    lines = [f"{entry.seq:>4}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action}{about}, by {entry.by}"]
     if (before := describe_arms(entry.before)) != (after := describe_arms(entry.after)):
-        found.append(f"      from {before} to {after}")
+        lines.append(f"      from {before} to {after}")
     details = {name: value for name, value in entry.details.items() if name != "digest"}
     if details:
-        found.append("      " + ", ".join(f"{name}: {value}" for name, value in details.items()))
-    return [*found, f"      why: {entry.why}"]
+        lines.append("      " + ", ".join(f"{name}: {value}" for name, value in details.items()))
+    return [*lines, f"      why: {entry.why}"]

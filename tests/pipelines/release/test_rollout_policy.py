@@ -46,12 +46,12 @@ def step(
     *,
     days: int = 0,
     live: bool = True,
-    set_aside: tuple[str, ...] = (),
+    overridden: tuple[str, ...] = (),
 ) -> rollout_policy.RolloutDecision:
     state = rollout_policy.ChallengerState("2", stage, SINCE)
     as_of = SINCE + timedelta(days=days)
     return rollout_policy.next_rollout_step(
-        state, evidence, policy, as_of, live=live, set_aside=set_aside
+        state, evidence, policy, as_of, live=live, overridden=overridden
     )
 
 
@@ -179,9 +179,9 @@ def test_what_is_overridden_stops_nothing_and_every_other_guard_still_does(
     evidence = replace(SHADOW, **change)
     found = step("shadow", evidence, policy)
     assert (found.action, found.cause) == ("withdraw", cause)
-    assert step("shadow", evidence, policy, set_aside=(cause,)).action == then
+    assert step("shadow", evidence, policy, overridden=(cause,)).action == then
     others = tuple({"errors", "slow", "scores", "cost", "time"} - {cause})
-    assert step("shadow", evidence, policy, set_aside=others).action == "withdraw"
+    assert step("shadow", evidence, policy, overridden=others).action == "withdraw"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""The evidence on a challenger: its logged requests and the labels known about them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from features import partitions
+from monitoring.measures import arms
+from pipelines.release.audit import recorder
+from serving.prediction_log import reader
+from serving.release.document import Challenger, Release
+from settings import Settings
+
+
+def gather_evidence(
+    settings: Settings, document: Release, challenger: Challenger, rows: pd.DataFrame,
+    params: dict[str, Any], as_of: datetime,
+) -> arms.ArmEvidence:  # fmt: skip
+    """Return the evidence on the challenger from `rows` and the labels known by `as_of`."""
+    policy = params["rollout"]
+    if challenger.stage != "shadow":
+        return arms.canary_evidence(rows, policy, as_of)
+    # Requests that another champion answered are no pairs with today's champion.
+    rows = rows[rows["model_version"] == document.champion.version]
+    since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
+    return arms.shadow_evidence(
+        rows, read_known_labels(settings, since, as_of), policy, params["costs"], as_of
+    )
+
+
+def read_stage_requests(
+    settings: Settings, release: recorder.RecordedRelease, challenger: Challenger,
+    params: dict[str, Any], as_of: datetime, *, live: bool, days: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the logged requests since the challenger's stage began; in a replay before `as_of`.
+
+    `days` limits how far back the log is read; 0 means the longest `max_days` of the policy.
+    """
+    days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
+    log = reader.read_predictions(
+        settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
+    )
+    rows = arms.requests_in_stage(log, challenger.model.version, challenger.stage)
+    # By generation, not by time: in a replay the log's clock is not the audit trail's.
+    return rows[rows["generation"] >= stage_start_generation(release, challenger)]
+
+
+def stage_start_generation(release: recorder.RecordedRelease, challenger: Challenger) -> int:
+    """Return the generation in which the challenger's stage began; later approvals do not count."""
+    first = release.document.generation
+    for entry in reversed(release.trail.entries):
+        recorded = entry.after["challenger"]
+        if not recorded or (
+            recorded["version"], recorded["stage"], recorded["percent"], recorded["name"],
+        ) != (
+            challenger.model.version, challenger.stage, challenger.percent, challenger.name,
+        ):  # fmt: skip
+            break
+        first = entry.after["generation"]
+    return first
+
+
+def read_known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
+    """Return `key`, `label`, `known_at` of the validated outcomes from `since` to `as_of`.
+
+    The frame may be empty: harm is detected without labels, too.
+    """
+    from usecase.target import LABEL_FEED, labels
+
+    known = partitions.read_days(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
+    if known.empty:
+        none = pd.DataFrame({"key": [], "label": [], "known_at": pd.to_datetime([], utc=True)})
+        return none.astype({"key": object})
+    return labels(known)
