@@ -132,8 +132,8 @@ def read_schedules(settings: Settings) -> dict[str, str]:
         )
     if unknown := sorted(set(schedules) - scheduled_flows):
         raise UserError(
-            f"{where} names {', '.join(unknown)}, which has no schedule. Only `monitoring.policy` "
-            "decides on retraining, with `every_days` as its calendar. Remove these lines."
+            f"{where} names {', '.join(unknown)}, which can't be scheduled. Retraining is decided "
+            "by `monitoring.policy` alone, with `every_days` as its calendar. Remove these lines."
         )
     return schedules
 

@@ -29,12 +29,12 @@ def _is_transient(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     return outside or not isinstance(error, LoopError)
 
 
-RETRIES_OUTSIDE: dict[str, Any] = {
+NETWORK_RETRIES: dict[str, Any] = {
     "retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": _is_transient,
 }  # fmt: skip
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def fetch_due_batches(as_of: datetime) -> list[str]:
     from pipelines.ingestion import ingest
 
@@ -55,7 +55,7 @@ def build_feature_tables(as_of: datetime) -> dict[str, Any]:
     return build_features.build_feature_tables(load_settings(), as_of)
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def publish_features(as_of: datetime) -> None:
     from features import online_publisher
 
@@ -77,35 +77,35 @@ def run_stage(path: str, stage: str) -> dict[str, Any]:
     return dvc_stages.run_stage(load_settings(), Path(path), stage)
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def push_outputs(path: str) -> dict[str, str]:
     from pipelines.training import dvc_stages
 
     return dvc_stages.push_outputs(load_settings(), Path(path))
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def log_training(path: str, md5s: dict[str, str]) -> dict[str, str]:
     from pipelines.training import mlflow_tracking
 
     return mlflow_tracking.log_training(load_settings(), Path(path), md5s)
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def register_version(path: str, md5s: dict[str, str]) -> dict[str, Any]:
     from pipelines.registry import register
 
     return register.register_version(load_settings(), Path(path), md5s)
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def start_rollout(version: str, why: str) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 
     return rollout_controller.start_rollout(load_settings(), version, why=why, by="train_flow")
 
 
-@task(**RETRIES_OUTSIDE)
+@task(**NETWORK_RETRIES)
 def control_rollout(as_of: datetime, live: bool, shadow_days: int | None = None) -> dict[str, Any]:
     from pipelines.release import rollout_controller
 

@@ -63,7 +63,7 @@ def train_by_hand(settings: Settings, as_of: datetime, reason: str) -> dict[str,
 
 def clear_killed_run(settings: Settings, journal: Journal) -> None:
     """End the processes of a killed run, and its MLflow runs that are still marked as running."""
-    for name in child_processes.stop_leftover_children(settings):
+    for name in child_processes.stop_children(settings):
         journal.say(f"ended a process of a killed run: {name}")
     if (settings.var / "mlflow" / "mlflow.db").exists():
         from pipelines.training import mlflow_tracking

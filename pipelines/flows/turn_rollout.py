@@ -102,5 +102,5 @@ def wait_for_release(settings: Settings) -> None:
         time.sleep(0.25)
     raise LoopError(
         f"The service uses release {serving['generation']}, not the newest, "
-        f"{wanted and wanted.generation}: {serving['problem']}"
+        f"{wanted and wanted.generation}: {serving['problem']}. See its log."
     )

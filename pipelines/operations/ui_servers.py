@@ -31,7 +31,7 @@ def serve_uis(settings: Settings) -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # fmt: skip
     with exclusive.run_lock(settings):
-        child_processes.stop_leftover_children(settings)
+        child_processes.stop_children(settings)
         for what, (port, _, _) in pages.items():
             exclusive.require_port_free(port, what, "the MLOPS_..._PORT of that page")
         try:

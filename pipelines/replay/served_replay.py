@@ -108,7 +108,7 @@ def prepare_replay_home(
         params
     ):
         with exclusive.run_lock(own):
-            child_processes.stop_leftover_children(own)
+            child_processes.stop_children(own)
         shutil.rmtree(own.home)
     for folder in (own.params_file.parent, own.var):
         folder.mkdir(parents=True, exist_ok=True)

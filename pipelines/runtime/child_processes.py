@@ -143,14 +143,10 @@ def _answers(client: httpx.Client, url: str) -> bool:
         return False
 
 
-def stop_children(settings: Settings) -> None:
-    """End all children with their descendants, newest first: servers outlive their clients."""
-    stop_leftover_children(settings)
-
-
-def stop_leftover_children(settings: Settings) -> list[str]:
+def stop_children(settings: Settings) -> list[str]:
     """End the recorded children that still run, with all descendants; return their names.
 
+    Also ends those of a killed run. The newest ends first, so that servers outlive their clients.
     The caller holds the run lock. A process is ours if it has the mark, or if its pid and its
     creation time match the record: a recycled pid is not touched.
     """

@@ -1,4 +1,4 @@
-"""The lock that allows one run at a time, and checks that a port is free."""
+"""The lock for one run at a time, and the checks that a port is free."""
 
 from __future__ import annotations
 

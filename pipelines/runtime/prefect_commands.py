@@ -41,19 +41,19 @@ def prefect_retention_environment(settings: Settings) -> dict[str, str]:
 
 
 def prefect_server_command(settings: Settings) -> list[str]:
-    """Start Prefect's API, scheduler, automations and UI, reachable from this machine only."""
+    """Return the command of Prefect's API, scheduler, automations and UI, on this machine only."""
     port = str(settings.prefect_port)
     return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
             "--port", port]  # fmt: skip
 
 
 def flow_runner_command(*, schedules_active: bool) -> list[str]:
-    """Serve the flows; with `schedules_active` their schedules start runs, too."""
+    """Return the command that serves the flows; `schedules_active` starts scheduled runs, too."""
     flags = ["--schedules"] if schedules_active else []
     return [sys.executable, "-m", "pipelines.flows.deployments", *flags]
 
 
 def prefect_worker_command(pool: str) -> list[str]:
-    """Run the due flow runs of a work pool, each in its own child process."""
+    """Return the command that runs the due runs of a work pool, each in a child process."""
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
             "--type", "process", "--with-healthcheck", "--install-policy", "never"]  # fmt: skip

@@ -101,11 +101,7 @@ def _relative(text: str) -> str:
         models = [document["champion"], (document["challenger"] or {}).get("model")]
         for model in filter(None, models):
             path = Path(model["path"])
-            if path.is_absolute() and path.parts[-3:] == (
-                "models",
-                model["version"],
-                "served",
-            ):
+            if path.is_absolute() and path.parts[-3:] == ("models", model["version"], "served"):
                 model["path"] = f"../models/{model['version']}/served"
     except (ValueError, TypeError, KeyError, AttributeError):
         return text

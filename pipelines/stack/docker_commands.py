@@ -57,7 +57,7 @@ def compose(*command: str) -> list[str]:
 
 
 def container(*command: str, mounts: dict[str, str], options: tuple[str, ...] = ()) -> list[str]:
-    """Run one command in a hardened container that, unlike `compose run`, keeps no log."""
+    """Return a run of a command in a hardened container; unlike `compose run`, it keeps no log."""
     volumes = [f"--volume={name}:{path}" for name, path in mounts.items()]
     hardened = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     run = ["docker", "run", "--rm", "--init", "--pull=never", "--log-driver=none", *hardened]
@@ -69,7 +69,10 @@ def dump_database(database: str) -> list[str]:
 
 
 def load_database(database: str) -> list[str]:
-    """Load a dump into an empty database in one transaction; its user becomes the owner."""
+    """Return the command that loads a dump into an empty database, in one transaction.
+
+    The database's user becomes the owner.
+    """
     how = ["--exit-on-error", "--single-transaction", "--no-owner", f"--role={database}"]
     return compose(
         "exec", "-T", "postgres", "pg_restore", "-U", "postgres", *how, f"--dbname={database}"
@@ -102,9 +105,9 @@ def fill_redis(stack: Stack) -> list[str]:
 
 
 def stack_facts(stack: Stack, image: str) -> list[str]:
-    """Run `pipelines.stack.facts` of the image, with the prediction log as a tar on stdin.
+    """Return the command that runs `pipelines.stack.facts` of the image, whose code fits its data.
 
-    The image's own code reads its data.
+    It reads the prediction log as a tar from stdin.
     """
     options = (
         "--interactive", f"--network={stack.network}",

@@ -58,8 +58,8 @@ class Stack:
         return docker("compose", "--env-file", str(self.secrets), *command, **self.environment)
 
     def config(self) -> dict[str, Any]:
-        told = self.compose("--profile", "*", "config", "--format", "json")
-        loaded: dict[str, Any] = json.loads(told)
+        output = self.compose("--profile", "*", "config", "--format", "json")
+        loaded: dict[str, Any] = json.loads(output)
         return loaded
 
     def url(self, name: str, path: str) -> str:

@@ -53,11 +53,11 @@ class Stack:
 
     def in_loop(self, script: Path) -> str:
         """Run a test script in a container of the loop; return its last line of output."""
-        told = self.compose(
+        output = self.compose(
             "run", "--rm", "-T", "--no-deps", "loop", "python", "-W", "ignore", "-",
             stdin=script.read_text(),
         )  # fmt: skip
-        return told.strip().splitlines()[-1]
+        return output.strip().splitlines()[-1]
 
     def healthy(self, service: str, timeout: float = WITHIN) -> None:
         """Wait until every container of `service` is healthy."""

@@ -56,8 +56,8 @@ def describe_image(stack: Stack) -> str:
         line.split()
         for line in stack.compose("exec", "-T", "api", "sh", "-c", largest).splitlines()
     ]
-    told = ", ".join(f"{package} {megabytes}" for megabytes, package in found)
-    return f"image: {size:.2f} GB; its largest packages, in MB: {told}"
+    sizes = ", ".join(f"{package} {megabytes}" for megabytes, package in found)
+    return f"image: {size:.2f} GB; its largest packages, in MB: {sizes}"
 
 
 def main() -> None:

@@ -170,8 +170,8 @@ def kept(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]
 def backup(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("backups") / "one"
     before = kept.worker_start()
-    code, told = kept.run("backup", str(target))
-    assert code == 0, told
+    code, output = kept.run("backup", str(target))
+    assert code == 0, output
     assert kept.worker_start() not in {"", before}  # restarted
     return target
 
@@ -192,9 +192,9 @@ def test_its_manifest_counts_its_contents_and_only_its_owner_can_read_it(
 
 def test_a_folder_that_holds_something_is_refused(kept: Kept, backup: Path) -> None:
     before = kept.worker_start()
-    code, told = kept.run("backup", str(backup))
+    code, output = kept.run("backup", str(backup))
     assert code == 1
-    assert "not an empty folder" in told
+    assert "not an empty folder" in output
     assert kept.worker_start() == before
 
 
@@ -202,16 +202,16 @@ def test_an_interrupted_backup_leaves_nothing_but_the_worker_running(
     kept: Kept, tmp_path: Path
 ) -> None:
     target = tmp_path / "interrupted"
-    code, told = kept.interrupt(signal.SIGTERM, "Stopping the worker", "backup", str(target))
-    assert code == 130, told
+    code, output = kept.interrupt(signal.SIGTERM, "Stopping the worker", "backup", str(target))
+    assert code == 130, output
     assert kept.worker_start()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_data_are_not_removed_without_confirmation(kept: Kept, backup: Path) -> None:
-    code, told = kept.run("restore", str(backup))
+    code, output = kept.run("restore", str(backup))
     assert code == 1
-    assert "FORCE=1" in told
+    assert "FORCE=1" in output
     assert kept.snapshot()["serves"] == 200
 
 
@@ -222,9 +222,9 @@ def test_a_backup_that_was_tampered_with_is_refused(
     with (tmp_path / "copy" / "predictions.tar").open("r+b") as file:
         file.seek(600)
         file.write(b"!")
-    code, told = kept.run("restore", "--force", str(tmp_path / "copy"))
+    code, output = kept.run("restore", "--force", str(tmp_path / "copy"))
     assert code == 1
-    assert "predictions.tar is not what was backed up" in told
+    assert "predictions.tar is not what was backed up" in output
     assert kept.snapshot()["serves"] == 200
 
 
@@ -241,8 +241,8 @@ def test_all_data_are_restored_also_after_a_killed_restore(kept: Kept, backup: P
     assert refused.returncode != 0
     assert "A restore was interrupted" in refused.stderr + refused.stdout
 
-    code, told = kept.run("restore", "--force", str(backup))
+    code, output = kept.run("restore", "--force", str(backup))
 
-    assert code == 0, told
+    assert code == 0, output
     assert kept.snapshot() == before
     assert kept.worker_start()

@@ -69,8 +69,8 @@ def test_the_default_version_is_the_projects() -> None:
 
 
 def test_no_secret_is_in_it(image: str, stack: Stack) -> None:
-    told = docker("image", "inspect", image) + docker("history", "--no-trunc", image)
+    metadata = docker("image", "inspect", image) + docker("history", "--no-trunc", image)
     secrets = re.findall(r"^[A-Z_]+=([0-9a-f]{48})$", stack.secrets.read_text(), flags=re.MULTILINE)
     assert secrets
-    assert not [each for each in secrets if each in told]
+    assert not [each for each in secrets if each in metadata]
     assert inside(image, "sh", "-c", "find / -xdev -name '.env*' 2>/dev/null | wc -l") == "0"

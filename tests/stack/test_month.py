@@ -38,9 +38,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str
     try:
         made.compose("build", "api")
         made.compose("up", "--detach", "--wait")
-        told = stack.compose(*REPLAY, slice_params.FIRST)
-        print(told)
-        yield stack, told
+        output = stack.compose(*REPLAY, slice_params.FIRST)
+        print(output)
+        yield stack, output
     finally:
         made.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
 
@@ -82,7 +82,7 @@ def test_every_day_is_replayed_and_reported(
 def test_triggers_started_trainings_on_the_worker_by_their_events(
     lived: tuple[Stack, str], state: dict[str, Any]
 ) -> None:
-    asked = [each["day"] for each in state["days"] if each["trained"]]
+    trained_days = [each["day"] for each in state["days"] if each["trained"]]
     why = {name for each in state["days"] if each["trained"] for name in each["fired"]}
     assert {"schedule", "calibration"} <= why, why
     found = of_prefect(lived[0], "flow_runs", {"flows": {"name": {"any_": ["train"]}}})
@@ -90,14 +90,14 @@ def test_triggers_started_trainings_on_the_worker_by_their_events(
     ours = [
         run for run in found if run["work_pool_name"] == "loop" and not run["auto_scheduled"]
     ]  # fmt: skip
-    assert sorted(run["parameters"]["as_of"][:10] for run in ours) == asked
+    assert sorted(run["parameters"]["as_of"][:10] for run in ours) == trained_days
     for run in ours:
         assert run["created_by"]["type"] == "AUTOMATION"
         assert run["state_type"] == "COMPLETED"
         assert run["parameters"]["decision_id"]
     wanted = {"filter": {"event": {"name": ["mlops.retrain.wanted"]}}}
     events = of_prefect(lived[0], "events", wanted)["events"]
-    assert sorted(each["payload"]["as_of"][:10] for each in events) == asked
+    assert sorted(each["payload"]["as_of"][:10] for each in events) == trained_days
 
 
 def test_a_version_went_through_shadow_and_canary_and_the_record_is_whole(
@@ -136,11 +136,13 @@ def test_the_last_alerts_of_the_month_came_through_alertmanager(
         "CostAboveExpected" in over
     )  # by its limit in sliced.py; other alerts depend on the month
 
-    def told() -> str:
+    def read_alerts() -> str:
         return lived[0].compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "alerts")
 
     # Five minutes above its limit, plus Alertmanager's wait for others of the group.
-    until(lambda: all(re.search(rf"ticket +{name}: ", told()) for name in over), f"{over}", 900)
+    until(
+        lambda: all(re.search(rf"ticket +{name}: ", read_alerts()) for name in over), f"{over}", 900
+    )
     fired = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
 
     def named() -> set[str]:
@@ -166,8 +168,8 @@ def test_every_query_of_the_dashboards_is_answered_with_data(lived: tuple[Stack,
     while empty and time.monotonic() < deadline:
         # The replay sends batches. Half of the panels need single requests of users.
         for body in bodies[:20]:
-            asked = httpx.post(url, json=body, headers={"Authorization": who}, trust_env=False)
-            assert asked.status_code == 200, asked.text
+            answer = httpx.post(url, json=body, headers={"Authorization": who}, trust_env=False)
+            assert answer.status_code == 200, answer.text
         time.sleep(5)
         empty = {title: text for title, text in panels if not query(stack, text)}
     assert empty == {}
@@ -181,6 +183,10 @@ def test_another_first_day_is_refused(lived: tuple[Stack, str]) -> None:
 def test_the_replay_keeps_its_state_in_the_stack_and_not_in_its_own_home(
     lived: tuple[Stack, str],
 ) -> None:
-    told = lived[0].compose("exec", "-T", "worker", "find", "/state/var/replay", "-maxdepth", "1")
-    assert {Path(line).name for line in told.split()} >= {"days.jsonl", "meter.jsonl", "stack.json"}
-    assert "served" not in {Path(line).name for line in told.split()}
+    listed = lived[0].compose("exec", "-T", "worker", "find", "/state/var/replay", "-maxdepth", "1")
+    assert {Path(line).name for line in listed.split()} >= {
+        "days.jsonl",
+        "meter.jsonl",
+        "stack.json",
+    }
+    assert "served" not in {Path(line).name for line in listed.split()}

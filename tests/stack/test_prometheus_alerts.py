@@ -242,8 +242,8 @@ def prometheus(system: System, far: int) -> dict[str, Any]:
         job.pop("dns_sd_configs", None)
         job |= {"static_configs": [{"targets": targets}]}
         job |= {"scrape_interval": "5s", "scrape_timeout": "5s"} if "scrape_timeout" in job else {}
-    (told,) = config["alerting"]["alertmanagers"]
-    told["static_configs"] = [{"targets": [f"127.0.0.1:{system.port['alertmanager']}"]}]
+    (target,) = config["alerting"]["alertmanagers"]
+    target["static_configs"] = [{"targets": [f"127.0.0.1:{system.port['alertmanager']}"]}]
     return config
 
 
@@ -322,16 +322,16 @@ def test_an_alert_and_its_end_are_written_to_the_disk(
     assert resolved["since"] == fired["since"]
     assert resolved["until"] > fired["since"]
     assert not system.lines("PartDown", "firing", "part=mlflow")
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "pipelines.cli.main", "alerts"], env=system.environment, text=True,
         capture_output=True, check=True,
     ).stdout  # fmt: skip
-    assert re.search(r"page +PartDown: postgres does not do its work \(resolved", told)
+    assert re.search(r"page +PartDown: postgres does not do its work \(resolved", output)
 
 
 def test_the_same_notification_again_makes_no_other_event_or_line(system: System) -> None:
     [line] = system.lines("PartDown", "firing", "part=postgres")
-    asked = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
+    query = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
     given = {
         "status": "firing", "labels": {"alertname": "Twice", "severity": "ticket", "odd": '{"}\''},
         "startsAt": line["since"], "fingerprint": "abc", "annotations": {"summary": "{{ 1 }} \"'"},
@@ -345,7 +345,7 @@ def test_the_same_notification_again_makes_no_other_event_or_line(system: System
     assert twice["labels"] == "odd={\"}'"
 
     def ids() -> list[str]:
-        return [event["id"] for event in system.of_prefect("events", asked)["events"]]
+        return [event["id"] for event in system.of_prefect("events", query)["events"]]
 
     until(lambda: twice["id"] in ids(), "its event on the record")
     assert ids().count(twice["id"]) == 1
@@ -361,7 +361,7 @@ def test_every_query_of_the_dashboards_is_answered_with_data(system: System) -> 
     [monitor] = system.of_prefect("deployments", of_monitor)
     url = f"{system.settings.prefect_url}/deployments/{monitor['id']}/create_flow_run"
     # Prefect answers 503 while its SQLite is busy; its own client retries.
-    until(lambda: httpx.post(url, json={"parameters": {}}).is_success, "a run asked for")
+    until(lambda: httpx.post(url, json={"parameters": {}}).is_success, "a requested run")
     until(lambda: system.query('mlops_flow_failed{flow="monitor"}'), "a run that has ended")
     FakeMetrics.lines = 'mlops_up{part="postgres"} 1\n'
     empty: dict[str, str] = {}
@@ -390,10 +390,10 @@ def test_an_alert_is_recorded_during_an_outage_of_prefect_and_its_event_follows(
     [line] = until(lambda: system.lines("PartDown", "firing", "part=redis"), "the alert")
     until(lambda: system.query("mlops_alert_event_age_seconds > 0"), "the age of its event")
     system.start_prefect()
-    asked = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
+    query = {"filter": {"event": {"name": ["mlops.alert.firing"]}}}
 
     def ids() -> list[str]:
-        return [event["id"] for event in system.of_prefect("events", asked)["events"]]
+        return [event["id"] for event in system.of_prefect("events", query)["events"]]
 
     until(lambda: line["id"] in ids(), "its event on the record", 240)
     until(lambda: system.query("mlops_alert_event_age_seconds == 0"), "no event that waits")

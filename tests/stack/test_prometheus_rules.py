@@ -60,5 +60,5 @@ def test_alertmanager_takes_its_configuration_and_routes_by_severity() -> None:
     assert "SUCCESS" in amtool("check-config", "alertmanager.yml")
     for severity in ("page", "ticket"):
         route = ("config", "routes", "test", "--config.file=alertmanager.yml")
-        told = amtool(*route, f"severity={severity}", "alertname=PartDown")
-        assert told.splitlines()[-1].strip() == severity
+        output = amtool(*route, f"severity={severity}", "alertname=PartDown")
+        assert output.splitlines()[-1].strip() == severity

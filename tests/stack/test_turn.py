@@ -42,16 +42,16 @@ def test_the_turn_ends_with_a_retrained_model_that_every_service_answers_with(tu
     assert len(state["logged"]) > 1000
     assert find_losses(state, []) == "nothing"
     for service, port in (("proxy", 8080), ("api-staging", 3000)):
-        told = httpx.get(turned.address(service, port) + "/release", trust_env=False).json()
-        assert told["version"] == "2"
+        answer = httpx.get(turned.address(service, port) + "/release", trust_env=False).json()
+        assert answer["version"] == "2"
 
 
 def test_prometheus_sees_every_part_at_work_and_no_alert_on_them(turned: Stack):
     url = turned.address("prometheus", 9090) + "/api/v1/query"
     found: dict[str, str] = {}
     for _ in range(60):
-        told = httpx.get(url, params={"query": "mlops_up"}, trust_env=False).json()
-        found = {each["metric"]["part"]: each["value"][1] for each in told["data"]["result"]}
+        answer = httpx.get(url, params={"query": "mlops_up"}, trust_env=False).json()
+        found = {each["metric"]["part"]: each["value"][1] for each in answer["data"]["result"]}
         if set(found) >= set(PARTS) and set(found.values()) == {"1"}:
             break
         time.sleep(2)
@@ -85,8 +85,8 @@ def test_three_replicas_share_the_requests_the_release_and_the_log(turned: Stack
     _mlops(turned, "challenge", "1", "--canary", "30")
     time.sleep(2)
     first, served = _predict_all(turned, bodies, "canary")
-    again, _ = _predict_all(turned, bodies[::-1], "canary-again")
-    assert first == again[::-1]
+    reversed_order, _ = _predict_all(turned, bodies[::-1], "canary-again")
+    assert first == reversed_order[::-1]
     assert 50 < first.count("1") < 130, Counter(first)
     assert len(served) == 3, served
     _mlops(turned, "withdraw")
@@ -105,7 +105,7 @@ def test_refusals_have_one_format_behind_the_proxy_too(turned: Stack):
     padded = {kib: json.dumps(case) + " " * 1024 * kib for kib in (100, 2000)}
     batch = json.dumps({"requests": cases(DAY, 1)[:200]}) + " " * 1024 * 300
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-        for asked, status in (
+        for request, status in (
             ({"url": "/predict", "json": case}, 401),
             ({"url": "/predict", "json": case, "headers": {"Authorization": "Bearer no"}}, 401),
             ({"url": "/feedback", "json": {}, "headers": who}, 403),
@@ -115,11 +115,11 @@ def test_refusals_have_one_format_behind_the_proxy_too(turned: Stack):
             ({"url": "/predict", "content": padded[2000], "headers": who | kind}, 413),
             ({"url": "/nowhere", "json": case, "headers": who}, 404),
         ):  # fmt: skip
-            answer = client.post(**asked)
-            assert answer.status_code == status, (asked["url"], answer.text[:300])
-            told = answer.json()
-            assert set(told) == {"error", "detail", "fields", "request_id"}
-            assert told["request_id"]
+            answer = client.post(**request)
+            assert answer.status_code == status, (request["url"], answer.text[:300])
+            refusal = answer.json()
+            assert set(refusal) == {"error", "detail", "fields", "request_id"}
+            assert refusal["request_id"]
         together = client.post("/predict_batch", content=batch, headers=who | kind)
         assert together.status_code == 200, together.text[:300]
         assert len(together.json()["predictions"]) == 200
@@ -165,12 +165,12 @@ def test_excess_clients_are_refused_behind_the_proxy_too(
     # The proxy tried each replica before it refused the client.
     assert all(answer.headers["X-Served-By"].count(":") == 3 for answer in refused)
     logged = [each for each in turned.state()["logged"] if each.startswith(name)]
-    told = [
+    answered = [
         each["request_id"]
         for answer in answers if answer.status_code == 200
         for each in answer.json()["predictions"]
     ]  # fmt: skip
-    assert sorted(logged) == sorted(told)
+    assert sorted(logged) == sorted(answered)
 
 
 def _mlops(stack: Stack, *command: str) -> None:

@@ -58,8 +58,8 @@ class Databases:
 
     def everything(self, database: str) -> list[str]:
         """Return schema and rows without the random key of each dump."""
-        told = self.stack.compose("exec", "-T", "postgres", "pg_dump", "-U", "postgres", database)
-        return [line for line in told.splitlines() if "restrict " not in line]
+        output = self.stack.compose("exec", "-T", "postgres", "pg_dump", "-U", "postgres", database)
+        return [line for line in output.splitlines() if "restrict " not in line]
 
     def once(self, service: str, *command: str) -> None:
         """Run a command in a container of the service, by default its own command."""
@@ -67,9 +67,9 @@ class Databases:
 
     def refuses(self, service: str) -> str:
         """Return the output of the service, which must end with an error."""
-        with pytest.raises(AssertionError) as told:
+        with pytest.raises(AssertionError) as error:
             self.once(service)
-        return str(told.value)
+        return str(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_an_older_mlflow_is_migrated_and_keeps_its_runs_a_newer_one_is_refused(
     databases.stack.compose("stop", "mlflow")
     databases.stamp("mlflow", UNKNOWN)
     before = databases.everything("mlflow")
-    told = databases.refuses("mlflow")
-    assert f"the schema {UNKNOWN}, which mlflow" in told
-    assert "Traceback" not in told
+    output = databases.refuses("mlflow")
+    assert f"the schema {UNKNOWN}, which mlflow" in output
+    assert "Traceback" not in output
     assert databases.everything("mlflow") == before
 
     databases.stamp("mlflow", newest)
@@ -127,7 +127,7 @@ def test_an_older_prefect_is_migrated_and_keeps_its_variables_a_newer_one_is_ref
     databases.stack.compose("stop", "prefect")
     databases.stamp("prefect", UNKNOWN)
     before = databases.everything("prefect")
-    told = databases.refuses("prefect")
-    assert f"the schema {UNKNOWN}, which prefect" in told
-    assert "Traceback" not in told
+    output = databases.refuses("prefect")
+    assert f"the schema {UNKNOWN}, which prefect" in output
+    assert "Traceback" not in output
     assert databases.everything("prefect") == before

@@ -85,9 +85,9 @@ def test_the_schedule_starts_an_ingest_that_catches_up(scheduled: Home) -> None:
         wanted = [day for day in days if source.due(feed, day)]
         for layer in ("raw", "validated"):
             assert partitions.partition_days(scheduled.settings.data, layer, feed) == wanted
-    stands = publication_record.published_until(scheduled.settings)
-    assert stands is not None
-    assert stands.date() == date(2013, 1, 3)
+    published_until = publication_record.published_until(scheduled.settings)
+    assert published_until is not None
+    assert published_until.date() == date(2013, 1, 3)
 
     assert "Traceback" not in (scheduled.settings.home / "deploy.log").read_text()
     (server,) = {each.environ()[child_processes.MARK_VARIABLE] for each in scheduled.processes()}

@@ -221,7 +221,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 
 @pytest.fixture(scope="module")
-def asked(loop: Loop) -> dict[str, UUID]:
+def requested(loop: Loop) -> dict[str, UUID]:
     """Start independent runs at the same time."""
     return {
         day: loop.ask(flow, day)
@@ -238,8 +238,8 @@ def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(l
         [sys.executable, "-c", CALLS], env=environment, cwd=loop.settings.home,
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    told = [f"{{'step': '{HERE}/build_feature_tables'}}", f"{REFUSED}/second is refused"]
-    assert called.stdout.splitlines() == told
+    expected = [f"{{'step': '{HERE}/build_feature_tables'}}", f"{REFUSED}/second is refused"]
+    assert called.stdout.splitlines() == expected
     assert called.stderr == ""
 
 
@@ -255,16 +255,16 @@ def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
     assert str(loop.settings.predictions) in given
 
 
-def test_no_event_when_the_decision_is_no(loop: Loop, asked: dict[str, UUID]) -> None:
-    assert loop.end(asked[QUIET])[0] == "Completed"
+def test_no_event_when_the_decision_is_no(loop: Loop, requested: dict[str, UUID]) -> None:
+    assert loop.end(requested[QUIET])[0] == "Completed"
     assert loop.steps(QUIET) == ["monitor_champion", "control_rollout"]
     assert loop.train_runs(QUIET) == []
 
 
 def test_network_trouble_is_retried_and_a_refusal_is_not(
-    loop: Loop, asked: dict[str, UUID]
+    loop: Loop, requested: dict[str, UUID]
 ) -> None:
-    name, message = loop.end(asked[TROUBLE])
+    name, message = loop.end(requested[TROUBLE])
     assert (name, "publish_features is refused" in message) == ("Failed", True)
     assert loop.steps(TROUBLE) == [
         "fetch_due_batches", "fetch_due_batches", "validate_new_batches", "build_feature_tables",
@@ -273,9 +273,9 @@ def test_network_trouble_is_retried_and_a_refusal_is_not(
 
 
 def test_a_stage_that_fails_fails_the_flow_and_later_ones_are_not_run(
-    loop: Loop, asked: dict[str, UUID]
+    loop: Loop, requested: dict[str, UUID]
 ) -> None:
-    name, message = loop.end(asked[REFUSED])
+    name, message = loop.end(requested[REFUSED])
     assert (name, "second is refused" in message) == ("Failed", True)
     assert loop.steps(REFUSED)[-4:] == ["open_workspace", "recipe_stages", "first", "second"]
     assert "third" not in loop.steps(REFUSED)
@@ -360,7 +360,7 @@ def test_runs_left_by_a_kill_are_crashed_and_their_slot_is_free(loop: Loop) -> N
     killed = loop.ask("train", KILLED)
     wait_until(lambda: "first" in loop.steps(KILLED))
     kill(loop)  # everything at once, like a machine failure
-    child_processes.stop_leftover_children(loop.settings)
+    child_processes.stop_children(loop.settings)
     loop.start_server()
     waiting = loop.ask("train", AFTER)
     with flow_runs.prefect_client(loop.settings) as client:

@@ -25,14 +25,14 @@ Home = Any  # of conftest.py
 
 
 def test_a_turn_covers_the_seven_components_and_closes_the_loop(turned: tuple[Home, str]) -> None:
-    home, told = turned
+    home, output = turned
     for component in range(1, 8):
-        assert f"\n{component} " in told
+        assert f"\n{component} " in output
     state = home.state()
     assert [version for version, _, _ in state["versions"]] == ["1", "2"]
     assert len(state["outcomes"]) == 2, "the event must have started a second training"
     assert state["champion"] == "2"
-    assert "retrain: yes" in told
+    assert "retrain: yes" in output
     assert state["running"] == 0
     assert len(state["predictions"]) == len(set(state["predictions"])) > 1400
     assert state["champion"] == state["served"][0]
@@ -55,18 +55,18 @@ def test_a_rerun_repeats_nothing_and_a_second_run_is_refused(
     with subprocess.Popen(
         [*home.mlops, "run"], cwd=home.settings.home, env=home.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as again:  # fmt: skip
-        assert again.stdout is not None
-        told = [next(line for line in again.stdout if "Prefect" in line)]
-        beside = home.run("run")
-        told += again.stdout.readlines()
-    assert again.returncode == 0, "".join(told)
-    assert any("0 sent now" in line for line in told)
+    ) as rerun:  # fmt: skip
+        assert rerun.stdout is not None
+        lines = [next(line for line in rerun.stdout if "Prefect" in line)]
+        second = home.run("run")
+        lines += rerun.stdout.readlines()
+    assert rerun.returncode == 0, "".join(lines)
+    assert any("0 sent now" in line for line in lines)
     assert home.state() == before
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    assert beside.returncode == 2
-    assert f"pid {again.pid}" in beside.stderr
-    assert "Traceback" not in beside.stderr
+    assert second.returncode == 2
+    assert f"pid {rerun.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
 
 
 def test_the_md5_on_a_version_gives_its_training_set_back(
@@ -140,19 +140,19 @@ def test_the_state_is_exported_as_metrics(turned: tuple[Home, str]) -> None:
     from pipelines.operations import loop_metrics
 
     home, _ = turned
-    told = {
+    exported = {
         s.name for reader in loop_metrics.SAMPLE_READERS.values() for s in reader(home.settings)
     }
     # The turn's own Prefect server exports no metrics: it ends with the turn.
     of_prefect = {"flow_failed", "flow_runs_late", "alert_event_age_seconds"}
-    assert set(loop_metrics.LOOP_METRIC_HELP) - told == of_prefect
+    assert set(loop_metrics.LOOP_METRIC_HELP) - exported == of_prefect
 
 
 def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    again = home.run("reproduce", "1")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "Version 1 is the same bit for bit" in again.stdout
+    reproduced = home.run("reproduce", "1")
+    assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
+    assert "Version 1 is the same bit for bit" in reproduced.stdout
     assert not list((home.settings.var / "reproduced").iterdir())
     missing = home.run("reproduce", "99")
     assert missing.returncode == 2
@@ -180,6 +180,6 @@ def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:
     files = {each.path for each in client.list_artifacts(version.run_id)}
     assert {"card.html", "card.md", "params.yaml"} <= files
     page = Path(client.download_artifacts(version.run_id, "card.html")).read_text()
-    for told in ("Risks, as approved", "Monitoring plan", "online as offline", "Behaviours"):
-        assert told in page
+    for heading in ("Risks, as approved", "Monitoring plan", "online as offline", "Behaviours"):
+        assert heading in page
     assert page.count("<svg") >= 5

@@ -125,11 +125,11 @@ def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
 def test_a_child_that_dies_is_reported_with_the_end_of_its_log(settings: Settings) -> None:
     code = "for i in range(100): print('line', i)\nraise SystemExit(3)"
     child = child_processes.start_child(settings, "weak", python(code), {})
-    with pytest.raises(LoopError, match="weak stopped with exit code 3") as told:
+    with pytest.raises(LoopError, match="weak stopped with exit code 3") as error:
         child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=20)
-    assert str(child.log) in str(told.value)
-    assert "line 99" in str(told.value)
-    assert "line 79" not in str(told.value)
+    assert str(child.log) in str(error.value)
+    assert "line 99" in str(error.value)
+    assert "line 79" not in str(error.value)
 
 
 def test_a_child_that_does_not_answer_in_time_is_reported(settings: Settings) -> None:
@@ -160,16 +160,16 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(
 def test_the_last_started_is_ended_first(settings: Settings) -> None:
     for name in ("server", "client"):
         child_processes.start_child(settings, name, python("import time; time.sleep(60)"), {})
-    assert child_processes.stop_leftover_children(settings) == ["client", "server"]
-    assert child_processes.stop_leftover_children(settings) == []
+    assert child_processes.stop_children(settings) == ["client", "server"]
+    assert child_processes.stop_children(settings) == []
 
 
 def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Settings) -> None:
     code = FAMILY.format(more="start_new_session=True")
     run = subprocess.Popen([*python(RUN), str(settings.home), code], stdout=subprocess.PIPE)
     assert run.stdout is not None
-    with run.stdout as said:
-        assert said.readline() == b"started\n"
+    with run.stdout as output:
+        assert output.readline() == b"started\n"
         families = [family_of(settings.var / "logs" / f"{name}.log") for name in ("one", "two")]
         run.kill()
         run.wait(20)
@@ -177,9 +177,9 @@ def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Setti
     families[0][0].kill()
     wait_until(lambda: alive(families[0]) == [families[0][1].pid])
     assert len(alive(families[1])) == 2
-    assert sorted(child_processes.stop_leftover_children(settings)) == ["one", "two"]
+    assert sorted(child_processes.stop_children(settings)) == ["one", "two"]
     assert alive(families[0] + families[1]) == []
-    assert child_processes.stop_leftover_children(settings) == []
+    assert child_processes.stop_children(settings) == []
 
 
 def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
@@ -191,7 +191,7 @@ def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
         (record,) = json.loads(path.read_text())
         long_ago = {"pid": stranger.pid, "created": record["created"] - 60}
         path.write_text(json.dumps([{**record, **long_ago}]))
-        assert child_processes.stop_leftover_children(settings) == []
+        assert child_processes.stop_children(settings) == []
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -207,7 +207,7 @@ def test_a_child_killed_between_its_start_and_its_record_is_found_by_its_mark(
     path = settings.var / "children.json"
     (record,) = json.loads(path.read_text())
     path.write_text(json.dumps([{**record, "pid": None, "created": None}]))
-    assert child_processes.stop_leftover_children(settings) == ["unrecorded"]
+    assert child_processes.stop_children(settings) == ["unrecorded"]
     assert child.process.returncode == -signal.SIGTERM
 
 
@@ -230,5 +230,5 @@ def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path
     copy = Settings(home=tmp_path / "copy")
     copy.var.mkdir(parents=True)
     (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
-    assert child_processes.stop_leftover_children(copy) == []
+    assert child_processes.stop_children(copy) == []
     child_processes.require_alive(child)

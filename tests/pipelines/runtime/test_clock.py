@@ -22,10 +22,10 @@ def home(path: Path) -> Settings:
 
 
 def test_it_starts_at_the_parameters_when_first_read_and_advances(tmp_path: Path):
-    settings, asked = home(tmp_path), datetime.now(UTC)
-    assert clock.now(settings, asked) == START
-    assert clock.now(settings, asked + HOUR) == START + HOUR
-    assert clock.now(Settings(home=tmp_path), asked + 2 * HOUR) == START + 2 * HOUR
+    settings, first_read = home(tmp_path), datetime.now(UTC)
+    assert clock.now(settings, first_read) == START
+    assert clock.now(settings, first_read + HOUR) == START + HOUR
+    assert clock.now(Settings(home=tmp_path), first_read + 2 * HOUR) == START + 2 * HOUR
 
 
 def test_a_replay_moves_it_forward_and_never_back(tmp_path: Path):

@@ -37,9 +37,9 @@ def listener() -> Iterator[int]:
 
 def test_a_second_run_is_refused_with_the_holder_and_its_start(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    told = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\("
+    message = f"Another run is at work in .*: pid {os.getpid()}, since 20.*00:00 \\("
     with exclusive.run_lock(settings):
-        with pytest.raises(UserError, match=told), exclusive.run_lock(settings):
+        with pytest.raises(UserError, match=message), exclusive.run_lock(settings):
             pytest.fail("two runs at once")
         # A refused attempt does not take the lock from its holder.
         with pytest.raises(UserError), exclusive.run_lock(settings):
@@ -54,8 +54,8 @@ def test_the_lock_of_a_run_killed_with_9_is_free_though_its_child_lives(tmp_path
     settings = Settings(home=tmp_path)
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
-    with holder.stdout as said:
-        orphan = int(said.readline())
+    with holder.stdout as output:
+        orphan = int(output.readline())
         try:
             with (
                 pytest.raises(UserError, match=f"pid {holder.pid}"),
@@ -80,10 +80,10 @@ def test_a_run_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_reported_with_its_holder_and_the_setting(listener: int) -> None:
     assert not exclusive.is_port_free(listener)
-    told = (
+    message = (
         f"Port {listener} \\(the service\\) is taken by pid {os.getpid()} \\(.*MLOPS_SERVICE_PORT"
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         exclusive.require_port_free(listener, "the service", "MLOPS_SERVICE_PORT")
 
 

@@ -67,11 +67,11 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["ran"]
-    assert "dvc repro" in Path(told["logged"]).read_text()
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["ran"]
+    assert "dvc repro" in Path(result["logged"]).read_text()
     assert len(list((disk / ODD / "restored").iterdir()))
-    frozen = list(partitions.files_below(Path(told["path"]) / "data" / "raw"))
+    frozen = list(partitions.files_below(Path(result["path"]) / "data" / "raw"))
     assert {path.stem for path in frozen} == {"2013-01-01", "2013-01-02", "2013-01-03"}
     assert all(path.stat().st_dev == disk.stat().st_dev for path in frozen)
     assert (disk / ODD / "var" / "feast" / "registry.db").exists()

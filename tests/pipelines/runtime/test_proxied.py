@@ -36,12 +36,12 @@ class Recording(ThreadingHTTPServer):
     """Answer every request with `status` and record its path."""
 
     def __init__(self, status: int) -> None:
-        asked: list[str] = []
+        paths: list[str] = []
         body = json.dumps({"generation": 0, "digest": f"of {status}", "problem": "none"})
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                asked.append(self.path)
+                paths.append(self.path)
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -55,7 +55,7 @@ class Recording(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked = asked
+        self.paths = paths
 
 
 @contextmanager
@@ -123,7 +123,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_our_own_servers_are_asked_directly(name: str, proxy: Recording, tmp_path: Path) -> None:
+def test_our_own_servers_are_reached_directly(name: str, proxy: Recording, tmp_path: Path) -> None:
     with running(200) as server:
         port = server.server_port
         settings = Settings(
@@ -134,12 +134,12 @@ def test_our_own_servers_are_asked_directly(name: str, proxy: Recording, tmp_pat
         # The stand-in's answers are not valid for each client: only the request counts.
         with suppress(*FAILURES, TypeError):
             CLIENTS[name](settings)
-        assert server.asked
-        assert proxy.asked == []
+        assert server.paths
+        assert proxy.paths == []
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_a_server_elsewhere_is_asked_through_the_proxy(
+def test_another_server_is_reached_through_the_proxy(
     name: str, proxy: Recording, tmp_path: Path
 ) -> None:
     other = "http://server.example.com"
@@ -150,8 +150,8 @@ def test_a_server_elsewhere_is_asked_through_the_proxy(
     settings.apply_environment()
     with pytest.raises(FAILURES):
         CLIENTS[name](settings)
-    assert proxy.asked
-    assert all("server.example.com" in each for each in proxy.asked)
+    assert proxy.paths
+    assert all("server.example.com" in each for each in proxy.paths)
 
 
 def test_the_users_own_exceptions_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

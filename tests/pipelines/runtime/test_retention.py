@@ -62,8 +62,8 @@ def test_files_go_when_they_are_older_than_their_age(settings: Settings) -> None
     assert done == {"results": 1, "reports": 3, "predictions": 0, "open": 0}
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in (*young, *kept))
-    again = retention.remove_expired(settings, AS_OF, NOW)
-    assert again == {"results": 0, "reports": 0, "predictions": 0, "open": 0}
+    second_run = retention.remove_expired(settings, AS_OF, NOW)
+    assert second_run == {"results": 0, "reports": 0, "predictions": 0, "open": 0}
 
 
 def test_a_prediction_expires_by_simulated_time(settings: Settings) -> None:

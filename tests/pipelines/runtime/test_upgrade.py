@@ -98,14 +98,14 @@ def test_a_copied_home_writes_nothing_to_the_original(promoted: Settings, tmp_pa
 
 def test_an_open_training_continues_in_the_moved_home(promoted: Settings, tmp_path: Path) -> None:
     as_of = datetime(2013, 5, 1, tzinfo=UTC)
-    begun = workspace.open_workspace(promoted, as_of)
-    config = begun / ".dvc" / "config"
+    opened = workspace.open_workspace(promoted, as_of)
+    config = opened / ".dvc" / "config"
     wanted = config.read_text()
     config.write_text(f"[cache]\n    dir = {promoted.var}/dvc/cache\n")  # as v0.1 wrote it
     moved = Settings(home=promoted.home.rename(tmp_path / "moved"))
-    again = workspace.open_workspace(moved, as_of)
-    assert again == moved.var / "training" / begun.name
-    assert (again / ".dvc" / "config").read_text() == wanted
+    reopened = workspace.open_workspace(moved, as_of)
+    assert reopened == moved.var / "training" / opened.name
+    assert (reopened / ".dvc" / "config").read_text() == wanted
     assert str(tmp_path) not in wanted
 
 
@@ -183,13 +183,13 @@ def newer_format(settings: Settings) -> None:
     durable_files.write_json(settings.var / "format.json", {"format": upgrade.STATE_FORMAT + 1})
 
 
-@pytest.mark.parametrize(("newer", "told"), [
+@pytest.mark.parametrize(("newer", "message"), [
     (newer_mlflow, "schema ffffffffffff, which mlflow"),
     (newer_prefect, "schema ffffffffffff, which prefect"),
     (newer_format, f"has format {upgrade.STATE_FORMAT + 1}, but this version knows up to"),
 ])  # fmt: skip
 def test_state_of_a_newer_version_is_refused_and_not_changed(
-    newer: Callable[[Settings], None], told: str, promoted: Settings, tmp_path: Path
+    newer: Callable[[Settings], None], message: str, promoted: Settings, tmp_path: Path
 ) -> None:
     home = Settings(home=shutil.copytree(promoted.home, tmp_path / "newer"))
     newer(home)
@@ -199,7 +199,7 @@ def test_state_of_a_newer_version_is_refused_and_not_changed(
         capture_output=True, env=environment(home),
     )  # fmt: skip
     assert run.returncode == 2
-    assert told in run.stderr.replace("\n", " ")
+    assert message in run.stderr.replace("\n", " ")
     assert "Nothing was changed" in run.stderr
     assert "Traceback" not in run.stderr
     with pytest.raises(UserError):
