@@ -1,1 +1,10 @@
-"""Health of the parts and of the loop: metrics, alerts, doctor, the pages of the tools."""
+"""Health of the parts and of the loop, for people and for Prometheus.
+
+- `doctor.py`: the checks of `mlops doctor`, each with its remedy
+- `watch.py`: the server of `mlops watch`: metrics for Prometheus, webhook for Alertmanager
+- `probes.py`: whether Postgres, Redis, MLflow, Prefect, Evidently and the service work
+- `loop_metrics.py`: readers of champion, batches, monitoring, trainings, flows and volumes
+- `metric_samples.py`: names and help texts of the metrics
+- `alerts.py`: the alert log, and the Prefect events that follow it
+- `ui_servers.py`: the servers of `mlops ui`
+"""

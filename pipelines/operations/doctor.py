@@ -1,4 +1,4 @@
-"""What is missing or misconfigured, and the command that mends it."""
+"""The checks of `mlops doctor`: each names what is wrong and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -23,111 +23,110 @@ MIN_FREE_GB = 3
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing looked at: whether it is well, and if not what mends it."""
+    """The result of one check, and what repairs a failed one."""
 
     subject: str
     ok: bool
-    told: str
+    message: str
     remedy: str = ""
 
 
 def print_checks(settings: Settings) -> bool:
-    """Prints every finding; whether all is well. A check that could not run counts as not well."""
+    """Print every result; return whether all passed. A check that could not run has failed."""
     console = Console(highlight=False, soft_wrap=True)
-    findings = [_checked(check, settings) for check in CHECKS]
-    for each in findings:
+    results = [_run_check(check, settings) for check in CHECKS]
+    for each in results:
         mark = "[green]ok  [/green]" if each.ok else "[red]fail[/red]"
-        console.print(f"{mark}  {each.subject}: {each.told}")
+        console.print(f"{mark}  {each.subject}: {each.message}")
         if not each.ok and each.remedy:
-            console.print(f"      mend it with: {each.remedy}")
-    return all(each.ok for each in findings)
+            console.print(f"      remedy: {each.remedy}")
+    return all(each.ok for each in results)
 
 
-def _checked(check: Callable[[Settings], CheckResult], settings: Settings) -> CheckResult:
+def _run_check(check: Callable[[Settings], CheckResult], settings: Settings) -> CheckResult:
     try:
         return check(settings)
-    except Exception as error:  # whatever stopped it: a check that could not run has failed
-        subject = check.__name__.replace("_", " ")
+    except Exception as error:  # a check that could not run has failed
+        subject = check.__name__.removeprefix("check_")
         return CheckResult(subject, False, f"could not be checked: {error}", "see the message")
 
 
-def python(settings: Settings) -> CheckResult:
+def check_python(settings: Settings) -> CheckResult:
     from packaging.specifiers import SpecifierSet
 
-    wanted, found = _project()["requires-python"], platform.python_version()
-    well = SpecifierSet(wanted).contains(found)
-    return CheckResult("python", well, f"Python {found}", f"install a Python {wanted}")
+    required, running = _project()["requires-python"], platform.python_version()
+    supported = SpecifierSet(required).contains(running)
+    return CheckResult("python", supported, f"Python {running}", f"install a Python {required}")
 
 
-def packages(settings: Settings) -> CheckResult:
-    """In an image the tools of developers are missing, and not missed."""
-    lock = (SOURCE_ROOT / "requirements.lock").read_text()
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; (.+?))? \\$", lock, flags=re.MULTILINE)
+def check_packages(settings: Settings) -> CheckResult:
+    """Compare with requirements.lock; an image may lack the packages of developers."""
     from packaging.markers import Marker
 
-    needed = _needed()
-    wrong, right = [], 0
+    lock = (SOURCE_ROOT / "requirements.lock").read_text()
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; (.+?))? \\$", lock, flags=re.MULTILINE)
+    required = _required_packages()
+    wrong, n_right = [], 0
     for name, pinned, marker in pins:
         if marker and not Marker(marker).evaluate():
             continue
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
-            found = "missing"
-        if found == pinned:
-            right += 1
-        elif found != "missing" or name in needed:
-            wrong.append(f"{name} is {found}, not {pinned}")
-    told = "; ".join(wrong[:5]) or f"{right} are installed as requirements.lock pins them"
-    return CheckResult("packages", not wrong, told, "make install")
+            installed = "missing"
+        if installed == pinned:
+            n_right += 1
+        elif installed != "missing" or name in required:
+            wrong.append(f"{name} is {installed}, not {pinned}")
+    message = "; ".join(wrong[:5]) or f"{n_right} packages match requirements.lock"
+    return CheckResult("packages", not wrong, message, "make install")
 
 
 def _project() -> dict[str, Any]:
     with (SOURCE_ROOT / "pyproject.toml").open("rb") as file:
-        found: dict[str, Any] = tomllib.load(file)["project"]
-    return found
+        project: dict[str, Any] = tomllib.load(file)["project"]
+    return project
 
 
-def _needed() -> set[str]:
-    """What we need to run, by name, with all that it needs itself."""
+def _required_packages() -> set[str]:
+    """Return the names of the packages that we need to run, with their dependencies."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    open_names = [Requirement(each) for each in _project()["dependencies"]]
-    found: set[str] = set()
-    while open_names:
-        wanted = open_names.pop()
-        name = canonicalize_name(wanted.name)
-        if name in found:
+    queue = [Requirement(each) for each in _project()["dependencies"]]
+    names: set[str] = set()
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        if name in names:
             continue
-        found.add(name)
+        names.add(name)
         try:
-            further = [Requirement(each) for each in requires(name) or []]
+            dependencies = [Requirement(each) for each in requires(name) or []]
         except PackageNotFoundError:
-            continue  # it is told as missing itself
-        extras = [{"extra": extra} for extra in wanted.extras] or [{"extra": ""}]
-        open_names += [
-            each for each in further
+            continue  # reported as missing itself
+        extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+        queue += [
+            each for each in dependencies
             if each.marker is None or any(each.marker.evaluate(extra) for extra in extras)
         ]  # fmt: skip
-    return found
+    return names
 
 
-def parameters(settings: Settings) -> CheckResult:
+def check_parameters(settings: Settings) -> CheckResult:
     stage_command.parse_time(settings.params().get("as_of"))
     return CheckResult("parameters", True, str(settings.params_file))
 
 
-def disk(settings: Settings) -> CheckResult:
+def check_disk(settings: Settings) -> CheckResult:
     free = shutil.disk_usage(settings.home).free / 1e9
-    return CheckResult(
-        "disk", free >= MIN_FREE_GB, f"{free:.0f} GB free", "make clean, or free some room"
-    )
+    remedy = "make clean, or free some space"
+    return CheckResult("disk", free >= MIN_FREE_GB, f"{free:.0f} GB free", remedy)
 
 
-def ports(settings: Settings) -> CheckResult:
-    """Of the servers that we would start ourselves."""
-    told, ports = [], []
+def check_ports(settings: Settings) -> CheckResult:
+    """Check the ports of the servers that we start ourselves."""
+    taken, ports = [], []
     for ours, port, what, name in (
         (settings.owns_prefect, settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT"),
         (settings.owns_service, settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
@@ -138,64 +137,70 @@ def ports(settings: Settings) -> CheckResult:
         try:
             exclusive.require_port_free(port, what, name)
         except LoopError as error:
-            told.append(str(error))
-    free = f"{', '.join(ports)} are free" if ports else "none is needed, all servers are named"
-    mend = "stop what uses it, or set the variable to another port"
-    return CheckResult("ports", not told, " ".join(told) or free, mend)
+            taken.append(str(error))
+    free = f"free: {', '.join(ports)}" if ports else "none needed, the settings name all servers"
+    remedy = "stop the process that uses it, or set the variable to another port"
+    return CheckResult("ports", not taken, " ".join(taken) or free, remedy)
 
 
-def servers(settings: Settings) -> CheckResult:
-    """Those that the settings name, each by work that it does."""
-    from pipelines.operations import probes
+def check_servers(settings: Settings) -> CheckResult:
+    """Probe the servers in the settings with real work."""
+    from pipelines.operations.probes import configured_probes
 
-    named, away = probes.configured_probes(settings), []
-    for part, probe in named.items():
+    probes, failures = configured_probes(settings), []
+    for part, probe in probes.items():
         try:
             probe()
-        except Exception as error:  # whatever it was, the part did not do its work
-            away.append(f"{part}: {error}")
-    told = "; ".join(away) or (f"{', '.join(named)} answer" if named else "all are our own")
-    return CheckResult("servers", not away, told, "see PartDown in docs/runbooks.md")
+        except Exception as error:  # any error means that the part does not work
+            failures.append(f"{part}: {error}")
+    working = f"working: {', '.join(probes)}" if probes else "the settings name none"
+    message = "; ".join(failures) or working
+    return CheckResult("servers", not failures, message, "see PartDown in docs/runbooks.md")
 
 
-def recipe(settings: Settings) -> CheckResult:
-    """A checkout has DVC's configuration, too; a training in an image makes its own."""
+def check_recipe(settings: Settings) -> CheckResult:
+    """Check the files of DVC; in an image a training makes its own configuration."""
     names = ["dvc.yaml", *([".dvc/config"] if (SOURCE_ROOT / ".git").exists() else [])]
     missing = [name for name in names if not (SOURCE_ROOT / name).exists()]
-    told = f"{', '.join(missing)} missing" if missing else f"{' and '.join(names)} here"
-    return CheckResult("recipe", not missing, told, "git checkout -- dvc.yaml .dvc")
+    message = f"missing: {', '.join(missing)}" if missing else f"present: {', '.join(names)}"
+    return CheckResult("recipe", not missing, message, "git checkout -- dvc.yaml .dvc")
 
 
-def data(settings: Settings) -> CheckResult:
+def check_data(settings: Settings) -> CheckResult:
     refused = sorted((settings.data / "quarantine" / "refused").glob("*/*.parquet"))
-    told = f"{len(refused)} refused batches" + (f", first {refused[0]}" if refused else "")
-    return CheckResult("data", not refused, told, "mend the source, then: mlops ingest")
+    message = f"refused batches: {len(refused)}" + (f", first {refused[0]}" if refused else "")
+    return CheckResult("data", not refused, message, "correct the source, then: mlops ingest")
 
 
-def model(settings: Settings) -> CheckResult:
+def check_model(settings: Settings) -> CheckResult:
     from serving.models.evaluator import Evaluator
 
     current = document.read_release(settings.release_file)
     if current is None:
         return CheckResult("model", False, "no version is released", "mlops run")
     Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
-    return CheckResult("model", True, f"version {current.champion.version} is whole")
+    return CheckResult("model", True, f"version {current.champion.version} matches its digest")
 
 
-def registry(settings: Settings) -> CheckResult:
-    """The versions that are served are in the registry; without it they serve from their files."""
+def check_registry(settings: Settings) -> CheckResult:
+    """Check that the registry has the served versions; a deleted one serves from its files."""
     from pipelines.registry import versions
 
     current = document.read_release(settings.release_file)
     if current is None:
         return CheckResult("registry", True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]
-    gone = versions.missing_versions(settings, *[each.version for each in models])
-    told = f"version {', '.join(gone)} was deleted there, and is served from its files"
-    return CheckResult(
-        "registry", not gone, told if gone else "has the versions that are served",
-        "mlops rollback --reason TEXT, or mlops promote VERSION",
-    )  # fmt: skip
+    deleted = versions.missing_versions(settings, *[each.version for each in models])
+    message = (
+        f"version {', '.join(deleted)} was deleted there, and is served from its files"
+        if deleted
+        else "has the served versions"
+    )
+    remedy = "mlops rollback --reason TEXT, or mlops promote VERSION"
+    return CheckResult("registry", not deleted, message, remedy)
 
 
-CHECKS = (python, packages, parameters, disk, ports, servers, recipe, data, model, registry)
+CHECKS = (
+    check_python, check_packages, check_parameters, check_disk, check_ports, check_servers,
+    check_recipe, check_data, check_model, check_registry,
+)  # fmt: skip

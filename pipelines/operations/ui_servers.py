@@ -1,4 +1,4 @@
-"""The tools' own pages, all opened at once: MLflow, Prefect, Evidently, and our static reports."""
+"""The servers of `mlops ui`: MLflow, Prefect, Evidently, and the static reports."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from settings import Settings
 
 
 def serve_uis(settings: Settings) -> None:
-    """Starts the servers, prints where each is, and holds them until Ctrl-C."""
+    """Start the servers, print their addresses, and stop them at Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
-    pages = {
-        "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings), "/"),
+    servers = {
+        "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings)),
         "Prefect (flows, automations)": (
-            settings.prefect_port, prefect_commands.prefect_server_command(settings), "/"
+            settings.prefect_port, prefect_commands.prefect_server_command(settings)
         ),
-        "Evidently (drift over time)": (settings.evidently_port, _evidently(settings), "/"),
-        "Data docs and reports": (settings.docs_port, _static(settings), "/"),
+        "Evidently (drift over time)": (settings.evidently_port, _evidently(settings)),
+        "Data docs and reports": (settings.docs_port, _static(settings)),
     }  # fmt: skip
     environment = {
         **os.environ, **settings.environment(), **prefect_commands.prefect_environment(settings),
-        # Eight processes that wait for evaluations of chat models; nobody here starts one.
+        # Saves eight processes that wait for evaluations of chat models; none is started here.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # fmt: skip
     with exclusive.run_lock(settings):
         child_processes.stop_children(settings)
-        for what, (port, _, _) in pages.items():
-            exclusive.require_port_free(port, what, "the MLOPS_..._PORT of that page")
+        for title, (port, _) in servers.items():
+            exclusive.require_port_free(port, title, "the MLOPS_..._PORT of that page")
         try:
-            for what, (port, command, path) in pages.items():
-                name = "ui-" + what.split(" ")[0].lower()
+            for title, (port, command) in servers.items():
+                name = "ui-" + title.split(" ")[0].lower()
                 child = child_processes.start_child(settings, name, command, environment)
-                child_processes.wait_until_healthy(child, f"http://127.0.0.1:{port}{path}", 90)
-                console.print(f"{what}: http://127.0.0.1:{port}{path}")
+                child_processes.wait_until_healthy(child, f"http://127.0.0.1:{port}/", 90)
+                console.print(f"{title}: http://127.0.0.1:{port}/")
             base = f"http://127.0.0.1:{settings.docs_port}"
             for page in _own_pages(settings):
                 console.print(f"  {base}/{page.relative_to(settings.var)}")
             webbrowser.open(f"http://127.0.0.1:{settings.mlflow_port}/")
-            console.print("Ctrl-C ends them.")
+            console.print("Ctrl-C stops them.")
             while True:
                 time.sleep(1)
         except KeyboardInterrupt:
-            console.print("Ending.")
+            console.print("Stopping.")
         finally:
             child_processes.stop_children(settings)
 
 
 def _own_pages(settings: Settings) -> list[Path]:
-    """The data docs, the newest monitoring pages, and the evaluation of every training."""
+    """Return the data docs, the newest reports, and the evaluations of the last trainings."""
     from pipelines.ingestion.validate import data_docs_index
 
     reports = sorted((settings.var / "reports").glob("*.html"))

@@ -1,7 +1,7 @@
-"""Serves `mlops watch`: metrics of the parts and of the loop, and the record of alerts.
+"""The server of `mlops watch`: metrics of the parts and of the loop, and the log of alerts.
 
-GET /metrics is what Prometheus scrapes, POST /alerts what Alertmanager calls. A value that can't be
-read is left out and `mlops_watch_failures` says so: an answer with gaps is worth more than none.
+Prometheus scrapes GET /metrics; Alertmanager calls POST /alerts. A value that can't be read is left
+out, and `mlops_watch_failures` marks it: an incomplete answer is better than none.
 """
 
 from __future__ import annotations
@@ -24,130 +24,130 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipelines.operations import alerts, loop_metrics, probes
+from pipelines.operations import alerts, loop_metrics, metric_samples, probes
 from pipelines.operations.alerts import Alert
-from pipelines.operations.loop_metrics import MetricSample
+from pipelines.operations.metric_samples import MetricSample
 from settings import Settings
 
 logger = logging.getLogger(__name__)
-MAX_BODY_BYTES = 1 << 20  # bytes of a notification
-RETRY_SECONDS = 30.0  # seconds until events that Prefect did not take are sent again
+MAX_BODY_BYTES = 1 << 20  # of a notification
+RETRY_SECONDS = 30.0  # until rejected events are resent
 METRIC_HELP = {
-    **loop_metrics.LOOP_METRIC_HELP,
-    "up": "Whether a part does its work",
-    "watch_failures": "Whether this could not be read",
+    **metric_samples.LOOP_METRIC_HELP,
+    "up": "Whether a part works",
+    "watch_failures": "Whether these metrics could not be read",
 }
 
 
 class WatchServer:
-    """The application; one instance a process."""
+    """The ASGI application; one instance per process."""
 
     def __init__(self, settings: Settings, *, retry: float = RETRY_SECONDS) -> None:
         self._settings, self._retry = settings, retry
-        # More threads than there is to ask: one that hangs must not keep the next scrape waiting.
+        # More threads than probes and readers: a hanging one must not delay the next scrape.
         self._threads = ThreadPoolExecutor(64, thread_name_prefix="watch")
-        self._told: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
         self.app = Starlette(
             routes=[
                 Route("/metrics", self.metrics),
                 Route("/healthz", self.healthz),
-                Route("/livez", self.healthz),  # as the service calls it
+                Route("/livez", self.healthz),  # the service's name for it
                 Route("/alerts", self.alerts, methods=["POST"]),
             ],
-            lifespan=self._sending,
+            lifespan=self._resend_events,
         )
 
     async def healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def metrics(self, _: Request) -> Response:
-        """GET /metrics: all parts and readers at once, each within its budget."""
+        """GET /metrics: run all probes and readers at once, each within its time limit."""
         parts = probes.configured_probes(self._settings)
-        asked: dict[str, Callable[[], Any]] = {
+        readers: dict[str, Callable[[], Any]] = {
             **parts,
-            **{name: self._reading(name) for name in loop_metrics.SAMPLE_READERS},
+            **{name: self._reader(name) for name in loop_metrics.SAMPLE_READERS},
         }
-        answers = await asyncio.gather(*(self._ask(*each) for each in asked.items()))
-        found = dict(zip(asked, answers, strict=True))
-        samples = [MetricSample("up", found[part] is not None, {"part": part}) for part in parts]
+        results = await asyncio.gather(*(self._run(*each) for each in readers.items()))
+        values = dict(zip(readers, results, strict=True))
+        samples = [MetricSample("up", values[part] is not None, {"part": part}) for part in parts]
         for name in loop_metrics.SAMPLE_READERS:
-            samples += found[name] or []
-            samples.append(MetricSample("watch_failures", found[name] is None, {"what": name}))
+            samples += values[name] or []
+            samples.append(MetricSample("watch_failures", values[name] is None, {"what": name}))
         return Response(_exposition(samples), media_type=CONTENT_TYPE_LATEST)
 
     async def alerts(self, request: Request) -> Response:
-        """POST /alerts: 200 when they are on the disk, 500 if the disk refuses them."""
+        """POST /alerts: 200 when the alerts are on disk, 500 if they could not be written."""
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 return _refusal(413, "too long", f"The body is longer than {MAX_BODY_BYTES} bytes.")
         try:
-            given = alerts.Notification.model_validate_json(body)
+            notification = alerts.Notification.model_validate_json(body)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=False, include_input=False)
             return _refusal(400, "malformed", [{**each, "loc": [*each["loc"]]} for each in wrong])
         try:
-            recorded = await run_in_threadpool(self._record, given.alerts)
+            recorded = await run_in_threadpool(self._append, notification.alerts)
         except (OSError, ValueError) as error:
             logger.warning("Alerts not recorded: %s", error)
             return _refusal(
                 500, "not recorded", f"{alerts.alert_log_path(self._settings)}: {error}"
             )
-        return JSONResponse({"recorded": recorded}, background=BackgroundTask(self._send))
+        return JSONResponse({"recorded": recorded}, background=BackgroundTask(self._send_events))
 
-    def _record(self, given: Sequence[Alert]) -> int:
+    def _append(self, given: Sequence[Alert]) -> int:
         return sum(alerts.append_alert(self._settings, alert.fields()) for alert in given)
 
-    def _send(self) -> None:
-        """Best effort: the alerts are on the disk, and the next call sends what is left."""
+    def _send_events(self) -> None:
+        """Send the waiting events, best effort: the next call sends the rest."""
         try:
             alerts.send_events(self._settings)
-        except Exception as error:  # whatever it was: it is tried again, and the age is a metric
-            self._tell("events", f"{type(error).__name__}: {error}")
+        except Exception as error:  # the next call retries, and a metric has the age
+            self._log_failure("events", f"{type(error).__name__}: {error}")
         else:
-            self._tell("events", None)
+            self._log_failure("events", None)
 
     @asynccontextmanager
-    async def _sending(self, _: Starlette) -> AsyncIterator[None]:
-        """While the application runs, events that Prefect did not take are sent again."""
+    async def _resend_events(self, _: Starlette) -> AsyncIterator[None]:
+        """Resend rejected events while the application runs."""
 
-        async def again() -> None:
+        async def resend() -> None:
             while True:
-                await run_in_threadpool(self._send)
+                await run_in_threadpool(self._send_events)
                 await asyncio.sleep(self._retry)
 
-        task = asyncio.create_task(again())
+        task = asyncio.create_task(resend())
         yield
         task.cancel()
 
-    def _reading(self, name: str) -> Callable[[], list[MetricSample]]:
+    def _reader(self, name: str) -> Callable[[], list[MetricSample]]:
         return lambda: list(loop_metrics.SAMPLE_READERS[name](self._settings))
 
-    async def _ask(self, name: str, question: Callable[[], Any]) -> Any:
-        """The answer, True if that is None; None if there was none in time. Tells each new why."""
+    async def _run(self, name: str, reader: Callable[[], Any]) -> Any:
+        """Return the result, or True if it is None; None on failure or timeout, which is logged."""
         loop = asyncio.get_running_loop()
         try:
-            asked = loop.run_in_executor(self._threads, question)
-            answer = await asyncio.wait_for(asked, probes.BUDGET)
-        except Exception as error:  # whatever it was: the others are still worth telling
-            self._tell(name, f"{type(error).__name__}: {error}")
+            running = loop.run_in_executor(self._threads, reader)
+            result = await asyncio.wait_for(running, probes.BUDGET)
+        except Exception as error:  # one failure must not hide the other values
+            self._log_failure(name, f"{type(error).__name__}: {error}")
             return None
-        self._tell(name, None)
-        return True if answer is None else answer
+        self._log_failure(name, None)
+        return True if result is None else result
 
-    def _tell(self, name: str, why: str | None) -> None:
-        """Logs each new reason why `name` failed, and that it is well again."""
+    def _log_failure(self, name: str, why: str | None) -> None:
+        """Log each new reason why `name` failed, and its recovery (`why` is None)."""
         if why is None:
-            if self._told.pop(name, None):
-                logger.warning("%s: well again", name)
-        elif self._told.get(name) != why:
+            if self._failures.pop(name, None):
+                logger.warning("%s: recovered", name)
+        elif self._failures.get(name) != why:
             logger.warning("%s: %s", name, why)
-            self._told[name] = why
+            self._failures[name] = why
 
 
 def serve_watch(settings: Settings, host: str, port: int) -> None:
-    """Serves until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C."""
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     uvicorn.run(
@@ -160,7 +160,7 @@ def _refusal(status: int, error: str, detail: Any) -> Response:
 
 
 def _exposition(samples: Iterable[MetricSample]) -> bytes:
-    """In Prometheus' text format, every name with its help and the prefix `mlops_`."""
+    """Return Prometheus' text format: every name with its help and the prefix `mlops_`."""
     families: dict[str, GaugeMetricFamily] = {}
     for name, value, labels in samples:
         if name not in families:
@@ -174,7 +174,7 @@ def _exposition(samples: Iterable[MetricSample]) -> bytes:
 
 
 class _Families:
-    """What was read, as prometheus_client wants to be told."""
+    """A collector of the samples, as prometheus_client requires."""
 
     def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
         self._families = list(families)

@@ -124,7 +124,7 @@ def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
     done = mlops("doctor")
     assert done.returncode == 1
     assert "model: no version is released" in done.stdout
-    assert "mend it with: mlops run" in done.stdout
+    assert "remedy: mlops run" in done.stdout
     assert done.stdout.count("ok  ") >= 5
     (home / "usecase" / "params.yaml").write_text("as_of: never\n")
     sick = mlops("doctor")
@@ -135,7 +135,7 @@ def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
 def test_the_doctor_knows_the_pythons_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, well in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
         monkeypatch.setattr("platform.python_version", lambda found=found: found)
-        assert doctor.python(Settings()).ok == well, found
+        assert doctor.check_python(Settings()).ok == well, found
 
 
 def test_the_doctor_asks_the_servers_that_are_named(

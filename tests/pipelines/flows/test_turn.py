@@ -137,7 +137,7 @@ def test_single_commands_report_the_state(turned: tuple[Home, str]) -> None:
 
 
 def test_the_state_is_exported_as_metrics(turned: tuple[Home, str]) -> None:
-    from pipelines.operations import loop_metrics
+    from pipelines.operations import loop_metrics, metric_samples
 
     home, _ = turned
     exported = {
@@ -145,7 +145,7 @@ def test_the_state_is_exported_as_metrics(turned: tuple[Home, str]) -> None:
     }
     # The turn's own Prefect server exports no metrics: it ends with the turn.
     of_prefect = {"flow_failed", "flow_runs_late", "alert_event_age_seconds"}
-    assert set(loop_metrics.LOOP_METRIC_HELP) - exported == of_prefect
+    assert set(metric_samples.LOOP_METRIC_HELP) - exported == of_prefect
 
 
 def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:

@@ -221,7 +221,9 @@ def test_rows_that_repeat_a_key_are_counted(full, copy):
     assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0
     assert restatements.record_restatements(copy, LAST, [day(5), day(6)]) == 4
     samples = {
-        s.labels["feed"]: s.value for s in loop_metrics.batches(copy) if s.name == "rows_restated"
+        s.labels["feed"]: s.value
+        for s in loop_metrics.batch_samples(copy)
+        if s.name == "rows_restated"
     }
     assert samples[LAST] == 4
     line = validate.format_feed_summary(

@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.operations import alerts, loop_metrics, probes
+from pipelines.operations.metric_samples import MetricSample
 from pipelines.operations.watch import MAX_BODY_BYTES, WatchServer
 from pipelines.runtime import clock, prefect_commands
 from settings import LoopError, Settings, UserError
@@ -167,9 +168,9 @@ def test_a_reader_that_hangs_is_given_up(
 ) -> None:
     ended = threading.Event()
 
-    def hangs(_: Settings) -> Iterator[loop_metrics.MetricSample]:
+    def hangs(_: Settings) -> Iterator[MetricSample]:
         ended.wait(30)
-        yield loop_metrics.MetricSample("release_generation", 1)
+        yield MetricSample("release_generation", 1)
 
     monkeypatch.setitem(loop_metrics.SAMPLE_READERS, "champion", hangs)
     monkeypatch.setattr(probes, "BUDGET", 0.3)
@@ -335,7 +336,7 @@ def test_an_alert_is_written_once_and_a_torn_line_harms_nobody(settings: Setting
     assert alerts.append_alert(settings, fields(fingerprint="ab"))
     lines = alerts.alert_log_path(settings).read_text().splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["PartDown", "PartDown"]
-    with pytest.raises(LoopError, match="has the fields"):
+    with pytest.raises(LoopError, match="Wrong fields"):
         alerts.append_alert(settings, {"id": "1"})
 
 

@@ -129,11 +129,11 @@ def test_history_status_and_doctor_name_what_was_deleted(
     released: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promotion.promote(released, "2", **ME)
-    assert doctor.registry(released).ok
+    assert doctor.check_registry(released).ok
     delete(released, "2")
     assert any("version 2 is no more in the registry" in line for line in approval_lines(released))
-    found = doctor.registry(released)
-    assert (found.ok, "version 2 was deleted" in found.told) == (False, True)
+    found = doctor.check_registry(released)
+    assert (found.ok, "version 2 was deleted" in found.message) == (False, True)
     rollback.rollback(released, **ME)
     print_history(released)
     told = capsys.readouterr().out

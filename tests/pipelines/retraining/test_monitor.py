@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from features import partitions
-from pipelines.operations import loop_metrics
+from pipelines.operations import loop_metrics, metric_samples
 from pipelines.retraining import monitor
 from serving.prediction_log.writer import PredictionLog
 from serving.release import document
@@ -147,7 +147,7 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert found["label_coverage"] > found["live"]["coverage"]
     measured = {
         (sample.name, *sample.labels.values()): sample.value
-        for sample in loop_metrics.monitoring(settings)
+        for sample in loop_metrics.monitoring_samples(settings)
     }
     assert measured["trigger_limit", "slices"] == 0.08
     assert measured["cost_per_1000", "estimated"] == found["estimated"] > 0
@@ -159,7 +159,7 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert len(judged) >= 10
     for row in judged:
         assert measured["slice_bias", row["slice"], row["value"], "high"] == row["bias_high"]
-    assert {key[0] for key in measured} <= set(loop_metrics.LOOP_METRIC_HELP)
+    assert {key[0] for key in measured} <= set(metric_samples.LOOP_METRIC_HELP)
     before = files(settings)
     assert {"reports/drift-2013-04-05.html", "reports/monitoring-2013-04-05.html"} < set(before)
     assert [name for name in before if name.startswith("monitoring")] == [
@@ -212,13 +212,13 @@ def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once
     assert found["reason"].startswith("ALARM")
     assert lost in found["reason"].split(";")[0]
     samples = {(each.name, *each.labels.values()): each.value for each in
-               loop_metrics.monitoring(settings)}  # fmt: skip
+               loop_metrics.monitoring_samples(settings)}  # fmt: skip
     assert samples["monitoring_problems",] == 1
     assert samples["monitoring_decision", "feature_unmeasured"] == found["retrain"]
     [stored] = (settings.var / "monitoring").glob("*.json")
     older = {name: value for name, value in found.items() if name != "codes"}
     stored.write_text(json.dumps(older | {"problems": ["drift (in words alone)"]}))
-    counted = {each.name: each.value for each in loop_metrics.monitoring(settings)}
+    counted = {each.name: each.value for each in loop_metrics.monitoring_samples(settings)}
     assert counted["monitoring_problems"] == 1, "as an older version stored it"
     answer(settings, rows[1::2])
     mended = monitor.monitor_champion(settings, AS_OF)

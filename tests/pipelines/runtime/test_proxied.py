@@ -118,7 +118,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "a wait": lambda settings: child_processes.wait_for_server(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.probe_http(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.probe_mlflow(str(settings.tracking_uri)),
-    "Prefect's metrics": lambda settings: list(loop_metrics.flows(settings)),
+    "Prefect's metrics": lambda settings: list(loop_metrics.flow_samples(settings)),
 }
 
 

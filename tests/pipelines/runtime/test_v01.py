@@ -54,7 +54,7 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
-    assert doctor.model(settings).ok
+    assert doctor.check_model(settings).ok
     problems, chain = verify_record(settings)
     assert (problems, len(chain.entries)) == ([], 6)
 
