@@ -1,1 +1,8 @@
-"""How the model does in production, whether its world has changed, and what follows from it."""
+"""Performance of the model in production, and the decision whether to retrain.
+
+- `retraining_triggers.py`: when each trigger fires; the evidence that it reads
+- `retraining_decision.py`: whether a retraining starts, from triggers, holds and the policy
+- `measures/`: what is measured in production
+- `pages/`: HTML pages and figures
+- `stack/`: configuration of Prometheus, Alertmanager and Grafana
+"""

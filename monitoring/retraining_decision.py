@@ -1,10 +1,13 @@
-"""The decision whether to retrain, from the evidence and the policy: codes, and words for people.
+"""The decision whether to retrain: evidence and policy in, one `RetrainingDecision` out.
 
-A trigger fires when its value is over its limit. The policy names the triggers that ask for a
-retraining; the others are shown and change nothing. A cool-down and a minimum of labels hold an
-asked-for retraining back. A check that could not run is neither quiet nor a reason to retrain,
-since a model trained on data that can't be looked at is no cure: it is an alarm, first in the
-reason, whatever else is decided.
+A retraining starts when both are true:
+
+- A trigger that the policy lists has fired (`retraining_triggers.py`). Other triggers only alert.
+- Nothing holds the retraining back (`_holds`): no challenger under way, the cool-down over, no
+  implausible slice, enough labels.
+
+A check that could not run is an alarm, and comes first in the reason. It is no reason to retrain:
+a model trained on data that cannot be checked is no cure.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ from monitoring.retraining_triggers import (
 )
 from settings import UserError
 
-HOLD_CODES = ("under_way", "cooldown", "slice_implausible", "labels_few")  # back a retraining
-QUIET_CODE = "quiet"  # nothing asked for a retraining
+HOLD_CODES = ("under_way", "cooldown", "slice_implausible", "labels_few")
+QUIET_CODE = "quiet"  # no trigger asks for a retraining
+ALERT_ONLY = "alert only: "  # in a reason, before a fired trigger that the policy does not list
 REQUIRED_SETTINGS = (
     *TRIGGER_LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
     "implausible_gap", "settled_days", "early_missing_change",
@@ -35,10 +39,10 @@ REQUIRED_SETTINGS = (
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """Whether to retrain, and why; the same evidence gives the same `decision_id`.
+    """Whether to retrain, and why. The same evidence gives the same `decision_id`.
 
-    `codes` say why to tests, logs and metrics: the problems, then the holds, then the triggers that
-    ask; `quiet` if none asks. `reason` says it to people.
+    `codes` are for tests, logs and metrics: the problems, then the holds, then the triggers that
+    ask, or `quiet` if none asks. `reason` says the same to people.
     """
 
     retrain: bool
@@ -55,9 +59,9 @@ class RetrainingDecision:
 def decide_retraining(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
 ) -> RetrainingDecision:
-    """The decision on `evidence` by `policy`, the section `monitoring.policy` of the parameters.
+    """Decide on `evidence` by `policy`, the section `monitoring.policy` of the parameters.
 
-    Raises `UserError` if the policy lacks a value or names an unknown trigger: a misspelt trigger
+    Raises `UserError` if the policy lacks a setting or lists an unknown trigger: a misspelt trigger
     would never fire.
     """
     check_policy(policy)
@@ -77,48 +81,53 @@ def decide_retraining(
 
 
 def check_policy(policy: Mapping[str, Any]) -> None:
-    """Raises `UserError` if the policy is not whole."""
+    """Raise `UserError` if the policy lacks a setting or lists an unknown trigger."""
     if absent := [name for name in REQUIRED_SETTINGS if name not in policy]:
-        raise UserError(f"monitoring.policy in the parameters lacks {', '.join(absent)}.")
+        raise UserError(
+            f"Settings are missing: {', '.join(absent)}. They belong to monitoring.policy in the "
+            "parameters. Add them."
+        )
     if unknown := sorted(set(policy["triggers"]) - set(TRIGGER_LIMITS)):
         raise UserError(
-            f"monitoring.policy.triggers names {', '.join(unknown)}; there are {', '.join(TRIGGER_LIMITS)}."
+            f"Unknown triggers: {', '.join(unknown)}. They are listed in "
+            f"monitoring.policy.triggers. Choose from {', '.join(TRIGGER_LIMITS)}."
         )
 
 
 def _holds(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
 ) -> list[MonitoringFinding]:
+    """Return what holds a retraining back, in the order of `HOLD_CODES`."""
     holds = []
+    if evidence.under_way is not None:
+        told = f"version {evidence.under_way} is under way, and only one challenger is at a time"
+        holds.append(MonitoringFinding("under_way", told))
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
-    if evidence.under_way is not None:
-        told = f"version {evidence.under_way} is on its way, and one goes at a time"
-        holds.append(MonitoringFinding("under_way", told))
-    # Without it a refused retraining would be asked for at every look; a person may ask again.
-    if days < wait and not evidence.asked:
-        told = f"the last training was {format_days(days)} ago and {format_days(wait)} must pass"
+    # Without the cool-down, a refused retraining would be repeated at every look.
+    if days < wait:
+        told = f"the last training was {format_days(days)} ago (cool-down {format_days(wait)})"
         holds.append(MonitoringFinding("cooldown", told))
     gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
-    # Labels that a broken source has turned around would be learnt, and judged by themselves.
-    if max(gaps, default=0.0) > policy["implausible_gap"] and not evidence.asked:
+    # A model trained on labels that a broken source inverts is also evaluated on them.
+    if max(gaps, default=0.0) > policy["implausible_gap"]:
         told = (
-            f"a slice is off by {max(gaps):.2g}, more than the world changes "
-            f"({policy['implausible_gap']:g}): see whether its labels are right"
+            f"the bias of a slice is {max(gaps):.2g}, which is implausible (limit "
+            f"{policy['implausible_gap']:g}): check its labels"
         )
         holds.append(MonitoringFinding("slice_implausible", told))
     if evidence.n_labelled < policy["min_labelled"]:
         told = (
-            f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed, "
-            "below which a retraining learns nothing new"
+            f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed "
+            "to learn anything new"
         )
         holds.append(MonitoringFinding("labels_few", told))
     return holds
 
 
 def _reason(
-    triggers: Sequence[TriggerResult], asking: Sequence[TriggerResult], holds: Sequence[MonitoringFinding],
-    problems: Sequence[MonitoringFinding],
+    triggers: Sequence[TriggerResult], asking: Sequence[TriggerResult],
+    holds: Sequence[MonitoringFinding], problems: Sequence[MonitoringFinding],
 ) -> str:  # fmt: skip
     parts = [f"ALARM, a check could not run: {each.told.rstrip('.')}" for each in problems]
     parts += [f"not yet: {hold.told}" for hold in holds]
@@ -126,9 +135,5 @@ def _reason(
         parts += [each.told for each in asking]
     else:
         parts += [f"{each.name} is quiet: {each.told}" for each in triggers if each.acts]
-    parts += [
-        f"seen, and by the policy no reason to retrain: {each.told}"
-        for each in triggers
-        if each.fired and not each.acts
-    ]
+    parts += [f"{ALERT_ONLY}{each.told}" for each in triggers if each.fired and not each.acts]
     return "; ".join(parts)

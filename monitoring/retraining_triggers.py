@@ -1,4 +1,9 @@
-"""The triggers of a retraining: a pure function from the evidence to one line per trigger."""
+"""The triggers of a retraining: when each fires, as pure checks of the evidence.
+
+A trigger fires when its value is over its limit in the policy (`monitoring.policy` of the
+parameters). It asks for a retraining if the policy lists it in `triggers`; `retraining_decision.py`
+then decides.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +14,19 @@ from math import isfinite
 from typing import Any
 
 DAY = timedelta(days=1)
+# Each trigger with the setting that limits its value.
 TRIGGER_LIMITS = {
-    "schedule": "every_days",
-    "calibration": "max_calibration_gap",
-    "performance": "max_cost_ratio",
-    "saving": "max_cost_share",
-    "slices": "max_slice_gap",
-    "labels": "max_labels_missing",
-    "target": "max_target_distance",
-    "drift": "max_drift_share",
-    "missing": "max_missing_change",
-    "volume": "max_new_labels",
+    "schedule": "every_days",  # age of the champion's data in days; fires at the limit, too
+    "calibration": "max_calibration_gap",  # mean prediction - mean label, absolute
+    "performance": "max_cost_ratio",  # live cost / the evaluation's cost
+    "saving": "max_cost_share",  # live cost / cost of one answer to all cases
+    "slices": "max_slice_gap",  # largest bias of a slice that its 90% interval shows
+    "labels": "max_labels_missing",  # largest share of a slice's due labels that are missing
+    "target": "max_target_distance",  # distance of the labels from the evaluation's
+    "drift": "max_drift_share",  # share of drifted features; drifted predictions fire it, too
+    "missing": "max_missing_change",  # largest change of a feature's share of missing values
+    "volume": "max_new_labels",  # labels that became known since the champion's data
 }
-
-
 # Stable, for tests, logs and metrics: named as the alerts of monitoring/stack/rules.yml are.
 TRIGGER_CODES = {
     "schedule": "schedule_due",
@@ -35,13 +39,12 @@ TRIGGER_CODES = {
     "drift": "drift_share",
     "missing": "values_missing",
     "volume": "new_labels",
-    "by hand": "by_hand",
 }
 
 
 @dataclass(frozen=True)
 class MonitoringFinding:
-    """What was found, as a stable `code` (snake_case) and in words for people, which may change."""
+    """A stable `code` (snake_case), and `told` for people, whose words may change."""
 
     code: str
     told: str
@@ -49,34 +52,31 @@ class MonitoringFinding:
 
 @dataclass(frozen=True)
 class MonitoringEvidence:
-    """What was found; times are aware UTC. A check that could not run gave None and a problem."""
+    """The measurements of one look; times are aware UTC. A failed check is None and a problem."""
 
     champion: str
     data_until: datetime  # the champion was trained on labels known before
     n_labelled: int  # predictions of the window whose label is known
-    live: Mapping[str, Any] | None  # as `monitoring.measures.performance.live_metrics` gives them
+    live: Mapping[str, Any] | None  # result of `performance.live_metrics`
     expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
-    drift: Mapping[str, Any] | None  # `monitoring.measures.drift.DriftResult` as a dict
-    problems: Sequence[MonitoringFinding] = ()  # which checks could not run, and why
-    last_training: datetime | None = None  # as of when; the champion's own if unset
+    drift: Mapping[str, Any] | None  # `drift.DriftResult` as a dict
+    problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why
+    last_training: datetime | None = None  # its `as_of`; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
-    asked: str | None = None  # why a person asks for a retraining, if one does
-    under_way: str | None = None  # the challenger that is on its way to be champion
-    days: float | None = None  # from the first decision of the window on
-    slices: Sequence[Mapping[str, Any]] | None = (
-        None  # as `monitoring.measures.slices.measure_slices` gives them
-    )
+    under_way: str | None = None  # version of the challenger in shadow or canary
+    days: float | None = None  # since the first decision of the window
+    slices: Sequence[Mapping[str, Any]] | None = None  # result of `slices.measure_slices`
 
 
 @dataclass(frozen=True)
 class TriggerResult:
-    """One line of a decision; `value` is None where nothing could be judged."""
+    """One trigger's result; `value` is None if it could not be judged."""
 
     name: str  # as the policy calls it
     value: float | None
     limit: float
     fired: bool
-    acts: bool  # whether the policy lets it ask for a retraining
+    acts: bool  # whether the policy lists it, so that it asks for a retraining
     told: str
     code: str = field(init=False)
 
@@ -87,142 +87,144 @@ class TriggerResult:
 def evaluate_triggers(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
 ) -> list[TriggerResult]:
-    """All triggers, in the order of `TRIGGER_LIMITS`; a person's wish last, if there is one."""
-    found = [_schedule(evidence, policy, as_of)]
-    found += [judge(evidence, policy) for judge in TRIGGER_CHECKS]
-    if evidence.asked:
-        found.append(TriggerResult("by hand", 1.0, 1.0, True, True, f"asked for: {evidence.asked}"))
-    return found
-
-
-def _schedule(
-    evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
-) -> TriggerResult:
-    days, limit = (as_of - evidence.data_until) / DAY, policy["every_days"]
-    told = f"the champion's data ended {format_days(days)} ago (limit {limit:g})"
-    return TriggerResult(
-        "schedule", days, limit, days >= limit, "schedule" in policy["triggers"], told
-    )
-
-
-def _calibration(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    gap = None if evidence.live is None else evidence.live["calibration_gap"]
-    what = "gap between mean prediction and mean label"
-    return _of_labels("calibration", gap, what, evidence, policy)
-
-
-def _performance(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    ratio = _cost_over(evidence, evidence.expected["cost_per_1000"])
-    what = "cost, as a multiple of the evaluation's"
-    return _of_labels("performance", ratio, what, evidence, policy)
-
-
-def _saving(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    share = _cost_over(evidence, evidence.live["cost_without"] if evidence.live else 0.0)
-    what = "cost, as a share of what one answer to all would cost"
-    return _of_labels("saving", share, what, evidence, policy)
-
-
-def _cost_over(evidence: MonitoringEvidence, other: float) -> float | None:
-    if evidence.live is None or not other > 0:
-        return None
-    return float(evidence.live["cost_per_1000"] / other)
-
-
-def _slices(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    """Fires on a gap that the slice's interval shows: of so many slices some are off by chance."""
-    what = "gap shown in a slice between mean prediction and mean label"
-    judged = [each for each in evidence.slices or () if each["enough"]]
-    if evidence.slices is not None and not judged:
-        told = f"{what}: not judged, no slice has labels enough"
-        return TriggerResult("slices", None, policy[TRIGGER_LIMITS["slices"]], False,
-                       "slices" in policy["triggers"], told)  # fmt: skip
-    return _worst("slices", judged, "shown", what, policy)
-
-
-def _labels(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    """Fires where the labels of a slice have stopped, which the whole's coverage may hide."""
-    what = "share of labels due that are missing"
-    due = [each for each in evidence.slices or () if each["due"] >= policy["min_labels_due"]]
-    if evidence.slices is not None and not due:
-        told = f"{what}: not judged, too few are due"
-        return TriggerResult("labels", None, policy[TRIGGER_LIMITS["labels"]], False,
-                       "labels" in policy["triggers"], told)  # fmt: skip
-    return _worst("labels", due, "missing", what, policy)
-
-
-def _worst(
-    name: str, slices: Sequence[Mapping[str, Any]], of: str, what: str, policy: Mapping[str, Any]
-) -> TriggerResult:
-    if not slices:
-        return _over(name, None, what, policy)
-    worst = max(slices, key=lambda each: each[of])
-    trigger = _over(name, worst[of], what, policy)
-    return replace(trigger, told=f"{trigger.told}, at worst in {worst['slice']} {worst['value']}")
-
-
-def _target(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    moved = None if evidence.drift is None else evidence.drift["target"]
-    return _of_labels("target", None if moved is None else moved["score"],
-                      "distance of the labels from the evaluation's", evidence, policy)  # fmt: skip
-
-
-def _of_labels(
-    name: str,
-    value: float | None,
-    what: str,
-    evidence: MonitoringEvidence,
-    policy: Mapping[str, Any],
-) -> TriggerResult:
-    enough = policy["min_labelled"]
-    if evidence.live is not None and evidence.n_labelled < enough:
-        told = f"{what}: not judged, {evidence.n_labelled:,} labels known and {enough:,} needed"
-        return TriggerResult(
-            name, None, policy[TRIGGER_LIMITS[name]], False, name in policy["triggers"], told
-        )
-    return _over(name, value, what, policy)
-
-
-def _drift(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    """Fires on the share of drifted features, and on predictions that have drifted themselves."""
-    what = "share of drifted features"
-    if evidence.drift is None:
-        return _over("drift", None, what, policy)
-    moved = evidence.drift["prediction"]
-    trigger = _over("drift", evidence.drift["share"], what, policy)
-    told = f"{trigger.told}, predictions moved {moved['score']:.3g} (limit {moved['limit']:g})"
-    return replace(trigger, fired=trigger.fired or moved["drifted"], told=told)
-
-
-def _missing(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    """Fires on less once there are days enough: what is rarely given differs from day to day."""
-    change = None if evidence.drift is None else evidence.drift["missing_change"]
-    if evidence.days is not None and evidence.days < policy["settled_days"]:
-        policy = {**policy, TRIGGER_LIMITS["missing"]: policy["early_missing_change"]}
-    return _over("missing", change, "change in a feature's share of missing values", policy)
-
-
-def _volume(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    limit, acts = policy[TRIGGER_LIMITS["volume"]], "volume" in policy["triggers"]
-    if evidence.n_new is None:
-        return TriggerResult("volume", None, limit, False, acts, "new labels: could not be counted")
-    told = f"{evidence.n_new:,} new labels (limit {limit:,})"
-    return TriggerResult("volume", evidence.n_new, limit, evidence.n_new > limit, acts, told)
-
-
-def _over(name: str, value: float | None, what: str, policy: Mapping[str, Any]) -> TriggerResult:
-    limit = policy[TRIGGER_LIMITS[name]]
-    if value is None or not isfinite(value):
-        return TriggerResult(name, None, limit, False, name in policy["triggers"],
-                       f"{what}: could not be measured")  # fmt: skip
-    told = f"{what} {value:.3g} (limit {limit:g})"
-    return TriggerResult(name, value, limit, value > limit, name in policy["triggers"], told)
+    """Return the results of all triggers, in the order of `TRIGGER_LIMITS`."""
+    return [
+        _schedule(evidence, policy, as_of),
+        *(check(evidence, policy) for check in TRIGGER_CHECKS),
+    ]
 
 
 def format_days(days: float) -> str:
     return f"{days:.3g} day{'' if days == 1 else 's'}"
 
 
+def _schedule(
+    evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
+) -> TriggerResult:
+    days = (as_of - evidence.data_until) / DAY
+    limit = policy[TRIGGER_LIMITS["schedule"]]
+    told = f"the champion's data ended {format_days(days)} ago (limit {limit:g})"
+    return _result("schedule", days, days >= limit, told, policy)
+
+
+def _calibration(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    gap = None if evidence.live is None else evidence.live["calibration_gap"]
+    what = "gap between mean prediction and mean label"
+    return _judge_if_labelled("calibration", gap, what, evidence, policy)
+
+
+def _performance(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    ratio = _cost_ratio(evidence, evidence.expected["cost_per_1000"])
+    what = "cost relative to the evaluation"
+    return _judge_if_labelled("performance", ratio, what, evidence, policy)
+
+
+def _saving(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    ratio = _cost_ratio(evidence, evidence.live["cost_without"] if evidence.live else 0.0)
+    what = "cost relative to one answer to all cases"
+    return _judge_if_labelled("saving", ratio, what, evidence, policy)
+
+
+def _cost_ratio(evidence: MonitoringEvidence, other: float) -> float | None:
+    if evidence.live is None or not other > 0:
+        return None
+    return float(evidence.live["cost_per_1000"] / other)
+
+
+def _slices(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    """Use the bias that the interval shows: of so many slices some are off by chance."""
+    what = "calibration gap in a slice"
+    judged = [each for each in evidence.slices or () if each["enough"]]
+    if evidence.slices is not None and not judged:
+        return _not_judged("slices", f"{what}: not judged, no slice has enough labels", policy)
+    return _judge_worst_slice("slices", judged, "shown", what, policy)
+
+
+def _labels(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    """Judge each slice: the coverage of the whole may hide one whose labels have stopped."""
+    what = "share of due labels that are missing"
+    due = [each for each in evidence.slices or () if each["due"] >= policy["min_labels_due"]]
+    if evidence.slices is not None and not due:
+        return _not_judged("labels", f"{what}: not judged, too few labels are due", policy)
+    return _judge_worst_slice("labels", due, "missing", what, policy)
+
+
+def _target(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    column = None if evidence.drift is None else evidence.drift["target"]
+    distance = None if column is None else column["score"]
+    what = "distance of the labels from the evaluation's"
+    return _judge_if_labelled("target", distance, what, evidence, policy)
+
+
+def _drift(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    what = "share of drifted features"
+    if evidence.drift is None:
+        return _judge("drift", None, what, policy)
+    result = _judge("drift", evidence.drift["share"], what, policy)
+    predictions = evidence.drift["prediction"]
+    told = (
+        f"{result.told}, predictions moved {predictions['score']:.3g} "
+        f"(limit {predictions['limit']:g})"
+    )
+    return replace(result, fired=result.fired or predictions["drifted"], told=told)
+
+
+def _missing(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    """Allow a larger change at first: shares of rare values differ from day to day."""
+    change = None if evidence.drift is None else evidence.drift["missing_change"]
+    if evidence.days is not None and evidence.days < policy["settled_days"]:
+        policy = {**policy, TRIGGER_LIMITS["missing"]: policy["early_missing_change"]}
+    return _judge("missing", change, "change in a feature's share of missing values", policy)
+
+
+def _volume(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
+    if evidence.n_new is None:
+        return _not_judged("volume", "new labels: could not be counted", policy)
+    limit = policy[TRIGGER_LIMITS["volume"]]
+    told = f"{evidence.n_new:,} new labels (limit {limit:,})"
+    return _result("volume", evidence.n_new, evidence.n_new > limit, told, policy)
+
+
 TRIGGER_CHECKS = (
     _calibration, _performance, _saving, _slices, _labels, _target, _drift, _missing, _volume,
 )  # fmt: skip
+
+
+def _judge_if_labelled(
+    name: str, value: float | None, what: str, evidence: MonitoringEvidence,
+    policy: Mapping[str, Any],
+) -> TriggerResult:  # fmt: skip
+    needed = policy["min_labelled"]
+    if evidence.live is not None and evidence.n_labelled < needed:
+        told = f"{what}: not judged, {evidence.n_labelled:,} labels known and {needed:,} needed"
+        return _not_judged(name, told, policy)
+    return _judge(name, value, what, policy)
+
+
+def _judge_worst_slice(
+    name: str, slices: Sequence[Mapping[str, Any]], measure: str, what: str,
+    policy: Mapping[str, Any],
+) -> TriggerResult:  # fmt: skip
+    if not slices:
+        return _judge(name, None, what, policy)
+    worst = max(slices, key=lambda each: each[measure])
+    result = _judge(name, worst[measure], what, policy)
+    return replace(result, told=f"{result.told}, largest in {worst['slice']} {worst['value']}")
+
+
+def _judge(name: str, value: float | None, what: str, policy: Mapping[str, Any]) -> TriggerResult:
+    if value is None or not isfinite(value):
+        return _not_judged(name, f"{what}: could not be measured", policy)
+    limit = policy[TRIGGER_LIMITS[name]]
+    return _result(name, value, value > limit, f"{what} {value:.3g} (limit {limit:g})", policy)
+
+
+def _not_judged(name: str, told: str, policy: Mapping[str, Any]) -> TriggerResult:
+    return _result(name, None, False, told, policy)
+
+
+def _result(
+    name: str, value: float | None, fired: bool, told: str, policy: Mapping[str, Any]
+) -> TriggerResult:
+    limit, acts = policy[TRIGGER_LIMITS[name]], name in policy["triggers"]
+    return TriggerResult(name, value, limit, fired, acts, told)

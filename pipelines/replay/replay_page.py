@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from features import durable_files
 from monitoring.pages import charts, year_charts
 from monitoring.pages.layout import number_cells, render_document, render_table
+from monitoring.retraining_decision import ALERT_ONLY
 from pipelines.replay import (
     agreement,
     fast_replay,
@@ -206,7 +207,7 @@ def _decisions(own: pd.DataFrame) -> str:
         verdict = "refused by " + "; ".join(refused) if refused else "passed every gate"
         came = day["rollout"] if day["withdrawn"] else verdict
         mark = ' class="refused"' if refused or day["withdrawn"] else ""
-        why = str(day["reason"]).split("; seen, and")[0]
+        why = str(day["reason"]).split(f"; {ALERT_ONLY}")[0]
         lines.append(
             f"<tr{mark}><th class='mark'>{escape(str(day['day']))}</th><td>{escape(why)}</td>"
             f'<td class="told">{escape(str(came))}</td></tr>'

@@ -1,4 +1,4 @@
-"""Each trigger on both sides of its limit, what holds a retraining back, and what is said of it."""
+"""The retraining decision: each trigger on both sides of its limit, holds, codes and reasons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from monitoring.retraining_decision import HOLD_CODES, QUIET_CODE, decide_retraining
+from monitoring.retraining_decision import ALERT_ONLY, HOLD_CODES, QUIET_CODE, decide_retraining
 from monitoring.retraining_triggers import (
     TRIGGER_CODES,
     TRIGGER_LIMITS,
@@ -51,14 +51,14 @@ def drift(
 
 
 def slices(shown: float = 0.02, missing: float = 0.0, **changed: Any) -> list[dict[str, Any]]:
-    """Two slices of which the second has what is given."""
-    well = {"slice": "side", "value": "north", "enough": True, "shown": 0.01, "due": 100,
+    """Two slices; the second has the given values."""
+    first = {"slice": "side", "value": "north", "enough": True, "shown": 0.01, "due": 100,
             "missing": 0.0, "bias": 0.02}  # fmt: skip
-    return [well, {**well, "value": "south", "shown": shown, "missing": missing, **changed}]
+    return [first, {**first, "value": "south", "shown": shown, "missing": missing, **changed}]
 
 
-def quiet(**found: Any) -> MonitoringEvidence:
-    """Evidence of a week in which nothing is wrong, but for what is given."""
+def quiet(**changed: Any) -> MonitoringEvidence:
+    """Evidence of a week without any problem, except for the given changes."""
     evidence = MonitoringEvidence(
         champion="3",
         data_until=AS_OF - 7 * DAY,
@@ -68,24 +68,28 @@ def quiet(**found: Any) -> MonitoringEvidence:
         drift=drift(),
         slices=slices(),
     )
-    return replace(evidence, **found)
+    return replace(evidence, **changed)
 
 
 def live(gap: float = 0.01, cost: float = 500.0) -> dict[str, float]:
     return {"calibration_gap": gap, "cost_per_1000": cost, "cost_without": 650.0}
 
 
-def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
+def test_a_quiet_week_needs_no_retraining_and_the_reason_lists_the_triggers() -> None:
     decision = decide_retraining(quiet(), POLICY, AS_OF)
     assert not decision.retrain
     assert decision.codes == [QUIET_CODE]
-    for part in ("ended 7 days ago", "mean label 0.01 (limit 0.05)", "evaluation's 1 (limit 1.25)"):
+    for part in (
+        "ended 7 days ago",
+        "mean label 0.01 (limit 0.05)",
+        "the evaluation 1 (limit 1.25)",
+    ):
         assert part in decision.reason
     assert [each.fired for each in decision.triggers] == [False] * 10
 
 
 @pytest.mark.parametrize(
-    ("name", "evidence", "said"),
+    ("name", "evidence", "reason"),
     [
         ("schedule", quiet(data_until=AS_OF - 14 * DAY), "ended 14 days ago (limit 14)"),
         ("calibration", quiet(live=live(gap=0.06)), "0.06 (limit 0.05)"),
@@ -93,22 +97,22 @@ def test_a_quiet_week_asks_for_nothing_and_says_why() -> None:
         (
             "saving",
             quiet(live=live(cost=651.0), expected={"cost_per_1000": 600.0}),
-            "one answer to all would cost 1 (limit 1)",
+            "one answer to all cases 1 (limit 1)",
         ),
-        ("slices", quiet(slices=slices(shown=0.1)), "0.1 (limit 0.08), at worst in side south"),
-        ("labels", quiet(slices=slices(missing=0.4)), "0.4 (limit 0.15), at worst in side south"),
+        ("slices", quiet(slices=slices(shown=0.1)), "0.1 (limit 0.08), largest in side south"),
+        ("labels", quiet(slices=slices(missing=0.4)), "0.4 (limit 0.15), largest in side south"),
         ("target", quiet(drift=drift(target=0.2)), "evaluation's 0.2 (limit 0.15)"),
         ("drift", quiet(drift=drift(share=0.6)), "0.6 (limit 0.5)"),
         ("drift", quiet(drift=drift(moved=0.3)), "predictions moved 0.3 (limit 0.25)"),
         ("missing", quiet(drift=drift(missing=0.4)), "0.4 (limit 0.2)"),
     ],
 )
-def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
-    name: str, evidence: MonitoringEvidence, said: str
+def test_each_trigger_asks_for_a_retraining_if_the_policy_lists_it(
+    name: str, evidence: MonitoringEvidence, reason: str
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
     assert decision.retrain
-    assert said in decision.reason
+    assert reason in decision.reason
     assert [each.name for each in decision.triggers if each.fired] == [name]
     assert decision.codes == [TRIGGER_CODES[name]]
 
@@ -121,18 +125,18 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lets_it(
         quiet(live=live(cost=625.0)),
     ],
 )
-def test_at_the_limit_nothing_fires(evidence: MonitoringEvidence) -> None:
+def test_a_value_at_the_limit_does_not_fire(evidence: MonitoringEvidence) -> None:
     assert not decide_retraining(evidence, POLICY, AS_OF).retrain
 
 
 @pytest.mark.parametrize(
-    ("name", "evidence", "said"),
+    ("name", "evidence", "reason"),
     [
         ("slices", quiet(slices=slices(shown=0.2, enough=False)), None),
-        ("slices", quiet(slices=[]), "no slice has labels enough"),
+        ("slices", quiet(slices=[]), "no slice has enough labels"),
         ("slices", quiet(slices=None), "could not be measured"),
         ("labels", quiet(slices=slices(missing=1.0, due=29)), None),
-        ("labels", quiet(slices=slices(due=0)[1:]), "too few are due"),
+        ("labels", quiet(slices=slices(due=0)[1:]), "too few labels are due"),
         ("labels", quiet(slices=None), "could not be measured"),
         ("target", quiet(drift=drift(target=None)), "could not be measured"),
         ("saving", quiet(live=None), "could not be measured"),
@@ -140,52 +144,53 @@ def test_at_the_limit_nothing_fires(evidence: MonitoringEvidence) -> None:
         ("performance", quiet(expected={"cost_per_1000": 0.0}), "could not be measured"),
     ],
 )
-def test_what_is_too_small_or_not_measured_does_not_fire_and_says_so(
-    name: str, evidence: MonitoringEvidence, said: str | None
+def test_a_value_that_cannot_be_judged_does_not_fire_and_says_why(
+    name: str, evidence: MonitoringEvidence, reason: str | None
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
     [trigger] = [each for each in decision.triggers if each.name == name]
     assert not trigger.fired
-    if said:
+    if reason:
         assert trigger.value is None
-        assert said in trigger.told
+        assert reason in trigger.told
 
 
 @pytest.mark.parametrize(("days", "missing", "fires"), [
     (6.9, 0.5, False), (6.9, 0.51, True), (7.0, 0.2, False), (7.0, 0.21, True),
 ])  # fmt: skip
-def test_in_a_few_days_more_must_be_missing(days: float, missing: float, fires: bool) -> None:
+def test_the_first_days_allow_a_larger_change_of_missing_values(
+    days: float, missing: float, fires: bool
+) -> None:
     evidence = quiet(drift=drift(missing=missing), days=days)
     assert decide_retraining(evidence, POLICY | {"triggers": ["missing"]}, AS_OF).retrain is fires
 
 
-def test_labels_that_look_turned_around_are_not_learnt_by_themselves() -> None:
-    off = quiet(live=live(gap=0.2), slices=slices(bias=-0.31))
-    decision = decide_retraining(off, POLICY, AS_OF)
+def test_an_implausible_slice_holds_a_retraining_back() -> None:
+    inverted = quiet(live=live(gap=0.2), slices=slices(bias=-0.31))
+    decision = decide_retraining(inverted, POLICY, AS_OF)
     assert not decision.retrain
     assert decision.codes == ["slice_implausible", "calibration_gap"]
     assert "0.31" in decision.reason
-    assert decide_retraining(replace(off, slices=slices(bias=-0.3)), POLICY, AS_OF).retrain
-    assert decide_retraining(replace(off, asked="they are right"), POLICY, AS_OF).retrain
+    assert decide_retraining(replace(inverted, slices=slices(bias=-0.3)), POLICY, AS_OF).retrain
 
 
-def test_a_trigger_that_the_policy_does_not_name_is_shown_and_changes_nothing() -> None:
+def test_a_trigger_that_the_policy_does_not_list_only_alerts() -> None:
     decision = decide_retraining(quiet(drift=drift(share=0.6)), POLICY, AS_OF)
     assert not decision.retrain
-    assert "no reason to retrain: share of drifted features 0.6" in decision.reason
+    assert f"{ALERT_ONLY}share of drifted features 0.6" in decision.reason
     both = decide_retraining(quiet(drift=drift(share=0.6), live=live(gap=0.06)), POLICY, AS_OF)
     assert both.retrain
-    assert "no reason to retrain: share of drifted features 0.6" in both.reason
+    assert f"{ALERT_ONLY}share of drifted features 0.6" in both.reason
 
 
-def test_a_cool_down_holds_back_what_is_asked_for_and_says_so() -> None:
-    asked = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
-    decision = decide_retraining(asked, POLICY, AS_OF)
+def test_a_cool_down_holds_a_retraining_back() -> None:
+    early = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
+    decision = decide_retraining(early, POLICY, AS_OF)
     assert not decision.retrain
     assert decision.codes == ["cooldown", "schedule_due"]
-    assert "2 days ago and 3 days must pass" in decision.reason
+    assert "2 days ago (cool-down 3 days)" in decision.reason
     assert "ended 20 days ago" in decision.reason
-    assert decide_retraining(replace(asked, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
+    assert decide_retraining(replace(early, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
 
 
 def test_the_champions_own_training_counts_for_the_cool_down() -> None:
@@ -204,7 +209,7 @@ def test_too_few_labels_are_not_judged_and_hold_a_retraining_back() -> None:
     assert decide_retraining(replace(few, n_labelled=1000), POLICY, AS_OF).retrain
 
 
-def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
+def test_a_check_that_could_not_run_is_an_alarm() -> None:
     problems = (
         MonitoringFinding("drift_unmeasured", "drift (no value of amount)"),
         MonitoringFinding("performance_unmeasured", "performance"),
@@ -223,7 +228,7 @@ def test_a_check_that_could_not_run_is_an_alarm_and_never_quiet() -> None:
     assert (decision.codes, due.codes) == ([*unmeasured, "quiet"], [*unmeasured, "schedule_due"])
 
 
-def test_a_value_that_is_no_number_is_not_quiet() -> None:
+def test_a_value_of_nan_counts_as_not_measured() -> None:
     decision = decide_retraining(quiet(live=live(gap=float("nan"))), POLICY, AS_OF)
     assert "mean label: could not be measured" in decision.reason
 
@@ -240,15 +245,15 @@ def test_the_same_evidence_gives_the_same_decision() -> None:
     assert datetime.fromisoformat(first.as_dict()["as_of"]) == AS_OF
 
 
-def test_a_policy_that_is_not_whole_is_refused() -> None:
+def test_an_incomplete_policy_is_refused() -> None:
     with pytest.raises(UserError, match="calibratoin"):
         decide_retraining(quiet(), POLICY | {"triggers": ["calibratoin"]}, AS_OF)
     short = {name: value for name, value in POLICY.items() if name != "cool_down_days"}
-    with pytest.raises(UserError, match="lacks cool_down_days"):
+    with pytest.raises(UserError, match="missing: cool_down_days"):
         decide_retraining(quiet(), short, AS_OF)
 
 
-def test_new_labels_ask_by_their_number_if_the_policy_lets_them() -> None:
+def test_the_number_of_new_labels_asks_if_the_policy_lists_it() -> None:
     policy = POLICY | {"triggers": ["volume"]}
     assert decide_retraining(quiet(n_new=20001), policy, AS_OF).retrain
     assert not decide_retraining(quiet(n_new=20000), policy, AS_OF).retrain
@@ -256,28 +261,17 @@ def test_new_labels_ask_by_their_number_if_the_policy_lets_them() -> None:
     assert not decide_retraining(quiet(n_new=20001), POLICY, AS_OF).retrain
 
 
-def test_a_person_who_asks_waits_for_no_cool_down_but_for_the_one_on_its_way() -> None:
-    fresh = {"last_training": AS_OF - DAY, "asked": "a new season begins"}
-    decision = decide_retraining(quiet(**fresh), POLICY | {"triggers": []}, AS_OF)
-    assert decision.retrain
-    assert "asked for: a new season begins" in decision.reason
-    held = decide_retraining(quiet(**fresh, under_way="4"), POLICY, AS_OF)
-    assert not held.retrain
-    assert held.codes == ["under_way", "by_hand"]
-    assert "version 4" in held.reason
-
-
 def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it() -> None:
-    assert set(TRIGGER_CODES) == {*TRIGGER_LIMITS, "by hand"}
+    assert set(TRIGGER_CODES) == set(TRIGGER_LIMITS)
     codes = [*TRIGGER_CODES.values(), *HOLD_CODES, QUIET_CODE]
     assert len(set(codes)) == len(codes)
     document = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
     for code in codes:
         assert re.fullmatch(CODE_PATTERN, code)
         assert f"`{code}`" in document
-    held = quiet(
+    held_back = quiet(
         data_until=AS_OF - DAY, under_way="4", n_labelled=0, slices=slices(bias=0.9),
         live=live(), last_training=AS_OF,
     )  # fmt: skip
-    found = decide_retraining(held, POLICY | {"every_days": 0}, AS_OF).codes
-    assert found == [*HOLD_CODES, "schedule_due"]
+    decision = decide_retraining(held_back, POLICY | {"every_days": 0}, AS_OF)
+    assert decision.codes == [*HOLD_CODES, "schedule_due"]

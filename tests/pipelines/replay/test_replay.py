@@ -175,7 +175,7 @@ def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame
 
     decision = decide_retraining(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
     assert not decision.retrain
-    assert "version on its way is on its way" in decision.reason
+    assert "version on its way is under way" in decision.reason
 
 
 def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> None:
