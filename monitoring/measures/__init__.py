@@ -1,1 +1,10 @@
-"""Measurements of production: performance, drift, slices, paired comparisons and experiments."""
+"""Measurements of production, from the prediction log and the labels known so far.
+
+- `performance.py`: join of late labels, coverage, cost, calibration, estimated cost
+- `slices.py`: the same per slice, and labels that are missing in a slice
+- `drift.py`: drift of features, predictions and labels; `evidently_drift.py`: the distances
+- `arms.py`: evidence on a challenger in shadow or canary
+- `experiment.py`: the planned analysis of an experiment with two versions
+- `sequential.py`: intervals that may be looked at every day
+- `serving_cost.py`: cost of a thousand predictions
+"""

@@ -1,7 +1,7 @@
-"""What does the prediction log show of a challenger beside the champion? Evidence, and no verdict.
+"""Evidence on a challenger beside the champion, from the prediction log; the policy judges it.
 
-In the shadow every request is scored by both models: the pair is compared. In a canary the hash of
-its key gives a request to one of them: the arms are compared.
+In shadow both models score every request, so pairs are compared. In a canary the hash of its key
+assigns a request to one model, so arms are compared.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ ARM_COLUMNS = (
 
 @dataclass(frozen=True)
 class ArmEvidence:
-    """Of one challenger in one stage. `None`: could not be measured, or has nothing to be had of.
+    """Evidence on one challenger in one stage. `None`: not measurable.
 
-    `days` are days of decision (UTC) that are over; of those counted in `cost`, all labels due are
-    in. Costs are per 1,000 cases, the challenger's less the champion's, and so is `moved`, in mean
-    probability.
+    `days` counts days of decision (UTC) that are over; `cost` uses those whose labels are all due.
+    `cost` is per 1,000 cases, `moved` in mean probability: challenger - champion.
     """
 
-    requests: int = 0  # that reached the challenger
-    errors: int = 0  # of them it could not score
+    requests: int = 0  # reached the challenger
+    errors: int = 0  # requests that the challenger could not score
     days: int = 0
-    slower_ms: float | None = None  # median of a score's time, beyond the champion's
+    slower_ms: float | None = None  # median scoring time: challenger - champion
     moved: Interval | None = None
     labels: int = 0
-    coverage: float | None = None  # share of the labels due that are known
+    coverage: float | None = None  # share of due labels that are known
     cost: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,7 +44,7 @@ class ArmEvidence:
 
 
 def requests_in_stage(log: pd.DataFrame, version: str, stage: Stage) -> pd.DataFrame:
-    """The requests of `log` that were answered while `version` was in `stage`."""
+    """Return the requests of `log` that were answered while `version` was in `stage`."""
     log = log.reindex(columns=[*log.columns, *(name for name in ARM_COLUMNS if name not in log)])
     if stage == "shadow":
         return log[log["shadow_version"] == version]
@@ -56,16 +55,16 @@ def shadow_evidence(
     rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any], costs: dict[str, float],
     as_of: datetime,
 ) -> ArmEvidence:  # fmt: skip
-    """The evidence of the mirrored requests `rows`, with the labels known by `as_of`."""
+    """Return the evidence of the mirrored requests `rows`, with the labels known by `as_of`."""
     shadow, harm = policy["shadow"], policy["harm"]
     scored = rows[rows["shadow_probability"].notna()]
     moved = (scored["shadow_probability"] - scored["probability"]).to_numpy(dtype="float64")
     slower = scored["shadow_ms"] - scored["scoring_ms"]
     due = scored[_day_end(scored) <= as_of - timedelta(hours=shadow["label_hours"])]
     joined = performance.join_labels(due, labels, as_of)
-    known = joined[joined["label"].notna()].rename(columns={"shadow_probability": "rival"})
+    known = joined[joined["label"].notna()].rename(columns={"shadow_probability": "challenger"})
     days = sequential.daily_paired_difference(
-        known.astype({"rival": "float64"}), costs, min_labels=shadow["day_labels"]
+        known.astype({"challenger": "float64"}), costs, min_labels=shadow["day_labels"]
     )
     spread = float(moved.std(ddof=1)) if len(moved) > 1 else 0.0
     return ArmEvidence(
@@ -84,7 +83,7 @@ def shadow_evidence(
 
 
 def canary_evidence(rows: pd.DataFrame, policy: dict[str, Any], as_of: datetime) -> ArmEvidence:
-    """The evidence of the requests `rows` of both arms: harm alone, for labels come too late."""
+    """Return the evidence of the requests `rows` of both arms: harm only, labels come too late."""
     harm = policy["harm"]
     routed = rows[rows["arm"] == "challenger"]
     failed = routed["challenger_error"].notna()

@@ -1,8 +1,9 @@
-"""What does an experiment with two versions show? The analysis that was planned, and no other.
+"""The analysis of an experiment with two versions, as its plan fixed it at the start.
 
-The hash of its key gives every case to one arm. A day's difference of the arms is one observation:
-what happens on a day happens to both. At the planned end the answer is Student's interval of the
-mean over days; who looks earlier is told so, and sees the interval that allows for looking.
+The hash of its key assigns a case to one arm. A day's difference of the arms is one observation,
+since both arms share the day's conditions. At the planned end the result is Student's interval of
+the mean over days. An earlier look gets the verdict `early` and a confidence sequence, which
+allows for repeated looks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from usecase import evaluation
 
 Floats = sequential.Floats
 PerCase = Callable[[pd.Series, pd.Series, dict[str, float]], Floats]
-N_RANDOM_SPLITS = 20  # splits of the log, to learn how far arms of one model lie apart on a day
+N_RANDOM_SPLITS = 20  # of the log, to estimate the daily spread between arms of one model
 POWER = 0.8
 
 
@@ -43,7 +44,7 @@ EXPERIMENT_METRICS: dict[str, PerCase] = {
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """Fixed at the start; `effect` is the least difference that matters, in units of the metric."""
+    """Fixed at the start. `effect`: the smallest difference that matters, in the metric's units."""
 
     version: str
     metric: str
@@ -51,10 +52,10 @@ class ExperimentPlan:
     effect: float
     days: int
     alpha: float
-    min_labels: int  # of an arm on a day; with fewer the day is left out
-    spread: float  # of a day's difference between arms of one model, as the log shows it
-    days_needed: int  # for even a true effect of this size to be seen with a power of 80%
-    planned_at: str  # as of when (UTC)
+    min_labels: int  # of each arm on a day; a day with fewer is left out
+    spread: float  # standard deviation of the daily difference between arms of one model
+    days_needed: int  # to detect a true difference of `effect` with a power of 80%
+    planned_at: str  # its `as_of` (UTC)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,23 +66,21 @@ EXPERIMENT_VERDICTS = ("early", "better", "worse", "no_difference", "undecided")
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """`verdict`, a stable code: one of `EXPERIMENT_VERDICTS`, of the challenger; `told` is for
-    people.
-    """
+    """The verdict on the challenger, a code of `EXPERIMENT_VERDICTS`; `told` is for people."""
 
     verdict: str
     interval: Interval
-    labels: tuple[int, int]  # of the champion, of the challenger
-    days: int  # of decision that are over
+    labels: tuple[int, int]  # champion, challenger
+    days: int  # planned days that are over
     told: str
 
 
 def daily_arm_difference(
     rows: pd.DataFrame, metric: str, costs: dict[str, float], *, min_labels: int
 ) -> pd.DataFrame:
-    """A row per day (UTC) of decision: labels of both arms, `difference` challenger - champion.
+    """Return a row per day (UTC) of decision: labels per arm, `difference` challenger - champion.
 
-    `rows` has `decision_time`, `arm`, `probability` and `label`; what has no label is left out.
+    `rows` has `decision_time`, `arm`, `probability` and `label`. Rows without a label are left out.
     """
     known = rows[rows["label"].notna()]
     values = EXPERIMENT_METRICS[metric](
@@ -91,36 +90,35 @@ def daily_arm_difference(
     table = frame.pivot_table(index="day", columns="arm", values="value", aggfunc=["size", "mean"])
     both = [(what, arm) for what in ("size", "mean") for arm in ("champion", "challenger")]
     table = table.reindex(columns=both).dropna()
-    found = pd.DataFrame({
+    days = pd.DataFrame({
         "champion": table[("size", "champion")].astype(int),
         "challenger": table[("size", "challenger")].astype(int),
         "difference": table[("mean", "challenger")] - table[("mean", "champion")],
     })  # fmt: skip
-    enough = found[["champion", "challenger"]].min(axis=1) >= min_labels
-    return found[enough].reset_index()
+    enough = days[["champion", "challenger"]].min(axis=1) >= min_labels
+    return days[enough].reset_index()
 
 
 def same_model_spread(
     rows: pd.DataFrame, metric: str, percent: float, costs: dict[str, float], *, min_labels: int
 ) -> float:
-    """The standard deviation of a day's difference where both arms are one model.
+    """Return the standard deviation of the daily difference if both arms are one model.
 
-    The log's own cases, split anew as often as `N_RANDOM_SPLITS` says. Raises `ValueError` with
-    fewer than
-    two days that have enough labels.
+    Splits the log's cases at random `N_RANDOM_SPLITS` times. Raises `ValueError` with fewer than
+    two days of enough labels.
     """
-    found = []
+    variances = []
     for salt in range(N_RANDOM_SPLITS):
         arms = np.where(_points(rows["key"], salt) < percent / 100, "challenger", "champion")
         days = daily_arm_difference(rows.assign(arm=arms), metric, costs, min_labels=min_labels)
         if len(days) < 2:
             raise ValueError(f"{len(days)} days of the log have {min_labels} labels in each arm")
-        found.append(float((days["difference"] ** 2).mean()))
-    return math.sqrt(float(np.mean(found)))
+        variances.append(float((days["difference"] ** 2).mean()))
+    return math.sqrt(float(np.mean(variances)))
 
 
 def days_for_power(effect: float, spread: float, alpha: float, most: int = 1000) -> int:
-    """Days for a true `effect` to be told from none with a power of 80%; two-sided, Student's."""
+    """Return the days that detect a true `effect` with a power of 80%; two-sided, Student's."""
     from scipy.stats import t
 
     for n in range(2, most):
@@ -134,7 +132,7 @@ def analyse_experiment(
     rows: pd.DataFrame, plan: ExperimentPlan, costs: dict[str, float], as_of: datetime, *,
     label_hours: float,
 ) -> ExperimentResult:  # fmt: skip
-    """What the planned days show as of `as_of`; those after them are not looked at."""
+    """Analyse the planned days as of `as_of`; later days are left out."""
     first = rows["decision_time"].min().floor("D") if len(rows) else None
     over = as_of - timedelta(hours=label_hours)
     ends = rows["decision_time"].dt.floor("D") + timedelta(days=1)
@@ -143,22 +141,23 @@ def analyse_experiment(
         due = due[due["decision_time"] < first + timedelta(days=plan.days)]
     days = daily_arm_difference(due, plan.metric, costs, min_labels=plan.min_labels)
     labels = (int(days["champion"].sum()), int(days["challenger"].sum()))
-    seen = 0 if first is None else min(plan.days, max(0, (pd.Timestamp(over) - first).days))
+    n_over = 0 if first is None else min(plan.days, max(0, (pd.Timestamp(over) - first).days))
     difference = days["difference"].to_numpy(dtype="float64")
-    if seen < plan.days:
+    if n_over < plan.days:
         interval = sequential.confidence_sequence(
             difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
         )
-        told = f"too early: {seen} of {plan.days} planned days are over"
-        return ExperimentResult("early", interval, labels, seen, f"{told}; {_told(interval, plan)}")
+        told = f"too early: {n_over} of {plan.days} planned days are over"
+        told = f"{told}; {_format_interval(interval, plan)}"
+        return ExperimentResult("early", interval, labels, n_over, told)
     interval = student_interval(difference, plan.alpha)
     verdict = experiment_verdict(interval, plan.effect)
-    told = f"{verdict.replace('_', ' ')}; {_told(interval, plan)}"
-    return ExperimentResult(verdict, interval, labels, seen, told)
+    told = f"{verdict.replace('_', ' ')}; {_format_interval(interval, plan)}"
+    return ExperimentResult(verdict, interval, labels, n_over, told)
 
 
 def experiment_verdict(interval: Interval, effect: float) -> str:
-    """Of the challenger, where less is better."""
+    """Return the verdict on the challenger; a smaller metric is better."""
     if interval.high < 0:
         return "better"
     if interval.low > 0:
@@ -168,7 +167,7 @@ def experiment_verdict(interval: Interval, effect: float) -> str:
 
 
 def student_interval(values: Floats, alpha: float) -> Interval:
-    """Student's interval of the mean of independent `values`; infinite for fewer than two."""
+    """Return Student's interval of the mean of independent `values`; infinite below two values."""
     from scipy.stats import t  # scikit-learn's own dependency
 
     n = len(values)
@@ -179,16 +178,16 @@ def student_interval(values: Floats, alpha: float) -> Interval:
     return Interval(n, mean, mean - half, mean + half)
 
 
-def _told(interval: Interval, plan: ExperimentPlan) -> str:
+def _format_interval(interval: Interval, plan: ExperimentPlan) -> str:
     return (
         f"{plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
         f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "
-        f"the least effect that matters is {plan.effect:g}"
+        f"the smallest effect that matters is {plan.effect:g}"
     )
 
 
 def _points(keys: pd.Series, salt: int) -> Floats:
-    """A number from 0 to 1 for each key, as the service draws it."""
+    """Return a number from 0 to 1 per key, drawn as the service does."""
     by = salt.to_bytes(8, "big")
     digests = (blake2b(key.encode(), digest_size=8, key=by).digest() for key in keys)
     return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])

@@ -1,4 +1,4 @@
-"""How well the served predictions turned out, as far as their labels are known."""
+"""Performance of the served predictions: late labels, coverage, metrics and estimated cost."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import pandas as pd
 from usecase import evaluation
 from usecase.statements import newest
 
-ESTIMATION_WINDOW = timedelta(days=7)  # what rules one day rules all of its decisions
+ESTIMATION_WINDOW = timedelta(days=7)  # a week: the cases of one day share that day's conditions
 
 
 def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """The predictions (a row per case) with the labels known before `as_of`; NaN where none is.
+    """Return a row per predicted case, with the label known before `as_of`; NaN if unknown.
 
-    `log` is what `serving.prediction_log.reader.read_predictions` gives, `labels` has `key`,
-    `label` and
-    `known_at`
-    (UTC). A case that was asked about more than once counts once, with its first answer: that is
-    the one that was acted on. Of several labels of a case the newest known by then counts. Before
-    and not at, as in a training: what becomes known at midnight is in a batch that is yet to come.
+    `log` is the result of `serving.prediction_log.reader.read_predictions`; `labels` has `key`,
+    `label` and `known_at` (UTC). A case predicted more than once counts with its first prediction,
+    which people acted on. Of several labels the newest one counts. As in a training, a label known
+    exactly at `as_of` is left out: what becomes known at midnight is in the next batch.
     """
     first = log.sort_values("logged_at", kind="stable").drop_duplicates("key")
     known = newest(labels, ["key"], before=as_of)
@@ -30,34 +28,34 @@ def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.
 
 
 def median_label_delay_hours(joined: pd.DataFrame) -> float | None:
-    """From decision to label, in the median of those known; None if none is."""
+    """Return the median hours from decision to label; None if no label is known."""
     known = joined[joined["label"].notna()]
     hours = (known["known_at"] - known["decision_time"]) / timedelta(hours=1)
     return float(hours.median()) if len(hours) else None
 
 
 def label_coverage(joined: pd.DataFrame) -> float:
-    """The share of predictions whose label is known; what is not known is not counted as good."""
+    """Return the share of predictions whose label is known; 0 without predictions."""
     return float(joined["label"].notna().mean()) if len(joined) else 0.0
 
 
 def labels_due_before(params: dict[str, Any], as_of: datetime) -> pd.Timestamp:
-    """The labels of all that was decided before this moment should be in.
+    """Return the moment: labels of all decisions before it are due.
 
-    Batches of labels are of whole days, so it is counted from the start of that of `as_of`.
+    Batches of labels are whole days, so it counts from the start of the day of `as_of`.
     """
     return pd.Timestamp(as_of).floor("D") - timedelta(hours=params["monitoring"]["label_hours"])
 
 
 def days_watched(joined: pd.DataFrame, as_of: datetime) -> float:
-    """From the first decision to `as_of`."""
+    """Return the days from the first decision to `as_of`."""
     return float((as_of - joined["decision_time"].min()) / timedelta(days=1))
 
 
 def due_label_coverage(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> float | None:
-    """The same of the predictions whose label should be in; None if there is none yet."""
+    """Return the label coverage of predictions whose label is due; None if there is none yet."""
     due = joined[joined["decision_time"] < labels_due_before(params, as_of)]
     return label_coverage(due) if len(due) else None
 
@@ -65,30 +63,30 @@ def due_label_coverage(
 def describe_missing_labels(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> str | None:
-    """What is wrong with the labels as a whole, in words; None if nothing is, or few are due.
+    """Return a message if too few of the due labels are known, else None.
 
-    Whether labels are late or their feed has stopped is only to be told where there are many.
+    Fewer than `min_labelled` due labels are not judged: they do not show whether a feed stopped.
     """
     due = joined[joined["decision_time"] < labels_due_before(params, as_of)]
     share, least = label_coverage(due), params["monitoring"]["min_coverage"]
     if len(due) < params["monitoring"]["policy"]["min_labelled"] or share >= least:
         return None
     return (
-        f"labels are missing ({share:.0%} of {len(due):,} predictions whose label is due have one, "
-        f"at least {least:.0%} should: run `mlops ingest` and see what validation refused)"
+        f"labels are missing ({share:.0%} of {len(due):,} due labels are known, at least "
+        f"{least:.0%} should be). Run `mlops ingest` and check what validation refused"
     )
 
 
 def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> dict[str, float]:
-    """Metrics over the labelled predictions, with coverage and 90% intervals over days.
+    """Return the metrics of the labelled predictions, with coverage and 90% intervals over days.
 
-    Raises `ValueError` if fewer than two labels are known, or all are the same.
+    Raises `ValueError` if fewer than two labels are known, or all are equal.
     """
     known = joined[joined["label"].notna()]
     if known["label"].nunique() < 2:
         raise ValueError(
-            f"{len(known):,} of {len(joined):,} predictions have a label, and no metric can be "
-            "had of labels that are all the same"
+            f"{len(known):,} of {len(joined):,} predictions have a label; metrics need labels of "
+            "both values"
         )
     y, p = known["label"].to_numpy(dtype="float64"), known["probability"].to_numpy()
     days = known["decision_time"].dt.floor("D")
@@ -96,36 +94,36 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
         1000 * evaluation.case_costs(y, p, costs), days, seed
     )
     gap_low, gap_high = evaluation.day_bootstrap(p - y, days, seed)
-    # What the model is worth: against the best of the answers that need none.
-    plain = evaluation.constant_costs(y, costs)
-    saved = plain - evaluation.case_costs(y, p, costs)
+    # The saving is against the better of the two constant answers, which need no model.
+    constant = evaluation.constant_costs(y, costs)
+    saved = constant - evaluation.case_costs(y, p, costs)
     saved_low, saved_high = evaluation.day_bootstrap(saved, days, seed)
-    usual = float(plain.mean())
+    cost_without = float(constant.mean())
     return {
         **evaluation.metrics(y, p, costs),
         "mean_prediction": float(p.mean()),
         "coverage": label_coverage(joined),
         "cost_low": cost_low, "cost_high": cost_high,
         "bias": float(np.mean(p - y)), "bias_low": gap_low, "bias_high": gap_high,
-        "cost_without": 1000 * usual, "saving": float(saved.mean()) / usual,
-        "saving_low": saved_low / usual, "saving_high": saved_high / usual,
+        "cost_without": 1000 * cost_without, "saving": float(saved.mean()) / cost_without,
+        "saving_low": saved_low / cost_without, "saving_high": saved_high / cost_without,
     }  # fmt: skip
 
 
 def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetime) -> float | None:
-    """Per 1,000 of the decisions of the last week, by their own probabilities; None without any.
+    """Return the last week's cost per 1,000 by the probabilities; None without any decision.
 
-    Needs no label, so it is there a day before the cost is, and is right as far as the
-    probabilities are: confidence-based performance estimation (docs/decisions/13).
+    It needs no label, so it is available a day before the cost. It is as right as the
+    probabilities: confidence-based performance estimation (docs/decisions/13).
     """
-    newest = joined[joined["decision_time"] >= as_of - ESTIMATION_WINDOW]
-    if newest.empty:
+    last_week = joined[joined["decision_time"] >= as_of - ESTIMATION_WINDOW]
+    if last_week.empty:
         return None
-    return float(1000 * evaluation.expected_costs(newest["probability"], costs).mean())
+    return float(1000 * evaluation.expected_costs(last_week["probability"], costs).mean())
 
 
 def daily_performance(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
-    """A row per day (UTC) of decision: `n`, `cost_per_1000`, `mean_prediction`, `base_rate`."""
+    """Return `n`, `cost_per_1000`, `mean_prediction` and `base_rate` per day (UTC) of decision."""
     known = joined[joined["label"].notna()]
     rows = [
         {

@@ -1,4 +1,4 @@
-"""What does a thousand predictions cost? CPU time that the service spent on them, at its price.
+"""Cost of a thousand predictions: the service's CPU time at its price.
 
 Prometheus computes the same over an hour (`serving_cost_per_1000` in monitoring/stack/rules.yml).
 """
@@ -13,29 +13,30 @@ SampleSums = Mapping[str, float]  # name → sum over all labels
 
 @dataclass(frozen=True)
 class ServingCost:
-    """Since the process is ready. `per_1000` is in the currency of the price."""
+    """Cost since the process is ready. `per_1000` is in the currency of the price."""
 
     predictions: int
-    cpu_ms: float  # of one prediction; all else that the process did is in it, too
+    cpu_ms: float  # per prediction; includes all other work of the process
     per_1000: float
 
 
 def serving_cost(samples: SampleSums, price_per_cpu_hour: float) -> ServingCost | None:
-    """From what one process tells of itself; None while it has predicted nothing."""
+    """Return the cost from the samples of one process; None without a prediction."""
     predictions = samples["predictions_total"]
     if not predictions:
         return None
     spent = samples["process_cpu_seconds_total"] - samples["service_ready_cpu_seconds"]
-    each = spent / predictions
-    return ServingCost(int(predictions), 1000 * each, 1000 * each / 3600 * price_per_cpu_hour)
+    seconds = spent / predictions
+    per_1000 = 1000 * seconds / 3600 * price_per_cpu_hour
+    return ServingCost(int(predictions), 1000 * seconds, per_1000)
 
 
 def sum_samples(page: str) -> dict[str, float]:
-    """The samples of a page of metrics in Prometheus' format, summed over their labels."""
+    """Return the samples of a page in Prometheus' format, summed over their labels."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
-            found[sample.name] = found.get(sample.name, 0.0) + sample.value
-    return found
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums

@@ -1,4 +1,4 @@
-"""Where is drift shown? As a report of its own, and over time in Evidently's workspace."""
+"""Publication of a drift report: as an HTML page, and as a run in Evidently's workspace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from features import durable_files
-from monitoring.measures.drift import PREDICTION, quiet_evidently_imports
+from monitoring.measures.evidently_drift import PREDICTION, quiet_evidently_imports
 
 PROJECT = "Monitoring"
 PANELS = (
@@ -20,9 +20,9 @@ PANELS = (
 def publish_drift_report(
     snapshot: Any, html: Path, workspace: Path, *, name: str, as_of: datetime
 ) -> None:
-    """Writes the report to `html` and the run `name` to the Evidently workspace.
+    """Write the report to `html` and the run `name` to the Evidently workspace.
 
-    The ids of project and run follow from their names: a run published again takes its own place.
+    The ids of project and run follow from their names, so a run published again replaces itself.
     """
     with quiet_evidently_imports():
         from evidently.sdk.models import PanelMetric, ProjectModel
@@ -40,5 +40,5 @@ def publish_drift_report(
             project.dashboard.add_panel(line_plot_panel(title, [value]))
     model = snapshot.to_snapshot_model()
     model.name, model.timestamp = name, as_of
-    # Not `add_run`: it draws a new id, and a rerun would stand there twice.
+    # Not `add_run`: it draws a new id, so a rerun would appear twice.
     space.state.write_snapshot(identity, uuid5(identity, name), model)

@@ -189,7 +189,7 @@ def collect_evidence(
     try:
         found, _ = drifts.measure_drift(
             reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
-            seed=world.params["seed"], shown=False,
+            seed=world.params["seed"], with_snapshot=False,
         )  # fmt: skip
         drift = asdict(found)
         problems += drifts.drift_problems(found)

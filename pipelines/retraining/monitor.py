@@ -209,7 +209,7 @@ def _drift(
     try:
         found, snapshot = drift.measure_drift(
             reference, current, features=FEATURES, categories=CATEGORIES,
-            limits=params["monitoring"]["drift"], seed=params["seed"], shown=settings.pages,
+            limits=params["monitoring"]["drift"], seed=params["seed"], with_snapshot=settings.pages,
         )  # fmt: skip
     except Exception as error:  # whatever stopped it: a check that could not run has failed
         if not isinstance(error, LoopError):

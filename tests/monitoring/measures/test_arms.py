@@ -1,4 +1,4 @@
-"""Is the evidence of a stage that of its own requests, days and labels, and of no others?"""
+"""Evidence of a stage: only its own requests, complete days and due labels count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def policy() -> dict[str, Any]:
 
 
 def mirrored(days: int, n: int = 4) -> pd.DataFrame:
-    """`n` requests a day, each scored by version 1 with 0.1 and in the shadow by 2 with 0.3."""
+    """`n` requests a day; version 1 scores each 0.1, and version 2 in shadow 0.3."""
     rows = [(day, i) for day in range(days) for i in range(n)]
     return pd.DataFrame({
         "key": [f"{day}-{i}" for day, i in rows],
@@ -42,7 +42,7 @@ def labels(rows: pd.DataFrame, hours: float = 3.0) -> pd.DataFrame:
     return pd.DataFrame({"key": rows["key"], "label": 1, "known_at": known})
 
 
-def test_the_shadow_is_judged_on_whole_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
+def test_shadow_evidence_uses_complete_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
     rows = mirrored(3)
     noon = START + timedelta(days=2, hours=12)
     found = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon)
@@ -56,7 +56,7 @@ def test_the_shadow_is_judged_on_whole_days_whose_labels_are_due(policy: dict[st
     assert (before.cost and before.cost.n, before.labels) == (1, 4)
 
 
-def test_labels_that_are_late_lower_the_coverage_and_are_not_left_out(
+def test_late_labels_lower_the_coverage(
     policy: dict[str, Any],
 ) -> None:
     rows = mirrored(1)
@@ -74,7 +74,7 @@ def test_a_challenger_that_never_answers_has_errors_and_no_scores(policy: dict[s
     assert (found.errors, found.moved, found.cost) == (4, None, None)
 
 
-def test_requests_of_another_stage_or_version_are_none_of_its(policy: dict[str, Any]) -> None:
+def test_requests_of_another_stage_or_version_do_not_count(policy: dict[str, Any]) -> None:
     shadow = mirrored(1)
     canary = mirrored(1).assign(shadow_version=None, generation=3)
     log = pd.concat([shadow, canary], ignore_index=True)

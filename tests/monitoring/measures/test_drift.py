@@ -1,4 +1,4 @@
-"""Evidently, for real: the same distribution does not drift, and what drifts is named."""
+"""Drift by the real Evidently: equal distributions do not drift; drifted columns are named."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_more_rows_of_the_same_distribution_in_another_order_do_not_drift() -> N
     assert found.missing_change < 0.05
 
 
-def test_what_has_moved_is_named_with_its_score() -> None:
+def test_a_drifted_column_is_named_with_its_score() -> None:
     rows = accounts(seed=3)
     moved = rows.assign(
         amount=rows["amount"] * 2,
@@ -79,25 +79,25 @@ def test_what_has_moved_is_named_with_its_score() -> None:
     assert found.target.drifted
 
 
-def test_what_is_not_shown_is_measured_all_the_same() -> None:
+def test_without_a_snapshot_the_result_is_the_same() -> None:
     moved = accounts(seed=3).assign(amount=lambda rows: rows["amount"] * 2, label=1)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    shown, _ = drift.measure_drift(accounts(), moved, **how)
-    unshown, snapshot = drift.measure_drift(accounts(), moved, **how, shown=False)
-    assert unshown == shown
-    assert drifted(unshown) == ["amount"]
+    reported, _ = drift.measure_drift(accounts(), moved, **how)
+    measured, snapshot = drift.measure_drift(accounts(), moved, **how, with_snapshot=False)
+    assert measured == reported
+    assert drifted(measured) == ["amount"]
     assert snapshot is None
 
 
-def test_what_is_not_shown_needs_no_label() -> None:
+def test_without_a_snapshot_no_label_is_needed() -> None:
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
     found, _ = drift.measure_drift(
-        accounts(), accounts(seed=3).assign(label=np.nan), **how, shown=False
+        accounts(), accounts(seed=3).assign(label=np.nan), **how, with_snapshot=False
     )
     assert found.target is None
 
 
-def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
+def test_missing_values_are_measured_apart_from_the_distance() -> None:
     rows = accounts(seed=3)
     sparse = rows.assign(visits=rows["visits"].where(np.arange(len(rows)) % 2 == 0))
     found = compare(sparse)
@@ -106,26 +106,26 @@ def test_values_that_go_missing_show_though_the_others_have_not_moved() -> None:
     assert found.features["visits"].missing_reference == 0.0
 
 
-@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("with_snapshot", [True, False])
 def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measured(
-    shown: bool,
+    with_snapshot: bool,
 ) -> None:
     rows = accounts(seed=3).assign(visits=lambda rows: rows["visits"] + 9)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    whole, _ = drift.measure_drift(accounts(), rows, **how, shown=shown)
+    whole, _ = drift.measure_drift(accounts(), rows, **how, with_snapshot=with_snapshot)
     lacking = rows.drop(columns="age").assign(amount=np.nan, region=None)
-    found, snapshot = drift.measure_drift(accounts(), lacking, **how, shown=shown)
-    lost = ["region", "amount", "age"]
-    assert list(found.unmeasured) == lost
+    found, snapshot = drift.measure_drift(accounts(), lacking, **how, with_snapshot=with_snapshot)
+    without_values = ["region", "amount", "age"]
+    assert list(found.unmeasured) == without_values
     assert found.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
     assert (found.prediction, found.target) == (whole.prediction, whole.target)
     assert drifted(found) == ["visits"]
-    assert found.share == pytest.approx(4 / 6), "what is served no more has drifted"
+    assert found.share == pytest.approx(4 / 6), "what is no longer served has drifted"
     assert found.missing_change == 1.0
-    assert (snapshot is not None) == shown
+    assert (snapshot is not None) == with_snapshot
     [problem] = drift.drift_problems(found)
     assert problem.code == "feature_unmeasured"
-    for name in lost:
+    for name in without_values:
         assert f"{name} (no value in 3,000 rows of the prediction log)" in problem.told
     assert drift.drift_problems(whole) == []
 
@@ -143,7 +143,7 @@ def test_a_number_logged_as_text_is_an_error() -> None:
         compare(accounts(seed=3).assign(amount="many"))
 
 
-def test_no_label_is_no_target_and_few_labels_are_compared() -> None:
+def test_the_target_needs_labels_and_some_are_enough() -> None:
     rows = accounts(seed=3)
     assert compare(rows.assign(label=np.nan)).target is None
     some = compare(rows.assign(label=rows["label"].where(np.arange(len(rows)) % 3 == 0)))
@@ -159,11 +159,11 @@ def test_the_same_seed_draws_the_same_rows() -> None:
     assert scores[0] != pytest.approx(compare(current).features["amount"].score, abs=1e-12)
 
 
-def test_a_run_published_again_takes_its_own_place(tmp_path: Path) -> None:
+def test_a_run_published_again_replaces_itself(tmp_path: Path) -> None:
     found, snapshot = drift.measure_drift(
         accounts(), accounts(seed=3), features=FEATURES, categories=TEXTS, limits=LIMITS, seed=1
     )
-    json.dumps(asdict(found))  # as it is stored
+    json.dumps(asdict(found))  # the stored form
     html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
     for name, day in (("first", 15), ("second", 22), ("first", 15)):
         drift_report.publish_drift_report(

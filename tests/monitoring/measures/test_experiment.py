@@ -1,4 +1,4 @@
-"""Does an experiment find what is there, say nothing before its end, and deceive no more often?"""
+"""Experiments: power, error rate, no verdict before the planned end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAN = experiment.ExperimentPlan(
 
 
 def rows(days: int, rate: float, *, seed: int = 0, n: int = 400) -> pd.DataFrame:
-    """Cases of `days` days; the challenger misses the share `rate` of all, the champion 10%.
+    """Cases of `days` days; the challenger misses the share `rate` of them, the champion 10%.
 
     A day's storm hits both arms.
     """
@@ -60,7 +60,7 @@ def test_the_verdict_at_the_end_is_the_planned_one(
     assert sum(found.labels) == 14 * 400
 
 
-def test_who_looks_early_is_told_so_and_sees_the_wider_interval() -> None:
+def test_an_early_look_has_no_verdict_and_a_wider_interval() -> None:
     frame = rows(14, 0.16)
     early, end = analyse(frame, 13.9), analyse(frame, 14)
     assert early.verdict == "early"
@@ -71,24 +71,24 @@ def test_who_looks_early_is_told_so_and_sees_the_wider_interval() -> None:
     assert (nothing.verdict, nothing.interval.n) == ("early", 0)
 
 
-def test_what_comes_after_the_planned_end_changes_nothing() -> None:
+def test_cases_after_the_planned_end_do_not_count() -> None:
     frame = rows(20, 0.1)
     later = frame["decision_time"] >= START + timedelta(days=14)
     frame.loc[later & (frame["arm"] == "challenger"), "label"] = 1.0
     assert analyse(frame, 20) == analyse(frame[~later], 14)
 
 
-def test_labels_that_are_not_due_yet_are_not_looked_at() -> None:
+def test_labels_that_are_not_due_yet_do_not_count() -> None:
     frame = rows(2, 0.1)
     assert analyse(frame, 1.9).interval.n == 1
     without = frame.assign(label=frame["label"].where(frame["decision_time"].dt.day == 15))
     assert analyse(without, 2).interval.n == 1
 
 
-def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_is() -> None:
+def test_the_error_rate_and_the_power_are_those_of_the_plan() -> None:
     alike = [analyse(rows(14, 0.1, seed=seed, n=150), 14).verdict for seed in range(60)]
-    told_apart = sum(verdict in {"better", "worse"} for verdict in alike)
-    assert told_apart <= 8, "5% of 60 are 3, and 8 are beyond three standard deviations"
+    false_verdicts = sum(verdict in {"better", "worse"} for verdict in alike)
+    assert false_verdicts <= 8, "5% of 60 are 3, and 8 are beyond three standard deviations"
     frame = rows(14, 0.1)
     spread = experiment.same_model_spread(frame, "cost", 50.0, COSTS, min_labels=50)
     # Each arm has 200 cases a day, with a cost of 4 for one in ten.
@@ -101,7 +101,7 @@ def test_two_arms_of_one_model_are_seldom_told_apart_and_an_effect_of_the_plan_i
     assert found.count("worse") >= 18, f"{needed} days suffice about three times in four"
 
 
-def test_too_little_of_a_log_plans_nothing() -> None:
+def test_a_short_log_is_refused_and_a_small_effect_needs_more_days() -> None:
     with pytest.raises(ValueError, match="1 days of the log"):
         experiment.same_model_spread(rows(1, 0.1), "cost", 50.0, COSTS, min_labels=50)
     assert experiment.days_for_power(25.0, 100.0, 0.05) > experiment.days_for_power(

@@ -1,4 +1,4 @@
-"""Labels that come late, and what is counted until they come."""
+"""Performance with late labels: joins, coverage, metrics, intervals and estimates."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def hours(*values: float) -> pd.Series:
 
 
 def log_of(keys: list[str], **columns: object) -> pd.DataFrame:
-    """A log of predictions an hour apart, logged as they were decided."""
+    """A log of predictions an hour apart, logged at their decision."""
     at = hours(*range(len(keys)))
     frame = pd.DataFrame({"key": keys, "decision_time": at, "logged_at": at, "probability": 0.5})
     return frame.assign(**columns)
 
 
 def labels_of(**known: tuple[int, float]) -> pd.DataFrame:
-    """Labels by key: the label, and after how many hours it was known."""
+    """Labels by key: the label, and the hours until it was known."""
     return pd.DataFrame(
         {
             "key": list(known),
@@ -39,7 +39,7 @@ def labels_of(**known: tuple[int, float]) -> pd.DataFrame:
 
 
 def fortnight(n_rows: int = 4200, rate: float = 0.3, seed: int = 0) -> pd.DataFrame:
-    """Labelled predictions of 14 days, calibrated: joined, as `join_labels` gives them."""
+    """Calibrated, labelled predictions of 14 days, in the form that `join_labels` returns."""
     rng = np.random.default_rng(seed)
     probability = rng.beta(2, 2 * (1 - rate) / rate, n_rows)
     return pd.DataFrame(
@@ -53,7 +53,7 @@ def fortnight(n_rows: int = 4200, rate: float = 0.3, seed: int = 0) -> pd.DataFr
 
 
 def test_a_label_that_is_not_known_yet_is_no_label() -> None:
-    # What becomes known at the very moment is in the batch that comes next.
+    # A label known exactly at the moment is in the next batch.
     labels = labels_of(a=(1, 10), b=(0, 14 * 24 - 0.1), c=(0, 14 * 24))
     joined = performance.join_labels(log_of(["a", "b", "c", "d"]), labels, AS_OF)
     assert joined["key"].tolist() == ["a", "b", "c", "d"]
@@ -103,13 +103,13 @@ def test_metrics_are_those_of_the_labelled_rows() -> None:
 
 def test_the_interval_of_a_calibrated_model_holds_zero_and_of_a_shifted_one_does_not() -> None:
     joined = fortnight(seed=1)
-    honest = performance.live_metrics(joined, COSTS, seed=1)
+    calibrated = performance.live_metrics(joined, COSTS, seed=1)
     shifted = performance.live_metrics(
         joined.assign(probability=(joined["probability"] + 0.1).clip(upper=1)), COSTS, seed=1
     )
-    assert honest["bias_low"] < 0 < honest["bias_high"]
+    assert calibrated["bias_low"] < 0 < calibrated["bias_high"]
     assert 0 < shifted["bias_low"] < shifted["bias"] < shifted["bias_high"]
-    assert honest["cost_low"] < honest["cost_per_1000"] < honest["cost_high"]
+    assert calibrated["cost_low"] < calibrated["cost_per_1000"] < calibrated["cost_high"]
 
 
 def test_days_and_not_cases_are_independent() -> None:
@@ -135,15 +135,15 @@ def test_the_saving_is_against_the_better_single_answer() -> None:
     assert blind["saving"] == pytest.approx(0)
 
 
-def test_what_the_last_week_costs_is_told_by_its_probabilities_without_any_label() -> None:
+def test_the_cost_of_the_last_week_is_estimated_without_labels() -> None:
     joined = fortnight(20000, seed=1).assign(label=np.nan)
     last = joined["decision_time"] >= AS_OF - timedelta(days=7)
-    told = performance.estimated_cost(joined, COSTS, AS_OF)
-    # If the probabilities are right, the costs of labels drawn by them are what was told.
+    estimated = performance.estimated_cost(joined, COSTS, AS_OF)
+    # Labels drawn by the probabilities cost what the probabilities let expect.
     p = joined["probability"][last].to_numpy()
     drawn = np.random.default_rng(3).random((200, len(p))) < p
     found = np.mean([evaluation.cost_per_1000(each, p, COSTS) for each in drawn])
-    assert told == pytest.approx(found, rel=0.01)
+    assert estimated == pytest.approx(found, rel=0.01)
     # Three sure answers and one even chance: a false alarm, half of the time.
     four = joined[last].head(4).assign(probability=[0.0, 1.0, 0.0, 0.5])
     assert performance.estimated_cost(four, COSTS, AS_OF) == pytest.approx(125)
@@ -151,7 +151,7 @@ def test_what_the_last_week_costs_is_told_by_its_probabilities_without_any_label
 
 
 @pytest.mark.parametrize("label", [np.nan, 0.0, 1.0])
-def test_labels_that_allow_no_metric_are_told_as_that(label: float) -> None:
+def test_labels_of_one_value_allow_no_metric(label: float) -> None:
     with pytest.raises(ValueError, match=r"of 50 predictions have a label"):
         performance.live_metrics(fortnight(50).assign(label=label), COSTS, seed=1)
 

@@ -1,4 +1,4 @@
-"""Does the interval hold at every look, and is it narrow enough to be of use?"""
+"""Confidence sequences: error rate under daily looks, power, and width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAYS = 120
 
 
 def stopped_on(values: np.ndarray, margin: float = 0.0) -> int:
-    """The first look, from 1, at which the mean surely lies above `margin`; 0 if none."""
+    """Return the first look, from 1, whose interval lies above `margin`; 0 if none."""
     for n in range(1, len(values) + 1):
         if sequential.confidence_sequence(values[:n], **SETTINGS).low > margin:
             return n
@@ -33,14 +33,14 @@ def drawn(rng: np.random.Generator, kind: str, spread: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "spread"), [("normal", 60.0), ("normal", 30.0), ("heavy", 60.0)])
-def test_who_looks_daily_is_deceived_less_often_than_alpha(kind: str, spread: float) -> None:
+def test_the_error_rate_of_daily_looks_stays_below_alpha(kind: str, spread: float) -> None:
     rng = np.random.default_rng(7)
     alarms = [stopped_on(drawn(rng, kind, spread)) > 0 for _ in range(250)]
     assert np.mean(alarms) <= SETTINGS["alpha"]
 
 
-def test_a_plain_interval_looked_at_daily_deceives_far_more_often() -> None:
-    """Else the test above could not fail."""
+def test_daily_looks_at_a_fixed_time_interval_err_far_more_often() -> None:
+    """Show that the test above can fail."""
     rng = np.random.default_rng(7)
     days = np.arange(1, DAYS + 1)
     alarms = [
@@ -59,7 +59,7 @@ def test_the_power_that_the_documents_claim() -> None:
     assert 0.1 < np.mean(np.array(slight) > 0) < 0.6, "a slight loss takes longer than a fortnight"
 
 
-def test_days_that_spread_more_than_was_thought_widen_the_interval() -> None:
+def test_a_larger_observed_spread_widens_the_interval() -> None:
     calm = sequential.confidence_sequence([1.0, -1.0, 1.0, -1.0], **SETTINGS)
     wild = sequential.confidence_sequence([300.0, -300.0, 300.0, -300.0], **SETTINGS)
     assert calm.mean == wild.mean == 0
@@ -67,25 +67,25 @@ def test_days_that_spread_more_than_was_thought_widen_the_interval() -> None:
     assert calm.high == pytest.approx(60 * math.sqrt(5 / 16 * math.log(5 / 0.0025)))
 
 
-def test_nothing_seen_says_nothing_and_a_missing_day_is_no_zero() -> None:
+def test_no_days_give_an_infinite_interval_and_a_missing_day_is_refused() -> None:
     nothing = sequential.confidence_sequence([], **SETTINGS)
     assert (nothing.n, nothing.low, nothing.high) == (0, -math.inf, math.inf)
     with pytest.raises(ValueError, match="no value"):
         sequential.confidence_sequence([1.0, math.nan], **SETTINGS)
 
 
-def test_a_day_is_compared_on_the_same_requests_and_thin_days_are_left_out() -> None:
+def test_days_are_compared_on_the_same_requests_and_days_of_few_labels_are_left_out() -> None:
     at = pd.to_datetime(["2013-04-01T08:00Z"] * 4 + ["2013-04-02T08:00Z"] * 2)
     paired = pd.DataFrame({
         "decision_time": at, "label": [1, 1, 0, 0, 1, 1],
-        "probability": [0.9, 0.9, 0.1, 0.1, 0.9, 0.9], "rival": [0.1, 0.9, 0.9, 0.1, 0.1, 0.1],
+        "probability": [0.9, 0.9, 0.1, 0.1, 0.9, 0.9], "challenger": [0.1, 0.9, 0.9, 0.1, 0.1, 0.1],
     })  # fmt: skip
     days = sequential.daily_paired_difference(paired, COSTS, min_labels=3)
     assert days["n"].to_list() == [4]
     assert days["difference"].to_list() == [1000 * (4 + 1) / 4]
 
 
-def test_arms_apart_are_told_from_arms_alike() -> None:
+def test_different_arms_are_distinguished_from_equal_ones() -> None:
     rng = np.random.default_rng(3)
     alike = sequential.difference_of_means(
         rng.beta(2, 5, 100), rng.beta(2, 5, 900), alpha=0.01, focus=20.0

@@ -1,4 +1,4 @@
-"""What the whole hides: a slice that is off, and one whose labels have stopped."""
+"""Slices: a biased slice and one without labels show, though the average hides them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def params() -> dict[str, Any]:
 
 
 def joined(n_rows: int = 9000) -> pd.DataFrame:
-    """Calibrated predictions of ten days, with labels twelve hours later, in slices by the hour."""
+    """Calibrated predictions of ten days, labelled after twelve hours, in slices by hour."""
     rng = np.random.default_rng(4)
     at = pd.Timestamp(START) + pd.to_timedelta(np.arange(n_rows) * 10 / n_rows, unit="D")
     p = rng.beta(2, 5, n_rows)
@@ -39,24 +39,24 @@ def joined(n_rows: int = 9000) -> pd.DataFrame:
     return frame.assign(label=np.where(known < AS_OF, label, np.nan), known_at=known)
 
 
-def of(rows: list[dict[str, Any]], value: str) -> dict[str, Any]:
-    [found] = [row for row in rows if row["slice"] == COLUMN and row["value"] == value]
-    return found
+def find_row(rows: list[dict[str, Any]], value: str) -> dict[str, Any]:
+    [row] = [row for row in rows if row["slice"] == COLUMN and row["value"] == value]
+    return row
 
 
-def test_a_calibrated_slice_shows_nothing_and_a_shifted_one_what_its_interval_holds(
+def test_only_the_biased_slice_shows_a_bias(
     params: dict[str, Any],
 ) -> None:
     frame = joined()
     early = frame["hour"] <= 8
-    off = frame.assign(probability=frame["probability"].where(~early, frame["probability"] / 4))
-    well, ill = (slices.measure_slices(each, each, params, AS_OF) for each in (frame, off))
-    assert of(well, "until 8")["shown"] < 0.02
-    shifted = of(ill, "until 8")
+    biased = frame.assign(probability=frame["probability"].where(~early, frame["probability"] / 4))
+    good, bad = (slices.measure_slices(each, each, params, AS_OF) for each in (frame, biased))
+    assert find_row(good, "until 8")["shown"] < 0.02
+    shifted = find_row(bad, "until 8")
     assert shifted["bias_low"] < shifted["bias"] < shifted["bias_high"] < 0
     assert shifted["shown"] == -shifted["bias_high"] > 0.15
     assert shifted["cost_low"] < shifted["cost_per_1000"] < shifted["cost_high"]
-    assert of(ill, "13-16") == of(well, "13-16")
+    assert find_row(bad, "13-16") == find_row(good, "13-16")
 
 
 def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
@@ -66,15 +66,18 @@ def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
         assert sum(row["n"] for row in rows if row["slice"] == kind) == frame["label"].count()
 
 
-def test_labels_that_stop_in_a_slice_show_after_a_day_and_not_in_the_whole(
+def test_labels_that_stop_in_a_slice_show_after_a_day(
     params: dict[str, Any],
 ) -> None:
     frame = joined()
     late = (frame["hour"] > 16) & (frame["decision_time"] >= AS_OF - timedelta(days=3))
     stopped = frame.assign(label=frame["label"].mask(late))
     found = slices.measure_slices(stopped, stopped, params, AS_OF)
-    assert (of(found, "from 17")["missing"], of(found, "until 8")["missing"]) == (1.0, 0.0)
-    assert of(found, "from 17")["due"] > params["monitoring"]["policy"]["min_labels_due"]
+    assert (find_row(found, "from 17")["missing"], find_row(found, "until 8")["missing"]) == (
+        1.0,
+        0.0,
+    )
+    assert find_row(found, "from 17")["due"] > params["monitoring"]["policy"]["min_labels_due"]
     assert performance.describe_missing_labels(stopped, params, AS_OF) is None
     none = stopped.assign(label=np.nan)
     assert "labels are missing (0% of" in str(
@@ -83,7 +86,7 @@ def test_labels_that_stop_in_a_slice_show_after_a_day_and_not_in_the_whole(
 
 
 def test_labels_that_are_not_due_yet_are_not_missing(params: dict[str, Any]) -> None:
-    """In the first two days of a champion a third of its labels are still to come."""
+    """A third of the labels of a champion's first two days is not due yet."""
     young = joined()
     young = young[young["decision_time"] >= AS_OF - timedelta(days=2)]
     assert performance.label_coverage(young) < params["monitoring"]["min_coverage"]
@@ -92,8 +95,8 @@ def test_labels_that_are_not_due_yet_are_not_missing(params: dict[str, Any]) -> 
     assert performance.due_label_coverage(young, params, AS_OF - timedelta(days=5)) is None
 
 
-def test_a_slice_without_any_label_is_told_and_not_judged(params: dict[str, Any]) -> None:
+def test_a_slice_without_any_label_is_listed_and_not_judged(params: dict[str, Any]) -> None:
     frame = joined()
     gone = frame.assign(label=frame["label"].mask(frame["hour"] > 16))
-    row = of(slices.measure_slices(gone, gone, params, AS_OF), "from 17")
+    row = find_row(slices.measure_slices(gone, gone, params, AS_OF), "from 17")
     assert (row["n"], row["enough"], row["bias"], row["missing"]) == (0, False, None, 1.0)

@@ -88,7 +88,7 @@ def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dic
     champion = predict(fit(frame[frame["known_at"] < moment - FORTNIGHT], params), window)
     in_canary = np.random.default_rng(params["seed"]).random(len(window)) < 0.1
     for name, rival in challengers(frame[frame["known_at"] < moment], window, champion, params):
-        paired = window[["decision_time", "label"]].assign(probability=champion, rival=rival)
+        paired = window[["decision_time", "label"]].assign(probability=champion, challenger=rival)
         days = sequential.daily_paired_difference(
             paired, params["costs"], min_labels=policy["shadow"]["day_labels"]
         )
