@@ -1,6 +1,6 @@
-"""How do models compare in pictures? Figures of an evaluation, from frames and metrics.
+"""Figures of an evaluation, and the helpers that all figures share.
 
-Colours mean roles: grey is the baseline, black the champion, and a colour is a candidate.
+Colours mean roles: grey is the baseline, black the champion, any other colour a candidate.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 MetricsByModel = Mapping[str, Mapping[str, float]]
@@ -26,7 +28,7 @@ TEXT_COLOUR, GRID_COLOUR = "#334155", "#e2e8f0"
 def evaluation_figures(
     measured: MetricsByModel, scores: pd.DataFrame, name: str
 ) -> dict[str, Figure]:
-    """The plots of one model, beside baseline and champion: by title, for tracking.
+    """Return the figures of one model beside baseline and champion, by title, for tracking.
 
     `scores` holds cases by rows: `label` (0 or 1) and a column of probabilities per model.
     """
@@ -39,7 +41,7 @@ def evaluation_figures(
 
 
 def model_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour per model; candidates keep theirs whether or not there is a champion."""
+    """Return a colour per model; a candidate's does not depend on whether there is a champion."""
     candidates = [name for name in names if name not in ROLE_COLOURS]
     chosen = {
         name: CANDIDATE_COLOURS[at % len(CANDIDATE_COLOURS)] for at, name in enumerate(candidates)
@@ -48,7 +50,7 @@ def model_colours(names: Sequence[str]) -> dict[str, str]:
 
 
 def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Share of alarms among cases of label 1 against that among cases of label 0."""
+    """Plot the share of alarms among cases of label 1 against that among cases of label 0."""
     from sklearn.metrics import roc_curve
 
     figure, axes = new_axes("share of label 0 alarmed", "share of label 1 alarmed")
@@ -65,7 +67,7 @@ def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[s
 
 
 def calibration_figure(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> Figure:
-    """Observed rate against mean prediction, in bins of as many cases each."""
+    """Plot the observed rate against the mean prediction, in bins of equal size."""
     from sklearn.calibration import calibration_curve
 
     figure, axes = new_axes("mean prediction", "observed rate")
@@ -85,7 +87,7 @@ def calibration_figure(scores: pd.DataFrame, names: Sequence[str], bins: int = 1
 
 
 def histogram_figure(scores: pd.DataFrame, name: str) -> Figure:
-    """Probabilities by label, each as shares of that label's cases."""
+    """Plot the distribution of probabilities by label, as shares of the label's cases."""
     figure, axes = new_axes("probability", "share of the label's cases")
     for label, colour in LABEL_COLOURS.items():
         part = scores.loc[scores["label"] == label, name]
@@ -100,7 +102,7 @@ def histogram_figure(scores: pd.DataFrame, name: str) -> Figure:
 
 
 def cost_figure(measured: MetricsByModel) -> Figure:
-    """Cost per 1,000 cases of each model, as bars in the order given."""
+    """Plot the cost per 1,000 cases of each model, as bars in the given order."""
     names = list(measured)
     values = [measured[name]["cost_per_1000"] for name in names]
     figure, axes = new_axes("cost per 1,000 cases", "", height=max(3.6, 0.7 + 0.42 * len(names)))
@@ -115,14 +117,14 @@ def cost_figure(measured: MetricsByModel) -> Figure:
 
 
 def slice_cost_figure(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
-    """Cost per 1,000 in each slice of one kind, a dot per model; the largest slice on top."""
+    """Plot the cost per 1,000 in each slice of one kind, a dot per model; largest slice on top."""
     ordered = sorted(rows, key=lambda row: -row["n"])
     figure, axes = new_axes("cost per 1,000 cases", "", height=0.9 + 0.27 * len(ordered))
     at = np.arange(len(ordered))
     costs = np.array([[row[f"{name}_cost"] for name in names] for row in ordered], dtype=float)
     axes.hlines(at, costs.min(axis=1), costs.max(axis=1), color=GRID_COLOUR, linewidth=3, zorder=1)
     for column, (name, colour) in enumerate(model_colours(names).items()):
-        # The champion is a ring: whatever lies at the same cost is seen inside it.
+        # The champion is a ring, so that a model of the same cost is visible inside it.
         size, fill = (80, "none") if name == "champion" else (30, colour)
         axes.scatter(
             costs[:, column], at, s=size, facecolor=fill, edgecolor=colour, linewidth=1.5,
@@ -136,26 +138,35 @@ def slice_cost_figure(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     return figure
 
 
-def importance_figure(found: Mapping[str, float], largest: int = 15) -> Figure:
-    """By how much the log-loss rises when a column is shuffled; the largest at the top."""
-    names = list(found)[:largest][::-1]
+def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Figure:
+    """Plot by how much the log-loss rises when a column is shuffled; largest on top."""
+    names = list(importance)[:largest][::-1]
     figure, axes = new_axes("rise of the log-loss", "", height=0.8 + 0.26 * len(names))
-    axes.barh(names, [found[name] for name in names], color=CANDIDATE_COLOURS[0])
+    axes.barh(names, [importance[name] for name in names], color=CANDIDATE_COLOURS[0])
     return figure
 
 
 def figure_to_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element for a page; text stays text, in the page's font.
+    """Return the figure as an SVG element; text stays text, in the page's font.
 
-    The same figure gives the same bytes, so that a report is the same whenever it is made. `name`
-    keeps the ids of the figures of one page apart.
+    The same figure gives the same bytes, so reports are reproducible. `name` keeps the ids of one
+    page's figures distinct.
     """
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    # Names of groups repeat from figure to figure, and nothing refers to them.
+    # Ids of groups repeat across figures, and nothing refers to them.
     return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
+
+
+def figure_html(title: str, note: str, figure: Figure) -> str:
+    """Return an HTML figure with caption and description; its title is unique on the page."""
+    return (
+        f"<figure><figcaption>{escape(title)} <small>{escape(note)}</small></figcaption>"
+        f'<div role="img" aria-label="{escape(title)}: {escape(note)}">'
+        f"{figure_to_svg(figure, title)}</div></figure>"
+    )
 
 
 def new_axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
@@ -174,6 +185,12 @@ def add_legend(axes: Axes, place: str) -> None:
     axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR)
 
 
+def format_dates(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def _plain(text: object) -> str:
-    """Text in which matplotlib finds no formula."""
+    """Escape the text for matplotlib, which takes `$` for a formula."""
     return str(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What does a page of ours look like? Its frame, its style and its tables, in one HTML text."""
+"""The HTML frame, style and tables that all pages share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ details { margin-top: 16px } summary { cursor: pointer; color: var(--soft) }
 
 
 def render_document(title: str, sections: Iterable[str]) -> str:
-    """A page that loads nothing from elsewhere; `sections` are HTML already."""
+    """Return a self-contained page; `sections` are HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title>"
@@ -47,7 +47,7 @@ def render_document(title: str, sections: Iterable[str]) -> str:
 
 
 def render_table(heads: Sequence[str], rows: Iterable[str]) -> str:
-    """A table of `rows` (HTML), scrolled where it is too wide; a head `*…` is one of numbers."""
+    """Return a table of `rows` (HTML) that scrolls if it is too wide; `*…` heads are of numbers."""
     cells = "".join(
         f'<th class="number">{escape(head[1:])}</th>' if head.startswith("*")
         else f"<th>{escape(head)}</th>" for head in heads

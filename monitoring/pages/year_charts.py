@@ -1,4 +1,4 @@
-"""What did months of production look like? Pictures of a replay's days, by policy."""
+"""Figures of a replay's days, by policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from monitoring.pages import charts
@@ -17,11 +16,11 @@ DaysByPolicy = Mapping[str, pd.DataFrame]
 BASELINE_COLOUR = charts.ROLE_COLOURS["baseline"]
 
 
-def weekly_cost_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure:
-    """Cost per 1,000 cases by week of each policy; a dot where a release reached all traffic."""
+def weekly_cost_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
+    """Plot each policy's weekly cost per 1,000 cases; a dot marks a release to all traffic."""
     figure, axes = charts.new_axes("", "cost per 1,000 cases")
     figure.set_size_inches(9.6, 3.6)
-    for name, colour in _colours(shown).items():
+    for name, colour in _colours(names).items():
         weeks = weekly_totals(days[name])
         axes.plot(weeks["day"], weeks["per_1000"], color=colour, linewidth=1.6, label=name)
         released = weeks[weeks["released"] > 0]
@@ -30,10 +29,10 @@ def weekly_cost_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure:
     return figure
 
 
-def cumulative_saving_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure:
-    """What each policy has saved over never so far, in units of one false alarm."""
-    figure, axes = charts.new_axes("", "saved over never, so far")
-    for name, colour in _colours(shown).items():
+def cumulative_saving_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
+    """Plot each policy's cumulative saving against `never`, in units of one false alarm."""
+    figure, axes = charts.new_axes("", "cumulative saving against never")
+    for name, colour in _colours(names).items():
         gain = (days["never"]["cost"].to_numpy() - days[name]["cost"].to_numpy()).cumsum()
         axes.plot(_moments(days[name]), gain, color=colour, linewidth=1.6, label=name)
     axes.axhline(0, color=charts.GRID_COLOUR, linewidth=1)
@@ -42,7 +41,7 @@ def cumulative_saving_figure(days: DaysByPolicy, shown: Sequence[str]) -> Figure
 
 
 def bias_figure(frame: pd.DataFrame, limit: float) -> Figure:
-    """Mean prediction less mean outcome in the window, by day, with the releases."""
+    """Plot mean prediction - mean outcome in the window, by day, with the releases."""
     figure, axes = charts.new_axes("", "mean prediction - mean outcome")
     known = frame.dropna(subset="bias")
     for since, part in known.groupby((known["champion"] != known["champion"].shift()).cumsum()):
@@ -52,18 +51,18 @@ def bias_figure(frame: pd.DataFrame, limit: float) -> Figure:
         axes.axvline(day, color=charts.LABEL_COLOURS[1], linewidth=0.8, alpha=0.6)
     for side in (-limit, limit):
         axes.axhline(side, color=BASELINE_COLOUR, linewidth=1, linestyle="--")
-    _dates(axes)
+    charts.format_dates(axes)
     return figure
 
 
 def drift_heatmap(frame: pd.DataFrame) -> Figure:
-    """Drift of every feature by week, as a multiple of its limit; the most moved on top."""
-    told = frame.dropna(subset="drift")
-    table = pd.DataFrame(list(told["drift"]), index=_moments(told)).resample("7D").mean()
+    """Plot the weekly drift of each feature, as a multiple of its limit; the largest on top."""
+    known = frame.dropna(subset="drift")
+    table = pd.DataFrame(list(known["drift"]), index=_moments(known)).resample("7D").mean()
     table = table.loc[:, table.mean().sort_values(ascending=False).index]
     figure, axes = charts.new_axes("", "", height=1.2 + 0.17 * table.shape[1])
     figure.set_size_inches(9.6, 1.2 + 0.17 * table.shape[1])
-    at = axes.pcolormesh(
+    mesh = axes.pcolormesh(
         np.arange(len(table) + 1), np.arange(table.shape[1] + 1), table.to_numpy().T,
         cmap="Blues", vmin=0, vmax=1.5, rasterized=False,
     )  # fmt: skip
@@ -74,23 +73,23 @@ def drift_heatmap(frame: pd.DataFrame) -> Figure:
     )
     axes.invert_yaxis()
     axes.grid(visible=False)
-    bar = figure.colorbar(at, ax=axes, shrink=0.3, pad=0.01)
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.3, pad=0.01)
     bar.ax.tick_params(labelsize=8)
     return figure
 
 
 def label_delay_figure(frame: pd.DataFrame) -> Figure:
-    """Hours from decision to label in the median, by day."""
+    """Plot the median hours from decision to label, by day."""
     figure, axes = charts.new_axes("", "hours to the label, median")
     known = frame.dropna(subset="delay_hours")
     axes.plot(_moments(known), known["delay_hours"], color=charts.CANDIDATE_COLOURS[3])
     axes.set_ylim(0, max(1.0, known["delay_hours"].max() * 1.3))
-    _dates(axes)
+    charts.format_dates(axes)
     return figure
 
 
 def weekly_totals(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per week: `day` it begins, `per_1000`, `released`."""
+    """Return a row per week: its first `day`, `per_1000`, `released`."""
     grouped = frame.assign(day=_moments(frame)).resample("7D", on="day")
     sums = grouped[["cost", "n", "released"]].sum().reset_index()
     return sums.assign(per_1000=1000 * sums["cost"] / sums["n"].clip(lower=1))
@@ -110,10 +109,4 @@ def _fit(axes: Axes) -> None:
     axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=charts.TEXT_COLOUR, ncols=3)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.25 * (high - low))
-    _dates(axes)
-
-
-def _dates(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    charts.format_dates(axes)

@@ -1,4 +1,4 @@
-"""The page of a monitoring run: alone, honest about what is not known, safe with any text."""
+"""The monitoring page: self-contained, reproducible, escaped, clear about missing values."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
     row = {"slice": "region", "value": "<north>", "n": 3, "enough": False, "cost_low": 400.0,
            "cost_high": 600.0, "bias_low": -0.2, "bias_high": 0.22, "missing": 0.25,
            "cost_per_1000": 500.0, "bias": 0.01, "base_rate": 0.3}  # fmt: skip
-    gone = dict.fromkeys(row) | {"slice": "region", "value": "south", "n": 0, "enough": False,
+    unlabelled = dict.fromkeys(row) | {"slice": "region", "value": "south", "n": 0, "enough": False,
                                  "missing": 1.0}  # fmt: skip
     return {
         "as_of": "2013-04-15T00:00:00+00:00", "champion": "3", "retrain": True,
-        "reason": "due; seen: a & b", "problems": [], "triggers": [trigger],
+        "reason": "due; a & b", "problems": [], "triggers": [trigger],
         "n_predictions": len(joined), "live": live, "estimated": 487.0,
         "expected": live | {"cost_per_1000": 512.0},
-        "slices": [row, gone],
+        "slices": [row, unlabelled],
         "drift": {"features": {"amount": moved}, "prediction": moved | {"drifted": False}},
         **changed,
     }  # fmt: skip
 
 
-def written(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
+def write_page(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
     labelled = joined.dropna(subset="label")
     found = result(predictions() if labelled.empty else joined, **changed)
     monitoring_page.write_monitoring_page(
@@ -56,49 +56,51 @@ def written(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
 
 
 class Tags(HTMLParser):
-    """What is open at the end, and what is loaded from elsewhere."""
+    """Collect the tags that stay open, and the links."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.loaded: list[str] = []
+        self.links: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "br", "link", "img"):
             self.open.append(tag)
-        self.loaded += [str(value) for name, value in attrs if name in ("src", "href")]
+        self.links += [str(value) for name, value in attrs if name in ("src", "href")]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
-    text = written(tmp_path / "reports" / "page.html", predictions())
+def test_the_page_is_complete_and_loads_nothing(tmp_path: Path) -> None:
+    text = write_page(tmp_path / "reports" / "page.html", predictions())
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    assert [link for link in tags.loaded if not link.startswith("#")] == []
+    assert [link for link in tags.links if not link.startswith("#")] == []
     assert text.count("<svg") == 5
     assert "1,400 predictions, 100.0% with a known label" in text
-    assert "The decisions of the last week cost 487 per 1,000" in text
-    assert "<strong>Retrain</strong><ul><li>due</li><li>seen: a &amp; b</li>" in text
+    assert "Estimated cost of the last week: 487 per 1,000" in text
+    assert "<strong>Retrain</strong><ul><li>due</li><li>a &amp; b</li>" in text
     assert "&lt;north&gt;" in text
-    assert "too few to judge" in text
+    assert "too few labels to judge" in text
 
 
-def test_the_ids_of_its_pictures_differ(tmp_path: Path) -> None:
-    found = re.findall(r' id="([^"]+)"', written(tmp_path / "page.html", predictions()))
+def test_the_ids_of_the_figures_differ(tmp_path: Path) -> None:
+    found = re.findall(r' id="([^"]+)"', write_page(tmp_path / "page.html", predictions()))
     assert len(found) == len(set(found))
 
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = written(tmp_path / "first.html", predictions())
-    assert first == written(tmp_path / "second.html", predictions())
+    first = write_page(tmp_path / "first.html", predictions())
+    assert first == write_page(tmp_path / "second.html", predictions())
 
 
-def test_without_labels_and_drift_it_says_so_and_shows_the_predictions(tmp_path: Path) -> None:
+def test_without_labels_and_drift_the_page_shows_the_predictions(
+    tmp_path: Path,
+) -> None:
     unlabelled = predictions().assign(label=np.nan)
-    text = written(
+    text = write_page(
         tmp_path / "page.html", unlabelled,
         live=None, drift=None, slices=[], problems=["drift (no value)"], retrain=False,
     )  # fmt: skip
