@@ -1,6 +1,6 @@
-"""Does every alert have a test, a severity, a runbook and a way to someone? Read from the files.
+"""The files of the monitoring stack: each alert has a test, a severity, a runbook and a receiver.
 
-Prometheus and Alertmanager themselves judge these files in tests/stack.
+tests/stack runs these files in Prometheus and Alertmanager themselves.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ NAMES = {rule["alert"] for rule in RULES}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_read(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_a_description_and_a_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
-    # The anchor as GitHub makes it of a heading.
+    # GitHub derives the anchor from the heading.
     headings = re.findall(r"^## (\w+)$", (ROOT / page).read_text(), flags=re.MULTILINE)
     assert anchor == rule["alert"].lower()
     assert rule["alert"] in headings
 
 
-def test_a_runbook_is_of_an_alert_and_whole() -> None:
+def test_each_alert_has_one_complete_runbook() -> None:
     parts = re.split(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert set(found) == NAMES
-    assert len(parts[1::2]) == len(NAMES), "one each"
+    assert len(parts[1::2]) == len(NAMES), "one runbook per alert"
     for name, text in found.items():
         for part in ("Means", "Users see", "First look", "Mend", "Escalate"):
             assert f"**{part}.**" in text, (name, part)
@@ -75,7 +75,7 @@ def test_every_alert_is_tested_to_fire_and_to_clear() -> None:
     assert all(expected == [False, True, False] for expected in tested.values())
 
 
-def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are() -> None:
+def test_inhibition_rules_name_existing_alerts() -> None:
     config = read("alertmanager.yml")
     for rule in config["inhibit_rules"]:
         for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
@@ -89,7 +89,7 @@ def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are() -> None
 
 
 def queries() -> list[tuple[str, str]]:
-    """Every PromQL text that the stack has: rules and dashboards."""
+    """Every PromQL expression of the stack: rules and dashboards."""
     found = [(rule["alert"], rule["expr"]) for rule in RULES]
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text())["panels"]:
@@ -98,12 +98,12 @@ def queries() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("where", "query"), queries())
-def test_a_metric_of_ours_that_is_asked_for_is_one_that_we_give(where: str, query: str) -> None:
+def test_queries_use_only_metrics_that_the_watch_exports(where: str, query: str) -> None:
     asked = set(re.findall(r"mlops_(\w+)", query))
     assert asked <= set(watch.METRIC_HELP), where
 
 
-def test_dashboards_stand_alone() -> None:
+def test_dashboards_are_self_contained() -> None:
     assert [path.name for path in DASHBOARDS] == ["loop.json", "service.json"]
     source = read("grafana/provisioning/datasources/prometheus.yml")["datasources"][0]["uid"]
     boards = [json.loads(path.read_text()) for path in DASHBOARDS]

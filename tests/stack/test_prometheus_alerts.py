@@ -312,7 +312,7 @@ def test_an_alert_and_its_end_are_written_to_the_disk(
     FakeMetrics.lines = 'mlops_up{part="postgres"} 0\nmlops_up{part="mlflow"} 0\n'
     [fired] = until(lambda: system.lines("PartDown", "firing", "part=postgres"), "the alert")
     assert fired["severity"] == "page"
-    assert fired["summary"] == "postgres does not do its work"
+    assert fired["summary"] == "postgres does not work"
     assert fired["runbook"] == "docs/runbooks.md#partdown"
     url = f"http://127.0.0.1:{system.port['alertmanager']}/api/v2/alerts"
     states = {a["labels"].get("part"): a["status"]["state"] for a in httpx.get(url).json()}
@@ -326,7 +326,7 @@ def test_an_alert_and_its_end_are_written_to_the_disk(
         [sys.executable, "-m", "pipelines.cli.main", "alerts"], env=system.environment, text=True,
         capture_output=True, check=True,
     ).stdout  # fmt: skip
-    assert re.search(r"page +PartDown: postgres does not do its work \(resolved", output)
+    assert re.search(r"page +PartDown: postgres does not work \(resolved", output)
 
 
 def test_the_same_notification_again_makes_no_other_event_or_line(system: System) -> None:
