@@ -1,1 +1,14 @@
-"""The online service: the model it holds, the release it obeys, the predictions it records."""
+"""The online service: predicts with the released model, and logs every prediction.
+
+`http/`: routes, access control, requests and responses, and the client of `mlops predict`.
+`models/`: the models in memory: loading, swapping, scoring, explaining; their stored form.
+`prediction_log/`: writes, compacts, reads and erases the log; outcomes that clients reported.
+`release/`: the release document that the service follows, and the routing between the arms.
+
+`service.py`: the BentoML service; `wiring.py` builds its parts.
+`command.py`: the command and environment that start it as a process.
+`lookup.py`: features from the online store, with a time budget.
+`metrics.py`: Prometheus metrics.
+`errors.py`: error responses.
+`service_logging.py`: the service's own log lines.
+"""

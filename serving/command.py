@@ -1,4 +1,4 @@
-"""How is the service started as a process of its own? The command line and its environment."""
+"""The command line and the environment that start the service as a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ CODE = Path(__file__).resolve().parents[1]
 
 
 def serve_command(settings: Settings) -> list[str]:
-    """Starts the service where the settings say; SIGTERM ends it after the requests at hand."""
+    """Return the command that starts the service at the settings' host and port.
+
+    On SIGTERM the service finishes its open requests, then ends.
+    """
     return [
         sys.executable, "-m", "bentoml", "serve", "serving.service:Predictor",
         "--working-dir", str(CODE),
@@ -22,11 +25,12 @@ def serve_command(settings: Settings) -> list[str]:
 
 
 def serve_environment(settings: Settings) -> dict[str, str]:
-    """What must be set for it, beside what the process has inherited."""
+    """Return the variables that the service needs, to add to the inherited environment."""
     return {
         **settings.environment(),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
-        # Two services with one home wipe each other's metrics: each start clears their folder.
+        # BentoML clears the metrics folder at each start: services with one home would wipe each
+        # other's metrics.
         "BENTOML_HOME": str(
             settings.service_home or settings.var / "bentoml" / f"service-{settings.service_port}"
         ),

@@ -1,7 +1,7 @@
-"""What is a client told that can't be served? One format, for every route and every reason.
+"""Error responses: one JSON format for every route and every reason.
 
 `{"error": "invalid request", "detail": "...", "fields": [{"field": ..., "reason": ...}],
-"request_id": "..."}`; the table of reasons stands in docs/serving.md.
+"request_id": "..."}`. docs/serving.md lists the reasons.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-MAX_FIELDS = 20  # that are told of one request: a body of a thousand wrong rows is told briefly
+MAX_FIELDS = 20  # a body may hold a thousand wrong rows; the response names the first faults only
 
 
-class Refusal(Exception):  # noqa: N818 -- an answer as any other
-    """An answer with a status from 400 on, told to whoever asked."""
+class Refusal(Exception):  # noqa: N818 -- a response, not a fault of the service
+    """An error response: a status from 400 on, and what the client has to know."""
 
     def __init__(
         self, status: int, error: str, detail: str, *, fields: list[dict[str, str]] | None = None,
@@ -26,6 +26,7 @@ class Refusal(Exception):  # noqa: N818 -- an answer as any other
         self.fields, self.headers = fields or [], dict(headers or {})
 
     def body(self, request_id: str) -> bytes:
+        """Return the response's JSON."""
         return to_json(
             {
                 "error": self.error, "detail": self.detail, "fields": self.fields,
@@ -35,17 +36,17 @@ class Refusal(Exception):  # noqa: N818 -- an answer as any other
 
 
 def invalid_request(error: ValidationError) -> Refusal:
-    """What is wrong with a body, field by field; never what the client has sent in it."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    """Return a 400 that names the faulty fields. It never repeats the client's input."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
-        {"field": ".".join(map(str, one["loc"])), "reason": one["msg"]}
-        for one in found[:MAX_FIELDS]
+        {"field": ".".join(map(str, fault["loc"])), "reason": fault["msg"]}
+        for fault in faults[:MAX_FIELDS]
     ]
-    told = "; ".join(f"{one['field'] or 'body'}: {one['reason']}" for one in fields[:3])
-    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-    return Refusal(400, "invalid request", told + more, fields=fields)
+    detail = "; ".join(f"{one['field'] or 'body'}: {one['reason']}" for one in fields[:3])
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return Refusal(400, "invalid request", detail + more, fields=fields)
 
 
 def part_unavailable(error: str, detail: str) -> Refusal:
-    """A part that this answer needs is away; another replica may have it."""
+    """Return a 503: this replica lacks a part that the response needs. Another may have it."""
     return Refusal(503, error, detail, headers={"Retry-After": "1"})

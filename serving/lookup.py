@@ -1,8 +1,8 @@
-"""Which features has a case, within the time that a lookup may take? And if it takes longer?
+"""Feature lookup in the online store, with a time budget and a circuit breaker.
 
-A store that is slow or gone costs its budget once; for a second after that nobody asks it. The
-model then sees every stored feature as missing, which it has learnt to do without, and the answer
-says so: docs/decisions/11-without-the-online-store.md.
+A slow or unreachable store costs its budget once; the next lookups skip it for a second. Meanwhile
+the model sees every stored feature as missing. It is trained for that, and the response is marked
+as degraded: docs/decisions/11-without-the-online-store.md.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from serving.metrics import Metrics
 from settings import LoopError
 
 logger = logging.getLogger("serving")
-PAUSE_SECONDS = 1.0  # seconds
+PAUSE_SECONDS = 1.0
 
 
 class FeatureLookup:
-    """The online store behind a budget and a breaker."""
+    """The online store behind a time budget and a circuit breaker."""
 
     def __init__(self, reader: OnlineReader, metrics: Metrics) -> None:
         self._reader, self._metrics = reader, metrics
-        self._rests_until = 0.0
-        self._reason = ""  # why it rests, as a code
+        self._paused_until = 0.0  # of time.monotonic
+        self._reason = ""  # code of the last failure
 
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> tuple[list[OnlineRow], bool]:
-        """A row for each case, and whether they come without the store."""
-        rows = self._stored(entity_rows, decision_times)
+        """Return a row for each case, and True if the store could not be read."""
+        rows = self._read_store(entity_rows, decision_times)
         if rows is None:
             self._metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
             return self._reader.read_without_store(entity_rows), True
@@ -45,15 +45,15 @@ class FeatureLookup:
                 self._metrics.feature_age.observe((at - row.as_of).total_seconds())
         return rows, False
 
-    def _stored(
+    def _read_store(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> list[OnlineRow] | None:
-        if time.monotonic() < self._rests_until:
+        if time.monotonic() < self._paused_until:
             return None
         try:
             return self._reader.read(entity_rows, decision_times)
         except LoopError as error:
-            self._rests_until = time.monotonic() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             incomplete = isinstance(error, IncompleteError)
             self._reason = "incomplete" if incomplete else "unreachable"
             logger.warning("features count as missing: %s", error)

@@ -1,4 +1,4 @@
-"""What does the service count of its requests and predictions? For Prometheus."""
+"""The service's Prometheus metrics: requests, predictions, features and releases."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from serving.models.scoring import ScoredCase
 
 
 def keep_counts_in_memory() -> None:
-    """One process answers and is scraped: its counts need no files to be shared through.
+    """Keep the counts in this process's memory instead of in files that processes share.
 
-    BentoML asks for those files by the environment, and each count then costs twice as much.
+    BentoML turns the files on through the environment, and each count then costs twice as much. One
+    process answers and is scraped, so nothing has to be shared.
     """
     from prometheus_client import values
 
@@ -20,7 +21,7 @@ def keep_counts_in_memory() -> None:
 
 
 class Metrics:
-    """To be made once in a process."""
+    """All metrics of the service. Prometheus allows one instance in a process."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge, Histogram
@@ -31,64 +32,64 @@ class Metrics:
             "service_requests", "Requests answered, by path and status", ["path", "status"]
         )
         self.seconds = Histogram(
-            "service_request_seconds", "From the request's head to its answer",
+            "service_request_seconds", "From the request's head to the response",
             ["path", "outcome"],
             buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
         )  # fmt: skip
-        self.under_way = Gauge(
-            "service_requests_under_way",
-            "Being answered",
+        self.under_way = Gauge("service_requests_under_way", "Requests being answered")
+        self.overloaded = Counter(
+            "service_overloaded", "Requests refused with 429: too many at once"
         )
-        self.overloaded = Counter("service_overloaded", "Requests told to wait: too many at once")
         self.lookups = Counter(
-            "feature_lookups",
-            "Of cases in the online store, by how they ended and why",
+            "feature_lookups", "Cases looked up in the online store, by outcome and reason",
             ["outcome", "reason"],
-        )
+        )  # fmt: skip
         self.feature_age = Histogram(
-            "feature_age_seconds", "From the newest feature found to the decision time",
+            "feature_age_seconds", "From the newest feature to the decision time",
             buckets=[600, 1800, 3600, 5400, 7200, 10800, 21600, 86400],
         )  # fmt: skip
         self.missing = Histogram(
-            "features_missing_share", "Of a case's features, those without a value",
+            "features_missing_share", "Share of a case's features without a value",
             buckets=[0.0, 0.1, 0.25, 0.5, 0.75, 1.0],
         )  # fmt: skip
         self.unknown = Counter(
-            "unknown_categories", "Values that the champion has not seen in training", ["column"]
+            "unknown_categories", "Values that the champion did not see in training", ["column"]
         )
         self.log_lag = Gauge(
-            "prediction_log_lag_seconds", "Age of the oldest record that is not synced",
+            "prediction_log_lag_seconds", "Age of the oldest record not yet synced to the disk",
         )  # fmt: skip
         self.generation = Gauge(
-            "release_generation", "Of the release that is served; 0 if there is none",
+            "release_generation", "Generation of the served release; 0 if there is none",
         )  # fmt: skip
         self.release_problem = Gauge(
-            "release_problem", "1 while what is served is not what was released",
+            "release_problem", "1 while the service can't serve the release as written",
         )  # fmt: skip
         self.frozen = Gauge(
-            "release_frozen", "1 while the champion answers alone and nothing may be released",
+            "release_frozen", "1 while releases are frozen: the champion answers alone",
         )  # fmt: skip
         self.challenger = Gauge(
-            "release_challenger", "1 while it is beside the champion, in this stage",
+            "release_challenger", "1 while this challenger is released, in this stage",
             ["model_version", "stage", "percent", "loaded"],
         )  # fmt: skip
-        self._beside: Any = None  # of `challenger`, the one that is 1
+        self._current_challenger: Any = None  # the child of `challenger` that is 1
         self.ready_cpu = Gauge(
-            "service_ready_cpu_seconds", "That the process had spent when it began to answer",
+            "service_ready_cpu_seconds", "CPU that the process had used when it became ready",
         )  # fmt: skip
-        self.feedback = Counter("feedback", "True outcomes told to the service", ["answer"])
-        self._of_request: dict[tuple[str, int], Any] = {}
-        self._of_answer: dict[tuple[str, str, bool], Any] = {}
+        self.feedback = Counter("feedback", "Outcomes reported to the service", ["answer"])
+        self._by_request: dict[tuple[str, int], Any] = {}
+        self._by_prediction: dict[tuple[str, str, bool], Any] = {}
 
         self.predictions = Counter(
-            "predictions", "Requests answered, or failed", ["model_version", "arm", "outcome"]
+            "predictions",
+            "Cases answered, and requests failed",
+            ["model_version", "arm", "outcome"],
         )
         self.probability = Histogram(
             "prediction_probability", "Probability of class 1", ["model_version", "arm"],
             buckets=[n / 20 for n in range(1, 21)],
         )  # fmt: skip
         self.scoring = Histogram(
-            "scoring_seconds", "What a model took over a case", ["model_version", "arm"],
+            "scoring_seconds", "Time that a model took for a case", ["model_version", "arm"],
             buckets=[1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1],
         )  # fmt: skip
         self.challenger_failures = Counter(
@@ -96,63 +97,66 @@ class Metrics:
             ["model_version", "arm"],
         )  # fmt: skip
         self.not_logged = Counter(
-            "predictions_not_logged", "Not answered, as the log could not be written"
+            "predictions_not_logged", "Cases not answered, as the log could not be written"
         )
 
-    def request(self, path: str, status: int, began: float) -> None:
-        """An answer; `path` is one of the table of routes, or a word for all others."""
-        pair = self._of_request.get((path, status))
-        if pair is None:  # looking a label up costs more than counting
+    def count_request(self, path: str, status: int, began: float) -> None:
+        """Count a response. `path`: a known route or "other"; `began`: of time.perf_counter."""
+        children = self._by_request.get((path, status))
+        if children is None:  # finding the labels costs more than counting
             outcome = "failed" if status >= 500 else "refused" if status >= 400 else "answered"
-            pair = self.requests.labels(path, str(status)), self.seconds.labels(path, outcome)
-            self._of_request[path, status] = pair
-        pair[0].inc()
-        pair[1].observe(time.perf_counter() - began)
+            children = self.requests.labels(path, str(status)), self.seconds.labels(path, outcome)
+            self._by_request[path, status] = children
+        requests, seconds = children
+        requests.inc()
+        seconds.observe(time.perf_counter() - began)
 
-    def released(self, serving: LoadedRelease) -> None:
-        """What is served from now on."""
-        release = serving.release
+    def record_release(self, loaded: LoadedRelease) -> None:
+        """Set the gauges to the release that is served from now on."""
+        release = loaded.release
         self.generation.set(release.generation)
         self.frozen.set(release.frozen)
-        if self._beside is not None:
-            self._beside.set(0)
-            self._beside = None
+        if self._current_challenger is not None:
+            self._current_challenger.set(0)
+            self._current_challenger = None
         if (challenger := release.challenger) is not None:
-            loaded = "yes" if serving.challenger else "no"
-            self._beside = self.challenger.labels(
-                challenger.model.version, challenger.stage, f"{challenger.percent:g}", loaded
+            is_loaded = "yes" if loaded.challenger else "no"
+            self._current_challenger = self.challenger.labels(
+                challenger.model.version, challenger.stage, f"{challenger.percent:g}", is_loaded
             )
-            self._beside.set(1)
+            self._current_challenger.set(1)
 
-    def failed(self, champion: str) -> None:
-        """A request that got no answer from any arm."""
+    def count_failure(self, champion: str) -> None:
+        """Count a request that no arm answered; `champion` is the champion's version."""
         self.predictions.labels(champion, "champion", "failed").inc()
 
-    def challenged(self, scored: ScoredCase) -> None:
-        """What the challenger did, if it was asked, whatever becomes of the answer."""
+    def count_challenger(self, scored: ScoredCase) -> None:
+        """Count the challenger's score, if it was asked, even if the request fails later."""
         if scored.challenger is None:
             return
         version = scored.challenger.version
-        for arm, word in (("shadow", scored.shadow), ("challenger", scored.failed)):
-            if word is None:
+        scores = (("shadow", scored.shadow), ("challenger", scored.failed_challenger))
+        for arm, score in scores:
+            if score is None:
                 continue
-            self.scoring.labels(version, arm).observe(word.seconds)
-            if word.probability is None:
+            self.scoring.labels(version, arm).observe(score.seconds)
+            if score.probability is None:
                 self.challenger_failures.labels(version, arm).inc()
             else:
-                self.probability.labels(version, arm).observe(word.probability)
+                self.probability.labels(version, arm).observe(score.probability)
 
-    def answered(self, scored: ScoredCase, decision: bool) -> None:
-        """An answer that is in the log, and on its way."""
+    def count_prediction(self, scored: ScoredCase, decision: bool) -> None:
+        """Count a prediction that is logged and about to be sent."""
         version = scored.model.version
-        arm = "champion" if scored.failed else scored.arm
-        found = self._of_answer.get((version, arm, decision))
-        if found is None:
-            found = (
+        arm = "champion" if scored.failed_challenger else scored.arm
+        children = self._by_prediction.get((version, arm, decision))
+        if children is None:
+            children = (
                 self.predictions.labels(version, arm, "yes" if decision else "no"),
                 self.probability.labels(version, arm), self.scoring.labels(version, arm),
             )  # fmt: skip
-            self._of_answer[version, arm, decision] = found
-        found[0].inc()
-        found[1].observe(scored.probability)
-        found[2].observe(scored.answer.seconds)
+            self._by_prediction[version, arm, decision] = children
+        predictions, probability, scoring = children
+        predictions.inc()
+        probability.observe(scored.probability)
+        scoring.observe(scored.answer.seconds)

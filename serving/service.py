@@ -1,4 +1,4 @@
-"""Of which parts is the service made, and how do they start and stop? The BentoML service."""
+"""The BentoML service: starts the service's parts and stops them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class ApiMiddleware:
-    """ASGI middleware: requests are answered by `serving.http.api`; the rest is BentoML's."""
+    """ASGI middleware: `serving.http.api` answers all HTTP requests; BentoML gets the rest."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,16 +30,16 @@ class ApiMiddleware:
 
 @bentoml.service(
     workers=1,
-    logging={"access": {"enabled": False}},  # the prediction log says more
-    # Its own count takes a label from every path that anyone asks for: serving.metrics has a table.
+    logging={"access": {"enabled": False}},  # the prediction log holds more
+    # BentoML makes a label of every requested path; `serving.metrics` counts known routes only.
     metrics={"enabled": False},
-    tracing={"excluded_urls": [".*"]},  # by a middleware that nobody reads here
+    tracing={"excluded_urls": [".*"]},  # nobody reads its traces
 )
 class Predictor:
-    """Predictions from the online features and the released model."""
+    """Predicts from the online features with the released model."""
 
     def __init__(self) -> None:
-        # Not at the top: the supervising process imports this module too, and needs none of it.
+        # Imported here: BentoML's supervising process imports this module and needs none of it.
         from serving import service_logging
         from serving.metrics import Metrics
         from serving.wiring import wire_service
@@ -51,10 +51,10 @@ class Predictor:
         self.api = self.parts.api
         self.parts.models.start()
         gc.collect()
-        gc.freeze()  # what is loaded stays: walking it again and again holds requests up
+        gc.freeze()  # loaded objects stay: collecting them again and again delays requests
         metrics.ready_cpu.set(time.process_time())
-        told = {"pid": os.getpid(), "stage": settings.stage, "code": configuration.__file__}
-        logger.info("service started", extra=told)
+        fields = {"pid": os.getpid(), "stage": settings.stage, "code": configuration.__file__}
+        logger.info("service started", extra=fields)
 
     @bentoml.on_shutdown
     def close(self) -> None:

@@ -1,19 +1,19 @@
-"""How are the service's own lines written? One JSON object each, on stderr, with what it is about.
+"""The service's own log lines: one JSON object a line, on stderr.
 
-A line for each request that was refused or failed, and for each event in the service's life. None
-for a request that was answered: the prediction log has that.
+A refused or failed request and each event in the service's life has a line. An answered request has
+none: it is in the prediction log.
 """
 
 from __future__ import annotations
 
 import logging
 
-#: Those that BentoML gives handlers of its own, which write plain text to stdout.
+#: BentoML gives these loggers handlers that write plain text to stdout.
 BENTOML_LOGGERS = ("bentoml", "uvicorn.error")
 
 
 def configure_logging() -> None:
-    """For the whole process: what libraries say has the same form."""
+    """Configure logging for the whole process, libraries included."""
     from pythonjsonlogger.json import JsonFormatter
 
     handler = logging.StreamHandler()
@@ -27,5 +27,5 @@ def configure_logging() -> None:
     for name in BENTOML_LOGGERS:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    logging.getLogger("bentoml").setLevel(logging.WARNING)  # our own lines say more of its life
+    logging.getLogger("bentoml").setLevel(logging.WARNING)  # our own lines cover start and stop
     logging.getLogger("serving").setLevel(logging.INFO)

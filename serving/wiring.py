@@ -1,4 +1,4 @@
-"""Which parts make the service, and who is given whom? The same in production and in tests."""
+"""Builds the service from its parts, the same way in production and in tests."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from serving.prediction_log.writer import PredictionLog
 from settings import Settings
 from usecase.columns import FEATURES
 
-#: The release document that `mlops bento` puts beside the code.
+#: The release document that `mlops bento` puts next to the code.
 PACKAGED_RELEASE = Path(__file__).resolve().parents[1] / "packaged" / "release.json"
 
 
 @dataclass(frozen=True)
 class ServiceParts:
-    """What runs, and what has to be closed."""
+    """The parts of a running service. Call `close` at its end."""
 
     api: Api
     models: ModelHolder
     log: PredictionLog
-    predicting: PredictionHandlers
+    predictions: PredictionHandlers
 
     def close(self) -> None:
         self.models.stop()
@@ -39,20 +39,19 @@ class ServiceParts:
 
 
 def wire_service(settings: Settings, metrics: Metrics) -> ServiceParts:
-    """Raises `UserError` if it would be open to strangers."""
-    access = AccessControl(settings)  # first: it may refuse
+    """Build the service. Raises `UserError` if it would be reachable by others without tokens."""
+    access = AccessControl(settings)  # first, since it may raise
     log = PredictionLog(settings.predictions)
     models = ModelHolder(
         settings.followed_file,
         features=FEATURES,
         packaged=PACKAGED_RELEASE if PACKAGED_RELEASE.exists() else None,
-        on_change=metrics.released,
+        on_change=metrics.record_release,
     )
     lookup = FeatureLookup(OnlineReader(settings), metrics)
-    predicting = PredictionHandlers(lookup, models, log, metrics)
-    explaining = ExplanationHandler(lookup, predicting)
+    predictions = PredictionHandlers(lookup, models, log, metrics)
+    explanations = ExplanationHandler(lookup, predictions)
     feedback = FeedbackHandler(settings.predictions, metrics)
-    routes = route_table(predicting, explaining, feedback, StatusPages(models, log, metrics))
-    return ServiceParts(
-        Api(routes, access, metrics, settings.requests_at_once), models, log, predicting
-    )
+    routes = route_table(predictions, explanations, feedback, StatusPages(models, log, metrics))
+    api = Api(routes, access, metrics, settings.requests_at_once)
+    return ServiceParts(api, models, log, predictions)

@@ -154,7 +154,7 @@ def _looks(
         batch.append({
             "key": row["key"], "decision_time": row["decision_time"],
             "logged_at": row["decision_time"], "probability": said.probability,
-            "model_version": said.model.version, **said.logged(),
+            "model_version": said.model.version, **said.log_fields(),
         })  # fmt: skip
         if following != this:
             yield following.to_pydatetime(), batch

@@ -1,4 +1,4 @@
-"""How is a request read and an answer sent? The few lines of ASGI below the routes."""
+"""ASGI requests and responses: reads a request's body and id, sends a response."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
 class DisconnectedError(Exception):
-    """The client has gone before its request was there: there is nobody to answer."""
+    """The client closed the connection before its request was complete."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a handler sees: the id that goes with it everywhere, the body, and who asks."""
+    """A request as a handler gets it."""
 
-    id: str
+    id: str  # in the response, the prediction log and the log lines
     body: bytes
-    client: str  # whose token it is, or its address where none is wanted
+    client: str  # the name of its token; its address if no token is needed
     headers: dict[bytes, bytes]
 
 
 @dataclass(frozen=True)
 class Response:
+    """A response as a handler returns it."""
+
     body: bytes
     status: int = 200
     content_type: bytes = b"application/json"
@@ -38,13 +40,13 @@ class Response:
 
 
 def choose_request_id(headers: dict[bytes, bytes]) -> str:
-    """The client's own, if it is a sane one: it ends up in logs and in file names."""
+    """Return the client's id if it is safe for logs and file names, else a new one."""
     given = headers.get(b"x-request-id", b"")
     return given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `Refusal` once it is known to be longer than `limit` bytes."""
+    """Return the whole body. Raises `Refusal` (413) if it is longer than `limit` bytes."""
     if headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > limit:
         raise _too_long(limit)
     parts, size, more = [], 0, True
@@ -62,19 +64,20 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -
 
 
 def _too_long(limit: int) -> Refusal:
-    # The rest of the body is not read: the connection can carry no other request.
+    # The rest of the body stays unread, so the connection can't carry another request.
     return Refusal(
-        413, "body too large", f"The body is longer than {limit} bytes.",
+        413, "body too large", f"The body is longer than {limit} bytes. Send less at once.",
         headers={"Connection": "close"},
     )  # fmt: skip
 
 
-async def send_response(answer: Response, request_id: str, send: Send) -> None:
+async def send_response(response: Response, request_id: str, send: Send) -> None:
+    """Send `response` with its headers and the request's id."""
     headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
+        (b"content-type", response.content_type),
+        (b"content-length", str(len(response.body)).encode()),
         (b"x-request-id", request_id.encode()),
-        *((name.lower().encode(), value.encode()) for name, value in answer.headers.items()),
+        *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

@@ -1,4 +1,4 @@
-"""How does a person ask the service? One case, or a file of them, with its refusals in words."""
+"""The client of `mlops predict`: sends one case, or a CSV file of cases, to the service."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from serving.http.access import bearer_header
 from settings import LoopError, Settings, UserError
 from usecase.request import PredictRequest
 
-ROWS_PER_REQUEST = 500  # of a file that are asked at once
+ROWS_PER_REQUEST = 500
 
 
 def predict_case(settings: Settings, text: str) -> dict[str, Any]:
-    """The answer to the case that `text` (JSON) is. Raises `UserError` for what is refused."""
-    return _asked(settings, "/predict", text)
+    """Return the prediction for the case `text` (JSON). Raises `UserError` if it is refused."""
+    return _post(settings, "/predict", text)
 
 
 def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]:
-    """Writes `target`: the rows of `source` (CSV) with the answers beside them.
+    """Write `target`: the rows of `source` (CSV), each with its prediction in further columns.
 
-    Yields how many rows are done, after each piece. The columns are the fields of a request; an
-    empty cell is null. `target` is there whole, or not at all.
+    The columns of `source` are the fields of a request; an empty cell is null. Yields the number of
+    rows done after each request. Writes `target` whole or not at all.
     """
     rows = _rows(source)
     with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
@@ -35,61 +35,61 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
         for start in range(0, len(rows), ROWS_PER_REQUEST):
             piece = rows[start : start + ROWS_PER_REQUEST]
             body = json.dumps({"requests": [_request(row) for row in piece]})
-            answers = _asked(settings, "/predict_batch", body)["predictions"]
-            for row, answer in zip(piece, answers, strict=True):
+            predictions = _post(settings, "/predict_batch", body)["predictions"]
+            for row, prediction in zip(piece, predictions, strict=True):
                 if writer is None:
-                    writer = csv.DictWriter(output, [*row, *answer])
+                    writer = csv.DictWriter(output, [*row, *prediction])
                     writer.writeheader()
-                writer.writerow(row | answer)
+                writer.writerow(row | prediction)
             yield min(start + ROWS_PER_REQUEST, len(rows))
 
 
 def _rows(source: Path) -> list[dict[str, str]]:
     try:
-        with source.open(newline="") as given:
-            rows = list(csv.DictReader(given))
+        with source.open(newline="") as file:
+            rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} can't be read as CSV: {error}") from error
+        raise UserError(f"{source} can't be read as CSV: {error}.") from error
     if not rows:
-        raise UserError(f"{source} has no rows. Its columns are {', '.join(_fields())}.")
+        raise UserError(f"{source} has no rows. Its columns must be {', '.join(_fields())}.")
     return rows
 
 
 def _fields() -> dict[str, Any]:
-    found: dict[str, Any] = PredictRequest.model_json_schema()["properties"]
-    return found
+    fields: dict[str, Any] = PredictRequest.model_json_schema()["properties"]
+    return fields
 
 
 def _request(row: dict[str, str]) -> dict[str, Any]:
     fields = _fields()
     return {
-        name: None if value == "" else int(value) if _whole(fields[name], value) else value
+        name: None if value == "" else int(value) if _is_integer(fields[name], value) else value
         for name, value in row.items()
         if name in fields
     }
 
 
-def _whole(schema: dict[str, Any], value: str) -> bool:
+def _is_integer(schema: dict[str, Any], value: str) -> bool:
     return schema.get("type") == "integer" and value.lstrip("-").isdigit()
 
 
-def _asked(settings: Settings, path: str, body: str) -> dict[str, Any]:
+def _post(settings: Settings, path: str, body: str) -> dict[str, Any]:
     headers = {"Content-Type": "application/json", **bearer_header(settings)}
     try:
-        answer = httpx.post(
+        response = httpx.post(
             settings.service_url + path, content=body, headers=headers, timeout=60
         )  # fmt: skip
     except httpx.HTTPError as error:
         raise LoopError(
-            f"The service at {settings.service_url} does not answer ({error!r}): `mlops serve` "
-            "starts one; MLOPS_SERVICE_URL names another."
+            f"The service at {settings.service_url} does not answer ({error!r}). Start it with "
+            "`mlops serve`, or set MLOPS_SERVICE_URL to the address of another one."
         ) from error
-    if answer.status_code == 200:
-        found: dict[str, Any] = answer.json()
-        return found
-    kind = UserError if answer.status_code < 500 else LoopError
+    if response.status_code == 200:
+        content: dict[str, Any] = response.json()
+        return content
+    kind = UserError if response.status_code < 500 else LoopError
     try:
-        told = answer.json()["detail"]
+        detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
-        told = answer.text[:200]
-    raise kind(f"The service answered {answer.status_code}: {told}")
+        detail = response.text[:200]
+    raise kind(f"The service answered {response.status_code}: {detail}")

@@ -1,7 +1,7 @@
-"""How did a case turn out, as those tell who saw it? True outcomes by request id, kept for good.
+"""POST /feedback: keeps the outcome of a predicted case, by request id.
 
-A line in a file beside the prediction log, synced before it is acknowledged. All replicas append to
-the same file, one at a time, and each looks first at what stands there.
+An outcome is synced to the disk before the response. All replicas append to one file, one at a
+time, and each first reads the outcomes that the file holds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from features import durable_files
 from serving.errors import Refusal
@@ -18,61 +17,64 @@ from serving.http.schemas import FeedbackRequest, FeedbackResponse
 from serving.metrics import Metrics
 from serving.prediction_log import reported_outcomes, search
 
-if TYPE_CHECKING:
-    pass
-
-LATE_AFTER = timedelta(
-    days=30
-)  # after the decision: the windows that it belongs to are long measured
+LATE_AFTER = timedelta(days=30)  # after the decision: monitoring has measured its windows by then
 
 
 class FeedbackHandler:
-    """The handler of the route."""
+    """Records outcomes and counts them."""
 
     def __init__(self, predictions: Path, metrics: Metrics) -> None:
         self._predictions, self._metrics = predictions, metrics
 
-    def one(self, request: Request) -> Response:
-        """POST /feedback."""
-        told = FeedbackRequest.model_validate_json(request.body)
+    def record(self, request: Request) -> Response:
+        """Handle the route."""
+        feedback = FeedbackRequest.model_validate_json(request.body)
         try:
-            status = record_outcome(self._predictions, told, by=request.client)
-        except Refusal as refused:
-            self._metrics.feedback.labels(refused.error).inc()
+            status = record_outcome(self._predictions, feedback, client=request.client)
+        except Refusal as refusal:
+            self._metrics.feedback.labels(refusal.error).inc()
             raise
         self._metrics.feedback.labels(status).inc()
-        answer = FeedbackResponse(request_id=told.request_id, status=status)
-        return Response(answer.model_dump_json().encode())
+        response = FeedbackResponse(request_id=feedback.request_id, status=status)
+        return Response(response.model_dump_json().encode())
 
 
-def record_outcome(predictions: Path, told: FeedbackRequest, *, by: str) -> str:
-    """Keeps an outcome, once. Raises `Refusal`: 404 nothing predicted under the id, 409 another
-    outcome stands, 400 known before it was decided on."""
-    found = search.find_prediction(predictions, told.request_id)
-    if found is None:
-        raise Refusal(404, "unknown prediction", "No prediction with this id is in the log.")
-    decided_at = found["decision_time"]
-    if told.known_at < decided_at:
+def record_outcome(predictions: Path, feedback: FeedbackRequest, *, client: str) -> str:
+    """Record an outcome once, and return its status.
+
+    Raises `Refusal`: 404 if the log has no such prediction, 409 if it has the opposite outcome, 400
+    if the outcome was known before the decision time.
+    """
+    prediction = search.find_prediction(predictions, feedback.request_id)
+    if prediction is None:
         raise Refusal(
-            400, "invalid request", "known_at: it can't be known before it was predicted.",
+            404, "unknown prediction",
+            "The prediction log has no such request id. Send the id of the prediction's response.",
+        )  # fmt: skip
+    decided_at = prediction["decision_time"]
+    if feedback.known_at < decided_at:
+        raise Refusal(
+            400, "invalid request", "known_at: before the prediction's decision time.",
             fields=[{"field": "known_at", "reason": "before the prediction's decision time"}],
         )  # fmt: skip
     outcome = {
-        "request_id": told.request_id, "key": found["key"], "label": int(told.outcome),
-        "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": by,
-        "told_at": datetime.now(UTC).isoformat(),
+        "request_id": feedback.request_id, "key": prediction["key"],
+        "label": int(feedback.outcome), "known_at": feedback.known_at.astimezone(UTC).isoformat(),
+        "told_by": client, "told_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
 
-    def known(lines: list[bytes]) -> bool:
+    def is_recorded(lines: list[bytes]) -> bool:
         for line in lines:
-            if (old := json.loads(line))["request_id"] == told.request_id:
-                if old["label"] != outcome["label"]:
-                    raise Refusal(409, "another outcome stands", "It was told otherwise before.")
+            if (recorded := json.loads(line))["request_id"] == feedback.request_id:
+                if recorded["label"] != outcome["label"]:
+                    raise Refusal(
+                        409, "another outcome stands",
+                        "The opposite outcome is recorded for this request id. It stays.",
+                    )  # fmt: skip
                 return True
         return False
 
-    if not durable_files.append_unless(
-        reported_outcomes.outcomes_file(predictions), json.dumps(outcome), known
-    ):
+    file = reported_outcomes.outcomes_file(predictions)
+    if not durable_files.append_unless(file, json.dumps(outcome), is_recorded):
         return "already recorded"
-    return "recorded late" if told.known_at - decided_at > LATE_AFTER else "recorded"
+    return "recorded late" if feedback.known_at - decided_at > LATE_AFTER else "recorded"

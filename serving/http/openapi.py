@@ -1,4 +1,4 @@
-"""What does the service take and give, in the words of OpenAPI? Made from the very schemas used."""
+"""The OpenAPI document, built from the schemas that validate the requests."""
 
 from __future__ import annotations
 
@@ -10,46 +10,42 @@ from pydantic.json_schema import models_json_schema
 REF = "#/components/schemas/{model}"
 PostRoutes = dict[str, tuple[type[BaseModel], type[BaseModel], str]]
 REFUSALS = {
-    400: "The body is not valid; `fields` names what is wrong.",
-    401: "A token is wanted.",
-    403: "The token is not one for this.",
-    404: "There is no such thing.",
-    413: "The body is too long.",
-    409: "It contradicts what stands.",
-    415: "The body is not said to be JSON.",
+    400: "The body is invalid; `fields` names the faults.",
+    401: "The token is missing or wrong.",
+    403: "The token lacks the role.",
+    404: "Unknown path or prediction.",
+    409: "It contradicts the recorded outcome, or the model can't be explained.",
+    413: "The body is too large.",
+    415: "The content type is not application/json.",
     429: "Too many requests: Retry-After says when to ask again.",
-    500: "A fault of the service.",
-    503: "A part that the answer needs is away.",
+    500: "The service failed.",
+    503: "A part of the service is unavailable.",
 }
 
 
 def openapi_document(
     posts: PostRoutes, gets: dict[str, str], error: type[BaseModel]
 ) -> dict[str, Any]:
-    """`posts`: path to request, response and what it is for; `gets`: path to what it is for."""
+    """Return the document. `posts`: path to request, response, summary; `gets`: path to summary."""
     models = [model for request, response, _ in posts.values() for model in (request, response)]
-    modes = [
-        (model, mode)
-        for model in dict.fromkeys([*models, error])
-        for mode in ("validation",)
-    ]  # fmt: skip
+    modes = [(model, "validation") for model in dict.fromkeys([*models, error])]
     _, schemas = models_json_schema(modes, ref_template=REF)  # type: ignore[arg-type]
-    refusals = {str(status): _refusal(told, error) for status, told in REFUSALS.items()}
+    refusals = {str(status): _refusal(text, error) for status, text in REFUSALS.items()}
     paths: dict[str, Any] = {}
-    for path, (request, response, told) in posts.items():
+    for path, (request, response, summary) in posts.items():
         paths[path] = {
             "post": {
-                "summary": told,
+                "summary": summary,
                 "security": [{}, {"token": []}],
                 "requestBody": {"required": True, "content": _content(request)},
                 "responses": {
-                    "200": {"description": "The answer.", "content": _content(response)},
+                    "200": {"description": "The response.", "content": _content(response)},
                     **refusals,
                 },
             }
         }
-    for path, told in gets.items():
-        paths[path] = {"get": {"summary": told, "responses": _shown(error)}}
+    for path, summary in gets.items():
+        paths[path] = {"get": {"summary": summary, "responses": _get_responses(error)}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "MLOps Loop: predictions", "version": "1"},
@@ -61,16 +57,16 @@ def openapi_document(
     }
 
 
-def _shown(error: type[BaseModel]) -> dict[str, Any]:
+def _get_responses(error: type[BaseModel]) -> dict[str, Any]:
     anything: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     return {
-        "200": {"description": "As told.", "content": anything},
+        "200": {"description": "The response.", "content": anything},
         "503": _refusal(REFUSALS[503], error),
     }
 
 
-def _refusal(told: str, error: type[BaseModel]) -> dict[str, Any]:
-    return {"description": told, "content": _content(error)}
+def _refusal(text: str, error: type[BaseModel]) -> dict[str, Any]:
+    return {"description": text, "content": _content(error)}
 
 
 def _content(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How does a request become an answer that is on record? Looked up, scored, logged, answered."""
+"""The prediction routes: look up the features, score the cases, log them, respond."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.models.holder import LoadedRelease, ModelHolder
 from serving.models.scoring import ScoredCase, score_cases
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
-from usecase import request as cases
+from usecase import request as use_case
 from usecase.request import PredictRequest, PredictResponse
 
 RELEASE_FIRST = "Release a model; the service takes it up within a second, with no restart."
@@ -25,96 +25,96 @@ RELEASE_FIRST = "Release a model; the service takes it up within a second, with 
 
 @dataclass(frozen=True)
 class PredictionCase:
-    """One case to answer: what the log is told of it, and what it was looked up by."""
+    """A case to predict, as the prediction log records it."""
 
     id: str
     key: str
-    decided_at: datetime
+    decided_at: datetime  # the decision time, UTC
     request: dict[str, Any]
 
 
 class PredictionHandlers:
-    """The handlers of the routes that predict. Safe to share between threads."""
+    """Handlers of the prediction routes. Safe to share between threads."""
 
     def __init__(
         self, lookup: FeatureLookup, models: ModelHolder, log: PredictionLog, metrics: Metrics
     ) -> None:
         self._lookup, self._models, self._log, self._metrics = lookup, models, log, metrics
 
-    def one(self, request: Request) -> Response:
-        """POST /predict: one case, its features from the online store."""
-        asked = PredictRequest.model_validate_json(request.body)
-        [answer] = self._predicted([request.id], [asked])
-        return Response(answer.model_dump_json().encode())
+    def predict(self, request: Request) -> Response:
+        """POST /predict: one case, with features from the online store."""
+        body = PredictRequest.model_validate_json(request.body)
+        [prediction] = self._look_up_and_predict([request.id], [body])
+        return Response(prediction.model_dump_json().encode())
 
-    def many(self, request: Request) -> Response:
-        """POST /predict_batch: many cases at once, answered and logged all or none."""
-        asked = BatchRequest.model_validate_json(request.body).requests
-        ids = [f"{request.id}-{number}" for number in range(len(asked))]
-        answers = self._predicted(ids, asked)
-        return Response(BatchResponse(predictions=answers).model_dump_json().encode())
+    def predict_batch(self, request: Request) -> Response:
+        """POST /predict_batch: many cases, all answered and logged, or none."""
+        bodies = BatchRequest.model_validate_json(request.body).requests
+        ids = [f"{request.id}-{number}" for number in range(len(bodies))]
+        predictions = self._look_up_and_predict(ids, bodies)
+        return Response(BatchResponse(predictions=predictions).model_dump_json().encode())
 
-    def given(self, request: Request) -> Response:
-        """POST /score: one case whose features the caller has; nothing is looked up."""
-        asked = ScoreRequest.model_validate_json(request.body)
-        values = asked.features.model_dump()  # type: ignore[attr-defined]
-        decided_at = asked.decision_time.astimezone(UTC)
-        case = PredictionCase(request.id, asked.key, decided_at, {})
-        [answer] = self._answered([case], [OnlineRow(values, decided_at)], degraded=False)
-        return Response(answer.model_dump_json().encode())
+    def score(self, request: Request) -> Response:
+        """POST /score: one case with the features in the request. Looks nothing up."""
+        body = ScoreRequest.model_validate_json(request.body)
+        values = body.features.model_dump()  # type: ignore[attr-defined]
+        decided_at = body.decision_time.astimezone(UTC)
+        case = PredictionCase(request.id, body.key, decided_at, {})
+        [prediction] = self._predict([case], [OnlineRow(values, decided_at)], degraded=False)
+        return Response(prediction.model_dump_json().encode())
 
-    def serving(self) -> LoadedRelease:
-        """What is served. Raises `Refusal` where there is nothing yet."""
+    def loaded_release(self) -> LoadedRelease:
+        """Return the release that is served. Raises `Refusal` (503) if there is none yet."""
         if self._models.current is None:
             raise part_unavailable("no model yet", f"{self._models.problem} {RELEASE_FIRST}")
         return self._models.current
 
-    def _predicted(
-        self, ids: Sequence[str], asked: Sequence[PredictRequest]
+    def _look_up_and_predict(
+        self, ids: Sequence[str], bodies: Sequence[PredictRequest]
     ) -> list[PredictResponse]:
-        self.serving()
-        moments = [cases.decision_time(one) for one in asked]
-        rows, degraded = self._lookup.read([cases.entity_row(one) for one in asked], moments)
-        found = [
-            PredictionCase(name, cases.key(one), moment, one.model_dump(mode="json"))
-            for name, one, moment in zip(ids, asked, moments, strict=True)
+        self.loaded_release()  # without a release, no lookup
+        times = [use_case.decision_time(body) for body in bodies]
+        rows, degraded = self._lookup.read([use_case.entity_row(body) for body in bodies], times)
+        cases = [
+            PredictionCase(case_id, use_case.key(body), time, body.model_dump(mode="json"))
+            for case_id, body, time in zip(ids, bodies, times, strict=True)
         ]
-        return self._answered(found, rows, degraded=degraded)
+        return self._predict(cases, rows, degraded=degraded)
 
-    def _answered(
-        self, found: Sequence[PredictionCase], rows: Sequence[OnlineRow], *, degraded: bool
+    def _predict(
+        self, cases: Sequence[PredictionCase], rows: Sequence[OnlineRow], *, degraded: bool
     ) -> list[PredictResponse]:
-        serving = self.serving()
+        loaded = self.loaded_release()
         try:
             scores = score_cases(
-                serving, [case.key for case in found], [row.values for row in rows]
+                loaded, [case.key for case in cases], [row.values for row in rows]
             )  # fmt: skip
-            answers = [
-                cases.response(
+            responses = [
+                use_case.response(
                     case.id, scored.probability, scored.probability >= scored.model.threshold,
                     scored.model.version, case.decided_at, row.as_of, degraded,
-                    serving.fallback,
+                    loaded.fallback,
                 )
-                for case, scored, row in zip(found, scores, rows, strict=True)
+                for case, scored, row in zip(cases, scores, rows, strict=True)
             ]  # fmt: skip
         except Refusal:
             raise
         except LoopError:
-            self._metrics.failed(serving.release.champion.version)
+            self._metrics.count_failure(loaded.release.champion.version)
             raise
         except Exception as error:  # a pydantic error here is ours: the request was valid
-            self._metrics.failed(serving.release.champion.version)
-            raise RuntimeError("The prediction does not fit its own schema") from error
-        self._record(serving, found, rows, scores, degraded)
-        return answers
+            self._metrics.count_failure(loaded.release.champion.version)
+            raise RuntimeError("The prediction does not fit the response's schema.") from error
+        self._log_and_count(loaded, cases, rows, scores, degraded)
+        return responses
 
-    def _record(
-        self, serving: LoadedRelease, found: Sequence[PredictionCase], rows: Sequence[OnlineRow],
+    def _log_and_count(
+        self, loaded: LoadedRelease, cases: Sequence[PredictionCase], rows: Sequence[OnlineRow],
         scores: Sequence[ScoredCase], degraded: bool,
     ) -> None:  # fmt: skip
         now = datetime.now(UTC)
         for scored in scores:
-            self._metrics.challenged(scored)
+            self._metrics.count_challenger(scored)
         records = [
             {
                 "request_id": case.id,
@@ -123,16 +123,16 @@ class PredictionHandlers:
                 "decision": scored.probability >= scored.model.threshold,
                 "model_version": scored.model.version,
                 "model_digest": scored.model.digest,
-                **scored.logged(),
+                **scored.log_fields(),
                 "degraded": degraded,
-                "fallback": serving.fallback,
+                "fallback": loaded.fallback,
                 "decision_time": case.decided_at,
                 "features_as_of": row.as_of,
                 "logged_at": now,
                 "request": case.request,
                 "features": row.values,
             }
-            for case, scored, row in zip(found, scores, rows, strict=True)
+            for case, scored, row in zip(cases, scores, rows, strict=True)
         ]
         try:
             self._log.append_all(records)
@@ -140,6 +140,6 @@ class PredictionHandlers:
             self._metrics.not_logged.inc(len(records))
             raise
         for scored, row in zip(scores, rows, strict=True):
-            self._metrics.answered(scored, scored.probability >= scored.model.threshold)
-            for column in serving.champion.unknown(row.values):
+            self._metrics.count_prediction(scored, scored.probability >= scored.model.threshold)
+            for column in loaded.champion.unknown_categories(row.values):
                 self._metrics.unknown.labels(column).inc()

@@ -1,4 +1,4 @@
-"""Which paths are there? The table of all routes, and what OpenAPI says of them."""
+"""The table of all routes, and their OpenAPI document."""
 
 from __future__ import annotations
 
@@ -27,31 +27,34 @@ from usecase.request import PredictRequest, PredictResponse
 KIB = 1024
 POST_ROUTES: PostRoutes = {
     "/predict": (PredictRequest, PredictResponse, "One prediction, from the online features"),
-    "/predict_batch": (BatchRequest, BatchResponse, "Many at once; all are answered, or none"),
+    "/predict_batch": (BatchRequest, BatchResponse, "Many predictions: all are answered, or none"),
     "/score": (ScoreRequest, PredictResponse, "One prediction, from features in the request"),
-    "/explain": (PredictRequest, ExplainResponse, "Why a case is answered as it is"),
-    "/feedback": (FeedbackRequest, FeedbackResponse, "How a predicted case turned out"),
+    "/explain": (PredictRequest, ExplainResponse, "An explanation of one prediction"),
+    "/feedback": (FeedbackRequest, FeedbackResponse, "The outcome of a predicted case"),
 }
 GET_ROUTES = {
-    "/": "Where to begin",
+    "/": "The routes",
     "/livez": "Whether the process answers",
-    "/readyz": "Whether it can predict, and what is not as released",
-    "/release": "What is served",
+    "/readyz": "Whether it can predict, and why a release is not served",
+    "/release": "The served release",
 }
 
 
 def route_table(
-    predicting: PredictionHandlers,
-    explaining: ExplanationHandler,
+    predictions: PredictionHandlers,
+    explanations: ExplanationHandler,
     feedback: FeedbackHandler,
     pages: StatusPages,
 ) -> dict[str, Route]:
+    """Return the route of each path."""
     return {
-        "/predict": Route("POST", predicting.one, "predict", 64 * KIB),
-        "/predict_batch": Route("POST", predicting.many, "predict", 512 * KIB, heavy=True),
-        "/score": Route("POST", predicting.given, "predict", 64 * KIB),
-        "/explain": Route("POST", explaining.one, "predict", 64 * KIB, heavy=True),
-        "/feedback": Route("POST", feedback.one, "feedback", 4 * KIB, heavy=True),
+        "/predict": Route("POST", predictions.predict, "predict", 64 * KIB),
+        "/predict_batch": Route(
+            "POST", predictions.predict_batch, "predict", 512 * KIB, heavy=True
+        ),
+        "/score": Route("POST", predictions.score, "predict", 64 * KIB),
+        "/explain": Route("POST", explanations.explain, "predict", 64 * KIB, heavy=True),
+        "/feedback": Route("POST", feedback.record, "feedback", 4 * KIB, heavy=True),
         "/": Route("GET", pages.index, None),
         "/livez": Route("GET", pages.alive, None),
         "/readyz": Route("GET", pages.ready, None),
@@ -67,4 +70,5 @@ def _docs(_: Request) -> Response:
 
 @cache
 def openapi_json() -> bytes:
+    """Return the OpenAPI document."""
     return to_json(openapi_document(POST_ROUTES, GET_ROUTES, Error))

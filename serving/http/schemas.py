@@ -1,4 +1,4 @@
-"""What do the routes take and give, beside the use case's own request and answer?"""
+"""Request and response schemas of the routes, except the use case's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Category = Annotated[str, Field(max_length=64)] | None
 
 
 def _features() -> type[BaseModel]:
-    """The columns that the model sees, each of its kind; all have to be there, and may be null."""
+    """Return a schema of the model's columns: all required, each nullable."""
     fields: dict[str, Any] = {
         name: (Category if name in CATEGORIES else Number, ...) for name in FEATURES
     }
@@ -28,7 +28,7 @@ Features = _features()
 
 
 class BatchRequest(BaseModel):
-    """Cases to answer at once."""
+    """Cases to predict in one request."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,58 +36,62 @@ class BatchRequest(BaseModel):
 
 
 class BatchResponse(BaseModel):
-    """The answers, in the order of the requests."""
+    """The predictions, in the order of the requests."""
 
     predictions: list[PredictResponse]
 
 
 class ScoreRequest(BaseModel):
-    """A case with the features that its caller has, as they were at its decision time."""
+    """A case with its features as of the decision time."""
 
     model_config = ConfigDict(extra="forbid")
 
-    key: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="By which the truth is found")
+    key: str = Field(
+        pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="Joins the outcome to the prediction"
+    )
     decision_time: Moment = Field(examples=["2013-04-01T12:15:00Z"])
     features: Features  # type: ignore[valid-type]
 
 
 class ExplainResponse(BaseModel):
-    """Why a case is answered as it is, in log-odds: `base` and all contributions add up to the
-    answer's."""
+    """Contributions to a prediction, in log-odds.
+
+    `base` and all contributions add up to the log-odds of `probability`.
+    """
 
     request_id: str
     model_version: str
     probability: float = Field(ge=0, le=1)
     decision: bool
-    base: float = Field(description="What the model says of its average training row")
+    base: float = Field(description="The model's mean log-odds over its training rows")
     contributions: dict[str, float] = Field(description="By column, the largest first")
     flipped_by: str | None = Field(
-        description="The least change that would turn the decision; null if none that is tried does"
+        description="The smallest tried change that would flip the decision; null if none does"
     )
     degraded: bool
 
 
 class FeedbackRequest(BaseModel):
-    """How a case that was predicted turned out."""
+    """The outcome of a predicted case."""
 
     model_config = ConfigDict(extra="forbid")
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
-    outcome: bool = Field(strict=True, description="Whether what was predicted came true")
+    outcome: bool = Field(strict=True, description="Whether the predicted event happened")
     known_at: Moment = Field(
-        description="Since when it is known", examples=["2013-04-01T18:00:00Z"]
+        description="When the outcome became known", examples=["2013-04-01T18:00:00Z"]
     )
 
 
 class FeedbackResponse(BaseModel):
-    """What became of it."""
+    """Whether the outcome was recorded."""
 
     request_id: str
     status: Literal["recorded", "recorded late", "already recorded"]
 
 
 class Error(BaseModel):
-    """What every request that is not answered is told."""
+    """The body of every error response."""
 
     error: str
     detail: str

@@ -1,4 +1,4 @@
-"""What does the service say about itself? Pages to GET."""
+"""The GET routes: health, readiness, the served release, metrics."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from serving.prediction_log.writer import PredictionLog
 
 
 class StatusPages:
-    """The handlers of the routes that only tell."""
+    """Handlers of the GET routes."""
 
     def __init__(self, models: ModelHolder, log: PredictionLog, metrics: Metrics) -> None:
         self._models, self._log, self._metrics = models, log, metrics
 
     def index(self, _: Request) -> Response:
-        """GET /: in place of BentoML's page, which has the browser load Google's tag manager."""
+        """GET /: the routes. Replaces BentoML's page, which loads Google's tag manager."""
         return _json(
             {
                 "predict": "POST /predict",
@@ -35,11 +35,11 @@ class StatusPages:
         )
 
     def alive(self, _: Request) -> Response:
-        """GET /livez: the process answers."""
+        """GET /livez: 200 while the process answers."""
         return _json({"alive": True})
 
     def ready(self, _: Request) -> Response:
-        """GET /readyz: it has a model and a log. `problem` is what is not as it was released."""
+        """GET /readyz: 200 if a model is loaded and the log works. `problem` as in `release`."""
         if self._log.failure is not None:
             raise Refusal(503, "not ready", self._log.failure)
         if self._models.current is None:
@@ -53,7 +53,7 @@ class StatusPages:
         )  # fmt: skip
 
     def release(self, _: Request) -> Response:
-        """GET /release: what is served, and why it is not what was released, if so."""
+        """GET /release: the served release. `problem`: why it is not the one in the document."""
         models = self._models
         release = models.current.release if models.current else None
         return _json(
@@ -71,7 +71,7 @@ class StatusPages:
         )
 
     def metrics(self, _: Request) -> Response:
-        """GET /metrics: of this process, which is the only one that answers."""
+        """GET /metrics: of this process, the only one that answers requests."""
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         self._metrics.release_problem.set(self._models.problem is not None)
@@ -83,12 +83,12 @@ def _json(value: Any) -> Response:
     return Response(to_json(value))
 
 
-def _challenger(serving: LoadedRelease | None) -> dict[str, Any] | None:
-    challenger = serving and serving.release.challenger
-    if not serving or not challenger:
+def _challenger(loaded: LoadedRelease | None) -> dict[str, Any] | None:
+    challenger = loaded and loaded.release.challenger
+    if not loaded or not challenger:
         return None
     return {
         "version": challenger.model.version, "digest": challenger.model.digest,
         "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
-        "since": challenger.since.isoformat(), "loaded": serving.challenger is not None,
+        "since": challenger.since.isoformat(), "loaded": loaded.challenger is not None,
     }  # fmt: skip

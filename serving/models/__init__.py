@@ -1,1 +1,11 @@
-"""The models that the service holds: loaded, verified, swapped, scored and explained."""
+"""The models of the service: loaded, verified, swapped, scored and explained.
+
+`holder.py`: follows the release and holds its models in memory.
+`scoring.py`: scores a case with champion and challenger.
+`evaluator.py`: exports a model to its served form, and predicts with it.
+`served_form.py`: chooses that form: trees, or the scikit-learn pipeline.
+`trees.py`: predicts with treelite; `shap_trees.py` gives the same trees to SHAP.
+`skops_file.py`: stores pipelines without pickle.
+`model_files.py`: the files of a served model, and their digest.
+`explanation.py`: contributions of the features to a prediction.
+"""

@@ -1,9 +1,9 @@
-"""How is a fitted model stored for serving, and evaluated there fast and exactly?
+"""Exports a fitted model to its served form, and predicts with that form, fast and exactly.
 
-For one row scikit-learn takes many times as long as the same trees in treelite's GTIL, which agree
-with it to the last bits (`make bench`, tests/bench/one_row.py). So a pipeline of ordinal codes and
-gradient-boosted trees is served as trees, and any other pipeline as itself, through skops. Never a
-pickle.
+For one row, scikit-learn takes many times as long as treelite's GTIL on the same trees. The two
+agree to the last bits (`make bench`, tests/bench/one_row.py). So a pipeline of ordinal codes and
+gradient-boosted trees is served as trees. Any other pipeline is served by scikit-learn, stored with
+skops, never as a pickle.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MISSING = float("nan")
 
 
 def export_model(model: Any, folder: Path) -> str:
-    """Writes the served form of a fitted scikit-learn Pipeline into `folder`; returns its digest.
+    """Write the served form of a fitted scikit-learn Pipeline into `folder`; return its digest.
 
-    The same fit gives the same bytes. Raises `LoopError` if the model is not a binary classifier
-    of the classes 0 and 1, or cannot be stored safely.
+    The same fit gives the same bytes. Raises `LoopError` if the model is not a classifier of the
+    classes 0 and 1, or can't be stored safely.
     """
     form, data = served_form.choose_served_form(model)
     name = model_files.TREES_FILE if form["kind"] == "trees" else model_files.PIPELINE_FILE
@@ -43,16 +43,16 @@ def export_model(model: Any, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A model as it is served; safe to share between threads."""
+    """A served model. Safe to share between threads."""
 
     columns: tuple[str, ...]  # in the model's order
-    codes: Mapping[str, Mapping[str | None, float]]  # of the text columns' categories
+    codes: Mapping[str, Mapping[str | None, float]]  # by text column, of its categories
     trees: Trees | None
-    pipeline: Any | None  # sklearn.pipeline.Pipeline, where there are no trees
+    pipeline: Any | None  # sklearn.pipeline.Pipeline, if there are no trees
 
     @classmethod
     def load(cls, folder: Path, digest: str) -> Evaluator:
-        """The model in `folder`. Raises `LoopError` if it is not the one with this digest."""
+        """Load the model in `folder`. Raises `LoopError` if its digest is another."""
         files = model_files.read_model_files(folder, digest)
         form = json.loads(files[model_files.FORM_FILE])
         codes = {
@@ -61,29 +61,31 @@ class Evaluator:
         }
         trees = pipeline = None
         if form["kind"] == "trees":
-            trees = Trees.of(files[model_files.TREES_FILE])
+            trees = Trees.from_bytes(files[model_files.TREES_FILE])
         else:
             pipeline = skops_file.load_skops(files[model_files.PIPELINE_FILE])
         return cls(tuple(form["columns"]), codes, trees, pipeline)
 
     def predict(self, rows: Sequence[Mapping[str, FeatureValue]]) -> np.ndarray:
-        """Probability of class 1, float64, shape (n_rows,).
+        """Return the probability of class 1, float64, shape (n_rows,).
 
-        A row maps column to value; None and NaN are missing, other columns are ignored. Raises
-        `LoopError` if a column is absent, or not of numbers where the model wants numbers.
+        A row maps column to value. None and NaN are missing values; further columns are ignored.
+        Raises `LoopError` if a column is absent, or holds text where the model needs numbers.
         """
         try:
             if self.trees is not None:
-                return self._walk([self.codes_of(row) for row in rows])
+                return self._predict_trees([self.encode_row(row) for row in rows])
             table = {c: [row[c] for row in rows] for c in self.columns}
         except KeyError as error:
-            raise LoopError(f"A row lacks the column {error}, which the model needs.") from error
+            raise LoopError(
+                f"A row lacks the column {error}. Send all columns of the model."
+            ) from error
         import pandas as pd
 
         return self.predict_frame(pd.DataFrame(table, dtype=object))
 
-    def unknown(self, row: Mapping[str, FeatureValue]) -> list[str]:
-        """The columns whose category in `row` the model has not seen; it takes it for missing."""
+    def unknown_categories(self, row: Mapping[str, FeatureValue]) -> list[str]:
+        """Return the columns whose category the fit did not see. The model takes it as missing."""
         return [
             column for column, codes in self.codes.items()
             if row[column] is not None and row[column] not in codes
@@ -91,25 +93,25 @@ class Evaluator:
 
     @cached_property
     def explainer(self) -> Any:
-        """SHAP's, of the trees; made once, on the first explanation."""
+        """SHAP's explainer of the trees, created at the first explanation."""
         return shap_explainer(self.trees.model)  # type: ignore[union-attr]
 
-    def codes_of(self, row: Mapping[str, FeatureValue]) -> list[Any]:
-        """The row as the trees are given it."""
+    def encode_row(self, row: Mapping[str, FeatureValue]) -> list[Any]:
+        """Return the row's numbers and codes, as input of the trees."""
         return [
             (MISSING if row[column] is None else row[column]) if codes is None
-            # What is NaN has no category either, and is the only value that differs from itself.
+            # NaN, the only value that differs from itself, counts as None.
             else codes.get(value if (value := row[column]) == value else None, MISSING)
             for column, codes in self._by_column
         ]  # fmt: skip
 
     def predict_frame(self, frame: pd.DataFrame) -> np.ndarray:
-        """Like `predict`, for the rows of a frame in their order; its index is ignored."""
+        """Predict like `predict` for the rows of a frame, in their order. Ignores its index."""
         if absent := [c for c in self.columns if c not in frame]:
-            raise LoopError(f"The frame lacks the columns {absent}, which the model needs.")
+            raise LoopError(f"The frame lacks the columns {absent}. The model needs them.")
         inputs = {c: self._column(c, frame[c]) for c in self.columns}
         if self.trees is not None:
-            return self._walk(np.column_stack(list(inputs.values())))
+            return self._predict_trees(np.column_stack(list(inputs.values())))
         if frame.empty:
             return np.empty(0)
         import pandas as pd
@@ -129,10 +131,10 @@ class Evaluator:
             return texts
         return np.array([codes.get(text, MISSING) for text in texts])
 
-    def _walk(self, table: Any) -> np.ndarray:
-        """Through the trees, in float64 and in this thread: rows are few and cores are shared."""
+    def _predict_trees(self, table: Any) -> np.ndarray:
+        """Predict in float64 and in this thread: rows are few, and other work shares the cores."""
         matrix = _numbers(table, self.columns)
-        return self.trees.walk(matrix) if len(matrix) else np.empty(0)  # type: ignore[union-attr]
+        return self.trees.predict(matrix) if len(matrix) else np.empty(0)  # type: ignore[union-attr]
 
 
 def _numbers(values: Any, columns: Any) -> np.ndarray:
@@ -141,4 +143,4 @@ def _numbers(values: Any, columns: Any) -> np.ndarray:
             return values.to_numpy(dtype="float64", na_value=np.nan)
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise LoopError(f"The model wants numbers in {columns}: {error}") from error
+        raise LoopError(f"The model needs numbers in {columns}: {error}.") from error

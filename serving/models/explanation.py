@@ -1,9 +1,9 @@
-"""What spoke for an answer, feature by feature? SHAP's TreeExplainer on the trees as served.
+"""Contribution of each feature to a prediction: SHAP's TreeExplainer on the served trees.
 
-In log-odds: they add up to the model's own from what it says on average of its training rows, with
-the weights of the nodes as they were fitted (path-dependent). Only of models that are served as
-trees: their categories are ordinal codes, so TreeExplainer's walk is the model's own
-(tests/serving/models/test_explain.py holds it to a brute-force computation).
+Contributions are in log-odds. Added to the model's mean over its training rows, they give the
+prediction (path-dependent: weighted by the node counts of the fit). Models without trees are not
+explained. The trees' categories are ordinal codes, so TreeExplainer evaluates exactly the served
+trees; tests/serving/models/test_explanation.py compares it with a brute-force computation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.models.evaluator import Evaluator, FeatureValue
 
 @dataclass(frozen=True)
 class Explanation:
-    """In log-odds of class 1: `base` and all `contributions` add up to `total`."""
+    """Contributions in log-odds of class 1: `base` and all `contributions` add up to `total`."""
 
     base: float
     contributions: dict[str, float]
@@ -30,11 +30,13 @@ class Explanation:
 
 
 def explain_row(evaluator: Evaluator, row: Mapping[str, FeatureValue]) -> Explanation:
-    """Raises `Refusal` if the model is not served as trees."""
+    """Explain one prediction. Raises `Refusal` (409) if the model is not served as trees."""
     if evaluator.trees is None:
-        raise Refusal(409, "not explained", "The served model has no trees to explain.")
+        raise Refusal(
+            409, "not explained", "The served model has no trees, so it can't be explained."
+        )
     explainer = evaluator.explainer
-    matrix = np.array([evaluator.codes_of(row)], dtype=np.float64)
+    matrix = np.array([evaluator.encode_row(row)], dtype=np.float64)
     values = np.asarray(explainer.shap_values(matrix, check_additivity=False)).reshape(-1)
     base = float(np.ravel(explainer.expected_value)[0])
     return Explanation(base, dict(zip(evaluator.columns, values.tolist(), strict=True)))

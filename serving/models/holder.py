@@ -1,4 +1,4 @@
-"""Which models are served right now? Held in memory, and swapped when the release changes."""
+"""Holds the served models in memory, and swaps them when the release changes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedRelease:
-    """A release and its loaded models, which change together or not at all.
+    """A release and its loaded models. They change together or not at all.
 
-    `challenger` is None where there is none, or where `problem` says why it can't be used: then the
-    champion answers alone.
+    `challenger` is None if the release has none, or if `problem` says why it can't be loaded. Then
+    the champion answers alone.
     """
 
     release: Release
     champion: Evaluator
     challenger: Evaluator | None = None
     problem: str | None = None
-    fallback: bool = False  # the version that came with the package, as no release is in reach
+    fallback: bool = False  # serves the packaged version, since no release is available
 
 
 class ModelHolder:
-    """The release that is served. A request takes `current` once and keeps to it.
+    """Holds the served release. A request reads `current` once and keeps that object.
 
-    `features` are the columns that the service can provide: a model that wants others is refused.
-    `packaged` is the release document that came with the code, if one did: it is served until the
-    other one can be, and never again after that. `on_change` is told what is served from then on.
+    `features` are the columns that the service can provide; a model that needs others is refused.
+    `packaged` is the release document that came with the code, if any. It is served until the first
+    release can be loaded, and never again. `on_change` receives each newly served release.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ModelHolder:
         packaged: Path | None = None, on_change: Callable[[LoadedRelease], object] = bool,
     ) -> None:  # fmt: skip
         self.current: LoadedRelease | None = None
-        self.problem: str | None = None  # why the release at hand is not served, if so
+        self.problem: str | None = None  # why the released models are not served
         self._file = release_file
         self._packaged = packaged
         self._features = features
@@ -55,10 +55,10 @@ class ModelHolder:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Looks at the release document; True if another release is served from now on.
+        """Read the release document; return True if another release is served from now on.
 
-        A release that cannot be served leaves the last good one in place and its reason in
-        `problem`, and is tried again at each call: its files may still be on their way.
+        If the release can't be served, the last good one stays and `problem` holds the reason. Each
+        call tries it again, since its files may still be arriving.
         """
         with self._refreshing:
             stamp = self._stamp()
@@ -66,7 +66,7 @@ class ModelHolder:
                 return False
             try:
                 loaded = self._load()
-            except Exception as error:  # whatever is wrong with it, what is served goes on
+            except Exception as error:  # of any kind: the service goes on with what it has
                 if self.problem != str(error):
                     unforeseen = not isinstance(error, LoopError)
                     logger.warning("Release not served: %s", error, exc_info=unforeseen)
@@ -76,17 +76,18 @@ class ModelHolder:
             self.current, self.problem, self._seen = loaded, loaded.problem, stamp
             if changed:
                 self._on_change(loaded)
-                logger.info("Serving %s", _told(loaded), extra=_fields(loaded))
+                logger.info("Serving %s", _describe(loaded), extra=_log_fields(loaded))
             return changed
 
     def start(self, every: float = 0.5) -> None:
-        """Refreshes in a thread, every so many seconds, until `stop`."""
+        """Refresh in a thread, every `every` seconds, until `stop`."""
         self._thread = threading.Thread(
             target=self._poll, args=(every,), name="release-poll", daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the thread and wait for its end."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -99,68 +100,67 @@ class ModelHolder:
         try:
             stat = self._file.stat()
         except OSError:
-            return None  # reading it will tell why
+            return None  # reading the file raises the reason
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _load(self) -> LoadedRelease:
         try:
-            return self._released(self._file)
+            return self._load_document(self._file)
         except LoopError as error:
             if self._packaged is None or (self.current and not self.current.fallback):
                 raise
-            problem = f"The packaged version answers, since no release is in reach. {error}"
-            return replace(self._released(self._packaged), problem=problem, fallback=True)
+            problem = f"The packaged version answers, since no release is available. {error}"
+            return replace(self._load_document(self._packaged), problem=problem, fallback=True)
 
-    def _released(self, file: Path) -> LoadedRelease:
+    def _load_document(self, file: Path) -> LoadedRelease:
         release = read_release(file)
         if release is None:
-            raise LoopError(f"No model is released yet: there is no {file}.")
-        champion = self._evaluator(release.champion, file.parent)
+            raise LoopError(f"No model is released yet: {file} is missing.")
+        champion = self._load_model(release.champion, file.parent)
         challenger, problem = None, None
         if release.challenger is not None:
             try:
-                challenger = self._evaluator(release.challenger.model, file.parent)
+                challenger = self._load_model(release.challenger.model, file.parent)
             except LoopError as error:
                 problem = f"The challenger can't be used, the champion answers alone. {error}"
         return LoadedRelease(release, champion, challenger, problem)
 
-    def _evaluator(self, model: ServedModel, folder: Path) -> Evaluator:
-        if (loaded := self._loaded(model)) is not None:
-            return loaded
+    def _load_model(self, model: ServedModel, folder: Path) -> Evaluator:
+        if (held := self._find_held(model)) is not None:
+            return held
         evaluator = Evaluator.load(folder / model.path, model.digest)
-        if self._features is not None and (wanted := set(evaluator.columns) - set(self._features)):
+        if self._features is not None and (missing := set(evaluator.columns) - set(self._features)):
             raise LoopError(
-                f"Version {model.version} wants the columns {sorted(wanted)}, which the feature "
-                "store does not give. Release a model trained on today's features."
+                f"Version {model.version} needs the columns {sorted(missing)}, which the feature "
+                "store does not provide. Release a model trained on the current features."
             )
         return evaluator
 
-    def _loaded(self, model: ServedModel) -> Evaluator | None:
-        """What is in memory already, of the same files: a change of arms reads nothing again."""
+    def _find_held(self, model: ServedModel) -> Evaluator | None:
+        """Return the model if it is in memory already: a change of arms reads no file again."""
         if self.current is None:
             return None
         held = [(self.current.release.champion, self.current.champion)]
         if (challenger := self.current.release.challenger) and self.current.challenger:
             held.append((challenger.model, self.current.challenger))
-        named = (model.version, model.digest, model.path)
-        return next((e for m, e in held if (m.version, m.digest, m.path) == named), None)
+        files = (model.version, model.digest, model.path)
+        return next((e for m, e in held if (m.version, m.digest, m.path) == files), None)
 
 
-def _told(serving: LoadedRelease) -> str:
-    release = serving.release
-    told = f"version {release.champion.version}, generation {release.generation}"
+def _describe(loaded: LoadedRelease) -> str:
+    release = loaded.release
+    text = f"version {release.champion.version}, generation {release.generation}"
     if release.challenger is not None:
-        state = "in its" if serving.challenger else "without its"
-        told += f", {state} {release.challenger.stage} version {release.challenger.model.version}"
-    return told
+        state = "with" if loaded.challenger else "without"
+        text += f", {state} {release.challenger.stage} version {release.challenger.model.version}"
+    return text
 
 
-def _fields(serving: LoadedRelease) -> dict[str, object]:
-    """The same for who looks for it in the log's lines."""
-    release = serving.release
+def _log_fields(loaded: LoadedRelease) -> dict[str, object]:
+    release = loaded.release
     challenger = release.challenger
     return {
         "generation": release.generation, "model_version": release.champion.version,
         "frozen": release.frozen, "challenger": challenger and challenger.model.version,
-        "stage": challenger and challenger.stage, "fallback": serving.fallback,
+        "stage": challenger and challenger.stage, "fallback": loaded.fallback,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What do champion and challenger say of one case? No challenger can harm the answer."""
+"""Scores cases with champion and challenger. A failing challenger never affects the response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from settings import LoopError
 
 @dataclass(frozen=True)
 class ModelScore:
-    """One model's word on a case, or its failure; `seconds` is how long it took over it."""
+    """One model's score of a case, or its error; `seconds` is the time that it took."""
 
     probability: float | None
     seconds: float
@@ -25,22 +25,22 @@ class ModelScore:
 
 @dataclass(frozen=True)
 class ScoredCase:
-    """The answer, and what the log is told of both arms.
+    """The answer to a case, and the scores that the prediction log records.
 
-    Where a challenger that was to answer failed, `model` is the champion and `failed` is set.
+    If the challenger had to answer and failed, `model` is the champion and `failed_challenger` set.
     """
 
     arm: Arm  # as routed
-    model: ServedModel  # whose answer it is
+    model: ServedModel  # that answers
     answer: ModelScore
     probability: float
-    shadow: ModelScore | None  # of a challenger whose answer is not used
-    failed: ModelScore | None  # of a challenger whose answer was to be used
+    shadow: ModelScore | None  # the challenger's, in the shadow stage
+    failed_challenger: ModelScore | None  # the challenger's, where it had to answer
     generation: int
     challenger: ServedModel | None
 
-    def logged(self) -> dict[str, Any]:
-        """The fields of the log's record; the same names with and without a challenger."""
+    def log_fields(self) -> dict[str, Any]:
+        """Return the record's fields: the same names with and without a challenger."""
         return {
             "arm": self.arm,
             "generation": self.generation,
@@ -50,83 +50,98 @@ class ScoredCase:
             "shadow_ms": self.shadow and self.shadow.seconds * 1000,
             "shadow_error": self.shadow and self.shadow.error,
             "challenger_version": self.challenger and self.challenger.version,
-            "challenger_error": self.failed and self.failed.error,
+            "challenger_error": self.failed_challenger and self.failed_challenger.error,
         }
 
 
-def score_case(serving: LoadedRelease, key: str, values: Mapping[str, FeatureValue]) -> ScoredCase:
-    """The answer to the case `key` by the arm that it belongs to, the shadow's word beside it.
+def score_case(loaded: LoadedRelease, key: str, values: Mapping[str, FeatureValue]) -> ScoredCase:
+    """Score the case `key` with its arm, and with the shadow if there is one.
 
-    Raises what the champion raises; what the challenger raises, or what it says that is no
-    probability, is told and the champion answers.
+    Raises the champion's errors. If the challenger fails, or returns no probability, its error is
+    logged and the champion answers.
     """
-    return score_cases(serving, [key], [values])[0]
+    return score_cases(loaded, [key], [values])[0]
 
 
 def score_cases(
-    serving: LoadedRelease, keys: Sequence[str], rows: Sequence[Mapping[str, FeatureValue]]
+    loaded: LoadedRelease, keys: Sequence[str], rows: Sequence[Mapping[str, FeatureValue]]
 ) -> list[ScoredCase]:
-    """`score_case` for each case; a model is asked once about all that it has a word on."""
-    release, challenger = serving.release, serving.release.challenger
+    """Score each case like `score_case`, with one call to each model for all its rows."""
+    release, challenger = loaded.release, loaded.release.challenger
     if challenger is None:
-        alone = _asked(serving.champion, rows)
-        return [_scored(release, "champion", None, answer) for answer in alone]
-    routed = [assign_arm(key, release) for key in keys]
+        scores = _score(loaded.champion, rows)
+        return [_combine(release, "champion", None, score) for score in scores]
+    arms = [assign_arm(key, release) for key in keys]
     in_shadow = challenger.stage == "shadow"
-    asked = [n for n, each in enumerate(routed) if in_shadow or each == "challenger"]
-    words = dict(zip(asked, _tried(serving, [rows[n] for n in asked]), strict=True))
-    left = [
-        n for n in range(len(rows)) if in_shadow or n not in words or words[n].probability is None
+    challenged = [n for n, arm in enumerate(arms) if in_shadow or arm == "challenger"]
+    challenger_scores = dict(
+        zip(challenged, _score_challenger(loaded, [rows[n] for n in challenged]), strict=True)
+    )
+    # The champion scores its own cases, and those on which the challenger failed.
+    championed = [
+        n
+        for n in range(len(rows))
+        if in_shadow or n not in challenger_scores or challenger_scores[n].probability is None
     ]
-    answers = dict(zip(left, _asked(serving.champion, [rows[n] for n in left]), strict=True))
-    return [_scored(release, where, words.get(n), answers.get(n)) for n, where in enumerate(routed)]
+    champion_scores = dict(
+        zip(championed, _score(loaded.champion, [rows[n] for n in championed]), strict=True)
+    )
+    return [
+        _combine(release, arm, challenger_scores.get(n), champion_scores.get(n))
+        for n, arm in enumerate(arms)
+    ]
 
 
-def _scored(
-    release: Release, where: Arm, word: ModelScore | None, answer: ModelScore | None
-) -> ScoredCase:
-    """From the challenger's word and the champion's answer, where each was asked."""
+def _combine(
+    release: Release, arm: Arm, challenger_score: ModelScore | None,
+    champion_score: ModelScore | None,
+) -> ScoredCase:  # fmt: skip
+    """Choose the answer. A score is None where its model was not asked."""
     challenger = release.challenger
     model = challenger.model if challenger else None
-    if answer is None:
-        used, answer, shadow, failed = model, word, None, None
+    shadow = failed = None
+    if champion_score is None:
+        answering, answer = model, challenger_score
     elif challenger is not None and challenger.stage == "shadow":
-        used, shadow, failed = release.champion, word, None
+        answering, answer, shadow = release.champion, champion_score, challenger_score
     else:
-        used, shadow, failed = release.champion, None, word
-    if used is None or answer is None or answer.probability is None:
-        raise LoopError("Neither champion nor challenger has answered.")
+        answering, answer, failed = release.champion, champion_score, challenger_score
+    if answering is None or answer is None or answer.probability is None:
+        raise LoopError("Neither champion nor challenger returned a score. Look at the model.")
     return ScoredCase(
-        where, used, answer, answer.probability, shadow, failed, release.generation, model
+        arm, answering, answer, answer.probability, shadow, failed, release.generation, model
     )
 
 
-def _asked(model: Evaluator, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
+def _score(model: Evaluator, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
     if not rows:
-        return []  # and a broken model breaks nothing
+        return []  # a broken model that has no rows must not fail the request
     began = time.perf_counter()
     probabilities = model.predict(rows).tolist()
     seconds = (time.perf_counter() - began) / len(rows)
     return [ModelScore(probability, seconds) for probability in probabilities]
 
 
-def _tried(serving: LoadedRelease, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
-    """The challenger's words; where it fails on a row, the others are not the worse for it."""
+def _score_challenger(
+    loaded: LoadedRelease, rows: Sequence[Mapping[str, FeatureValue]]
+) -> list[ModelScore]:
+    """Score with the challenger. A failing row does not affect the others."""
     if not rows:
         return []
     began = time.perf_counter()
     try:
-        if serving.challenger is None:
-            raise LoopError(f"not loaded: {serving.problem}")
-        return [_checked(word) for word in _asked(serving.challenger, rows)]
-    except Exception as error:  # whatever it is: it is the challenger's, and not the request's
+        if loaded.challenger is None:
+            raise LoopError(f"not loaded: {loaded.problem}")
+        return [_require_probability(score) for score in _score(loaded.challenger, rows)]
+    except Exception as error:  # of any kind: a challenger must not fail the request
         if len(rows) > 1:
-            return [word for row in rows for word in _tried(serving, [row])]
-        told = f"{type(error).__name__}: {error}"[:300]
-        return [ModelScore(None, time.perf_counter() - began, told)]
+            return [score for row in rows for score in _score_challenger(loaded, [row])]
+        message = f"{type(error).__name__}: {error}"[:300]
+        return [ModelScore(None, time.perf_counter() - began, message)]
 
 
-def _checked(word: ModelScore) -> ModelScore:
-    if word.probability is not None and 0 <= word.probability <= 1:
-        return word
-    return ModelScore(None, word.seconds, f"ValueError: {word.probability} is no probability")
+def _require_probability(score: ModelScore) -> ModelScore:
+    """Return `score`; a failure in its place if its value is not from 0 to 1."""
+    if score.probability is not None and 0 <= score.probability <= 1:
+        return score
+    return ModelScore(None, score.seconds, f"ValueError: {score.probability} is no probability")

@@ -1,4 +1,4 @@
-"""Which form of a fitted pipeline is served: bare trees where they are exact, else the pipeline?"""
+"""Chooses the served form of a fitted pipeline: bare trees where exact, else the pipeline."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from settings import LoopError
 
 
 def choose_served_form(model: Any) -> tuple[dict[str, Any], bytes]:
-    """The description (kind, columns, categories) and the bytes of a fitted Pipeline.
+    """Return the description (kind, columns, categories) and the bytes of a fitted Pipeline.
 
-    Kind "trees" is for an OrdinalEncoder that knows text only and turns what is missing or unknown
-    into NaN, columns passed through, and HistGradientBoostingClassifier on them; "sklearn" for all
-    else. Raises `LoopError` if `model` is not a classifier of the classes 0 and 1 over a frame.
+    Kind "trees": a HistGradientBoostingClassifier on passed-through columns and on text columns
+    under an OrdinalEncoder that maps missing and unknown texts to NaN. Kind "sklearn": all others.
+    Raises `LoopError` if `model` is not a classifier of the classes 0 and 1, fitted on a frame.
     """
     if not hasattr(model, "steps"):
         raise LoopError(
-            f"Only a Pipeline can be served, not a {type(model).__name__}: make it one."
+            f"Only a Pipeline can be served, not a {type(model).__name__}. Wrap the model in one."
         )
     if [int(label) for label in getattr(model, "classes_", [])] != [0, 1]:
-        raise LoopError("Only a fitted classifier of the classes 0 and 1 can be served.")
+        raise LoopError(
+            "Only a fitted classifier of the classes 0 and 1 can be served. Check `classes_`."
+        )
     if not hasattr(model, "feature_names_in_"):
-        raise LoopError("The model does not know its columns: fit it on a frame, not on an array.")
+        raise LoopError("The model does not know its columns. Fit it on a frame, not on an array.")
     encoded = _ordinal_columns(model)
     if encoded is None or not _is_plain_forest(model):
         form = {
@@ -40,10 +42,10 @@ def choose_served_form(model: Any) -> tuple[dict[str, Any], bytes]:
 
 
 def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
-    """(as written, as fitted, columns) for each part of a first step that is a ColumnTransformer.
+    """Return (as written, as fitted, columns) for each part of a ColumnTransformer as first step.
 
-    As written, since a fitted "passthrough" is no longer recognisable. Parts without columns and
-    the remainder are left out.
+    A fitted "passthrough" is not recognisable, so the written part comes with it. Parts without
+    columns are left out.
     """
     from sklearn.compose import ColumnTransformer
 
@@ -59,10 +61,10 @@ def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
 
 
 def _ordinal_columns(model: Any) -> tuple[list[str], dict[str, list[str | None]]] | None:
-    """Columns in the trees' order, and the categories of the text ones in the order of their codes.
+    """Return the columns in the trees' order, and the text columns' categories in code order.
 
-    None if the first step does more than that. An encoder that was fitted with None has it among
-    its categories, with a code of its own: `encoded_missing_value` is for NaN alone.
+    None if the first step does more than that. An encoder fitted with None has it as a category
+    with its own code: `encoded_missing_value` applies to NaN only.
     """
     columns: list[str] = []
     categories: dict[str, list[str | None]] = {}
@@ -72,21 +74,23 @@ def _ordinal_columns(model: Any) -> tuple[list[str], dict[str, list[str | None]]
                 return None
             categories |= zip(names, map(_without_nan, fitted.categories_), strict=True)
         columns += names
-    is_text = all(c is None or isinstance(c, str) for found in categories.values() for c in found)
+    is_text = all(c is None or isinstance(c, str) for values in categories.values() for c in values)
     is_whole = len(set(columns)) == len(columns) and len(model.steps) == 2
     return (columns, categories) if columns and is_text and is_whole else None
 
 
 def _without_nan(categories: Any) -> list[Any]:
-    """Raises `LoopError` if they hold both None and NaN, which requests can't tell apart."""
+    """Drop NaN. Raises `LoopError` for both None and NaN, which a request can't tell apart."""
     kept = [c for c in categories if not _is_nan(c)]
     if len(kept) < len(categories) and None in kept:
-        raise LoopError("The model was fitted with both None and NaN for a missing text: use None.")
+        raise LoopError(
+            "The model was fitted with both None and NaN for a missing text. Use None only."
+        )
     return kept
 
 
 def _is_plain_ordinal(encoder: Any) -> bool:
-    """Codes are positions, and what is missing or unknown becomes NaN."""
+    """Return True if codes are positions, and missing and unknown texts become NaN."""
     from sklearn.preprocessing import OrdinalEncoder
 
     return (
@@ -100,7 +104,7 @@ def _is_plain_ordinal(encoder: Any) -> bool:
 
 
 def _is_plain_forest(model: Any) -> bool:
-    """Not with categories of its own, which other evaluators get wrong in silence."""
+    """Return False for native categories: other evaluators silently get them wrong."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     forest = model[-1]
@@ -111,19 +115,21 @@ def _is_plain_forest(model: Any) -> bool:
 
 
 def _text_columns(model: Any) -> list[str]:
-    """The columns that an encoder with categories reads; all others are numbers.
+    """Return the columns that an encoder with categories reads. All others are numbers.
 
     Raises `LoopError` if one was fitted with NaN for a missing text: the service passes None, and
-    scikit-learn takes the two for different categories.
+    scikit-learn treats the two as different categories.
     """
-    found = []
+    text_columns = []
     for _, fitted, names in _transformers(model):
         for step in getattr(fitted, "named_steps", {"": fitted}).values():
             for name, categories in zip(names, getattr(step, "categories_", ()), strict=False):
                 if any(map(_is_nan, categories)):
-                    raise LoopError(f"Missing values of {name} must be None, not NaN, in the fit.")
-                found.append(name)
-    return found
+                    raise LoopError(
+                        f"The fit had NaN for missing texts of {name}. They must be None, not NaN."
+                    )
+                text_columns.append(name)
+    return text_columns
 
 
 def _is_nan(value: Any) -> bool:

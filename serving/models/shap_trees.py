@@ -1,4 +1,4 @@
-"""SHAP's TreeExplainer on the trees as treelite holds them."""
+"""SHAP's TreeExplainer for treelite's trees."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def shap_explainer(trees: Any) -> Any:
-    """SHAP's explainer of treelite's trees; to make one costs more than to use it."""
-    import shap  # seconds, which only who asks for an explanation waits
+    """Return SHAP's explainer of the trees. Creating it costs more than using it."""
+    import shap  # takes seconds, so only explanations pay for it
 
     return shap.TreeExplainer(_as_shap(trees))
 
 
 def _as_shap(trees: Any) -> dict[str, Any]:
-    """The same trees in the form in which SHAP takes those that it does not know."""
+    """Return the trees in SHAP's form for models that it does not support itself."""
     [base] = trees.get_header_accessor().get_field("base_scores")
     return {
         "trees": [_tree(trees.get_tree_accessor(number)) for number in range(trees.num_tree)],

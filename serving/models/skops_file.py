@@ -1,4 +1,4 @@
-"""How is a scikit-learn model stored without pickle, and so that one fit gives the same bytes?"""
+"""Stores scikit-learn models with skops, not pickle. The same fit gives the same bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from settings import LoopError
 
-#: What we let skops build beside its own list of safe types. The list that a file brings with it
-#: (or that `get_untrusted_types` reads from it) is written by whoever wrote the file: no boundary.
+#: Types that skops may build besides its own safe ones. The list in a file (which
+#: `get_untrusted_types` reads) is no security boundary: the file's author wrote it.
 TRUSTED_TYPES = (
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
@@ -20,37 +20,39 @@ TRUSTED_TYPES = (
 
 
 def dump_skops(model: Any) -> bytes:
-    """The bytes of `model`. Raises `LoopError` if it holds a type that we would refuse to load."""
+    """Return the bytes of `model`. Raises `LoopError` if loading it would be refused."""
     import skops.io
 
     try:
         data: bytes = skops.io.dumps(model)
-    except Exception as error:  # skops raises whatever the estimator's own state made it raise
-        raise LoopError(f"skops cannot store this {type(model).__name__}: {error}") from error
+    except Exception as error:  # skops passes on any error of the estimator
+        raise LoopError(f"skops can't store this {type(model).__name__}: {error}.") from error
     foreign = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES)
     if foreign:
         raise LoopError(
-            f"This model holds types that the service would refuse to load: {sorted(foreign)}. "
-            "Review them, then add them to TRUSTED_TYPES in serving/models/skops_file.py."
+            f"The model holds types that the service refuses to load: {sorted(foreign)}. Review "
+            "them, then add them to TRUSTED_TYPES in serving/models/skops_file.py."
         )
     return _canonical(data)
 
 
 def load_skops(data: bytes) -> Any:
-    """The model in `data`, built from trusted types only. Raises `LoopError` if it is not that."""
+    """Load the model in `data`. Raises `LoopError` if it holds types that are not trusted."""
     import skops.io
 
     try:
         return skops.io.loads(data, trusted=list(TRUSTED_TYPES))
-    except Exception as error:  # a hostile or broken archive may fail in any way it likes
-        raise LoopError(f"The model file is not one that skops may load: {error}") from error
+    except Exception as error:  # a hostile or broken archive may raise anything
+        raise LoopError(
+            f"skops can't load the model file: {error}. Export the model again."
+        ) from error
 
 
 def _canonical(data: bytes) -> bytes:
-    """The same archive with nothing of the process in it.
+    """Return the same archive without names and times that depend on the process.
 
-    skops names objects by their memory address and files by it or by a random UUID, and zip stamps
-    the time: two exports of one model would get two digests. Only equality of the names matters.
+    skops names objects and files by memory address or by a random UUID, and zip adds the time. So
+    two exports of one model would get two digests. Only the equality of names matters.
     """
     ids: dict[int, int] = {}
     files: dict[str, str] = {}

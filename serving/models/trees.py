@@ -1,10 +1,8 @@
-"""How are the trees of a model walked for few rows at a time, by treelite's GTIL?
+"""Predicts with treelite's GTIL for few rows at a time.
 
-By treelite's C API (https://treelite.readthedocs.io/en/latest/treelite-c-api.html), as its
-own `gtil.predict` calls it: for one row that function asks the library for types and shapes, and
-makes a configuration, for longer than the trees take. `tests/serving/models/test_trees.py` holds
-that both
-say the same.
+Calls treelite's C API (https://treelite.readthedocs.io/en/latest/treelite-c-api.html), as
+`treelite.gtil.predict` does. For one row, that function spends more time on types, shapes and a
+configuration than on the trees. tests/serving/models/test_trees.py compares the two.
 """
 
 from __future__ import annotations
@@ -20,49 +18,51 @@ FLOAT64 = b"float64"
 
 
 class Trees:
-    """A treelite model of one output over float64; safe to share between threads."""
+    """A treelite model over float64 with one output. Safe to share between threads."""
 
     def __init__(self, model: Any) -> None:
-        """Raises `LoopError` if the model is of other types, or has more than one output."""
+        """Raise `LoopError` if the model has other types, or more than one output."""
         from treelite.core import _LIB
         from treelite.gtil.gtil import GTILConfig
 
         types = (model.input_type, model.output_type)
         if types != ("float64", "float64"):
-            raise LoopError(f"The trees are of {types[0]} and {types[1]}: not of float64.")
+            raise LoopError(f"The trees are of {types[0]} and {types[1]}. They must be of float64.")
         self.model = model
         self._config = GTILConfig(nthread=1, predict_type="default")
         if (shape := self._shape(_LIB)) != (1, 1, 1):
-            raise LoopError(f"The trees give {shape} for a row, and not one probability.")
+            raise LoopError(f"The trees return the shape {shape} for a row, not one probability.")
         self._columns = model.num_feature
         self._predict = _LIB.TreeliteGTILPredict
 
     @classmethod
-    def of(cls, data: bytes) -> Trees:
-        """Of what treelite has written. Raises `LoopError` if it can't be read."""
+    def from_bytes(cls, data: bytes) -> Trees:
+        """Load a serialised treelite model. Raises `LoopError` if it can't be read."""
         import treelite
 
         try:
             return cls(treelite.Model.deserialize_bytes(data))
         except treelite.TreeliteError as error:
-            raise LoopError(f"treelite cannot read the model: {error}") from error
+            raise LoopError(
+                f"treelite cannot read the model: {error}. Export the model again."
+            ) from error
 
-    def walk(self, matrix: np.ndarray) -> np.ndarray:
-        """What the trees say of each row, shape (n_rows,); `matrix` is (n_rows, n_columns).
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        """Return a prediction for each row, shape (n_rows,); `matrix` is (n_rows, n_columns).
 
         Missing values are NaN. Raises `LoopError` for another number of columns.
         """
         if matrix.ndim != 2 or matrix.shape[1] != self._columns:
-            raise LoopError(f"The trees want {self._columns} columns, not {matrix.shape[1:]}.")
-        given = np.ascontiguousarray(matrix, dtype=np.float64)
-        told = np.empty(len(given))
+            raise LoopError(f"The trees need {self._columns} columns, not {matrix.shape[1:]}.")
+        inputs = np.ascontiguousarray(matrix, dtype=np.float64)
+        outputs = np.empty(len(inputs))
         failed = self._predict(
-            self.model.handle, ctypes.c_void_p(given.ctypes.data), FLOAT64,
-            ctypes.c_uint64(len(given)), ctypes.c_void_p(told.ctypes.data), self._config.handle,
+            self.model.handle, ctypes.c_void_p(inputs.ctypes.data), FLOAT64,
+            ctypes.c_uint64(len(inputs)), ctypes.c_void_p(outputs.ctypes.data), self._config.handle,
         )  # fmt: skip
         if failed:
-            raise LoopError(f"treelite could not walk the trees (code {failed}).")
-        return told
+            raise LoopError(f"treelite could not predict (code {failed}).")
+        return outputs
 
     def _shape(self, library: Any) -> tuple[int, ...]:
         shape, n_dimensions = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64()

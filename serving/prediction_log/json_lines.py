@@ -1,4 +1,4 @@
-"""How are lines of JSON read into columns, with every text left a text, and tables made one?"""
+"""Parses JSON lines into Arrow tables, without guessing times, and merges tables."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ SAMPLE_BYTES = 1 << 20
 
 
 def parse_json_lines(content: bytes) -> pa.Table:
-    """Whole lines as a table with a column `object.field` for each field of a nested object.
+    """Return whole lines as a table, with a column `object.field` for each nested field.
 
     Raises `pyarrow.ArrowInvalid` if a line is not a JSON object, or types of a column clash.
     """
-    # Arrow takes a text for a time where all in the column look like one: then two files differ by
-    # their luck. So what is a text is learnt first, from a sample, and once more if that missed it.
-    texts = _texts(_parse(content[: content.find(b"\n", SAMPLE_BYTES) + 1] or content, []).schema)
-    found = _parse(content, texts)
-    if (all_texts := _texts(found.schema)) != texts:
-        found = _parse(content, all_texts)
-    while any(pa.types.is_struct(field.type) for field in found.schema):
-        found = found.flatten()
-    return found
+    # Arrow reads a text column as times if all its values look like times, so two files might
+    # differ by chance. A sample shows which columns are texts; if it missed one, parse again.
+    sample = content[: content.find(b"\n", SAMPLE_BYTES) + 1] or content
+    texts = _text_fields(_parse(sample, []).schema)
+    table = _parse(content, texts)
+    if (all_texts := _text_fields(table.schema)) != texts:
+        table = _parse(content, all_texts)
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
 
 
 def merge_tables(tables: list[pa.Table]) -> pa.Table:
-    """The rows of all `tables` under all of their columns; null where a table lacks one.
+    """Return the rows of all `tables` with all of their columns; null where a table lacks one.
 
-    Types that can't be one (a code that was a number and became a text) become texts.
+    Types that have no common type (a code that was a number and became a text) become texts.
     """
     types: dict[str, pa.DataType] = {}
     for field in (field for table in tables for field in table.schema):
-        types[field.name] = _common(types.get(field.name, field.type), field.type)
+        types[field.name] = _common_type(types.get(field.name, field.type), field.type)
     return pa.concat_tables(
         [
             table.cast(pa.schema([(f.name, types[f.name]) for f in table.schema]))
@@ -43,7 +44,7 @@ def merge_tables(tables: list[pa.Table]) -> pa.Table:
     )
 
 
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     if one == other:
         return one
     schemas = [pa.schema([("", each)]) for each in (one, other)]
@@ -58,13 +59,13 @@ def _parse(content: bytes, texts: list[Any]) -> pa.Table:
     return pa_json.read_json(pa.BufferReader(content), parse_options=options)
 
 
-def _texts(fields: Any) -> list[Any]:
-    """The fields that hold texts, or times that were texts, as texts; others are left to Arrow."""
-    found = []
+def _text_fields(fields: Any) -> list[Any]:
+    """Return the text fields, and the times that Arrow made of texts, with the type text."""
+    texts = []
     for field in fields:
         if pa.types.is_struct(field.type):
-            if inner := _texts(field.type):
-                found.append(field.with_type(pa.struct(inner)))
+            if inner := _text_fields(field.type):
+                texts.append(field.with_type(pa.struct(inner)))
         elif pa.types.is_string(field.type) or pa.types.is_timestamp(field.type):
-            found.append(field.with_type(pa.string()))
-    return found
+            texts.append(field.with_type(pa.string()))
+    return texts

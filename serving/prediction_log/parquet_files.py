@@ -1,7 +1,7 @@
-"""What does a compacted file of the prediction log hold, and how is it written and read?
+"""Writes and reads the Parquet files of the prediction log.
 
-A Parquet file whose footer says which segments it holds: a segment that it names counts no more,
-whether it is still there or not. So a file can be there whole before its segments go.
+A file's footer names the segments that it holds. Readers ignore a named segment, whether or not it
+still exists. So a file can be complete before its segments are removed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from settings import LoopError
 
 PARQUET_SUFFIX = ".parquet"
 FOOTER_KEY = b"prediction_log"
-ROW_GROUP_ROWS = 1 << 16  # of a row group: the piece that a reader of a time range can leave out
+ROW_GROUP_ROWS = 1 << 16  # a reader of a time range skips whole row groups
 
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What a file says of itself: its segments, what was left out of them, its decision times."""
+    """A file's footer: its segments, what was left out of them, its range of decision times."""
 
     segments: list[str]
     torn_lines: int
@@ -35,7 +35,7 @@ class FileSummary:
     last: str | None
 
     def overlaps(self, since: datetime | None, until: datetime | None) -> bool:
-        """Whether a decision time of the file may fall in [since, until)."""
+        """Return True if a decision time of the file may be in [since, until)."""
         if self.first is None or self.last is None:
             return False
         return (since is None or datetime.fromisoformat(self.last) >= since) and (
@@ -43,26 +43,32 @@ class FileSummary:
         )
 
 
-def write_parquet_file(target: Path, table: pa.Table, note: FileSummary) -> None:
-    """Makes `target`, read back and on the disk, or leaves nothing and raises `LoopError`."""
-    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(note))})
+def decision_range(table: pa.Table) -> tuple[str | None, str | None]:
+    """Return the first and last decision time as ISO 8601; None for no rows."""
+    times = table["decision_time"].to_pandas()
+    return (times.min().isoformat(), times.max().isoformat()) if len(times) else (None, None)
+
+
+def write_parquet_file(target: Path, table: pa.Table, summary: FileSummary) -> None:
+    """Write `target`, sync it and read it back. Raises `LoopError` and leaves no file otherwise."""
+    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(summary))})
     try:
         with durable_files.atomic_replace(target) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP_ROWS)
             if not pq.read_table(unfinished, partitioning=None).equals(table, check_metadata=True):
                 raise LoopError(
-                    f"{unfinished} does not hold what was written to it; the segments stay as "
-                    "they are. Look at the disk, then compact again."
+                    f"{unfinished} does not hold what was written to it. The segments stay. Check "
+                    "the disk, then compact again."
                 )
     except (OSError, pa.ArrowException) as error:
         raise LoopError(
-            f"{target} could not be written ({error}); the segments stay as they are. Free some "
-            "space on the disk, then compact again."
+            f"{target} could not be written ({error}). The segments stay. Free some space on the "
+            "disk, then compact again."
         ) from error
 
 
 def read_summaries(folder: Path) -> Iterator[tuple[Path, FileSummary]]:
-    """Each file with what it says of itself. Raises `LoopError` if one can't be read."""
+    """Yield each file with its summary. Raises `LoopError` if one can't be read."""
     for path in sorted(folder.glob(f"*{PARQUET_SUFFIX}")):
         try:
             metadata = pq.read_metadata(path).metadata or {}
@@ -74,26 +80,26 @@ def read_summaries(folder: Path) -> Iterator[tuple[Path, FileSummary]]:
 def read_parquet_files(
     folder: Path, since: datetime | None, until: datetime | None
 ) -> tuple[list[pa.Table], list[FileSummary]]:
-    """The rows whose decision time is in [since, until), and the notes of all files."""
-    wanted = None
+    """Return the rows decided in [since, until), and the summaries of all files."""
+    filters = None
     if since is not None:
-        wanted = pc.field("decision_time") >= since
+        filters = pc.field("decision_time") >= since
     if until is not None:
         before = pc.field("decision_time") < until
-        wanted = before if wanted is None else wanted & before
-    tables, found = [], []
-    for path, note in read_summaries(folder):
-        found.append(note)
-        if note.overlaps(since, until):
+        filters = before if filters is None else filters & before
+    tables, summaries = [], []
+    for path, summary in read_summaries(folder):
+        summaries.append(summary)
+        if summary.overlaps(since, until):
             try:
-                tables.append(pq.read_table(path, filters=wanted, partitioning=None))
+                tables.append(pq.read_table(path, filters=filters, partitioning=None))
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(path, error) from error
-    return tables, found
+    return tables, summaries
 
 
 def _unreadable(path: Path, error: Exception) -> LoopError:
     return LoopError(
-        f"{path} is not a file of the prediction log that can be read ({error!r}). Restore it, or "
-        "move it away and lose its records."
+        f"{path} can't be read as a file of the prediction log ({error!r}). Restore it, or move it "
+        "away and lose its records."
     )

@@ -1,4 +1,4 @@
-"""Reads the prediction log: segments and Parquet files as one table of predictions."""
+"""Reads the prediction log: its segments and Parquet files as one table."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from serving.prediction_log import json_lines, parquet_files, records
 def read_predictions(
     folder: Path, *, since: datetime | None = None, until: datetime | None = None
 ) -> pd.DataFrame:
-    """The records in `folder`, one row per request, in the order in which they were logged.
+    """Return the records in `folder`: one row per request, in the order of logging.
 
-    `records.COLUMNS`, then the logged objects flattened: `request.<field>` and `features.<column>`.
-    Times are datetime64[us, UTC]. Of records with one `request_id` the first counts. A last line
-    without its end was never acknowledged and is left out. `attrs` counts both: `torn_lines`,
-    `duplicates`. Raises `LoopError` if a whole line is not a record.
+    The columns are `records.COLUMNS`, then the logged objects flattened: `request.<field>` and
+    `features.<column>`. Times are datetime64[us, UTC]. The first record of a `request_id` counts. A
+    last line without its end was never acknowledged and is left out. `attrs` counts both:
+    `duplicates` and `torn_lines`. Raises `LoopError` if a whole line is not a record.
 
-    With `since` and `until` (aware), only what was decided in [since, until), and the columns that
-    were logged then: what was compacted is not read beyond that. Should clients use a `request_id`
-    again for a case of another time, the first within the range may count.
+    `since` and `until` (aware) limit the decision times to [since, until), and the columns to those
+    logged then: Parquet outside that range is not read. If a client uses a `request_id` for cases
+    of different times, the first record within the range may count.
     """
-    logged = records.read_segments(folder)  # first: what vanishes since is among the files by then
-    tables, notes = parquet_files.read_parquet_files(folder, since, until)
-    held = {name for note in notes for name in note.segments}
-    open_segments = [segment for segment in logged if segment.name not in held]
-    tables += [segment.table for segment in open_segments]
+    # Segments first: one that is compacted meanwhile is then in the Parquet files.
+    logged = records.read_segments(folder)
+    tables, summaries = parquet_files.read_parquet_files(folder, since, until)
+    compacted = {name for summary in summaries for name in summary.segments}
+    remaining = [segment for segment in logged if segment.name not in compacted]
+    tables += [segment.table for segment in remaining]
     frame = json_lines.merge_tables([records.EMPTY_SCHEMA.empty_table(), *tables]).to_pandas()
     frame = frame.sort_values("logged_at", kind="stable")
     once: pd.DataFrame = frame.drop_duplicates("request_id", keep="first")
-    duplicates = len(frame) - len(once) + sum(note.duplicates for note in notes)
+    duplicates = len(frame) - len(once) + sum(each.duplicates for each in summaries)
     if since is not None:
         once = once[once["decision_time"] >= since]
     if until is not None:
         once = once[once["decision_time"] < until]
     once = once.reset_index(drop=True)
-    torn_lines = sum(note.torn_lines for note in notes)
-    torn_lines += sum(segment.torn for segment in open_segments)
+    torn_lines = sum(each.torn_lines for each in summaries)
+    torn_lines += sum(segment.torn for segment in remaining)
     once.attrs = {"torn_lines": torn_lines, "duplicates": duplicates}
     return once

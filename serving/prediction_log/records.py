@@ -1,4 +1,4 @@
-"""What is a record of the prediction log, and which does a segment hold?"""
+"""The records of the prediction log: their columns, and how a segment is parsed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ EMPTY_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class SegmentRecords:
-    """The records of a segment, with `TIME_COLUMNS` as timestamps; `torn` if its last line lacks
-    an end.
+    """The records of a segment, with `TIME_COLUMNS` as timestamps.
 
-    Such a line was never acknowledged, and is left out.
+    `torn`: its last line has no end. It was never acknowledged and is left out.
     """
 
     name: str
@@ -34,31 +33,31 @@ class SegmentRecords:
 
 
 def read_segments(folder: Path) -> list[SegmentRecords]:
-    """What the segments hold now, open or closed. Raises `LoopError` if one can't be parsed."""
-    found = []
+    """Read all segments, open and closed. Raises `LoopError` if one can't be parsed."""
+    parsed = []
     for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}")):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            continue  # compacted since it was listed
-        found.append(parse_segment(path, content))
-    return found
+            continue  # compacted since the listing
+        parsed.append(parse_segment(path, content))
+    return parsed
 
 
 def parse_segment(path: Path, content: bytes) -> SegmentRecords:
-    """Raises `LoopError` if `content` has a whole line that is not a record."""
+    """Parse a segment. Raises `LoopError` if a whole line is not a record."""
     whole = content[: content.rfind(b"\n") + 1]
     try:
         table = json_lines.parse_json_lines(whole) if whole else EMPTY_SCHEMA.empty_table()
         if absent := set(COLUMNS) - set(table.column_names):
             raise pa.ArrowInvalid(f"records without {sorted(absent)}")
         for column in TIME_COLUMNS:
-            # By way of text: a bare number would pass for a time.
+            # Through text, since a bare number would be accepted as a time.
             times = table[column].cast(pa.string()).cast(UTC_TIMESTAMP)
             table = table.set_column(table.column_names.index(column), column, times)
     except pa.ArrowInvalid as error:
         raise LoopError(
-            f"{path} holds a line that is not a record ({error}). Something else wrote to it or "
-            "the disk is faulty: restore the file, or move it away and lose its records."
+            f"{path} holds a line that is not a record ({error}). Another program wrote to it, or "
+            "the disk is faulty. Restore the file, or move it away and lose its records."
         ) from error
     return SegmentRecords(path.name, table, torn=len(whole) < len(content))

@@ -1,25 +1,22 @@
-"""Outcomes that clients report by request id: a file of lines beside the prediction log."""
+"""Outcomes that clients reported by request id: a file of JSON lines in the prediction log."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from features import durable_files
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def outcomes_file(predictions: Path) -> Path:
+    """Return the file of the outcomes in the folder `predictions`."""
     return predictions / "feedback" / "outcomes.jsonl"
 
 
 def reported_labels(predictions: Path) -> pd.DataFrame:
-    """The outcomes told, as `usecase.target.labels` gives those of the feed."""
-    import pandas as pd
-
+    """Return the reported outcomes in the form of `usecase.target.labels`."""
     lines = [json.loads(line) for line in durable_files.read_lines(outcomes_file(predictions))]
     frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
     known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")

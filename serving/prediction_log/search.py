@@ -1,4 +1,4 @@
-"""Which record of the prediction log has this id? Looked for in segments, then in Parquet."""
+"""Finds a prediction by its request id, in the segments first, then in the Parquet files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from serving.prediction_log import parquet_files, segments
 
 
 def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """Its `key` and `decision_time` (UTC); None if there is none. Reads what may hold it."""
+    """Return the prediction's `key` and `decision_time` (UTC); None if the log lacks it."""
     needle = f'"request_id":{json.dumps(request_id)}'.encode()
     for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}"), reverse=True):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            continue  # compacted since it was listed
+            continue  # compacted since the listing
         if (at := content.find(needle)) >= 0:
             start, end = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
             if end > 0:

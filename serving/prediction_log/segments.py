@@ -1,7 +1,7 @@
-"""How is a segment of the prediction log named, and kept by its writer until it is closed?
+"""Segments of the prediction log: files of JSON lines, locked by their writer.
 
-`<UTC start>-<host>-<pid>.jsonl`, a line for each record. Its writer holds a lock on it (flock),
-which the kernel gives back however the writer ends: a segment whose lock can be had is closed.
+A segment is named `<UTC start>-<host>-<pid>.jsonl` and has a line for each record. Its writer holds
+a lock (flock), which the kernel releases however the writer ends. An unlocked segment is closed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ FOLDER_MODE = 0o2750
 
 
 def make_log_folder(folder: Path) -> None:
-    """Makes `folder`, for its owner and its group to read and for nobody else.
+    """Create `folder`, readable by its owner and its group only.
 
-    What is made in it takes its group (the set-group-ID bit): who may read the log is who is in
-    that group. A folder of somebody else's is left as its owner has it.
+    New files in it get its group (the set-group-ID bit), so the group's members may read the log. A
+    folder of another owner stays unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.getuid():
@@ -30,10 +30,10 @@ def make_log_folder(folder: Path) -> None:
 
 
 def create_segment(folder: Path) -> tuple[Path, int]:
-    """A new segment, open for appending and locked until it is closed or this process ends."""
+    """Create a segment, open for appending and locked until it is closed or this process ends."""
     while True:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        # In containers every writer has the same low pid.
+        # The host is part of the name: in containers all writers have the same low pid.
         path = folder / f"{started}-{socket.gethostname()}-{os.getpid()}{SEGMENT_SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
@@ -44,19 +44,19 @@ def create_segment(folder: Path) -> tuple[Path, int]:
         except OSError:
             os.close(file)
             raise
-        os.close(file)  # before it was locked, a compaction took it for one that was left empty
+        os.close(file)  # a compaction removed it as empty before it was locked; try another
 
 
 def read_closed_segment(path: Path) -> bytes | None:
-    """The content of a closed segment; None if its writer goes on. An empty one is removed."""
+    """Return the content of a closed segment; None if it is open. Removes an empty one."""
     with path.open("r+b") as file:  # for writing: NFS gives no exclusive lock otherwise
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
         content = file.read()
-        # What holds something was locked before by its writer, who is gone. An empty one may be
-        # about to be locked: it has to go under our lock, for the writer to see it.
+        # A segment with content was locked by its writer, which has ended. An empty one may be
+        # about to be locked, so it is removed under our lock and its writer notices.
         if not content:
             path.unlink()
         return content

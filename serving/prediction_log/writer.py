@@ -1,10 +1,9 @@
-"""What did the service answer, to whom, on what grounds? An append-only log that loses nothing.
+"""Writes the prediction log: append-only segments that lose no acknowledged record.
 
-A record is one line, written by one `write(2)` before the answer is sent: it outlives the process
-from then on. A thread syncs it to the disk every 100 ms: a power cut costs no more than that. Many
-processes, on many hosts, may log to one folder, and `serving.prediction_log.compaction` turns what
-they have
-closed into Parquet.
+One `write(2)` writes a record as one line before the response is sent; from then on the record
+outlives the process. A thread syncs it to the disk every 100 ms, so a power cut loses no more than
+that. Many processes on many hosts may log to one folder. `serving.prediction_log.compaction` turns
+closed segments into Parquet.
 """
 
 from __future__ import annotations
@@ -15,22 +14,19 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import to_json
 
 from serving.prediction_log import segments
 from settings import LoopError
 
-if TYPE_CHECKING:
-    pass
-
 logger = logging.getLogger(__name__)
-RETRY_SECONDS = 60.0  # seconds between attempts to make a new segment where that fails
+RETRY_SECONDS = 60.0  # between attempts to create a new segment
 
 
 class PredictionLog:
-    """What one process logs, in one segment after another. Safe to share between threads."""
+    """The log of one process, in one segment after another. Safe to share between threads."""
 
     def __init__(
         self, folder: Path, *, sync_every: float = 0.1,
@@ -53,38 +49,38 @@ class PredictionLog:
 
     @property
     def failure(self) -> str | None:
-        """Why nothing more can be logged until the service is started anew; None if it can."""
+        """Why the log takes no more records until the service restarts; None if it does."""
         if self._failure is None:
             return None
         return (
-            f"The prediction log {self.path} could not be synced to the disk ({self._failure}), so "
-            "nothing more is answered. Look at the disk, then restart the service."
+            f"The prediction log {self.path} could not be synced to the disk ({self._failure}). "
+            "Nothing more is answered. Check the disk, then restart the service."
         )
 
     def lag(self) -> float:
-        """Seconds since the oldest record was written that is not synced yet; 0 if all are."""
+        """Return the age in seconds of the oldest record not yet synced; 0 if all are synced."""
         return time.monotonic() - self._unsynced_since if self._unsynced else 0.0
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Writes one record; when this returns, the record outlives the process.
+        """Write one record. It outlives the process once this returns.
 
-        Times become ISO 8601, NaN and infinities null. Raises `LoopError` if the log is closed, or
-        the disk refuses: then the answer must not be sent.
+        Times become ISO 8601, NaN and infinities null. Raises `LoopError` if the log is closed or
+        the disk fails. Then the response must not be sent.
         """
         self.append_all([record])
 
     def append_all(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Writes all of them or none, by one write; else as `append`."""
-        line = b"".join(to_json(dict(one), inf_nan_mode="null") + b"\n" for one in records)
+        """Write all records or none, with one write. Otherwise like `append`."""
+        lines = b"".join(to_json(dict(each), inf_nan_mode="null") + b"\n" for each in records)
         with self._lock:
             if self._closing.is_set():
                 raise LoopError(f"The prediction log {self.path} is closed.")
             if self._failure is not None:
                 raise LoopError(self.failure) from self._failure
-            self._write(line)
+            self._write(lines)
 
     def close(self) -> None:
-        """Syncs and closes the segment, once. Raises `LoopError` if it could not be synced."""
+        """Sync and close the segment, once. Raises `LoopError` if the sync fails."""
         with self._lock:
             if self._closing.is_set():
                 return
@@ -93,18 +89,20 @@ class PredictionLog:
         self._sync()
         os.close(self._file)
         if self._failure is not None:
-            raise LoopError(f"The prediction log {self.path} was not synced.") from self._failure
+            raise LoopError(
+                f"The prediction log {self.path} was not synced. Check the disk."
+            ) from self._failure
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
-                os.ftruncate(self._file, self._size)  # or the next record would share its line
-                raise OSError(f"only {written} of {len(line)} bytes could be written")
+            written = os.write(self._file, lines)
+            if written < len(lines):
+                os.ftruncate(self._file, self._size)  # otherwise the next record shares its line
+                raise OSError(f"only {written} of {len(lines)} bytes could be written")
         except OSError as error:
             raise LoopError(
-                f"The prediction log {self.path} cannot be written ({error}), so the prediction "
-                "is not answered. Free some space on the disk."
+                f"The prediction log {self.path} cannot be written ({error}). The prediction is "
+                "not answered. Free some space on the disk."
             ) from error
         self._size += written
         if not self._unsynced:
@@ -113,8 +111,8 @@ class PredictionLog:
     def _sync_loop(self, interval: float) -> None:
         while not self._closing.wait(interval):
             self._sync()
-            # Not in `append`: no request waits for the disk, and a service that nobody asks any
-            # more lets go of its segment, too.
+            # Rotates here, not in `append`: no request waits for the disk, and a service without
+            # requests closes its segment, too.
             if self._is_full():
                 self._rotate()
 
@@ -123,7 +121,7 @@ class PredictionLog:
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
             try:
-                os.fsync(self._file)  # outside the lock: requests need not wait for the disk
+                os.fsync(self._file)  # outside the lock, so that no request waits for the disk
             except OSError as error:
                 self._failure = error
 
@@ -135,12 +133,12 @@ class PredictionLog:
         return (old or self._size >= self._max_size) and now >= self._rotate_after
 
     def _rotate(self) -> None:
-        """Goes on in a new segment, and closes the one at hand, which may be compacted then."""
+        """Continue in a new segment and close the old one, so that it can be compacted."""
         try:
             path, file = segments.create_segment(self.path.parent)
         except OSError as error:
             self._rotate_after = time.monotonic() + RETRY_SECONDS
-            logger.warning("%s grows on, there can be no new segment: %s", self.path, error)
+            logger.warning("%s grows on, since no new segment can be created: %s", self.path, error)
             return
         with self._lock:
             old, self._file = self._file, file

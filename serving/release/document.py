@@ -1,4 +1,4 @@
-"""What is the service to serve? The release document: written by the release, polled here."""
+"""The release document: what the service has to serve. `pipelines.release` writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from features import durable_files
 from settings import LoopError
 
 Stage = Literal["shadow", "canary", "experiment"]
-GENESIS = "0" * 64  # the head of a history without entries
+GENESIS = "0" * 64  # the head of an empty history
 
 
 def _require_digest(name: str, value: object) -> None:
@@ -23,17 +23,17 @@ def _require_digest(name: str, value: object) -> None:
 
 def _utc(name: str, moment: object) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ValueError(f"{name} must be a time that states its time zone, not {moment!r}")
+        raise ValueError(f"{name} must be a time with a time zone, not {moment!r}")
     return moment.astimezone(UTC)
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One version of the model. Decides yes where the probability is at least `threshold`."""
+    """A version of the model. Its decision is yes from the probability `threshold` on."""
 
     version: str
-    digest: str  # as returned by serving.models.evaluator.export_model
-    path: str  # of the exported folder; a relative one starts from the document's own folder
+    digest: str  # from serving.models.evaluator.export_model
+    path: str  # of the exported folder; relative to the document's folder
     threshold: float
 
     def __post_init__(self) -> None:
@@ -48,12 +48,12 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Challenger:
-    """A version beside the champion: in the shadow of every request, or answering some of them."""
+    """A version next to the champion: scores every request as a shadow, or answers some of them."""
 
     model: ServedModel
     stage: Stage
-    percent: float  # of the keys that it answers, above 0 to 100; 0 in the shadow
-    since: datetime  # UTC; of this stage at this percentage
+    percent: float  # of the keys that it answers, above 0 up to 100; 0 as a shadow
+    since: datetime  # UTC; start of this stage at this percentage
     name: str | None = None  # of the experiment, if it is one
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Challenger:
 
 @dataclass(frozen=True)
 class HistoryHead:
-    """How many entries the record of releases has, and the digest of its newest one."""
+    """The number of entries in the release history, and the digest of the newest one."""
 
     count: int = 0
     head: str = GENESIS
@@ -85,9 +85,9 @@ class HistoryHead:
 
 @dataclass(frozen=True)
 class Release:
-    """What is served from `changed_at` (UTC) on; every change has a higher `generation`.
+    """The models to serve from `changed_at` (UTC) on. Every change has a higher `generation`.
 
-    `frozen`: the champion alone, and no release until that is lifted.
+    `frozen`: the champion answers alone, and nothing is released until the freeze ends.
     """
 
     generation: int
@@ -111,10 +111,10 @@ class Release:
 
 
 def parse_release(fields: Any) -> Release:
-    """The release that the JSON value `fields` says.
+    """Return the release in the JSON value `fields`.
 
-    Raises ValueError, TypeError, KeyError or AttributeError if it is none. Unknown fields make it
-    none: a reader that ignores an arm would misroute in silence.
+    Raises one of `MALFORMED_ERRORS` if it is malformed, also for unknown fields: a reader that
+    ignores an arm would silently misroute.
     """
     fields = dict(fields)
     challenger = fields.pop("challenger", None)
@@ -137,27 +137,27 @@ def _challenger(fields: dict[str, Any]) -> Challenger:
 
 
 def document_json(document: Any) -> str:
-    """A release, or another dataclass of such fields, as `parse_release` reads it."""
+    """Return the JSON of a release, or of another dataclass with such fields."""
     return json.dumps(asdict(document), indent=2, default=datetime.isoformat)
 
 
-#: What `parse_release` and the reading of JSON raise for what is no document.
+#: Raised for a malformed document, by `parse_release` or by the JSON parser.
 MALFORMED_ERRORS = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def read_release(path: Path) -> Release | None:
-    """The release at `path`; None when there is none. Raises `LoopError` when it is malformed."""
+    """Return the release at `path`; None if missing. Raises `LoopError` if it is malformed."""
     try:
         return parse_release(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, *MALFORMED_ERRORS) as error:
         raise LoopError(
-            f"The release document {path} cannot be used ({type(error).__name__}: {error}). "
-            "What is served stays as it is; `mlops repair` writes it anew from the registry."
+            f"The release document {path} is malformed ({type(error).__name__}: {error}). The "
+            "service keeps its models. `mlops repair` writes the document again from the registry."
         ) from error
 
 
 def write_release(path: Path, release: Release) -> None:
-    """Replaces the document at once: whoever reads sees the old one or the new one, whole."""
+    """Replace the document atomically: a reader sees the old one or the new one."""
     durable_files.write_file(path, document_json(release))

@@ -1,4 +1,4 @@
-"""Which arm answers a request? By its key alone, so that every replica gives the same answer."""
+"""Assigns each case to an arm by its key alone, so that all replicas agree."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ HASH_RANGE = 2**64
 
 
 def assign_arm(key: str, release: Release) -> Arm:
-    """The arm of the case `key`: the same at every time and on every replica.
+    """Return the arm of the case `key`: always the same, on every replica.
 
-    A challenger whose percentage is raised keeps the keys that it had. The hash is keyed by the
-    challenger's digest: each challenger meets other cases, and not the same few again and again.
+    A challenger whose percentage rises keeps the keys that it had. The hash is keyed with the
+    challenger's digest, so that each challenger gets other cases.
     """
     challenger = release.challenger
     if challenger is None or challenger.stage == "shadow":
         return "champion"
-    to_it = goes_to_challenger(key, challenger.model.digest, challenger.percent)
-    return "challenger" if to_it else "champion"
+    challenged = goes_to_challenger(key, challenger.model.digest, challenger.percent)
+    return "challenger" if challenged else "champion"
 
 
 def goes_to_challenger(key: str, digest: str, percent: float) -> bool:
-    """Whether the case `key` is among the `percent` that go to the challenger with `digest`."""
+    """Return True if `key` is among the `percent` of keys of the challenger with `digest`."""
     point = blake2b(key.encode(), digest_size=8, key=bytes.fromhex(digest)).digest()
     return int.from_bytes(point, "big") < percent / 100 * HASH_RANGE

@@ -88,7 +88,7 @@ def lose(settings: Settings) -> None:
 
 
 def answered(lookup: FeatureLookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
-    lookup._rests_until = 0.0
+    lookup._paused_until = 0.0
     return lookup.read(*cases)
 
 

@@ -46,7 +46,7 @@ def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(
     assert post_json(hanging, "/predict", example_request()).json()[
         "degraded"
     ]  # the first one imports
-    hanging.predicting._lookup._rests_until = 0.0
+    hanging.predictions._lookup._paused_until = 0.0
     before = fallbacks()
     began = time.monotonic()
     answers = [post_json(hanging, "/predict", example_request()) for _ in range(5)]
@@ -68,7 +68,7 @@ def test_a_store_that_is_back_is_asked_again(
         monkeypatch.delenv(name, raising=False)
     parts = service_parts(Settings(home=tmp_path))
     try:
-        lookup = parts.predicting._lookup
+        lookup = parts.predictions._lookup
         asked: list[int] = []
 
         def gone(*_: object) -> None:
@@ -79,7 +79,7 @@ def test_a_store_that_is_back_is_asked_again(
         for _ in range(3):
             assert post_json(parts, "/predict", example_request()).json()["degraded"]
         assert len(asked) == 1
-        monkeypatch.setattr(lookup, "_rests_until", 0.0)
+        monkeypatch.setattr(lookup, "_paused_until", 0.0)
         monkeypatch.setattr(lookup._reader, "_found", lambda rows: lookup._reader.nothing(rows))
         assert not post_json(parts, "/predict", example_request()).json()["degraded"]
     finally:

@@ -19,7 +19,7 @@ def undo(shortcut: str) -> None:
 
         from serving.models.trees import Trees
 
-        Trees.walk = lambda self, matrix: gtil.predict(  # type: ignore[method-assign]
+        Trees.predict = lambda self, matrix: gtil.predict(  # type: ignore[method-assign]
             self.model, matrix, nthread=1
         ).reshape(-1)
     elif shortcut == "memory":

@@ -72,7 +72,7 @@ def test_contributions_are_shapley_values(
     unknown = rows[0] | {"region": "a region of nobody", "age": None}
     for row in [rows[1], unknown]:
         told = explain_row(evaluator, row)
-        x = [float(code) for code in evaluator.codes_of(row)]
+        x = [float(code) for code in evaluator.encode_row(row)]
         brute = shapley(lambda known, x=x: sum(expected(tree, x, known) for tree in forest), len(x))
         assert np.allclose(list(told.contributions.values()), brute, atol=1e-9)
         logit = math.log((p := float(evaluator.predict([row])[0])) / (1 - p))

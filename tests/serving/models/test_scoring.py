@@ -51,7 +51,7 @@ def asked(stage: str | None, word: float | BaseException | None, percent: float 
 def test_a_champion_alone_answers_and_nothing_else_is_told() -> None:
     found = asked(None, None)
     assert (found.model, found.probability) == (CHAMPION, 0.3)
-    logged = found.logged()
+    logged = found.log_fields()
     assert (logged["arm"], logged["generation"]) == ("champion", 5)
     assert {name for name, value in logged.items() if value is not None} == {
         "arm", "generation", "scoring_ms",
@@ -61,7 +61,7 @@ def test_a_champion_alone_answers_and_nothing_else_is_told() -> None:
 def test_a_shadow_is_told_and_not_answered() -> None:
     found = asked("shadow", 0.9)
     assert (found.model, found.probability) == (CHAMPION, 0.3)
-    logged = found.logged()
+    logged = found.log_fields()
     assert (logged["shadow_version"], logged["shadow_probability"]) == ("8", 0.9)
     assert logged["shadow_error"] is None
     assert logged["arm"] == "champion"
@@ -74,7 +74,7 @@ BROKEN = [RuntimeError("it broke"), float("nan"), float("inf"), 1.5, -0.1, Memor
 def test_a_broken_shadow_harms_no_answer(word: Any) -> None:
     found = asked("shadow", word)
     assert (found.model, found.probability) == (CHAMPION, 0.3)
-    logged = found.logged()
+    logged = found.log_fields()
     assert logged["shadow_probability"] is None
     assert logged["shadow_version"] == "8"
     assert logged["shadow_error"]
@@ -85,7 +85,7 @@ def test_a_broken_shadow_harms_no_answer(word: Any) -> None:
 def test_a_canary_answers_its_keys(stage: str) -> None:
     found = asked(stage, 0.9, 100)
     assert (found.model, found.probability, found.arm) == (OTHER, 0.9, "challenger")
-    assert found.logged()["shadow_version"] is None
+    assert found.log_fields()["shadow_version"] is None
 
 
 @pytest.mark.parametrize("word", BROKEN, ids=repr)
@@ -94,7 +94,7 @@ def test_where_a_canary_breaks_the_champion_answers_and_the_failure_is_the_canar
 ) -> None:
     found = asked("canary", word, 100)
     assert (found.model, found.probability) == (CHAMPION, 0.3)
-    logged = found.logged()
+    logged = found.log_fields()
     assert (logged["arm"], logged["challenger_version"]) == ("challenger", "8")
     assert logged["challenger_error"]
 
@@ -121,7 +121,7 @@ def test_many_cases_are_answered_as_each_alone_and_each_model_is_asked_once(
         alone = score_case(serving, key, row)
         assert (each.model, each.probability) == (alone.model, alone.probability)
         times = {"scoring_ms": 0, "shadow_ms": 0}
-        assert each.logged() | times == alone.logged() | times
+        assert each.log_fields() | times == alone.log_fields() | times
     assert score_cases(serving, [], []) == []
 
 
@@ -131,7 +131,7 @@ def test_a_row_that_breaks_a_challenger_takes_no_other_rows_word(stage: str) -> 
     release = Release(5, CHAMPION, NOW, Challenger(OTHER, stage, percent, NOW))  # type: ignore[arg-type]
     serving = LoadedRelease(release, Says(0.3), Doubles(0.0), None)  # type: ignore[arg-type]
     rows = [{"a": 0.1}, {}, {"a": 0.7}, {"a": 0.2}]
-    found = [each.logged() for each in score_cases(serving, ["a", "b", "c", "d"], rows)]
+    found = [each.log_fields() for each in score_cases(serving, ["a", "b", "c", "d"], rows)]
     error = "shadow_error" if stage == "shadow" else "challenger_error"
     told = [each[error] for each in found]
     assert told == [None, "KeyError: 'a'", "ValueError: 1.4 is no probability", None]

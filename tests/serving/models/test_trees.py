@@ -34,21 +34,23 @@ def model() -> treelite.Model:
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
 def test_they_say_what_gtil_says(model: treelite.Model, n: int) -> None:
-    trees, asked = Trees.of(model.serialize_bytes()), rows(n, seed=n)
-    told = trees.walk(asked)
+    trees, asked = Trees.from_bytes(model.serialize_bytes()), rows(n, seed=n)
+    told = trees.predict(asked)
     assert told.shape == (n,)
     assert np.array_equal(told, gtil.predict(model, asked).reshape(-1))
     # Also of rows that lie otherwise in memory, or in another type.
-    assert np.array_equal(trees.walk(np.asfortranarray(asked)), told)
-    assert np.array_equal(trees.walk(asked[::-1]), told[::-1])
+    assert np.array_equal(trees.predict(np.asfortranarray(asked)), told)
+    assert np.array_equal(trees.predict(asked[::-1]), told[::-1])
     small = asked.astype(np.float32)
-    assert np.array_equal(trees.walk(small), gtil.predict(model, small.astype(float)).reshape(-1))
+    assert np.array_equal(
+        trees.predict(small), gtil.predict(model, small.astype(float)).reshape(-1)
+    )
 
 
 def test_threads_do_not_disturb_each_other(model: treelite.Model) -> None:
     trees, asked = Trees(model), [rows(3, seed) for seed in range(200)]
     with ThreadPoolExecutor(8) as threads:
-        told = list(threads.map(trees.walk, asked))
+        told = list(threads.map(trees.predict, asked))
     assert all(
         np.array_equal(one, gtil.predict(model, each).reshape(-1))
         for one, each in zip(told, asked, strict=True)
@@ -58,7 +60,7 @@ def test_threads_do_not_disturb_each_other(model: treelite.Model) -> None:
 @pytest.mark.parametrize("shape", [(1, COLUMNS - 1), (1, COLUMNS + 1), (COLUMNS,)])
 def test_rows_of_another_width_are_refused(model: treelite.Model, shape: tuple[int, ...]) -> None:
     with pytest.raises(LoopError, match="7 columns"):
-        Trees(model).walk(np.zeros(shape))
+        Trees(model).predict(np.zeros(shape))
 
 
 def test_what_is_no_single_probability_is_refused(model: treelite.Model) -> None:
@@ -67,4 +69,4 @@ def test_what_is_no_single_probability_is_refused(model: treelite.Model) -> None
     with pytest.raises(LoopError, match="not one probability"):
         Trees(treelite.sklearn.import_model(several))
     with pytest.raises(LoopError, match="cannot read"):
-        Trees.of(b"nonsense")
+        Trees.from_bytes(b"nonsense")
