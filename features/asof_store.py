@@ -1,8 +1,8 @@
-"""Feast's duckdb offline store, with its history read through DuckDB's `ASOF JOIN`.
+"""Feast's duckdb offline store, reading history through DuckDB's `ASOF JOIN`.
 
-Values are those of the stock store. That one joins every pair of rows that the TTL allows and
-ranks them; here each entity row looks up one, so that cost does not grow with the TTL.
-Chosen in `feature_store.yaml` by `offline_store: {type: features.asof_store.AsofOfflineStore}`.
+It returns the same values as Feast's stock store. The stock store joins and ranks every pair of
+rows within the TTL; this one looks up one row per entity row, so its cost does not grow with the
+TTL. `feature_store.yaml` selects it: `offline_store: {type: features.asof_store.AsofOfflineStore}`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from pydantic import StrictStr
 
-# A feature row is visible from its event on or, if filtered by creation, from the later of the
-# two. It is never the answer if, once it is visible, so is one with a later event (or the same
-# event and a later creation). Without such rows, events rise with visibility, and the last visible
-# row is the answer. The TTL is tested on it alone: if it has expired, so have all others.
+# A feature row is visible from its event on; with a filter by creation, from the later of event and
+# creation. The query drops every row for which a row with a later event is visible by then (or one
+# with the same event and a later creation). Among the remaining rows, events rise with visibility,
+# so the last visible row is the answer. Only this row's TTL matters: if it has expired, so have all
+# others.
 POINT_IN_TIME = """
     WITH entity AS (SELECT *, CAST({time} AS TIMESTAMPTZ) AS __time FROM entities),
     feature AS (
@@ -48,15 +49,15 @@ POINT_IN_TIME = """
 
 
 class AsofOfflineStoreConfig(stock_duckdb.DuckDBOfflineStoreConfig):
-    """Feast finds it by the store's name with `Config` added; the options are the stock ones."""
+    """The stock options; Feast finds this class by the store's name plus `Config`."""
 
     type: StrictStr = "features.asof_store.AsofOfflineStore"
 
 
 class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
-    """Reads Parquet file sources; a relative path, glob or not, is relative to the working folder.
+    """Reads Parquet file sources; relative paths and globs start at the working folder.
 
-    All but `get_historical_features` is inherited.
+    Only `get_historical_features` differs from the stock store.
     """
 
     @staticmethod
@@ -70,26 +71,26 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> stock_ibis.IbisRetrievalJob:
-        """Joins at once, in the order of `entity_df`; the job has only on-demand views to add.
+        """Join immediately, in the order of `entity_df`; the job only adds on-demand views.
 
-        Raises `ValueError` if `entity_df` is SQL or a source is not Parquet, and DuckDB's
-        `BinderException`, which names the column, if a join key is missing.
+        Raise `ValueError` if `entity_df` is SQL or a source is not Parquet. Raise DuckDB's
+        `BinderException`, naming the column, if a join key is missing.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise ValueError("AsofOfflineStore takes entity_df as a pandas DataFrame, not as SQL")
         time = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
-        # Assigns a column: the shallow copy leaves the caller's frame as it was.
+        # `_to_utc` assigns a column: the shallow copy protects the caller's frame.
         entity_df = stock_ibis._to_utc(entity_df.copy(deep=False), time)
-        result = ibis.memtable(entity_df).to_pyarrow()  # the types that stock would return
+        result = ibis.memtable(entity_df).to_pyarrow()  # the types that the stock store returns
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")  # naive timestamps in the files are UTC
-            # DuckDB expects one row of an Arrow table, so would join by a loop, row after row.
+            # DuckDB estimates one row for an Arrow table, and would loop over the rows.
             connection.execute("SET asof_loop_join_threshold = 0")
             connection.register("entities", result.append_column("__row", [range(len(result))]))
             for view in feature_views:
                 _create_source(connection, view)
-                features = _features(view, feature_refs, full_feature_names)
-                sql = _point_in_time(view, features, time, filter_by_created_timestamp)
+                features = _requested_features(view, feature_refs, full_feature_names)
+                sql = _point_in_time_sql(view, features, time, filter_by_created_timestamp)
                 answers = connection.sql(sql).to_arrow_table()
                 for name in features.values():
                     result = result.append_column(name, answers[name])
@@ -108,7 +109,7 @@ class AsofOfflineStore(stock_duckdb.DuckDBOfflineStore):
 
 
 def _create_source(connection: duckdb.DuckDBPyConnection, view: FeatureView) -> None:
-    """Names the view's files `source`, with the names that the field mapping gives to columns."""
+    """Create the view `source` on the files, with columns renamed by the field mapping."""
     source = view.batch_source
     if not isinstance(source, FileSource) or not (
         isinstance(source.file_format, ParquetFormat)
@@ -121,23 +122,25 @@ def _create_source(connection: duckdb.DuckDBPyConnection, view: FeatureView) -> 
     table.project(f"* RENAME ({renamed})" if mapping else "*").create_view("source", replace=True)
 
 
-def _features(view: FeatureView, feature_refs: list[str], full_names: bool) -> dict[str, str]:
-    """The features asked of the view: name in the view -> name in the result."""
-    asked = f"{view.projection.name_to_use()}:"
+def _requested_features(
+    view: FeatureView, feature_refs: list[str], full_names: bool
+) -> dict[str, str]:
+    """Return the requested features of the view: name in the view -> name in the result."""
+    requested = f"{view.projection.name_to_use()}:"
     prefix = f"{view.projection.name_alias or view.name}__" if full_names else ""
-    names = [ref.split(":")[1] for ref in feature_refs if ref.startswith(asked)]
+    names = [ref.split(":")[1] for ref in feature_refs if ref.startswith(requested)]
     return {name: prefix + name for name in names}
 
 
-def _point_in_time(
+def _point_in_time_sql(
     view: FeatureView, features: dict[str, str], time: str, filter_by_created: bool
 ) -> str:
-    # Stock joins on the mapped keys alone where the map leaves some out, and so mixes entities.
+    # The stock store joins on mapped keys only. If the map omits a key, it mixes entities.
     mapped = view.projection.join_key_map
     keys = [(f"__key{i}", column.name) for i, column in enumerate(view.entity_columns)]
     columns = [f"{_quoted(name)} AS {key}" for key, name in keys] + [*map(_quoted, features)]
     created = view.batch_source.created_timestamp_column
-    # A row that does not say when it was created is never visible to who asks about creation.
+    # With a filter by creation, a row without a creation time is never visible.
     filtered = "CASE WHEN __created IS NOT NULL THEN greatest(__event, __created) END"
     microseconds = (view.ttl or timedelta(0)) // timedelta(microseconds=1)  # 0 means no limit
     alive = f"__event + to_microseconds({microseconds}) >= __time" if microseconds else "true"
@@ -147,7 +150,7 @@ def _point_in_time(
         event=_quoted(view.batch_source.timestamp_field),
         created=_quoted(created) if created else "NULL",
         visible=filtered if created and filter_by_created else "__event",
-        # Equality should do, but DuckDB 1.5 matches null to null in all keys but the first.
+        # Equality should suffice, but DuckDB 1.5 matches null to null in all keys but the first.
         keyed="".join(f"{key} IS NOT NULL AND " for key, _ in keys),
         per_key=f"PARTITION BY {', '.join(key for key, _ in keys)}" if keys else "",
         same_key="".join(

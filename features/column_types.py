@@ -1,4 +1,4 @@
-"""Column types: rows take the types that their schema declares where no value is changed by it."""
+"""Column types: cast rows to their declared types where this changes no value."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from pyarrow import types
 
 
 def to_arrow(rows: pd.DataFrame | pa.Table) -> pa.Table:
-    """`rows` without an index and without pandas' metadata; times in microseconds.
+    """Return `rows` as an Arrow table, without index and pandas metadata, times in microseconds.
 
-    DuckDB fails on nanoseconds. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a
+    DuckDB fails on nanoseconds. Raise `pyarrow.ArrowException` (a ValueError or TypeError) if a
     column mixes types.
     """
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
-    # A schema without pandas' own metadata, which names its version: not a matter of the rows.
-    return table.cast(pa.schema([_micro(field) for field in table.schema]), safe=False)
+    # pandas' metadata names its version: the same rows must give the same bytes.
+    return table.cast(pa.schema([_in_microseconds(field) for field in table.schema]), safe=False)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with its columns in the types of `schema` where that changes no value.
+    """Return `table` with its columns cast to the types of `schema` where this changes no value.
 
-    A column without any value takes its declared type: pandas and SQL drivers give it none. A
-    missing value turns whole numbers into floats, and floats may by chance be whole; decimals,
-    categories and times in another zone hold the same values. All else stays: it is a change of
-    schema, as are columns that are missing, added, or in another order.
+    - A column without any value takes its declared type: pandas and SQL drivers give it none.
+    - Whole numbers become floats with a missing value, and floats may happen to be whole.
+    - Decimals, categories and times in another zone hold the same values.
+
+    Any other difference remains as a change of schema: types that hold other values, and columns
+    that are missing, added or in another order.
     """
     for position, field in enumerate(table.schema):
         if field.name not in schema.names or schema.field(field.name).type == field.type:
@@ -32,28 +34,28 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         wanted = schema.field(field.name).type
         column = table.column(position)
         if column.null_count == len(column):
-            column = _nothing(len(column), wanted)
-        elif _alike(field.type, wanted):
-            column = _unchanged(column, wanted)
+            column = _nulls(len(column), wanted)
+        elif _compatible(field.type, wanted):
+            column = _cast_if_lossless(column, wanted)
         table = table.set_column(position, pa.field(field.name, column.type), column)
     return table
 
 
 def widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """An older `table` in a `schema` that was declared later.
+    """Return an older `table` in a newer `schema`.
 
-    A column that it lacks is null, one that is no longer declared is left out, and a type that has
-    changed is converted. Raises ValueError, which names the column, if a value would be lost.
+    Missing columns become null, undeclared columns are dropped, and changed types are converted.
+    Raise `ValueError`, naming the column, if a value would be lost.
     """
     columns = []
     for field in schema:
         if field.name not in table.schema.names:
-            columns.append(_nothing(table.num_rows, field.type))
+            columns.append(_nulls(table.num_rows, field.type))
             continue
         column = table.column(field.name)
         empty = column.null_count == len(column)
         try:
-            columns.append(_nothing(len(column), field.type) if empty else column.cast(field.type))
+            columns.append(_nulls(len(column), field.type) if empty else column.cast(field.type))
         except pa.ArrowException as error:
             raise ValueError(
                 f"the column {field.name} does not convert from {column.type} to {field.type} "
@@ -62,42 +64,42 @@ def widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _nothing(length: int, kind: pa.DataType) -> pa.ChunkedArray:
+def _nulls(length: int, kind: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(length, kind)])
 
 
-def _unchanged(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """`column` in the type `wanted`; as it is, if a value would be changed."""
+def _cast_if_lossless(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """Return `column` cast to `wanted`, or unchanged if the cast would change a value."""
     try:
         cast = column.cast(wanted)
-        # Arrow checks fractions and overflow itself; not a decimal as a float, nor 2 as a boolean.
-        loose = types.is_decimal(column.type) and types.is_floating(wanted)
-        if (loose or types.is_boolean(wanted)) and not cast.cast(column.type).equals(column):
+        # Arrow rejects fractions and overflow, but accepts a decimal as a float and 2 as a boolean.
+        unchecked = types.is_decimal(column.type) and types.is_floating(wanted)
+        if (unchecked or types.is_boolean(wanted)) and not cast.cast(column.type).equals(column):
             return column
         return cast
     except pa.ArrowException:
         return column
 
 
-def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether two types can hold the same values."""
+def _compatible(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether the two types can hold the same values."""
     if types.is_timestamp(found) and types.is_timestamp(wanted):
         return (found.tz is None) == (wanted.tz is None)
-    text = _text(found) or (types.is_dictionary(found) and _text(found.value_type))
-    return (text and _text(wanted)) or (
-        _number(found) and (_number(wanted) or types.is_boolean(wanted))
+    text = _is_text(found) or (types.is_dictionary(found) and _is_text(found.value_type))
+    return (text and _is_text(wanted)) or (
+        _is_number(found) and (_is_number(wanted) or types.is_boolean(wanted))
     )
 
 
-def _text(kind: pa.DataType) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
-def _number(kind: pa.DataType) -> bool:
+def _is_number(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
 
-def _micro(field: pa.Field) -> pa.Field:
+def _in_microseconds(field: pa.Field) -> pa.Field:
     if types.is_timestamp(field.type):
         return pa.field(field.name, pa.timestamp("us", tz=field.type.tz))
     return pa.field(field.name, field.type)

@@ -1,4 +1,4 @@
-"""The lock on `data/`: one command at a time writes partitions, tables and the online store."""
+"""The lock on `data/`: one command at a time writes partitions, tables or the online store."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PATIENCE = 600.0  # seconds; a whole year is ingested in less than one
+PATIENCE = 600.0  # seconds; ingesting a whole year takes less
 
 
 @contextmanager
 def hold_data_lock(settings: Settings) -> Iterator[None]:
-    """Hold the lock on the data of `settings`. Not re-entrant. Raises `LoopError` after 600 s."""
+    """Hold the lock on the data of `settings`; not re-entrant. Raise `LoopError` after 600 s."""
     with locks.hold_lock(settings.data / ".lock", PATIENCE, what="Another command that writes"):
         durable_files.remove_unfinished(settings.data)
         yield
@@ -26,11 +26,11 @@ def hold_data_lock(settings: Settings) -> Iterator[None]:
 def with_data_lock(
     step: Callable[Concatenate[Settings, P], R],
 ) -> Callable[Concatenate[Settings, P], R]:
-    """Make `step(settings, ...)` hold the lock while it runs, for every caller."""
+    """Decorate `step(settings, ...)` to hold the data lock while it runs."""
 
     @wraps(step)
-    def alone(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:
+    def locked_step(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:
         with hold_data_lock(settings):
             return step(settings, *args, **kwargs)
 
-    return cast(Callable[Concatenate[Settings, P], R], alone)
+    return cast(Callable[Concatenate[Settings, P], R], locked_step)

@@ -1,7 +1,7 @@
-"""Atomic files and files of lines: state that a kill or a full disk does not break.
+"""Atomic writes of files and lines, which survive a kill or a full disk.
 
-Every file that another step relies on is written here. A file of lines is valid up to its last
-newline: an incomplete last write counts as not made.
+Every file that another step relies on is written by this module. A file of lines is valid up to
+its last newline: readers ignore an incomplete last write.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 from features import locks
 
-UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore leaves them out
+UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore lists it
 _number = itertools.count()
 
 
 def sync(path: Path) -> None:
-    """Sync a file's content, or a folder's entries: a created or renamed file is one of these."""
+    """Sync a file's content, or a folder's entries, such as a created or renamed file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -32,13 +32,13 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def atomic_replace(target: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Yield a temporary path; what the block writes there replaces `target`, whole or not at all.
+    """Yield a temporary path; the file written there replaces `target` atomically.
 
-    The content is on the disk before the name is. If the block raises, `target` stays as it was.
-    `mode` is limited by the umask, as in `open`.
+    The content reaches the disk before the name does. If the block raises, `target` is unchanged.
+    The umask limits `mode`, as in `open`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The process and a number: two writers of one target never share a temporary file.
+    # The process id and a counter: two writers of one target never share a temporary file.
     unique = f"{os.getpid()}-{next(_number)}"
     unfinished = target.with_name(f".{target.name}.{unique}{UNFINISHED}")
     try:
@@ -52,18 +52,18 @@ def atomic_replace(target: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 def write_file(target: Path, content: str | bytes, mode: int = 0o666) -> None:
-    """Replace `target` by `content` (text as UTF-8), whole or not at all."""
+    """Replace `target` by `content` (text as UTF-8) atomically."""
     with atomic_replace(target, mode) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(target: Path, value: Any, **options: Any) -> None:
-    """Replace `target` by `value` as JSON, whole or not at all; `options` are those of `dumps`."""
+    """Replace `target` by `value` as JSON atomically; `options` are those of `json.dumps`."""
     write_file(target, json.dumps(value, **({"indent": 2} | options)))
 
 
 def read_json(target: Path) -> Any | None:
-    """The JSON value in `target`; None if there is no file, or it was cut short."""
+    """Return the JSON value in `target`; None if the file is missing or truncated."""
     try:
         return json.loads(target.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -71,7 +71,7 @@ def read_json(target: Path) -> Any | None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that killed writers left below `folder`; none may be alive."""
+    """Remove the temporary files of killed writers below `folder`; no writer may be running."""
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
             if name.startswith(".") and name.endswith(UNFINISHED):
@@ -79,7 +79,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def publish_folder(draft: Path, target: Path) -> None:
-    """Give the complete folder `draft` the name `target`, which must not exist, durably."""
+    """Rename the complete folder `draft` to `target`, which must not exist, and sync both."""
     for path in (draft, *draft.rglob("*")):
         sync(path)
     draft.rename(target)
@@ -87,13 +87,14 @@ def publish_folder(draft: Path, target: Path) -> None:
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:
-    """Give `source`, which no one ever writes to again, the second name `target`.
+    """Hard-link `source` to `target`; `source` must never be written to again.
 
-    By a hard link; by a copy where none is possible: on another disk, or in a file system without
-    links. Raises `FileExistsError` if there is a `target`.
+    Copy it where a link is impossible: on another disk, or on a file system without links. Raise
+    `FileExistsError` if `target` exists.
     """
     try:
-        os.link(os.path.realpath(source), target)  # of a link, what it leads to
+        # Resolved, so that a symbolic link is not linked itself.
+        os.link(os.path.realpath(source), target)
     except FileExistsError:
         raise
     except OSError:
@@ -101,12 +102,12 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
 
 
 def complete_lines(content: bytes) -> list[bytes]:
-    """The complete lines of `content`, without their newlines."""
+    """Return the complete lines of `content`, without their newlines."""
     return content[: content.rfind(b"\n") + 1].splitlines()
 
 
 def read_lines(target: Path) -> list[bytes]:
-    """The complete lines of a file; none if there is no file."""
+    """Return the complete lines of a file; none if the file is missing."""
     try:
         return complete_lines(target.read_bytes())
     except FileNotFoundError:
@@ -114,10 +115,10 @@ def read_lines(target: Path) -> list[bytes]:
 
 
 def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool]) -> bool:
-    """Append `line` and sync it, unless `known` is true of the lines that are there.
+    """Append `line` and sync it, unless `known(existing_lines)`; return whether it was appended.
 
-    One process at a time, by a lock beside the file. Returns whether the line was appended. An
-    incomplete last line is cut off: it was never acknowledged.
+    A lock beside the file admits one process at a time. An incomplete last line is removed: its
+    writer never reported success.
     """
     with locks.hold_lock(target.with_name(f"{target.name}.lock")):
         new = not target.exists()

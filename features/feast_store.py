@@ -1,4 +1,4 @@
-"""How the feature store is opened and brought in step with the definitions."""
+"""Open Feast's feature store and register the use case's definitions."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from features.online_values import ReadOnline
 from usecase.feature_views import OBJECTS, VIEWS
 
 FEAST_CONFIG = Path(__file__).parent / "feature_store.yaml"
-VERSION_TAG = "definitions"  # the tag
+VERSION_TAG = "definitions"  # of the Feast project
 
 
 def open_store(settings: configuration.Settings) -> FeatureStore:
-    """The store of this checkout; relative paths of its sources are below `settings.root`."""
-    # Feast and ibis warn the user of what is theirs to mend: an interface that they have kept for
-    # years, and a method of DuckDB that is about to be renamed.
+    """Open the store of this checkout; its sources' paths are relative to `settings.root`."""
+    # Users cannot act on these warnings: an interface that Feast has kept for years, and a method
+    # that DuckDB is renaming and ibis calls.
     warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
     warnings.filterwarnings("ignore", message="fetch_arrow_table\\(\\) is deprecated")
-    settings.apply_environment()  # the YAML names the registry and the online store by variable
+    settings.apply_environment()  # the YAML names the stores by variables
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
-    os.chdir(settings.root)  # the DuckDB store reads relative paths from here
+    os.chdir(settings.root)  # the DuckDB store reads relative paths
     return FeatureStore(repo_path=str(settings.root), fs_yaml_file=FEAST_CONFIG)
 
 
 def apply_definitions(settings: configuration.Settings) -> FeatureStore:
-    """Opens the store and registers the definitions where they differ from what is registered.
+    """Open the store; register the definitions if they differ from the registered ones.
 
-    The registry itself holds, as a tag of the project, which definitions were applied completely,
-    and by which Feast: applying costs seconds. An embedded registry of others is made anew, since
-    Feast forgets no view that is gone; a copy of it is kept.
+    Applying costs seconds, so a tag of the project records the definitions last applied completely
+    and the version of Feast. An embedded registry with other definitions is created anew, because
+    Feast keeps views that no longer exist. The old registry is kept under another name.
     """
     registry = settings.var / "feast" / "registry.db"
-    held = registry.exists() and settings.feast_registry is None
+    existed = registry.exists() and settings.feast_registry is None
     store = open_store(settings)
     version = f"{definitions_version()} feast {feast.__version__}"
     if _applied(store) == version:
@@ -54,16 +54,16 @@ def apply_definitions(settings: configuration.Settings) -> FeatureStore:
     with locks.hold_lock(registry.with_name("lock"), what="Another registration"):
         store = open_store(settings)
         if (before := _applied(store)) != version:
-            if held:
-                _set_aside(registry, before or "unknown")
+            if existed:
+                _rename_old(registry, before or "unknown")
                 store = open_store(settings)
             store.apply(OBJECTS)
             store.registry.apply_project(Project(name=store.project, tags={VERSION_TAG: version}))
     return store
 
 
-def _set_aside(registry: Path, version: str) -> None:
-    """Gives the registry, which holds the definitions `version`, a name of its own."""
+def _rename_old(registry: Path, version: str) -> None:
+    """Keep a registry with definitions `version` under a name of its own."""
     registry.replace(registry.with_name(f"{registry.name}.{version.replace(' ', '-')}.bak"))
     durable_files.sync(registry.parent)
 
@@ -76,7 +76,7 @@ def _applied(store: FeatureStore) -> str | None:
 
 
 def open_online_values(settings: configuration.Settings) -> ReadOnline:
-    """Reads all views of the use case online. Needs the online store alone, and no registry."""
+    """Return a function that reads all views online; it needs no registry."""
     settings.apply_environment()
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     config = load_repo_config(settings.root, FEAST_CONFIG)
@@ -85,8 +85,8 @@ def open_online_values(settings: configuration.Settings) -> ReadOnline:
 
 
 def _with_keys(view: FeatureView) -> FeatureView:
-    """As it is once it is applied: until then a view does not know its keys."""
-    entities = {one.name: one for one in OBJECTS if isinstance(one, Entity)}
+    """Return the view with its entity columns, which Feast sets only when it applies a view."""
+    entities = {each.name: each for each in OBJECTS if isinstance(each, Entity)}
     keyed = copy.copy(view)
     keyed.entity_columns = [
         Field(name=entities[name].join_key, dtype=from_value_type(entities[name].value_type))
@@ -96,32 +96,32 @@ def _with_keys(view: FeatureView) -> FeatureView:
 
 
 def registered_views(store: FeatureStore) -> list[FeatureView]:
-    """The views as the registry has them: Feast learns a view's keys when it is applied."""
+    """Return the registered views, with the keys that Feast sets when it applies a view."""
     return [store.get_feature_view(view.name) for view in VIEWS]
 
 
 @functools.cache
 def definitions_version() -> str:
-    """A digest of all definitions, without their time stamps: the registry's version in lineage.
+    """Return a digest of all definitions without time stamps: the registry's version in lineage.
 
-    That of the first call in a process: Feast adds to the definitions when they are applied.
+    Cached from the first call in a process, because Feast changes definitions when it applies them.
     """
     digest = hashlib.sha256()
     for definition in OBJECTS:
-        digest.update(_text(definition).encode())
+        digest.update(_stable_text(definition).encode())
     return digest.hexdigest()[:16]
 
 
-def _text(definition: Any) -> str:
+def _stable_text(definition: Any) -> str:
     proto = definition.to_proto()
-    _clear(proto)
+    _clear_unstable(proto)
     return str(proto)
 
 
-def _clear(message: Any) -> None:
-    """Removes what differs with the moment and the folder: time stamps, and pickled functions.
+def _clear_unstable(message: Any) -> None:
+    """Remove time stamps and pickled functions, which differ by moment and folder.
 
-    The text of a function stays, beside its pickled body.
+    The source text of a function remains.
     """
     for field, value in message.ListFields():
         if field.name in {"meta", "body"}:
@@ -130,5 +130,5 @@ def _clear(message: Any) -> None:
             mapped = field.message_type.GetOptions().map_entry
             parts = value.values() if mapped else value if field.is_repeated else [value]
             for part in parts:
-                if hasattr(part, "ListFields"):  # not a map of texts
-                    _clear(part)
+                if hasattr(part, "ListFields"):  # excludes maps of strings
+                    _clear_unstable(part)

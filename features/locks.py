@@ -1,4 +1,4 @@
-"""Locks between processes, by filelock: a lock names its holder, and dies with it."""
+"""Locks between processes, by filelock. A lock names its holder and is released when it dies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from settings import LoopError
 
 POLL = 0.05  # seconds between two attempts to take a lock
-SILENT = 2.0  # seconds of waiting for a lock before the user is told
+SILENT = 2.0  # seconds of waiting before the user sees a message
 
 
 @contextmanager
@@ -25,18 +24,20 @@ def hold_lock(
     path: Path, patience: float | None = None, *, refused: type[LoopError] = LoopError,
     what: str = "Another command",
 ) -> Iterator[None]:  # fmt: skip
-    """Hold the lock file `path`, whose text names the holder: pid, since when (UTC), command.
+    """Hold the lock file `path`, which contains the holder: pid, start (UTC) and command.
 
-    Waits for another holder up to `patience` seconds, without end if None, and says so on stderr
-    after two. Raises `refused`, which names the holder, if it takes longer. The kernel releases the
-    lock when its holder dies; child processes do not inherit it.
+    Wait for another holder for up to `patience` seconds, or without limit if None. After two
+    seconds, print a message to stderr. After `patience`, raise `refused` with the holder's name.
+    The kernel releases the lock when its holder dies; child processes do not inherit it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, poll_interval=POLL, mode=0o664)
     _acquire(lock, path, patience, refused, what)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        _note(path, {"pid": os.getpid(), "since": since, "command": shlex.join(sys.argv)})
+        holder = {"pid": os.getpid(), "since": since, "command": shlex.join(sys.argv)}
+        # In place, not atomically: the lock is on this very file, and the text is for messages.
+        path.write_text(json.dumps(holder))
         yield
     finally:
         with suppress(OSError):
@@ -45,12 +46,12 @@ def hold_lock(
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file `path` now."""
+    """Return whether a process holds the lock file `path` now."""
     if not path.exists():
         return False
     lock = FileLock(path, poll_interval=POLL)
     try:
-        lock.acquire(timeout=4 * POLL)  # another that only looks holds it for a moment, too
+        lock.acquire(timeout=4 * POLL)  # another `is_locked` also holds it for a moment
     except Timeout:
         return True
     lock.release()
@@ -60,16 +61,16 @@ def is_locked(path: Path) -> bool:
 def _acquire(
     lock: FileLock, path: Path, patience: float | None, refused: type[LoopError], what: str
 ) -> None:
-    silent = SILENT if patience is None else min(patience, SILENT)
-    rest = -1.0 if patience is None else patience - silent  # filelock takes -1 for no end
+    quiet = SILENT if patience is None else min(patience, SILENT)
+    remaining = -1.0 if patience is None else patience - quiet  # filelock takes -1 for no limit
     try:
         try:
-            lock.acquire(timeout=max(silent, 4 * POLL))  # `is_locked` holds it for a moment, too
+            lock.acquire(timeout=max(quiet, 4 * POLL))  # `is_locked` also holds it for a moment
         except Timeout:
-            if not rest:
+            if not remaining:
                 raise
             print(f"Waiting for {lock_holder(path)}, which holds {path} ...", file=sys.stderr)
-            lock.acquire(timeout=rest)
+            lock.acquire(timeout=remaining)
     except Timeout as error:
         raise refused(
             f"{what} is at work in {path.parent}: {lock_holder(path)}; it holds {path.name}. "
@@ -78,14 +79,9 @@ def _acquire(
 
 
 def lock_holder(path: Path) -> str:
-    """The holder of the lock file `path`, for a message."""
+    """Describe the holder of the lock file `path`, for a message."""
     try:
-        found = json.loads(path.read_text())
-        return f"pid {found['pid']}, since {found['since']} ({found['command']})"
+        holder = json.loads(path.read_text())
+        return f"pid {holder['pid']}, since {holder['since']} ({holder['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "a process that has just taken it"
-
-
-def _note(path: Path, found: dict[str, Any]) -> None:
-    # In place, and not atomically: the lock is on this very file, and the text is for messages.
-    path.write_text(json.dumps(found))

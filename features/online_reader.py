@@ -1,4 +1,4 @@
-"""What serving sees: the features in the online store, each within its time to live."""
+"""Read features for serving from the online store, each within its time to live."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from features.online_values import NO_VALUES, ReadOnline, StoredValues
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.feature_views import VIEWS, on_demand
 
-# Of each view: its time to live in seconds, and its columns.
+# For each view: its time to live in seconds, and its columns.
 VIEW_COLUMNS = [
-    (view.ttl.total_seconds() if view.ttl else float("inf"), [one.name for one in view.features])
+    (
+        view.ttl.total_seconds() if view.ttl else float("inf"),
+        [field.name for field in view.features],
+    )
     for view in VIEWS
 ]
 
 
 class IncompleteError(configuration.LoopError):
-    """The online store answers, and holds no complete publication."""
+    """The online store answers but holds no complete publication."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,16 @@ class OnlineRow:
 class OnlineReader:
     """Looks up the features of cases in Feast's online store.
 
-    Feast does not enforce a view's TTL online: a row older than its view allows would be served
-    for ever, and training would not see it. So stale values are dropped here first, and the
-    on-demand view is applied after, with the very function that training uses.
+    Feast does not enforce a view's TTL online: it would serve expired rows, which training never
+    sees. So the reader drops stale values first. Then it applies the on-demand view, with the same
+    function as training.
     """
 
     def __init__(self, settings: configuration.Settings) -> None:
         self._settings = settings
         self._transform = on_demand.feature_transformation.udf
-        with suppress(sqlite3.Error, OSError):  # it may be away for now
-            _ = self._read  # imports what it needs, which no request is to wait for
+        with suppress(sqlite3.Error, OSError):  # the store may be unavailable for now
+            _ = self._read  # import its libraries now, so that no request waits for them
 
     @cached_property
     def _read(self) -> ReadOnline:
@@ -56,65 +59,62 @@ class OnlineReader:
     def read(
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> list[OnlineRow]:
-        """One row per case, in order; a value that is absent or stale at its time is None.
+        """Return one row per case, in order; a missing or stale value is None.
 
-        Raises `UnreachableError` if the online store does not answer, `IncompleteError` if it
+        Raise `UnreachableError` if the online store does not answer, `IncompleteError` if it
         holds no complete publication.
         """
-        moments = [at.timestamp() for at in decision_times]
-        return self._assembled(entity_rows, moments, self._found(entity_rows))
+        times = [moment.timestamp() for moment in decision_times]
+        return self._assemble(entity_rows, times, self._lookup(entity_rows))
 
     def read_without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
-        """The same, as if the store held nothing: what the request brings is all there is."""
-        moments = [0.0] * len(entity_rows)
-        return self._assembled(entity_rows, moments, self.nothing(entity_rows))
+        """Return the same rows for an empty store: only the features of the request itself."""
+        empty = [[NO_VALUES] * len(entity_rows)] * len(VIEW_COLUMNS)
+        return self._assemble(entity_rows, [0.0] * len(entity_rows), empty)
 
-    @staticmethod
-    def nothing(entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
-        """What an empty store holds of so many cases."""
-        return [[NO_VALUES] * len(entity_rows)] * len(VIEW_COLUMNS)
-
-    def _assembled(
-        self, entity_rows: Sequence[Mapping[str, Any]], moments: Sequence[float],
-        found: Sequence[Sequence[StoredValues]],
+    def _assemble(
+        self, entity_rows: Sequence[Mapping[str, Any]], times: Sequence[float],
+        stored: Sequence[Sequence[StoredValues]],
     ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
         newest = [0.0] * len(entity_rows)
-        for (ttl, names), of_rows in zip(VIEW_COLUMNS, found, strict=True):
+        for (ttl, names), of_view in zip(VIEW_COLUMNS, stored, strict=True):
             fresh = [
-                one.values if now - ttl <= one.at else {}
-                for one, now in zip(of_rows, moments, strict=True)
+                row.values if time - ttl <= row.event_time else {}
+                for row, time in zip(of_view, times, strict=True)
             ]
             for name in names:
                 columns[name] = [values.get(name) for values in fresh]
-            newest = [max(at, one.at) for at, one in zip(newest, of_rows, strict=True)]
+            newest = [max(time, row.event_time) for time, row in zip(newest, of_view, strict=True)]
         columns["sched_dep_epoch"] = [row["sched_dep_epoch"] for row in entity_rows]
         columns |= self._transform(columns)
         for name in CATEGORIES:
             columns[name] = [row[name] for row in entity_rows]
         # NaN is the only value that differs from itself.
-        clean = [[None if one != one else one for one in columns[name]] for name in FEATURES]
+        clean = [
+            [None if value != value else value for value in columns[name]] for name in FEATURES
+        ]
         return [
             OnlineRow(
                 dict(zip(FEATURES, values, strict=True)),
-                datetime.fromtimestamp(at, UTC) if at else None,
+                datetime.fromtimestamp(time, UTC) if time else None,
             )
-            for values, at in zip(zip(*clean, strict=True), newest, strict=True)
+            for values, time in zip(zip(*clean, strict=True), newest, strict=True)
         ]
 
-    def _found(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
+    def _lookup(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
         from redis.exceptions import RedisError
 
         try:
-            found = self._read(entity_rows)
+            stored = self._read(entity_rows)
         except (RedisError, sqlite3.Error, OSError) as error:
             raise configuration.UnreachableError(
-                f"The online store does not answer ({type(error).__name__}: {error}), so there are "
-                "no features to predict from. Look at Redis, or at the disk of var/feast."
+                f"The online store does not answer ({type(error).__name__}: {error}). There are no "
+                "features to predict from. Check Redis, or the disk of var/feast."
             ) from error
-        if found is None:
+        if stored is None:
             raise IncompleteError(
                 "The online store holds no complete publication: it is new, was lost, or is being "
-                "rebuilt. So there are no features to predict from. Run `mlops features`."
+                "rebuilt. There are no features to predict from. Run `mlops features`."
             )
-        return found
+        return stored

@@ -1,9 +1,9 @@
-"""What does Feast's online store hold of a case, read at the price of one query?
+"""Types and encodings shared by the online stores, which read all views in one query.
 
-Feast's SDK builds a message of protocol buffers around every value that it reads. The stores in
-`sqlite_store.py` and `redis_store.py`, chosen by class path as `asof_store.py` is offline, hold
-what Feast's own hold, and give it as it is. tests/features/test_online_stores.py holds both to the
-same answers; `tests/bench/serving/lookup.py` prints what it saves.
+Feast's SDK wraps every value that it reads in a protocol buffers message. `sqlite_store.py` and
+`redis_store.py` keep Feast's storage format but return plain values. Class paths in the settings
+select them. tests/features/test_online_stores.py compares them with Feast's own stores;
+`tests/bench/serving/lookup.py` prints the time saved.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 
-DOUBLE = Value(double_val=1.0).SerializeToString()[:1]  # the tag before the eight bytes
+DOUBLE = Value(double_val=1.0).SerializeToString()[:1]  # the tag that precedes the eight bytes
 unpack_double = struct.Struct("<d").unpack_from
 
 
 class StoredValues(NamedTuple):
-    """What a view holds of one key: its values by column, and their event time in epoch seconds."""
+    """The values of one key in one view, by column, and their event time in epoch seconds."""
 
     values: dict[str, Any]
-    at: float
+    event_time: float
 
 
 NO_VALUES = StoredValues({}, 0.0)
-# For each view, in order, what it holds of each row's entity; None if the store holds no complete
-# publication.
+# Takes rows with join keys; returns for each view, in order, the stored values of each row's
+# entity, or None if the store holds no complete publication.
 ReadOnline = Callable[[Sequence[Mapping[str, Any]]], list[list[StoredValues]] | None]
-# To write: the key of each entity, its values by column, event time, time of publishing.
+# The key of each entity, its values by column, its event time and its time of publishing.
 RowsToWrite = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
 
 
 class EntityKeys:
-    """Feast's keys of a view's entities: of those asked for, most were asked for before."""
+    """Serializes the entity keys of a view; cached, because most requests repeat known entities."""
 
     def __init__(self, config: RepoConfig, view: FeatureView) -> None:
         self.names = tuple(view.join_keys)
         types = [column.dtype.to_value_type() for column in view.entity_columns]
 
         @lru_cache(maxsize=1 << 16)
-        def of(values: tuple[Any, ...]) -> bytes:
+        def serialize(values: tuple[Any, ...]) -> bytes:
             typed = [
                 python_values_to_proto_values([value], kind)[0]
                 for value, kind in zip(values, types, strict=True)
@@ -57,15 +57,15 @@ class EntityKeys:
                 entity_key_serialization_version=config.entity_key_serialization_version,
             )
 
-        self._of = of
+        self._serialize = serialize
 
-    def of(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
-        """The key of each row's entity, by the columns of the row that are its join keys."""
-        return [self._of(tuple(row[name] for name in self.names)) for row in rows]
+    def serialize(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
+        """Return the serialized key of each row's entity, from its join key columns."""
+        return [self._serialize(tuple(row[name] for name in self.names)) for row in rows]
 
 
 def decode_value(stored: bytes) -> Any:
-    """The value that Feast has stored; nearly all are doubles."""
+    """Return the value that Feast has stored; nearly all values are doubles."""
     if len(stored) == 9 and stored[:1] == DOUBLE:
         return unpack_double(stored, 1)[0]
     message = Value()

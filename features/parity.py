@@ -1,4 +1,4 @@
-"""Does the online store answer what the offline one does, value for value, for the same moment?"""
+"""Compare the online store with the offline store, value by value, for the same moment."""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 def online_and_offline_rows(
     settings: configuration.Settings, cases: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The model's columns of `cases` (of the spine), as if all were decided at this moment.
+    """Return the model's columns of `cases` (of the spine), online and offline.
 
-    The moment is that up to which the online store is published: it holds the newest values alone.
-    If it moved on meanwhile, both are asked again. Raises `LoopError` if nothing was ever
-    published, or the store never stands still.
+    All cases are decided at the time of the newest publication, since the online store holds only
+    the newest values. If a publication happens meanwhile, read both again. Raise `LoopError` if
+    nothing was ever published, or publications never pause.
     """
     for _ in range(5):
-        stands = published_until(settings)
-        if stands is None:
-            raise LoopError("Nothing is published online: run `mlops features`.")
-        asked = cases.assign(decision_time=pd.Timestamp(stands)).reset_index(drop=True)
-        offline = training_frame(settings, asked)
-        found = OnlineReader(settings).read(asked.to_dict("records"), [stands] * len(asked))
-        if published_until(settings) == stands:
+        published = published_until(settings)
+        if published is None:
+            raise LoopError("Nothing is published online. Run `mlops features`.")
+        rows = cases.assign(decision_time=pd.Timestamp(published)).reset_index(drop=True)
+        offline = training_frame(settings, rows)
+        online = OnlineReader(settings).read(rows.to_dict("records"), [published] * len(rows))
+        if published_until(settings) == published:
             break
     else:
-        raise LoopError("The online store is published to all the time: compare when it rests.")
-    return pd.DataFrame([row.values for row in found])[FEATURES], offline[FEATURES]
+        raise LoopError(
+            "The online store changes during every comparison. Another command is publishing. "
+            "Try again when it has finished."
+        )
+    return pd.DataFrame([row.values for row in online])[FEATURES], offline[FEATURES]
 
 
-def count_differing_rows(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
-    """In how many rows each column differs, NaN being equal to NaN; the columns that do."""
-    if len(one) != len(other):
-        raise ValueError(f"{len(one)} rows against {len(other)}.")
+def count_differing_rows(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, int]:
+    """Return the number of differing rows for each column that differs; NaN equals NaN."""
+    if len(left) != len(right):
+        raise ValueError(f"The frames have {len(left)} and {len(right)} rows.")
     counts = {
-        name: int((one[name].to_numpy() != other[name].to_numpy()).sum()) for name in CATEGORIES
+        name: int((left[name].to_numpy() != right[name].to_numpy()).sum()) for name in CATEGORIES
     }
-    left, right = (frame[NUMBERS].to_numpy(dtype="float64") for frame in (one, other))
-    unequal = ~((left == right) | (np.isnan(left) & np.isnan(right)))
+    a, b = (frame[NUMBERS].to_numpy(dtype="float64") for frame in (left, right))
+    unequal = ~((a == b) | (np.isnan(a) & np.isnan(b)))
     counts |= dict(zip(NUMBERS, map(int, unequal.sum(axis=0)), strict=True))
     return {name: count for name, count in counts.items() if count}

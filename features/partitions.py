@@ -1,4 +1,4 @@
-"""Where the rows of one day lie: daily Parquet partitions `data/<layer>/<table>/<YYYY-MM-DD>`."""
+"""Daily Parquet partitions: `data/<layer>/<table>/<YYYY-MM-DD>.parquet`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from features import column_types, durable_files
 from settings import LoopError
 
 SUFFIX = ".parquet"
-RECIPE = "RECIPE"  # the file beside partitions that says what made them
+RECIPE = "RECIPE"  # the file with the digest of the code and parameters that made the partitions
 
 
 def partition_path(data: Path, layer: str, table: str, day: date) -> Path:
-    """The partition of the UTC day `day`; `table` may hold a slash (`refused/<feed>`)."""
+    """Return the path for the UTC day `day`; `table` may hold a slash (`refused/<feed>`)."""
     return data / layer / table / f"{day.isoformat()}{SUFFIX}"
 
 
@@ -32,52 +32,51 @@ def write_partition(
     schema: pa.Schema | None = None,
     note: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes a partition that is there whole or not at all; the same rows give the same bytes.
+    """Write a partition atomically. The same rows give the same bytes.
 
-    Timestamps become microseconds. A column without any value takes its type in `schema`; without
-    one it becomes text (Parquet's null type breaks a union over days). `note` is stored in the
-    file: see `partition_note`. Raises `pyarrow.ArrowException` (a ValueError or TypeError) if a
-    column
-    mixes types.
+    Timestamps become microseconds. A column without any value takes its type from `schema`, or
+    becomes text: Parquet's null type breaks a union over days. `partition_note` reads `note` from
+    the file. Raise `pyarrow.ArrowException` (a ValueError or TypeError) if a column mixes types.
     """
     table = column_types.to_arrow(rows)
     if schema is not None:
         table = column_types.conform(table, schema)
-    told = pa.schema([_field(field) for field in table.schema], metadata=dict(note or {}) or None)
+    fields = [_without_null_type(field) for field in table.schema]
+    stored = pa.schema(fields, metadata=dict(note or {}) or None)
     with durable_files.atomic_replace(target) as unfinished:
-        pq.write_table(table.cast(told), unfinished)
+        pq.write_table(table.cast(stored), unfinished)
     return target
 
 
 def read_partition(target: Path) -> pa.Table:
-    """One partition as an Arrow table. Raises `LoopError` if the file is not whole."""
-    with _whole(target), pq.ParquetFile(target) as file:
-        # Without the note: tables of several days are put together.
+    """Return one partition as an Arrow table. Raise `LoopError` if the file is damaged."""
+    with _readable(target), pq.ParquetFile(target) as file:
+        # Without the note, so that tables of several days can be concatenated.
         return file.read(use_threads=False).replace_schema_metadata()
 
 
 def partition_note(target: Path) -> dict[str, str]:
-    """The note that a partition was written with. Raises `LoopError` if the file is not whole."""
-    with _whole(target):
-        found = pq.read_schema(target).metadata or {}
-    return {name.decode(): value.decode() for name, value in found.items()}
+    """Return the note in a partition. Raise `LoopError` if the file is damaged."""
+    with _readable(target):
+        metadata = pq.read_schema(target).metadata or {}
+    return {name.decode(): value.decode() for name, value in metadata.items()}
 
 
 def partition_digest(target: Path) -> str:
-    """A digest of the content of a partition."""
+    """Return a digest of the content of a partition."""
     return recipe_digest(target)
 
 
 def n_rows(target: Path) -> int:
-    """How many rows a partition has, from its footer."""
+    """Return the number of rows, read from the footer alone."""
     with pq.ParquetFile(target) as file:
         return int(file.metadata.num_rows)
 
 
 def read_days(data: Path, layer: str, table: str, first_day: date, last_day: date) -> pd.DataFrame:
-    """All rows of the days `first_day` to `last_day` (both included), in the order of days.
+    """Return all rows of `first_day` to `last_day` (both included), in the order of days.
 
-    An empty frame without columns if there is no partition.
+    Return an empty frame without columns if there is no partition.
     """
     chosen = [day for day in partition_days(data, layer, table) if first_day <= day <= last_day]
     if not chosen:
@@ -88,47 +87,47 @@ def read_days(data: Path, layer: str, table: str, first_day: date, last_day: dat
 
 
 def partition_days(data: Path, layer: str, table: str) -> list[date]:
-    """The days that have a partition, sorted."""
+    """Return the days that have a partition, sorted."""
     folder = data / layer / table
     try:
         return sorted(date.fromisoformat(name.stem) for name in folder.glob(f"*{SUFFIX}"))
     except ValueError as error:
         raise LoopError(
-            f"A file in {folder} is not named for a day ({error}): move it away."
+            f"A file in {folder} is not named after a day ({error}). Move it elsewhere."
         ) from error
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below `folder`, also where it or a folder in it is a symbolic link."""
+    """Yield all files below `folder`, following symbolic links."""
     for parent, _, names in os.walk(folder, followlinks=True):
         yield from (Path(parent, name) for name in names)
 
 
 def day_range(first_day: date, until: date) -> list[date]:
-    """The days from `first_day` up to `until`, which is left out."""
+    """Return the days from `first_day` up to, and without, `until`."""
     return [first_day + timedelta(days=number) for number in range((until - first_day).days)]
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[None]:
+def _readable(target: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         raise LoopError(
-            f"The partition {target} can't be read ({error}). Remove it and run again the command "
-            "that writes it; for a raw partition, `mlops ingest`."
+            f"The partition {target} cannot be read ({error}). Remove it, then rerun the command "
+            "that writes it: for a raw partition, `mlops ingest`."
         ) from error
 
 
-def _field(field: pa.Field) -> pa.Field:
+def _without_null_type(field: pa.Field) -> pa.Field:
     return pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field
 
 
 def discard_if_recipe_changed(folder: Path, recipe: str) -> bool:
-    """Removes what `folder` holds if it was made by another recipe; whether it did.
+    """Remove the partitions in `folder` if another recipe made them; return whether any were.
 
-    `recipe` is a digest of the code and parameters that make the folder's partitions. They grow by
-    day, so without this a change of the code would hold for new days only.
+    `recipe` is a digest of the code and parameters that make the partitions. Partitions are added
+    day by day: without this check, changed code would apply to new days only.
     """
     note = folder / RECIPE
     if note.exists() and note.read_text() == recipe:
@@ -142,7 +141,7 @@ def discard_if_recipe_changed(folder: Path, recipe: str) -> bool:
 
 
 def recipe_digest(*parts: Path | str) -> str:
-    """A digest of files (by their content) and texts."""
+    """Return a digest of files (by their content) and texts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.read_bytes() if isinstance(part, Path) else part.encode())

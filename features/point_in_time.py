@@ -1,4 +1,4 @@
-"""What training sees: for each case the features as they were visible at its decision time."""
+"""The point-in-time join: each training case with the features visible at its decision time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from usecase.feature_views import LOOKUP, on_demand
 
 
 def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.DataFrame:
-    """Joins the features to `spine` (n_cases rows) point in time; one row per case, in its order.
+    """Join the features to `spine` (n_cases rows); return one row per case, in its order.
 
-    Returns `key`, `decision_time` and the columns of `FEATURES`: numbers as float64 with NaN where
-    nothing was known. A row of a feature table counts only if its event and its publication
-    (`created`) both lie at or before the decision time.
+    Return `key`, `decision_time` and the columns of `FEATURES`: numbers as float64, NaN where
+    unknown. A row of a feature table is used only if its event and its publication (`created`) are
+    both at or before the decision time.
 
-    As online, the stored features are looked up first and the on-demand view is applied to them
-    after, by the same function; Feast's own way of applying it to a history turns every column
-    into Python objects and takes three times as long as the join.
+    As online, this looks up the stored features first, then applies the on-demand view to them by
+    the same function. Feast's own application to a history converts every column to Python objects
+    and takes three times as long as the join.
     """
     store = apply_definitions(settings)
     joined = store.get_historical_features(

@@ -1,8 +1,8 @@
-"""The online store's own record of the newest publication that it holds completely.
+"""The online store's own record of its newest complete publication.
 
-The record lies in the store, beside the rows: it is lost with them. Readers take it along with the
-features, `published_until` asks for it alone and imports no Feast. Version 0.1 kept it in a file: a
-store of that version has no record, counts as not published, and the next publishing rebuilds it.
+The record is stored beside the rows, so it is lost with them. Readers fetch it together with the
+features; `published_until` fetches it alone and does not import Feast. Version 0.1 kept it in a
+file: a store of that version counts as not published, and the next publication rebuilds it.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from features.sqlite_file import connect_read_only, is_missing_table
 from settings import Settings, UnreachableError
 
 RECORD = "published"  # a table of one row in SQLite, a hash in Redis
-FIELD = "until"  # what both hold: an ISO time, or nothing while the store is being rebuilt
+FIELD = "until"  # an ISO time; empty while the store is being rebuilt
 TIMEOUT = 1.5  # seconds
 
 
 def published_until(settings: Settings) -> datetime | None:
-    """The time (UTC) up to which the online store holds all that was published.
+    """Return the time (UTC) up to which the online store holds all published rows.
 
-    None if it holds no complete publication: it is new, lost, or being rebuilt. Raises
+    Return None if it holds no complete publication: it is new, lost, or being rebuilt. Raise
     `UnreachableError` if it does not answer.
     """
     place = f"Redis at {settings.redis.split(',')[0]}" if settings.redis else settings.online_file
     try:
-        found = _in_redis(settings.redis) if settings.redis else _in_file(settings.online_file)
+        record = _in_redis(settings.redis) if settings.redis else _in_file(settings.online_file)
     except (sqlite3.Error, OSError) as error:
         raise UnreachableError(
-            f"The online store does not say what it holds ({type(error).__name__}: {error}). It is "
-            f"{place}. Start it, or remove a file that is damaged; then run `mlops features`."
+            f"The online store cannot be read ({type(error).__name__}: {error}). It is {place}. "
+            "Start it, or remove a damaged file; then run `mlops features`."
         ) from error
-    return datetime.fromisoformat(found) if found else None
+    return datetime.fromisoformat(record) if record else None
 
 
 def record_text(moment: datetime) -> str:
-    """The moment as the record holds it."""
+    """Return the moment in the format of the record."""
     return moment.astimezone(UTC).isoformat()
 
 
@@ -49,10 +49,10 @@ def _in_redis(address: str) -> str | None:
 
     try:
         with redis_client(address, TIMEOUT) as client:
-            found = client.hget(RECORD, FIELD)
+            stored = client.hget(RECORD, FIELD)
     except RedisError as error:
         raise ConnectionError(str(error)) from error
-    return found.decode() if found else None
+    return stored.decode() if stored else None
 
 
 def _in_file(path: Path) -> str | None:
@@ -69,7 +69,7 @@ def _in_file(path: Path) -> str | None:
 
 
 def redis_client(address: str, seconds: float) -> Any:
-    """A client that waits `seconds` and asks once; `address` is Feast's `host:port,password=…`."""
+    """Return a client with this timeout and no retry; `address` is Feast's `host:port,key=…`."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -78,10 +78,10 @@ def redis_client(address: str, seconds: float) -> Any:
     host, _, port = node.rpartition(":")
     options: dict[str, Any] = dict(part.split("=", 1) for part in rest)
     for name, value in options.items():
-        with suppress(ValueError):  # as Feast reads them: true is a truth, 1 a number
+        with suppress(ValueError):  # as Feast parses them: `true` is a boolean, `1` a number
             options[name] = json.loads(value)
-    within = {
+    limits = {
         "socket_timeout": seconds, "socket_connect_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
     }  # fmt: skip
-    return Redis(host=host, port=int(port), **{**options, **within})
+    return Redis(host=host, port=int(port), **{**options, **limits})

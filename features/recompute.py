@@ -1,4 +1,4 @@
-"""What would the features be in a world that ends at the decision? For the gate against leaks."""
+"""Recompute features without any row known after the decision, for the gate against leaks."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ DAY = timedelta(days=1)
 def recompute_without_future(
     settings: configuration.Settings, cases: pd.DataFrame, moment: datetime, tables: Tables = TABLES
 ) -> pd.DataFrame:
-    """The training rows of `cases` (of the spine, decided at `moment`), from what was known then.
+    """Return `training_frame` of `cases` (of the spine, decided at `moment`) without later rows.
 
-    Every validated row that became known after `moment` is deleted, the tables are built from the
-    rest by the code of the use case, and joined as for a training. Settings are of the workspace
-    that holds the validated batches. Returns what `training_frame` does.
+    Delete every validated row known after `moment`, build the tables from the rest with the use
+    case's code, and join them as for a training. `settings` are those of the workspace with the
+    validated batches.
     """
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     first, until = date.fromisoformat(str(params["first_day"])), moment.date()
     late = late_publications(settings.data)
-    # Joining moves the process to the folder that it reads, which is about to go.
+    # The join changes to the temporary folder: change back before that folder is removed.
     with tempfile.TemporaryDirectory(prefix="recomputed-") as folder, contextlib.chdir("."):
         for view in VIEWS:
             start = max(first, until - DAY - view.ttl) if view.ttl else first
-            rows = tables[view.name][0](_known_by(settings.data, moment), start, until)
+            rows = tables[view.name][0](_reader_until(settings.data, moment), start, until)
             rows = rows.drop(columns="day")
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
-            partitions.write_partition(
-                rows, partitions.partition_path(Path(folder) / "data", "features", view.name, until)
-            )
+            data = Path(folder) / "data"
+            target = partitions.partition_path(data, "features", view.name, until)
+            partitions.write_partition(rows, target)
         own = {**settings.model_dump(), "workspace": Path(folder)}
         return training_frame(configuration.Settings(**own), cases)
 
 
-def _known_by(data: Path, moment: datetime) -> Read:
+def _reader_until(data: Path, moment: datetime) -> Read:
+    """Return a reader of the validated rows known by `moment`."""
+
     def read(feed: str, first: date, last: date) -> pd.DataFrame:
         rows = partitions.read_days(data, "validated", feed, first, last)
         return rows if rows.empty else rows[rows["known_at"] <= moment].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Feast's online store in Redis, asked once for all views of an entity."""
+"""Feast's online store in Redis, with one command for all views of an entity."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class LeanRedisOnlineStoreConfig(redis.RedisOnlineStoreConfig):
     type: Literal["features.redis_store.LeanRedisOnlineStore"] = (
         "features.redis_store.LeanRedisOnlineStore"
     )
-    seconds: float = 1.0  # that a reader waits for an answer
+    seconds: float = 1.0  # a reader waits this long for an answer
 
 
 class LeanRedisOnlineStore(redis.RedisOnlineStore):
-    """Feast's store in Redis, which asks once for all views of an entity."""
+    """Feast's Redis store, reading all views of an entity with one command."""
 
     def write_views(
-        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]], stood: str,
-        until: str,
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]],
+        expected: str, until: str,
     ) -> bool:  # fmt: skip
-        """`online_write_batch` for each view; then move the record from `stood` to `until`.
+        """Write the rows of each view, then move the record to `until`.
 
-        Returns False, and leaves the record, if it is not `stood` or changed meanwhile.
+        Return False and leave the record if it is not `expected` or changes meanwhile.
         """
         with self._get_client(config.online_store).pipeline() as record:
             record.watch(RECORD)
-            if record.hget(RECORD, FIELD) != stood.encode():
+            if record.hget(RECORD, FIELD) != expected.encode():
                 return False
             for view, rows in batches:
                 self.online_write_batch(config, view, list(rows), None)
@@ -54,59 +54,59 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
         return True
 
     def withdraw(self, config: RepoConfig) -> None:
-        """Empty the record: the store holds no complete publication from now on."""
+        """Empty the record: from now on the store holds no complete publication."""
         self._get_client(config.online_store).hset(RECORD, FIELD, "")
 
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
-        """Reads what each view holds of each row's entity. Raises RedisError."""
+        """Return a function that reads all views of each row's entity, raising `RedisError`."""
         if config.online_store.redis_type == redis.RedisType.redis:
-            # Who writes may take longer than who reads.
+            # A client of its own: writers keep a longer timeout.
             online = config.online_store
             self._client = redis_client(online.connection_string, online.seconds)
         project = config.project.encode()
-        keys_of = [EntityKeys(config, view) for view in views]
+        serializers = [EntityKeys(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
         fields = [_fields(config, view) for view in views]
 
         def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
             # Views of one entity share its hash: one command for all of them.
             commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
-            asked = []
-            for keys, of_view in zip(keys_of, fields, strict=True):
-                of_rows = [key + project for key in keys.of(rows)]
+            spans_by_view = []
+            for keys, view_fields in zip(serializers, fields, strict=True):
+                row_keys = [key + project for key in keys.serialize(rows)]
                 starts = {}
-                for key in dict.fromkeys(of_rows):
-                    wanted = commands.setdefault(key, [])
-                    starts[key] = len(wanted)
-                    wanted += of_view
-                asked.append([(key, starts[key]) for key in of_rows])
+                for key in dict.fromkeys(row_keys):
+                    hash_fields = commands.setdefault(key, [])
+                    starts[key] = len(hash_fields)
+                    hash_fields += view_fields
+                spans_by_view.append([(key, starts[key]) for key in row_keys])
             replies = self._read_hash_fields(config, list(commands.items()))
             if not replies[0][0]:
                 return None
             reply_of = dict(zip(commands, replies, strict=True))
             return [
-                [_found(reply_of[key][start : start + len(columns) + 1], columns)
+                [_decode(reply_of[key][start : start + len(columns) + 1], columns)
                  for key, start in spans]
-                for spans, columns in zip(asked, names, strict=True)
+                for spans, columns in zip(spans_by_view, names, strict=True)
             ]  # fmt: skip
 
         return read
 
 
 def _fields(config: RepoConfig, view: FeatureView) -> list[Any]:
-    """Of an entity's hash: the fields with the view's event time and its features."""
+    """Return the fields of an entity's hash with the view's event time and features."""
     stored = redis._versioned_fv_name(view, config)
     return [f"_ts:{stored}", *(redis._mmh3(f"{stored}:{field.name}") for field in view.features)]
 
 
-def _found(reply: Sequence[bytes | None], names: list[str]) -> StoredValues:
+def _decode(reply: Sequence[bytes | None], names: list[str]) -> StoredValues:
     if reply[0] is None:
         return NO_VALUES
-    at = Timestamp()
-    at.ParseFromString(reply[0])
+    event_time = Timestamp()
+    event_time.ParseFromString(reply[0])
     values = {
         name: decode_value(value)
         for name, value in zip(names, reply[1:], strict=True)
         if value is not None
     }
-    return StoredValues(values, at.seconds + at.nanos / 1e9)
+    return StoredValues(values, event_time.seconds + event_time.nanos / 1e9)

@@ -1,4 +1,4 @@
-"""Connections to a SQLite file that may be lost and made anew while others have it open."""
+"""Connections to a SQLite file that may be removed and recreated while others have it open."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what belongs to a file that is missing or empty.
+    """Remove the side files of a missing or empty database.
 
-    SQLite would take it for parts of the new file.
+    SQLite would treat them as parts of the new file.
     """
     if not path.exists() or not path.stat().st_size:
         for suffix in ("", "-wal", "-shm"):
@@ -19,7 +19,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def connect_read_only(path: Path, seconds: float) -> sqlite3.Connection:
-    """A connection that only reads, and makes no file; it waits `seconds` for a lock."""
+    """Return a connection that creates no file and waits `seconds` for a lock."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=seconds, check_same_thread=False
     )
@@ -28,37 +28,37 @@ def connect_read_only(path: Path, seconds: float) -> sqlite3.Connection:
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
-    """Which file has this name; None if there is none. A connection stays with its file."""
+    """Return the file's device and inode, which change when it is recreated; None if missing."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def is_missing_table(error: sqlite3.OperationalError) -> bool:
-    """Whether a table is missing: SQLite has no code of its own for it."""
+    """Return whether a table is missing; SQLite has no error code for this."""
     return str(error).startswith("no such table")
 
 
 def connection_to_current_file(
     path: Path, seconds: float
 ) -> Callable[[], sqlite3.Connection | None]:
-    """Gives the connection to the file that has this name now; None while there is none.
+    """Return a function that gives a connection to the current file, or None while it is missing.
 
-    One that was opened before the file was lost would read the lost one for ever.
+    An older connection would keep reading a removed file.
     """
-    known: tuple[int, int] | None = None
+    opened: tuple[int, int] | None = None
     connection: sqlite3.Connection | None = None
 
     def current() -> sqlite3.Connection | None:
-        nonlocal known, connection
-        found = file_id(path)
-        if found != known:
+        nonlocal opened, connection
+        existing = file_id(path)
+        if existing != opened:
             if connection is not None:
                 connection.close()
-            connection = connect_read_only(path, seconds) if found else None
-            known = found
+            connection = connect_read_only(path, seconds) if existing else None
+            opened = existing
         return connection
 
     return current
@@ -67,7 +67,7 @@ def connection_to_current_file(
 def select_rows(
     connection: sqlite3.Connection | None, statement: str, keys: Sequence[bytes]
 ) -> Iterable[tuple[Any, ...]]:
-    """The rows; none if there is no file, or it has no tables yet."""
+    """Return the rows; none if the file is missing or has no tables yet."""
     if connection is None:
         return ()
     try:

@@ -30,40 +30,40 @@ class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
     type: Literal["features.sqlite_store.LeanSqliteOnlineStore"] = (
         "features.sqlite_store.LeanSqliteOnlineStore"
     )
-    seconds: float = 1.0  # that a reader waits for a lock
+    seconds: float = 1.0  # a reader waits this long for a lock
 
 
 class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
-    """Feast's store in SQLite, which reads all views of all cases in one statement.
+    """Feast's SQLite store, reading all views of all cases in one statement.
 
-    Its times are epoch seconds in every time zone of the machine.
+    It stores times as epoch seconds, independent of the machine's time zone.
     """
 
-    _file: tuple[int, int] | None = None  # that `_conn` is connected to
+    _file: tuple[int, int] | None = None  # identity of the file that `_conn` has open
 
     @staticmethod
     def _get_db_path(config: RepoConfig) -> str:
-        return str(config.online_store.path)  # absolute: the settings give it
+        return str(config.online_store.path)  # the settings make it absolute
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if not self._conn:
             path = Path(self._get_db_path(config))
             remove_leftovers(path)
             connection = super()._get_conn(config)
-            # Readers then read while rows are written, and a commit costs one sync, not three.
+            # Readers do not wait for writers, and a commit costs one sync instead of three.
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {RECORD} ({FIELD} TEXT)")
             self._file = file_id(path)
         return self._conn
 
     def write_views(
-        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]], stood: str,
-        until: str,
+        self, config: RepoConfig, batches: Sequence[tuple[FeatureView, RowsToWrite]],
+        expected: str, until: str,
     ) -> bool:  # fmt: skip
-        """Write the rows of each view, and move the record from `stood` to `until`.
+        """Write the rows of each view and move the record to `until`, in one transaction.
 
-        In one transaction. Returns False, and writes nothing, if the record is not `stood` or the
-        file is not the one that was opened.
+        Return False and write nothing if the record is not `expected`, or if the file was replaced
+        since it was opened.
         """
         connection = self._get_conn(config)
         if file_id(Path(self._get_db_path(config))) != self._file:
@@ -71,14 +71,14 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         with connection:
             moved = connection.execute(
                 f"UPDATE {RECORD} SET {FIELD} = ? WHERE {FIELD} = ?",  # noqa: S608
-                (until, stood),
+                (until, expected),
             )
             for view, rows in batches if moved.rowcount else ():
-                connection.executemany(self._upsert(config, view), _lines(config, rows))
+                connection.executemany(self._upsert(config, view), _value_rows(config, rows))
         return bool(moved.rowcount)
 
     def withdraw(self, config: RepoConfig) -> None:
-        """Empty the record: the store holds no complete publication from now on."""
+        """Empty the record: from now on the store holds no complete publication."""
         connection = self._get_conn(config)
         with connection:
             connection.execute(f"DELETE FROM {RECORD}")  # noqa: S608
@@ -88,17 +88,17 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         self, config: RepoConfig, table: FeatureView, data: RowsToWrite,
         progress: Callable[[int], Any] | None,
     ) -> None:  # fmt: skip
-        """Feast's own, but for times: that takes naive UTC for the local time of the machine."""
+        """Write as Feast does, except that Feast treats naive UTC times as local time."""
         connection = self._get_conn(config)
         with connection:
-            connection.executemany(self._upsert(config, table), _lines(config, data))
+            connection.executemany(self._upsert(config, table), _value_rows(config, data))
         if progress:
             progress(len(data))
 
     def online_read(self, *args: Any, **options: Any) -> list[tuple[datetime | None, Any]]:
-        """Feast's own, but for times: that takes the local time of the machine for UTC."""
-        found = super().online_read(*args, **options)
-        return [(at and at.replace(tzinfo=None).astimezone(UTC), values) for at, values in found]
+        """Read as Feast does, except that Feast treats the machine's local time as UTC."""
+        rows = super().online_read(*args, **options)
+        return [(at and at.replace(tzinfo=None).astimezone(UTC), values) for at, values in rows]
 
     def _upsert(self, config: RepoConfig, view: FeatureView) -> str:
         return (
@@ -113,12 +113,12 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         return str(sqlite._table_id(config.project, view, versioned))
 
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
-        """Reads what each view holds of each row's entity. Raises sqlite3.Error."""
-        # Beside Feast's own connection, which would make a datetime of each value's time.
+        """Return a function that reads all views of each row's entity, raising `sqlite3.Error`."""
+        # Not Feast's own connection, which would convert each value's time to a datetime.
         connection = connection_to_current_file(
             Path(self._get_db_path(config)), config.online_store.seconds
         )
-        keys_of = [EntityKeys(config, view) for view in views]
+        serializers = [EntityKeys(config, view) for view in views]
         tables = [self._table(config, view) for view in views]
         selects = [
             f"SELECT {number}, entity_key, feature_name, value, event_ts "  # noqa: S608
@@ -127,8 +127,8 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         ]
 
         def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
-            asked = [keys.of(rows) for keys in keys_of]
-            distinct = [list(dict.fromkeys(keys)) for keys in asked]
+            keys_by_view = [keys.serialize(rows) for keys in serializers]
+            distinct = [list(dict.fromkeys(keys)) for keys in keys_by_view]
             statement = " UNION ALL ".join(
                 [f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"]  # noqa: S608
                 + [
@@ -136,7 +136,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                     for select, keys in zip(selects, distinct, strict=True)
                 ]
             )
-            found: dict[tuple[int, bytes], StoredValues] = {}
+            stored: dict[tuple[int, bytes], StoredValues] = {}
             until = None
             for number, key, column, value, at in select_rows(
                 connection(), statement, [key for keys in distinct for key in keys]
@@ -144,22 +144,22 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                 if number < 0:
                     until = value
                     continue
-                entry = found.get((number, key))
+                entry = stored.get((number, key))
                 if entry is None:
-                    entry = found[number, key] = StoredValues({}, at)
+                    entry = stored[number, key] = StoredValues({}, at)
                 entry.values[column] = decode_value(value)
             if not until:
                 return None
             return [
-                [found.get((number, key), NO_VALUES) for key in keys]
-                for number, keys in enumerate(asked)
+                [stored.get((number, key), NO_VALUES) for key in keys]
+                for number, keys in enumerate(keys_by_view)
             ]
 
         return read
 
 
-def _lines(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:
-    """As the tables of Feast's store have them: a line a value."""
+def _value_rows(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:
+    """Yield one row per value, in the columns of Feast's tables."""
     for key, values, at, created in rows:
         stored_key = serialize_entity_key(
             key, entity_key_serialization_version=config.entity_key_serialization_version
@@ -171,5 +171,5 @@ def _lines(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:
 
 
 def _epoch(moment: datetime) -> int:
-    """Seconds since 1970; Feast takes a time without a zone for UTC."""
+    """Return seconds since 1970; Feast treats naive times as UTC."""
     return int(to_naive_utc(moment).replace(tzinfo=UTC).timestamp())

@@ -1,4 +1,4 @@
-"""Which rows the feature tables hold: built from validated batches, one file per table and day."""
+"""Build the feature tables from validated batches: one Parquet file per table and UTC day."""
 
 from __future__ import annotations
 
@@ -17,82 +17,76 @@ from usecase.source import due
 DAY = timedelta(days=1)
 ComputeTable = Callable[[Read, date, date], pd.DataFrame]
 Tables = Mapping[str, tuple[ComputeTable, str]]
-DaysRead = dict[str, Span]  # by feed the days that a table was computed from
+DaysRead = dict[str, Span]  # by feed, the days that a table was computed from
 
 
 def build_tables(
     data: Path, first: date, as_of: datetime, lag: timedelta, tables: Tables = TABLES
 ) -> dict[str, int]:
-    """Builds what is missing of each table before `as_of`, or was built from other batches.
+    """Build the days of each table before `as_of` that are missing or have changed inputs.
 
-    Returns the number of days built by table. A row's `publication_times` is the time at which it
-    was
-    published: its `event_timestamp` plus `lag`, or what `record_late_publication` noted where a
-    run came
-    later. So building day by day, also after a batch was replaced, gives the bytes of a full
-    rebuild. What was begun and not noted is built again.
+    Return the number of days built by table. A row's `created` is its time of publishing: its
+    `event_timestamp` plus `lag`, or the later time from `record_late_publication`. Building day by
+    day therefore gives the same bytes as a full rebuild, also after a batch was replaced. An
+    interrupted build starts the unfinished days again.
     """
-    note, now, late = (
-        _note(data, lag),
-        build_manifest.partition_digests(data),
-        late_publications(data),
-    )
-    done = {}
+    manifest = _current_manifest(data, lag)
+    inputs, late = build_manifest.partition_digests(data), late_publications(data)
+    n_built = {}
     for table, (compute, feed) in tables.items():
-        days = [
-            day for day in _due(now, feed, first, as_of)
-            if not build_manifest.is_day_current(data, note, now, table, day)
+        outdated = [
+            day for day in _due_days(inputs, feed, first, as_of)
+            if not build_manifest.is_day_current(data, manifest, inputs, table, day)
         ]  # fmt: skip
-        note["feeds"][table] = feed
-        entries = note["tables"].setdefault(table, {})
-        for day in days:
+        manifest["feeds"][table] = feed
+        entries = manifest["tables"].setdefault(table, {})
+        for day in outdated:
             entries.pop(day.isoformat(), None)
-        build_manifest.write_manifest(
-            data, note
-        )  # before the files: a day noted is never half replaced
-        for start, end in _ranges(days):
-            rows, asked = _computed(data, compute, start, end)
+        # Before the files: a day in the manifest is never half replaced.
+        build_manifest.write_manifest(data, manifest)
+        for start, end in _consecutive(outdated):
+            rows, days_read = _compute(data, compute, start, end)
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
-            _store(data, table, rows, start, end)
+            _write_days(data, table, rows, start, end)
             for day in partitions.day_range(start, end + DAY):
-                there = partitions.partition_path(data, "features", table, day).exists()
+                has_rows = partitions.partition_path(data, "features", table, day).exists()
                 entries[day.isoformat()] = build_manifest.manifest_entry(
-                    now, asked(day), day, rows=there
+                    inputs, days_read(day), day, rows=has_rows
                 )
-        if days:
-            build_manifest.write_manifest(data, note)
-        done[table] = len(days)
-    return done
+        if outdated:
+            build_manifest.write_manifest(data, manifest)
+        n_built[table] = len(outdated)
+    return n_built
 
 
-def _note(data: Path, lag: timedelta) -> dict[str, Any]:
-    """The note on the tables that there are; those of another recipe, or of none, are removed."""
-    note, recipe = build_manifest.read_manifest(data), build_manifest.build_recipe(data, lag)
-    if note["recipe"] == recipe:
-        return note
+def _current_manifest(data: Path, lag: timedelta) -> dict[str, Any]:
+    """Return the manifest; if another recipe made the tables, remove them and start empty."""
+    manifest, recipe = build_manifest.read_manifest(data), build_manifest.build_recipe(data, lag)
+    if manifest["recipe"] == recipe:
+        return manifest
     for part in (data / "features").rglob(f"*{partitions.SUFFIX}"):
         part.unlink()
     (data / "features" / partitions.RECIPE).unlink(missing_ok=True)  # of an earlier layout
     return {"recipe": recipe, "feeds": {}, "tables": {}}
 
 
-def _computed(
+def _compute(
     data: Path, compute: ComputeTable, start: date, end: date
 ) -> tuple[pd.DataFrame, Callable[[date], DaysRead]]:
-    """The rows of `start` to `end`, and which days of each feed a day of them depends on.
+    """Return the rows of `start` to `end`, and a function from a day to the days it depends on.
 
-    A long range reads more than each of its days does. A second, short look at its last day tells
-    whether the first day read moves with the range, or is fixed.
+    A long range reads more days than any single day of it. A second call for the last day alone
+    shows whether the first day read moves with the range or is fixed.
     """
     whole: DaysRead = {}
-    rows = compute(_reader(data, whole), start, end)
+    rows = compute(_recording_reader(data, whole), start, end)
     last: DaysRead = {}
     if start == end:
         last = whole
     else:
-        compute(_reader(data, last), end, end)
+        compute(_recording_reader(data, last), end, end)
 
-    def asked(day: date) -> DaysRead:
+    def days_read(day: date) -> DaysRead:
         return {
             feed: (
                 day - (start - since)
@@ -103,26 +97,25 @@ def _computed(
             for feed, (since, until) in whole.items()
         }
 
-    return rows, asked
+    return rows, days_read
 
 
-def _store(data: Path, table: str, rows: pd.DataFrame, start: date, end: date) -> None:
-    parts = dict(list(rows.groupby("day")))
+def _write_days(data: Path, table: str, rows: pd.DataFrame, start: date, end: date) -> None:
+    by_day = dict(list(rows.groupby("day")))
     for day in partitions.day_range(start, end + DAY):
         target = partitions.partition_path(data, "features", table, day)
-        if day in parts:
-            partitions.write_partition(
-                parts[day].drop(columns="day").reset_index(drop=True), target
-            )
+        if day in by_day:
+            day_rows = by_day[day].drop(columns="day").reset_index(drop=True)
+            partitions.write_partition(day_rows, target)
         else:
             target.unlink(missing_ok=True)
 
 
 def record_late_publication(data: Path, hour: datetime, published: datetime) -> None:
-    """Notes that the features of `hour` became visible at `published`, later than planned.
+    """Record that the features of `hour` became visible at `published`, later than planned.
 
-    Without the note a training would see rows that no request could have seen. Call it before the
-    day's tables are built.
+    Otherwise a training would see rows that no request could have seen. Call this before you build
+    the day's tables.
     """
     target = partitions.partition_path(data, *PUBLICATIONS, hour.astimezone(UTC).date())
     rows = pd.DataFrame(
@@ -134,42 +127,42 @@ def record_late_publication(data: Path, hour: datetime, published: datetime) -> 
 
 
 def late_publications(data: Path) -> pd.Series[pd.Timestamp]:
-    """When the hours that were published late became visible, by hour; both UTC."""
-    noted = partitions.read_days(data, *PUBLICATIONS, date.min, date.max)
-    if noted.empty:
+    """Return when late hours became visible (UTC), indexed by hour (UTC)."""
+    late = partitions.read_days(data, *PUBLICATIONS, date.min, date.max)
+    if late.empty:
         return pd.Series(dtype="datetime64[us, UTC]", index=pd.DatetimeIndex([], tz="UTC"))
-    return noted.set_index("event_timestamp")["published_at"]
+    return late.set_index("event_timestamp")["published_at"]
 
 
 def publication_times(
     events: pd.Series[pd.Timestamp], lag: timedelta, late: pd.Series[pd.Timestamp]
 ) -> pd.Series[pd.Timestamp]:
-    """When rows of these events were published: as planned, or when `late` notes it."""
+    """Return when rows with these event times were published: as planned, or later as in `late`."""
     planned = (events + lag).astype("datetime64[us, UTC]")
     if late.empty:
         return planned
-    noted = events.map(late)
-    return planned.where(noted.isna() | (noted <= planned), noted)
+    actual = events.map(late)
+    return planned.where(actual.isna() | (actual <= planned), actual)
 
 
-def _reader(data: Path, asked: DaysRead) -> Read:
-    """Reads validated rows, and notes in `asked` the days that were asked for."""
+def _recording_reader(data: Path, days_read: DaysRead) -> Read:
+    """Return a reader of validated rows that records the requested days in `days_read`."""
 
     def read(feed: str, first: date, last: date) -> pd.DataFrame:
-        before = asked.get(feed, (first, last))
-        asked[feed] = min(first, before[0]), max(last, before[1])
+        before = days_read.get(feed, (first, last))
+        days_read[feed] = min(first, before[0]), max(last, before[1])
         return partitions.read_days(data, "validated", feed, first, last)
 
     return read
 
 
-def _due(now: PartitionDigests, feed: str, first: date, as_of: datetime) -> list[date]:
+def _due_days(inputs: PartitionDigests, feed: str, first: date, as_of: datetime) -> list[date]:
     days = partitions.day_range(first, as_of.astimezone(UTC).date())
-    return [day for day in days if due(feed, day) and day in now.get(feed, {})]
+    return [day for day in days if due(feed, day) and day in inputs.get(feed, {})]
 
 
-def _ranges(days: Sequence[date]) -> Iterator[tuple[date, date]]:
-    """Runs of consecutive days, as (first, last)."""
+def _consecutive(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """Yield runs of consecutive days, as (first, last)."""
     start = None
     for number, day in enumerate(days):
         start = start or day

@@ -44,7 +44,9 @@ def lost_publication(ground: BaseTraining) -> list[Verdict]:
     with home_environment(own):
         publish_features(own, before)
         # After `as_of` and by `as_of` there is no row: this moves the record alone.
-        Publisher(own, ground.as_of, ground.as_of, stood=record_text(before)).step(ground.as_of)
+        Publisher(own, ground.as_of, ground.as_of, expected_record=record_text(before)).step(
+            ground.as_of
+        )
     return judge_sources(ground, ground.sources(settings=own))
 
 

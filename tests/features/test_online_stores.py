@@ -115,8 +115,8 @@ def test_one_reading_gives_what_the_sdk_gives(
         for view, name in [(one, name) for one in names for name in names[one]]:
             own = [one.values.get(name) for one in found[view]]
             assert pd.Series(own, dtype=object).equals(pd.Series(sdk[name], dtype=object))
-            assert [one.at for one in found[view]] == sdk[f"{name}__ts"]
-    assert found["sales"][0].at == (AT - timedelta(hours=1)).timestamp()
+            assert [row.event_time for row in found[view]] == sdk[f"{name}__ts"]
+    assert found["sales"][0].event_time == (AT - timedelta(hours=1)).timestamp()
     for view, rows in batches:  # the way of `materialize`
         provider.online_write_batch(store.config, view, rows, None)
     assert read(KEYS[:1]) == list(found.values())
@@ -172,5 +172,5 @@ def test_the_hour_that_comes_twice_is_two_hours(zone: str, tmp_path: Path) -> No
     [found] = online.reader(store.config, [view])(keys)
     sdk = store.get_online_features(features=["sales:sum"], entity_rows=keys)
     expected = [at.timestamp() for at in times]
-    assert [one.at for one in found] == expected
+    assert [row.event_time for row in found] == expected
     assert sdk.to_dict(include_event_timestamps=True)["sum__ts"] == expected

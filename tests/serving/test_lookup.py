@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from features.online_reader import VIEW_COLUMNS
+from features.online_values import NO_VALUES
 from serving.lookup import PAUSE_SECONDS
 from serving.prediction_log.reader import read_predictions
 from serving.wiring import ServiceParts
@@ -80,7 +82,9 @@ def test_a_store_that_is_back_is_asked_again(
             assert post_json(parts, "/predict", example_request()).json()["degraded"]
         assert len(asked) == 1
         monkeypatch.setattr(lookup, "_paused_until", 0.0)
-        monkeypatch.setattr(lookup._reader, "_found", lambda rows: lookup._reader.nothing(rows))
+        monkeypatch.setattr(
+            lookup._reader, "_read", lambda rows: [[NO_VALUES] * len(rows)] * len(VIEW_COLUMNS)
+        )
         assert not post_json(parts, "/predict", example_request()).json()["degraded"]
     finally:
         parts.close()
