@@ -1,4 +1,4 @@
-"""Stage: every candidate on the newest weeks, against baseline and champion, through the gates."""
+"""Recipe stage: measure candidates, baseline and champion on the holdout, and run the gates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from usecase import evaluation
 
 
 def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Writes `data/evaluation/`: metrics, verdicts, curves and the report; returns the verdicts."""
+    """Write metrics, verdicts, curves and the report to `data/evaluation/`; return the verdicts."""
     from pipelines.evaluation import evaluation_page
 
     params = settings.params()
@@ -29,49 +29,43 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     _, holdout = assemble.split_holdout(frame, manifest)
     scores = read_holdout_predictions(settings.data)
     if not scores["key"].equals(holdout["key"]):
-        raise LoopError("Candidates and training set do not match: run `dvc repro train`.")
+        raise LoopError("Candidates and training set do not match. Run `dvc repro train`.")
     champion = champion_scores(settings.data / "champion", holdout)
     if champion is not None:
         scores["champion"] = champion
-    summary = json.loads((settings.data / "candidates" / "candidates.json").read_text())
-    measured = {
+    candidates = list(json.loads((settings.data / "candidates" / "candidates.json").read_text()))
+    metrics = {
         name: evaluation.metrics(scores["label"], scores[name], params["costs"])
-        for name in ("baseline", *summary, *(["champion"] if champion is not None else []))
+        for name in ("baseline", *candidates, *(["champion"] if champion is not None else []))
     }
-    verdicts = {
-        name: [
-            verdict.as_dict()
-            for verdict in run_gates(
-                _evidence(settings, name, holdout, scores, manifest, params),
-                params["gates"],
-                candidate_gates.CANDIDATE_GATES,
-            )
-        ]
-        for name in summary
-    }
-    found = {
-        "winner": choose_winner(verdicts, measured), "verdicts": verdicts, "manifest": manifest,
-        "slices": metrics_by_slice(holdout, scores, list(measured), params["costs"]),
+    verdicts = {}
+    for name in candidates:
+        inputs = _gate_inputs(settings, name, holdout, scores, manifest, params)
+        judged = run_gates(inputs, params["gates"], candidate_gates.CANDIDATE_GATES)
+        verdicts[name] = [verdict.as_dict() for verdict in judged]
+    result = {
+        "winner": choose_winner(verdicts, metrics), "verdicts": verdicts, "manifest": manifest,
+        "slices": metrics_by_slice(holdout, scores, list(metrics), params["costs"]),
     }  # fmt: skip
     folder = settings.data / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    durable_files.write_json(folder / "metrics.json", measured)
-    durable_files.write_json(folder / "gates.json", found)
-    write_curves(folder, scores, list(measured))
-    evaluation_page.write_evaluation_page(folder / "report.html", measured, found, scores)
-    return found
+    durable_files.write_json(folder / "metrics.json", metrics)
+    durable_files.write_json(folder / "gates.json", result)
+    write_curves(folder, scores, list(metrics))
+    evaluation_page.write_evaluation_page(folder / "report.html", metrics, result, scores)
+    return result
 
 
 def choose_winner(
-    verdicts: dict[str, list[dict[str, Any]]], measured: dict[str, dict[str, float]]
+    verdicts: dict[str, list[dict[str, Any]]], metrics: dict[str, dict[str, float]]
 ) -> str | None:
-    """The cheapest of the candidates that passed every gate; None if none did."""
-    passed = [name for name, found in verdicts.items() if all(each["passed"] for each in found)]
-    return min(passed, key=lambda name: measured[name]["cost_per_1000"], default=None)
+    """Return the cheapest candidate that passed every gate; None if none did."""
+    passed = [name for name, judged in verdicts.items() if all(each["passed"] for each in judged)]
+    return min(passed, key=lambda name: metrics[name]["cost_per_1000"], default=None)
 
 
 def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
-    """The champion's probabilities on the same rows, shape (n_cases,); None if there is none."""
+    """Return the champion's probabilities on the holdout, shape (n_cases,); None without one."""
     from serving.models.evaluator import Evaluator
 
     if not (folder / "card.json").exists():
@@ -83,7 +77,7 @@ def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
 def metrics_by_slice(
     holdout: pd.DataFrame, scores: pd.DataFrame, names: list[str], costs: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """For each slice: cases, base rate, and each model's cost per 1,000 and mean prediction."""
+    """Return the cases and base rate of each slice, and each model's cost per 1,000 and mean."""
     rows = []
     for kind, values in evaluation.slices(holdout).items():
         for value, part in scores.groupby(values.to_numpy()):
@@ -99,7 +93,7 @@ def metrics_by_slice(
 
 
 def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
-    """`roc.csv` and `calibration.csv`, a row per model and point, as `dvc plots` reads them."""
+    """Write `roc.csv` and `calibration.csv` for `dvc plots`, one row per model and point."""
     from sklearn.calibration import calibration_curve
     from sklearn.metrics import roc_curve
 
@@ -126,15 +120,15 @@ def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
     pd.concat(calibration).to_csv(folder / "calibration.csv", index=False)
 
 
-def _evidence(
+def _gate_inputs(
     settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
 ) -> candidate_gates.GateInputs:  # fmt: skip
     from serving.models import skops_file
     from usecase.columns import FEATURES
 
-    stored = (settings.data / "candidates" / f"{name}.skops").read_bytes()
-    model = skops_file.load_skops(stored)
+    content = (settings.data / "candidates" / f"{name}.skops").read_bytes()
+    model = skops_file.load_skops(content)
     return candidate_gates.GateInputs(
         frame=holdout,
         candidate=scores[name].to_numpy(),

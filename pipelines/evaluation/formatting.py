@@ -1,4 +1,4 @@
-"""How numbers and verdicts are put into words: the same way in every report and model card."""
+"""Format numbers, limits and verdicts the same way in every report and model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def format_number(value: float | None, sign: bool = False) -> str:
-    """With as many digits as are worth reading; an en dash where there is none."""
+    """Format a number with a readable count of digits; an en dash for None."""
     if value is None:
         return "–"
     if not math.isfinite(value) or 0 < abs(value) < 0.001:
@@ -20,7 +20,7 @@ def format_number(value: float | None, sign: bool = False) -> str:
 
 
 def format_limit(verdict: Mapping[str, Any]) -> str:
-    """The limit with its direction, which follows from the value and the outcome."""
+    """Format a limit with its direction, which follows from the value and the outcome."""
     value, bound = verdict["value"], verdict["limit"]
     if value is None or bound is None:
         return format_number(bound)
@@ -29,18 +29,18 @@ def format_limit(verdict: Mapping[str, Any]) -> str:
 
 
 def describe_refusal(verdict: Mapping[str, Any]) -> str:
-    """Why a gate refused, and by how much."""
+    """Describe why a gate refused, and by how much."""
     gate = f"“{verdict['gate']}”"
     if verdict["margin"] is None:
         return f"{gate}: {verdict['told']}"
     return (
         f"{gate}: {format_number(verdict['value'])}, must be {format_limit(verdict)}, "
-        f"out by {format_number(abs(verdict['margin']))} ({verdict['told']})"
+        f"off by {format_number(abs(verdict['margin']))} ({verdict['told']})"
     )
 
 
 def large_slices(rows: Sequence[Mapping[str, Any]], share: float = 0.01) -> list[Mapping[str, Any]]:
-    """The slices with at least this share of their kind's cases: in smaller ones cost is noise."""
+    """Return the slices with this share of their kind's cases; in smaller ones cost is noise."""
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["slice"]] = totals.get(row["slice"], 0) + row["n"]
@@ -48,12 +48,12 @@ def large_slices(rows: Sequence[Mapping[str, Any]], share: float = 0.01) -> list
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Texts as a table in Markdown, whatever marks they hold."""
+    """Return a Markdown table of texts; marks within the texts are escaped."""
     lines = [heads, ["-"] * len(heads), *rows]
-    return "\n".join("|" + "|".join(map(_cell, line)) + "|" for line in lines)
+    return "\n".join("|" + "|".join(map(_escape_cell, line)) + "|" for line in lines)
 
 
-def _cell(text: str) -> str:
-    for mark, written in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(mark, written)
+def _escape_cell(text: str) -> str:
+    for mark, escaped in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, escaped)
     return text

@@ -1,4 +1,4 @@
-"""Reads what an evaluation left: verdicts of the gates and metrics on the holdout."""
+"""Read the results of an evaluation: gate verdicts and metrics on the holdout."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from settings import Settings
 
 
 def metric_lines(settings: Settings, training_id: str) -> Iterator[str]:
-    """A line per model: what it scored on the holdout."""
-    measured = json.loads(_evaluation(settings, training_id, "metrics.json").read_text())
-    for name, found in measured.items():
+    """Yield a line per model with its metrics on the holdout."""
+    models = json.loads(_evaluation(settings, training_id, "metrics.json").read_text())
+    for name, metrics in models.items():
         yield (
-            f"  {name}: AUC {found['auc']:.3f}, log-loss {found['log_loss']:.3f}, "
-            f"cost per 1,000 {found['cost_per_1000']:.0f}"
+            f"  {name}: AUC {metrics['auc']:.3f}, log-loss {metrics['log_loss']:.3f}, "
+            f"cost per 1,000 {metrics['cost_per_1000']:.0f}"
         )
 
 
 def count_gates(settings: Settings, training_id: str) -> tuple[int, int]:
-    """(passed, judged) over all candidates of a training."""
-    judged = json.loads(_evaluation(settings, training_id, "gates.json").read_text())
-    verdicts = [each["passed"] for found in judged["verdicts"].values() for each in found]
+    """Count the gates that passed, and all gates, over all candidates of a training."""
+    result = json.loads(_evaluation(settings, training_id, "gates.json").read_text())
+    verdicts = [each["passed"] for judged in result["verdicts"].values() for each in judged]
     return sum(verdicts), len(verdicts)
 
 

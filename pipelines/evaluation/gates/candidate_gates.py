@@ -1,4 +1,4 @@
-"""May this candidate be registered? Gates are pure; one that could not run has failed."""
+"""The gates on a candidate, in order. Pure functions; a gate that raises counts as failed."""
 
 from __future__ import annotations
 

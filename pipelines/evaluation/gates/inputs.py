@@ -1,4 +1,4 @@
-"""What do the gates on a candidate look at? The holdout, and what each model said of it."""
+"""The input of the gates on a candidate: the holdout, and each model's probabilities on it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class GateInputs:
-    """The holdout as the gates see it; every array is of shape (n_cases,), in the same order.
+    """The holdout and probabilities on it; arrays have shape (n_cases,) and the same order.
 
-    `frame` has the model's columns, `label` and `decision_time`; `champion` is None where there is
-    none to compare with; `predict` asks the candidate about changed rows; `columns` are the
-    model's.
+    `frame` has the model's `columns`, `label` and `decision_time`. `champion` is None without a
+    champion. `predict` returns the candidate's probabilities on changed rows.
     """
 
     frame: pd.DataFrame
@@ -36,20 +35,20 @@ class GateInputs:
 
     @property
     def days(self) -> pd.Series:
-        """The UTC day of each decision: days, and not cases, are independent."""
+        """The UTC day of each decision; the bootstrap treats days, not cases, as independent."""
         return self.frame["decision_time"].dt.floor("D")
 
-    def parts(self, least: int) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and rows (a mask) of each slice with `least` cases.
+    def pooled_slices(self, min_cases: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and mask of each slice with at least `min_cases` cases.
 
-        The smaller ones of a kind are pooled, so that nobody is left out for being few; what is
-        too small even then is not judged.
+        Smaller slices of a kind are pooled, so that their cases count too. A pool that is still
+        too small is left out.
         """
         for kind, values in self.slices.items():
             counts = values.value_counts()
-            small = set(counts[counts < least].index)
+            small = set(counts[counts < min_cases].index)
             groups = values.where(~values.isin(small), "others, pooled").to_numpy()
             for value in sorted(set(groups)):
                 rows = groups == value
-                if rows.sum() >= least:
+                if rows.sum() >= min_cases:
                     yield f"{kind} {value} ({rows.sum():,} cases)", rows

@@ -1,4 +1,4 @@
-"""Is a version made from what is on record, and will it be served what it was trained on?"""
+"""Gates on the sources of a version: recorded data, point-in-time features, online parity."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ RECORDED_FOLDERS = ("data/training", "data/candidates")
 
 @dataclass(frozen=True)
 class TrainingSources:
-    """A training run in the workspace `path`, and the home (`settings`) whose store will serve it.
+    """A training run in the workspace `path`, and the home (`settings`) whose store serves it.
 
-    `md5s` are those on record, by path; `sample` is drawn by `seed`.
+    `md5s` are the recorded ones by path; `seed` draws the samples.
     """
 
     settings: Settings
@@ -44,18 +44,18 @@ class TrainingSources:
 
 
 def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict:
-    """What the model was fitted on has the md5 on record, by which it can be had back."""
-    gate, found = "data are those recorded", []
+    """Training set and candidates have the recorded md5, by which they can be restored."""
+    gate, verdicts = "data are those recorded", []
     for name in RECORDED_FOLDERS:
         md5 = folder_md5(sources.path / name)
-        told = f"folders of another md5: {name} has {md5}, on record is {sources.md5s.get(name)}"
+        told = f"folders with another md5: {name} has {md5}, recorded is {sources.md5s.get(name)}"
         same = md5 == sources.md5s.get(name)
-        found.append(Verdict(gate, same, float(not same), 0.0, told))
-    return worst_verdict(gate, found)
+        verdicts.append(Verdict(gate, same, float(not same), 0.0, told))
+    return worst_verdict(gate, verdicts)
 
 
 def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
-    """Built anew without anything that became known after the decision, features are the same."""
+    """Features rebuilt only from data known at the decision equal those of the training set."""
     from features import parity, recompute
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
@@ -64,42 +64,42 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     for moment in moments:
         rows = sources.frame[sources.frame["decision_time"] == moment]
         cases = _cases(sources.workspace, rows["key"], moment)
-        again = recompute.recompute_without_future(
+        rebuilt = recompute.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
-        trained = rows.set_index("key").loc[again["key"]].reset_index()
-        for name, count in parity.count_differing_rows(again, trained).items():
+        trained = rows.set_index("key").loc[rebuilt["key"]].reset_index()
+        for name, count in parity.count_differing_rows(rebuilt, trained).items():
             counts[name] = counts.get(name, 0) + count
         n_cases += len(rows)
     if not n_cases:
-        return Verdict("known at the decision", False, None, None, "no case: could not run")
-    told = f"of {n_cases:,} cases at {len(moments)} moments, values that need the future"
-    return at_most("known at the decision", sum(counts.values()), 0.0, told + _listed(counts))
+        return Verdict("known at the decision", False, None, None, "could not run: no case")
+    told = f"of {n_cases:,} cases at {len(moments)} times, values that need later data"
+    return at_most("known at the decision", sum(counts.values()), 0.0, told + _top_counts(counts))
 
 
 def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
-    """The online store is as new as the training, and answers value for value what it sees."""
+    """The online store is as new as the training and returns the same value for each feature."""
     from features import parity
     from features.publication_record import published_until
 
-    gate, stands = "online as offline", published_until(sources.settings)
-    if stands is None:
-        return Verdict(gate, False, None, 0.0, "nothing was ever published online")
-    lag = (sources.as_of - stands).total_seconds() / 3600
+    gate, published = "online as offline", published_until(sources.settings)
+    if published is None:
+        return Verdict(gate, False, None, 0.0, "nothing is published online")
+    lag = (sources.as_of - published).total_seconds() / 3600
     if lag > limits["max_online_lag_hours"]:
         told = "hours by which the online store is older than the training"
         return Verdict(gate, False, lag, limits["max_online_lag_hours"], told)
-    cases = _cases_near(sources.settings, stands)
+    cases = _cases_near(sources.settings, published)
     cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
     if cases.empty:
-        return Verdict(gate, False, None, None, f"no case near {stands}: could not run")
+        return Verdict(gate, False, None, None, f"could not run: no case near {published}")
     counts = parity.count_differing_rows(*parity.online_and_offline_rows(sources.settings, cases))
-    told = f"of {len(cases):,} cases as of {stands:%Y-%m-%d %H:%M} UTC, values that differ"
-    return at_most(gate, sum(counts.values()), 0.0, told + _listed(counts))
+    told = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
+    return at_most(gate, sum(counts.values()), 0.0, told + _top_counts(counts))
 
 
 def folder_md5(folder: Path) -> str:
-    """The md5 by which DVC knows a folder."""
+    """Return DVC's md5 of a folder."""
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.db import HashFileDB
     from dvc_objects.fs.local import LocalFileSystem
@@ -112,7 +112,7 @@ def folder_md5(folder: Path) -> str:
 
 
 def sampled_moments(sources: TrainingSources, n_moments: int) -> list[pd.Timestamp]:
-    """Decision times in the holdout, drawn by the seed: each with its chance by its cases."""
+    """Draw decision times of the holdout by the seed, with probabilities by number of cases."""
     times = sources.frame["decision_time"]
     counts = times[times >= sources.holdout_start].value_counts().sort_index()
     drawn = np.random.default_rng(sources.seed).choice(
@@ -124,14 +124,14 @@ def sampled_moments(sources: TrainingSources, n_moments: int) -> list[pd.Timesta
 def _cases(settings: Settings, keys: pd.Series, moment: pd.Timestamp) -> pd.DataFrame:
     from usecase.target import SPINE_FEED, spine
 
-    # A case is on the schedule before its decision, for how long differs.
+    # The spine lists a case some time before its decision; how long before differs.
     schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
     cases = spine(schedule)
     return cases[cases["key"].isin(set(keys))].reset_index(drop=True)
 
 
 def _cases_near(settings: Settings, moment: datetime) -> pd.DataFrame:
-    """Those decided within a day of it."""
+    """Return the cases decided within a day of `moment`."""
     from usecase.target import SPINE_FEED, spine
 
     schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
@@ -140,9 +140,9 @@ def _cases_near(settings: Settings, moment: datetime) -> pd.DataFrame:
     return cases[near]
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    most = sorted(counts, key=lambda name: -counts[name])[:5]
-    return "".join(f"; {name}: {counts[name]}" for name in most)
+def _top_counts(counts: Mapping[str, int]) -> str:
+    names = sorted(counts, key=lambda name: -counts[name])[:5]
+    return "".join(f"; {name}: {counts[name]}" for name in names)
 
 
 SOURCE_GATES: tuple[Callable[[TrainingSources, Limits], Verdict], ...] = (

@@ -1,4 +1,4 @@
-"""What a gate found; one that could not run has failed, and says what stopped it."""
+"""The verdict of a gate, and the loop that runs gates. A gate that raises counts as failed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Limits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate found: `value` against `limit`; `margin` is how far inside (below 0: out).
+    """The result of a gate: `value` against `limit`, and `told`, the words for people.
 
-    `code` is stable, for tests and logs: the name of the gate's function, which `run_gates` enters.
+    `margin` is the distance to the limit, below 0 if the gate failed. `code` is stable, for tests
+    and logs: `run_gates` sets it to the name of the gate's function.
     """
 
     gate: str
@@ -36,39 +37,42 @@ class Verdict:
 
 
 def at_most(gate: str, value: float, limit: float, told: str) -> Verdict:
-    """Passed while `value` is not above `limit`."""
+    """Return a verdict that passes if `value` is not above `limit`."""
     return Verdict(gate, bool(value <= limit), float(value), float(limit), told)
 
 
 def at_least(gate: str, value: float, limit: float, told: str) -> Verdict:
-    """Passed while `value` is not below `limit`."""
+    """Return a verdict that passes if `value` is not below `limit`."""
     return Verdict(gate, bool(value >= limit), float(value), float(limit), told)
 
 
-def worst_verdict(gate: str, found: Sequence[Verdict]) -> Verdict:
-    """Of several verdicts the one that fails most, or the closest call; none at all has failed."""
-    if not found:
-        return Verdict(gate, False, None, None, "nothing to judge: this gate could not run")
-    return min(found, key=lambda each: (each.passed, each.margin if each.passed else _depth(each)))
+def worst_verdict(gate: str, verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict that fails most, or passes most narrowly; without any, the gate fails."""
+    if not verdicts:
+        return Verdict(gate, False, None, None, "could not run: no case to judge")
+    return min(
+        verdicts,
+        key=lambda each: (each.passed, each.margin if each.passed else _failed_margin(each)),
+    )
 
 
-def _depth(verdict: Verdict) -> float:
+def _failed_margin(verdict: Verdict) -> float:
     return -np.inf if verdict.margin is None or np.isnan(verdict.margin) else verdict.margin
 
 
 def run_gates(
-    evidence: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
+    inputs: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
 ) -> list[Verdict]:
-    """The verdict of every gate; a gate that raises has failed, and says what stopped it."""
+    """Return the verdict of every gate. A gate that raises fails, with the error in its verdict."""
     verdicts = []
     for gate in gates:
         try:
-            verdict = gate(evidence, limits)
+            verdict = gate(inputs, limits)
             if verdict.value is not None and not np.isfinite(verdict.value):
                 verdict = Verdict(
                     verdict.gate, False, None, verdict.limit, "the value is not finite"
                 )
-        except Exception as error:  # whatever stopped it: a gate that could not run has failed
+        except Exception as error:  # any error: a gate that could not run has failed
             verdict = Verdict(
                 gate_name(gate),
                 False,
@@ -81,10 +85,10 @@ def run_gates(
 
 
 def verdict_code(stored: Mapping[str, Any]) -> str:
-    """The code of a verdict as it was stored; an older version stored none beside the name."""
+    """Return the code of a stored verdict; older versions stored only the name."""
     return str(stored.get("code") or stored["gate"].replace(" ", "_"))
 
 
 def gate_name(gate: Callable[..., Verdict]) -> str:
-    """A gate is named as its function is."""
+    """Return the name of a gate: that of its function, in words."""
     return gate.__name__.replace("_", " ")

@@ -151,7 +151,7 @@ def test_a_refit_that_is_too_large(compared: Any) -> None:
     code, report, page = compared(spoil)
     assert code == 1
     assert "refit" in report["refused"][0]
-    assert "“small enough”: 25, must be ≤ 20, out by 5" in report["refused"][0]
+    assert "“small enough”: 25, must be ≤ 20, off by 5" in report["refused"][0]
     assert "|small enough|**REFUSED**|25|" in page
 
 

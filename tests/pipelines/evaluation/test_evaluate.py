@@ -1,4 +1,4 @@
-"""Are all models judged on the same unseen cases, and does the cheapest that passed win?"""
+"""All models are judged on the same unseen cases, and the cheapest that passed wins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 
 
 def cases(seed: int = 0) -> pd.DataFrame:
-    """30 days of cases whose risk grows with some of the numbers that the model sees."""
+    """30 days of cases whose risk grows with some of the model's numeric features."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.uniform(0, 24, (N, len(NUMBERS))), columns=NUMBERS)
     signal = frame[NUMBERS[::8]].mean(axis=1)
@@ -46,13 +46,13 @@ def cases(seed: int = 0) -> pd.DataFrame:
 
 
 def write_parameters(home: Path) -> None:
-    """The project's own, for a small search on few cases."""
+    """Write the project's parameters, changed for a small search on few cases."""
     params = yaml.safe_load((PROJECT / "usecase" / "params.yaml").read_text())
     params["as_of"] = AS_OF.isoformat()
     params["training"]["search"].update(
         n_iter=1, max_iter=[40], max_leaf_nodes=[7], min_samples_leaf=[20]
     )
-    # Made-up cases are as good as they are made, and their slices are small.
+    # Made-up cases can be too predictable, and their slices are small.
     params["gates"].update(
         min_train=1000,
         min_holdout=500,
@@ -109,34 +109,34 @@ def model(settings: Settings, name: str) -> Any:
 
 
 def crown(settings: Settings, name: str) -> None:
-    """Makes a candidate the champion, in its served form."""
+    """Make a candidate the champion, in its served form."""
     folder = settings.data / "champion"
     digest = evaluator.export_model(model(settings, name), folder / "served")
     (folder / "card.json").write_text(json.dumps({"digest": digest}))
 
 
 def test_evaluation_end_to_end(own: Settings) -> None:
-    found = evaluate.evaluate_candidates(own, AS_OF)
+    result = evaluate.evaluate_candidates(own, AS_OF)
     folder = own.data / "evaluation"
-    assert json.loads((folder / "gates.json").read_text()) == found
-    measured = json.loads((folder / "metrics.json").read_text())
+    assert json.loads((folder / "gates.json").read_text()) == result
+    metrics = json.loads((folder / "metrics.json").read_text())
     names = candidates(own)
-    assert list(measured) == ["baseline", *names]
-    assert list(found["verdicts"]) == names
-    assert found["winner"] == evaluate.choose_winner(found["verdicts"], measured)
+    assert list(metrics) == ["baseline", *names]
+    assert list(result["verdicts"]) == names
+    assert result["winner"] == evaluate.choose_winner(result["verdicts"], metrics)
 
     rows = holdout(own)
     for name in names:
         prob = model(own, name).predict_proba(rows[FEATURES])[:, 1]
         costs = own.params()["costs"]
-        assert measured[name] == pytest.approx(evaluation.metrics(rows["label"], prob, costs))
-        by_gate = {each["gate"]: each for each in found["verdicts"][name]}
+        assert metrics[name] == pytest.approx(evaluation.metrics(rows["label"], prob, costs))
+        by_gate = {each["gate"]: each for each in result["verdicts"][name]}
         assert len(by_gate) == len(candidate_gates.CANDIDATE_GATES)
         assert not [each for each in by_gate.values() if "could not run" in each["told"]]
-        assert by_gate["beats the baseline"]["value"] == measured[name]["cost_per_1000"]
+        assert by_gate["beats the baseline"]["value"] == metrics[name]["cost_per_1000"]
         assert by_gate["not worse than the champion"]["told"].startswith("no champion yet")
         refused = {each["gate"] for each in by_gate.values() if not each["passed"]}
-        assert refused <= {"behaves"}  # what a behaviour is, only the use case knows
+        assert refused <= {"behaves"}  # made-up cases need not show the use case's behaviours
     page = (folder / "report.html").read_text()
     assert all(name in page for name in names)
 
@@ -144,33 +144,33 @@ def test_evaluation_end_to_end(own: Settings) -> None:
 def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
     names = candidates(own)
     crown(own, names[0])
-    found = evaluate.evaluate_candidates(own, AS_OF)
-    measured = json.loads((own.data / "evaluation" / "metrics.json").read_text())
-    assert measured["champion"] == pytest.approx(measured[names[0]])
+    result = evaluate.evaluate_candidates(own, AS_OF)
+    metrics = json.loads((own.data / "evaluation" / "metrics.json").read_text())
+    assert metrics["champion"] == pytest.approx(metrics[names[0]])
     compared = {
         name: next(each for each in judged if each["gate"] == "not worse than the champion")
-        for name, judged in found["verdicts"].items()
+        for name, judged in result["verdicts"].items()
     }
     assert compared[names[0]]["value"] == pytest.approx(0.0)
-    difference = measured[names[1]]["cost_per_1000"] - measured["champion"]["cost_per_1000"]
+    difference = metrics[names[1]]["cost_per_1000"] - metrics["champion"]["cost_per_1000"]
     assert f"{difference:+.1f}, 90% interval" in compared[names[1]]["told"]
     assert compared[names[1]]["value"] > difference
-    assert "champion_cost" in found["slices"][0]
-    assert set(pd.read_csv(own.data / "evaluation" / "roc.csv")["model"]) == set(measured)
+    assert "champion_cost" in result["slices"][0]
+    assert set(pd.read_csv(own.data / "evaluation" / "roc.csv")["model"]) == set(metrics)
 
 
-def test_leaking_candidate_wins_nothing(own: Settings) -> None:
-    """The best score of all, because it knows the label: refused, and the other one may win."""
+def test_leaking_candidate_is_refused(own: Settings) -> None:
+    """A candidate that knows the label scores best and is refused."""
     file = own.data / "candidates" / "predictions.parquet"
     scores = read_holdout_predictions(own.data)
     names = candidates(own)
     scores[names[0]] = 0.1 + 0.7 * scores["label"]
     scores.to_parquet(file, index=False)
-    found = evaluate.evaluate_candidates(own, AS_OF)
-    verdicts = {each["gate"]: each["passed"] for each in found["verdicts"][names[0]]}
+    result = evaluate.evaluate_candidates(own, AS_OF)
+    verdicts = {each["gate"]: each["passed"] for each in result["verdicts"][names[0]]}
     assert not verdicts["not too good to be true"]
     assert verdicts["beats the baseline"]
-    assert found["winner"] != names[0]
+    assert result["winner"] != names[0]
 
 
 def test_candidates_of_another_training_set_are_refused(own: Settings) -> None:
@@ -213,9 +213,9 @@ def judged(*passed: bool) -> list[dict[str, Any]]:
 def test_cheapest_that_passed_every_gate_wins(
     verdicts: dict[str, list[dict[str, Any]]], winner: str | None
 ) -> None:
-    measured = {"dear": {"cost_per_1000": 600.0}, "cheap": {"cost_per_1000": 500.0},
+    metrics = {"dear": {"cost_per_1000": 600.0}, "cheap": {"cost_per_1000": 500.0},
                 "baseline": {"cost_per_1000": 1.0}, "champion": {"cost_per_1000": 2.0}}  # fmt: skip
-    assert evaluate.choose_winner(verdicts, measured) == winner
+    assert evaluate.choose_winner(verdicts, metrics) == winner
 
 
 def test_slices_add_up_to_the_whole() -> None:

@@ -1,4 +1,4 @@
-"""Does each gate on the artefact refuse its case, and is what was refused not registered?"""
+"""Each gate on the refit refuses its bad case, and a refused model is not registered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from usecase.model import build_candidates
 
 PARAMS = yaml.safe_load((Path(__file__).parents[3] / "usecase" / "params.yaml").read_text())
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
-# On these made-up cases nothing pulls in a direction; the directions are the use case's to test.
+# Made-up cases have no directed effects; the use case's tests check directions.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
 LIMITS |= {"early_calm": 1.0, "late_storm": 0.0}
 
@@ -34,7 +34,7 @@ def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
 
 
 def served(model: Any, folder: Path) -> dict[str, Any]:
-    """The fields of an artefact that its files make."""
+    """Export the model; return the fields of `RefitModel` that describe its files."""
     return {"folder": folder, "digest": export_model(model, folder)}
 
 
@@ -54,55 +54,53 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.RefitModel:
     )  # fmt: skip
 
 
-def refused(subject: refit_gates.RefitModel, limits: dict[str, Any] | None = None) -> list[str]:
-    verdicts = run_gates(subject, LIMITS | (limits or {}), refit_gates.REFIT_GATES)
+def failed_gates(model: refit_gates.RefitModel, limits: dict[str, Any] | None = None) -> list[str]:
+    verdicts = run_gates(model, LIMITS | (limits or {}), refit_gates.REFIT_GATES)
     return [verdict.gate for verdict in verdicts if not verdict.passed]
 
 
-def test_a_healthy_artefact_passes_every_gate(healthy: refit_gates.RefitModel) -> None:
-    assert refused(healthy) == []
+def test_a_healthy_refit_passes_every_gate(healthy: refit_gates.RefitModel) -> None:
+    assert failed_gates(healthy) == []
 
 
-def test_one_that_is_not_served_as_fitted(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
+def test_a_refit_not_served_as_fitted(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     # The columns of two features swapped between training and serving.
     swapped = healthy.frame.rename(columns={NUMBERS[3]: NUMBERS[4], NUMBERS[4]: NUMBERS[3]})
     model = fitted(swapped, healthy.frame["label"].to_numpy())
-    found = refused(replace(healthy, **served(model, tmp_path / "m")))
-    assert "served as fitted" in found
-    assert "near the evaluated model" in found
+    failed = failed_gates(replace(healthy, **served(model, tmp_path / "m")))
+    assert "served as fitted" in failed
+    assert "near the evaluated model" in failed
 
 
-def test_one_of_shuffled_labels_is_far_from_what_was_evaluated(
-    healthy: refit_gates.RefitModel, tmp_path: Path
-) -> None:
+def test_a_refit_on_shuffled_labels(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     labels = np.random.default_rng(0).permutation(healthy.frame["label"].to_numpy())
     model = fitted(healthy.frame, labels)
-    found = refused(replace(healthy, model=model, **served(model, tmp_path / "m")))
-    assert found == ["near the evaluated model"]
+    failed = failed_gates(replace(healthy, model=model, **served(model, tmp_path / "m")))
+    assert failed == ["near the evaluated model"]
 
 
-def test_one_that_was_not_refitted(healthy: refit_gates.RefitModel) -> None:
+def test_a_model_without_refit(healthy: refit_gates.RefitModel) -> None:
     same = healthy.evaluator.predict_frame(healthy.frame)
-    assert refused(replace(healthy, evaluated=same)) == ["near the evaluated model"]
+    assert failed_gates(replace(healthy, evaluated=same)) == ["near the evaluated model"]
 
 
-def test_one_that_was_changed_since(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
+def test_changed_files(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     files = served(healthy.model, tmp_path / "m")
     with (tmp_path / "m" / "evaluator.json").open("a") as file:
         file.write(" ")
-    assert "digest holds" in refused(replace(healthy, **files))
+    assert "digest holds" in failed_gates(replace(healthy, **files))
 
 
-def test_one_of_other_columns(healthy: refit_gates.RefitModel) -> None:
-    assert "signature fits" in refused(replace(healthy, columns=FEATURES[:-1]))
-    assert "signature fits" in refused(replace(healthy, texts=CATEGORIES[:-1]))
+def test_other_columns(healthy: refit_gates.RefitModel) -> None:
+    assert "signature fits" in failed_gates(replace(healthy, columns=FEATURES[:-1]))
+    assert "signature fits" in failed_gates(replace(healthy, texts=CATEGORIES[:-1]))
 
 
-def test_one_that_the_running_service_can_not_take_up(
+def test_columns_that_the_running_service_does_not_provide(
     healthy: refit_gates.RefitModel, tmp_path: Path
 ) -> None:
     (tmp_path / "evaluator.json").write_text(json.dumps({"columns": ["x"], "categories": {}}))
-    assert refused(replace(healthy, running=tmp_path)) == ["signature fits"]
+    assert failed_gates(replace(healthy, running=tmp_path)) == ["signature fits"]
 
 
 @pytest.mark.parametrize(
@@ -113,26 +111,26 @@ def test_one_that_the_running_service_can_not_take_up(
         ({"storm_raises": 2.0}, "behaves when served"),
     ],
 )
-def test_one_over_a_budget(
+def test_a_refit_over_a_budget(
     healthy: refit_gates.RefitModel, limits: dict[str, float], gate_name: str
 ) -> None:
-    assert refused(healthy, limits) == [gate_name]
+    assert failed_gates(healthy, limits) == [gate_name]
 
 
-def test_a_gate_that_can_not_run_has_failed(healthy: refit_gates.RefitModel) -> None:
+def test_a_gate_that_cannot_run_fails(healthy: refit_gates.RefitModel) -> None:
     broken = replace(healthy, evaluated=healthy.evaluated[:-1])
-    assert refused(broken) == ["near the evaluated model"]
+    assert failed_gates(broken) == ["near the evaluated model"]
 
 
-def test_where_no_candidate_passed_nothing_is_registered(tmp_path: Path) -> None:
+def test_nothing_is_registered_if_no_candidate_passed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     verdict = Verdict("calibrated", False, 0.2, 0.08, "|mean prediction - rate|").as_dict()
-    found = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
+    result = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
     path = tmp_path / "var" / "training" / "refused"
     (path / "data" / "evaluation").mkdir(parents=True)
-    (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(found))
+    (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(result))
     outcome = register.register_version(settings, path, {})
     assert outcome["version"] is None
-    told = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
-    assert outcome["why"] == told
+    reason = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
+    assert outcome["why"] == reason
     assert mlflow_tracking.mlflow_client(settings).search_registered_models() == []
