@@ -1,1 +1,9 @@
-"""Measures production and decides whether to retrain."""
+"""Measures the champion in production and decides whether to retrain.
+
+When a retraining is triggered: monitoring/retraining_triggers.py holds the triggers and when each
+fires, monitoring/retraining_decision.py decides with the policy (`monitoring.policy` in
+usecase/params.yaml). Prefect starts the training by an event (pipelines/flows/deployments.py).
+
+monitor.py: one look at production: checks, decision, stored result and pages
+production_data.py: what it reads: logged predictions with labels, new labels, earlier trainings
+"""

@@ -17,7 +17,7 @@ from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import home_environment
 from pipelines.release import rollout_evidence
 from pipelines.release.audit import prediction_lineage
-from pipelines.retraining import monitor
+from pipelines.retraining import production_data
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from serving.models.evaluator import Evaluator
@@ -104,7 +104,7 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
     since = datetime(2013, 1, 4, tzinfo=UTC)
     rows = partitions.read_days(world.data, "validated", LABEL_FEED, since.date(), END.date())
     assert (
-        monitor.count_new_labels(world, since, END)
+        production_data.count_new_labels(world, since, END)
         == rows[KEY].drop_duplicates().shape[0]
         < len(rows)
     )

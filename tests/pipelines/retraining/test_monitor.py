@@ -1,4 +1,4 @@
-"""Monitoring as it runs: a home with a log, labels and a champion, and what is decided there."""
+"""Monitoring of a home with a prediction log, labels and a champion, and its decisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 
 from features import partitions
 from pipelines.operations import loop_metrics, metric_samples
-from pipelines.retraining import monitor
+from pipelines.retraining import monitor, production_data
 from serving.prediction_log.writer import PredictionLog
 from serving.release import document
 from settings import LoopError, Settings, UserError
@@ -32,7 +32,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 def cases(seed: int) -> pd.DataFrame:
-    """Cases decided from the champion's training to `AS_OF`, with features drawn at random."""
+    """Return cases decided from the champion's training to `AS_OF`, with random features."""
     rng = np.random.default_rng(seed)
     days = partitions.day_range(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
     spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
@@ -45,8 +45,8 @@ def cases(seed: int) -> pd.DataFrame:
     return frame.assign(probability=rng.beta(2, 5, len(frame)))
 
 
-def answer(settings: Settings, rows: pd.DataFrame, change: Change | None = None) -> None:
-    """Logs a prediction for each row, as the service does; `change` may alter or drop a record."""
+def log_predictions(settings: Settings, rows: pd.DataFrame, change: Change | None = None) -> None:
+    """Log a prediction for each row, as the service does; `change` may alter or drop a record."""
     log = PredictionLog(settings.predictions)
     for row in rows.to_dict("records"):
         at = row["decision_time"].to_pydatetime()
@@ -65,7 +65,7 @@ def answer(settings: Settings, rows: pd.DataFrame, change: Change | None = None)
 
 
 def crown(settings: Settings, version: str, data_until: datetime) -> None:
-    """Releases a champion with its card and reference."""
+    """Release a champion with its card and reference."""
     rows = cases(seed=1)
     label = (np.random.default_rng(2).random(len(rows)) < rows["probability"]).astype("int8")
     folder = settings.var / "models" / version
@@ -79,9 +79,9 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a champion and the labels of its predictions, and no prediction yet."""
-    settings = Settings(home=tmp_path_factory.mktemp("made"))
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a champion and labels, and no prediction yet."""
+    settings = Settings(home=tmp_path_factory.mktemp("template"))
     (settings.root / "usecase").mkdir()
     params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
@@ -96,9 +96,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(made: Path, tmp_path: Path) -> Settings:
-    """A copy of that home, where no page is written."""
-    shutil.copytree(made, tmp_path / "home")
+def settings(template_home: Path, tmp_path: Path) -> Settings:
+    """A copy of the template home, without pages."""
+    shutil.copytree(template_home, tmp_path / "home")
     settings = Settings(home=tmp_path / "home", pages=False)
     current = document.read_release(settings.release_file)
     assert current is not None
@@ -107,8 +107,8 @@ def settings(made: Path, tmp_path: Path) -> Settings:
     return settings
 
 
-def training_of(settings: Settings, as_of: datetime) -> None:
-    """A training that the gates refused."""
+def write_refused_training(settings: Settings, as_of: datetime) -> None:
+    """Write the outcome of a training that the gates refused."""
     folder = settings.var / "training" / "refused"
     folder.mkdir(parents=True)
     outcome = {"as_of": as_of.isoformat(), "concluded_at": as_of.isoformat(), "version": None}
@@ -116,46 +116,46 @@ def training_of(settings: Settings, as_of: datetime) -> None:
 
 
 def files(settings: Settings) -> dict[str, int]:
-    """Each file that monitoring writes, with the time of writing."""
+    """Return each file that monitoring writes, with its time of writing."""
     folders = ("monitoring", "reports", "evidently")
-    found = [path for folder in folders for path in (settings.var / folder).rglob("*.*")]
+    paths = [path for folder in folders for path in (settings.var / folder).rglob("*.*")]
     return {
         str(path.relative_to(settings.var)): path.stat().st_mtime_ns
-        for path in found
+        for path in paths
         if path.is_file()
     }
 
 
-def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> None:
+def test_a_time_is_measured_once_and_its_result_kept(settings: Settings) -> None:
     settings = settings.model_copy(update={"pages": True})
-    answer(settings, cases(seed=3))
-    found = monitor.monitor_champion(settings, AS_OF)
-    assert found["problems"] == []
-    assert found["retrain"]
-    assert "ended 4 days ago" in found["reason"]
-    assert found["champion"] == CHAMPION
-    assert found["as_of"] == AS_OF.isoformat()
-    # Cases of the last hours have no label yet, and the feed's later rows are not looked at.
-    assert 0.9 < found["live"]["coverage"] < 1
-    assert found["drift"]["share"] == 0
-    assert not found["drift"]["prediction"]["drifted"]
+    log_predictions(settings, cases(seed=3))
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert result["problems"] == []
+    assert result["retrain"]
+    assert "ended 4 days ago" in result["reason"]
+    assert result["champion"] == CHAMPION
+    assert result["as_of"] == AS_OF.isoformat()
+    # The newest cases have no label yet, and later rows of the feed are not read.
+    assert 0.9 < result["live"]["coverage"] < 1
+    assert result["drift"]["share"] == 0
+    assert not result["drift"]["prediction"]["drifted"]
     least = settings.params()["monitoring"]["min_slice"]
-    for kind in {row["slice"] for row in found["slices"]}:
-        sizes = [(row["n"], row["enough"]) for row in found["slices"] if row["slice"] == kind]
-        assert sum(size for size, _ in sizes) == found["live"]["n"]
+    for kind in {row["slice"] for row in result["slices"]}:
+        sizes = [(row["n"], row["enough"]) for row in result["slices"] if row["slice"] == kind]
+        assert sum(size for size, _ in sizes) == result["live"]["n"]
         assert [enough for _, enough in sizes] == [size >= least for size, _ in sizes]
-    assert found["label_coverage"] > found["live"]["coverage"]
+    assert result["label_coverage"] > result["live"]["coverage"]
     measured = {
         (sample.name, *sample.labels.values()): sample.value
         for sample in loop_metrics.monitoring_samples(settings)
     }
     assert measured["trigger_limit", "slices"] == 0.08
-    assert measured["cost_per_1000", "estimated"] == found["estimated"] > 0
-    assert measured["label_coverage",] == found["label_coverage"]
+    assert measured["cost_per_1000", "estimated"] == result["estimated"] > 0
+    assert measured["label_coverage",] == result["label_coverage"]
     assert measured["bias", "low"] < measured["bias", "mean"] < measured["bias", "high"]
-    assert measured["saving", "high"] == found["live"]["saving_high"]
+    assert measured["saving", "high"] == result["live"]["saving_high"]
     assert 0 < measured["label_delay_hours",] < 12
-    judged = [row for row in found["slices"] if row["enough"]]
+    judged = [row for row in result["slices"] if row["enough"]]
     assert len(judged) >= 10
     for row in judged:
         assert measured["slice_bias", row["slice"], row["value"], "high"] == row["bias_high"]
@@ -165,124 +165,124 @@ def test_a_moment_is_measured_once_and_its_decision_kept(settings: Settings) -> 
     assert [name for name in before if name.startswith("monitoring")] == [
         "monitoring/20130405T0000.json"
     ]
-    assert monitor.monitor_champion(settings, AS_OF) == found
+    assert monitor.monitor_champion(settings, AS_OF) == result
     assert files(settings) == before
-    assert monitor.latest_result(settings) == found
+    assert monitor.latest_result(settings) == result
 
 
-def test_who_can_not_wait_gives_the_calendar_a_limit_of_his_own(settings: Settings) -> None:
-    answer(settings, cases(seed=3)[::4])
-    found = monitor.monitor_champion(settings, AS_OF - timedelta(days=1), every_days=3)
-    assert found["retrain"]
-    assert "ended 3 days ago (limit 3)" in found["reason"]
+def test_every_days_can_be_replaced_for_one_call(settings: Settings) -> None:
+    log_predictions(settings, cases(seed=3)[::4])
+    result = monitor.monitor_champion(settings, AS_OF - timedelta(days=1), every_days=3)
+    assert result["retrain"]
+    assert "ended 3 days ago (limit 3)" in result["reason"]
     assert not monitor.monitor_champion(settings, AS_OF, every_days=5)["retrain"]
     assert settings.params()["monitoring"]["policy"]["every_days"] == 4
 
 
-def test_what_another_version_predicted_is_not_the_champions(settings: Settings) -> None:
+def test_predictions_of_other_versions_are_left_out(settings: Settings) -> None:
     rows = cases(seed=3)
-    mine = set(rows["key"][::2])
+    own = set(rows["key"][::2])
 
     def other(record: dict[str, Any]) -> dict[str, Any]:
-        if record["key"] in mine:
+        if record["key"] in own:
             return record
         return record | {"model_version": "6", "probability": 1.0}
 
-    answer(settings, rows, other)
-    found = monitor.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
-    assert set(found["key"]) == mine
-    assert found["probability"].max() < 1
+    log_predictions(settings, rows, other)
+    result = production_data.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
+    assert set(result["key"]) == own
+    assert result["probability"].max() < 1
 
 
-def test_a_feature_that_is_logged_no_more_is_an_alarm_and_is_measured_again_once_mended(
+def test_a_feature_missing_from_the_log_is_an_alarm_until_it_returns(
     settings: Settings,
 ) -> None:
     rows, lost = cases(seed=3), FEATURES[-1]
-    answer(
+    log_predictions(
         settings, rows[::2],
         lambda record: record | {"features": record["features"] | {lost: None}},
     )  # fmt: skip
-    found = monitor.monitor_champion(settings, AS_OF)
-    assert list(found["drift"]["unmeasured"]) == [lost]
-    assert set(found["drift"]["features"]) == set(FEATURES) - {lost}
-    assert found["drift"]["share"] == pytest.approx(1 / len(FEATURES)), "it has drifted"
-    assert found["live"] is not None
-    assert [each["code"] for each in found["problems"]] == ["feature_unmeasured"]
-    assert found["codes"][0] == "feature_unmeasured"
-    assert found["reason"].startswith("ALARM")
-    assert lost in found["reason"].split(";")[0]
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert list(result["drift"]["unmeasured"]) == [lost]
+    assert set(result["drift"]["features"]) == set(FEATURES) - {lost}
+    assert result["drift"]["share"] == pytest.approx(1 / len(FEATURES)), "missing counts as drifted"
+    assert result["live"] is not None
+    assert [each["code"] for each in result["problems"]] == ["feature_unmeasured"]
+    assert result["codes"][0] == "feature_unmeasured"
+    assert result["reason"].startswith("ALARM")
+    assert lost in result["reason"].split(";")[0]
     samples = {(each.name, *each.labels.values()): each.value for each in
                loop_metrics.monitoring_samples(settings)}  # fmt: skip
     assert samples["monitoring_problems",] == 1
-    assert samples["monitoring_decision", "feature_unmeasured"] == found["retrain"]
+    assert samples["monitoring_decision", "feature_unmeasured"] == result["retrain"]
     [stored] = (settings.var / "monitoring").glob("*.json")
-    older = {name: value for name, value in found.items() if name != "codes"}
+    older = {name: value for name, value in result.items() if name != "codes"}
     stored.write_text(json.dumps(older | {"problems": ["drift (in words alone)"]}))
     counted = {each.name: each.value for each in loop_metrics.monitoring_samples(settings)}
-    assert counted["monitoring_problems"] == 1, "as an older version stored it"
-    answer(settings, rows[1::2])
-    mended = monitor.monitor_champion(settings, AS_OF)
-    assert mended["problems"] == []
-    assert mended["n_predictions"] == len(rows)
-    assert mended["drift"]["missing_change"] == pytest.approx(0.5, abs=0.05)
+    assert counted["monitoring_problems"] == 1, "result of an older version"
+    log_predictions(settings, rows[1::2])
+    repaired = monitor.monitor_champion(settings, AS_OF)
+    assert repaired["problems"] == []
+    assert repaired["n_predictions"] == len(rows)
+    assert repaired["drift"]["missing_change"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
-    answer(settings, cases(seed=3)[::4])
+    log_predictions(settings, cases(seed=3)[::4])
     stopped = AS_OF.date() - timedelta(days=2)
     for day in partitions.partition_days(settings.data, "validated", target.LABEL_FEED):
         if day >= stopped:
             partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day).unlink()
-    found = monitor.monitor_champion(settings, AS_OF)
-    assert found["codes"][0] == "coverage_low"
-    assert found["reason"].startswith("ALARM")
-    assert found["live"]["coverage"] < 0.6
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert result["codes"][0] == "coverage_low"
+    assert result["reason"].startswith("ALARM")
+    assert result["live"]["coverage"] < 0.6
 
 
-def test_a_training_since_holds_back_and_a_later_champion_finds_the_decision_as_taken(
+def test_a_recent_training_holds_back_and_the_result_outlives_the_champion(
     settings: Settings,
 ) -> None:
-    answer(settings, cases(seed=3)[::4])
-    training_of(settings, AS_OF - timedelta(days=1))
-    with_old = monitor.monitor_champion(settings, AS_OF)
+    log_predictions(settings, cases(seed=3)[::4])
+    write_refused_training(settings, AS_OF - timedelta(days=1))
+    stored = monitor.monitor_champion(settings, AS_OF)
     crown(settings, "8", AS_OF)
-    assert monitor.monitor_champion(settings, AS_OF) == with_old
-    assert not with_old["retrain"]
-    assert with_old["codes"] == ["cooldown", "schedule_due"]
-    with pytest.raises(UserError, match="Version 8 was trained on what was known by 2013-04-05"):
+    assert monitor.monitor_champion(settings, AS_OF) == stored
+    assert not stored["retrain"]
+    assert stored["codes"] == ["cooldown", "schedule_due"]
+    with pytest.raises(UserError, match="Version 8 was trained on data up to 2013-04-05"):
         monitor.monitor_champion(settings, AS_OF - timedelta(hours=1))
     with pytest.raises(LoopError, match="No prediction by version 8"):
         monitor.monitor_champion(settings, AS_OF + timedelta(days=1))
 
 
 @pytest.mark.parametrize("stage", ["shadow", "experiment"])
-def test_a_challenger_on_its_way_holds_a_retraining_back_an_experiment_does_not(
+def test_a_shadow_holds_a_retraining_back_and_an_experiment_does_not(
     settings: Settings, stage: document.Stage
 ) -> None:
-    answer(settings, cases(seed=3)[::4])
+    log_predictions(settings, cases(seed=3)[::4])
     current = document.read_release(settings.release_file)
     assert current is not None
     percent = 0.0 if stage == "shadow" else 50.0
-    rival = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
-    beside = document.Challenger(rival, stage, percent, datetime.now(UTC), "a plan")
-    document.write_release(settings.release_file, replace(current, challenger=beside))
-    found = monitor.monitor_champion(settings, AS_OF)
-    assert found["retrain"] == (stage == "experiment")
-    assert ("under_way" in found["codes"]) == (stage == "shadow")
+    model = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
+    challenger = document.Challenger(model, stage, percent, datetime.now(UTC), "a plan")
+    document.write_release(settings.release_file, replace(current, challenger=challenger))
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert result["retrain"] == (stage == "experiment")
+    assert ("under_way" in result["codes"]) == (stage == "shadow")
     assert [name for name in files(settings) if not name.startswith("monitoring")] == []
 
 
-def test_where_nothing_can_be_monitored_it_is_said_what_to_do(settings: Settings) -> None:
+def test_errors_without_predictions_or_a_model_name_the_next_command(settings: Settings) -> None:
     assert monitor.latest_result(settings) is None
     with pytest.raises(LoopError, match=r"No prediction by version 7 .* `mlops run`"):
         monitor.monitor_champion(settings, AS_OF)
     settings.release_file.unlink()
-    with pytest.raises(LoopError, match="no model to monitor: run `mlops run`"):
+    with pytest.raises(LoopError, match=r"no model to monitor\. Run `mlops run`"):
         monitor.monitor_champion(settings, AS_OF)
     assert files(settings) == {}
 
 
-def test_slices_by_a_feature_without_a_value_are_named_and_the_others_are_judged(
+def test_slices_of_an_empty_feature_are_named_and_the_others_measured(
     settings: Settings,
 ) -> None:
     absent, empty = CATEGORIES[:2]
@@ -292,17 +292,17 @@ def test_slices_by_a_feature_without_a_value_are_named_and_the_others_are_judged
         return record | {"features": kept | {empty: None}}
 
     settings = settings.model_copy(update={"pages": True})
-    answer(settings, cases(seed=3), without)
-    found = monitor.monitor_champion(settings, AS_OF)
-    kinds = {row["slice"] for row in found["slices"]}
-    codes = {each["code"]: each["told"] for each in found["problems"]}
+    log_predictions(settings, cases(seed=3), without)
+    result = monitor.monitor_champion(settings, AS_OF)
+    kinds = {row["slice"] for row in result["slices"]}
+    codes = {each["code"]: each["told"] for each in result["problems"]}
     assert set(codes) == {"slices_unmeasured", "feature_unmeasured"}
     left_out = set(evaluation.slices(cases(seed=3))) - kinds
     assert kinds
     assert left_out
     assert all(kind in codes["slices_unmeasured"] for kind in left_out)
-    assert set(found["drift"]["unmeasured"]) == {absent, empty}
-    assert found["drift"]["features"]
+    assert set(result["drift"]["unmeasured"]) == {absent, empty}
+    assert result["drift"]["features"]
     page = (settings.var / "reports" / f"monitoring-{AS_OF:%Y-%m-%d}.html").read_text()
     assert f"{absent} (no value" in page
     assert (settings.var / "reports" / f"drift-{AS_OF:%Y-%m-%d}.html").exists()
