@@ -13,7 +13,7 @@ from settings import Settings
 
 
 def write_outcome(
-    settings: Settings, path: Path, registered: dict[str, Any], entered: dict[str, Any] | None,
+    settings: Settings, path: Path, registered: dict[str, Any], released: dict[str, Any] | None,
     reason: str, codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Write `outcome.json` of the training in `path`, with a sentence for people, and return it."""
@@ -24,10 +24,10 @@ def write_outcome(
         "reason": reason,
         "codes": list(codes),  # from the decision to train
         "version": registered["version"],
-        "stage": entered.get("stage") if entered else None,
-        "before": entered.get("before") if entered else None,
-        "refused": entered.get("refused") if entered else None,
-        "refused_code": entered.get("code") if entered else None,
+        "stage": released.get("stage") if released else None,
+        "before": released.get("before") if released else None,
+        "refused": released.get("refused") if released else None,
+        "refused_code": released.get("code") if released else None,
         "why": registered["why"],
         "verdicts": registered["verdicts"],  # on sources and refit; those on candidates: gates.json
         "concluded_at": datetime.now(UTC).isoformat(),
