@@ -1,4 +1,4 @@
-"""A registry with three tiny versions in it, for tests of what is done with versions."""
+"""A registry with three tiny versions, for tests of releases."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
 
 
 def served_release(settings: Settings) -> Release:
-    """What the services are told."""
-    found = read_release(settings.release_file)
-    assert found is not None
-    return found
+    """The document in the services' release file, which must exist."""
+    release = read_release(settings.release_file)
+    assert release is not None
+    return release

@@ -72,11 +72,11 @@ def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> N
     assert "--reason" in mlops("rollback", code=2)
     assert "--by" in mlops("approve", "2", "--reason", "x", code=2)
     assert "nothing to repair" in mlops("repair", *ME, code=2)
-    assert "No prediction nobody" in mlops("why", "nobody", code=2)
+    assert "no prediction nobody" in mlops("why", "nobody", code=2)
     gate = ("--gate", "cost")
     assert "--until is 'soon'" in mlops("override", "2", *ME, *gate, "--until", "soon", code=2)
     unknown = ("--gate", "calibrated", "--until", "2100-01-01")
-    assert "no override of 'calibrated'" in mlops("override", "2", *ME, *unknown, code=2)
+    assert "'calibrated' can't be overridden" in mlops("override", "2", *ME, *unknown, code=2)
     mlops("freeze", "--reason", "an incident")
     assert "frozen" in mlops("promote", "2", code=1)
     assert served_release(released).champion.version == "1"

@@ -1,4 +1,4 @@
-"""Does a release do what it says, on the record, and is whatever it must not do refused?"""
+"""Tests of promotion, rollback, freeze and approvals: what they change and what they refuse."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def entries(settings: Settings) -> tuple[AuditEntry, ...]:
     return recorder.read_recorded_release(settings).trail.entries
 
 
-def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Settings) -> None:
+def test_every_move_from_shadow_to_champion_and_back_is_an_entry(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
     assert served_release(released).challenger is not None
     assert aliases(released) == {"champion": "1", "challenger": "2"}
@@ -73,7 +73,7 @@ def test_from_shadow_to_champion_and_back_all_is_on_the_record(released: Setting
     assert "it is right" in barred
 
 
-def test_what_is_so_already_is_no_change(released: Settings) -> None:
+def test_a_repeated_move_changes_nothing(released: Settings) -> None:
     promotion.promote(released, "1", **ME)
     rollback.unfreeze(released, **ME)
     promotion.withdraw(released, **ME)
@@ -85,7 +85,7 @@ def test_what_is_so_already_is_no_change(released: Settings) -> None:
     assert served_release(released).generation == generation + 1 == len(entries(released))
 
 
-def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Settings) -> None:
+def test_a_withdrawn_version_returns_only_with_again(released: Settings) -> None:
     promotion.challenge(released, "2", "canary", 5, **ME)
     promotion.withdraw(released, by="controller", why="errors")
     for move in (
@@ -106,10 +106,10 @@ def test_a_version_that_was_taken_back_does_not_come_back_by_itself(released: Se
     rollback.rollback(released, **ME)
     with pytest.raises(RefusedError, match="took it back"):
         promotion.promote(released, "2", **ME)
-    rollback.rollback(released, "2", **ME)  # a person who names it means it
+    rollback.rollback(released, "2", **ME)  # a named version overrides the bar
 
 
-def test_an_experiment_that_ended_bars_nobody(released: Settings) -> None:
+def test_an_ended_experiment_bars_no_version(released: Settings) -> None:
     promotion.challenge(released, "2", "experiment", 50, name="trial", **ME)
     promotion.withdraw(released, bar=False, **ME)
     assert promotion.promote(released, "2", **ME)["version"] == "2"
@@ -118,7 +118,7 @@ def test_an_experiment_that_ended_bars_nobody(released: Settings) -> None:
 def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     holder = ModelHolder(released.release_file)
-    holder.start()  # at the service's own pace
+    holder.start()  # polls as often as the service does
     try:
         rollback.rollback(released, **ME)
         deadline = time.monotonic() + 2
@@ -133,17 +133,17 @@ def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
         holder.stop()
 
 
-def test_rollback_goes_to_the_last_good_champion(released: Settings) -> None:
+def test_a_rollback_skips_champions_that_were_rolled_back(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     promotion.promote(released, "3", **ME)
     assert rollback.rollback(released, **ME)["version"] == "2"
-    assert rollback.rollback(released, **ME)["version"] == "1"  # and not to 3, which was taken back
+    assert rollback.rollback(released, **ME)["version"] == "1"  # not to 3, which was rolled back
     with pytest.raises(UserError, match="no champion before"):
         rollback.rollback(released, **ME)
     assert rollback.rollback(released, "1", **ME)["before"] == "1"
 
 
-def test_rollback_to_a_version_whose_files_are_gone_is_refused(
+def test_a_rollback_to_a_version_without_files_is_refused(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     promotion.promote(released, "2", **ME)
@@ -161,7 +161,7 @@ def test_rollback_to_a_version_whose_files_are_gone_is_refused(
     assert aliases(released) == {"champion": "2"}
 
 
-def test_files_that_were_tampered_with_are_refused(released: Settings) -> None:
+def test_changed_model_files_are_refused(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
     promotion.withdraw(released, bar=False, **ME)
     model = released.var / "models" / "2" / "served" / "model.treelite"
@@ -171,7 +171,7 @@ def test_files_that_were_tampered_with_are_refused(released: Settings) -> None:
     assert served_release(released).champion.version == "1"
 
 
-def test_a_freeze_leaves_the_champion_alone_until_it_is_lifted(released: Settings) -> None:
+def test_a_freeze_refuses_releases_until_it_is_lifted(released: Settings) -> None:
     promotion.challenge(released, "2", "canary", 10, **ME)
     rollback.freeze(released, by="someone", why="an incident")
     assert served_release(released).frozen
@@ -187,9 +187,9 @@ def test_a_freeze_leaves_the_champion_alone_until_it_is_lifted(released: Setting
     assert promotion.promote(released, "2", **ME)["version"] == "2"
 
 
-def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Settings) -> None:
+def test_the_manual_policy_requires_an_active_approval(released: Settings) -> None:
     manual(released)
-    promotion.challenge(released, "2", "shadow", **ME)  # which answers nobody
+    promotion.challenge(released, "2", "shadow", **ME)  # answers no request, so needs no approval
     moves: list[Callable[[], object]] = [
         lambda: promotion.promote(released, "2", at=NOW, **ME),
         lambda: promotion.challenge(released, "2", "canary", 5, at=NOW, **ME),
@@ -202,11 +202,11 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
                 move()
         assert served_release(released).champion.version == "1"
 
-    refused("not approved by anybody")
+    refused("version 2 was not approved")
     approvals.approve(released, "3", by="boss", why="another version", at=NOW)
-    refused("not approved by anybody")
+    refused("version 2 was not approved")
     approvals.approve(released, "2", by="boss", why="fine", days=2, at=NOW - timedelta(days=3))
-    refused("ended on 2025-12-31")
+    refused("expired on 2025-12-31")
     approvals.approve(released, "2", by="boss", why="fine", at=NOW)
     approvals.reject(released, "3", by="boss", why="no")
     moves[1]()
@@ -214,16 +214,16 @@ def test_under_manual_nothing_moves_without_an_approval_that_holds(released: Set
         approvals.reject(released, "2", by="boss", why="no")
     moves[0]()
     assert served_release(released).champion.version == "2"
-    rollback.rollback(released, **ME)  # needs none
+    rollback.rollback(released, **ME)  # needs no approval
     assert [e.action for e in entries(released)].count("approve") == 3
 
 
-def test_an_approval_is_bound_to_the_files(released: Settings) -> None:
+def test_an_approval_applies_to_one_digest(released: Settings) -> None:
     manual(released)
     with pytest.raises(UserError, match="you looked at"):
         approvals.approve(released, "2", digest="f" * 64, **ME)
     approvals.approve(released, "2", at=NOW, **ME)
-    # Another model under the same number, with the registry's word for it.
+    # Another model under the same version number, with a matching digest tag.
     client = mlflow_tracking.mlflow_client(released)
     third = client.get_model_version(REGISTERED_MODEL, "3")
     client.set_model_version_tag(REGISTERED_MODEL, "2", "digest", third.tags["digest"])
@@ -242,14 +242,14 @@ def test_a_rejection_ends_an_approval(released: Settings) -> None:
         promotion.promote(released, "2", at=NOW, **ME)
 
 
-def test_a_policy_that_is_neither_refuses(released: Settings) -> None:
+def test_an_unknown_release_policy_is_refused(released: Settings) -> None:
     text = released.params_file.read_text()
     released.params_file.write_text(text.replace("policy: auto", "policy: automatic"))
     with pytest.raises(UserError, match="must be auto or manual"):
         promotion.promote(released, "2", **ME)
 
 
-def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
+def test_an_override_expires_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
     known, digest = entries(released), served_release(released).champion.digest
@@ -262,11 +262,11 @@ def test_an_override_has_an_end_and_is_shown(released: Settings) -> None:
     assert any("OVERRIDE" in line and "a holiday" in line for line in approval_lines(released))
     tags = mlflow_tracking.mlflow_client(released).get_model_version(REGISTERED_MODEL, "1").tags
     assert "a holiday" in tags["override cost"]
-    with pytest.raises(UserError, match="end that is to come"):
+    with pytest.raises(UserError, match="must end in the future"):
         approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
 
 
-def test_an_override_of_the_approval_lets_the_version_through_until_it_ends(
+def test_an_override_replaces_the_approval_until_it_expires(
     released: Settings,
 ) -> None:
     manual(released)
@@ -289,9 +289,9 @@ MISTAKES: list[tuple[Callable[[Settings], object], str]] = [
     (lambda s: promotion.promote(s, "2", by="", why="x"), "needs a name"),
     (lambda s: promotion.promote(s, "2", by="me", why="x" * 1001), "needs a name"),
     (lambda s: promotion.challenge(s, "1", "shadow", **ME), "can't challenge itself"),
-    (lambda s: promotion.challenge(s, "2", "canary", 0, **ME), "can't challenge so"),
-    (lambda s: promotion.challenge(s, "2", "canary", 101, **ME), "can't challenge so"),
-    (lambda s: promotion.challenge(s, "2", "shadow", 5, **ME), "can't challenge so"),
+    (lambda s: promotion.challenge(s, "2", "canary", 0, **ME), "can't be this challenger"),
+    (lambda s: promotion.challenge(s, "2", "canary", 101, **ME), "can't be this challenger"),
+    (lambda s: promotion.challenge(s, "2", "shadow", 5, **ME), "can't be this challenger"),
     (lambda s: approvals.approve(s, "2", days=0, **ME), "more than 0 days"),
     (lambda s: approvals.approve(s, "99", **ME), "no version 99"),
     (lambda s: rollback.rollback(s, "3", **ME), "never champion"),
@@ -299,10 +299,10 @@ MISTAKES: list[tuple[Callable[[Settings], object], str]] = [
 ]
 
 
-def test_mistakes_are_told_and_change_nothing(released: Settings) -> None:
+def test_a_users_mistake_changes_nothing(released: Settings) -> None:
     before = released.release_file.read_bytes()
-    for wrong, told in MISTAKES:
-        with pytest.raises(UserError, match=told):
+    for wrong, message in MISTAKES:
+        with pytest.raises(UserError, match=message):
             wrong(released)
     assert released.release_file.read_bytes() == before
     assert len(entries(released)) == 1
@@ -321,7 +321,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(
         promotion.challenge(released, "3", "shadow", **ME)
 
 
-def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
+def test_approval_and_freeze_work_before_the_first_champion(
     released: Settings,
 ) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
@@ -340,7 +340,7 @@ def test_before_the_first_champion_there_may_be_an_approval_and_a_freeze(
     )
 
 
-def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings) -> None:
+def test_a_release_without_audit_trail_is_adopted(released: Settings) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     now = served_release(released)
     write_release(released.release_file, Release(7, now.champion, now.changed_at))
@@ -351,7 +351,7 @@ def test_a_release_of_before_there_was_a_record_is_taken_over(released: Settings
     assert json.loads(json.dumps(last.after))["champion"]["version"] == "2"
 
 
-def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
+def test_a_refused_rollout_does_not_fail_the_training(
     released: Settings,
 ) -> None:
     from pipelines.flows import tasks
@@ -360,8 +360,8 @@ def test_a_training_whose_version_is_held_back_says_so_and_does_not_fail(
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
         found = tasks.enter_rollout.fn("2", "passed every gate")
     assert "it is Friday" in found["refused"]
-    told = training_outcome.describe_outcome(
+    outcome = training_outcome.describe_outcome(
         {**found, "version": "2", "why": "passed", "before": None}
     )
-    assert told.startswith("Version 2 registered, the champion stays: ")
+    assert outcome.startswith("Version 2 registered, the champion stays: ")
     assert served_release(released).champion.version == "1"

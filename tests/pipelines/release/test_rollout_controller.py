@@ -1,4 +1,4 @@
-"""The controller as it runs: a registry, a log and labels in; moves on the record out."""
+"""Tests of the rollout controller with a real registry, log and labels."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ Scores = Callable[[dict[str, Any]], float | None]
 Cases = tuple[Settings, pd.DataFrame]
 
 
-def healthy(row: dict[str, Any]) -> float | None:
+def healthy_score(row: dict[str, Any]) -> float | None:
     return float(np.clip(row["score"] + 0.2 * row["noise"], 0, 1))
 
 
-def worse(row: dict[str, Any]) -> float | None:
+def worse_score(row: dict[str, Any]) -> float | None:
     return float(row["another"])
 
 
-def failing(row: dict[str, Any]) -> float | None:
-    return None if row["number"] % 10 == 0 else healthy(row)
+def failing_score(row: dict[str, Any]) -> float | None:
+    return None if row["number"] % 10 == 0 else healthy_score(row)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ def home(made: Cases, tmp_path: Path) -> Settings:
 
 
 def serve(
-    settings: Settings, made: Cases, days: int, says: Scores = healthy, skip: int = 0
+    settings: Settings, made: Cases, days: int, says: Scores = healthy_score, skip: int = 0
 ) -> None:
-    """Logs the cases of these days as the service would by the release at hand."""
-    current = standing(settings)
+    """Log the cases of these days as the service would under the current release."""
+    current = released_document(settings)
     challenger = current.challenger
     since, until = START + timedelta(days=skip), START + timedelta(days=days)
     at = made[1]["decision_time"]
@@ -105,7 +105,7 @@ def serve(
     log.close()
 
 
-def standing(settings: Settings) -> Release:
+def released_document(settings: Settings) -> Release:
     found = read_release(settings.release_file)
     assert found is not None
     return found
@@ -113,12 +113,10 @@ def standing(settings: Settings) -> Release:
 
 def control(settings: Settings, day: float) -> dict[str, Any]:
     as_of = START + timedelta(days=day)
-    return rollout_controller.control_rollout(
-        settings, as_of, live=False, shadow_days=2
-    )  # as in a turn
+    return rollout_controller.control_rollout(settings, as_of, live=False, shadow_days=2)
 
 
-def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_the_record(
+def test_a_healthy_version_moves_from_shadow_to_canary_to_champion(
     home: Settings, made: Cases
 ) -> None:
     assert control(home, 1)["told"] == "No challenger."
@@ -130,15 +128,15 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert control(home, 2)["action"] == "stay", "of the second day labels are still to come"
     found = control(home, 3)
     assert (found["action"], found["evidence"]["cost"]["n"]) == ("advance", 2)
-    challenger = standing(home).challenger
+    challenger = released_document(home).challenger
     assert challenger is not None
     assert (challenger.stage, challenger.percent) == ("canary", 10)
     assert control(home, 3)["action"] == "stay"
     assert control(home, 2)["action"] == "stay", "a look back at the shadow moves no canary"
     serve(home, made, 4, skip=3)
     assert control(home, 4)["action"] == "promote"
-    assert standing(home).champion.version == "2"
-    assert standing(home).challenger is None
+    assert released_document(home).champion.version == "2"
+    assert released_document(home).challenger is None
     aliases = mlflow_tracking.mlflow_client(home).get_registered_model(REGISTERED_MODEL).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
     moves = [(e.action, e.by) for e in recorder.read_recorded_release(home).trail.entries]
@@ -147,28 +145,26 @@ def test_a_healthy_version_goes_from_shadow_to_canary_to_champion_and_all_is_on_
     assert "over 2 days and 1," in recorder.read_recorded_release(home).trail.entries[2].why
 
 
-@pytest.mark.parametrize(("says", "cause"), [(worse, "cost"), (failing, "errors")])
-def test_a_bad_version_is_withdrawn_and_does_not_come_back_by_itself(
+@pytest.mark.parametrize(("says", "cause"), [(worse_score, "cost"), (failing_score, "errors")])
+def test_a_bad_version_is_withdrawn_and_barred(
     home: Settings, made: Cases, says: Scores, cause: str
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3, says)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("withdraw", cause)
-    assert standing(home).challenger is None
-    assert standing(home).champion.version == "1"
+    assert released_document(home).challenger is None
+    assert released_document(home).champion.version == "1"
     again = rollout_controller.start_rollout(home, "2", **ME)
     assert again["version"] is None
     assert "took it back" in again["refused"]
 
 
-def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
-    home: Settings, made: Cases
-) -> None:
+def test_an_overridden_guard_lets_the_version_advance(home: Settings, made: Cases) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(home, "2", gate="cost", until=until, **ME)
-    serve(home, made, 3, worse)
+    serve(home, made, 3, worse_score)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("advance", "override")
     assert (
@@ -179,29 +175,27 @@ def test_what_somebody_has_overridden_goes_on_and_the_record_says_so(
     assert found["evidence"]["overridden"] == ["cost"]
 
 
-def test_a_canary_that_begins_to_fail_is_withdrawn_by_its_own_requests(
-    home: Settings, made: Cases
-) -> None:
+def test_a_failing_canary_is_withdrawn_by_its_own_requests(home: Settings, made: Cases) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["action"] == "advance"
-    serve(home, made, 4, failing, skip=3)
+    serve(home, made, 4, failing_score, skip=3)
     found = control(home, 4)
     assert (found["action"], found["stage"], found["code"]) == ("withdraw", "canary", "errors")
     assert found["evidence"]["requests"] < 200
 
 
-def test_harm_is_stopped_though_no_label_ever_came(home: Settings, made: Cases) -> None:
+def test_harm_is_stopped_without_labels(home: Settings, made: Cases) -> None:
     shutil.rmtree(home.data / "validated")
     rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 1)
     assert "0 labels known" in control(home, 1)["told"]
     rollout_controller.start_rollout(home, "3", **ME)
-    serve(home, made, 2, failing, skip=1)
+    serve(home, made, 2, failing_score, skip=1)
     assert control(home, 2)["code"] == "errors"
 
 
-def test_of_two_controllers_one_moves_and_the_other_sees_it(
+def test_of_two_controllers_one_moves_and_the_other_is_superseded(
     home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
@@ -217,48 +211,44 @@ def test_of_two_controllers_one_moves_and_the_other_sees_it(
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("stay", "superseded")
     assert "was based on generation" in found["told"]
-    assert standing(home).frozen
-    assert standing(home).challenger is None
+    assert released_document(home).frozen
+    assert released_document(home).challenger is None
     assert rollout_controller.start_rollout(home, "3", **ME)["refused"].startswith(
         "Version 3 is not released"
     )
 
 
-def test_without_the_approval_that_the_policy_wants_a_shadow_stays_one(
-    home: Settings, made: Cases
-) -> None:
+def test_a_shadow_without_a_required_approval_does_not_advance(home: Settings, made: Cases) -> None:
     text = home.params_file.read_text()
     home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
     rollout_controller.start_rollout(home, "2", **ME)
     serve(home, made, 3)
     assert control(home, 3)["code"] == "not_approved"
-    challenger = standing(home).challenger
+    challenger = released_document(home).challenger
     assert challenger is not None
     assert challenger.stage == "shadow"
     approvals.approve(home, "2", **ME)
     assert control(home, 3)["action"] == "advance"
 
 
-def test_a_newer_version_takes_the_place_of_an_older_one_but_not_of_an_experiment(
+def test_a_newer_version_replaces_a_challenger_but_no_experiment(
     home: Settings, made: Cases
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     rollout_controller.start_rollout(home, "3", **ME)
-    challenger = standing(home).challenger
+    challenger = released_document(home).challenger
     assert challenger is not None
     assert challenger.model.version == "3"
     promotion.withdraw(home, bar=False, **ME)
     promotion.challenge(home, "2", "experiment", 50, name="a test", **ME)
     assert rollout_controller.rollout_challenger(home) is None
     assert (
-        "experiment with version 2 is under way"
+        "experiment with version 2 is running"
         in rollout_controller.start_rollout(home, "3", **ME)["refused"]
     )
 
 
-def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
-    home: Settings, made: Cases
-) -> None:
+def test_an_experiment_from_plan_to_recorded_result(home: Settings, made: Cases) -> None:
     plan = {"percent": 50.0, "metric": "cost", "effect": 60.0, "by": "me", "why": "to know"}
     as_of = START + timedelta(days=2)
     with pytest.raises(UserError, match="wait for labels"):
@@ -267,7 +257,7 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
     made_plan = experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
     assert made_plan.days_needed > 2
     assert "too short" in experiment.describe_plan(made_plan)
-    serve(home, made, 4, worse, skip=2)
+    serve(home, made, 4, worse_score, skip=2)
     _, early = experiment.experiment_status(home, START + timedelta(days=3.6))
     assert early.verdict == "early"
     _, found = experiment.experiment_status(home, START + timedelta(days=4.6))
@@ -278,12 +268,12 @@ def test_an_experiment_is_planned_looked_at_early_and_concluded_on_the_record(
     experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
     entry = recorder.read_recorded_release(home).trail.entries[-1]
     assert (entry.action, found.told in entry.why) == ("withdraw", True)
-    assert standing(home).challenger is None
+    assert released_document(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
         experiment.experiment_status(home, as_of)
 
 
-def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
+def test_a_changed_plan_gives_no_verdict(
     home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.release.audit import entry_store
@@ -299,26 +289,24 @@ def test_a_plan_that_was_changed_after_its_start_gives_no_verdict(
         "read_evidence",
         lambda *given: written(*given).replace('"effect": 50.0', '"effect": 5.0'),
     )
-    with pytest.raises(LoopError, match="was changed after its start"):
+    with pytest.raises(LoopError, match="was changed after the start"):
         experiment.experiment_status(home, as_of)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        ({"metric": "joy"}, "cost, brier"), ({"effect": 0.0}, "above 0"),
-        ({"days": 1}, "no interval"), ({"percent": 100.0}, "empty"),
+        ({"metric": "joy"}, "cost or brier"), ({"effect": 0.0}, "above 0"),
+        ({"days": 1}, "no interval"), ({"percent": 100.0}, "between 0 and 100"),
     ],
 )  # fmt: skip
-def test_a_plan_that_cannot_be_is_refused(wrong: dict[str, Any], told: str, home: Settings) -> None:
+def test_an_impossible_plan_is_refused(wrong: dict[str, Any], message: str, home: Settings) -> None:
     plan = {"percent": 50.0, "metric": "cost", "effect": 50.0, "days": 4, "as_of": START, **ME}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         experiment.start_experiment(home, "2", **{**plan, **wrong})
 
 
-def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
-    home: Settings, made: Cases
-) -> None:
+def test_the_rollout_commands_report_results_and_mistakes(home: Settings, made: Cases) -> None:
     def mlops(*command: str, code: int = 0) -> str:
         with patch.dict(os.environ, {"MLOPS_HOME": str(home.home)}):
             found = CliRunner().invoke(app, command)
@@ -327,10 +315,10 @@ def test_the_commands_say_what_was_done_and_tell_a_mistake_with_exit_code_2(
         return " ".join(found.output.split())
 
     assert "No challenger." in mlops("rollout", "--as-of", "2013-04-03")
-    assert "No experiment is under way" in mlops("experiment", "status", code=2)
+    assert "No experiment is running" in mlops("experiment", "status", code=2)
     serve(home, made, 2)
     plan = ("--version", "2", "--effect", "60", "--days", "2", "--as-of", "2013-04-03")
-    assert "cost, brier" in mlops("experiment", "start", *plan, "--metric", "joy", code=2)
+    assert "cost or brier" in mlops("experiment", "start", *plan, "--metric", "joy", code=2)
     assert "answers 50 % of the keys for 2 days" in mlops("experiment", "start", *plan)
     serve(home, made, 3, skip=2)
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")

@@ -1,4 +1,4 @@
-"""Does the controller stop what is bad, in its stage and time, and let pass what is not?"""
+"""Tests of the rollout policy: bad challengers are withdrawn in time, healthy ones advance."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def step(
     )
 
 
-def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
+def test_a_healthy_challenger_moves_from_shadow_to_canary_to_champion(
     policy: dict[str, Any],
 ) -> None:
     advanced = step("shadow", SHADOW, policy)
@@ -77,7 +77,7 @@ def test_a_healthy_challenger_goes_from_shadow_to_canary_to_champion(
          "margin 25)"),
     ],
 )  # fmt: skip
-def test_a_decision_claims_what_the_interval_shows_and_no_more(
+def test_a_decision_claims_only_what_the_interval_shows(
     cost: Interval, code: str, says: str, policy: dict[str, Any]
 ) -> None:
     found = step("shadow", replace(SHADOW, cost=cost), policy)
@@ -85,7 +85,7 @@ def test_a_decision_claims_what_the_interval_shows_and_no_more(
     assert found.why.startswith(says)
 
 
-def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> None:
+def test_every_decision_code_is_documented() -> None:
     codes = [*rollout_policy.CODES, *approval_rules.REFUSALS]
     assert len(set(codes)) == len(codes)
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
@@ -94,9 +94,7 @@ def test_every_decision_of_a_rollout_has_a_code_that_the_documents_list() -> Non
         assert f"`{code}`" in document
 
 
-def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_it_is_shorter() -> (
-    None
-):
+def test_the_length_of_a_shadow_is_documented_and_a_turn_notes_a_shorter_one() -> None:
     params = yaml.safe_load(SHIPPED.read_text())
     days, turn = params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]
     document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
@@ -123,7 +121,7 @@ def test_a_shadow_lasts_as_long_as_the_documents_recommend_and_a_turn_says_that_
         ({"cost": Interval(2, 40.0, -90.0, 170.0)}, "cost +40"),
     ],
 )
-def test_what_is_not_shown_yet_waits_and_is_withdrawn_when_its_time_is_over(
+def test_a_shadow_without_enough_evidence_waits_then_is_withdrawn(
     change: dict[str, Any], waits_for: str, policy: dict[str, Any]
 ) -> None:
     evidence = replace(SHADOW, **change)
@@ -136,7 +134,7 @@ def test_what_is_not_shown_yet_waits_and_is_withdrawn_when_its_time_is_over(
     assert (by_the_clock.action, by_the_clock.cause) == ("withdraw", "time")
 
 
-def test_what_is_surely_worse_is_withdrawn_however_few_its_days(policy: dict[str, Any]) -> None:
+def test_a_clearly_worse_challenger_is_withdrawn_at_once(policy: dict[str, Any]) -> None:
     worse = replace(SHADOW, cost=Interval(1, 300.0, 26.0, 574.0), days=1)
     found = step("shadow", worse, policy)
     assert (found.action, found.cause) == ("withdraw", "cost")
@@ -155,7 +153,7 @@ def test_what_is_surely_worse_is_withdrawn_however_few_its_days(policy: dict[str
         ({"moved": Interval(95, 0.2, 0.151, 0.25)}, "scores"),
     ],
 )
-def test_harm_stops_a_challenger_in_any_stage(
+def test_harm_withdraws_a_challenger_in_any_stage(
     stage: Stage, change: dict[str, Any], cause: str, policy: dict[str, Any]
 ) -> None:
     good = CANARY if stage != "shadow" else SHADOW
@@ -173,7 +171,7 @@ def test_harm_stops_a_challenger_in_any_stage(
         ({"labels": 0, "days": 99}, "time", "stay"),
     ],
 )
-def test_what_is_overridden_stops_nothing_and_every_other_guard_still_does(
+def test_an_override_disables_its_guard_and_no_other(
     change: dict[str, Any], cause: str, then: str, policy: dict[str, Any]
 ) -> None:
     evidence = replace(SHADOW, **change)
@@ -194,11 +192,13 @@ def test_what_is_overridden_stops_nothing_and_every_other_guard_still_does(
         {"slower_ms": 50.0, "requests": 49},
     ],
 )
-def test_what_may_be_chance_stops_nothing(change: dict[str, Any], policy: dict[str, Any]) -> None:
+def test_differences_within_the_limits_withdraw_nothing(
+    change: dict[str, Any], policy: dict[str, Any]
+) -> None:
     assert step("canary", replace(CANARY, **change), policy).action != "withdraw"
 
 
-def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> None:
+def test_a_replay_ignores_the_wall_clock(policy: dict[str, Any]) -> None:
     slow = replace(CANARY, slower_ms=500.0)
     assert step("canary", slow, policy, live=False).action == "promote"
     assert step("canary", slow, policy, live=True).action == "withdraw"
@@ -207,7 +207,7 @@ def test_a_replay_is_not_judged_by_the_wall_clock(policy: dict[str, Any]) -> Non
     assert found.action == "stay", "a release that is later than the replay has no age"
 
 
-def test_a_canary_that_nobody_asks_is_neither_promoted_nor_kept_for_ever(
+def test_a_canary_without_requests_is_withdrawn_in_the_end(
     policy: dict[str, Any],
 ) -> None:
     idle = ArmEvidence(requests=4, days=1)
@@ -216,11 +216,11 @@ def test_a_canary_that_nobody_asks_is_neither_promoted_nor_kept_for_ever(
     assert (found.action, found.cause) == ("withdraw", "time")
 
 
-def test_an_experiment_goes_on_by_its_plan(policy: dict[str, Any]) -> None:
+def test_an_experiment_is_not_ended_by_the_rollout(policy: dict[str, Any]) -> None:
     assert step("experiment", CANARY, policy, days=400).action == "stay"
 
 
-def test_a_policy_with_a_limit_left_out_misspelt_or_senseless_is_refused(
+def test_a_policy_with_missing_unknown_or_impossible_settings_is_refused(
     policy: dict[str, Any],
 ) -> None:
     for part, names in rollout_policy.POLICY_SETTINGS.items():

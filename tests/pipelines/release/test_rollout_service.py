@@ -1,4 +1,4 @@
-"""Does the real service, asked for real, give the controller what it needs to stop harm in time?"""
+"""Tests of the rollout with the real service: harm is stopped within a few requests."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ APPLY = (
     "apply_definitions(settings.load_settings())"
 )
 ME = {"by": "me", "why": "a test"}
-MOST = 60  # requests until harm is stopped, of those that reached the challenger
-# The three that the registry has already want columns that the feature store does not give.
+MAX_REQUESTS = 60  # that reach the challenger until harm is stopped
+# Versions 1 to 3 of the registry need columns that the feature store does not have.
 CHAMPION, SHIFTED, SLOW, NOT_LOADABLE = "4", "5", "6", "2"
 
 
-def fitted(model: Any, rate: float) -> Pipeline:
-    """`model` on numbers without meaning, labels with this rate; as many as the store gives."""
+def fit_model(model: Any, rate: float) -> Pipeline:
+    """Fit `model` on random numbers, one per numeric feature, with this rate of positive labels."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(300, len(NUMBERS))), columns=NUMBERS)
     encode = ColumnTransformer([("numbers", SimpleImputer(keep_empty_features=True), NUMBERS)])
@@ -58,7 +58,7 @@ def fitted(model: Any, rate: float) -> Pipeline:
     return pipeline.fit(frame[NUMBERS], (rng.random(300) < rate).astype(int))
 
 
-def add(settings: Settings, version: str, model: Pipeline) -> None:
+def add_version(settings: Settings, version: str, model: Pipeline) -> None:
     made = settings.home / "made" / version
     digest = evaluator.export_model(model, made / "served")
     pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
@@ -78,7 +78,7 @@ def add(settings: Settings, version: str, model: Pipeline) -> None:
 def served(
     tmp_path_factory: pytest.TempPathFactory, a_free_port: Callable[[], int]
 ) -> Iterator[Settings]:
-    """The service, and a registry with a champion and its challengers."""
+    """A home with a running service, and a registry with a champion and challengers."""
     home = tmp_path_factory.mktemp("served") / "home"
     make_registry(home)
     settings = Settings(home=home, service_port=a_free_port())
@@ -86,9 +86,9 @@ def served(
     params["rollout"]["harm"] |= {"min_requests": 30, "max_slower_ms": 1.0}
     settings.params_file.write_text(yaml.safe_dump(params))
     boosting = HistGradientBoostingClassifier(max_iter=3)
-    add(settings, CHAMPION, fitted(boosting, 0.3))
-    add(settings, SHIFTED, fitted(boosting, 0.95))
-    add(settings, SLOW, fitted(LogisticRegression(), 0.3))
+    add_version(settings, CHAMPION, fit_model(boosting, 0.3))
+    add_version(settings, SHIFTED, fit_model(boosting, 0.95))
+    add_version(settings, SLOW, fit_model(LogisticRegression(), 0.3))
     environment = os.environ | serve_environment(settings)
     subprocess.run([sys.executable, "-c", APPLY], cwd=ROOT, env=environment, check=True)
     promotion.promote(settings, CHAMPION, **ME)
@@ -103,10 +103,10 @@ def served(
         shutil.rmtree(home, ignore_errors=True)
 
 
-def ask(settings: Settings, requests: int) -> datetime:
-    """So many requests about different cases, when the service has taken up the release.
+def send_requests(settings: Settings, requests: int) -> datetime:
+    """Wait for the service to load the release, then send `requests` different requests.
 
-    Returns the moment that they are about.
+    Return their decision time.
     """
     wanted = rollout_controller.recover_and_read_release(settings).document.generation
     body = example_request()
@@ -132,13 +132,13 @@ def ask(settings: Settings, requests: int) -> datetime:
         (NOT_LOADABLE, "errors", "shadow"), (NOT_LOADABLE, "errors", "canary"),
     ],
 )  # fmt: skip
-def test_harm_is_stopped_after_a_few_requests_and_every_one_of_them_is_answered(
+def test_harm_is_stopped_early_and_every_request_is_answered(
     served: Settings, version: str, cause: str, stage: Any
 ) -> None:
     percent = 0.0 if stage == "shadow" else 60.0
     promotion.challenge(served, version, stage, percent, again=True, **ME)
-    as_of = ask(served, 40 if stage == "shadow" else 80)
+    as_of = send_requests(served, 40 if stage == "shadow" else 80)
     found = rollout_controller.control_rollout(served, as_of, live=True)
     assert (found["action"], found["code"], found["stage"]) == ("withdraw", cause, stage)
-    assert found["evidence"]["requests"] <= MOST
+    assert found["evidence"]["requests"] <= MAX_REQUESTS
     assert rollout_controller.rollout_challenger(served) is None

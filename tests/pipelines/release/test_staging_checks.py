@@ -1,4 +1,4 @@
-"""Is a slow lookup told apart from a version that is wrong, and a store that is away from both?"""
+"""Tests of the staging checks: slow lookups are retried, wrong answers are found."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipelines.release import staging_checks
 
 
 @pytest.fixture(autouse=True)
-def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging_checks, "RETRY_DELAY_S", 0.0)
 
 
 def client(answers: list[tuple[int, dict[str, Any]]]) -> httpx.Client:
-    """Answers one after another, and the last for ever."""
+    """A client that gets these answers in turn, and then the last one again."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -26,14 +26,14 @@ def client(answers: list[tuple[int, dict[str, Any]]]) -> httpx.Client:
     return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://staging")
 
 
-def test_a_lookup_that_was_slow_is_asked_again() -> None:
+def test_a_degraded_answer_is_retried() -> None:
     found = staging_checks.request_prediction(
         client([(200, {"degraded": True}), (200, {"degraded": False})]), {}
     )
     assert found.json() == {"degraded": False}
 
 
-def test_a_store_that_stays_away_is_seen_in_the_answer() -> None:
+def test_a_degraded_answer_is_returned_after_the_last_attempt() -> None:
     answers = [(200, {"degraded": True})] * (staging_checks.MAX_ATTEMPTS - 1) + [
         (200, {"degraded": True, "n": 5})
     ]
@@ -43,7 +43,7 @@ def test_a_store_that_stays_away_is_seen_in_the_answer() -> None:
     }
 
 
-def test_a_refusal_is_taken_at_its_word() -> None:
+def test_an_error_answer_is_not_retried() -> None:
     assert (
         staging_checks.request_prediction(
             client([(503, {"error": "no"}), (200, {})]), {}
@@ -60,12 +60,12 @@ RIGHT = {"model_version": "2", "degraded": False, "probability": 0.25}
     (200, {"probability": 0.25 + 1e-12}, None),
     (503, {}, "503 {"),
     (200, {"model_version": "1"}, "answered by version 1"),
-    # Right by chance, but without what it is to be tried with.
+    # The right probability, but the online store was not tested.
     (200, {"degraded": True}, "answered without the online store, "),
     (200, {"probability": 0.2501}, "0.2501 instead of 0.25"),
     (200, {"probability": float("nan")}, "nan instead of 0.25"),
 ])  # fmt: skip
-def test_an_answer_is_held_to_the_version_and_to_its_model(
+def test_an_answer_must_match_version_and_model(
     status: int, changed: dict[str, Any], said: str | None
 ) -> None:
     found = staging_checks.answer_problem(

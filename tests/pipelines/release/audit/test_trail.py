@@ -1,4 +1,4 @@
-"""Is every change of the record found, whoever made it and wherever?"""
+"""Tests of the audit trail: every later change of an entry is detected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SERVED = [
 ACTIONS = ["promote", "challenge", "challenge", "promote", "rollback"]
 
 
-def recorded() -> tuple[list[StoredEntry], HistoryHead]:
+def recorded_trail() -> tuple[list[StoredEntry], HistoryHead]:
     """Five changes, an hour apart."""
     found, head = [], GENESIS
     for number, action in enumerate(ACTIONS, start=1):
@@ -60,22 +60,22 @@ def stored(entry: AuditEntry, **changed: Any) -> StoredEntry:
     return replace(StoredEntry(f"run {entry.seq}", tags, True, evidence=EVIDENCE), **changed)
 
 
-def test_a_whole_record_has_no_problem_in_any_order() -> None:
-    found, history = recorded()
-    told = verify_trail(reversed(found), history)
-    assert [entry.action for entry in told.entries] == ACTIONS
-    assert told.problems == ()
-    assert told.unfinished == ()
-    assert told.newest == found[-1]
-    assert AuditEntry.parse(found[0].tags["entry"]) == told.entries[0]
+def test_an_unchanged_trail_has_no_problem_in_any_order() -> None:
+    found, history = recorded_trail()
+    trail = verify_trail(reversed(found), history)
+    assert [entry.action for entry in trail.entries] == ACTIONS
+    assert trail.problems == ()
+    assert trail.unfinished == ()
+    assert trail.newest == found[-1]
+    assert AuditEntry.parse(found[0].tags["entry"]) == trail.entries[0]
 
 
-def test_an_empty_record_is_whole() -> None:
+def test_an_empty_trail_has_no_problem() -> None:
     assert verify_trail([], HistoryHead()).problems == ()
 
 
 def forged(each: StoredEntry, why: str) -> dict[str, str]:
-    """The tags of an entry that was changed with some care."""
+    """The tags of an entry whose reason was changed consistently in all of them."""
     entry = replace(AuditEntry.parse(each.tags["entry"]), why=why)
     return {**entry.readable_tags(), "entry": entry.body}
 
@@ -118,41 +118,41 @@ CHANGES: dict[str, tuple[Callable[[list[StoredEntry]], object], str]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_whatever_was_changed_is_found(what: str) -> None:
-    found, history = recorded()
-    tamper, told = CHANGES[what]
+def test_each_change_of_an_entry_is_detected(what: str) -> None:
+    found, history = recorded_trail()
+    tamper, problem = CHANGES[what]
     tamper(found)
-    assert re.search(told, "\n".join(verify_trail(found, history).problems))
+    assert re.search(problem, "\n".join(verify_trail(found, history).problems))
 
 
-def test_a_document_that_was_set_back_is_found() -> None:
-    found, _ = recorded()
+def test_a_document_that_was_set_back_is_detected() -> None:
+    found, _ = recorded_trail()
     history = HistoryHead(3, found[2].tags["digest"])
-    told = verify_trail(found, history)
-    assert len(told.entries) == 3
-    assert len(told.problems) == 2
-    assert "set back" in told.problems[0]
+    trail = verify_trail(found, history)
+    assert len(trail.entries) == 3
+    assert len(trail.problems) == 2
+    assert "set back" in trail.problems[0]
 
 
-def test_a_document_that_counts_wrongly_is_found() -> None:
-    found, history = recorded()
+def test_a_wrong_count_in_the_document_is_detected() -> None:
+    found, history = recorded_trail()
     assert verify_trail(found, replace(history, count=4)).problems
     assert verify_trail(found, replace(history, count=6)).problems
 
 
-def test_behind_a_break_nothing_is_vouched_for() -> None:
-    found, history = recorded()
+def test_entries_behind_a_break_are_not_trusted() -> None:
+    found, history = recorded_trail()
     found.pop(2)
     assert [entry.seq for entry in verify_trail(found, history).entries] == [4, 5]
 
 
-def test_an_attempt_that_was_killed_is_no_problem_and_is_told() -> None:
-    found, history = recorded()
+def test_a_killed_change_is_unfinished_and_no_problem() -> None:
+    found, history = recorded_trail()
     last = AuditEntry.parse(found[-1].tags["entry"])
     attempt = replace(last, seq=6, previous=last.digest, why="killed")
-    told = verify_trail([*found, stored(attempt, concluded=False)], history)
-    assert told.problems == ()
-    assert [each.tags["why"] for each in told.unfinished] == ["killed"]
+    trail = verify_trail([*found, stored(attempt, concluded=False)], history)
+    assert trail.problems == ()
+    assert [each.tags["why"] for each in trail.unfinished] == ["killed"]
 
 
 @pytest.mark.parametrize(
@@ -166,21 +166,21 @@ def test_an_attempt_that_was_killed_is_no_problem_and_is_told() -> None:
         (99.0, {"1": 1.0}),
     ],
 )
-def test_who_answered_when(hours: float, shares: dict[str, float]) -> None:
-    found, history = recorded()
+def test_traffic_shares_at_a_moment(hours: float, shares: dict[str, float]) -> None:
+    found, history = recorded_trail()
     entries = verify_trail(found, history).entries
     assert traffic_shares_at(entries, START + timedelta(hours=hours)) == shares
 
 
-def test_an_entry_is_told_with_who_when_from_to_and_why() -> None:
-    found, history = recorded()
-    told = "\n".join(format_entry(verify_trail(found, history).entries[3]))
+def test_a_formatted_entry_has_author_time_versions_and_reason() -> None:
+    found, history = recorded_trail()
+    text = "\n".join(format_entry(verify_trail(found, history).entries[3]))
     for part in ("2013-04-01 04:00", "promote version 2", "by somebody", "reason 4"):
-        assert part in told
-    assert "from version 1, canary 2 at 10 % to version 2" in told
+        assert part in text
+    assert "from version 1, canary 2 at 10 % to version 2" in text
 
 
-def test_the_same_entry_has_the_same_digest_after_a_round_through_json() -> None:
-    found, _ = recorded()
+def test_a_round_trip_through_json_keeps_the_digest() -> None:
+    found, _ = recorded_trail()
     entry = AuditEntry.parse(found[1].tags["entry"])
     assert AuditEntry.parse(json.dumps(json.loads(entry.body))).digest == found[1].tags["digest"]

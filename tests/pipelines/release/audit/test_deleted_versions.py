@@ -1,4 +1,4 @@
-"""Does a release go on when a version, or the whole registered model, was deleted in MLflow?"""
+"""Tests of releases after a version, or the registered model, was deleted in MLflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def newest(settings: Settings) -> AuditEntry:
     return recorder.read_recorded_release(settings).trail.entries[-1]
 
 
-def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings) -> None:
+def test_a_champion_whose_version_was_deleted_can_be_rolled_back(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     delete(released, "2")
     assert rollback.rollback(released, **ME)["version"] == "1"
@@ -50,7 +50,7 @@ def test_a_champion_whose_version_was_deleted_is_rolled_back(released: Settings)
     )
 
 
-def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(
+def test_every_change_works_after_the_champions_version_was_deleted(
     released: Settings,
 ) -> None:
     delete(released, "1")
@@ -64,7 +64,7 @@ def test_promote_freeze_and_a_challenger_go_on_without_the_champions_version(
     assert newest(released).details["gone"] == ["1"]
 
 
-def test_a_challenger_whose_version_was_deleted_is_withdrawn(released: Settings) -> None:
+def test_a_challenger_whose_version_was_deleted_can_be_withdrawn(released: Settings) -> None:
     promotion.challenge(released, "2", "canary", 10, **ME)
     delete(released, "2")
     promotion.withdraw(released, **ME)
@@ -72,7 +72,7 @@ def test_a_challenger_whose_version_was_deleted_is_withdrawn(released: Settings)
     assert newest(released).details == {"barred": "2", "gone": ["2"]}
 
 
-def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
+def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(
     released: Settings,
 ) -> None:
     promotion.promote(released, "2", **ME)
@@ -93,13 +93,13 @@ def test_a_rollback_to_a_deleted_version_takes_the_recorded_files_or_none(
     assert promotion.champion_version(released) == "1"
 
 
-def test_a_deleted_version_is_not_promoted_anew(released: Settings) -> None:
+def test_a_deleted_version_can_not_be_promoted(released: Settings) -> None:
     delete(released, "2")
     with pytest.raises(UserError, match="no version 2 in the registry"):
         promotion.promote(released, "2", **ME)
 
 
-def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
+def test_a_version_without_a_digest_allows_rollback_but_no_promotion(
     released: Settings,
 ) -> None:
     promotion.promote(released, "2", **ME)
@@ -112,7 +112,7 @@ def test_a_version_without_its_digest_is_refused_and_can_be_rolled_back_to(
     assert rollback.rollback(released, **ME)["version"] == "1"
 
 
-def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
+def test_a_deleted_registered_model_is_repaired_from_the_release_file(
     released: Settings,
 ) -> None:
     promotion.promote(released, "2", **ME)
@@ -125,7 +125,7 @@ def test_the_registered_model_deleted_whole_is_repaired_from_what_is_served(
     assert verify_record(released)[0] == []
 
 
-def test_history_status_and_doctor_name_what_was_deleted(
+def test_history_status_and_doctor_name_deleted_versions(
     released: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promotion.promote(released, "2", **ME)
@@ -136,6 +136,6 @@ def test_history_status_and_doctor_name_what_was_deleted(
     assert (found.ok, "version 2 was deleted" in found.message) == (False, True)
     rollback.rollback(released, **ME)
     print_history(released)
-    told = capsys.readouterr().out
-    assert "gone: ['2']" in told
-    assert "Deleted: version 2" in told
+    output = capsys.readouterr().out
+    assert "gone: ['2']" in output
+    assert "Deleted: version 2" in output

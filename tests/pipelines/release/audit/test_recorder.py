@@ -1,4 +1,4 @@
-"""Does a change stand whole or not at all, whoever is killed, away, or at work at the same time?"""
+"""Tests of recorded changes: each is made or not, despite kills, outages and concurrent writers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.killed import CLIENT, FORK, STEPS, run_killed
 from tests.released import served_release
 
 ME = {"by": "me", "why": "it is right"}
-AT_ONCE = {"after the entry", "after the document"}  # one of each outcome; the others take longer
+FAST_STEPS = {"after the entry", "after the document"}  # one per outcome; the rest is `long`
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(s, marks=() if s in AT_ONCE else pytest.mark.long) for s in STEPS]
+    "step", [pytest.param(s, marks=() if s in FAST_STEPS else pytest.mark.long) for s in STEPS]
 )
-def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_whole(
+def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
     step: str, released: Settings
 ) -> None:
     stands = STEPS[step][-1]
@@ -39,7 +39,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     champion = served_release(released).champion.version
     assert known.document.champion is not None
     assert known.document.champion.version == ("2" if stands else "1")
-    # What is served is never ahead of the record.
+    # The release file is never ahead of the registry.
     assert champion in {"1", known.document.champion.version}
 
     promotion.promote(released, "2", **ME)
@@ -55,9 +55,7 @@ def test_a_change_that_is_killed_stands_or_does_not_and_the_next_call_makes_it_w
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
 
 
-def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
-    released: Settings, tmp_path: Path
-) -> None:
+def test_of_two_concurrent_changes_one_is_superseded(released: Settings, tmp_path: Path) -> None:
     """Both have decided on the same generation before either writes."""
     together = FORK.Barrier(2)
 
@@ -86,7 +84,7 @@ def test_two_controllers_at_once_one_wins_and_the_other_sees_it(
     assert verify_record(released)[0] == []
 
 
-def test_who_holds_the_lock_is_waited_for_and_then_told_of(
+def test_a_held_lock_raises_after_the_timeout_and_a_kill_frees_it(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = FORK.Event()
@@ -106,13 +104,13 @@ def test_who_holds_the_lock_is_waited_for_and_then_told_of(
     ):
         pass
     assert holder.pid is not None
-    os.kill(holder.pid, signal.SIGKILL)  # and the kernel gives the lock back
+    os.kill(holder.pid, signal.SIGKILL)  # the kernel releases the lock
     holder.join()
     with release_lock.release_lock(released, patience=10):
         pass
 
 
-def test_whoever_writes_without_the_lock_is_seen(
+def test_a_write_without_the_lock_is_detected(
     released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = recorder.write_release_document
@@ -131,7 +129,7 @@ def test_whoever_writes_without_the_lock_is_seen(
 NONSENSE = ["", "{", "[]", "null", '{"champion": null}', '{"generation": 9}']
 
 
-def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_served(
+def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
     released: Settings,
 ) -> None:
     client = mlflow_tracking.mlflow_client(released)
@@ -155,7 +153,7 @@ def test_a_document_edited_into_nonsense_is_told_and_repaired_from_what_is_serve
         repair.repair_release_document(released, **ME)
 
 
-def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
+def test_a_lost_or_outdated_document_is_refused_and_repaired(
     released: Settings,
 ) -> None:
     client = mlflow_tracking.mlflow_client(released)
@@ -178,7 +176,7 @@ def test_a_registry_that_lost_or_set_back_its_document_is_told_and_repaired(
 
 
 @pytest.mark.parametrize("threshold", ["0.2", "0.9"])
-def test_a_document_edited_into_sense_is_found_and_not_followed(
+def test_a_valid_edit_of_the_document_is_detected_and_not_served(
     threshold: str, released: Settings
 ) -> None:
     good = released.release_file.read_text()
@@ -200,13 +198,13 @@ def test_a_document_edited_into_sense_is_found_and_not_followed(
     ) == ("1", 0.2)
 
 
-def test_the_file_that_services_follow_is_mended_by_the_next_change(released: Settings) -> None:
+def test_the_next_change_rewrites_a_malformed_release_file(released: Settings) -> None:
     released.release_file.write_text("{")
-    rollback.unfreeze(released, **ME)  # nothing to do, and yet
+    rollback.unfreeze(released, **ME)  # changes nothing in the document
     assert served_release(released).champion.version == "1"
 
 
-def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: Settings) -> None:
+def test_changes_of_entries_in_the_database_are_detected(released: Settings) -> None:
     promotion.promote(released, "2", evidence={"cost": 1}, **ME)
     rollback.rollback(released, **ME)
     client = mlflow_tracking.mlflow_client(released)
@@ -230,7 +228,7 @@ def test_entries_changed_removed_or_cut_off_in_the_database_are_found(released: 
 
 
 @pytest.mark.parametrize("step", ["create_run", "set_registered_model_tag", "set_terminated"])
-def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_on(
+def test_an_outage_of_mlflow_during_a_change_keeps_serving_unaffected(
     step: str, released: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
@@ -248,7 +246,7 @@ def test_mlflow_that_goes_away_in_the_midst_leaves_what_is_served_or_is_carried_
     assert verify_record(released)[0] == []
 
 
-def test_mlflow_that_is_down_is_told_within_seconds(
+def test_an_unavailable_mlflow_is_reported_within_seconds(
     released: Settings, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -256,8 +254,8 @@ def test_mlflow_that_is_down_is_told_within_seconds(
     uri = f"http://user:secret@127.0.0.1:{a_free_port()}"
     away = Settings(home=released.home, tracking_uri=uri)
     began = time.monotonic()
-    with pytest.raises(UnreachableError, match="What is served stays") as told:
+    with pytest.raises(UnreachableError, match="What is served stays") as raised:
         rollback.rollback(away, "1", **ME)
     assert time.monotonic() - began < 20
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
     assert released.release_file.read_bytes() == before
