@@ -67,9 +67,9 @@ def reproduce(version: Version) -> None:
 
         typer.echo(f"Rebuilding version {version} ...")
         rebuilt = reproduce_version(home_settings(), version)
-        for line in rebuilt.told:
+        for line in rebuilt.notes:
             typer.echo(f"{line}.")
-        for name, (before, now) in rebuilt.differing.items():
+        for name, (before, now) in rebuilt.differing_metrics.items():
             typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
         if not rebuilt.same:
             typer.echo(

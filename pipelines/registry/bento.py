@@ -1,7 +1,7 @@
-"""What is the service as one package? A Bento: the code, its packages, and the released version.
+"""The service as one BentoML archive: code, pinned packages and the current champion.
 
-The version that is champion when it is built comes with it, whole: where the Bento starts with no
-release in reach, that one answers, and every answer and record says `fallback`.
+A Bento that starts without a release file serves the packaged champion. Then every answer and log
+entry says `fallback`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ BENTO_CODE = ("settings.py", "serving", "features", "usecase", "requirements.loc
 
 
 def build_bento(settings: Settings, target: Path) -> str:
-    """Builds a Bento of the champion, exports it to the archive `target`, and returns its tag.
+    """Build a Bento of the champion, export it to the archive `target` and return its tag.
 
-    Raises `UserError` if nothing is released or `target` is there, `LoopError` if the champion's
-    files are not those of its digest.
+    Raises `UserError` if nothing is released or `target` exists, `LoopError` if the champion's
+    files do not match its digest.
     """
     current = document.read_release(settings.release_file)
     if current is None:
-        raise UserError("No version is released, so there is nothing to package: run `mlops run`.")
+        raise UserError("No version is released, so there is nothing to package. Run `mlops run`.")
     if target.exists():
-        raise UserError(f"{target} exists already: name another file.")
+        raise UserError(f"{target} already exists. Choose another file.")
     settings.apply_environment()
     import bentoml
 
@@ -49,7 +49,7 @@ def build_bento(settings: Settings, target: Path) -> str:
             labels=labels,
             include=["**"],
             description=(Path(folder) / "usecase" / "card.md").read_text(),
-            # As locked, with their hashes: BentoML would resolve them anew.
+            # The lock file has all packages with hashes; BentoML would resolve them again.
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
         )
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def build_bento(settings: Settings, target: Path) -> str:
 
 
 def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[str, str]:
-    """Puts code and champion into `folder`; returns what the Bento is labelled with."""
+    """Copy code and champion into `folder`; return the labels of the Bento."""
     champion = current.champion
     source = settings.release_file.parent / champion.path
     files = model_files.read_model_files(source, champion.digest)

@@ -1,4 +1,4 @@
-"""What drives the model, and how sure are its figures? Facts for its card, from the holdout."""
+"""Facts for the model card, from the holdout: metric intervals, behaviours, feature importance."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pipelines.training.train import read_holdout_predictions
 from usecase import evaluation
 from usecase.columns import FEATURES
 
-SAMPLE_CASES = 1000  # cases; importance of more changes in the third digit
+SAMPLE_CASES = 1000  # more cases change the importance in the third digit only
 
 
 def explanation_facts(path: Path, winner: str) -> dict[str, Any]:
-    """Candidates tried, intervals, behaviours and importance of the training in `path`."""
+    """Return `tried`, `intervals`, `behaviours` and `importance` of the training in `path`."""
     from serving.models import skops_file
 
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
@@ -46,11 +46,11 @@ def explanation_facts(path: Path, winner: str) -> dict[str, Any]:
 def metric_intervals(
     holdout: pd.DataFrame, scores: np.ndarray, costs: dict[str, float], seed: int
 ) -> dict[str, tuple[float, float]]:
-    """The 90% interval over days of each metric that is a mean over cases."""
+    """Return the 90% interval of each metric that is a mean over cases, by bootstrap of days."""
     y, days = holdout["label"].to_numpy(), holdout["decision_time"].dt.floor("D")
-    right = np.where(y == 1, scores, 1 - scores)
+    of_label = np.where(y == 1, scores, 1 - scores)
     cases = {
-        "log_loss": -np.log(np.clip(right, 1e-15, 1)),
+        "log_loss": -np.log(np.clip(of_label, 1e-15, 1)),
         "brier": (scores - y) ** 2,
         "cost_per_1000": 1000 * evaluation.case_costs(y, scores, costs),
         "positive_rate": (scores >= costs["threshold"]).astype(float),
@@ -62,12 +62,12 @@ def metric_intervals(
 def permutation_importances(
     model: Any, rows: pd.DataFrame, seed: int, repeats: int = 2
 ) -> dict[str, float]:
-    """By how much the log-loss rises when a column is shuffled; the largest first."""
+    """Return the rise of the log-loss when a column is shuffled, by column; largest first."""
     from sklearn.inspection import permutation_importance
 
-    found = permutation_importance(
+    result = permutation_importance(
         model, rows[FEATURES], rows["label"], scoring="neg_log_loss", n_repeats=repeats,
         random_state=seed,
     )  # fmt: skip
-    pairs = zip(FEATURES, map(float, found.importances_mean), strict=True)
+    pairs = zip(FEATURES, map(float, result.importances_mean), strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

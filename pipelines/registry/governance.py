@@ -1,4 +1,4 @@
-"""Who answers for the model, and who agreed to its risks? Without that no version is registered."""
+"""Governance of the model: owner, purpose and approved risks. Required for every version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRONT_MATTER_FENCE = "---\n"
 
 
 class Risk(BaseModel):
-    """Who may be harmed, how, and what limits it."""
+    """Who may be harmed, how, and what limits the harm."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,7 +25,7 @@ class Risk(BaseModel):
 
 
 class Governance(BaseModel):
-    """The front matter of `usecase/card.md`; every field must be given."""
+    """The front matter of `usecase/card.md`; every field is required."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,23 +39,23 @@ class Governance(BaseModel):
 
 
 def parse_governance(text: str) -> tuple[Governance, str]:
-    """The front matter of the card, and the prose after it.
+    """Return the front matter of the card, and the prose after it.
 
-    Raises `LoopError`, which names what is absent or empty.
+    Raises `LoopError` with the names of missing or empty fields.
     """
     try:
         before, front, prose = text.split(FRONT_MATTER_FENCE, 2)
         fields = yaml.safe_load(front)
         if before.strip() or not isinstance(fields, dict):
-            raise ValueError("it does not begin with a mapping between two lines of ---")
+            raise ValueError("it must start with a mapping between two lines of ---")
         return Governance(**fields), prose.strip()
     except ValidationError as error:
-        told = "; ".join(
+        problems = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise LoopError(
-            f"usecase/card.md does not say what a version needs ({told}). Without an owner, a "
-            "purpose, a monitoring plan, a contact and approved risks none is registered."
+            f"The front matter of usecase/card.md is incomplete ({problems}). A version needs an "
+            "owner, a contact, a purpose, a monitoring plan and approved risks. Add them."
         ) from error
     except (ValueError, yaml.YAMLError) as error:
         raise LoopError(f"The front matter of usecase/card.md can't be read: {error}") from error

@@ -1,8 +1,7 @@
-"""Refits the winner of a training on every case that the training knew.
+"""Refit of a training's winner on every case with a known label.
 
-`python -m pipelines.registry.refit CANDIDATE` in a workspace searches and refits, and prints the
-digest:
-`mlops reproduce` runs it by the code of the version's own commit.
+`python -m pipelines.registry.refit CANDIDATE` repeats search and refit in a workspace, and prints
+the digest. `mlops reproduce` runs it with the code of the version's commit.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from features import durable_files
 
 
 def refit_winner(path: Path, winner: str) -> str:
-    """Fits the winner's parameters on every known case; the digest of its served form.
+    """Fit the winner with its chosen parameters on every known case; return the digest.
 
-    Writes `refit/` in the workspace, whole or not at all; a refit that is there stands.
+    Write `refit/` in the workspace atomically. An existing refit is kept. The digest is that of
+    the served form (`serving.models.evaluator.export_model`).
     """
     from serving.models import evaluator, skops_file
     from usecase.columns import FEATURES
@@ -44,14 +44,14 @@ def refit_winner(path: Path, winner: str) -> str:
 
 
 def main() -> None:
-    """Makes the version of the workspace anew: first the search, then the refit."""
+    """Repeat the search, then the refit, in the current workspace."""
     import settings
     from pipelines.runtime import stage_command
     from pipelines.training import train
 
-    here = settings.load_settings()
-    train.train_candidates(here, stage_command.parse_time(here.params()["as_of"]))
-    print("digest", refit_winner(here.root, sys.argv[1]))
+    workspace = settings.load_settings()
+    train.train_candidates(workspace, stage_command.parse_time(workspace.params()["as_of"]))
+    print("digest", refit_winner(workspace.root, sys.argv[1]))
 
 
 if __name__ == "__main__":

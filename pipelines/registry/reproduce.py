@@ -1,11 +1,12 @@
-"""Can a registered version be made again? Its data, parameters and code are had back, and fitted.
+"""Rebuild a version from its recorded data, parameters and code, and compare model and metrics.
 
-The data come from DVC by the md5 on the version, the parameters from its run, and the code from its
-commit, unless the code that is here is the same.
+The data come from DVC by the version's md5, the parameters from its MLflow run. The code comes from
+its commit, unless the current code has the same digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -22,15 +23,9 @@ from pipelines.training import dvc_stages, workspace
 from settings import LoopError, Settings, UserError
 
 REQUIRED_TAGS = (
-    "digest",
-    "candidate",
-    "dvc_md5_training",
-    "git_commit",
-    "code_sha256",
-    "lock_sha256",
-)
-# Code from before the command `python -m pipelines.registry.refit` searches and refits by these
-# modules.
+    "digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256",
+)  # fmt: skip
+# For commits before the command `python -m pipelines.registry.refit` existed.
 FLAT_REFIT = """
 import sys
 from pathlib import Path
@@ -44,30 +39,30 @@ print("digest", register.refit(here.root, sys.argv[1]))
 
 @dataclass(frozen=True)
 class RecordedVersion:
-    """What the registry holds of a version: the facts of its lineage, and its metrics."""
+    """A version in the registry: lineage tags, parameters (text of params.yaml) and metrics."""
 
     version: str
     tags: dict[str, str]
     params: bytes
-    measured: dict[str, float]
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """`differing` has the recorded and the new value of each metric that is not the same."""
+    """The rebuilt digest, whether it is the `same`, and the metrics and facts that differ."""
 
     version: str
     same: bool
     digest: str
-    differing: dict[str, tuple[float, float]]
-    told: list[str]
+    differing_metrics: dict[str, tuple[float, float]]  # recorded and rebuilt value
+    notes: list[str]  # differences of commit and packages, for the reader
 
 
 def reproduce_version(settings: Settings, version: str) -> Reproduction:
-    """Makes `version` again in a folder that goes away afterwards, and compares.
+    """Rebuild `version` in a temporary folder and compare it with the registry.
 
-    Raises `UserError` if there is no such version or its data are gone, `LoopError` if its code
-    can't be had back.
+    Raises `UserError` if the version or its data don't exist, `LoopError` if its code can't be
+    restored.
     """
     record = read_recorded_version(settings, version)
     folder = settings.var / "reproduced"
@@ -77,7 +72,7 @@ def reproduce_version(settings: Settings, version: str) -> Reproduction:
 
 
 def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
-    """What is on record of `version`. Raises `UserError` if it is not enough."""
+    """Return the version's record. Raises `UserError` if the version or a tag is missing."""
     from mlflow.exceptions import MlflowException
 
     from pipelines.registry.versions import REGISTERED_MODEL
@@ -85,50 +80,53 @@ def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
 
     client = mlflow_tracking.mlflow_client(settings)
     try:
-        found = client.get_model_version(REGISTERED_MODEL, version)
+        registered = client.get_model_version(REGISTERED_MODEL, version)
     except MlflowException as error:
         raise UserError(
-            f"There is no version {version} in the registry: see `mlops ui`."
+            f"There is no version {version} in the registry. See `mlops ui`."
         ) from error
-    if absent := [name for name in REQUIRED_TAGS if name not in found.tags]:
-        raise UserError(f"Version {version} lacks {absent}: it was registered without them.")
+    if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
+        raise UserError(
+            f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
+        )
     with tempfile.TemporaryDirectory() as folder:
         files = [
-            Path(client.download_artifacts(found.run_id, name, folder))
+            Path(client.download_artifacts(registered.run_id, name, folder))
             for name in ("params.yaml", "facts.json")
         ]
         params, facts = files[0].read_bytes(), json.loads(files[1].read_text())
-    return RecordedVersion(version, dict(found.tags), params, facts["evaluation"])
+    return RecordedVersion(version, dict(registered.tags), params, facts["evaluation"])
 
 
 def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -> Reproduction:
-    """Fits the recorded candidate anew in the empty folder `path`."""
+    """Refit the recorded candidate in the empty folder `path` and compare."""
     tags = record.tags
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
     durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
-    measured = _measured(path, tags["candidate"])
+    rebuilt = _evaluate(path, tags["candidate"])
     differing = {
-        name: (value, measured[name])
-        for name, value in record.measured.items()
-        if value != measured[name]
+        name: (value, rebuilt[name])
+        for name, value in record.metrics.items()
+        if value != rebuilt[name]
     }
-    told = _told(tags, path)
-    return Reproduction(record.version, digest == tags["digest"], digest, differing, told)
+    return Reproduction(
+        record.version, digest == tags["digest"], digest, differing, _environment_notes(tags)
+    )
 
 
 @contextmanager
 def recorded_code(commit: str, digest: str) -> Iterator[Path]:
-    """A folder with the code of this digest: what is here, or a worktree of the commit.
+    """Yield a folder with the code of this digest: the current code, or a worktree of `commit`.
 
-    Raises `LoopError` if neither has it.
+    Raises `LoopError` if neither has this digest.
     """
     if workspace.code_digest(workspace.SOURCE_ROOT) == digest:
         yield workspace.SOURCE_ROOT
         return
-    # What else was changed then (parameters are on record, notes don't matter), the digest decides.
+    # A dirty commit is good enough if its code has the digest: parameters are recorded apart.
     commit = commit.removesuffix("-dirty")
     with tempfile.TemporaryDirectory(prefix="commit-") as parent:
         tree = Path(parent) / "tree"
@@ -136,8 +134,8 @@ def recorded_code(commit: str, digest: str) -> Iterator[Path]:
         try:
             if workspace.code_digest(tree) != digest:
                 raise LoopError(
-                    f"The code of the commit {commit} is not that which is on record: the version "
-                    "was trained from changes that were never committed. It can't be made again."
+                    f"The version can't be reproduced: the code of the commit {commit} differs "
+                    "from the recorded code, because it was trained on uncommitted changes."
                 )
             yield tree
         finally:
@@ -150,17 +148,17 @@ def _git(*command: str, of: str) -> None:
             ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        told = (getattr(error, "stderr", "") or str(error)).strip()
+        problem = (getattr(error, "stderr", "") or str(error)).strip()
         raise LoopError(
-            f"The code here is not that of the version (commit {of}), and git can't give it "
-            f"({told}): run this in a checkout that has the commit, or in the image of that commit."
+            f"The current code differs from the version's, and git can't check out its commit {of} "
+            f"({problem}). Run this in a checkout that has the commit, or in the commit's image."
         ) from error
 
 
 def _fit(settings: Settings, path: Path, candidate: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
-    environment = {**kept, **settings.environment(), "MLOPS_WORKSPACE": str(path)}
-    # The folder comes first, also where this project is installed from elsewhere.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
+    environment = {**inherited, **settings.environment(), "MLOPS_WORKSPACE": str(path)}
+    # First on the path, so that it wins over an installed copy of this project.
     environment["PYTHONPATH"] = os.pathsep.join(
         [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
@@ -175,7 +173,7 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     return run.stdout.split()[-1]
 
 
-def _measured(path: Path, candidate: str) -> dict[str, float]:
+def _evaluate(path: Path, candidate: str) -> dict[str, float]:
     import yaml
 
     from pipelines.training.train import read_holdout_predictions
@@ -186,18 +184,16 @@ def _measured(path: Path, candidate: str) -> dict[str, float]:
     return evaluation.metrics(scores["label"], scores[candidate], params["costs"])
 
 
-def _told(tags: dict[str, str], path: Path) -> list[str]:
-    """What a reader must know beside the outcome."""
-    import hashlib
-
-    told = []
+def _environment_notes(tags: dict[str, str]) -> list[str]:
+    """Return differences of commit and packages between the version and the current checkout."""
+    notes = []
     if tags["git_commit"].endswith("-dirty"):
-        here = workspace.code_digest(workspace.SOURCE_ROOT) == tags["code_sha256"]
-        why = "the code here is the same, but not in git" if here else (
-            "what was not committed then was no code"
+        same = workspace.code_digest(workspace.SOURCE_ROOT) == tags["code_sha256"]
+        why = "the current code is the same, but not in git" if same else (
+            "its uncommitted changes were not in the code"
         )  # fmt: skip
-        told.append(f"Its commit is {tags['git_commit']}: {why}")
+        notes.append(f"Its commit is {tags['git_commit']}: {why}")
     lock = workspace.SOURCE_ROOT / "requirements.lock"
     if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
-        told.append("The packages here are of another requirements.lock than the version's")
-    return told
+        notes.append("The current packages come from another requirements.lock than the version's")
+    return notes

@@ -1,4 +1,4 @@
-"""Versions of the registered model, looked up in MLflow's registry."""
+"""Lookup of the registered model and its versions in MLflow's registry."""
 
 from __future__ import annotations
 
@@ -13,44 +13,42 @@ REGISTERED_MODEL = "mlops-loop"
 
 
 def version_of_training(settings: Settings, training_id: str) -> str | None:
-    """The version that this training registered; None if it has not."""
+    """Return the version that this training registered; None if there is none."""
     client = mlflow_tracking.mlflow_client(settings)
-    found = client.search_model_versions(
+    registered = client.search_model_versions(
         f"name = '{REGISTERED_MODEL}' and tags.training_id = '{training_id}'"
     )
-    return str(found[0].version) if found else None
+    return str(registered[0].version) if registered else None
 
 
 @contextmanager
 def reraise_mlflow_errors(settings: Settings) -> Iterator[None]:
-    """Whatever MLflow can't do, told: where it was asked, and that what is served stays."""
+    """Re-raise MLflow errors as `UnreachableError` with the URI; serving is unaffected."""
     import requests
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
-        told = f"MLflow at {settings.mlflow_uri} did not do what was asked ({_short(error)})."
+        problem = f"MLflow at {settings.mlflow_uri} failed ({_first_line(error)})."
         raise UnreachableError(
-            f"{mlflow_tracking.redact_credentials(told)} What is served stays as it is. Look at "
-            f"it, "
-            f"then "
-            "run this again: it carries on."
+            f"{mlflow_tracking.redact_credentials(problem)} Serving is unaffected. Check MLflow, "
+            "then run the command again: it continues where it stopped."
         ) from error
 
 
-def _short(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
 def find_registered_model(client: Any) -> Any | None:
-    """The registered model with its tags and aliases; None before the first version."""
-    found = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
-    return found[0] if found else None
+    """Return the registered model with its tags and aliases; None before the first version."""
+    models = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
+    return models[0] if models else None
 
 
 def find_version(client: Any, version: str) -> Any | None:
-    """The version in the registry; None if there is none of this number, or it was deleted."""
+    """Return the version; None if it does not exist or was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -62,24 +60,27 @@ def find_version(client: Any, version: str) -> Any | None:
 
 
 def require_registered_version(settings: Settings, client: Any, version: str) -> Any:
-    """The version in the registry, which has a digest. Raises `UserError` if there is none."""
-    found = find_version(client, version)
-    if found is None:
+    """Return the version with its tag `digest`.
+
+    Raises `UserError` if there is no such version, `LoopError` if it lost the tag.
+    """
+    registered = find_version(client, version)
+    if registered is None:
         raise UserError(
-            f"There is no version {version} in the registry. It was never registered, or it was "
-            "deleted there: `mlops history` names the versions that were released."
+            f"There is no version {version} in the registry: it was never registered, or it was "
+            "deleted. Run `mlops history` to see the released versions."
         )
-    if "digest" not in found.tags:
+    if "digest" not in registered.tags:
         raise LoopError(
             f"Version {version} has lost its tag `digest` in the registry, so its files can't be "
-            "checked. What is served stays as it is. Set the tag again from `digest` in the "
-            "facts.json of its run."
+            "checked. Serving is unaffected. Set the tag again from `digest` in the facts.json of "
+            "its run."
         )
-    return found
+    return registered
 
 
 def missing_versions(settings: Settings, *versions: str) -> list[str]:
-    """Those of `versions` that the registry does not have, or has no more."""
+    """Return those of `versions` that do not exist in the registry or were deleted."""
     with reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         return [each for each in versions if find_version(client, each) is None]

@@ -1,4 +1,4 @@
-"""Does the package hold code, version and lineage, and answer where nothing else is in reach?"""
+"""Tests of the Bento: it holds code, version and lineage, and serves without any other service."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def home_with_a_release(home: Path) -> tuple[Settings, str]:
     return settings, digest
 
 
-def test_there_has_to_be_a_release_and_a_new_file(
+def test_bento_needs_a_release_and_a_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
@@ -50,11 +50,11 @@ def test_there_has_to_be_a_release_and_a_new_file(
     (tmp_path / "a.bento").write_text("")
     taken = CliRunner().invoke(app, ["bento", str(tmp_path / "a.bento")])
     assert taken.exit_code == 2
-    assert "exists already" in taken.output
+    assert "already exists" in taken.output
 
 
 @pytest.mark.long
-def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_path: Path) -> None:
+def test_a_bento_in_an_empty_home_serves_its_packaged_version(tmp_path: Path) -> None:
     settings, digest = home_with_a_release(tmp_path / "home")
     archive, clean = tmp_path / "service.bento", tmp_path / "clean"
     subprocess.run(
@@ -62,8 +62,10 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
         env=os.environ | {"MLOPS_HOME": str(settings.home)},
     )  # fmt: skip
     with tarfile.open(archive) as packed:
-        told = yaml.safe_load(packed.extractfile("./bento.yaml") or b"")
-    assert told["labels"].items() >= (CARD | {"model_version": "7", "model_digest": digest}).items()
+        bento = yaml.safe_load(packed.extractfile("./bento.yaml") or b"")
+    assert (
+        bento["labels"].items() >= (CARD | {"model_version": "7", "model_digest": digest}).items()
+    )
 
     clean.mkdir()
     with socket.socket() as free:
@@ -73,7 +75,7 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "MLFLOW_"))}
     environment = kept | {
         "MLOPS_HOME": str(clean), "BENTOML_HOME": str(clean / "bentoml"),
-        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # nobody listens there
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # unreachable
     }  # fmt: skip
     subprocess.run(
         [sys.executable, "-m", "bentoml", "import", str(archive)], cwd=clean, env=environment,
@@ -81,7 +83,7 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
     )  # fmt: skip
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", "serve", told["name"], "--port", str(port)],
+            [sys.executable, "-m", "bentoml", "serve", bento["name"], "--port", str(port)],
             cwd=clean, stdout=output, stderr=subprocess.STDOUT,
             env=environment,
         )  # fmt: skip
@@ -105,13 +107,13 @@ def test_it_answers_from_a_clean_folder_by_the_version_that_came_with_it(tmp_pat
     assert "packaged version answers" in ready["problem"]
     record = read_predictions(Settings(home=clean).predictions).iloc[0]
     assert record["fallback"]
-    # And it is the model: the logged features give the same again.
+    # The logged features reproduce the answer.
     features = {name.removeprefix("features."): value for name, value in record.items()
                 if str(name).startswith("features.")}  # fmt: skip
     evaluator = Evaluator.load(settings.var / "models" / "7" / "served", digest)
     assert evaluator.predict([features])[0] == answer["probability"]
     started = next(line for line in log.read_text().splitlines() if "service started" in line)
-    assert Path(json.loads(started)["code"]).is_relative_to(clean)  # and not of this checkout
+    assert Path(json.loads(started)["code"]).is_relative_to(clean)  # not this checkout's code
 
 
 def _is_up(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Is the code of a version had back from git, though the checkout has gone on since?"""
+"""Tests of reproduction: a version's code is restored from git after later commits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def commit(root: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", ["", "-dirty"])
-def test_the_code_of_an_older_commit_is_had_back_in_a_worktree(checkout: Path, suffix: str) -> None:
+def test_the_code_of_an_older_commit_comes_from_a_worktree(checkout: Path, suffix: str) -> None:
     older, digest = git(checkout, "rev-parse", "HEAD"), workspace.code_digest(checkout)
     (checkout / "pipelines" / "steps.py").write_text("second\n")
     commit(checkout)
@@ -58,28 +58,28 @@ def test_the_code_of_an_older_commit_is_had_back_in_a_worktree(checkout: Path, s
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
 
 
-def test_what_is_here_needs_no_git(checkout: Path) -> None:
+def test_matching_current_code_needs_no_git(checkout: Path) -> None:
     with reproduce.recorded_code("unknown", workspace.code_digest(checkout)) as tree:
         assert tree == checkout
 
 
-def test_code_that_was_never_committed_is_told(checkout: Path) -> None:
+def test_uncommitted_code_is_reported(checkout: Path) -> None:
     committed = git(checkout, "rev-parse", "HEAD")
     (checkout / "pipelines" / "steps.py").write_text("tried out\n")
     tried = workspace.code_digest(checkout)
-    (checkout / "pipelines" / "steps.py").write_text("given up\n")
-    told = pytest.raises(LoopError, match="never committed")
-    with told, reproduce.recorded_code(f"{committed}-dirty", tried):
+    (checkout / "pipelines" / "steps.py").write_text("discarded\n")
+    expected = pytest.raises(LoopError, match="uncommitted changes")
+    with expected, reproduce.recorded_code(f"{committed}-dirty", tried):
         pass
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_version_of_v01_is_reproduced_by_the_code_of_its_commit(
+def test_a_version_of_v01_is_reproduced_with_the_code_of_its_commit(
     tmp_path: Path, make_home: Callable[..., Any]
 ) -> None:
-    """Its modules lie in other places than ours, and have other names."""
+    """Its modules have other names and places than the current ones."""
     home = make_home(tmp_path / "home", measured=False)
     for part in ("data", "var"):
         shutil.copytree(v01.whole() / part, home.settings.home / part)

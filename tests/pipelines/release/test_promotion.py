@@ -154,7 +154,7 @@ def test_a_rollback_to_a_version_without_files_is_refused(
         raise OSError("no such artefact")
 
     monkeypatch.setattr(type(mlflow_tracking.mlflow_client(released)), "download_artifacts", gone)
-    with pytest.raises(LoopError, match="files can't be had"):
+    with pytest.raises(LoopError, match="files can't be downloaded"):
         rollback.rollback(released, "1", **ME)
     assert released.release_file.read_bytes() == before
     assert len(entries(released)) == 2
