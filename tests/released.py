@@ -13,6 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit import recorder
+from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from serving.models import evaluator
 from serving.release.document import Release, read_release
@@ -62,3 +64,13 @@ def served_release(settings: Settings) -> Release:
     release = read_release(settings.release_file)
     assert release is not None
     return release
+
+
+def audit_entries(settings: Settings) -> tuple[AuditEntry, ...]:
+    return recorder.read_recorded_release(settings).trail.entries
+
+
+def release_aliases(settings: Settings) -> dict[str, str]:
+    """The registry's aliases, such as champion, each with its version."""
+    model = mlflow_tracking.mlflow_client(settings).get_registered_model(REGISTERED_MODEL)
+    return {alias: str(version) for alias, version in model.aliases.items()}

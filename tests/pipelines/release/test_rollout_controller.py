@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from features import partitions
 from pipelines.cli.main import app
 from pipelines.proofs import rollout_proofs
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import (
     approvals,
     experiment,
@@ -27,13 +26,11 @@ from pipelines.release import (
     rollout_controller,
     rollout_policy,
 )
-from pipelines.release.audit import recorder
-from pipelines.training import mlflow_tracking
 from serving.prediction_log.writer import PredictionLog
 from serving.release.document import Release, read_release
 from serving.release.routing import assign_arm
 from settings import LoopError, Settings, UserError
-from tests.released import make_registry
+from tests.released import audit_entries, make_registry, release_aliases
 from usecase import source, target
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -137,12 +134,11 @@ def test_a_healthy_version_moves_from_shadow_to_canary_to_champion(
     assert control(home, 4)["action"] == "promote"
     assert released_document(home).champion.version == "2"
     assert released_document(home).challenger is None
-    aliases = mlflow_tracking.mlflow_client(home).get_registered_model(REGISTERED_MODEL).aliases
-    assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "2"}
-    moves = [(e.action, e.by) for e in recorder.read_recorded_release(home).trail.entries]
+    assert release_aliases(home) == {"champion": "2"}
+    moves = [(e.action, e.by) for e in audit_entries(home)]
     assert moves == [("promote", "me"), ("challenge", "me"), ("challenge", "rollout"),
                      ("promote", "rollout")]  # fmt: skip
-    assert "over 2 days and 1," in recorder.read_recorded_release(home).trail.entries[2].why
+    assert "over 2 days and 1," in audit_entries(home)[2].why
 
 
 @pytest.mark.parametrize(("says", "cause"), [(worse_score, "cost"), (failing_score, "errors")])
@@ -167,11 +163,7 @@ def test_an_overridden_guard_lets_the_version_advance(home: Settings, made: Case
     serve(home, made, 3, worse_score)
     found = control(home, 3)
     assert (found["action"], found["code"]) == ("advance", "override")
-    assert (
-        recorder.read_recorded_release(home)
-        .trail.entries[-1]
-        .why.startswith("its cost is overridden")
-    )
+    assert audit_entries(home)[-1].why.startswith("its cost is overridden")
     assert found["evidence"]["overridden"] == ["cost"]
 
 
@@ -266,7 +258,7 @@ def test_an_experiment_from_plan_to_recorded_result(home: Settings, made: Cases)
     assert found.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
     experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
-    entry = recorder.read_recorded_release(home).trail.entries[-1]
+    entry = audit_entries(home)[-1]
     assert (entry.action, found.told in entry.why) == ("withdraw", True)
     assert released_document(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
@@ -324,4 +316,4 @@ def test_the_rollout_commands_report_results_and_mistakes(home: Settings, made: 
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
     stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
     assert "The champion is alone. Verdict on version 2: too early" in stopped
-    assert "(no time)" in recorder.read_recorded_release(home).trail.entries[-1].why
+    assert "(no time)" in audit_entries(home)[-1].why

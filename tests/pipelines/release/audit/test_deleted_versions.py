@@ -14,7 +14,7 @@ from pipelines.release.audit import approval_rules, recorder, repair
 from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
-from tests.released import served_release
+from tests.released import audit_entries, release_aliases, served_release
 
 ME = {"by": "me", "why": "it is right"}
 
@@ -23,14 +23,9 @@ def delete(settings: Settings, version: str) -> None:
     mlflow_tracking.mlflow_client(settings).delete_model_version(REGISTERED_MODEL, version)
 
 
-def aliases(settings: Settings) -> dict[str, str]:
-    found = mlflow_tracking.mlflow_client(settings).get_registered_model(REGISTERED_MODEL).aliases
-    return {alias: str(version) for alias, version in found.items()}
-
-
 def newest(settings: Settings) -> AuditEntry:
     assert verify_record(settings)[0] == []
-    return recorder.read_recorded_release(settings).trail.entries[-1]
+    return audit_entries(settings)[-1]
 
 
 def test_a_champion_whose_version_was_deleted_can_be_rolled_back(released: Settings) -> None:
@@ -38,16 +33,13 @@ def test_a_champion_whose_version_was_deleted_can_be_rolled_back(released: Setti
     delete(released, "2")
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert served_release(released).champion.version == "1"
-    assert aliases(released) == {"champion": "1"}
+    assert release_aliases(released) == {"champion": "1"}
     entry = newest(released)
     assert (entry.action, entry.details["gone"]) == ("rollback", ["2"])
     kept = recorder.read_recorded_release(released).trail.newest
     assert kept is not None
     assert kept.concluded
-    assert (
-        approval_rules.barred_by(recorder.read_recorded_release(released).trail.entries, "2")
-        == entry
-    )
+    assert approval_rules.barred_by(audit_entries(released), "2") == entry
 
 
 def test_every_change_works_after_the_champions_version_was_deleted(
@@ -60,7 +52,7 @@ def test_every_change_works_after_the_champions_version_was_deleted(
     assert served_release(released).frozen
     rollback.unfreeze(released, **ME)
     promotion.promote(released, "3", **ME)
-    assert aliases(released) == {"champion": "3"}
+    assert release_aliases(released) == {"champion": "3"}
     assert newest(released).details["gone"] == ["1"]
 
 
@@ -88,7 +80,7 @@ def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(
     assert served_release(released).champion.version == "2"
     shutil.copytree(spare, kept)
     assert rollback.rollback(released, **ME)["version"] == "1"
-    assert aliases(released) == {}  # and not still at version 2
+    assert release_aliases(released) == {}  # and not still at version 2
     assert newest(released).details["gone"] == ["1"]
     assert promotion.champion_version(released) == "1"
 

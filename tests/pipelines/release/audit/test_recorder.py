@@ -20,7 +20,7 @@ from pipelines.release.audit import entry_store, recorder, release_lock, repair
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
-from tests.released import served_release
+from tests.released import audit_entries, served_release
 
 ME = {"by": "me", "why": "it is right"}
 FAST_STEPS = {"after the entry", "after the document"}  # one per outcome; the rest is `long`
@@ -44,7 +44,7 @@ def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
 
     promotion.promote(released, "2", **ME)
     assert served_release(released).champion.version == "2"
-    assert [entry.version for entry in recorder.read_recorded_release(released).trail.entries] == [
+    assert [entry.version for entry in audit_entries(released)] == [
         "1",
         "2",
     ]
@@ -147,7 +147,7 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
     assert verify_record(released)[0] == []
     assert served_release(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
-    actions = [entry.action for entry in recorder.read_recorded_release(released).trail.entries]
+    actions = [entry.action for entry in audit_entries(released)]
     assert actions == ["promote", "repair", "promote"]
     with pytest.raises(UserError, match="nothing to repair"):
         repair.repair_release_document(released, **ME)
