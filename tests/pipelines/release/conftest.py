@@ -1,0 +1,35 @@
+"""A home with a champion, days of cases and their labels."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from features import partitions
+from pipelines.proofs import rollout_proofs
+from pipelines.release import rollout_controller
+from settings import Settings
+from tests.pipelines.release.logged_cases import DAYS, ME, START, Cases
+from tests.released import make_registry
+from usecase import source, target
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
+    """Version 1 is champion; five days of cases with scores, and the outcomes."""
+    settings = make_registry(tmp_path_factory.mktemp("made") / "home")
+    rollout_controller.start_rollout(settings, "1", **ME)
+    for day in partitions.day_range(START.date(), (START + timedelta(days=DAYS)).date()):
+        rows = source.fetch(target.LABEL_FEED, day)
+        path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
+        partitions.write_partition(rows, path)
+    cases, _ = rollout_proofs.draw_scored_cases(START, DAYS, settings.params())
+    return settings, cases
+
+
+@pytest.fixture
+def home(made: Cases, tmp_path: Path) -> Settings:
+    return Settings(home=shutil.copytree(made[0].home, tmp_path / "home"))

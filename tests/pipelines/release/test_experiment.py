@@ -1,0 +1,70 @@
+"""Tests of experiments: the plan, its result and their audit entries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pipelines.release import experiment
+from pipelines.release.audit import entry_store
+from settings import LoopError, Settings, UserError
+from tests.pipelines.release.logged_cases import ME, START, Cases, control, serve, worse_score
+from tests.released import audit_entries, served_release
+
+
+def test_an_experiment_from_plan_to_recorded_result(home: Settings, made: Cases) -> None:
+    plan = {"percent": 50.0, "metric": "cost", "effect": 60.0, "by": "me", "why": "to know"}
+    as_of = START + timedelta(days=2)
+    with pytest.raises(UserError, match="wait for labels"):
+        experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
+    serve(home, made, 2)
+    made_plan = experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
+    assert made_plan.days_needed > 2
+    assert "too short" in experiment.describe_plan(made_plan)
+    serve(home, made, 4, worse_score, skip=2)
+    _, early = experiment.experiment_status(home, START + timedelta(days=3.6))
+    assert early.verdict == "early"
+    _, found = experiment.experiment_status(home, START + timedelta(days=4.6))
+    assert found.verdict != "early"
+    assert found.interval.n == 2
+    assert found.interval.mean > 100
+    assert control(home, 4.6)["action"] == "stay"
+    experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
+    entry = audit_entries(home)[-1]
+    assert (entry.action, found.told in entry.why) == ("withdraw", True)
+    assert served_release(home).challenger is None
+    with pytest.raises(UserError, match="No experiment"):
+        experiment.experiment_status(home, as_of)
+
+
+def test_a_changed_plan_gives_no_verdict(
+    home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(home, made, 2)
+    as_of = START + timedelta(days=2)
+    experiment.start_experiment(
+        home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME
+    )
+    written = entry_store.read_evidence
+    monkeypatch.setattr(
+        entry_store,
+        "read_evidence",
+        lambda *given: written(*given).replace('"effect": 50.0', '"effect": 5.0'),
+    )
+    with pytest.raises(LoopError, match="was changed after the start"):
+        experiment.experiment_status(home, as_of)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"metric": "joy"}, "cost or brier"), ({"effect": 0.0}, "above 0"),
+        ({"days": 1}, "no interval"), ({"percent": 100.0}, "between 0 and 100"),
+    ],
+)  # fmt: skip
+def test_an_impossible_plan_is_refused(wrong: dict[str, Any], message: str, home: Settings) -> None:
+    plan = {"percent": 50.0, "metric": "cost", "effect": 50.0, "days": 4, "as_of": START, **ME}
+    with pytest.raises(UserError, match=message):
+        experiment.start_experiment(home, "2", **{**plan, **wrong})
