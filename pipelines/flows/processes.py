@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from pipelines.runtime import child_processes, exclusive, prefect_commands
+from pipelines.runtime import child_processes, exclusive, prefect_commands, server_health
 from serving.command import serve_command, serve_environment
 from settings import Settings
 
@@ -47,7 +47,7 @@ def _start_server(settings: Settings) -> None:
         settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}
     )
     threading.Thread(target=_import_early, daemon=True).start()
-    child_processes.wait_until_healthy(server, f"{settings.prefect_url}/health", START_TIMEOUT)
+    server_health.wait_until_healthy(server, f"{settings.prefect_url}/health", START_TIMEOUT)
 
 
 def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
@@ -64,7 +64,7 @@ def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
         command = prefect_commands.flow_runner_command(schedules_active=False)
         logging = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
         child = child_processes.start_child(settings, "prefect-runner", command, logging)
-        require_alive = partial(child_processes.require_alive, child)
+        require_alive = partial(server_health.require_alive, child)
 
     def wait_for_runner() -> Callable[[], None]:
         flow_runs.wait_for_runner(settings, started, START_TIMEOUT, require_alive)
@@ -77,10 +77,10 @@ def start_service(settings: Settings) -> Callable[[], None]:
     """Start the prediction service and return a function that waits until it is ready."""
     url = f"{settings.service_url}/readyz"
     if not settings.owns_service:
-        return partial(child_processes.wait_for_server, url, START_TIMEOUT, "the service")
+        return partial(server_health.wait_for_server, url, START_TIMEOUT, "the service")
     environment = serve_environment(settings)
     child = child_processes.start_child(settings, "service", serve_command(settings), environment)
-    return partial(child_processes.wait_until_healthy, child, url, START_TIMEOUT)
+    return partial(server_health.wait_until_healthy, child, url, START_TIMEOUT)
 
 
 def _check_nothing() -> None:

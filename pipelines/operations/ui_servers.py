@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.runtime import child_processes, exclusive, prefect_commands
+from pipelines.runtime import child_processes, exclusive, prefect_commands, server_health
 from settings import Settings
 
 
@@ -38,7 +38,7 @@ def serve_uis(settings: Settings) -> None:
             for title, (port, command) in servers.items():
                 name = "ui-" + title.split(" ")[0].lower()
                 child = child_processes.start_child(settings, name, command, environment)
-                child_processes.wait_until_healthy(child, f"http://127.0.0.1:{port}/", 90)
+                server_health.wait_until_healthy(child, f"http://127.0.0.1:{port}/", 90)
                 console.print(f"{title}: http://127.0.0.1:{port}/")
             base = f"http://127.0.0.1:{settings.docs_port}"
             for page in _own_pages(settings):

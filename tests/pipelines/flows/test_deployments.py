@@ -18,7 +18,7 @@ import yaml
 from features import durable_files, partitions, publication_record
 from pipelines.flows import deployments
 from pipelines.replay import policies
-from pipelines.runtime import child_processes, prefect_commands
+from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import Settings, UserError
 from tests import slice_params
 from usecase import source
@@ -39,7 +39,7 @@ def scheduled(tmp_path: Path, make_home: Callable[..., Home]) -> Iterator[Home]:
         prefect_commands.prefect_environment(home.settings),
     )  # fmt: skip
     try:
-        child_processes.wait_until_healthy(server, f"{home.settings.prefect_url}/health", 90)
+        server_health.wait_until_healthy(server, f"{home.settings.prefect_url}/health", 90)
         yield home
     finally:
         child_processes.stop_children(home.settings)

@@ -26,7 +26,7 @@ import httpx
 import psutil
 import pytest
 
-from pipelines.runtime import child_processes, prefect_commands
+from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import LoopError, Settings
 
 BY_EVENT = "train"
@@ -140,7 +140,7 @@ class Loop:
 
     def start_server(self) -> None:
         child = self.start("prefect-server", prefect_commands.prefect_server_command(self.settings))
-        child_processes.wait_until_healthy(child, f"{self.settings.prefect_url}/health", 240)
+        server_health.wait_until_healthy(child, f"{self.settings.prefect_url}/health", 240)
 
     def start_runner(self, *, schedules_active: bool) -> None:
         from pipelines.flows import flow_runs
@@ -149,7 +149,7 @@ class Loop:
         command = prefect_commands.flow_runner_command(schedules_active=schedules_active)
         child = self.start("prefect-runner", command)
         flow_runs.wait_for_runner(
-            self.settings, since, 180, lambda: child_processes.require_alive(child)
+            self.settings, since, 180, lambda: server_health.require_alive(child)
         )
 
     def ask(self, flow: str, day: str) -> UUID:

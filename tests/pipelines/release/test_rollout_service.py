@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline
 
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollout_controller
-from pipelines.runtime import child_processes
+from pipelines.runtime import child_processes, server_health
 from pipelines.training import mlflow_tracking
 from serving.command import serve_command, serve_environment
 from serving.models import evaluator
@@ -96,7 +96,7 @@ def served(
         settings, "service", serve_command(settings), serve_environment(settings)
     )
     try:
-        child_processes.wait_until_healthy(child, f"{settings.service_url}/readyz", 90)
+        server_health.wait_until_healthy(child, f"{settings.service_url}/readyz", 90)
         yield settings
     finally:
         child_processes.stop_children(settings)

@@ -17,7 +17,7 @@ from threading import Thread
 import psutil
 import pytest
 
-from pipelines.runtime import child_processes
+from pipelines.runtime import child_processes, server_health
 from settings import LoopError, Settings
 
 # A parent with a child; it prints both pids and sleeps.
@@ -115,7 +115,7 @@ def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
     )
     with HTTPServer(("127.0.0.1", 0), Warming) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        child_processes.wait_until_healthy(
+        server_health.wait_until_healthy(
             child, f"http://127.0.0.1:{server.server_port}/", timeout=20
         )
         server.shutdown()
@@ -126,7 +126,7 @@ def test_a_child_that_dies_is_reported_with_the_end_of_its_log(settings: Setting
     code = "for i in range(100): print('line', i)\nraise SystemExit(3)"
     child = child_processes.start_child(settings, "weak", python(code), {})
     with pytest.raises(LoopError, match="weak stopped with exit code 3") as error:
-        child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=20)
+        server_health.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=20)
     assert str(child.log) in str(error.value)
     assert "line 99" in str(error.value)
     assert "line 79" not in str(error.value)
@@ -135,7 +135,7 @@ def test_a_child_that_dies_is_reported_with_the_end_of_its_log(settings: Setting
 def test_a_child_that_does_not_answer_in_time_is_reported(settings: Settings) -> None:
     child = child_processes.start_child(settings, "mute", python("import time; time.sleep(60)"), {})
     with pytest.raises(LoopError, match=r"mute did not answer at \S+ within 0 s"):
-        child_processes.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
+        server_health.wait_until_healthy(child, "http://127.0.0.1:9/", timeout=0.3)
 
 
 def test_stop_all_ends_the_whole_tree(settings: Settings) -> None:
@@ -231,4 +231,4 @@ def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path
     copy.var.mkdir(parents=True)
     (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
     assert child_processes.stop_children(copy) == []
-    child_processes.require_alive(child)
+    server_health.require_alive(child)

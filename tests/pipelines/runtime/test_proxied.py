@@ -23,7 +23,7 @@ from websockets.exceptions import WebSocketException
 from pipelines.flows import flow_runs, turn_rollout
 from pipelines.operations import loop_metrics, probes
 from pipelines.release.staging_checks import _await_version
-from pipelines.runtime import child_processes, traffic
+from pipelines.runtime import server_health, traffic
 from serving.http import client
 from settings import LoopError, Settings
 
@@ -115,7 +115,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "sent cases": send_case,
     "the release served": lambda settings: turn_rollout.wait_for_release(settings),
     "staging": ask_staging,
-    "a wait": lambda settings: child_processes.wait_for_server(settings.service_url, 0.2, "it"),
+    "a wait": lambda settings: server_health.wait_for_server(settings.service_url, 0.2, "it"),
     "probe": lambda settings: probes.probe_http(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.probe_mlflow(str(settings.tracking_uri)),
     "Prefect's metrics": lambda settings: list(loop_metrics.flow_samples(settings)),
