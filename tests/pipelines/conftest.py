@@ -1,4 +1,4 @@
-"""A project of its own for tests that run the whole command: `Home`, given as fixtures."""
+"""Fixtures with a separate project for tests that run the whole command: `Home`."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ MLOPS = [sys.executable, "-m", "pipelines.cli.main"]
 
 
 def free_port() -> int:
-    """One that nobody has, as long as nobody takes it."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Home:
-    """A project of its own: parameters of a small slice, nothing else; runs `mlops` in it."""
+    """A separate project with the parameters of a small slice; runs `mlops` in it."""
 
     mlops = MLOPS
 
     def __init__(self, path: Path, *, measured: bool = True) -> None:
-        self.measured = measured  # by coverage: not what another turn does, too
+        self.measured = measured  # by coverage; off for turns that repeat another's work
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
         params = slice_params.slice_params()
         target = path / "usecase" / "params.yaml"
@@ -75,22 +75,22 @@ class Home:
 
     @staticmethod
     def heed_ctrl_c() -> None:
-        """In a child: whoever runs the tests in the background has told it to ignore SIGINT."""
+        """Restore SIGINT in a child: a test run in the background ignores it."""
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def processes(self) -> list[psutil.Process]:
-        """All that were started in this home, by whomever, and are alive."""
+        """Return all live processes that were started in this home."""
         home = str(self.settings.home)
-        found = []
+        alive = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 of_home = process.environ().get("MLOPS_HOME") == home
                 if of_home and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                    alive.append(process)
+        return alive
 
-    def run_until(self, told: str) -> None:
-        """Runs the turn until it has told `told`, and kills the command there and then."""
+    def run_until(self, text: str) -> None:
+        """Run the turn until it prints `text`, then kill the command."""
         with subprocess.Popen(
             [*MLOPS, "run"], cwd=self.settings.home, env=self.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -99,15 +99,15 @@ class Home:
             lines = []
             for line in process.stdout:
                 lines.append(line)
-                if told in line:
+                if text in line:
                     break
             else:
-                raise AssertionError(f"never told {told!r}: {''.join(lines)[-3000:]}")
-            time.sleep(1.0)  # into the middle of what it has just announced
+                raise AssertionError(f"never printed {text!r}: {''.join(lines)[-3000:]}")
+            time.sleep(1.0)  # until the announced step is under way
             process.send_signal(signal.SIGKILL)
 
     def state(self) -> dict[str, Any]:
-        """All that must be the same after any history of kills."""
+        """Return what must be the same after any number of kills."""
         client = mlflow_tracking.mlflow_client(self.settings)
         versions = sorted(
             client.search_model_versions(f"name = '{REGISTERED_MODEL}'"), key=lambda v: v.version
@@ -148,7 +148,7 @@ def a_free_port() -> Callable[[], int]:
 def turned(
     tmp_path_factory: pytest.TempPathFactory, make_home: Callable[..., Home]
 ) -> tuple[Home, str]:
-    """A home in which the loop has turned once, and what it told."""
+    """A home after one turn of the loop, and the turn's output."""
     home = make_home(tmp_path_factory.mktemp("turned"))
     done = home.run("run")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -157,7 +157,7 @@ def turned(
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Three versions, of which 1 is champion; to be copied, not changed."""
+    """Three versions, of which 1 is champion. Copy it; do not change it."""
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
     releases.promote(settings, "1", by="me", why="the first")
     return settings
@@ -165,13 +165,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def released(registry: Settings, tmp_path: Path) -> Settings:
-    """A copy of `registry` of the test's own."""
+    """A copy of `registry` for one test."""
     return Settings(home=shutil.copytree(registry.home, tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
 def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.BaseTraining:
-    """What the proofs stand on, made from a few days: each file its own, since proofs add to it."""
+    """The base training of the proofs on a few days, one for each file: proofs add to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(slice_params.slice_params()))
