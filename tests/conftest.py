@@ -1,4 +1,4 @@
-"""What all tests need before any library is loaded; which run first, and which on one worker."""
+"""The environment of all tests, their order, and their distribution over workers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import features  # noqa: F401  before Feast: it spares each process a second of 
 from settings import Settings
 
 for name, value in Settings().environment().items():
-    # Addresses and paths are each test's own.
+    # Each test sets its own addresses and paths.
     if not name.startswith("MLOPS_") and "URI" not in name and "PREFECT" not in name:
         os.environ[name] = value
 for name in ("BENTOML_HOME", "DVC_SITE_CACHE_DIR", "_MLFLOW_SERVER_ARTIFACT_ROOT"):
     os.environ.pop(name, None)
 
-# For the processes that a test starts: see startup/sitecustomize.py.
+# For the processes that tests start: see startup/sitecustomize.py.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent / "startup"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-# What lasts longest, the longest first, so that no worker is left with it alone at the end.
+# The longest tests run first, so that no worker ends with one of them alone.
 FIRST = [
     "pipelines/flows/test_turn.py", "pipelines/flows/test_deployments.py",
     "pipelines/flows/test_killed_turn.py", "pipelines/flows/test_flows.py", "features/test_skew.py",
@@ -35,12 +35,12 @@ FIRST = [
     "usecase/test_expectations.py", "pipelines/proofs/test_gates.py",
     "pipelines/cli/test_commands.py",
 ]  # fmt: skip
-ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # look at the fixture `turned`
+ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # use the fixture `turned`
 
 
 @pytest.fixture(autouse=True, scope="module")
 def own_environment() -> Iterator[None]:
-    """What a command sets for its process does not outlive the file whose tests called it."""
+    """Restore the environment after each test file: commands change it for their process."""
     with patch.dict(os.environ):
         yield
 
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class ByFile(LoadFileScheduling):
-    """The tests of a file go to one worker, and so do the files that look at the same turn."""
+    """Send the tests of a file to one worker, and all files that use the same turn, too."""
 
     def _split_scope(self, nodeid: str) -> str:
         scope = super()._split_scope(nodeid)

@@ -1,6 +1,6 @@
-"""Is requirements.lock in step with pyproject.toml? It carries the digest of what it was made from.
+"""Check that requirements.lock was made from the current pyproject.toml, by a digest in the lock.
 
-`--write` puts the digest in, as `make lock` does right after it resolved.
+`--write` writes the digest; `make lock` calls it after resolving.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MARK = "# made from the dependencies with sha256 "
 
 
 def digest() -> str:
-    """Of everything in pyproject.toml that the resolver reads."""
+    """Return the digest of all parts of pyproject.toml that the resolver reads."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     read = {
         "dependencies": project["project"]["dependencies"],
@@ -31,13 +31,13 @@ def digest() -> str:
 def main() -> int:
     lines = LOCK.read_text().splitlines()
     if sys.argv[1:] == ["--write"]:
-        kept = [line for line in lines if not line.startswith(MARK)]
-        LOCK.write_text("\n".join([MARK + digest(), *kept]) + "\n")
+        others = [line for line in lines if not line.startswith(MARK)]
+        LOCK.write_text("\n".join([MARK + digest(), *others]) + "\n")
         return 0
     if lines[0] != MARK + digest():
-        print("requirements.lock was not made from this pyproject.toml: run `make lock`.")
+        print("requirements.lock was not made from this pyproject.toml. Run `make lock`.")
         return 1
-    print("requirements.lock is in step with pyproject.toml")
+    print("requirements.lock matches pyproject.toml")
     return 0
 
 

@@ -25,7 +25,7 @@ VERDICTS = [{"gate": "beats the baseline", "passed": True, "told": "cost per 1,0
 
 
 def make_registry(home: Path) -> Settings:
-    """A home whose registry holds versions 1, 2 and 3, none of them released."""
+    """Return a home whose registry holds the unreleased versions 1, 2 and 3."""
     (home / "usecase").mkdir(parents=True)
     shutil.copy(ROOT / "usecase" / "params.yaml", home / "usecase")
     settings = Settings(home=home)

@@ -1,4 +1,4 @@
-"""The parameters of a turn and of a month on few of the shipped days, for tests of whole runs."""
+"""The parameters of a turn and of a month on a few of the shipped days, for tests of whole runs."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import yaml
 
-FIRST, END = "2013-01-19", "2013-02-18"  # of the month; the day at whose start it ends
+FIRST, END = "2013-01-19", "2013-02-18"  # of the month; it ends at the start of the last day
 POLICY = "often"
 SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
 
 
 def shipped_params() -> dict[str, Any]:
-    """The parameters as they are shipped."""
+    """Return the shipped parameters."""
     params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     return params
 
 
 def slice_params() -> dict[str, Any]:
-    """The shipped ones with fewer days, fewer draws, and limits that so few days can keep."""
+    """Return the shipped parameters with fewer days and draws, and limits for so few days."""
     params = shipped_params()
     params["as_of"] = "2013-01-19T00:00:00Z"
     params["turn"] |= {"traffic_days": 2, "alone_days": 0.25}
     params["training"] |= {"holdout_days": 5, "folds": 2}
     params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
-    # A slice has too few days for the shipped limits, and its weeks differ more than months.
+    # A slice has too few days for the shipped limits, and weeks differ more than months.
     params["gates"] |= {
         "min_train": 5000, "min_holdout": 300, "min_slice": 50, "max_calibration_gap": 0.25,
         "margin_cost": 200.0, "margin_log_loss": 0.2, "min_saving": -0.5,
@@ -35,7 +35,7 @@ def slice_params() -> dict[str, Any]:
         "max_column_auc": 0.95, "max_value_rate": 1.0, "early_calm": 1.0, "late_storm": 0.0,
     }  # fmt: skip
     params["gates"]["sources"]["recomputed_moments"] = 2
-    # Two days answer too few to judge: a day in the shadow, and one in the canary.
+    # Two days hold too few answers for a decision: one day in the shadow, one in the canary.
     params["turn"]["rollout_days"] = 4
     params["rollout"]["shadow"] |= {
         "days": 1, "min_labels": 100, "day_labels": 100, "margin_cost": 400.0, "min_coverage": 0.5,
@@ -43,18 +43,19 @@ def slice_params() -> dict[str, Any]:
     }  # fmt: skip
     params["rollout"]["canary"] |= {"min_requests": 10, "percent": 30}
     params["rollout"]["harm"]["max_moved"] = 0.5
-    # Two turns may share the cores with other tests: speed is judged elsewhere.
+    # Two turns may share the cores with other tests: another test checks the speed.
     params["gates"]["artefact"] |= {"max_score_distance": 0.3, "max_latency_ms": 1000.0}
-    params["monitoring"]["min_coverage"] = 0.5  # half of two days' labels are still to come
+    params["monitoring"]["min_coverage"] = 0.5  # half of the labels of two days are not known yet
     params["monitoring"]["policy"] |= {"every_days": 2, "cool_down_days": 1}
     params["monitoring"]["policy"]["min_labelled"] = 100
     return params
 
 
 def month_params() -> dict[str, Any]:
-    """A month in which calendar and calibration ask for a training each, and both are released.
+    """Return the parameters of a month with a training by schedule and one by calibration.
 
-    It ends in an alert, whatever it ends in: no model costs less than half of what it was to cost.
+    Both are released. The month ends with an alert for certain: its cost limit is half of the
+    expected cost, which no model reaches.
     """
     params = slice_params()
     often = {

