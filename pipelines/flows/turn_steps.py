@@ -19,17 +19,14 @@ def run_ingestion(
 ) -> None:
     """Validate the batches known by `as_of`, build features, and publish them if `online`."""
     from pipelines.flows import flows
-    from pipelines.ingestion import accepted_batches
+    from pipelines.ingestion import accepted_batches, validate
 
     with journal.component("1 Data ingestion and validation") as entry:
         journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
         result = flows.ingest_flow(as_of=as_of, online=online)
-        for feed, counts in result["validated"].items():
-            if counts["batches"]:
-                journal.say(
-                    f"  {feed}: {counts['batches']} batches, {counts['rows']:,} rows accepted, "
-                    f"{counts['quarantined']} quarantined"
-                )
+        for feed, summary in result["validated"].items():
+            if summary["batches"]:
+                journal.say(f"  {validate.format_feed_summary(feed, summary)}")
         entry.ran = "Great Expectations on every daily batch"
         quarantined = accepted_batches.count_quarantined_rows(settings)
         entry.decided = f"{quarantined:,} rows quarantined, no batch refused"
