@@ -1,16 +1,16 @@
-# The one image of every Python service: packages in a layer of their own, the code last.
+# The image of all Python services: packages in one layer, the code last.
 
 FROM python:3.11-slim-bookworm AS builder
 WORKDIR /build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY requirements.lock ./
-# uv is itself in the lock, with its hashes: pip installs that one entry, uv the rest.
+# The lock holds uv with its hashes: pip installs that entry, uv installs the rest.
 RUN --mount=type=cache,target=/root/.cache/pip \
     awk '/^uv==/ {on = 1} on {print} on && !/\\$/ {exit}' requirements.lock > uv.txt \
  && python -m pip install --quiet --require-hashes --target /uv -r uv.txt
 
-# What pyproject.toml asks for at run time, and nothing else of it: the packages are installed anew
-# only when that changes.
+# Only the run-time dependencies of pyproject.toml: a change elsewhere in it does not reinstall the
+# packages.
 FROM builder AS wanted
 COPY pyproject.toml ./
 RUN python -c 'import json, tomllib; \
@@ -20,8 +20,8 @@ print("[project]\nname = \"wanted\"\nversion = \"0\"\ndependencies =", json.dump
 
 FROM builder AS packages
 COPY --from=wanted /wanted.toml ./pyproject.toml
-# Every package in the version and with a hash that the lock names, also what builds the few that
-# come as source; one that is not in the lock is refused. mypy is a plugin's, which nothing loads.
+# All packages have the version and a hash of the lock, also the build tools of source packages. A
+# package outside the lock is refused. mypy belongs to a plugin that nothing loads.
 RUN --mount=type=cache,target=/root/.cache/uv \
     python -m venv --without-pip /opt/venv \
  && echo mypy > excluded.txt \
@@ -33,7 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM python:3.11-slim-bookworm AS code
 WORKDIR /app
 COPY . .
-# Never checked against the source: this file system does not change.
+# Bytecode is not checked against the source: this file system does not change.
 RUN python -m compileall -q --invalidation-mode unchecked-hash . \
  && ln -s /state/var var && ln -s /state/data data \
  && printf '#!/opt/venv/bin/python\nfrom pipelines.cli.main import app\n\napp()\n' > /mlops \
@@ -41,7 +41,7 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash . \
 
 FROM python:3.11-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# New volumes take their owner from these folders. The base image's pip has no business at run time.
+# New volumes take their owner from these folders. The base image's pip is not needed at run time.
 RUN useradd --uid 1000 --no-create-home --home-dir /tmp loop \
  && mkdir -p /state/var /state/data /predictions /dvc-remote /artefacts \
  && chown -R 1000:1000 /state /predictions /dvc-remote /artefacts \
