@@ -14,10 +14,10 @@ from typing import Any
 
 import mlflow
 
-from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
+from pipelines.release.audit.verification import verify_record
 from pipelines.training import mlflow_tracking
 from serving.release import document as served
 from settings import Settings, load_settings

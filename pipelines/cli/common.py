@@ -25,8 +25,8 @@ Moment = Annotated[
     typer.Option(help="Work as of this day or UTC time; default: the clock of the data's world."),
 ]
 Version = Annotated[str, typer.Argument(help="Version number in the registry.")]
-Reason = Annotated[str, typer.Option(help="Why; recorded in the audit trail.")]
-By = Annotated[str, typer.Option(help="Who decides; recorded in the audit trail.")]
+Reason = Annotated[str, typer.Option(help="Why; recorded with the change.")]
+By = Annotated[str, typer.Option(help="Who decides; recorded with the change.")]
 DecidedBy = Annotated[
     str | None, typer.Option(help="Who decides; recorded. Default: the name of the user.")
 ]

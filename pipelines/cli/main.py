@@ -24,7 +24,7 @@ GROUPS = (
     ("Data and training", training.app),
     ("Release", release.app),
     ("Release", rollout.app),
-    ("Approval and audit", record.app),
+    ("Approval and record", record.app),
     ("Service", service.app),
     ("Monitoring", monitoring.app),
     ("Schedules", schedules.app),

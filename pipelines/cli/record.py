@@ -1,4 +1,4 @@
-"""Commands that approve versions and read or repair the audit trail of releases."""
+"""Commands that approve versions and read or repair the record of releases."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def history(
         str | None, typer.Option(help="Show the versions that answered at this day or UTC time.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option(help="Verify the audit trail; exit code 1 if it is not whole.")
+        bool, typer.Option(help="Verify the record; exit code 1 if it is not whole.")
     ] = False,
     holds: Annotated[
-        str | None, typer.Option(help="Verify that the trail has an entry with this digest.")
+        str | None, typer.Option(help="Verify that the record has an entry with this digest.")
     ] = None,
 ) -> None:
     """List every change of the release: who, when, from, to, why."""

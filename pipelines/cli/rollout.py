@@ -44,9 +44,7 @@ def start(
     percent: Annotated[float, typer.Option(help="Percentage of the keys it answers.")] = 50.0,
     metric: Annotated[str, typer.Option(help="cost or brier.")] = "cost",
     as_of: Moment = None,
-    reason: Annotated[
-        str, typer.Option(help="Why; recorded in the audit trail.")
-    ] = "an experiment",
+    reason: Annotated[str, typer.Option(help="Why; recorded with the change.")] = "an experiment",
     by: DecidedBy = None,
 ) -> None:
     """Give a version some of the keys until a planned end; print whether that is long enough."""
@@ -76,7 +74,7 @@ def status(as_of: Moment = None) -> None:
 @experiments.command()
 def stop(
     as_of: Moment = None,
-    reason: Annotated[str, typer.Option(help="Why now; recorded in the audit trail.")] = "",
+    reason: Annotated[str, typer.Option(help="Why now; recorded with the change.")] = "",
     by: DecidedBy = None,
 ) -> None:
     """End the experiment: withdraw the version and record the conclusion."""

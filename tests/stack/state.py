@@ -2,8 +2,8 @@
 
 import json
 
-from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit.verification import verify_record
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking, training_outcome

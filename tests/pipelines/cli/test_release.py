@@ -63,7 +63,7 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "8 entries" in mlops("history", "--verify")
     head = served_release(released).history.head
     assert "whole" in mlops("history", "--holds", head)
-    assert "what was noted is gone" in mlops("history", "--holds", "f" * 64, code=1)
+    assert "the noted entry is missing" in mlops("history", "--holds", "f" * 64, code=1)
 
 
 def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> None:

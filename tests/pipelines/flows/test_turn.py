@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli.release_history import verify_record
 from pipelines.registry import reproduce
 from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit.verification import verify_record
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
 from serving.release import document

@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines.cli.release_history import verify_record
+from pipelines.cli.release_history import approval_lines
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError
+from pipelines.release.audit.verification import verify_record
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError

@@ -18,10 +18,10 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable_files
-from pipelines.cli.release_history import verify_record
 from pipelines.registry import download
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
+from pipelines.release.audit.verification import verify_record
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.training import mlflow_tracking, workspace
 from serving.models.holder import ModelHolder

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli.release_history import verify_record
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
+from pipelines.release.audit.verification import verify_record
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import mlflow_client

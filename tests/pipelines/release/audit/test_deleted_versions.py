@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 
-from pipelines.cli.release_history import approval_lines, print_history, verify_record
+from pipelines.cli.release_history import approval_lines, print_history
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder, repair
 from pipelines.release.audit.trail import AuditEntry
+from pipelines.release.audit.verification import verify_record
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
@@ -123,7 +124,7 @@ def test_history_status_and_doctor_name_deleted_versions(
     promotion.promote(released, "2", **ME)
     assert doctor.check_registry(released).ok
     delete(released, "2")
-    assert any("version 2 is no more in the registry" in line for line in approval_lines(released))
+    assert any("version 2 is missing in the registry" in line for line in approval_lines(released))
     found = doctor.check_registry(released)
     assert (found.ok, "version 2 was deleted" in found.message) == (False, True)
     rollback.rollback(released, **ME)

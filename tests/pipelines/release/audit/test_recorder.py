@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines.cli.release_history import verify_record
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
+from pipelines.release.audit.verification import verify_record
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
