@@ -1,4 +1,4 @@
-"""`python -m pipelines.delivery`: the report on a change, also run by the code of other commits."""
+"""`python -m pipelines.delivery`: the report on a change; the code of other commits runs it too."""
 
 import sys
 

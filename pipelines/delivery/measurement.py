@@ -1,7 +1,7 @@
-"""What does a checkout make of a slice of the data? Its recipe, gates and refit, in a scratch home.
+"""Train a checkout on a slice of the data, in a temporary home: recipe, gates and refit.
 
-The same functions as in a training, so what is measured is what a training would do. Another commit
-is measured by its own code, in a git worktree.
+It runs the functions of a training, so it measures what a training would do. Another commit is
+measured by its own code, in a git worktree.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pipelines.runtime import stage_command
 from pipelines.training import dvc_stages, lineage, workspace
 from settings import LoopError, Settings, UserError
 
-REPORT_FORMAT = 1  # of report.json: what we compare with may be older than we are
+REPORT_FORMAT = 1  # of report.json: the report to compare with may be older
 SLICE_FILE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `report.json` holds, and each candidate's predictions on the holdout."""
+    """The content of `report.json`, and each candidate's predictions on the holdout."""
 
     report: dict[str, Any]
     predictions: pd.DataFrame
 
 
 def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -> dict[str, Any]:
-    """`params` with the values of `over`. Raises `UserError` at a name that `params` lacks."""
+    """Return `params` with the values of `over`. Raise `UserError` for a name not in `params`."""
     merged = dict(params)
     for name, value in over.items():
         if name not in params:
@@ -50,11 +50,11 @@ def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -
 
 
 def scratch_settings(home: Path, slice_file: Path) -> Settings:
-    """Settings of a home that shares nothing with any other, whatever the environment says."""
+    """Return settings of a home that shares nothing with others, despite the environment."""
     try:
         over = yaml.safe_load(slice_file.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"The slice {slice_file} can't be read: {error}") from error
+        raise UserError(f"The slice {slice_file} can't be read. {error}") from error
     if not isinstance(over, dict):
         raise UserError(f"The slice {slice_file} must hold a mapping, as params.yaml does.")
     settings = Settings(
@@ -70,12 +70,12 @@ def scratch_settings(home: Path, slice_file: Path) -> Settings:
 
 
 def measure_checkout(folder: Path, slice_file: Path) -> None:
-    """Trains this checkout on the slice and writes what came of it to `folder`.
+    """Train this checkout on the slice and write the result to `folder`.
 
-    `report.json`, `predictions.parquet` on the holdout, and the evaluation's page.
+    It writes `report.json`, `predictions.parquet` (on the holdout) and `evaluation.html`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("report.json", "report.md"):  # of an earlier time: not to be taken for this one
+    for name in ("report.json", "report.md"):  # an earlier one must not pass for the new one
         (folder / name).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="measured-") as home:
         settings = scratch_settings(Path(home), slice_file)
@@ -85,29 +85,29 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         for name in dvc_stages.recipe_stages(path):
             print(f"  {name}", flush=True)
             dvc_stages.run_stage(settings, path, name)
-        found = path / "data" / "evaluation"
-        judged = json.loads((found / "gates.json").read_text())
-        winner, refit = judged["winner"], []
+        evaluation = path / "data" / "evaluation"
+        gates = json.loads((evaluation / "gates.json").read_text())
+        winner, refit = gates["winner"], []
         if winner is not None:
             print("  refit", flush=True)
             refit = register.run_refit_gates(path, winner, refitting.refit_winner(path, winner))
-        shutil.copyfile(found / "report.html", folder / "evaluation.html")
+        shutil.copyfile(evaluation / "report.html", folder / "evaluation.html")
         predictions = path / "data" / "candidates" / "predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")
-        measured = json.loads((found / "metrics.json").read_text())
+        metrics = json.loads((evaluation / "metrics.json").read_text())
     report = {
         "format": REPORT_FORMAT,
         "commit": lineage.git_commit(),
         "params": params,
-        "measured": measured,
-        **judged,
+        "measured": metrics,
+        **gates,
         "artefact": refit,
     }
     durable_files.write_json(folder / "report.json", report)
 
 
 def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
-    """Has the code of the commit `name` measure itself, on our slice and with our packages."""
+    """Let the commit `name` measure itself by its own code, on our slice with our packages."""
     commit = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", of=name)
     with tempfile.TemporaryDirectory(prefix="commit-") as parent:
         tree = Path(parent) / "tree"
@@ -115,42 +115,43 @@ def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
         try:
             room = tree / "pipelines" / "delivery"  # a file in older commits
             if not (room.is_dir() or room.with_suffix(".py").exists()):
-                raise UserError(f"{name} is from before `make report`: name a newer commit.")
-            # Its settings are its own: ours name our commit, our home and our servers.
-            kept = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+                raise UserError(f"The commit {name} has no `make report`. Name a newer commit.")
+            # Without our settings, which name our commit, our home and our servers.
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
             subprocess.run(
                 [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
                  "--slice", str(slice_file.resolve())],
-                cwd=tree, env=kept, stdout=subprocess.DEVNULL, check=False,
+                cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=False,
             )  # fmt: skip
         finally:
             _git("worktree", "remove", "--force", str(tree), of=name)
     if not (folder / "report.json").exists():
-        raise LoopError(f"{name} could not be measured (see above): there is no comparison.")
+        raise LoopError(f"{name} could not be measured. See above for the reason.")
 
 
 def _git(*command: str, of: str) -> str:
+    """Run git and return its output. Raise `UserError` about the commit `of` if it fails."""
     run = subprocess.run(
         ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=False
     )
     if run.returncode:
-        told = run.stderr.strip() or "git does not know it"
+        reason = run.stderr.strip() or "git does not know it"
         raise UserError(
-            f"{of} is neither the folder of a report nor a commit here ({told}). Fetch it, or "
-            "name another one (`make report BASE=...`; BASE= compares with nothing)."
+            f"{of} is neither the folder of a report nor a commit here ({reason}). Fetch it, or "
+            "name another one: `make report BASE=...`. An empty BASE= compares with nothing."
         )
     return run.stdout.strip()
 
 
 def read_measurement(folder: Path) -> Measurement:
-    """What was measured into `folder`. Raises `UserError` if it can't be compared with."""
+    """Read the measurement in `folder`. Raise `UserError` if it is missing or of another format."""
     try:
         report = json.loads((folder / "report.json").read_text())
         predictions = pd.read_parquet(folder / "predictions.parquet")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"No report, with its predictions beside it, in {folder}: {error}"
+            f"The folder {folder} lacks a report with its predictions. {error}"
         ) from error
     if not isinstance(report, dict) or report.get("format") != REPORT_FORMAT:
-        raise UserError(f"The report in {folder} is not of format {REPORT_FORMAT}: make it again.")
+        raise UserError(f"The report in {folder} is not of format {REPORT_FORMAT}. Make it again.")
     return Measurement(report, predictions)

@@ -1,4 +1,4 @@
-"""What does a change do to the model? The report in Markdown, as a pull request shows it."""
+"""The report on a change in Markdown, as a pull request shows it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ GateVerdicts = Sequence[Mapping[str, Any]]
 
 
 def render_change_report(head: ChangeReport, base: ChangeReport | None) -> str:
-    """The report on `head` (with `refused` and `against_main`), beside `base` if there is one."""
+    """Return the report on `head` (with `refused` and `against_main`), compared with `base`."""
     manifest = head["manifest"]
     sections = [
         "# What this change does to the model", _outcome(head),
-        f"Trained as of {manifest['as_of'][:16]} UTC on {manifest['n_train']:,} cases, judged on "
-        f"{manifest['n_holdout']:,} that no candidate has seen. Commit {_commit(head)}, "
-        + (f"main {_commit(base)}." if base else "compared with nothing."),
+        f"Trained as of {manifest['as_of'][:16]} UTC on {manifest['n_train']:,} cases. Evaluated "
+        f"on {manifest['n_holdout']:,} unseen cases. Commit {_commit(head)}, "
+        + (f"main {_commit(base)}." if base else "not compared."),
         "## Metrics", _metrics(head, base),
         "## Gates", _gates(head, base),
-        "## The refit, as it is served", _artefact(head, base),
-        "## Against main", _against(head, base),
+        "## The refit as served", _refit(head, base),
+        "## Compared with main", _comparison(head, base),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
 
@@ -40,7 +40,7 @@ def _outcome(head: ChangeReport) -> str:
 
 
 def _metrics(head: ChangeReport, base: ChangeReport | None) -> str:
-    """In brackets the difference to main's model of the same name."""
+    """In brackets: the difference to main's model of the same name."""
     columns = list(head["measured"]["baseline"])
     rows = []
     for name, values in head["measured"].items():
@@ -58,7 +58,7 @@ def _gates(head: ChangeReport, base: ChangeReport | None) -> str:
     for name, verdicts in head["verdicts"].items():
         before = _by_gate(base["verdicts"].get(name, [])) if base else {}
         rows += [
-            [name, *_verdict(each), _told(before.get(each["gate"])), each["told"]]
+            [name, *_verdict(each), _main_value(before.get(each["gate"])), each["told"]]
             for each in verdicts
         ]
     return markdown_table(
@@ -66,54 +66,54 @@ def _gates(head: ChangeReport, base: ChangeReport | None) -> str:
     )
 
 
-def _artefact(head: ChangeReport, base: ChangeReport | None) -> str:
+def _refit(head: ChangeReport, base: ChangeReport | None) -> str:
     if not head["artefact"]:
-        return "There is none: no candidate passed."
+        return "No refit: no candidate passed."
     before = _by_gate(base["artefact"]) if base else {}
     rows = []
     for each in head["artefact"]:
         main = before.get(each["gate"])
-        rows.append([*_verdict(each), _told(main), _ratio(each, main), each["told"]])
+        rows.append([*_verdict(each), _main_value(main), _ratio(each, main), each["told"]])
     return markdown_table(
         ["gate", "", "value", "limit", "margin", "on main", "ratio", "what was measured"], rows
     )
 
 
-def _against(head: ChangeReport, base: ChangeReport | None) -> str:
+def _comparison(head: ChangeReport, base: ChangeReport | None) -> str:
     if base is None:
-        return "Not compared: no BASE was named."
+        return "Not compared: no BASE is set."
     parts = []
     if paired := head["against_main"]:
         parts += [
-            f"{head['winner']}, with main's {base['winner']} in the champion's place, on the "
-            f"{paired[0]['n_cases']:,} cases that both were asked about:",
+            f"{head['winner']}, with main's {base['winner']} as the champion, on the "
+            f"{paired[0]['n_cases']:,} cases that both scored:",
             markdown_table(
                 ["gate", "", "value", "limit", "margin", "what was measured"],
                 [[*_verdict(each), each["told"]] for each in paired],
             ),
         ]
     else:
-        parts.append("One side has no winner, so there are no two to compare.")
-    moved = changed_rules(head, base)
-    told = "The change alters what it is judged by:" if moved else "It is judged as main is."
-    parts.append("\n".join([told, "", *(f"- {each}" for each in moved)]).rstrip())
+        parts.append("Not compared: one side has no winner.")
+    changed = changed_rules(head, base)
+    heading = "The change alters these rules:" if changed else "The rules are those of main."
+    parts.append("\n".join([heading, "", *(f"- {each}" for each in changed)]).rstrip())
     return "\n\n".join(parts)
 
 
 def changed_rules(head: ChangeReport, base: ChangeReport) -> list[str]:
-    """Where the change altered what it is judged by: parameters, candidates and gates."""
+    """Return the parameters, candidates and gates that the change altered."""
     ours, theirs = flatten_params(head["params"]), flatten_params(base["params"])
     names = sorted({*ours, *theirs})
-    moved = [
+    changed = [
         f"{name}: {theirs.get(name, 'absent')} on main, {ours.get(name, 'absent')} now"
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
     for kind, of in (("candidate", set), ("gate", _gate_names)):
         now, then = of(head["verdicts"]), of(base["verdicts"])
-        moved += [f"{kind} {name}: gone" for name in sorted(then - now)]
-        moved += [f"{kind} {name}: new" for name in sorted(now - then)]
-    return moved
+        changed += [f"{kind} {name}: gone" for name in sorted(then - now)]
+        changed += [f"{kind} {name}: new" for name in sorted(now - then)]
+    return changed
 
 
 def _gate_names(verdicts: Mapping[str, list[dict[str, Any]]]) -> set[str]:
@@ -121,12 +121,12 @@ def _gate_names(verdicts: Mapping[str, list[dict[str, Any]]]) -> set[str]:
 
 
 def flatten_params(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Nested parameters as `a.b.c: value`."""
-    found: dict[str, Any] = {}
+    """Return nested parameters as `a.b.c: value`."""
+    flat: dict[str, Any] = {}
     for name, value in params.items():
         inner = isinstance(value, dict)
-        found |= flatten_params(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
-    return found
+        flat |= flatten_params(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
+    return flat
 
 
 def _verdict(each: Mapping[str, Any]) -> list[str]:
@@ -139,8 +139,8 @@ def _by_gate(verdicts: GateVerdicts) -> dict[str, Mapping[str, Any]]:
     return {each["gate"]: each for each in verdicts}
 
 
-def _told(each: Mapping[str, Any] | None) -> str:
-    """A verdict of main in a cell."""
+def _main_value(each: Mapping[str, Any] | None) -> str:
+    """Return the cell for main's verdict."""
     if each is None:
         return "–"
     return format_number(each["value"]) + ("" if each["passed"] else " (refused)")

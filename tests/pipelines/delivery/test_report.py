@@ -1,4 +1,4 @@
-"""Does the report on a change say all that it must, and refuse a change that makes things worse?"""
+"""The report on a change has every section and refuses a change that makes the model worse."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
 from pipelines.training import workspace
 from settings import UserError
 
-pytestmark = pytest.mark.long  # the recipe, by the code of another commit
+pytestmark = pytest.mark.long  # runs the recipe with the code of another commit
 
 TINY = {
     "as_of": "2013-01-12T00:00:00Z",
     "training": {"holdout_days": 3, "search": {"n_iter": 1, "max_iter": [20]}},
-    # Too few days for the shipped limits, and speed is judged elsewhere.
+    # The slice has too few days for the shipped limits; other tests check speed.
     "gates": {
         "min_train": 1000, "min_slice": 50, "min_slice_compared": 100,
         "max_calibration_gap": 0.25, "min_saving": -0.5,
@@ -47,12 +47,12 @@ def worktrees() -> set[str]:
 
 @pytest.fixture(scope="module")
 def main_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last commit, measured for real by its own code: recipe, gates and refit."""
+    """Measure the last commit with its own code: recipe, gates and refit."""
     folder = tmp_path_factory.mktemp("main")
     (folder / "slice.yaml").write_text(yaml.safe_dump(TINY))
     before = worktrees()
     with pytest.MonkeyPatch.context() as patched:
-        # Lines of another commit are not ours: coverage must not take them for it.
+        # Coverage must not count the lines of another commit as ours.
         patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         measurement.measure_commit("HEAD", folder / "report", folder / "slice.yaml")
     assert worktrees() <= before
@@ -61,19 +61,19 @@ def main_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def compared(main_report: Path, tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any], str]]:
-    """Exit code, report.json and report.md of a change, when `spoil` is all that it does."""
+    """Return exit code, report.json and report.md of a change that only does `spoil`."""
 
     def compare(spoil: Spoil | None = None, *, base: bool = True) -> tuple[int, Any, str]:
         head, out = tmp_path / "head", tmp_path / "out"
-        found = measurement.read_measurement(main_report)
-        report, predictions = deepcopy(found.report), found.predictions.copy()
+        main = measurement.read_measurement(main_report)
+        report, predictions = deepcopy(main.report), main.predictions.copy()
         if spoil:
             spoil(report, predictions)
         head.mkdir()
         (head / "report.json").write_text(json.dumps(report))
         predictions.to_parquet(head / "predictions.parquet")
-        asked = ["--out", str(out), "--head", str(head)]
-        code = delivery.main([*asked, *(["--base", str(main_report)] if base else [])])
+        options = ["--out", str(out), "--head", str(head)]
+        code = delivery.main([*options, *(["--base", str(main_report)] if base else [])])
         return code, json.loads((out / "report.json").read_text()), (out / "report.md").read_text()
 
     return compare
@@ -88,7 +88,7 @@ def test_a_change_that_changes_nothing_is_accepted_with_every_section(compared: 
     code, report, page = compared()
     assert (code, report["refused"]) == (0, [])
     assert "**Accepted.**" in page
-    for section in ("Metrics", "Gates", "The refit, as it is served", "Against main"):
+    for section in ("Metrics", "Gates", "The refit as served", "Compared with main"):
         assert f"\n## {section}\n" in page
     for name in ("baseline", "logistic_regression", "gradient_boosting"):
         assert f"|{name}|{report['measured'][name]['auc']:.4f} (+0)|" in page
@@ -104,7 +104,7 @@ def test_a_change_that_changes_nothing_is_accepted_with_every_section(compared: 
     # The same scores on the same cases: no difference.
     assert report["against_main"][0]["value"] == 0.0
     assert report["against_main"][0]["n_cases"] == report["manifest"]["n_holdout"]
-    assert "It is judged as main is." in page
+    assert "The rules are those of main." in page
 
 
 def test_without_a_base_it_says_so(compared: Any) -> None:
@@ -113,7 +113,7 @@ def test_without_a_base_it_says_so(compared: Any) -> None:
     assert "Not compared" in page
 
 
-def test_a_candidate_that_passed_on_main_and_no_more_is_refused_by_name(
+def test_a_candidate_that_passes_only_on_main_is_refused_by_name(
     compared: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def spoil(report: dict[str, Any], _: pd.DataFrame) -> None:
@@ -140,7 +140,7 @@ def test_no_candidate_at_all(compared: Any) -> None:
     assert report["refused"][0] == "No candidate passes every gate."
     assert all("is refused by “behaves”" in reason for reason in report["refused"][1:])
     assert len(report["refused"]) == 3
-    assert "There is none: no candidate passed." in page
+    assert "No refit: no candidate passed." in page
 
 
 def test_a_refit_that_is_too_large(compared: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_refit_that_is_too_large(compared: Any) -> None:
 
 def test_a_winner_that_is_worse_than_mains_on_the_same_cases(compared: Any) -> None:
     def spoil(report: dict[str, Any], predictions: pd.DataFrame) -> None:
-        predictions[report["winner"]] = 0.9  # an alarm for everyone; its own verdicts stand
+        predictions[report["winner"]] = 0.9  # alarms everywhere; the verdicts stay
 
     code, report, _ = compared(spoil)
     assert code == 1
@@ -165,7 +165,7 @@ def test_a_winner_that_is_worse_than_mains_on_the_same_cases(compared: Any) -> N
     for reason, gate in zip(
         report["refused"], ("not worse than the champion", "log loss holds"), strict=True
     ):
-        assert f"in the champion's place, is refused by “{gate}”" in reason
+        assert f"as the champion, is refused by “{gate}”" in reason
 
 
 def test_no_case_in_common_is_a_comparison_that_failed(compared: Any) -> None:
@@ -174,10 +174,10 @@ def test_no_case_in_common_is_a_comparison_that_failed(compared: Any) -> None:
 
     code, report, _ = compared(spoil)
     assert code == 1
-    assert "champion's place, is refused" in report["refused"][0]
+    assert "as the champion, is refused" in report["refused"][0]
 
 
-def test_loosened_limits_and_lost_gates_are_told(compared: Any) -> None:
+def test_loosened_limits_and_lost_gates_are_listed(compared: Any) -> None:
     def spoil(report: dict[str, Any], _: pd.DataFrame) -> None:
         report["params"]["gates"]["artefact"]["max_size_mb"] = 500.0
         for judged in report["verdicts"].values():
@@ -188,7 +188,7 @@ def test_loosened_limits_and_lost_gates_are_told(compared: Any) -> None:
     assert "- gate slices hold: gone\n" in page
 
 
-def test_what_can_not_be_compared_with_is_told_before_anything_is_measured(
+def test_an_unusable_base_is_refused_before_anything_is_measured(
     tmp_path: Path, main_report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = tmp_path / "old"
@@ -196,16 +196,16 @@ def test_what_can_not_be_compared_with_is_told_before_anything_is_measured(
     report = json.loads((main_report / "report.json").read_text())
     (old / "report.json").write_text(json.dumps(report | {"format": 0}))
     assert delivery.main(["--out", str(tmp_path / "out"), "--base", str(old)]) == 2
-    assert "No report, with its predictions beside it" in capsys.readouterr().err
+    assert "lacks a report with its predictions" in capsys.readouterr().err
     (old / "predictions.parquet").write_bytes((main_report / "predictions.parquet").read_bytes())
     assert delivery.main(["--out", str(tmp_path / "out"), "--base", str(old)]) == 2
     assert "is not of format" in capsys.readouterr().err
     assert delivery.main(["--out", str(tmp_path / "out"), "--base", "no-such-branch"]) == 2
-    told = capsys.readouterr().err
-    assert "no-such-branch is neither the folder of a report nor a commit here" in told
+    error = capsys.readouterr().err
+    assert "no-such-branch is neither the folder of a report nor a commit here" in error
 
 
-def test_a_slice_may_only_set_what_there_is(tmp_path: Path) -> None:
+def test_a_slice_may_only_set_existing_parameters(tmp_path: Path) -> None:
     (tmp_path / "slice.yaml").write_text("training: {fold: 3}")
     with pytest.raises(
         UserError, match=r"training\.fold, which usecase/params\.yaml does not have"
