@@ -1,4 +1,4 @@
-"""Does the command answer at once, and tell a user's mistake in one message with exit code 2?"""
+"""The command answers at once, and reports a user's mistake in one message with exit code 2."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def mlops(home: Path) -> Run:
     return run
 
 
-def refused(done: subprocess.CompletedProcess[str], *told: str, code: int = 2) -> None:
+def assert_error(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) -> None:
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stderr.count("error: ") == 1
-    for text in told:
+    for text in texts:
         assert text in done.stderr
 
 
-def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
+def test_help_lists_the_groups_without_importing_a_tool(mlops: Run) -> None:
     done = mlops("--help")
     for part in (
         "run", "ingest", "features", "train", "gate", "serve", "monitor", "compact", "status",
@@ -72,29 +72,29 @@ def test_help_lists_the_parts_without_importing_a_tool(mlops: Run) -> None:
 
 @pytest.mark.parametrize("command", ["ingest", "features", "train", "monitor"])
 def test_an_unknown_date(mlops: Run, command: str) -> None:
-    refused(mlops(command, "--as-of", "2013-02-30"), "as_of is '2013-02-30'", "2013-04-01")
+    assert_error(mlops(command, "--as-of", "2013-02-30"), "as_of is '2013-02-30'", "2013-04-01")
 
 
 def test_no_parameters(mlops: Run, home: Path) -> None:
     (home / "usecase" / "params.yaml").unlink()
-    refused(mlops("run"), "No parameters at", "MLOPS_HOME")
+    assert_error(mlops("run"), "No parameters at", "MLOPS_HOME")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("as_of: [", "not valid YAML"), ("- a list", "must hold a mapping")]
+    ("text", "error"), [("as_of: [", "not valid YAML"), ("- a list", "must hold a mapping")]
 )
-def test_malformed_parameters(mlops: Run, home: Path, text: str, told: str) -> None:
+def test_malformed_parameters(mlops: Run, home: Path, text: str, error: str) -> None:
     (home / "usecase" / "params.yaml").write_text(text)
-    refused(mlops("run"), told, "params.yaml")
+    assert_error(mlops("run"), error, "params.yaml")
 
 
 def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
     (home / "usecase" / "params.yaml").write_text("as_of: 2013-04-01\n")
-    refused(mlops("run"), "lacks", "turn")
+    assert_error(mlops("run"), "lacks", "turn")
 
 
 def test_a_malformed_setting(mlops: Run) -> None:
-    refused(mlops("run", MLOPS_SERVICE_PORT="many"), "MLOPS_SERVICE_PORT", "integer")
+    assert_error(mlops("run", MLOPS_SERVICE_PORT="many"), "MLOPS_SERVICE_PORT", "integer")
 
 
 def test_a_port_that_is_taken(mlops: Run) -> None:
@@ -102,46 +102,46 @@ def test_a_port_that_is_taken(mlops: Run) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        told = (f"Port {port}", f"pid {os.getpid()}", "MLOPS_PREFECT_PORT")
-        refused(mlops("run", MLOPS_PREFECT_PORT=port), *told)
+        texts = (f"Port {port}", f"pid {os.getpid()}", "MLOPS_PREFECT_PORT")
+        assert_error(mlops("run", MLOPS_PREFECT_PORT=port), *texts)
 
 
-def test_what_comes_before_is_named(mlops: Run) -> None:
-    refused(mlops("gate"), "mlops train")
-    refused(mlops("monitor"), "mlops run", code=1)
+def test_an_error_names_the_command_to_run_before(mlops: Run) -> None:
+    assert_error(mlops("gate"), "mlops train")
+    assert_error(mlops("monitor"), "mlops run", code=1)
     done = mlops("status")
     assert done.returncode == 0
     assert "none yet" in done.stdout
 
 
-def test_restore_of_what_there_is_not(mlops: Run, home: Path) -> None:
-    refused(mlops("restore", "0" * 32 + ".dir", str(home / "x")), "No data with the md5")
+def test_restore_of_missing_data_or_to_an_existing_path(mlops: Run, home: Path) -> None:
+    assert_error(mlops("restore", "0" * 32 + ".dir", str(home / "x")), "No data with the md5")
     (home / "here").mkdir()
-    refused(mlops("restore", "0" * 32, str(home / "here")), "exists already")
+    assert_error(mlops("restore", "0" * 32, str(home / "here")), "exists already")
 
 
-def test_the_doctor_names_what_mends(mlops: Run, home: Path) -> None:
+def test_the_doctor_names_the_remedy(mlops: Run, home: Path) -> None:
     done = mlops("doctor")
     assert done.returncode == 1
     assert "model: no version is released" in done.stdout
     assert "remedy: mlops run" in done.stdout
     assert done.stdout.count("ok  ") >= 5
     (home / "usecase" / "params.yaml").write_text("as_of: never\n")
-    sick = mlops("doctor")
-    assert "parameters: could not be checked: " in sick.stdout
-    assert "lacks first_day" in sick.stdout
+    broken = mlops("doctor")
+    assert "parameters: could not be checked: " in broken.stdout
+    assert "lacks first_day" in broken.stdout
 
 
-def test_the_doctor_knows_the_pythons_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for found, well in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
-        monkeypatch.setattr("platform.python_version", lambda found=found: found)
-        assert doctor.check_python(Settings()).ok == well, found
+def test_the_doctor_knows_the_supported_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, ok in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
+        monkeypatch.setattr("platform.python_version", lambda version=version: version)
+        assert doctor.check_python(Settings()).ok == ok, version
 
 
-def test_the_doctor_asks_the_servers_that_are_named(
+def test_the_doctor_probes_the_servers_of_the_settings(
     mlops: Run, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
 ) -> None:
     monkeypatch.setenv("MLOPS_SERVICE_URL", f"http://127.0.0.1:{a_free_port()}")
-    told = mlops("doctor").stdout
-    assert "servers: service: " in told
-    assert "see PartDown in docs/runbooks.md" in told
+    output = mlops("doctor").stdout
+    assert "servers: service: " in output
+    assert "see PartDown in docs/runbooks.md" in output

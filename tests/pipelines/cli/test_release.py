@@ -1,4 +1,4 @@
-"""Do the commands of release say what they did, and tell a mistake with exit code 2?"""
+"""The commands of release print what they did, and report a mistake with exit code 2."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ME = ("--by", "boss", "--reason", "it is right")
 
 @pytest.fixture
 def mlops(released: Settings) -> Iterator[Run]:
-    """Runs a command in this process; its output, once its exit code is as expected."""
+    """Run a command in this process, check its exit code, and return its output."""
 
     def run(*command: str, code: int = 0) -> str:
-        found = CliRunner().invoke(app, command)
-        assert found.exit_code == code, found.output
-        assert "Traceback" not in found.output
-        return found.output
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == code, done.output
+        assert "Traceback" not in done.output
+        return done.output
 
-    # The settings set what the tools must find, for the whole process.
+    # The settings set the environment of the tools for the whole process.
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
         yield run
 
 
-def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: Settings) -> None:
+def test_a_release_from_approval_to_rollback(mlops: Run, released: Settings) -> None:
     began = datetime.now(UTC)
     assert "approved by boss" in mlops("approve", "2", *ME, "--days", "3")
     assert "shadow 2" in mlops("challenge", "2", *ME)
@@ -43,7 +43,7 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "champion, in place of 1" in mlops("promote", "2", *ME)
     until = (began + timedelta(days=2)).isoformat()
     assert "may pass 'cost'" in mlops("override", "2", *ME, "--gate", "cost", "--until", until)
-    with patch.dict(os.environ, {"MLOPS_SERVICE_URL": "http://127.0.0.1:9"}):  # nobody's
+    with patch.dict(os.environ, {"MLOPS_SERVICE_URL": "http://127.0.0.1:9"}):  # a closed port
         status = mlops("status")
     assert "version 2" in status
     assert "Serving:   no answer from" in status
@@ -53,10 +53,10 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "Frozen" in mlops("freeze", "--reason", "an incident")
     assert "FROZEN" in mlops("status")
 
-    told = mlops("history")
+    entries = mlops("history")
     for action in ("approve", "challenge", "promote", "override", "rollback", "freeze"):
-        assert action in told
-    assert "it errs" in told
+        assert action in entries
+    assert "it errs" in entries
     shares = mlops("history", "--at", canary.isoformat())
     assert "version 1: 75.0%" in shares
     assert "version 2: 25.0%" in shares
@@ -66,7 +66,7 @@ def test_a_release_from_approval_to_rollback_by_commands(mlops: Run, released: S
     assert "the noted entry is missing" in mlops("history", "--holds", "f" * 64, code=1)
 
 
-def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> None:
+def test_mistakes_end_with_exit_code_2(mlops: Run, released: Settings) -> None:
     assert "no version 99" in mlops("promote", "99", code=2)
     assert "never champion" in mlops("rollback", "--to", "3", "--reason", "x", code=2)
     assert "--reason" in mlops("rollback", code=2)
@@ -82,17 +82,17 @@ def test_mistakes_are_told_with_exit_code_2(mlops: Run, released: Settings) -> N
     assert served_release(released).champion.version == "1"
 
 
-def test_the_kill_switch_works_while_mlflow_is_away(
+def test_the_kill_switch_works_without_mlflow(
     mlops: Run, released: Settings, a_free_port: Callable[[], int]
 ) -> None:
     mlops("challenge", "2", *ME, "--canary", "50")
-    away = {
+    unreachable = {
         "MLOPS_TRACKING_URI": f"http://127.0.0.1:{a_free_port()}",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
-    with patch.dict(os.environ, away):
-        told = mlops("freeze", "--reason", "it errs", code=1)
-        assert "services are frozen, but the freeze is not recorded yet" in told
+    with patch.dict(os.environ, unreachable):
+        output = mlops("freeze", "--reason", "it errs", code=1)
+        assert "services are frozen, but the freeze is not recorded yet" in output
     assert (served_release(released).frozen, served_release(released).challenger) == (True, None)
     assert "`mlops repair`" in mlops("promote", "2", code=1)
     assert "PROBLEM" in mlops("history", "--verify", code=1)
@@ -101,7 +101,7 @@ def test_the_kill_switch_works_while_mlflow_is_away(
     assert "frozen" in mlops("promote", "2", code=1)
 
 
-def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
+def test_a_prediction_is_traced_to_its_features_version_data_gates_and_approval(
     mlops: Run, released: Settings
 ) -> None:
     mlops("approve", "1", *ME)
@@ -116,9 +116,9 @@ def test_one_prediction_leads_to_its_features_version_data_gates_and_approval(
         }
     )  # fmt: skip
     log.close()
-    told = mlops("why", "asked-1")
+    output = mlops("why", "asked-1")
     for part in (
         "probability: 0.25", "b: 2.5", "Version 1:", f"dvc_md5_training: {1:032d}",
         "beats the baseline: passed", "approve version 1", "by boss", "it is right",
     ):  # fmt: skip
-        assert part in told
+        assert part in output

@@ -1,4 +1,4 @@
-"""Does every page that `mlops ui` announces answer, and does Ctrl-C leave nothing behind?"""
+"""Every page that `mlops ui` announces answers, and Ctrl-C leaves no process behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Home = Any  # of conftest.py
 SERVERS = ("MLFLOW", "PREFECT", "EVIDENTLY", "DOCS")
 
 
-def test_every_announced_page_answers_and_ctrl_c_leaves_nothing_behind(
+def test_every_announced_page_answers_and_ctrl_c_leaves_no_process_behind(
     turned: tuple[Home, str], a_free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     home, _ = turned
@@ -29,19 +29,19 @@ def test_every_announced_page_answers_and_ctrl_c_leaves_nothing_behind(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=home.heed_ctrl_c,
     ) as ui:  # fmt: skip
         assert ui.stdout is not None
-        told = ""
-        while "Ctrl-C" not in told and (line := ui.stdout.readline()):
-            told += line
+        output = ""
+        while "Ctrl-C" not in output and (line := ui.stdout.readline()):
+            output += line
         try:
-            announced = re.findall(r"http://\S+", told)
+            announced = re.findall(r"http://\S+", output)
             pages = {page: httpx.get(page, timeout=60, follow_redirects=True) for page in announced}
             started = home.processes()
         finally:
             ui.send_signal(signal.SIGINT)
             rest, _ = ui.communicate(timeout=60)
 
-    assert ui.returncode == 0, told + rest
-    assert "Traceback" not in told + rest
+    assert ui.returncode == 0, output + rest
+    assert "Traceback" not in output + rest
     assert {f"{page.status_code} {address}" for address, page in pages.items()} == {
         f"200 {address}" for address in announced
     }

@@ -1,4 +1,4 @@
-"""What `mlops watch` tells of parts that hang and files that are broken, and what it takes in."""
+"""Metrics of `mlops watch` with broken parts and files, and the alerts that it accepts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESOLVED = {**FIRING, "status": "resolved", "endsAt": "2026-11-21T09:05:00Z"}
 
 
 class Part(BaseHTTPRequestHandler):
-    """Prefect, MLflow and all others: answers what stands in `answers`, and keeps what it got."""
+    """Stands for Prefect, MLflow and the others: sends `answers` and stores the requests."""
 
     url: str
     answers: ClassVar[dict[str, tuple[int, Any]]]
@@ -73,7 +73,7 @@ def part() -> Iterator[type[Part]]:
 
 @pytest.fixture
 def hanging() -> Iterator[str]:
-    """A port that takes connections and says nothing."""
+    """Return a port that accepts connections and never answers."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen(8)
@@ -89,16 +89,16 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def ask(watch: WatchServer, method: str, path: str, **options: Any) -> httpx.Response:
-    async def asked() -> httpx.Response:
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(watch.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://watch") as client:
             return await client.request(method, path, **options)
 
-    return asyncio.run(asked())
+    return asyncio.run(send())
 
 
-def told(settings: Settings) -> dict[tuple[str, ...], float]:
-    """(name, label values...) → value, of one scrape."""
+def scrape(settings: Settings) -> dict[tuple[str, ...], float]:
+    """Return (name, label values...) → value, from one scrape."""
     answer = ask(WatchServer(settings), "GET", "/metrics")
     assert answer.status_code == 200
     return {
@@ -108,22 +108,24 @@ def told(settings: Settings) -> dict[tuple[str, ...], float]:
     }
 
 
-def failures(found: dict[tuple[str, ...], float]) -> set[str]:
-    return {key[1] for key, value in found.items() if key[0] == "mlops_watch_failures" and value}
+def failures(samples: dict[tuple[str, ...], float]) -> set[str]:
+    return {key[1] for key, value in samples.items() if key[0] == "mlops_watch_failures" and value}
 
 
 def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
-    found = told(settings)
-    assert failures(found) == set()
-    assert found["mlops_release_generation",] == 0
-    assert found["mlops_price_per_cpu_hour",] == settings.params()["serving"]["price_per_cpu_hour"]
-    assert not any(key[0] == "mlops_up" for key in found), "no server is named, none is asked"
-    assert not any("world" in key[0] for key in found)
-    assert found["mlops_features_complete",] == 0
-    assert not clock.is_started(settings), "who only looks does not start the clock"
+    samples = scrape(settings)
+    assert failures(samples) == set()
+    assert samples["mlops_release_generation",] == 0
+    assert (
+        samples["mlops_price_per_cpu_hour",] == settings.params()["serving"]["price_per_cpu_hour"]
+    )
+    assert not any(key[0] == "mlops_up" for key in samples), "no server is in the settings"
+    assert not any("world" in key[0] for key in samples)
+    assert samples["mlops_features_complete",] == 0
+    assert not clock.is_started(settings), "a scrape must not start the clock"
 
 
-def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
+def test_parts_that_are_closed_hang_or_fail_are_down_and_the_rest_is_reported(
     settings: Settings, part: type[Part], hanging: str
 ) -> None:
     with socket.socket() as free:
@@ -142,30 +144,28 @@ def test_parts_that_are_away_hang_or_say_no_are_down_and_the_rest_is_told(
         prefect_url=f"{url}/api",
     )  # fmt: skip
     clock.now(named)
-    found = told(named)
-    parts = {key[1]: value for key, value in found.items() if key[0] == "mlops_up"}
+    samples = scrape(named)
+    parts = {key[1]: value for key, value in samples.items() if key[0] == "mlops_up"}
     assert parts == {"redis": 0, "evidently": 0, "postgres": 0, "mlflow": 0, "prefect": 1}
-    assert failures(found) == {"online"}, "what Redis holds can't be told from what it lost"
-    assert "mlops_features_complete" not in {key[0] for key in found}
+    assert failures(samples) == {"online"}, "without Redis the publication is unknown"
+    assert "mlops_features_complete" not in {key[0] for key in samples}
     for flow in prefect_commands.FLOW_NAMES:
-        assert found["mlops_flow_failed", flow] == 1
-    assert found["mlops_flow_runs_late",] == 3
-    assert found["mlops_batches_missing", "schedule"] > 80  # those of January to March
+        assert samples["mlops_flow_failed", flow] == 1
+    assert samples["mlops_flow_runs_late",] == 3
+    assert samples["mlops_batches_missing", "schedule"] > 80  # those of January to March
 
 
-def test_a_file_that_cannot_be_read_is_a_gap_that_is_told(settings: Settings) -> None:
+def test_an_unreadable_file_is_reported_as_a_failure(settings: Settings) -> None:
     for name in ("monitoring/20130415T0000.json", "release/release.json"):
         (settings.var / name).parent.mkdir(parents=True)
         (settings.var / name).write_text("{half a")
-    found = told(settings)
-    assert failures(found) == {"monitoring", "champion"}
-    assert ("mlops_release_generation",) not in found
-    assert found["mlops_disk_free_bytes", "state"] > 0
+    samples = scrape(settings)
+    assert failures(samples) == {"monitoring", "champion"}
+    assert ("mlops_release_generation",) not in samples
+    assert samples["mlops_disk_free_bytes", "state"] > 0
 
 
-def test_a_reader_that_hangs_is_given_up(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_reader_times_out(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
     def hangs(_: Settings) -> Iterator[MetricSample]:
@@ -174,13 +174,13 @@ def test_a_reader_that_hangs_is_given_up(
 
     monkeypatch.setitem(loop_metrics.SAMPLE_READERS, "champion", hangs)
     monkeypatch.setattr(probes, "BUDGET", 0.3)
-    found = told(settings)
+    samples = scrape(settings)
     ended.set()
-    assert failures(found) == {"champion"}
-    assert found["mlops_watch_failures", "volumes"] == 0
+    assert failures(samples) == {"champion"}
+    assert samples["mlops_watch_failures", "volumes"] == 0
 
 
-def test_only_servers_of_the_settings_are_asked(settings: Settings) -> None:
+def test_only_servers_of_the_settings_are_probed(settings: Settings) -> None:
     assert probes.configured_probes(settings) == {}
 
 
@@ -197,7 +197,7 @@ def test_only_servers_of_the_settings_are_asked(settings: Settings) -> None:
         ({"version": "4", "alerts": [{**FIRING, "fingerprint": "../x"}]}, "fingerprint"),
     ],
 )
-def test_what_is_no_notification_is_refused(settings: Settings, body: Any, wrong: str) -> None:
+def test_a_malformed_notification_is_refused(settings: Settings, body: Any, wrong: str) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
     answer = ask(WatchServer(settings), "POST", "/alerts", content=content)
     assert answer.status_code == 400
@@ -209,7 +209,7 @@ def test_a_body_too_long_is_refused(settings: Settings) -> None:
     assert answer.status_code == 413
 
 
-def test_an_alert_is_on_the_disk_while_prefect_is_away_and_its_event_follows(
+def test_an_alert_is_logged_while_prefect_is_down_and_its_event_follows(
     settings: Settings, part: type[Part]
 ) -> None:
     named = Settings(home=settings.home, prefect_url=part.url)
@@ -219,26 +219,26 @@ def test_an_alert_is_on_the_disk_while_prefect_is_away_and_its_event_follows(
     assert (answer.status_code, answer.json()) == (200, {"recorded": 2})
     lines = alerts.read_alerts(settings)
     assert [line["status"] for line in lines] == ["firing", "resolved"]
-    assert len(part.received) == 1, "Prefect takes no event"
-    assert told(named)["mlops_alert_event_age_seconds",] > 0
+    assert len(part.received) == 1, "Prefect rejects the event"
+    assert scrape(named)["mlops_alert_event_age_seconds",] > 0
     since = datetime.fromisoformat(lines[0]["recorded_at"])
     assert alerts.oldest_unsent_age(settings, since + timedelta(minutes=20)) == 1200
 
     part.answers["/events"] = (204, None)
     part.received.clear()
     answer = ask(watch, "POST", "/alerts", json=given)
-    assert (answer.status_code, answer.json()) == (200, {"recorded": 0}), "they are there already"
+    assert (answer.status_code, answer.json()) == (200, {"recorded": 0}), "they are logged already"
     [(_, events)] = [each for each in part.received if each[0] == "/events"]
     assert [event["event"] for event in events] == ["mlops.alert.firing", "mlops.alert.resolved"]
     assert [event["id"] for event in events] == [line["id"] for line in lines]
     assert events[0]["payload"] == alerts.Alert.model_validate(FIRING).fields()
-    assert told(named)["mlops_alert_event_age_seconds",] == 0
+    assert scrape(named)["mlops_alert_event_age_seconds",] == 0
     part.received.clear()
     ask(watch, "POST", "/alerts", json=given)
-    assert part.received == [], "nothing more to say"
+    assert part.received == [], "no event is left"
 
 
-def test_events_that_were_not_taken_are_sent_again_without_another_alert(
+def test_rejected_events_are_resent_without_another_alert(
     settings: Settings, part: type[Part]
 ) -> None:
     given = [fields(fingerprint=f"{number:x}") for number in range(130)]
@@ -261,7 +261,7 @@ def test_events_that_were_not_taken_are_sent_again_without_another_alert(
     assert max(len(events) for _, events in part.received) == alerts.EVENTS_PER_REQUEST
 
 
-def test_an_alert_older_than_prefect_keeps_events_gets_none(
+def test_an_alert_older_than_the_retention_of_events_gets_none(
     settings: Settings, part: type[Part]
 ) -> None:
     part.answers["/events"] = (204, None)
@@ -278,7 +278,7 @@ def test_an_alert_older_than_prefect_keeps_events_gets_none(
     assert alerts.unsent_alerts(settings) == []
 
 
-def test_alerts_that_the_disk_refuses_must_be_sent_again(settings: Settings) -> None:
+def test_alerts_that_can_not_be_written_are_answered_with_500(settings: Settings) -> None:
     settings.var.mkdir()
     (settings.var / "alerts").write_text("a file where the folder should be")
     answer = ask(
@@ -308,7 +308,7 @@ def test_every_flow_is_deployed_watched_and_has_a_schedule_or_an_event(settings:
 
 @pytest.mark.parametrize(
     ("change", "wrong"),
-    [({"rollout": None}, "lacks rollout"), ({"alert": "* * * * *"}, "holds alert")],
+    [({"rollout": None}, "lacks rollout"), ({"alert": "* * * * *"}, "names alert")],
 )
 def test_a_flow_without_a_schedule_and_a_schedule_without_a_flow_are_refused(
     settings: Settings, change: dict[str, str | None], wrong: str
@@ -327,7 +327,7 @@ def fields(**changes: Any) -> dict[str, str]:
     return alerts.Alert.model_validate({**FIRING, **changes}).fields()
 
 
-def test_an_alert_is_written_once_and_a_torn_line_harms_nobody(settings: Settings) -> None:
+def test_an_alert_is_written_once_and_a_torn_line_is_skipped(settings: Settings) -> None:
     assert alerts.append_alert(settings, fields())
     assert not alerts.append_alert(settings, fields())
     with alerts.alert_log_path(settings).open("a") as file:
@@ -340,7 +340,7 @@ def test_an_alert_is_written_once_and_a_torn_line_harms_nobody(settings: Setting
         alerts.append_alert(settings, {"id": "1"})
 
 
-def test_many_at_once_are_all_written(settings: Settings) -> None:
+def test_concurrent_alerts_are_all_written(settings: Settings) -> None:
     given = [fields(fingerprint=f"{number:x}") for number in range(40)]
     threads = [
         threading.Thread(target=alerts.append_alert, args=(settings, each))
@@ -355,10 +355,10 @@ def test_many_at_once_are_all_written(settings: Settings) -> None:
     )
 
 
-def test_an_alert_is_told_once_in_its_last_state(settings: Settings) -> None:
+def test_an_alert_is_listed_once_in_its_last_state(settings: Settings) -> None:
     later = fields(startsAt="2026-11-21T10:00:00Z", labels={"alertname": "ApiDown"})
     resolved = alerts.Alert.model_validate(RESOLVED).fields()
-    for each in (resolved, later, fields()):  # the resolution has overtaken it
+    for each in (resolved, later, fields()):  # the resolution arrives first
         alerts.append_alert(settings, each)
     states = [(line["name"], line["until"][:16]) for line in alerts.latest_alerts(settings)]
     assert states == [("ApiDown", ""), ("PartDown", "2026-11-21T09:05")]
