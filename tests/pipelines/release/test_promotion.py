@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import pytest
 
-from pipelines.cli.release_history import approval_lines
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import recorder
