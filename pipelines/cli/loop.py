@@ -31,7 +31,7 @@ def status() -> None:
 def doctor() -> None:
     """Check the home and name the command that repairs each fault; exit code 1 if one is found."""
     with report_errors():
-        from pipelines.operations.doctor import print_checks
+        from pipelines.cli.status import print_checks
 
         if not print_checks(home_settings()):
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The output of `mlops status`, `mlops gate` and `mlops alerts`."""
+"""The output of `mlops status`, `mlops doctor`, `mlops gate` and `mlops alerts`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def print_gates(settings: Settings, as_of: datetime | None) -> bool:
     console.print(table)
     console.print(f"Winner: {gates['winner'] or 'none'}. Report: {newest.parent}/report.html")
     return gates["winner"] is not None
+
+
+def print_checks(settings: Settings) -> bool:
+    """Print the result of every check of the home; return whether all passed."""
+    from pipelines.operations.doctor import run_checks
+
+    console = Console(highlight=False, soft_wrap=True)
+    results = run_checks(settings)
+    for each in results:
+        mark = "[green]ok  [/green]" if each.ok else "[red]fail[/red]"
+        console.print(f"{mark}  {each.subject}: {each.message}")
+        if not each.ok and each.remedy:
+            console.print(f"      remedy: {each.remedy}")
+    return all(each.ok for each in results)
 
 
 def print_alerts(settings: Settings) -> None:

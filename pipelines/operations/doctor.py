@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
-from rich.console import Console
-
 from pipelines.runtime import exclusive, stage_command
 from pipelines.training.workspace import SOURCE_ROOT
 from serving.release import document
@@ -31,22 +29,15 @@ class CheckResult:
     remedy: str = ""
 
 
-def print_checks(settings: Settings) -> bool:
-    """Print every result; return whether all passed. A check that could not run has failed."""
-    console = Console(highlight=False, soft_wrap=True)
-    results = [_run_check(check, settings) for check in CHECKS]
-    for each in results:
-        mark = "[green]ok  [/green]" if each.ok else "[red]fail[/red]"
-        console.print(f"{mark}  {each.subject}: {each.message}")
-        if not each.ok and each.remedy:
-            console.print(f"      remedy: {each.remedy}")
-    return all(each.ok for each in results)
+def run_checks(settings: Settings) -> list[CheckResult]:
+    """Return the result of every check. A check that could not run has failed."""
+    return [_run_check(check, settings) for check in CHECKS]
 
 
 def _run_check(check: Callable[[Settings], CheckResult], settings: Settings) -> CheckResult:
     try:
         return check(settings)
-    except Exception as error:  # a check that could not run has failed
+    except Exception as error:
         subject = check.__name__.removeprefix("check_")
         return CheckResult(subject, False, f"could not be checked: {error}", "see the message")
 
