@@ -23,7 +23,7 @@ from pipelines.ingestion import ingest, validate
 from pipelines.proofs.bad_sources import link_or_copy_file
 from pipelines.proofs.base_training import BaseTraining, home_environment, isolated_settings
 from pipelines.replay import simulated_day
-from pipelines.replay.simulated_day import DAY, ReplayState, ReplayWorld
+from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.training import build_features
 from settings import LoopError, Settings
@@ -180,11 +180,11 @@ def _watched(ground: BaseTraining, cases: pd.DataFrame, end: datetime) -> tuple[
     models = ReplayModels(frame, params, ground.scratch / "models")
     world = ReplayWorld(frame, np.full(len(frame), np.nan), params, models, ground.as_of)
     state = _state(ground, frame)
-    simulated_day.answer_cases(world, state, world.rows(ground.as_of, end))
+    predict_cases(world, state, world.rows(ground.as_of, end))
     found: dict[str, Notice] = {}
     retrained, day = False, ground.as_of + DAY
     while day <= end:
-        evidence, _, _ = simulated_day.collect_evidence(world, state, day)
+        evidence, _ = simulated_day.collect_evidence(world, state, day)
         decision = retraining_decision.decide_retraining(evidence, policy, day)
         told = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The days on which the two replays of a policy, real parts and steps alone, differ."""
+"""Comparison of a policy's two replays, served and fast: the days on which they differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipelines.evaluation.gates.verdict import verdict_code
 
-# What was decided, by whom and on what; how a stage is told differs by its wording alone.
+# Decisions and models; the texts of rollout steps may differ in wording.
 DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
@@ -20,57 +20,59 @@ NUMERIC_COLUMNS = (
     "bias",
     "coverage",
     "drift_share",
-    "delay_hours",
+    "delay_hleft",
 )
 
 
-def differing_days(real: pd.DataFrame, quick: pd.DataFrame) -> dict[str, list[str]]:
-    """The days on which the two say different things, by what they differ in: a column or `gates`.
+def differing_days(served: pd.DataFrame, fast: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the days on which the replays differ, by column, or by `gates` for refusals.
 
-    Both hold a row per day, of the same days. What the real parts' records lack is not compared:
-    what a day cost is known once they were judged (`replay_judged.days`).
+    Both frames hold a row per day, of the same days. Columns that `served` lacks are not compared:
+    costs are added later (`served_costs.read_days_with_costs`).
     """
-    days = real["day"]
-    if list(days) != list(quick["day"]):
+    days = served["day"]
+    if list(days) != list(fast["day"]):
         raise ValueError("The replays are not of the same days.")
-    wrong = {
-        name: ~_same(real[name], quick[name])
+    differs = {
+        name: ~_equal(served[name], fast[name])
         for name in DECISION_COLUMNS
-        if name in real and name in quick  # a replay of an older version has no codes
+        if name in served and name in fast  # a replay of an older version has no codes
     }
-    wrong |= {name: ~_close(real[name], quick[name]) for name in NUMERIC_COLUMNS if name in real}
-    wrong["drift"] = ~_drifts(real["drift"], quick["drift"])
-    wrong["gates"] = ~_same(real["verdicts"].map(_refused), quick["verdicts"].map(_refused))
-    return {name: days[each].tolist() for name, each in wrong.items() if each.any()}
+    differs |= {
+        name: ~_close(served[name], fast[name]) for name in NUMERIC_COLUMNS if name in served
+    }
+    differs["drift"] = ~_equal_drifts(served["drift"], fast["drift"])
+    differs["gates"] = ~_equal(served["verdicts"].map(_refusals), fast["verdicts"].map(_refusals))
+    return {name: days[each].tolist() for name, each in differs.items() if each.any()}
 
 
-def format_agreement(real: pd.DataFrame, quick: pd.DataFrame) -> str:
-    """On how many days they differ, and in what."""
-    found = differing_days(real, quick)
-    days = {day for each in found.values() for day in each}
-    return f"{len(days)} of {len(real)}" + (f": {', '.join(found)}" if found else "")
+def format_agreement(served: pd.DataFrame, fast: pd.DataFrame) -> str:
+    """Return the number of days on which the replays differ, and the columns."""
+    differs = differing_days(served, fast)
+    days = {day for each in differs.values() for day in each}
+    return f"{len(days)} of {len(served)}" + (f": {', '.join(differs)}" if differs else "")
 
 
-def _same(real: pd.Series, quick: pd.Series) -> pd.Series:
-    ours, theirs = (one.astype(object).where(one.notna(), None) for one in (real, quick))
-    return pd.Series([a == b for a, b in zip(ours, theirs, strict=True)], index=real.index)
+def _equal(served: pd.Series, fast: pd.Series) -> pd.Series:
+    left, right = (each.astype(object).where(each.notna(), None) for each in (served, fast))
+    return pd.Series([a == b for a, b in zip(left, right, strict=True)], index=served.index)
 
 
-def _close(real: pd.Series, quick: pd.Series) -> pd.Series:
-    ours, theirs = real.astype("float64"), quick.astype("float64")
-    return ((ours - theirs).abs() <= 1e-9) | (ours.isna() & theirs.isna())
+def _close(served: pd.Series, fast: pd.Series) -> pd.Series:
+    left, right = served.astype("float64"), fast.astype("float64")
+    return ((left - right).abs() <= 1e-9) | (left.isna() & right.isna())
 
 
-def _drifts(real: pd.Series, quick: pd.Series) -> pd.Series:
-    """Of each feature, to the third digit, to which the records are rounded."""
+def _equal_drifts(served: pd.Series, fast: pd.Series) -> pd.Series:
+    """Compare the drift of each feature, to the third digit, to which records are rounded."""
 
-    def same(ours: Any, theirs: Any) -> bool:
-        if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-            return isinstance(ours, dict) == isinstance(theirs, dict)
-        return set(ours) == set(theirs) and all(abs(ours[k] - theirs[k]) <= 1e-3 for k in ours)
+    def equal(left: Any, right: Any) -> bool:
+        if not (isinstance(left, dict) and isinstance(right, dict)):
+            return isinstance(left, dict) == isinstance(right, dict)
+        return set(left) == set(right) and all(abs(left[k] - right[k]) <= 1e-3 for k in left)
 
-    return pd.Series([same(a, b) for a, b in zip(real, quick, strict=True)], index=real.index)
+    return pd.Series([equal(a, b) for a, b in zip(served, fast, strict=True)], index=served.index)
 
 
-def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
+def _refusals(verdicts: list[dict[str, Any]]) -> list[str]:
     return [verdict_code(each) for each in verdicts if not each["passed"]]

@@ -1,4 +1,4 @@
-"""Which policies of retraining are put side by side, and what did each cost? Pure."""
+"""Retraining policies of a replay, and the comparison of their costs. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,41 +16,46 @@ NEVER_POLICY = "never"
 
 
 def find_policy(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The policy `name`, or several joined by `+`: any of their triggers then asks.
+    """Return the policy `name`, or several joined by `+`, with the triggers of all.
 
-    Raises `UserError` for an unknown name, for two that contradict each other, or a policy that is
-    not whole.
+    Raises `UserError` for an unknown name, contradicting policies, or an incomplete policy.
     """
     known, shipped = params["replay"]["policies"], params["monitoring"]["policy"]
     parts = name.split("+")
     if unknown := [part for part in parts if part not in known]:
-        raise UserError(f"There is no policy {', '.join(unknown)}; there are {', '.join(known)}.")
-    found: dict[str, Any] = {}
+        raise UserError(
+            f"There is no policy {', '.join(unknown)} in replay.policies. Choose from "
+            f"{', '.join(known)}."
+        )
+    combined: dict[str, Any] = {}
     triggers: list[str] = []
     for part in parts:
         changes = {key: value for key, value in known[part].items() if key != "triggers"}
-        if differing := [key for key in changes if found.get(key, changes[key]) != changes[key]]:
-            raise UserError(f"{name}: the policies contradict each other on {differing[0]}.")
-        found |= changes
+        if clashes := [key for key in changes if combined.get(key, changes[key]) != changes[key]]:
+            raise UserError(
+                f"The policies {name} contradict each other on {clashes[0]}. Combine others."
+            )
+        combined |= changes
         triggers += known[part].get("triggers", shipped["triggers"])
-    policy = {**shipped, **found, "triggers": sorted(set(triggers))}
+    policy = {**shipped, **combined, "triggers": sorted(set(triggers))}
     retraining_decision.check_policy(policy)
     return policy
 
 
 def with_calibration_limit(policy: Mapping[str, Any], gap: float) -> dict[str, Any]:
-    """The policy with another limit of its main threshold."""
+    """Return the policy with another limit of the trigger `calibration`."""
     return {**policy, "max_calibration_gap": gap}
 
 
 def compare_policies(
     days: Mapping[str, pd.DataFrame], prices: Sequence[float], seed: int
 ) -> list[dict[str, Any]]:
-    """A row per policy, from its days: `day`, `n`, `cost`, `baseline_cost`, `trained`, `released`.
+    """Return a row per policy, from its days.
 
-    `saving` is the share of never's cost, with a 90% interval over days; `net` what is saved in
-    the whole period less the retrainings, at each of `prices`, in units of one false alarm. Both
-    are None where never was not replayed over the same days.
+    Days have `day`, `n`, `cost`, `baseline_cost`, `trained`, `released`. `saving`: share of the
+    cost of `never`, with a 90% interval over days. `net`: the saving of the whole period less the
+    retrainings, at each of `prices`, in units of one false alarm. Without a replay of `never` over
+    the same days, `saving` is None and `net` empty.
     """
     rows = []
     for name, own in days.items():
@@ -64,17 +69,17 @@ def compare_policies(
             "saving": None, "low": None, "high": None, "net": [],
         }  # fmt: skip
         if NEVER_POLICY in days and days[NEVER_POLICY]["day"].tolist() == own["day"].tolist():
-            row |= _against(days[NEVER_POLICY], own, prices, seed)
+            row |= _compare_with_never(days[NEVER_POLICY], own, prices, seed)
         rows.append(row)
     return rows
 
 
-def _against(
+def _compare_with_never(
     never: pd.DataFrame, own: pd.DataFrame, prices: Sequence[float], seed: int
 ) -> dict[str, Any]:
     saved = (never["cost"].to_numpy() - own["cost"].to_numpy()).astype("float64")
     total = float(never["cost"].sum())
-    # A day is a row here, so the mean over rows is the mean over days that the bootstrap wants.
+    # A row is a day, so the mean over rows is the mean over days that the bootstrap needs.
     low, high = day_bootstrap(saved, own["day"], seed)
     per_day = total / len(own)
     trained = int(own["trained"].sum())

@@ -1,4 +1,4 @@
-"""The policies side by side, as a table for the terminal and for documents."""
+"""The table that compares the policies, for the terminal and documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.replay import policies
 
 
 def format_policy_table(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
-    """A Markdown table with a row per policy."""
+    """Return a Markdown table with a row per policy."""
     prices = params["replay"]["prices"]
     heads = [
         "policy", "trained", "released", "cost per 1,000", "saving over never", "90%, over days",
@@ -24,7 +24,7 @@ def format_policy_table(days: Mapping[str, pd.DataFrame], params: Mapping[str, A
             _share(row["saving"]),
             "–" if row["low"] is None else f"{_share(row['low'])} to {_share(row['high'])}",
             _share(row["against_baseline"]),
-            *(f"{net:,.0f}" for net in row["net"] or ["–"] * 0),
+            *(f"{net:,.0f}" for net in row["net"]),
         ]  # fmt: skip
         cells += ["–"] * (len(heads) - len(cells))
         lines.append(f"| {' | '.join(cells)} |")

@@ -1,7 +1,7 @@
-"""What did the days cost that the loop's real parts lived? Its log, judged as the fast replay is.
+"""Costs of a served replay's days, computed from its prediction log as in the fast replay.
 
-The truth and the no-model answers are those of the replay's world, which has all labels; a case
-that the service did not answer, or answered twice, is an error and no saving.
+Labels and the no-model baseline come from the replay's world, which has all labels. A case that the
+service did not predict, or predicted twice, is an error.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from usecase import evaluation
 def read_days_with_costs(
     settings: Settings, own: Settings, first: datetime, end: datetime
 ) -> pd.DataFrame:
-    """The records of the days from `first` to `end` in the home `own`, with what each cost.
+    """Return the records of the days from `first` to `end` in the home `own`, with their costs.
 
-    Raises `LoopError` if not every case of theirs is in the log.
+    Raises `LoopError` if a case is not in the log exactly once.
     """
     records = pd.DataFrame(served_record.read_day_records(own)[: (end - first).days])
     world = world_data.build_world(settings, first, end)
@@ -40,20 +40,20 @@ def read_days_with_costs(
 
 
 def match_answers(cases: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
-    """`cases` with the probability that each was answered with.
+    """Return `cases` with the probability that the service predicted.
 
-    Raises `LoopError` if one is not in the log, is there twice, or was answered in need.
+    Raises `LoopError` if a case is not in the log, is there twice, or was degraded.
     """
-    found = cases.merge(log[["key", "probability", "degraded"]], on="key", how="left")
-    missing, twice = int(found["probability"].isna().sum()), len(found) - len(cases)
+    matched = cases.merge(log[["key", "probability", "degraded"]], on="key", how="left")
+    missing, twice = int(matched["probability"].isna().sum()), len(matched) - len(cases)
     if missing or twice:
         raise LoopError(
             f"Of {len(cases):,} cases {missing:,} are not in the log, and {twice:,} are in it "
-            "twice: what they cost is not known. Remove the replay's home and run it again."
+            "twice, so their cost is unknown. Remove the replay's home and run the replay again."
         )
-    if degraded := int(found["degraded"].astype(bool).sum()):
+    if degraded := int(matched["degraded"].astype(bool).sum()):
         raise LoopError(
-            f"{degraded:,} cases were answered without the online store, and what they cost is not "
-            "the model's: see logs/service.log of the replay, remove its home, run it again."
+            f"{degraded:,} cases were predicted without the online store, so their cost is not the "
+            "model's. Check logs/service.log of the replay, remove its home, and run it again."
         )
-    return found
+    return matched

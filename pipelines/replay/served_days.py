@@ -1,10 +1,9 @@
-"""How does the loop live one simulated day after the other by its real parts?
+"""The process of a served replay: one simulated day after the other through the real parts.
 
-Run by `replay_served`, in a process whose home is the replay's, or by `replay_stack`, in one that
-is the stack's. At the start of a day: a look at the challenger, monitoring, and the retraining
-that its event starts; then the day's cases over HTTP, each at its decision time. A line a day is
-written when the day is over, and says where to go on; what a killed day had done is found by the
-parts themselves.
+`served_replay` starts it in the replay's own home, `stack_replay` on a running stack. A day begins
+with rollout, monitoring, and the retraining that monitoring's event starts. Then its cases are sent
+over HTTP, each at its decision time. A record is written when the day is over, and a restart
+continues after the last record. The parts themselves detect what a killed day had done.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ RunnerCheck = Callable[[], object]
 
 
 def run_days(settings: Settings, first: datetime, end: datetime) -> None:
-    """Lives the days from `first` to `end` that are not lived yet, and tells a line of each.
+    """Run the days from `first` to `end` without a record; print a line for each.
 
-    What the parts say is in `var/logs/replay.log`.
+    The output of the parts goes to `var/logs/replay.log`.
     """
     from pipelines.flows import flow_runs
 
-    together = settings.params()["replay"]["batch_days"]
+    batch_days = settings.params()["replay"]["batch_days"]
     log = settings.var / "logs" / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
@@ -49,30 +48,28 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
         with processes.prefect_server(settings):
             meter = time_meter.Meter(settings)
             start_with_first_model(settings, journal, first)
-            ready = processes.start_service(settings), processes.start_runner(settings)
-            ready[0]()
-            require_runner = ready[1]()
+            await_service = processes.start_service(settings)
+            await_runner = processes.start_runner(settings)
+            await_service()
+            require_runner = await_runner()
             meter.close("the first model")
             try:
                 for number in range(len(done), (end - first).days):
                     day = first + number * DAY
-                    if number == len(done) or number % together == 0:
-                        ahead = first + (number // together + 1) * together * DAY
-                        ingest_ahead(meter, min(ahead, end))
+                    if number == len(done) or number % batch_days == 0:
+                        until = first + (number // batch_days + 1) * batch_days * DAY
+                        ingest_ahead(meter, min(until, end))
                     record = run_day(settings, journal, meter, first, day, require_runner)
                     served_record.append_day_record(settings, record)
-                    spent = meter.close(record["day"])
-                    print(
-                        served_record.format_day_line(settings, record, spent["seconds"]),
-                        flush=True,
-                    )
+                    seconds = meter.close(record["day"])["seconds"]
+                    print(served_record.format_day_line(settings, record, seconds), flush=True)
                 clock.advance_to(settings, end)
             finally:
                 meter.write_flow_run_counts(flow_runs.count_runs_by_state(settings))
 
 
 def start_with_first_model(settings: Settings, journal: Journal, first: datetime) -> None:
-    """The batches up to `first`, and the first model, which is champion at once."""
+    """Ingest the batches up to `first`, and train the first model, which is champion at once."""
     clock.advance_to(settings, first)
     turn_steps.run_ingestion(
         settings, journal, first, online=turn_steps.is_online_store_before(settings, first)
@@ -81,9 +78,9 @@ def start_with_first_model(settings: Settings, journal: Journal, first: datetime
 
 
 def ingest_ahead(meter: time_meter.Meter, until: datetime) -> None:
-    """The batches up to `until`, some days of them at once, and the closed segments of the log.
+    """Ingest the batches of several days up to `until`, and compact the log's closed segments.
 
-    When a row became known is in the row: before that nobody sees it, as `mlops run` has it.
+    Each row records when it became known, and no step uses it earlier; `mlops run` does the same.
     """
     from pipelines.flows import flows
 
@@ -97,17 +94,17 @@ def run_day(
     settings: Settings, journal: Journal, meter: time_meter.Meter, first: datetime, day: datetime,
     require_runner: RunnerCheck,
 ) -> dict[str, Any]:  # fmt: skip
-    """Lives the day that begins at `day`; its record."""
+    """Run the day that begins at `day`; return its record."""
     from pipelines.flows import flows
     from pipelines.runtime import traffic
 
     clock.advance_to(settings, day)
-    looked: dict[str, Any] = {}
+    rollout: dict[str, Any] = {}
     decision: dict[str, Any] | None = None
     if rollout_controller.rollout_challenger(settings) is not None:
         with meter.stage("rollout"):
-            looked = flows.rollout_flow(as_of=day)
-    if day > first:  # before that nothing was answered
+            rollout = flows.rollout_flow(as_of=day)
+    if day > first:  # nothing was predicted before the first day
         with meter.stage("monitoring"):
             decision = turn_steps.run_monitoring(settings, journal, day)
         if decision["retrain"]:
@@ -115,10 +112,10 @@ def run_day(
                 turn_steps.finish_retraining(settings, journal, decision, day, require_runner)
     with meter.stage("cases"):
         turn_rollout.wait_for_release(settings)
-        sent = traffic.send_cases(settings, day, day + DAY, together=True)
+        n_sent = traffic.send_cases(settings, day, day + DAY, together=True)
     outcome = training_outcome.find_outcome(settings, day) if day > first else None
     return served_record.build_day_record(
-        settings, day, sum(sent.values()), looked, decision, outcome
+        settings, day, sum(n_sent.values()), rollout, decision, outcome
     )
 
 
@@ -130,7 +127,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped: the same command goes on after the last whole day", file=sys.stderr)
+        print("stopped: the same command continues after the last complete day", file=sys.stderr)
         sys.exit(130)
 
 

@@ -1,78 +1,42 @@
-"""One simulated day: the challenger's next step, monitoring, the decision, and the day's cases.
+"""One day of a fast replay: rollout of the challenger, monitoring, decision, training, predictions.
 
-Depends on simulated time and data alone: no clock, no service, no store.
+It depends on simulated time and data only: no clock, no service, no store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from monitoring import retraining_decision
-from monitoring.measures import arms, performance, slices
-from monitoring.measures import drift as drifts
+from monitoring.measures import arms, drift, performance, slices
+from monitoring.retraining_decision import decide_retraining
 from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from pipelines.release import rollout_policy
-from pipelines.replay.trained_models import ReplayModels, TrainedModel
-from serving.release import routing
-from serving.release.document import Stage
+from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
+from pipelines.replay.trained_models import TrainedModel
 from settings import LoopError
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
-
-DAY = timedelta(days=1)
-
-
-@dataclass
-class ReplayWorld:
-    """All cases with features, label, `known_at`, in the order of decision times; and baseline."""
-
-    frame: pd.DataFrame
-    baseline: np.ndarray
-    params: dict[str, Any]
-    models: ReplayModels
-    first: datetime
-
-    def rows(self, start: datetime, end: datetime) -> slice:
-        at = self.frame["decision_time"].searchsorted([pd.Timestamp(start), pd.Timestamp(end)])
-        return slice(int(at[0]), int(at[1]))
-
-
-@dataclass
-class ReplayState:
-    """Who serves, who is on the way, and what was answered so far."""
-
-    champion: TrainedModel
-    last_training: datetime
-    probability: np.ndarray  # NaN where nobody has been asked yet
-    answered_by: np.ndarray  # number of the training that answered
-    challenger: TrainedModel | None = None
-    stage: Stage = "shadow"
-    entered: datetime | None = None  # its stage
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def number(self, trained: TrainedModel) -> int:
-        return self.numbers.setdefault(trained.name, len(self.numbers))
 
 
 def simulate_day(
     world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
 ) -> dict[str, Any]:
-    """Lives the day that begins at `day`; changes `state` and returns the day's record."""
+    """Simulate the day that begins at `day`: change `state` and return the day's record."""
     record: dict[str, Any] = {
         "day": day.date().isoformat(), "trained": 0, "released": 0, "withdrawn": 0,
         "rollout": "", "verdicts": [], "training": None,
     }  # fmt: skip
     if state.challenger is not None:
-        _roll_out(world, state, day, record)
-    if day > world.first:  # before that nothing was answered
-        _watch(world, state, policy, day, record)
-    _answer(world, state, day, record)
+        record |= _roll_out(world, state, day)
+    if day > world.first:  # nothing was predicted before the first day
+        record |= _monitor(world, state, policy, day)
+    record |= _predict_day(world, state, day)
     record |= {
         "champion": state.champion.name,
         "challenger": None if state.challenger is None else state.challenger.name,
@@ -81,35 +45,29 @@ def simulate_day(
     return record
 
 
-def _roll_out(
-    world: ReplayWorld, state: ReplayState, day: datetime, record: dict[str, Any]
-) -> None:
+def _roll_out(world: ReplayWorld, state: ReplayState, day: datetime) -> dict[str, Any]:
+    """Take the challenger's next step."""
     challenger, entered = state.challenger, state.entered
     if challenger is None or entered is None:
-        raise LoopError("There is no challenger to look at.")
-    limits = world.params["rollout"]
-    evidence = _arms(world, state, challenger, entered, day)
-    now = rollout_policy.ChallengerState(challenger.name, state.stage, entered)
-    decision = rollout_policy.next_rollout_step(now, evidence, limits, day, live=False)
-    record["rollout"] = f"{decision.action}: {decision.why}"
+        raise LoopError("There is no challenger to roll out.")
+    evidence = _arm_evidence(world, state, challenger, entered, day)
+    current = rollout_policy.ChallengerState(challenger.name, state.stage, entered)
+    decision = rollout_policy.next_rollout_step(
+        current, evidence, world.params["rollout"], day, live=False
+    )
+    record: dict[str, Any] = {"rollout": f"{decision.action}: {decision.why}"}
     if decision.action == "advance":
         state.stage, state.entered = "canary", day
     elif decision.action == "promote":
-        promote_challenger(state)
+        state.promote_challenger()
         record["released"] = 1
     elif decision.action == "withdraw":
         state.challenger = None
         record["withdrawn"] = 1
+    return record
 
 
-def promote_challenger(state: ReplayState) -> None:
-    """The challenger is champion from now on."""
-    if state.challenger is None:
-        raise LoopError("There is no challenger to promote.")
-    state.champion, state.challenger = state.challenger, None
-
-
-def _arms(
+def _arm_evidence(
     world: ReplayWorld,
     state: ReplayState,
     challenger: TrainedModel,
@@ -137,47 +95,43 @@ def _arms(
     )  # fmt: skip
 
 
-def _watch(
-    world: ReplayWorld,
-    state: ReplayState,
-    policy: Mapping[str, Any],
-    day: datetime,
-    record: dict[str, Any],
-) -> None:
-    """Measures, decides, and trains if that is the decision."""
-    evidence, drift, joined = collect_evidence(world, state, day)
-    decision = retraining_decision.decide_retraining(evidence, policy, day)
-    record |= {
+def _monitor(
+    world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
+) -> dict[str, Any]:
+    """Measure and decide; train if that is the decision."""
+    evidence, joined = collect_evidence(world, state, day)
+    decision = decide_retraining(evidence, policy, day)
+    record: dict[str, Any] = {
         "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
         "fired": [each.name for each in decision.triggers if each.fired],
         "gap": None if evidence.live is None else evidence.live["calibration_gap"],
         "bias": None if evidence.live is None else evidence.live["bias"],
-        "coverage": performance.label_coverage(joined), "drift_share": drift and drift["share"],
-        "drift": drift and _multiples(drift),
+        "coverage": performance.label_coverage(joined),
+        "drift_share": evidence.drift and evidence.drift["share"],
+        "drift": evidence.drift and _multiples_of_limit(evidence.drift),
         "delay_hours": performance.median_label_delay_hours(joined),
     }  # fmt: skip
-    if not decision.retrain:
-        return
-    found = world.models.train(day, state.champion)
-    record |= {"trained": 1, "training": found.name, "verdicts": found.verdicts}
-    state.last_training = day
-    if found.passed:
-        state.challenger, state.stage, state.entered = found, "shadow", day
-        state.number(found)
+    if decision.retrain:
+        trained = world.models.train(day, state.champion)
+        record |= {"trained": 1, "training": trained.name, "verdicts": trained.verdicts}
+        state.last_training = day
+        if trained.passed:
+            state.start_shadow(trained, day)
+    return record
 
 
 def collect_evidence(
     world: ReplayWorld, state: ReplayState, day: datetime
-) -> tuple[MonitoringEvidence, dict[str, Any] | None, pd.DataFrame]:
-    """What monitoring finds in the window before `day`: the champion's own answers."""
-    params = world.params["monitoring"]
-    # A champion's answers in its own canary are its own, too.
+) -> tuple[MonitoringEvidence, pd.DataFrame]:
+    """Return what monitoring measures before `day`, and the champion's predictions with labels."""
+    params, champion = world.params["monitoring"], state.champion
     at = world.rows(day - params["window_days"] * DAY, day)
-    own = state.answered_by[at] == state.number(state.champion)
+    # The champion's predictions during its own canary count, too.
+    own = state.answered_by[at] == state.number(champion)
     current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
     joined = current.assign(label=current["label"].where(current["known_at"] < day))
     problems: list[MonitoringFinding] = []
-    live, drift = None, None
+    live, drift_result = None, None
     if missing := performance.describe_missing_labels(joined, world.params, day):
         problems.append(MonitoringFinding("coverage_low", missing))
     try:
@@ -185,58 +139,43 @@ def collect_evidence(
     except ValueError as error:
         problems.append(MonitoringFinding("performance_unmeasured", f"performance ({error})"))
     problems += slices.slice_problems(joined)
-    reference = world.frame.iloc[state.champion.holdout].assign(probability=state.champion.judged)
+    reference = world.frame.iloc[champion.holdout].assign(probability=champion.holdout_scores)
     try:
-        found, _ = drifts.measure_drift(
+        measured, _ = drift.measure_drift(
             reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
             seed=world.params["seed"], with_snapshot=False,
         )  # fmt: skip
-        drift = asdict(found)
-        problems += drifts.drift_problems(found)
+        drift_result = asdict(measured)
+        problems += drift.drift_problems(measured)
     except LoopError as error:
         problems.append(MonitoringFinding("drift_unmeasured", f"drift ({error})"))
-    n_labelled = int(joined["label"].notna().sum())
-    new = world.frame["known_at"].between(state.champion.as_of, day, "left")
+    new_labels = world.frame["known_at"].between(champion.as_of, day, "left")
     return MonitoringEvidence(
-        champion=state.champion.name, data_until=state.champion.as_of, n_labelled=n_labelled,
-        live=live, expected=state.champion.expected, drift=drift, problems=problems,
-        last_training=state.last_training, n_new=int(new.sum()),
+        champion=champion.name, data_until=champion.as_of,
+        n_labelled=int(joined["label"].notna().sum()), live=live, expected=champion.expected,
+        drift=drift_result, problems=problems, last_training=state.last_training,
+        n_new=int(new_labels.sum()),
         under_way=None if state.challenger is None else state.challenger.name,
         slices=slices.measure_slices(joined, joined, world.params, day),
         days=performance.days_watched(joined, day),
-    ), drift, joined  # fmt: skip
+    ), joined  # fmt: skip
 
 
-def _multiples(drift: dict[str, Any]) -> dict[str, float]:
-    """How far each feature has moved, as a multiple of its limit."""
+def _multiples_of_limit(drift_result: Mapping[str, Any]) -> dict[str, float]:
     return {
-        name: round(each["score"] / each["limit"], 3) for name, each in drift["features"].items()
+        name: round(each["score"] / each["limit"], 3)
+        for name, each in drift_result["features"].items()
     }
 
 
-def _answer(world: ReplayWorld, state: ReplayState, day: datetime, record: dict[str, Any]) -> None:
-    """The cases of the day, each scored by whoever it is routed to; and what they cost."""
+def _predict_day(world: ReplayWorld, state: ReplayState, day: datetime) -> dict[str, Any]:
+    """Predict the cases of the day; return their number and costs."""
     at = world.rows(day, day + DAY)
-    answer_cases(world, state, at)
-    truth = world.frame["label"].to_numpy()[at]
+    predict_cases(world, state, at)
+    labels = world.frame["label"].to_numpy()[at]
     costs = world.params["costs"]
-    record |= {
-        "n": len(truth),
-        "cost": float(evaluation.case_costs(truth, state.probability[at], costs).sum()),
-        "baseline_cost": float(evaluation.case_costs(truth, world.baseline[at], costs).sum()),
+    return {
+        "n": len(labels),
+        "cost": float(evaluation.case_costs(labels, state.probability[at], costs).sum()),
+        "baseline_cost": float(evaluation.case_costs(labels, world.baseline[at], costs).sum()),
     }
-
-
-def answer_cases(world: ReplayWorld, state: ReplayState, at: slice) -> None:
-    """Fills in who answers the cases `at`, and with what."""
-    state.probability[at] = state.champion.scores[at]
-    state.answered_by[at] = state.number(state.champion)
-    if state.challenger is not None and state.stage == "canary":
-        percent, digest = world.params["rollout"]["canary"]["percent"], state.challenger.digest
-        keys = world.frame["key"].to_numpy()[at]
-        routed = (
-            np.flatnonzero([routing.goes_to_challenger(key, digest, percent) for key in keys])
-            + at.start
-        )
-        state.probability[routed] = state.challenger.scores[routed]
-        state.answered_by[routed] = state.number(state.challenger)

@@ -1,6 +1,6 @@
-"""Where does the time of a simulated day go? Wall clock by stage, CPU by stage and by process.
+"""Time spent on each simulated day: wall clock by stage, CPU by stage and by process.
 
-Of the machine and its load, so apart from the days' records, which are of simulated time alone.
+It depends on the machine and its load, so it is stored apart from the days' records.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from settings import Settings
 
 
 class Meter:
-    """Seconds since the last line; CPU seconds are this process's, and our servers' by name."""
+    """Seconds since the last line; CPU seconds of this process, and of our servers by name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._path = settings, meter_path(settings)
@@ -30,7 +30,7 @@ class Meter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the block to the stage `name` of the line that is closed next."""
+        """Add the block's time to the stage `name` of the current line."""
         began, cpu = time.monotonic(), sum(_by_process(self._settings).values())
         try:
             yield
@@ -40,7 +40,7 @@ class Meter:
             spent["cpu"] += sum(_by_process(self._settings).values()) - cpu
 
     def close(self, name: str) -> dict[str, Any]:
-        """Writes the line `name`, a day's, and begins the next; the line."""
+        """Write the line `name` (a day) and start the next one; return the line."""
         now, cpu = time.monotonic(), _by_process(self._settings)
         line = {
             "name": name, "seconds": now - self._began, "stages": self._stages,
@@ -51,9 +51,9 @@ class Meter:
         self._began, self._cpu, self._stages = now, cpu, {}
         return line
 
-    def write_flow_run_counts(self, counted: Mapping[str, int]) -> None:
-        """Writes how many runs of flows are in which state, which Prefect's server alone knows."""
-        durable_files.write_json(flow_run_counts_path(self._settings), dict(counted))
+    def write_flow_run_counts(self, counts: Mapping[str, int]) -> None:
+        """Write the number of flow runs by state, which only Prefect's server knows."""
+        durable_files.write_json(flow_run_counts_path(self._settings), dict(counts))
 
 
 def flow_run_counts_path(settings: Settings) -> Path:
@@ -65,24 +65,24 @@ def meter_path(settings: Settings) -> Path:
 
 
 def read_meter_lines(settings: Settings) -> list[dict[str, Any]]:
-    """The lines; none where nothing was replayed. Of a line that was written twice both count."""
+    """Return the lines, empty without a replay. A day run twice has two lines, and both count."""
     return [json.loads(line) for line in durable_files.read_lines(meter_path(settings))]
 
 
 def _by_process(settings: Settings) -> dict[str, float]:
-    """CPU seconds so far, with those of descendants that have ended."""
-    found: Mapping[str, int | None] = {
+    """Return CPU seconds so far by process, with those of ended descendants."""
+    pids: Mapping[str, int | None] = {
         "replay": psutil.Process().pid,
         **{record.name: record.pid for record in child_processes.read_child_records(settings)},
     }
-    return {name: _cpu(pid) for name, pid in found.items() if pid is not None}
+    return {name: _cpu(pid) for name, pid in pids.items() if pid is not None}
 
 
 def _cpu(pid: int) -> float:
     total = 0.0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        own = pid == psutil.Process().pid  # whose children are the servers, each on its own line
+        own = pid == psutil.Process().pid  # its children are the servers, which are counted by name
         for each in [process, *([] if own else process.children(recursive=True))]:
             with suppress(psutil.NoSuchProcess):
                 times = each.cpu_times()

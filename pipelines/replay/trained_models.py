@@ -1,4 +1,4 @@
-"""The models of a replay: trained as a training trains them, once for all policies."""
+"""The models of a replay: each training runs once for all policies, with a training's own steps."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ REPEATABLE_GATES = [each for each in refit_gates.REFIT_GATES if each is not refi
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training gave; `scores` are the refit's on all cases from `as_of` on, else NaN."""
+    """Result of a training; `scores` are the refit's on all cases from `as_of` on, NaN before."""
 
     name: str
     as_of: datetime
     holdout: np.ndarray  # row numbers in the world's frame
-    judged: np.ndarray  # the evaluated model's scores on them
+    holdout_scores: np.ndarray  # of the evaluated model
     scores: np.ndarray  # shape (n_cases,)
     expected: dict[str, float]
-    verdicts: list[dict[str, Any]]  # of the winner; of the cheapest where no candidate passed
-    served: Path | None = None  # the folder of the refit's served form
-    digest: str = ""  # of its files: by it cases are given to arms
+    verdicts: list[dict[str, Any]]  # of the winner, or of the cheapest if no candidate passed
+    served: Path | None = None  # folder of the refit's served form
+    digest: str = ""  # of its files; routing assigns cases to arms by it
 
     @property
     def passed(self) -> bool:
@@ -48,20 +48,20 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class TrainingSplit:
-    """What a training sees: all known cases, and their two parts."""
+    """The cases that a training knows, and their two parts."""
 
-    place: Path  # where its fits are kept
-    frame: pd.DataFrame
-    known: pd.DataFrame
+    folder: Path  # of its fitted models
+    frame: pd.DataFrame  # all known cases
+    known: pd.DataFrame  # known before the holdout
     holdout: pd.DataFrame
     manifest: dict[str, Any]
 
 
 class ReplayModels:
-    """Trains on `frame` (all cases, in the order of decision times); keeps fits in `folder`.
+    """Train on `frame` (all cases by decision time); store the fitted models in `folder`.
 
-    Search, gates, choice, refit and the gates on the artefact are a training's own. Not asked are
-    its speed, which is the wall clock's, and its sources (`gates/sources.py`), which are stores.
+    Search, gates, choice, refit and the refit's gates are those of a training. Two checks are left
+    out: the refit's speed, which depends on the machine, and the source gates, which need stores.
     """
 
     def __init__(self, frame: pd.DataFrame, params: dict[str, Any], folder: Path) -> None:
@@ -72,55 +72,58 @@ class ReplayModels:
         ).hexdigest()[:8]
 
     def train(self, as_of: datetime, champion: TrainedModel | None) -> TrainedModel:
-        """The training as of `as_of`, through the gates."""
+        """Train as of `as_of` and run the gates."""
         split = self._split(as_of, champion)
         rows = np.flatnonzero(
             (self._frame["decision_time"] >= self._holdout_start(as_of, champion))
             & (self._frame["known_at"] < as_of)
         )
         candidates = build_candidates(self._params)
-        found = {
-            name: self._fitted(split, name, *asked) for name, asked in candidates.items()
-        }  # fmt: skip
-        judged = {
+        models = {
+            name: self._fit(split, name, model, space)
+            for name, (model, space) in candidates.items()
+        }
+        scores = {
             name: model.predict_proba(split.holdout[FEATURES])[:, 1]
-            for name, model in found.items()
+            for name, model in models.items()
         }
-        measured = {
+        metrics = {
             name: evaluation.metrics(split.holdout["label"], p, self._params["costs"])
-            for name, p in judged.items()
+            for name, p in scores.items()
         }
-        rival = None if champion is None else champion.scores[rows]
-        known_rates = baseline(split.known, split.holdout)
+        champion_scores = None if champion is None else champion.scores[rows]
+        baseline_scores = baseline(split.known, split.holdout)
         verdicts = {
-            name: self._verdicts(split, found[name], judged[name], known_rates, rival)
-            for name in found
+            name: self._verdicts(
+                split, models[name], scores[name], baseline_scores, champion_scores
+            )
+            for name in models
         }
-        winner = evaluate.choose_winner(verdicts, measured)
-        best = winner or min(measured, key=lambda name: measured[name]["cost_per_1000"])
+        winner = evaluate.choose_winner(verdicts, metrics)
+        best = winner or min(metrics, key=lambda name: metrics[name]["cost_per_1000"])
         trained = TrainedModel(
-            f"{as_of:%Y-%m-%d}", as_of, rows, judged[best],
-            np.full(len(self._frame), np.nan), measured[best], verdicts[best],
+            f"{as_of:%Y-%m-%d}", as_of, rows, scores[best],
+            np.full(len(self._frame), np.nan), metrics[best], verdicts[best],
         )  # fmt: skip
         if winner is None:
             return trained
-        return self._refitted(split, trained, winner, found[winner], champion)
+        return self._refit(split, trained, winner, models[winner], champion)
 
     def _split(self, as_of: datetime, champion: TrainedModel | None) -> TrainingSplit:
         start = self._holdout_start(as_of, champion)
         frame = self._frame[self._frame["known_at"] < as_of]
         manifest = assemble.training_manifest(frame, as_of, start)
-        place = self._folder / f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H%M}-{self._recipe}"
-        return TrainingSplit(place, frame, *assemble.split_holdout(frame, manifest), manifest)
+        folder = self._folder / f"{as_of:%Y%m%dT%H}-{start:%Y%m%dT%H%M}-{self._recipe}"
+        return TrainingSplit(folder, frame, *assemble.split_holdout(frame, manifest), manifest)
 
     def _holdout_start(self, as_of: datetime, champion: TrainedModel | None) -> datetime:
-        """As a workspace sets it: what the champion has not seen, halved."""
+        """Return the start of the later half of the champion's unseen period, like a workspace."""
         if champion is None:
             return as_of - timedelta(days=self._params["training"]["holdout_days"])
         return champion.as_of + (as_of - champion.as_of) / 2
 
-    def _fitted(self, split: TrainingSplit, name: str, model: Any, space: dict[str, Any]) -> Any:
-        path = split.place / f"{name}.skops"
+    def _fit(self, split: TrainingSplit, name: str, model: Any, space: dict[str, Any]) -> Any:
+        path = split.folder / f"{name}.skops"
         if not path.exists():
             durable_files.write_file(
                 path,
@@ -129,19 +132,22 @@ class ReplayModels:
         return skops_file.load_skops(path.read_bytes())
 
     def _verdicts(
-        self, split: TrainingSplit, model: Any, judged: np.ndarray, known_rates: np.ndarray,
-        rival: np.ndarray | None,
+        self, split: TrainingSplit, model: Any, scores: np.ndarray, baseline_scores: np.ndarray,
+        champion_scores: np.ndarray | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
         subject = candidate_gates.GateInputs(
-            frame=split.holdout, candidate=judged, baseline=known_rates, champion=rival,
-            predict=lambda asked: model.predict_proba(asked[FEATURES])[:, 1],
+            frame=split.holdout, candidate=scores, baseline=baseline_scores,
+            champion=champion_scores,
+            predict=lambda rows: model.predict_proba(rows[FEATURES])[:, 1],
             slices=evaluation.slices(split.holdout), manifest=split.manifest,
             costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
         )  # fmt: skip
-        found = verdict.run_gates(subject, self._params["gates"], candidate_gates.CANDIDATE_GATES)
-        return [each.as_dict() for each in found]
+        verdicts = verdict.run_gates(
+            subject, self._params["gates"], candidate_gates.CANDIDATE_GATES
+        )
+        return [each.as_dict() for each in verdicts]
 
-    def _refitted(
+    def _refit(
         self,
         split: TrainingSplit,
         trained: TrainedModel,
@@ -149,8 +155,8 @@ class ReplayModels:
         fitted: Any,
         champion: TrainedModel | None,
     ) -> TrainedModel:
-        """With the scores of the winner's refit on all that is known, if its own gates pass it."""
-        path, served = split.place / f"{winner}-refit.skops", split.place / f"{winner}-served"
+        """Refit the winner on all known cases; add its scores if it passes its own gates."""
+        path, served = split.folder / f"{winner}-refit.skops", split.folder / f"{winner}-served"
         if not path.exists():
             model = clone(fitted).fit(split.frame[FEATURES], split.frame["label"])
             shutil.rmtree(served, ignore_errors=True)
@@ -161,15 +167,18 @@ class ReplayModels:
         limits = {**self._params["gates"], **self._params["gates"]["artefact"]}
         subject = refit_gates.RefitModel(
             model=skops_file.load_skops(path.read_bytes()), folder=served, digest=digest,
-            frame=split.holdout, evaluated=trained.judged, columns=FEATURES, texts=CATEGORIES,
-            seed=self._params["seed"], running=None if champion is None else champion.served,
+            frame=split.holdout, evaluated=trained.holdout_scores, columns=FEATURES,
+            texts=CATEGORIES, seed=self._params["seed"],
+            running=None if champion is None else champion.served,
         )  # fmt: skip
-        found = [each.as_dict() for each in verdict.run_gates(subject, limits, REPEATABLE_GATES)]
-        verdicts = [*trained.verdicts, *found]
-        if not all(each["passed"] for each in found):
+        refit_verdicts = [
+            each.as_dict() for each in verdict.run_gates(subject, limits, REPEATABLE_GATES)
+        ]
+        verdicts = [*trained.verdicts, *refit_verdicts]
+        if not all(each["passed"] for each in refit_verdicts):
             return replace(trained, verdicts=verdicts)
         later = (self._frame["decision_time"] >= trained.as_of).to_numpy()
-        trained.scores[later] = self._scores(split.place / f"{winner}-scores.bin", subject, later)
+        trained.scores[later] = self._scores(split.folder / f"{winner}-scores.bin", subject, later)
         return replace(trained, verdicts=verdicts, served=served, digest=digest)
 
     def _scores(self, path: Path, refit: refit_gates.RefitModel, later: np.ndarray) -> np.ndarray:

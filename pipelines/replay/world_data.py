@@ -1,7 +1,7 @@
-"""Everything that a replay may come to see, made once: batches, features, cases with their labels.
+"""The data of a replay's whole period: batches, features, and cases with their labels.
 
-Made by the same stages as a training, in a home of its own and in a process of its own, so that no
-setting and no store of the project is touched.
+They are built once, by the stages of a training, in a home and a process of their own. No setting
+and no store of the project is touched.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.replay.simulated_day import ReplayWorld
+from pipelines.replay.replay_state import ReplayWorld
 from pipelines.replay.trained_models import ReplayModels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase.model import baseline
 
-BASELINE_REFRESH = timedelta(days=7)  # the no-model baseline learns new labels
+BASELINE_REFRESH = timedelta(days=7)  # interval at which the no-model baseline gets new labels
 
 
 def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWorld:
-    """The world of a replay from `first` to `end`. Raises `LoopError` if it can't be made."""
+    """Build the world of a replay from `first` to `end`. Raises `LoopError` if that fails."""
     home = prepare_world_home(settings)
     frame = pd.read_parquet(home.data / "training" / "training.parquet")
     params = settings.params()
@@ -36,20 +36,20 @@ def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWor
 
 
 def baseline_scores(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:
-    """The no-model answer to each case of the replay, with all labels of the week before."""
-    found = np.full(len(frame), np.nan)
+    """Return the no-model score of each case, from all labels known before its week."""
+    scores = np.full(len(frame), np.nan)
     decided = frame["decision_time"]
     start = first
     while start < end:
         rows = np.flatnonzero((decided >= start) & (decided < start + BASELINE_REFRESH))
         if len(rows):
-            found[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
+            scores[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
         start += BASELINE_REFRESH
-    return found
+    return scores
 
 
 def prepare_world_home(settings: Settings) -> Settings:
-    """The settings of the world's home; makes or renews what is in it, told on this terminal."""
+    """Build or update the world's home, with output on this terminal; return its settings."""
     home = settings.var / "replay" / "world"
     target = home / "usecase" / "params.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,12 +60,12 @@ def prepare_world_home(settings: Settings) -> Settings:
         env={**names, "MLOPS_HOME": str(home)},
     )  # fmt: skip
     if done.returncode:
-        raise LoopError(f"The replay's world in {home} could not be made: see above.")
+        raise LoopError(f"The replay's data in {home} could not be built. See the output above.")
     return Settings(home=home, workspace=None, tracking_uri=None)
 
 
 def make_training_set(settings: Settings, until: datetime) -> None:
-    """All stages up to the training set, unless nothing has changed since they were run."""
+    """Run all stages up to the training set, unless nothing has changed since the last run."""
     from features import build_manifest
 
     params = settings.params()
@@ -84,7 +84,7 @@ def make_training_set(settings: Settings, until: datetime) -> None:
         assemble.assemble_training_set,
     )
     for step in steps:
-        print(f"the replay's world: {step.__module__.split('.')[-1]}", flush=True)
+        print(f"the replay's data: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
     durable_files.write_file(
         note, f"{build_manifest.build_recipe(settings.data, lag)} {until.isoformat()}"

@@ -1,4 +1,4 @@
-"""Simulated days on made-up cases: decided by data alone, resumed, blind to the future."""
+"""Fast replays of synthetic cases: decisions, resumption, and no use of future labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipelines.replay import fast_replay, policies, simulated_day, trained_models
-from pipelines.replay.simulated_day import DAY, ReplayWorld
+from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
 from settings import LoopError, UserError
 from tests import slice_params
@@ -41,7 +41,7 @@ def parameters() -> dict[str, Any]:
 
 
 def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -> pd.DataFrame:
-    """Cases whose label hangs on one number; from `shifted_from` on it hangs on it otherwise."""
+    """Cases whose label depends on one number; from day `shifted_from` on the odds are higher."""
     rng = np.random.default_rng(7)
     n = n_days * per_day
     frame = pd.DataFrame({name: rng.normal(size=n) for name in NUMBERS})
@@ -58,7 +58,7 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
     return frame[["key", "decision_time", *FEATURES, "label", "known_at"]]
 
 
-def made(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
+def make_world(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
     params = parameters()
     models = trained_models.ReplayModels(frame, params, folder / "models")
     return ReplayWorld(frame, baseline_scores(frame, FIRST, END), params, models, FIRST)
@@ -71,7 +71,7 @@ def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayWorld, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("replay")
-    world = made(folder, cases())
+    world = make_world(folder, cases())
     rule = policy("schedule", every_days=7)
     return (
         folder,
@@ -80,7 +80,7 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayWor
     )
 
 
-def test_a_schedule_trains_and_its_model_reaches_all_traffic(
+def test_a_schedule_trains_a_model_that_becomes_champion(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     _, _, days = scheduled
@@ -92,7 +92,7 @@ def test_a_schedule_trains_and_its_model_reaches_all_traffic(
     assert days["n"].sum() == pytest.approx(PER_DAY * len(days), rel=0.1)
 
 
-def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
+def test_a_stopped_replay_resumes_with_the_same_days(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     folder, world, days = scheduled
@@ -101,7 +101,7 @@ def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
     place = folder / "stopped"
     rule = policy("schedule", every_days=7)
     fast_replay.replay_policy(place, world, "own", rule, FIRST + DAY, lambda _: None)
-    # In the canary of the first challenger, and in the middle of writing a line.
+    # Stopped during the first canary, in the middle of writing a line.
     upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
     (place / fast_replay.DAYS_FILE).write_text("".join(lines[: upto + 1]) + '{"day": "20')
     again = fast_replay.replay_policy(place, world, "own", rule, END, lambda _: None)
@@ -109,7 +109,7 @@ def test_a_replay_that_was_stopped_goes_on_as_if_it_had_not(
     assert again["cost"].tolist() == days["cost"].tolist()
 
 
-def test_days_of_another_policy_are_not_taken_up(
+def test_days_of_another_policy_are_discarded(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame], tmp_path: Path
 ) -> None:
     _, world, _ = scheduled
@@ -130,19 +130,19 @@ def test_days_of_another_policy_are_not_taken_up(
     ],
     ids=["the same distribution", "bigger batches", "reordered rows"],
 )  # fmt: skip
-def test_a_benign_change_triggers_nothing(
+def test_a_benign_change_triggers_no_retraining(
     changed: Callable[[], pd.DataFrame], tmp_path: Path
 ) -> None:
     days = fast_replay.replay_policy(
-        tmp_path, made(tmp_path, changed()), "own",
+        tmp_path, make_world(tmp_path, changed()), "own",
         policy("calibration", "drift", "missing"), END, lambda _: None,
     )  # fmt: skip
     assert days["trained"].sum() == 0
-    assert "calibration is quiet" in days["reason"].iloc[-1]  # kept even when it is no
+    assert "calibration is quiet" in days["reason"].iloc[-1]  # the reason is recorded, too
 
 
-def test_a_change_of_what_the_label_hangs_on_is_noticed_after_days(tmp_path: Path) -> None:
-    world = made(tmp_path, cases(shifted_from=18))
+def test_a_change_of_the_odds_triggers_a_retraining_within_days(tmp_path: Path) -> None:
+    world = make_world(tmp_path, cases(shifted_from=18))
     days = fast_replay.replay_policy(
         tmp_path, world, "own", policy("calibration"), END, lambda _: None
     )
@@ -150,27 +150,29 @@ def test_a_change_of_what_the_label_hangs_on_is_noticed_after_days(tmp_path: Pat
     assert f"{START + 19 * DAY:%Y-%m-%d}" <= noticed <= f"{START + 24 * DAY:%Y-%m-%d}"
 
 
-def test_nothing_of_the_future_moves_a_decision(tmp_path: Path) -> None:
-    """The labels that become known after a day are others: all that it decides stays."""
+def test_labels_of_the_future_do_not_change_the_evidence(tmp_path: Path) -> None:
+    """Inverted labels that become known after a day leave its evidence unchanged."""
     frame = cases()
     day = FIRST + 3 * DAY
     other = frame.assign(label=frame["label"].where(frame["known_at"] < day, 1 - frame["label"]))
     found = []
     for number, each in enumerate((frame, other)):
-        world = made(tmp_path / str(number), each)
+        world = make_world(tmp_path / str(number), each)
         state = fast_replay.initial_state(world, FIRST)
-        simulated_day.answer_cases(world, state, world.rows(FIRST, day))
+        predict_cases(world, state, world.rows(FIRST, day))
         found.append(simulated_day.collect_evidence(world, state, day)[0])
     assert found[0] == found[1]
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
 
-def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame]) -> None:
+def test_a_challenger_under_way_holds_a_retraining_back(
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
+) -> None:
     _, world, _ = scheduled
     state = fast_replay.initial_state(world, FIRST)
-    simulated_day.answer_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
+    predict_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="on its way")
-    evidence, _, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
+    evidence, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
     from monitoring.retraining_decision import decide_retraining
 
     decision = decide_retraining(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
@@ -178,8 +180,8 @@ def test_one_training_at_a_time(scheduled: tuple[Path, ReplayWorld, pd.DataFrame
     assert "version on its way is under way" in decision.reason
 
 
-def test_a_first_model_that_the_gates_refuse_is_not_replayed(tmp_path: Path) -> None:
-    world = made(tmp_path, cases())
+def test_a_refused_first_model_stops_the_replay(tmp_path: Path) -> None:
+    world = make_world(tmp_path, cases())
     world.params["gates"]["min_train"] = 10**6
     with pytest.raises(LoopError, match="data is sound"):
         fast_replay.initial_state(world, FIRST)
@@ -196,16 +198,16 @@ def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> Non
         )
 
 
-def test_the_policy_that_ships_is_the_one_that_is_replayed_by_default() -> None:
+def test_the_default_policy_of_the_replay_is_the_shipped_one() -> None:
     params = yaml.safe_load(slice_params.SHIPPED.read_text())
     rule = params["monitoring"]["policy"]
     assert policies.find_policy(params, params["replay"]["default"]) == rule
-    # What the gates let pass must not be asked to go by the next look.
+    # A model that passes the gates must not trigger a retraining at once.
     assert rule["max_calibration_gap"] >= params["gates"]["max_calibration_gap"]
     assert rule["cool_down_days"] >= params["monitoring"]["window_days"]
 
 
-def test_policies_are_combined_and_contradictions_refused() -> None:
+def test_policies_are_combined_and_contradictions_are_refused() -> None:
     params = slice_params.slice_params()
     both = policies.find_policy(params, "every_4_weeks+drift")
     assert both["triggers"] == ["drift", "schedule"]
@@ -216,7 +218,7 @@ def test_policies_are_combined_and_contradictions_refused() -> None:
         policies.find_policy(params, "sometimes")
 
 
-def test_savings_are_of_nevers_cost_and_a_retraining_has_its_price() -> None:
+def test_savings_are_relative_to_never_and_a_retraining_has_its_price() -> None:
     def days(cost: float, trained: int) -> pd.DataFrame:
         return pd.DataFrame({
             "day": [f"2013-04-{number:02d}" for number in range(1, 11)], "n": 100,

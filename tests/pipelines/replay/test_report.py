@@ -1,4 +1,4 @@
-"""The page on a replay: its sentences say what the days say, and it is whole by itself."""
+"""The replay page and table: their figures are those of the replayed days."""
 
 from __future__ import annotations
 
@@ -48,43 +48,43 @@ def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Setting
     return settings
 
 
-def test_the_page_opens_with_what_was_saved_and_is_whole(tmp_path: Path) -> None:
+def test_the_page_starts_with_the_saving_and_is_self_contained(tmp_path: Path) -> None:
     found = {"never": days(60), "hybrid": days(53, released_at=8)}
     text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
-    assert "<strong>Retraining saved, before its own price</strong>" in text
-    assert "Retraining 1 times saved 11.5% of what the first model" in text
-    assert "On 10 days a check was over its limit; 1 of 1 new models passed" in text
+    assert "<strong>Retraining saved costs, before its own price</strong>" in text
+    assert "1 retraining saved 11.5% of the cost of the first model" in text
+    assert "On 10 days a check was over its limit. 1 of 1 new models passed" in text
     assert "&lt;a season&gt;" in text
     assert "<a season>" not in text
     assert "src=" not in text.replace("xmlns", "")
     assert 'name="viewport"' in text
 
 
-def test_the_page_tells_whether_the_real_parts_did_what_the_steps_do(tmp_path: Path) -> None:
+def test_the_page_compares_the_served_replay_with_the_fast_one(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53, released_at=8)})
     own = served_replay.replay_home(settings, FIRST, "hybrid")
     for each in days(53, released_at=8)[:-1]:
         served_record.append_day_record(own, each)
-    told = "<th>Days on which the fast replay says otherwise</th>"
+    row = "<th>Days on which the fast replay differs</th>"
     page = replay_page.build_platform_section(settings, FIRST, END)
-    assert f'{told}<td class="number">0 of 19</td>' in page
+    assert f'{row}<td class="number">0 of 19</td>' in page
     last = days(53)[-1] | {"trained": 1}
     served_record.append_day_record(own, last)
     page = replay_page.build_platform_section(settings, FIRST, END)
-    assert f'{told}<td class="number">1 of 20: trained</td>' in page
+    assert f'{row}<td class="number">1 of 20: trained</td>' in page
     (fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE).unlink()
-    assert f'{told}<td class="number">not replayed</td>' in replay_page.build_platform_section(
+    assert f'{row}<td class="number">not replayed</td>' in replay_page.build_platform_section(
         settings, FIRST, END
     )
 
 
-def test_a_loss_is_not_told_as_a_gain(tmp_path: Path) -> None:
+def test_a_loss_is_not_reported_as_a_saving(tmp_path: Path) -> None:
     found = {"never": days(53), "hybrid": days(60, released_at=8)}
     text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
-    assert "<strong>Not shown to save anything</strong>" in text
+    assert "<strong>No saving is shown</strong>" in text
 
 
-def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_path: Path) -> None:
+def test_incomplete_policies_and_half_written_days_are_left_out(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53)[:-1]})
     path = fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE
     path.write_text(path.read_text() + '{"day": "2013-04')
@@ -95,25 +95,25 @@ def test_a_policy_that_is_not_done_is_left_out_and_a_half_written_day_too(tmp_pa
 def test_the_table_has_a_row_for_each_policy() -> None:
     found = {name: pd.DataFrame(each) for name, each in
              {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
-    told = policy_table.format_policy_table(found, slice_params.slice_params())
-    assert "| never | 0 | 0 | 609.5 | 0.0% | " in told
-    assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in told
+    table = policy_table.format_policy_table(found, slice_params.slice_params())
+    assert "| never | 0 | 0 | 609.5 | 0.0% | " in table
+    assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in table
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
-        (["replay", "--sensitivity"], "add --fast"),
+        (["replay", "--sensitivity"], "--fast"),
         (["replay", "--from", "soon"], "--from is 'soon'"),
         (["replay", "--fast", "--policy", "weekly"], "weekly"),
         (["report"], "mlops replay"),
     ],
 )
-def test_mistakes_are_told_with_exit_code_2(
-    command: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_mistakes_of_the_user_end_with_exit_code_2(
+    command: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings_with(tmp_path, {})
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
-    found = CliRunner().invoke(app, command)
-    assert found.exit_code == 2, found.output
-    assert told in found.output
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2, result.output
+    assert message in result.output

@@ -1,4 +1,4 @@
-"""Do the two replays agree: through flows, stores and service over HTTP, and by the steps alone?"""
+"""Served replays: their home, records and costs, and agreement with the fast replay."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def command(*more: str, end: str = END) -> list[str]:
 
 
 def kill_in_the_middle(home: Home, day: str) -> None:
-    """Runs the replay, and kills it and all that it started while it lives the day after `day`."""
+    """Run the replay, and kill it with all its processes during the day after `day`."""
     with subprocess.Popen(
         [*home.mlops, *command()], cwd=home.settings.home, env=home.environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -52,7 +52,7 @@ def kill_in_the_middle(home: Home, day: str) -> None:
             if line.startswith(f"{day}:"):
                 break
         else:
-            raise AssertionError(f"never told {day}")
+            raise AssertionError(f"no line for {day}")
         time.sleep(3.0)
         for each in psutil.Process(process.pid).children(recursive=True):
             each.send_signal(signal.SIGKILL)
@@ -66,7 +66,7 @@ def day(number: int, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
+def test_a_home_with_other_parameters_starts_over(
     tmp_path: Path,
 ) -> None:
     settings = Settings(home=tmp_path, prefect_port=4999)
@@ -78,9 +78,7 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
     served_record.append_day_record(own, day(0))
-    changed = slice_params.month_params() | {
-        "schedules": {}
-    }  # by which nothing that is replayed is decided
+    changed = slice_params.month_params() | {"schedules": {}}  # irrelevant for a replay
     settings.params_file.write_text(yaml.safe_dump(changed))
     served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
     assert served_record.read_day_records(own) == [day(0)]
@@ -91,7 +89,7 @@ def test_a_home_made_with_other_parameters_begins_anew_and_touches_nothing_else(
     assert settings.params()["schedules"] == {}
 
 
-def test_nothing_of_the_projects_own_reaches_a_replay(
+def test_a_replay_uses_no_store_of_the_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
@@ -104,7 +102,7 @@ def test_nothing_of_the_projects_own_reaches_a_replay(
     assert str(tmp_path) in own.mlflow_uri
 
 
-def test_a_day_that_was_killed_while_it_was_written_is_lived_again(tmp_path: Path) -> None:
+def test_a_half_written_day_is_replaced(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     served_record.append_day_record(settings, day(0))
     path = settings.var / "replay" / served_record.RECORDS_FILE
@@ -112,11 +110,11 @@ def test_a_day_that_was_killed_while_it_was_written_is_lived_again(tmp_path: Pat
     assert served_record.read_day_records(settings) == [day(0)]
     served_record.append_day_record(settings, day(1))
     assert served_record.read_day_records(settings) == [day(0), day(1)]
-    told = served_record.format_day_line(settings, day(1, rollout="promote: no harm"), 1.5)
-    assert told == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
+    line = served_record.format_day_line(settings, day(1, rollout="promote: no harm"), 1.5)
+    assert line == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
 
 
-def test_the_platforms_figures_are_those_of_the_days() -> None:
+def test_the_platform_figures_are_those_of_the_days() -> None:
     refusal = {"gate": "calibrated", "passed": False, "told": "0.2"}
     days = pd.DataFrame([
         day(0, trained=1, verdicts=[refusal]), day(1, trained=1, rollout="stay: in the shadow"),
@@ -128,26 +126,26 @@ def test_the_platforms_figures_are_those_of_the_days() -> None:
     assert platform_section.count_rollout_steps(days) == {"advance": 1, "promote": 1, "withdraw": 1}
 
 
-def test_cpu_and_failed_runs_are_told_with_the_days(tmp_path: Path) -> None:
+def test_cpu_and_failed_runs_are_reported(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     meter = time_meter.Meter(settings)
     with meter.stage("cases"):
         sum(number * number for number in range(300_000))
     meter.close("2013-01-19")
     meter.write_flow_run_counts({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
-    found = platform_section.platform_figures(settings, pd.DataFrame([day(0)]))
-    assert (found["runs"], found["failed"]) == (10, 3)
-    assert 0 < found["stage_a_day"]["cases"] <= found["cpu_a_day"]["replay"] + 0.02
-    section = platform_section.render_platform_section(found | {"otherwise": "1 of 2: fired"})
+    figures = platform_section.platform_figures(settings, pd.DataFrame([day(0)]))
+    assert (figures["runs"], figures["failed"]) == (10, 3)
+    assert 0 < figures["stage_a_day"]["cases"] <= figures["cpu_a_day"]["replay"] + 0.02
+    section = platform_section.render_platform_section(figures, "1 of 2: fired")
     assert '<td class="number">10, 3</td>' in section
     assert '<td class="number">1 of 2: fired</td>' in section
     assert re.fullmatch(
         r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
-        platform_section.format_time_spent(found),
+        platform_section.format_time_spent(figures),
     )
 
 
-def test_a_refusal_of_the_refit_is_kept_by_its_gates_name(tmp_path: Path) -> None:
+def test_the_record_contains_the_verdicts_on_the_refit(tmp_path: Path) -> None:
     passed = {"gate": "calibrated", "passed": True}
     refused = {"gate": "behaves when served", "passed": False}
     (tmp_path / "gates.json").write_text(
@@ -159,12 +157,12 @@ def test_a_refusal_of_the_refit_is_kept_by_its_gates_name(tmp_path: Path) -> Non
     assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
 
 
-def lived(**changes: Any) -> pd.DataFrame:
-    """Two days, of which the second is changed."""
+def two_days(**changes: Any) -> pd.DataFrame:
+    """Two days; the second has the changes."""
     quiet: dict[str, Any] = {
         "champion": "1", "challenger": None, "stage": None, "retrain": False, "fired": [],
         "gap": 0.04, "bias": -0.04, "coverage": 0.9, "drift_share": 0.1, "delay_hours": None,
-        "cost": 30.0, "baseline_cost": 40.0, "drift": {"temp": 0.5}, "rollout": "as it likes",
+        "cost": 30.0, "baseline_cost": 40.0, "drift": {"temp": 0.5}, "rollout": "some words",
     }  # fmt: skip
     return pd.DataFrame([day(0, **quiet), day(1, **quiet | changes)])
 
@@ -186,23 +184,21 @@ def lived(**changes: Any) -> pd.DataFrame:
         ({"drift": None}, ["drift"]),
     ],
 )
-def test_what_two_replays_say_differently_is_found(
-    changes: dict[str, Any], differs: list[str]
-) -> None:
-    found = agreement.differing_days(lived(**changes), lived())
-    assert found == {name: ["2013-01-20"] for name in differs}
-    told = agreement.format_agreement(lived(**changes), lived())
-    assert told == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
+def test_differing_days_and_columns_are_found(changes: dict[str, Any], differs: list[str]) -> None:
+    differing = agreement.differing_days(two_days(**changes), two_days())
+    assert differing == {name: ["2013-01-20"] for name in differs}
+    summary = agreement.format_agreement(two_days(**changes), two_days())
+    assert summary == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
 
 
 def test_replays_of_other_days_are_not_compared() -> None:
     with pytest.raises(ValueError, match="not of the same days"):
-        agreement.differing_days(lived(), lived().assign(day=["2013-01-19", "2013-01-21"]))
+        agreement.differing_days(two_days(), two_days().assign(day=["2013-01-19", "2013-01-21"]))
 
 
-def test_days_that_are_not_judged_are_compared_but_for_their_cost() -> None:
-    raw = lived(cost=99.0).drop(columns=["cost", "baseline_cost"])
-    assert agreement.differing_days(raw, lived()) == {}
+def test_days_without_costs_are_compared_without_them() -> None:
+    raw = two_days(cost=99.0).drop(columns=["cost", "baseline_cost"])
+    assert agreement.differing_days(raw, two_days()) == {}
 
 
 @pytest.mark.parametrize(
@@ -210,16 +206,16 @@ def test_days_that_are_not_judged_are_compared_but_for_their_cost() -> None:
     [
         ([("a", False)], "1 are not in the log"),
         ([("a", False), ("b", False), ("b", False)], "1 are in it twice"),
-        ([("a", False), ("b", True)], "1 cases were answered without the online store"),
+        ([("a", False), ("b", True)], "1 cases were predicted without the online store"),
     ],
 )
-def test_a_case_that_was_not_answered_well_is_no_saving(
+def test_missing_double_and_degraded_predictions_are_refused(
     log: list[tuple[str, bool]], refusal: str
 ) -> None:
     cases = pd.DataFrame({"key": ["a", "b"], "label": [1, 0]})
-    answered = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
+    predicted = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
     with pytest.raises(LoopError, match=refusal):
-        served_costs.match_answers(cases, answered)
+        served_costs.match_answers(cases, predicted)
 
 
 @pytest.mark.long
@@ -235,7 +231,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
         capture_output=True, check=False,
     )  # fmt: skip
     assert served.returncode == 0, served.stdout[-3000:] + served.stderr[-3000:]
-    assert f"\n{KILLED}:" not in served.stdout, "a day that is over is not lived again"
+    assert f"\n{KILLED}:" not in served.stdout, "a complete day is not run again"
     fast = home.run(*command("--fast"))
     assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
 
@@ -246,10 +242,10 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     real = served_costs.read_days_with_costs(home.settings, own, first, end)
     assert set(agreement.NUMERIC_COLUMNS) <= set(real)
     assert agreement.differing_days(real, quick) == {}
-    assert {"shadow", "canary"} <= set(real["stage"]), "over HTTP, and not by the steps alone"
+    assert {"shadow", "canary"} <= set(real["stage"]), "shadow and canary ran over HTTP, too"
     assert real["released"].sum() >= 2, "a month without a release shows little"
     assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())
-    # Nothing was made twice by the kill.
+    # The kill caused no duplicate.
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda found: all(each["passed"] for each in found)
     )

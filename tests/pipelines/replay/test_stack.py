@@ -1,4 +1,4 @@
-"""Does a replay refuse a stack that lives something else, and go on with one that it left?"""
+"""Replays on a running stack: refusal of a used stack, and resumption of an own replay."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from settings import Settings, UserError
 from tests import slice_params
 
 FIRST, END = parse_time(slice_params.FIRST), parse_time(slice_params.END)
-Spoil = Callable[[Settings], Any]
+Disturb = Callable[[Settings], Any]
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Settings:
-    """The settings of a container beside a stack on which nothing has happened yet."""
+    """The settings of a container beside an empty stack."""
     settings = Settings(
         home=tmp_path, prefect_url="http://prefect:4200/api", service_url="http://proxy:8080"
     )
@@ -34,7 +34,7 @@ def stack(tmp_path: Path) -> Settings:
     return settings
 
 
-def released(settings: Settings) -> None:
+def release_version(settings: Settings) -> None:
     served = ServedModel("7", "0" * 64, "../models/7/served", 0.2)
     write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
 
@@ -42,8 +42,8 @@ def released(settings: Settings) -> None:
 def trained(settings: Settings, as_of: str) -> None:
     path = settings.var / "training" / "some"
     path.mkdir(parents=True)
-    told = {"as_of": f"{as_of}T00:00:00+00:00", "concluded_at": "2026-01-01T00:00:00+00:00"}
-    (path / "outcome.json").write_text(json.dumps(told))
+    outcome = {"as_of": f"{as_of}T00:00:00+00:00", "concluded_at": "2026-01-01T00:00:00+00:00"}
+    (path / "outcome.json").write_text(json.dumps(outcome))
 
 
 def monitored(settings: Settings, as_of: str) -> None:
@@ -51,7 +51,7 @@ def monitored(settings: Settings, as_of: str) -> None:
     durable_files.write_json(path, {"as_of": f"{as_of}T05:30:00+00:00"})
 
 
-def answered(settings: Settings, at: str) -> None:
+def predicted(settings: Settings, at: str) -> None:
     log, moment_of = PredictionLog(settings.predictions), parse_time(at)
     log.append({
         "request_id": "a", "key": "a", "probability": 0.5, "decision": True, "model_version": "7",
@@ -67,7 +67,7 @@ def other_parameters(settings: Settings) -> None:
     settings.params_file.write_text(yaml.safe_dump(params))
 
 
-def test_a_stack_is_one_whose_servers_are_named(stack: Settings, tmp_path: Path) -> None:
+def test_a_stack_is_recognised_by_its_servers(stack: Settings, tmp_path: Path) -> None:
     assert stack_replay.uses_running_stack(stack)
     assert not stack_replay.uses_running_stack(Settings(home=tmp_path))
     assert not stack_replay.uses_running_stack(
@@ -75,39 +75,39 @@ def test_a_stack_is_one_whose_servers_are_named(stack: Settings, tmp_path: Path)
     )
 
 
-def test_a_replay_goes_on_with_what_it_has_begun(stack: Settings) -> None:
+def test_a_replay_resumes_its_own_stack(stack: Settings) -> None:
     stack_replay.claim_stack(stack, FIRST)
-    # As it was killed on its first day, after that day's training and some of its cases.
-    released(stack)
+    # Killed on its first day, after the training and some of the cases.
+    release_version(stack)
     trained(stack, slice_params.FIRST)
-    answered(stack, slice_params.FIRST)
+    predicted(stack, slice_params.FIRST)
     stack_replay.claim_stack(stack, FIRST)
     served_record.append_day_record(stack, {"day": slice_params.FIRST})
     stack_replay.claim_stack(stack, FIRST)
 
 
-def test_a_stack_that_has_lived_without_a_replay_is_left_alone(stack: Settings) -> None:
-    released(stack)
-    with pytest.raises(UserError, match="Version 7 is released on this stack, by no replay"):
+def test_a_stack_used_without_a_replay_is_refused(stack: Settings) -> None:
+    release_version(stack)
+    with pytest.raises(UserError, match="Version 7 is released on this stack, but not by a replay"):
         stack_replay.claim_stack(stack, FIRST)
     assert not (stack.var / "replay").exists()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "refusal"),
+    ("disturb", "refusal"),
     [
         (lambda stack: trained(stack, "2013-01-21"), "trained as of 2013-01-21"),
         (lambda stack: monitored(stack, "2013-01-20"), "monitored as of 2013-01-20T05:30"),
-        (lambda stack: answered(stack, "2013-01-22"), "1 cases answered up to 2013-01-22"),
+        (lambda stack: predicted(stack, "2013-01-22"), "1 cases predicted up to 2013-01-22"),
         (other_parameters, "with other parameters"),
     ],
 )
-def test_one_that_has_gone_on_by_itself_is_refused(
-    stack: Settings, spoil: Spoil, refusal: str
+def test_a_stack_that_continued_without_the_replay_is_refused(
+    stack: Settings, disturb: Disturb, refusal: str
 ) -> None:
     stack_replay.claim_stack(stack, FIRST)
     served_record.append_day_record(stack, {"day": slice_params.FIRST})
-    spoil(stack)
+    disturb(stack)
     with pytest.raises(UserError, match=refusal):
         stack_replay.claim_stack(stack, FIRST)
 
@@ -118,6 +118,6 @@ def test_another_replay_is_refused(stack: Settings) -> None:
         stack_replay.claim_stack(stack, parse_time("2013-01-20"))
 
 
-def test_a_stack_lives_by_its_own_policy(stack: Settings) -> None:
-    with pytest.raises(UserError, match="lives by one policy"):
+def test_a_stack_has_one_policy(stack: Settings) -> None:
+    with pytest.raises(UserError, match="has one policy"):
         stack_replay.replay_on_stack(stack, FIRST, END, ["never"])
