@@ -1,1 +1,17 @@
-"""The candidates that `mlops prove` makes, a file per part of the way to a release."""
+"""Proofs that the guards work: `mlops prove` runs bad cases through them, and some healthy ones.
+
+Gates:
+- `gate_proofs.py`: runs the cases, page and table; `case_catalogue.py`: all cases
+- `bad_candidates.py`, `bad_refits.py`, `bad_sources.py`, `use_case_faults.py`: the cases
+- `gate_case.py`: what a case is, and the gates it runs through
+
+Monitoring:
+- `monitoring_proofs.py`: runs the faults of `usecase.feed_faults`, page and table
+- `fault_simulation.py`: the loop on feeds with a fault
+
+Rollout:
+- `rollout_proofs.py`: takes the challengers of `challengers.py` through shadow and canary
+
+All:
+- `base_training.py`: the training that the cases start from; `proof_runs.py`: runs and output
+"""

@@ -1,4 +1,4 @@
-"""Which candidates must the gates on scores refuse? Real ones, each with one fault."""
+"""Bad candidates that the gates on scores must refuse: real ones, each with one fault."""
 
 from __future__ import annotations
 
@@ -17,75 +17,76 @@ from pipelines.training import assemble
 from usecase.columns import NUMBERS
 
 
-def stale_labels(ground: BaseTraining) -> list[Verdict]:
-    limit = ground.params["gates"]["max_label_age_days"]
-    known = ground.frame[ground.frame["known_at"] < ground.as_of - timedelta(days=limit + 1)]
-    manifest = assemble.training_manifest(known, ground.as_of, ground.start)
-    rows = known[known["decision_time"] >= ground.start].reset_index(drop=True)
-    evidence = ground.evidence(ground.healthy, rows)
-    return judge_candidate(ground, replace(evidence, manifest=manifest))
+def stale_labels(training: BaseTraining) -> list[Verdict]:
+    limit = training.params["gates"]["max_label_age_days"]
+    known = training.frame[training.frame["known_at"] < training.as_of - timedelta(days=limit + 1)]
+    manifest = assemble.training_manifest(known, training.as_of, training.start)
+    rows = known[known["decision_time"] >= training.start].reset_index(drop=True)
+    inputs = training.gate_inputs(training.healthy, rows)
+    return judge_candidate(training, replace(inputs, manifest=manifest))
 
 
-def doubled_cases(ground: BaseTraining) -> list[Verdict]:
-    rows = ground.holdout
-    rows = pd.concat([rows, rows.sample(frac=0.01, random_state=ground.seed)], ignore_index=True)
-    return judge_candidate(ground, ground.evidence(ground.healthy, rows))
+def doubled_cases(training: BaseTraining) -> list[Verdict]:
+    rows = training.holdout
+    rows = pd.concat([rows, rows.sample(frac=0.01, random_state=training.seed)], ignore_index=True)
+    return judge_candidate(training, training.gate_inputs(training.healthy, rows))
 
 
-def shuffled_labels(ground: BaseTraining) -> list[Verdict]:
-    labels = np.random.default_rng(ground.seed).permutation(ground.known["label"])
-    return judge_candidate(ground, ground.evidence(ground.fit(ground.known.assign(label=labels))))
+def shuffled_labels(training: BaseTraining) -> list[Verdict]:
+    labels = np.random.default_rng(training.seed).permutation(training.known["label"])
+    model = training.fit(training.known.assign(label=labels))
+    return judge_candidate(training, training.gate_inputs(model))
 
 
-def worse_model(ground: BaseTraining) -> Any:
-    """Stopped after a few of its trees, so worse than the champion on the whole."""
-    return ground.fit(ground.known.tail(4000), model__max_iter=15)
+def worse_model(training: BaseTraining) -> Any:
+    """Fit few trees, so that the model is worse than the champion overall."""
+    return training.fit(training.known.tail(4000), model__max_iter=15)
 
 
-def worse_than_the_champion(ground: BaseTraining) -> list[Verdict]:
-    return judge_candidate(ground, ground.evidence(worse_model(ground)))
+def worse_than_the_champion(training: BaseTraining) -> list[Verdict]:
+    return judge_candidate(training, training.gate_inputs(worse_model(training)))
 
 
-def lucky_days(ground: BaseTraining) -> list[Verdict]:
-    """The same model on the days that flatter it: its mean lies within the margin there."""
-    evidence = ground.evidence(worse_model(ground))
-    difference = cost_difference(evidence)
-    daily = pd.Series(difference).groupby(evidence.days).mean().sort_values()
-    n_days = ground.params["gates"]["min_days"]
-    margin = ground.params["gates"]["margin_cost"]
-    # The luckiest days, and the unluckiest that still leave the mean within half of the margin.
+def lucky_days(training: BaseTraining) -> list[Verdict]:
+    """Evaluate the worse model on chosen days, on which its mean is within the margin."""
+    inputs = training.gate_inputs(worse_model(training))
+    difference = cost_difference(inputs)
+    daily = pd.Series(difference).groupby(inputs.days).mean().sort_values()
+    n_days = training.params["gates"]["min_days"]
+    margin = training.params["gates"]["margin_cost"]
+    # The best days, and the worst one that keeps the mean within half of the margin.
     chosen = list(daily.index[: n_days - 1])
     for day in daily.index[::-1]:
         if day not in chosen and daily[[*chosen, day]].mean() <= margin / 2:
             chosen.append(day)
             break
-    rows = ground.holdout[evidence.days.isin(chosen)].reset_index(drop=True)
-    lucky = ground.evidence(worse_model(ground), rows)
-    return judge_candidate(ground, lucky)
+    rows = training.holdout[inputs.days.isin(chosen)].reset_index(drop=True)
+    lucky = training.gate_inputs(worse_model(training), rows)
+    return judge_candidate(training, lucky)
 
 
-def overconfident(ground: BaseTraining) -> list[Verdict]:
-    scores = ground.evidence(ground.healthy).candidate
+def overconfident(training: BaseTraining) -> list[Verdict]:
+    scores = training.gate_inputs(training.healthy).candidate
     sharper = scores**3 / (scores**3 + (1 - scores) ** 3)
-    return judge_candidate(ground, ground.evidence(ground.healthy, scores=sharper))
+    return judge_candidate(training, training.gate_inputs(training.healthy, scores=sharper))
 
 
-def balanced_classes(ground: BaseTraining) -> list[Verdict]:
+def balanced_classes(training: BaseTraining) -> list[Verdict]:
     return judge_candidate(
-        ground, ground.evidence(ground.fit(ground.known, model__class_weight="balanced"))
+        training, training.gate_inputs(training.fit(training.known, model__class_weight="balanced"))
     )
 
 
-def leaked_label(ground: BaseTraining, wrong: float) -> list[Verdict]:
-    """A column that takes the label's part, but for a share of the cases."""
-    rng = np.random.default_rng(ground.seed)
+def leaked_label(training: BaseTraining, wrong: float) -> list[Verdict]:
+    """Leak the label into a column, except in a share `wrong` of the cases."""
+    rng = np.random.default_rng(training.seed)
 
     def leaking(rows: pd.DataFrame) -> pd.DataFrame:
-        told = rows["label"].where(rng.random(len(rows)) > wrong, rng.integers(0, 2, len(rows)))
-        return rows.assign(**{NUMBERS[0]: rows[NUMBERS[0]].mean() + told * 10.0})
+        leak = rows["label"].where(rng.random(len(rows)) > wrong, rng.integers(0, 2, len(rows)))
+        return rows.assign(**{NUMBERS[0]: rows[NUMBERS[0]].mean() + leak * 10.0})
 
-    model = ground.fit(leaking(ground.known))
-    return judge_candidate(ground, ground.evidence(model, leaking(ground.holdout)))
+    model = training.fit(leaking(training.known))
+    return judge_candidate(training, training.gate_inputs(model, leaking(training.holdout)))
 
 
 BAD_CANDIDATES = (
@@ -96,6 +97,6 @@ BAD_CANDIDATES = (
     GateCase("the same in lucky days", "not worse than the champion", lucky_days),
     GateCase("overconfident", "log loss holds", overconfident),
     GateCase("classes balanced, so miscalibrated", "calibrated", balanced_classes),
-    GateCase("leaked label", "not too good to be true", lambda ground: leaked_label(ground, 0.2)),
-    GateCase("half-leaked label", "no column too good", lambda ground: leaked_label(ground, 0.4)),
+    GateCase("leaked label", "not too good to be true", lambda base: leaked_label(base, 0.2)),
+    GateCase("half-leaked label", "no column too good", lambda base: leaked_label(base, 0.4)),
 )  # fmt: skip

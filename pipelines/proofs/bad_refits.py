@@ -1,4 +1,4 @@
-"""Which refits must the gates on the artefact refuse?"""
+"""Bad refits that the gates on the served model must refuse."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ from pipelines.proofs.gate_case import GateCase, judge_refit
 from usecase.columns import FEATURES, NUMBERS
 
 
-def tampered_refit(ground: BaseTraining) -> list[Verdict]:
-    subject = ground.artefact(ground.fit(ground.frame), "tampered")
+def tampered_refit(training: BaseTraining) -> list[Verdict]:
+    subject = training.refit_model(training.fit(training.frame), "tampered")
     [file] = [part for part in subject.folder.iterdir() if part.name != "evaluator.json"]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     durable_files.write_file(file, bytes(data))
-    return judge_refit(ground, subject)
+    return judge_refit(training, subject)
 
 
-def swapped_between_training_and_serving(ground: BaseTraining) -> list[Verdict]:
+def swapped_between_training_and_serving(training: BaseTraining) -> list[Verdict]:
     one, other = NUMBERS[8:10]
-    swapped = ground.frame.rename(columns={one: other, other: one})
-    subject = ground.artefact(ground.fit(swapped), "swapped")
-    return judge_refit(ground, replace(subject, model=ground.fit(ground.frame)))
+    swapped = training.frame.rename(columns={one: other, other: one})
+    subject = training.refit_model(training.fit(swapped), "swapped")
+    return judge_refit(training, replace(subject, model=training.fit(training.frame)))
 
 
-def huge_refit(ground: BaseTraining) -> list[Verdict]:
-    """Trees that hold every case in a leaf of its own."""
-    model = ground.fit(
-        ground.frame.tail(40_000), model__max_leaf_nodes=None, model__min_samples_leaf=1,
+def huge_refit(training: BaseTraining) -> list[Verdict]:
+    """Fit trees with a leaf for every case."""
+    model = training.fit(
+        training.frame.tail(40_000), model__max_leaf_nodes=None, model__min_samples_leaf=1,
         model__max_iter=30,
     )  # fmt: skip
-    return judge_refit(ground, ground.artefact(model, "huge"))
+    return judge_refit(training, training.refit_model(model, "huge"))
 
 
-def slow_refit(ground: BaseTraining) -> list[Verdict]:
-    """A pipeline with a step more, so served as itself, and with many trees."""
+def slow_refit(training: BaseTraining) -> list[Verdict]:
+    """Fit many trees in a pipeline with an extra step, which has no faster served form."""
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import MaxAbsScaler
 
-    model = ground.fit(ground.frame.tail(5000), model__max_iter=500, model__max_leaf_nodes=15)
+    model = training.fit(training.frame.tail(5000), model__max_iter=500, model__max_leaf_nodes=15)
     steps = [model.steps[0], ("scale", MaxAbsScaler()), model.steps[-1]]
-    rows = ground.frame.tail(5000)
+    rows = training.frame.tail(5000)
     longer = Pipeline(steps).fit(rows[FEATURES], rows["label"])
-    return judge_refit(ground, ground.artefact(longer, "slow"))
+    return judge_refit(training, training.refit_model(longer, "slow"))
 
 
-def not_refitted(ground: BaseTraining) -> list[Verdict]:
-    return judge_refit(ground, ground.artefact(ground.healthy, "same"))
+def not_refitted(training: BaseTraining) -> list[Verdict]:
+    return judge_refit(training, training.refit_model(training.healthy, "same"))
 
 
-def other_columns(ground: BaseTraining) -> list[Verdict]:
-    """Fitted on the columns but one: the service would give what nobody reads, in another order."""
+def other_columns(training: BaseTraining) -> list[Verdict]:
+    """Fit without one column, so that the model does not match the service's columns."""
     from sklearn.compose import ColumnTransformer
 
-    model = ground.fit(ground.frame)
+    model = training.fit(training.frame)
     parts = [
         (name, part, [c for c in columns if c != NUMBERS[0]])
         for name, part, columns in model[0].transformers
     ]
     model.set_params(encode=ColumnTransformer(parts))
     kept = [name for name in FEATURES if name != NUMBERS[0]]
-    rows = ground.frame
-    return judge_refit(ground, ground.artefact(model.fit(rows[kept], rows["label"]), "columns"))
-
-
-def refitted_on_other_labels(ground: BaseTraining) -> list[Verdict]:
-    labels = np.random.default_rng(ground.seed).permutation(ground.frame["label"])
+    rows = training.frame
     return judge_refit(
-        ground, ground.artefact(ground.fit(ground.frame.assign(label=labels)), "labels")
+        training, training.refit_model(model.fit(rows[kept], rows["label"]), "columns")
+    )
+
+
+def refitted_on_other_labels(training: BaseTraining) -> list[Verdict]:
+    labels = np.random.default_rng(training.seed).permutation(training.frame["label"])
+    return judge_refit(
+        training, training.refit_model(training.fit(training.frame.assign(label=labels)), "labels")
     )
 
 

@@ -1,4 +1,4 @@
-"""Which data and stores must the gates refuse, however good the model?"""
+"""Bad data and stores that the source gates must refuse, however good the model."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from pipelines.proofs.gate_case import GateCase, judge_sources
 from settings import Settings
 
 
-def data_of_another_md5(ground: BaseTraining) -> list[Verdict]:
-    """One label of the training set was changed after it was put on record."""
-    path = ground.scratch / "changed"
-    shutil.copytree(ground.settings.home / "data", path / "data", copy_function=link_or_copy_file)
-    labels = ground.frame["label"].to_numpy().copy()
+def data_of_another_md5(training: BaseTraining) -> list[Verdict]:
+    """Change one label of the training set after its md5 was recorded."""
+    path = training.scratch / "changed"
+    shutil.copytree(training.settings.home / "data", path / "data", copy_function=link_or_copy_file)
+    labels = training.frame["label"].to_numpy().copy()
     labels[0] = 1 - labels[0]
     target = path / "data" / "training" / "training.parquet"
-    partitions.write_partition(ground.frame.assign(label=labels), target)
-    shutil.copytree(ground.settings.home / "usecase", path / "usecase")
-    return judge_sources(ground, ground.sources(path=path))
+    partitions.write_partition(training.frame.assign(label=labels), target)
+    shutil.copytree(training.settings.home / "usecase", path / "usecase")
+    return judge_sources(training, training.training_sources(path=path))
 
 
-def stale_online(ground: BaseTraining) -> list[Verdict]:
-    """The online store was last published days ago."""
+def stale_online(training: BaseTraining) -> list[Verdict]:
+    """Publish the online store only up to some days ago."""
     from features.online_publisher import publish_features
 
-    late = timedelta(hours=ground.params["gates"]["sources"]["max_online_lag_hours"] + 24)
-    own = other_home(ground, "stale")
+    late = timedelta(hours=training.params["gates"]["sources"]["max_online_lag_hours"] + 24)
+    own = other_home(training, "stale")
     with home_environment(own):
-        publish_features(own, ground.as_of - late)
-    return judge_sources(ground, ground.sources(settings=own))
+        publish_features(own, training.as_of - late)
+    return judge_sources(training, training.training_sources(settings=own))
 
 
-def lost_publication(ground: BaseTraining) -> list[Verdict]:
-    """The store's record says that all is published; the last hour never reached the store."""
+def lost_publication(training: BaseTraining) -> list[Verdict]:
+    """Record a complete publication whose last hour never reached the store."""
     from features.online_publisher import Publisher, publish_features
     from features.publication_record import record_text
 
-    own, before = other_home(ground, "lost"), ground.as_of - timedelta(hours=1)
+    own, before = other_home(training, "lost"), training.as_of - timedelta(hours=1)
     with home_environment(own):
         publish_features(own, before)
-        # After `as_of` and by `as_of` there is no row: this moves the record alone.
-        Publisher(own, ground.as_of, ground.as_of, expected_record=record_text(before)).step(
-            ground.as_of
+        # From `as_of` to `as_of` there is no row, so this only moves the record.
+        Publisher(own, training.as_of, training.as_of, expected_record=record_text(before)).step(
+            training.as_of
         )
-    return judge_sources(ground, ground.sources(settings=own))
+    return judge_sources(training, training.training_sources(settings=own))
 
 
-def other_home(ground: BaseTraining, name: str) -> Settings:
-    """A home with the ground's data and an online store of its own."""
-    own = isolated_settings(ground.scratch / name)
+def other_home(training: BaseTraining, name: str) -> Settings:
+    """Return a home with the training's data and an online store of its own."""
+    own = isolated_settings(training.scratch / name)
     shutil.copytree(
-        ground.settings.home / "data", own.home / "data", copy_function=link_or_copy_file
+        training.settings.home / "data", own.home / "data", copy_function=link_or_copy_file
     )
-    shutil.copytree(ground.settings.home / "usecase", own.home / "usecase")
+    shutil.copytree(training.settings.home / "usecase", own.home / "usecase")
     return own
 
 
-def link_or_copy_file(one: str, other: str) -> None:
-    """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
-    (durable_files.link_or_copy if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
+def link_or_copy_file(source: str, target: str) -> None:
+    """Link a partition, which is replaced and never written to; copy other files."""
+    is_partition = source.endswith(partitions.SUFFIX)
+    (durable_files.link_or_copy if is_partition else shutil.copy)(source, target)
 
 
 BAD_SOURCES = (

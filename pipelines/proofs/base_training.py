@@ -1,7 +1,6 @@
-"""On what are gates proven? A real training of the shipped months, made once and kept in a folder.
+"""The training that all proofs start from: real, on the shipped months, built once and stored.
 
-Every bad candidate starts from it: the same cases, the same champion, fitted, evaluated, refitted
-and published by the functions of a real training.
+Every bad candidate uses its cases and its champion, and the functions of a real training.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from usecase.columns import CATEGORIES, FEATURES
 
 @dataclass(frozen=True)
 class BaseTraining:
-    """A home with its data up to `as_of`; candidates are judged on the cases since `start`.
+    """A home with its data up to `as_of`; candidates are evaluated on the cases since `start`.
 
-    The champion was fitted on what was known `holdout` earlier than the candidates.
+    The champion is fitted on what was known the length of the holdout before `start`.
     """
 
     settings: Settings
@@ -49,7 +48,7 @@ class BaseTraining:
 
     @cached_property
     def scratch(self) -> Path:
-        """Where the cases of this process leave their files."""
+        """Folder for the files of this process's cases."""
         folder = self.settings.var / "cases" / str(os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -73,11 +72,11 @@ class BaseTraining:
 
     @cached_property
     def refit(self) -> Any:
-        """The healthy candidate fitted on all that is known, as it would be served."""
+        """The healthy candidate refitted on all known cases, as it would be served."""
         return self.fit(self.frame)
 
-    def fit(self, rows: pd.DataFrame, columns: list[str] = FEATURES, **given: Any) -> Any:
-        """The candidate fitted on `rows`, with the draw of its search that the seed gives."""
+    def fit(self, rows: pd.DataFrame, columns: list[str] = FEATURES, **settings: Any) -> Any:
+        """Fit the candidate on `rows`, with settings drawn from its search space by the seed."""
         from sklearn.model_selection import ParameterSampler
 
         from usecase.faults import CANDIDATE
@@ -85,26 +84,26 @@ class BaseTraining:
 
         model, space = build_candidates(self.params)[CANDIDATE]
         [drawn] = ParameterSampler(space, 1, random_state=self.seed)
-        return model.set_params(**drawn | given).fit(rows[columns], rows["label"])
+        return model.set_params(**drawn | settings).fit(rows[columns], rows["label"])
 
-    def evidence(
+    def gate_inputs(
         self, model: Any, rows: pd.DataFrame | None = None, scores: np.ndarray | None = None
     ) -> GateInputs:
-        """What the evaluation gives the gates; `rows` and `scores` in place of the holdout's."""
+        """Return the inputs of the candidate gates; `rows` and `scores` replace the holdout's."""
         from usecase import evaluation
         from usecase.model import baseline
 
         rows = self.holdout if rows is None else rows
 
-        def asked(frame: pd.DataFrame) -> np.ndarray:
+        def predict(frame: pd.DataFrame) -> np.ndarray:
             return np.asarray(model.predict_proba(frame[FEATURES])[:, 1])
 
         return GateInputs(
             frame=rows,
-            candidate=asked(rows) if scores is None else scores,
+            candidate=predict(rows) if scores is None else scores,
             baseline=baseline(self.known, rows),
             champion=self.champion.predict_proba(rows[FEATURES])[:, 1],
-            predict=asked,
+            predict=predict,
             slices=evaluation.slices(rows),
             costs=self.params["costs"],
             seed=self.seed,
@@ -112,8 +111,8 @@ class BaseTraining:
             columns=FEATURES,
         )
 
-    def artefact(self, refit: Any, name: str, evaluated: Any = None) -> RefitModel:
-        """The refit in its served form, as a registration has it."""
+    def refit_model(self, refit: Any, name: str, evaluated: Any = None) -> RefitModel:
+        """Return the refit in its served form, as a registration does."""
         from serving.models import evaluator
 
         folder = self.scratch / name
@@ -132,8 +131,8 @@ class BaseTraining:
         evaluator.export_model(self.champion, self.scratch / "champion")
         return self.scratch / "champion"
 
-    def sources(self, **changes: Any) -> TrainingSources:
-        """What the training was made from, as a registration has it."""
+    def training_sources(self, **changes: Any) -> TrainingSources:
+        """Return the inputs of the source gates, as a registration does."""
         return replace(
             TrainingSources(
                 settings=self.settings, path=self.settings.home, seed=self.seed, columns=FEATURES,
@@ -143,13 +142,13 @@ class BaseTraining:
             **changes,
         )  # fmt: skip
 
-    def reseeded(self, seed: int) -> BaseTraining:
-        """The same data with other draws of everything."""
+    def with_seed(self, seed: int) -> BaseTraining:
+        """Return the same data with another seed."""
         return BaseTraining(self.settings, self.frame, self.as_of, self.start, seed)
 
 
 def open_base_training(settings: Settings) -> BaseTraining:
-    """The ground below `var/prove`, made if this code and these parameters have none yet."""
+    """Return the training of this code and these parameters, built below `var/prove` if missing."""
     params = settings.params()
     as_of = stage_command.parse_time(params["as_of"])
     home = settings.var / "prove" / workspace.training_id(settings, as_of)
@@ -160,7 +159,7 @@ def open_base_training(settings: Settings) -> BaseTraining:
 
 
 def read_base_training(home: Path) -> BaseTraining:
-    """The ground that was made in `home`."""
+    """Return the base training in `home`."""
     own = isolated_settings(home)
     frame, manifest = assemble.load_training_set(own)
     as_of, start = (stage_command.parse_time(manifest[name]) for name in ("as_of", "holdout_start"))
@@ -168,7 +167,7 @@ def read_base_training(home: Path) -> BaseTraining:
 
 
 def isolated_settings(folder: Path) -> Settings:
-    """Settings of a home that shares nothing with any other, whatever the environment says."""
+    """Return settings of a home that shares no store, regardless of the environment."""
     return Settings(
         home=folder, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
         dvc_remote=None,
@@ -177,7 +176,7 @@ def isolated_settings(folder: Path) -> Settings:
 
 @contextmanager
 def home_environment(settings: Settings) -> Iterator[None]:
-    """The environment and the folder of this home, until the block ends."""
+    """Set the environment of this home; restore environment and folder at the end."""
     before, folder = dict(os.environ), Path.cwd()
     os.environ.update(settings.environment())
     try:

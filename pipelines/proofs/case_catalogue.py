@@ -1,4 +1,4 @@
-"""Which candidates must be refused, and by which gate? And which must pass them all?"""
+"""All cases of the gate proofs: bad ones with their gate, and healthy ones of several seeds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ HEALTHY_SEEDS = range(5)
 
 
 def healthy_case(seed: int) -> GateCase:
-    def made(ground: BaseTraining) -> list[Verdict]:
-        ground = ground.reseeded(ground.seed + seed)
-        found = judge_candidate(ground, ground.evidence(ground.healthy))
-        found += judge_refit(ground, ground.artefact(ground.fit(ground.frame), f"healthy-{seed}"))
-        # Of the same data each time, so that two samples of them are enough.
-        return found + (judge_sources(ground, ground.sources()) if seed < 2 else [])
+    def run(training: BaseTraining) -> list[Verdict]:
+        training = training.with_seed(training.seed + seed)
+        verdicts = judge_candidate(training, training.gate_inputs(training.healthy))
+        verdicts += judge_refit(
+            training, training.refit_model(training.fit(training.frame), f"healthy-{seed}")
+        )
+        # The sources have the same data for each seed, so two checks are enough.
+        return verdicts + (judge_sources(training, training.training_sources()) if seed < 2 else [])
 
-    return GateCase(f"healthy, seed {seed}", None, made)
+    return GateCase(f"healthy, seed {seed}", None, run)
 
 
 BAD_CASES = (
@@ -30,5 +32,5 @@ BAD_CASES = (
 
 
 def all_cases() -> list[GateCase]:
-    """The bad ones first; the order is that of the table."""
+    """Return all cases in the order of the table, bad ones first."""
     return [*BAD_CASES, *map(healthy_case, HEALTHY_SEEDS)]

@@ -1,4 +1,4 @@
-"""Which challengers must be stopped, by what, and within how much? Bad ones, and a healthy one."""
+"""Challengers of the rollout proofs: bad ones with the guard that must stop them, a healthy one."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ import numpy as np
 
 from serving.release.document import Stage
 
-REQUESTS_BETWEEN_LOOKS = (
-    50  # requests between two looks, on the first day of a stage; then at each day's end
-)
+REQUESTS_BETWEEN_LOOKS = 50  # on the first day of a stage; later there is a look a day
 ScoreCase = Callable[[dict[str, Any]], float]
 
 
 @dataclass(frozen=True)
 class ChallengerCase:
-    """A challenger, where it begins to be bad, and by what and within what it must be stopped."""
+    """A challenger, the stage in which it starts, and the cause and limits of its withdrawal."""
 
     name: str
-    what: str
-    begins: Stage
-    says: ScoreCase
+    description: str
+    first_stage: Stage
+    score: ScoreCase
     cause: str  # of its withdrawal; empty: it must become champion
-    requests: float = math.inf  # that may reach it until then
-    days: float = math.inf
-    labelled: bool = True  # whether labels come in at all
+    max_requests: float = math.inf  # that may reach it
+    max_days: float = math.inf
+    labelled: bool = True  # whether labels become known
 
 
 def healthy_score(row: dict[str, Any]) -> float:
@@ -38,7 +36,7 @@ def healthy_score(row: dict[str, Any]) -> float:
 
 def failing_score(row: dict[str, Any]) -> float:
     if row["number"] % 10 == 0:
-        raise RuntimeError("one case in ten is more than it can take")
+        raise RuntimeError("fails on one case in ten")
     return healthy_score(row)
 
 
@@ -64,66 +62,30 @@ def inverted_score(row: dict[str, Any]) -> float:
 
 
 def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
-    """Bad challengers, at least one for each cause in each stage, and a healthy one."""
+    """Return a healthy challenger, and a bad one for each cause in each stage."""
+    days = policy["shadow"]["days"] + policy["canary"]["days"] + 2
     few, shadow, canary = (
-        2 * REQUESTS_BETWEEN_LOOKS,
-        policy["shadow"]["max_days"],
-        policy["canary"]["max_days"],
-    )
-    # Of the keys a canary has few: it is looked at every EVERY requests to either arm.
+        2 * REQUESTS_BETWEEN_LOOKS, policy["shadow"]["max_days"], policy["canary"]["max_days"]
+    )  # fmt: skip
+    # A canary gets a small share of the keys, while looks count the requests of both arms.
     return [
-        ChallengerCase(
-            "healthy",
-            "scores beside the champion's, as refits have them",
-            "shadow",
-            healthy_score,
-            "",
-            days=policy["shadow"]["days"] + policy["canary"]["days"] + 2,
-        ),
-        ChallengerCase(
-            "errors", "raises on one case in ten", "shadow", failing_score, "errors", few
-        ),
+        ChallengerCase("healthy", "scores near the champion's, like a refit", "shadow",
+                       healthy_score, "", max_days=days),
+        ChallengerCase("errors", "raises on one case in ten", "shadow", failing_score, "errors",
+                       few),
         ChallengerCase("no numbers", "answers NaN", "shadow", nan_score, "errors", few),
         ChallengerCase("slow", "takes 8 ms longer", "shadow", slow_score, "slow", few),
         ChallengerCase("shifted scores", "0.3 too high", "shadow", shifted_score, "scores", few),
-        ChallengerCase(
-            "worse on labels",
-            "scores of other cases",
-            "shadow",
-            shuffled_score,
-            "cost",
-            days=shadow,
-        ),
-        ChallengerCase(
-            "far worse on labels", "scores upside down", "shadow", inverted_score, "cost", days=4
-        ),
-        ChallengerCase(
-            "no labels",
-            "healthy, but no label comes in",
-            "shadow",
-            healthy_score,
-            "time",
-            days=shadow + 1,
-            labelled=False,
-        ),
-        ChallengerCase(
-            "errors, in the canary",
-            "raises on one case in ten",
-            "canary",
-            failing_score,
-            "errors",
-            few,
-        ),
-        ChallengerCase(
-            "slow, in the canary", "takes 8 ms longer", "canary", slow_score, "slow", few
-        ),
-        ChallengerCase(
-            "shifted, in the canary",
-            "0.3 too high",
-            "canary",
-            shifted_score,
-            "scores",
-            few,
-            days=canary,
-        ),
-    ]
+        ChallengerCase("worse on labels", "scores of other cases", "shadow", shuffled_score,
+                       "cost", max_days=shadow),
+        ChallengerCase("far worse on labels", "scores upside down", "shadow", inverted_score,
+                       "cost", max_days=4),
+        ChallengerCase("no labels", "healthy, but no label comes in", "shadow", healthy_score,
+                       "time", max_days=shadow + 1, labelled=False),
+        ChallengerCase("errors, in the canary", "raises on one case in ten", "canary",
+                       failing_score, "errors", few),
+        ChallengerCase("slow, in the canary", "takes 8 ms longer", "canary", slow_score, "slow",
+                       few),
+        ChallengerCase("shifted, in the canary", "0.3 too high", "canary", shifted_score,
+                       "scores", few, max_days=canary),
+    ]  # fmt: skip

@@ -1,8 +1,7 @@
-"""What would the loop have seen of a fault in its feeds? The real steps, on batches made faulty.
+"""Simulation of the loop on feeds with a fault: the real steps, day by day.
 
-A home of its own takes over the months before; then each day's batches are fetched with the fault
-in them, validated, made into features and joined, and the champion's answers are watched day by
-day, as a replay does it.
+A home of its own takes over the data of the months before. Each day's batches are fetched with the
+fault, validated, and turned into features. The champion's predictions are monitored as in a replay.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -22,35 +21,14 @@ from monitoring import retraining_decision
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.bad_sources import link_or_copy_file
 from pipelines.proofs.base_training import BaseTraining, home_environment, isolated_settings
-from pipelines.replay import simulated_day
 from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
+from pipelines.replay.simulated_day import collect_evidence
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.training import build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
 from usecase.columns import FEATURES
 from usecase.feed_faults import FeedFault
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Who saw something, when, and what was said of it."""
-
-    watcher: str
-    at: datetime
-    told: str
-
-
-@dataclass(frozen=True)
-class FaultOutcome:
-    """All that came of a fault that `began` then: who noticed, and what the loop did."""
-
-    began: datetime
-    notices: list[Notice]
-    refused: bool
-    retrained: bool
-    decided: pd.Series[pd.Timestamp]  # when each case was decided
-
 
 WATCHER_BY_TRIGGER = {
     "calibration": "performance", "performance": "performance", "saving": "performance",
@@ -59,98 +37,122 @@ WATCHER_BY_TRIGGER = {
 }  # fmt: skip
 
 
-def simulate_fault(ground: BaseTraining, fault: FeedFault) -> FaultOutcome:
-    """Lives the days of `fault`, until validation or freshness stops the feeds, or to their end."""
-    began = ground.as_of + fault.begins * DAY
-    since = began.date()
-    end = ground.as_of + fault.days * DAY
-    with _home(ground) as own:
-        found = _batches(own, fault, since, end)
-        stopped = [each for each in found if each.watcher != "quarantine"]
+@dataclass(frozen=True)
+class Notice:
+    """A watcher's message and its time."""
+
+    watcher: str
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class FaultOutcome:
+    """The outcome of a fault that `began` then: notices, and the loop's reactions."""
+
+    began: datetime
+    notices: list[Notice]
+    refused: bool
+    retrained: bool
+    decision_times: pd.Series[pd.Timestamp]  # of the cases
+
+
+def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
+    """Simulate the days of `fault`, until validation or freshness stops the feeds."""
+    began = training.as_of + fault.begins * DAY
+    end = training.as_of + fault.days * DAY
+    with _scratch_home(training) as own:
+        notices = _ingest(own, fault, began.date(), end)
+        stops = [each for each in notices if each.watcher != "quarantine"]
         retrained = False
-        cases = _cases(own, ground.as_of, min((each.at for each in stopped), default=end))
-        if not stopped:
+        cases = _labelled_cases(own, training.as_of, min((each.at for each in stops), default=end))
+        if not stops:
             build_features.build_feature_tables(own, end)
-            watched, retrained = _watched(ground, _served(own, cases), end)
-            found += watched
-    refused = any(each.watcher == "validation" for each in stopped)
-    told = [Notice("validation", each.at, each.told) if each.watcher == "quarantine" else each
-            for each in found]  # fmt: skip
+            monitoring_notices, retrained = _monitor(training, _with_features(own, cases), end)
+            notices += monitoring_notices
+    notices = [
+        replace(each, watcher="validation") if each.watcher == "quarantine" else each
+        for each in notices
+    ]
     return FaultOutcome(
-        began, sorted(told, key=lambda each: each.at), refused, retrained, cases["decision_time"]
+        began,
+        sorted(notices, key=lambda each: each.at),
+        any(each.watcher == "validation" for each in stops),
+        retrained,
+        cases["decision_time"],
     )
 
 
 @contextmanager
-def _home(ground: BaseTraining) -> Iterator[Settings]:
-    """A home with the ground's batches and tables, which goes when the case is over."""
-    folder = ground.scratch / "faulty"
+def _scratch_home(training: BaseTraining) -> Iterator[Settings]:
+    """Yield a home with the training's batches and tables; remove it at the end."""
+    folder = training.scratch / "faulty"
     shutil.rmtree(folder, ignore_errors=True)
     own = isolated_settings(folder)
     for layer in ("raw", "validated", "quarantine", "features"):
         shutil.copytree(
-            ground.settings.data / layer, own.data / layer, copy_function=link_or_copy_file
+            training.settings.data / layer, own.data / layer, copy_function=link_or_copy_file
         )
-    shutil.copytree(ground.settings.home / "usecase", own.home / "usecase")
-    shutil.copytree(ground.settings.var / "feast", own.var / "feast")
+    shutil.copytree(training.settings.home / "usecase", own.home / "usecase")
+    shutil.copytree(training.settings.var / "feast", own.var / "feast")
     with home_environment(own):
         yield own
     shutil.rmtree(folder)
 
 
-def _batches(own: Settings, fault: FeedFault, since: date, end: datetime) -> list[Notice]:
-    """Fetches, validates and builds; who noticed something, `quarantine` included."""
+def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list[Notice]:
+    """Fetch and validate; return the notices, with `quarantine` as a watcher of its own."""
 
     def fetch(feed: str, day: date) -> pd.DataFrame:
         if day < since:
             return source.fetch(feed, day)
         return fault.change(source.fetch, feed, day, since).reset_index(drop=True)
 
-    found, told = [], ""
+    notices, reason = [], ""
     try:
         ingest.fetch_due_batches(own, end, fetch)
     except LoopError as error:
-        told = _reason(error)
+        reason = _reason(error)
     try:
         validate.validate_new_batches(own, end)
     except LoopError as error:
-        told = told or _reason(error)
+        reason = reason or _reason(error)
     for feed in source.FEEDS:
         refused = partitions.partition_days(own.data, "quarantine", f"refused/{feed}")
         if refused:
-            found.append(Notice("validation", _over(refused[0]), told))
+            notices.append(Notice("validation", _batch_time(refused[0]), reason))
         elif ingest.count_missing_batches(own, feed, end):
             days = partitions.partition_days(own.data, "validated", feed)
-            # The alarm waits for two hours (monitoring/stack/rules.yml: DataStale).
-            at = _over(days[-1] + timedelta(days=1)) + timedelta(hours=2)
-            found.append(Notice("freshness", at, told))
-        found += _quarantined(own, feed, since)
-    return found
+            # The alert fires after two hours (monitoring/stack/rules.yml: DataStale).
+            at = _batch_time(days[-1] + timedelta(days=1)) + timedelta(hours=2)
+            notices.append(Notice("freshness", at, reason))
+        notices += _quarantine_notices(own, feed, since)
+    return notices
 
 
 def _reason(error: LoopError) -> str:
-    """What was wrong with the first feed, without where its batch went and what to do."""
+    """Return the first feed's problem, without the path and the advice."""
     line = str(error).splitlines()[0]
     return line.partition(f"{partitions.SUFFIX}: ")[2] or line
 
 
-def _quarantined(own: Settings, feed: str, since: date) -> list[Notice]:
+def _quarantine_notices(own: Settings, feed: str, since: date) -> list[Notice]:
     limit = own.params()["validation"]["max_quarantined"]
     for day in partitions.partition_days(own.data, "quarantine", feed):
         n_rows = validate.count_quarantined(own.data, feed, day)
         if day >= since and n_rows > limit:
-            told = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
-            return [Notice("quarantine", _over(day), told)]
+            text = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
+            return [Notice("quarantine", _batch_time(day), text)]
     return []
 
 
-def _over(day: date) -> datetime:
-    """When the batch of `day` is there."""
+def _batch_time(day: date) -> datetime:
+    """Return when the batch of `day` arrives."""
     return (pd.Timestamp(day, tz="UTC") + timedelta(days=1)).to_pydatetime()
 
 
-def _cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
-    """The cases decided from `first` on, with the labels that ever came."""
+def _labelled_cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
+    """Return the cases decided from `first` on, with the newest label of each."""
     from usecase.statements import newest
     from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
@@ -162,49 +164,51 @@ def _cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     return cases.merge(truth, on="key", how="left", validate="1:1")
 
 
-def _served(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
-    """The cases with their features as they were visible."""
+def _with_features(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the cases with their features as of their decision."""
     from features.point_in_time import training_frame
 
     features = training_frame(own, cases.drop(columns=["label", "known_at"]))
     return features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
 
 
-def _watched(ground: BaseTraining, cases: pd.DataFrame, end: datetime) -> tuple[list[Notice], bool]:
-    """What monitoring says of the champion's answers, day by day; does it ask to retrain?"""
-    frame = pd.concat([ground.holdout, cases], ignore_index=True)
-    params = ground.params
-    # The calendar would ask for a retraining whatever happens.
+def _monitor(
+    training: BaseTraining, cases: pd.DataFrame, end: datetime
+) -> tuple[list[Notice], bool]:
+    """Monitor the champion's predictions day by day; return notices and whether it retrains."""
+    frame = pd.concat([training.holdout, cases], ignore_index=True)
+    params = training.params
+    # The calendar asks for a retraining with and without a fault.
     policy = params["monitoring"]["policy"]
     policy = {**policy, "triggers": [name for name in policy["triggers"] if name != "schedule"]}
-    models = ReplayModels(frame, params, ground.scratch / "models")
-    world = ReplayWorld(frame, np.full(len(frame), np.nan), params, models, ground.as_of)
-    state = _state(ground, frame)
-    predict_cases(world, state, world.rows(ground.as_of, end))
-    found: dict[str, Notice] = {}
-    retrained, day = False, ground.as_of + DAY
+    models = ReplayModels(frame, params, training.scratch / "models")
+    world = ReplayWorld(frame, np.full(len(frame), np.nan), params, models, training.as_of)
+    state = _initial_state(training, frame)
+    predict_cases(world, state, world.rows(training.as_of, end))
+    notices: dict[str, Notice] = {}
+    retrained, day = False, training.as_of + DAY
     while day <= end:
-        evidence, _ = simulated_day.collect_evidence(world, state, day)
+        evidence, _ = collect_evidence(world, state, day)
         decision = retraining_decision.decide_retraining(evidence, policy, day)
-        told = [("labels" if each.code == "coverage_low" else "drift", each.told)
+        messages = [("labels" if each.code == "coverage_low" else "drift", each.told)
                 for each in evidence.problems]  # fmt: skip
-        told += [(WATCHER_BY_TRIGGER[each.name], each.told) for each in decision.triggers
+        messages += [(WATCHER_BY_TRIGGER[each.name], each.told) for each in decision.triggers
                  if each.fired and each.name in WATCHER_BY_TRIGGER]  # fmt: skip
-        for watcher, what in told:
-            found.setdefault(watcher, Notice(watcher, day, what))
+        for watcher, text in messages:
+            notices.setdefault(watcher, Notice(watcher, day, text))
         retrained |= decision.retrain
         day += DAY
-    return list(found.values()), retrained
+    return list(notices.values()), retrained
 
 
-def _state(ground: BaseTraining, frame: pd.DataFrame) -> ReplayState:
-    """The champion, refitted on all that the ground knows, answers from the start."""
-    rows = np.arange(len(ground.holdout))
-    judged = ground.healthy.predict_proba(ground.holdout[FEATURES])[:, 1]
-    scores = ground.refit.predict_proba(frame[FEATURES])[:, 1]
+def _initial_state(training: BaseTraining, frame: pd.DataFrame) -> ReplayState:
+    """Return a state whose champion is the refit on all known cases."""
+    rows = np.arange(len(training.holdout))
+    holdout_scores = training.healthy.predict_proba(training.holdout[FEATURES])[:, 1]
+    scores = training.refit.predict_proba(frame[FEATURES])[:, 1]
     expected: dict[str, Any] = evaluation.metrics(
-        ground.holdout["label"], judged, ground.params["costs"]
+        training.holdout["label"], holdout_scores, training.params["costs"]
     )
-    champion = TrainedModel("champion", ground.as_of, rows, judged, scores, expected, [])
-    nobody = np.full(len(frame), np.nan), np.full(len(frame), -1)
-    return ReplayState(champion, ground.as_of, *nobody)
+    champion = TrainedModel("champion", training.as_of, rows, holdout_scores, scores, expected, [])
+    n_cases = len(frame)
+    return ReplayState(champion, training.as_of, np.full(n_cases, np.nan), np.full(n_cases, -1))

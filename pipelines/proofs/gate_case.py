@@ -1,4 +1,4 @@
-"""What is a case, and what do the gates of each part of the way say of it?"""
+"""A case of the gate proofs, and the gates of each step to a registration."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pipelines.proofs.base_training import BaseTraining, home_environment
 
 @dataclass(frozen=True)
 class GateCase:
-    """`gate` must refuse what `made` makes; a healthy candidate has none and must pass all."""
+    """`gate` must refuse what `run` builds. A healthy case has no gate and must pass all."""
 
-    told: str
+    name: str
     gate: str | None
-    made: Callable[[BaseTraining], list[Verdict]]
+    run: Callable[[BaseTraining], list[Verdict]]
 
 
-def judge_candidate(ground: BaseTraining, evidence: candidate_gates.GateInputs) -> list[Verdict]:
-    """What the gates say of a candidate."""
-    return run_gates(evidence, ground.params["gates"], candidate_gates.CANDIDATE_GATES)
+def judge_candidate(training: BaseTraining, inputs: candidate_gates.GateInputs) -> list[Verdict]:
+    """Run the gates on a candidate's scores."""
+    return run_gates(inputs, training.params["gates"], candidate_gates.CANDIDATE_GATES)
 
 
-def judge_refit(ground: BaseTraining, subject: refit_gates.RefitModel) -> list[Verdict]:
-    """And of its refit."""
-    gates = ground.params["gates"]
+def judge_refit(training: BaseTraining, subject: refit_gates.RefitModel) -> list[Verdict]:
+    """Run the gates on a refit."""
+    gates = training.params["gates"]
     return run_gates(subject, {**gates, **gates["artefact"]}, refit_gates.REFIT_GATES)
 
 
-def judge_sources(ground: BaseTraining, subject: source_gates.TrainingSources) -> list[Verdict]:
-    """And of what it was made from."""
-    gates = ground.params["gates"]
+def judge_sources(training: BaseTraining, subject: source_gates.TrainingSources) -> list[Verdict]:
+    """Run the gates on the sources of a training."""
+    gates = training.params["gates"]
     with home_environment(subject.settings):
         return run_gates(subject, {**gates, **gates["sources"]}, source_gates.SOURCE_GATES)

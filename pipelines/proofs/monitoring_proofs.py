@@ -1,26 +1,20 @@
-"""Is every fault of a feed noticed, by whom and how soon, and is what follows right?
+"""Proofs of monitoring: each fault in a feed is noticed in time, with the right reaction.
 
-Real faults in real batches, through the real steps; and changes that are none, which must call
-nobody. A list of cases and a loop.
+Real faults run in real batches through the real steps. Benign changes must raise no alarm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from html import escape
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from features import durable_files
-from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
-from pipelines.proofs.gate_proofs import N_WORKERS
-from settings import Settings, UserError
+from pipelines.proofs import proof_runs
+from pipelines.proofs.fault_simulation import FaultOutcome, simulate_fault
+from settings import Settings
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
 ALL_FAULTS = (*FAULTS, *BENIGN)
@@ -29,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class FaultProof:
-    """What came of a fault; `hours` and `cases` until its own watcher noticed, else None."""
+    """Result of a fault. `hours` and `cases` until its own watcher noticed it, else None."""
 
     fault: FeedFault
     reaction: str
@@ -40,7 +34,7 @@ class FaultProof:
 
     @property
     def holds(self) -> bool:
-        """Noticed by its watcher in time answered rightly; or by nobody where that is right."""
+        """Whether the right watcher (or none) noticed in time, and the reaction is right."""
         if self.reaction != self.fault.reaction:
             return False
         if self.fault.watcher == "none":
@@ -49,111 +43,92 @@ class FaultProof:
 
 
 def prove_monitoring(settings: Settings, only: str | None = None) -> list[FaultProof]:
-    """Every fault whose words contain `only`, each in a home of its own; writes the page.
+    """Run each fault whose name contains `only`, in its own home; without it write the page.
 
     Raises `UserError` if there is no such fault.
     """
     from pipelines.proofs import base_training
 
-    chosen = [
-        n for n, fault in enumerate(ALL_FAULTS) if not only or only.lower() in fault.told.lower()
-    ]
-    if not chosen:
-        told = ", ".join(fault.told for fault in ALL_FAULTS)
-        raise UserError(f"No fault is told by {only!r}: {told}.")
-    made = base_training.open_base_training(settings)
-    found = []
-    for each in _run(made.settings.home, chosen):
-        found.append(each)
-        print(f"  {'proven' if each.holds else 'NOT PROVEN'}: {each.fault.told}", flush=True)
+    numbers = proof_runs.choose_cases([fault.told for fault in ALL_FAULTS], only)
+    home = base_training.open_base_training(settings).settings.home
+    proofs = []
+    outcomes = proof_runs.run_in_processes(_simulate, home, numbers)
+    for number, outcome in zip(numbers, outcomes, strict=True):
+        proof = build_fault_proof(ALL_FAULTS[number], outcome)
+        proofs.append(proof)
+        proof_runs.print_progress(proof.fault.told, proof.holds)
     if not only:
-        write_fault_proofs_page(settings.var / "reports" / "prove-monitoring.html", found)
-    return found
+        write_fault_proofs_page(settings.var / "reports" / "prove-monitoring.html", proofs)
+    return proofs
 
 
-def _run(home: Path, chosen: Sequence[int]) -> Iterator[FaultProof]:
-    # Spawned, and two at once: each has its own folder and environment, which Feast depends on.
-    with ProcessPoolExecutor(N_WORKERS, mp_context=get_context("spawn")) as pool:
-        came = pool.map(_one, [home] * len(chosen), chosen)
-        for number, each in zip(chosen, came, strict=True):
-            yield build_fault_proof(ALL_FAULTS[number], each)
+def _simulate(home: Path, number: int) -> FaultOutcome:
+    return simulate_fault(proof_runs.cached_base_training(home), ALL_FAULTS[number])
 
 
-def _one(home: Path, number: int) -> FaultOutcome:
-    return simulate_fault(_ground(home), ALL_FAULTS[number])
-
-
-@cache
-def _ground(home: Path) -> BaseTraining:
-    from pipelines.proofs import base_training
-
-    return base_training.read_base_training(home)
-
-
-def build_fault_proof(fault: FeedFault, came: FaultOutcome) -> FaultProof:
-    """Puts what came of a fault beside what should have come of it."""
-    if came.refused:
+def build_fault_proof(fault: FeedFault, outcome: FaultOutcome) -> FaultProof:
+    """Compare the outcome of a fault with what must happen."""
+    if outcome.refused:
         reaction = "refuse"
-    elif came.retrained:
+    elif outcome.retrained:
         reaction = "retrain"
     else:
-        reaction = "alarm" if came.notices else "nothing"
-    own = [each for each in came.notices if each.watcher == fault.watcher and each.at > came.began]
-    first: Notice | None = own[0] if own else None
-    noticed = list(dict.fromkeys(each.watcher for each in came.notices))
-    if first is None:
-        told = came.notices[0].told if came.notices else fault.why
-        return FaultProof(fault, reaction, noticed, None, None, told)
-    decided = came.decided
-    n_cases = int(((decided >= came.began) & (decided < first.at)).sum())
-    return FaultProof(fault, reaction, noticed, (first.at - came.began) / HOUR, n_cases, first.told)
+        reaction = "alarm" if outcome.notices else "nothing"
+    noticed = list(dict.fromkeys(each.watcher for each in outcome.notices))
+    own = [
+        each
+        for each in outcome.notices
+        if each.watcher == fault.watcher and each.at > outcome.began
+    ]
+    if not own:
+        evidence = outcome.notices[0].text if outcome.notices else fault.why
+        return FaultProof(fault, reaction, noticed, None, None, evidence)
+    first = own[0]
+    n_cases = int(outcome.decision_times.between(outcome.began, first.at, "left").sum())
+    hours = (first.at - outcome.began) / HOUR
+    return FaultProof(fault, reaction, noticed, hours, n_cases, first.text)
 
 
-def _cells(found: FaultProof) -> list[str]:
-    after = "–" if found.hours is None else f"{found.hours:g} h, {found.cases:,} cases"
-    wanted = f"{found.fault.watcher}, {found.fault.reaction}"
-    if found.fault.watcher != "none":
-        wanted += f", within {found.fault.hours:g} h"
-    came = f"{', '.join(found.noticed) or 'none'}: {found.reaction}"
-    return [found.fault.told, wanted, came, after]
+def _cells(proof: FaultProof) -> list[str]:
+    fault = proof.fault
+    expected = f"{fault.watcher}, {fault.reaction}"
+    if fault.watcher != "none":
+        expected += f", within {fault.hours:g} h"
+    happened = f"{', '.join(proof.noticed) or 'none'}: {proof.reaction}"
+    after = "–" if proof.hours is None else f"{proof.hours:g} h, {proof.cases:,} cases"
+    return [fault.told, expected, happened, after]
 
 
-def write_fault_proofs_page(page: Path, found: Sequence[FaultProof]) -> None:
-    """The table as a page that needs nothing but itself."""
+def write_fault_proofs_page(page: Path, proofs: Sequence[FaultProof]) -> None:
+    """Write the table as a self-contained page."""
     from monitoring.pages.layout import render_document, render_table
 
     rows = []
-    for each in found:
-        kind, mark = ("passed", "✓ proven") if each.holds else ("refused", "✗ not proven")
-        told, *cells = (escape(cell) for cell in _cells(each))
+    for proof in proofs:
+        kind, mark = proof_runs.mark_html(proof.holds)
+        name, *cells = (escape(cell) for cell in _cells(proof))
         rows.append(
-            f'<tr class="{kind}"><th>{told}</th><td class="mark">{mark}</td>'
+            f'<tr class="{kind}"><th>{name}</th><td class="mark">{mark}</td>'
             + "".join(f"<td>{cell}</td>" for cell in cells)
-            + f'<td class="told soft">{escape(each.fault.why or each.evidence)}</td></tr>'
+            + f'<td class="told soft">{escape(proof.fault.why or proof.evidence)}</td></tr>'
         )
-    failed = [each.fault.told for each in found if not each.holds]
-    outcome = (
-        f'<div class="outcome {"none" if failed else "one"}"><strong>{len(found)} cases, '
-        f"{len(failed)} failed.</strong><p>{escape('; '.join(failed))}</p></div>"
-    )
-    heads = ["fault", "", "must be noticed by, and lead to", "was noticed by, and led to", "after",
+    failed = [proof.fault.told for proof in proofs if not proof.holds]
+    heads = ["fault", "", "expected watcher and reaction", "actual watchers and reaction", "after",
              "evidence"]  # fmt: skip
-    sections: list[Any] = ["<h1>Faults noticed</h1>", outcome, render_table(heads, rows)]
-    durable_files.write_file(page, render_document("Faults noticed", sections))
+    sections = ["<h1>Proofs of monitoring</h1>", proof_runs.render_outcome(len(proofs), failed),
+                render_table(heads, rows)]  # fmt: skip
+    durable_files.write_file(page, render_document("Proofs of monitoring", sections))
 
 
-def print_fault_proofs(found: Sequence[FaultProof]) -> bool:
-    """Prints the table; whether every case holds."""
-    from rich.console import Console
+def print_fault_proofs(proofs: Sequence[FaultProof]) -> bool:
+    """Print the table; return whether all proofs hold."""
     from rich.table import Table
 
-    table = Table("fault", "must", "", "did", "after", "evidence", box=None, pad_edge=False)
-    for each in found:
-        told, wanted, came, after = _cells(each)
-        mark = "[green]proven[/]" if each.holds else "[red]NOT PROVEN[/]"
-        evidence = " ".join((each.fault.why or each.evidence).split())
-        table.add_row(told, wanted, mark, came, after, evidence[:90])
-    console = Console()
-    console.width = max(console.width, 180)  # a narrower one can't be read
-    console.print(table)
-    return all(each.holds for each in found)
+    table = Table("fault", "expected", "", "actual", "after", "evidence", box=None, pad_edge=False)
+    for proof in proofs:
+        name, expected, happened, after = _cells(proof)
+        evidence = " ".join((proof.fault.why or proof.evidence).split())
+        mark = proof_runs.mark_text(proof.holds)
+        table.add_row(name, expected, mark, happened, after, evidence[:90])
+    proof_runs.print_table(table, min_width=180)
+    return all(proof.holds for proof in proofs)

@@ -1,7 +1,7 @@
-"""Is every bad challenger gone within the requests, labels and days that are stated for it?
+"""Proofs of the rollout: each bad challenger is withdrawn by its guard, in requests and days.
 
-Real cases and labels, with scores drawn for them; the service's own routing and scoring make the
-log, and what reads it and decides is what does so in production. A list of cases and a loop.
+Cases and labels are real, scores are drawn. The service's own routing and scoring write the log,
+and the rollout's own evidence and policy decide.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 from features import partitions
 from monitoring.measures import arms
 from monitoring.measures.arms import ArmEvidence
+from pipelines.proofs import proof_runs
 from pipelines.proofs.challengers import (
     REQUESTS_BETWEEN_LOOKS,
     ChallengerCase,
@@ -37,7 +38,7 @@ from settings import LoopError, Settings
 
 @dataclass(frozen=True)
 class ChallengerProof:
-    """What became of a case, and after how much."""
+    """Result of a case: last stage and decision, and what it took."""
 
     case: ChallengerCase
     stage: Stage
@@ -48,23 +49,23 @@ class ChallengerProof:
 
     @property
     def holds(self) -> bool:
-        """Whether it ended by its own guard, and in time."""
-        wanted = "withdraw" if self.case.cause else "promote"
-        ended = (self.decision.action, self.decision.cause) == (wanted, self.case.cause)
-        return ended and self.requests <= self.case.requests and self.days <= self.case.days
+        """Whether its own guard ended it, within its limits."""
+        case, action = self.case, "withdraw" if self.case.cause else "promote"
+        ended = (self.decision.action, self.decision.cause) == (action, case.cause)
+        return ended and self.requests <= case.max_requests and self.days <= case.max_days
 
 
 def prove_rollout(
     settings: Settings, policy: dict[str, Any] | None = None
 ) -> list[ChallengerProof]:
-    """Every case through shadow and canary, on the days from the parameters' `as_of` on."""
+    """Take each case through shadow and canary, from the parameters' `as_of` on."""
     params = settings.params()
     policy = policy or params["rollout"]
     rollout_policy.require_rollout_policy(policy)
     start = stage_command.parse_time(params["as_of"])
     rows, labels = draw_scored_cases(start, policy["shadow"]["max_days"] + 2, params)
     return [
-        _through(case, rows, labels, policy, params["costs"], start)
+        _prove_case(case, rows, labels, policy, params["costs"], start)
         for case in challenger_cases(policy)
     ]
 
@@ -72,7 +73,10 @@ def prove_rollout(
 def draw_scored_cases(
     start: datetime, days: int, params: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The source's cases, with scores drawn so that labels follow them; and the labels."""
+    """Return the source's cases with scores drawn by their label, and the labels.
+
+    Raises `LoopError` if the source has no labelled case.
+    """
     from usecase import source, statements, target
 
     end = start + timedelta(days=days)
@@ -87,7 +91,9 @@ def draw_scored_cases(
     rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
     rows = rows.sort_values(["decision_time", "key"], ignore_index=True)
     if rows.empty:
-        raise LoopError(f"The source has no labelled cases from {start:%Y-%m-%d} on.")
+        raise LoopError(
+            f"The source has no labelled cases from {start:%Y-%m-%d} on. Set an earlier as_of."
+        )
     rng = np.random.default_rng(params["seed"])
     drawn = np.where(
         rows["label"] == 1, rng.beta(2.2, 3.5, len(rows)), rng.beta(1.6, 6.0, len(rows))
@@ -99,109 +105,105 @@ def draw_scored_cases(
 
 
 class _Model:
-    """Stands where a loaded model stands: says what the case's challenger would say."""
+    """Replaces a loaded model in the service: returns the scores of a case's challenger."""
 
-    def __init__(self, says: ScoreCase) -> None:
-        self._says = says
+    def __init__(self, score: ScoreCase) -> None:
+        self._score = score
 
     def predict(self, rows: list[dict[str, Any]]) -> np.ndarray:
-        return np.array([self._says(row) for row in rows])
+        return np.array([self._score(row) for row in rows])
 
 
-def _through(
+def _prove_case(
     case: ChallengerCase, rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any],
     costs: dict[str, float], start: datetime,
 ) -> ChallengerProof:  # fmt: skip
-    """The case's way until it is champion or withdrawn, or the days are over."""
+    """Take the case through the stages until it is champion or withdrawn, or the days are over."""
     known = labels if case.labelled else labels[:0]
-    now: Stage = case.begins
-    seen, reached, begun = 0, 0, start
+    stage: Stage = case.first_stage
+    n_sent, n_reached, entered = 0, 0, start
     evidence, decision = ArmEvidence(), RolloutDecision("stay", "the days are over", "in_shadow")
-    while decision.action in ("stay", "advance") and seen < len(rows):
+    while decision.action in ("stay", "advance") and n_sent < len(rows):
         log: list[dict[str, Any]] = []
-        for as_of, batch in _looks(rows[seen:], case, now, policy):
+        for as_of, batch in _looks(rows[n_sent:], case, stage, policy):
             log += batch
-            seen += len(batch)
-            frame = arms.requests_in_stage(pd.DataFrame(log), "2", now)
-            if now == "shadow":
+            n_sent += len(batch)
+            frame = arms.requests_in_stage(pd.DataFrame(log), "2", stage)
+            if stage == "shadow":
                 evidence = arms.shadow_evidence(frame, known, policy, costs, as_of)
             else:
                 evidence = arms.canary_evidence(frame, policy, as_of)
             decision = rollout_policy.next_rollout_step(
-                ChallengerState("2", now, begun), evidence, policy, as_of
+                ChallengerState("2", stage, entered), evidence, policy, as_of
             )
             if decision.moves:
                 break
-        reached += evidence.requests
+        n_reached += evidence.requests
         if decision.action != "advance":
             break
-        now, begun = "canary", as_of
+        stage, entered = "canary", as_of
     days = (as_of - start) / timedelta(days=1)
-    return ChallengerProof(case, now, decision, reached, evidence.labels, days)
+    return ChallengerProof(case, stage, decision, n_reached, evidence.labels, days)
 
 
 def _looks(
-    rows: pd.DataFrame, case: ChallengerCase, now: Stage, policy: dict[str, Any]
+    rows: pd.DataFrame, case: ChallengerCase, stage: Stage, policy: dict[str, Any]
 ) -> Iterator[tuple[datetime, list[dict[str, Any]]]]:
-    """What the service logs between two looks: (time of the look, records)."""
-    serving = _serving(case, now, policy["canary"]["percent"])
-    day = rows["decision_time"].dt.floor("D")
+    """Yield the time of each look and the service's log records since the look before."""
+    release = _loaded_release(case, stage, policy["canary"]["percent"])
+    days = rows["decision_time"].dt.floor("D")
     batch: list[dict[str, Any]] = []
-    for row, this, following in zip(
-        rows.to_dict("records"), day, [*day[1:], day.iloc[-1] + timedelta(days=1)], strict=True
-    ):
-        said = score_case(serving, row["key"], row)
+    next_days = [*days[1:], days.iloc[-1] + timedelta(days=1)]
+    for row, day, next_day in zip(rows.to_dict("records"), days, next_days, strict=True):
+        scored = score_case(release, row["key"], row)
         batch.append({
             "key": row["key"], "decision_time": row["decision_time"],
-            "logged_at": row["decision_time"], "probability": said.probability,
-            "model_version": said.model.version, **said.log_fields(),
+            "logged_at": row["decision_time"], "probability": scored.probability,
+            "model_version": scored.model.version, **scored.log_fields(),
         })  # fmt: skip
-        if following != this:
-            yield following.to_pydatetime(), batch
+        if next_day != day:
+            yield next_day.to_pydatetime(), batch
             batch = []
-        elif this == day.iloc[0] and len(batch) == REQUESTS_BETWEEN_LOOKS:
+        elif day == days.iloc[0] and len(batch) == REQUESTS_BETWEEN_LOOKS:
             yield row["decision_time"].to_pydatetime(), batch
             batch = []
 
 
-def _serving(case: ChallengerCase, now: Stage, percent: float) -> LoadedRelease:
-    champion, rival = (
+def _loaded_release(case: ChallengerCase, stage: Stage, percent: float) -> LoadedRelease:
+    champion, challenger = (
         ServedModel(version, f"{number:064x}", version, 0.2)
         for number, version in ((1, "1"), (2, "2"))
     )
     since = datetime(2000, 1, 1, tzinfo=UTC)
-    share = 0.0 if now == "shadow" else percent
-    says = case.says if now == case.begins or not case.cause else healthy_score
+    share = 0.0 if stage == "shadow" else percent
+    score = case.score if stage == case.first_stage or not case.cause else healthy_score
     return LoadedRelease(
-        Release(1, champion, since, Challenger(rival, now, share, since)),
-        cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(says)),
+        Release(1, champion, since, Challenger(challenger, stage, share, since)),
+        cast(Evaluator, _Model(lambda row: row["score"])), cast(Evaluator, _Model(score)),
     )  # fmt: skip
 
 
-def print_challenger_proofs(found: list[ChallengerProof]) -> bool:
-    """Prints the table; whether all held."""
-    from rich.console import Console
+def print_challenger_proofs(proofs: list[ChallengerProof]) -> bool:
+    """Print the table; return whether all proofs hold."""
     from rich.table import Table
 
     table = Table("challenger", "must end by", "", "ended", "evidence", box=None, pad_edge=False)
-    for each in found:
-        by = each.decision.cause or each.decision.action
-        after = f"{each.requests:,} requests, {each.labels:,} labels, {each.days:.1f} days"
+    for proof in proofs:
+        by = proof.decision.cause or proof.decision.action
+        after = f"{proof.requests:,} requests, {proof.labels:,} labels, {proof.days:.1f} days"
         table.add_row(
-            f"{each.case.name}: {each.case.what}", _limit(each.case),
-            "[green]proven[/]" if each.holds else "[red]NOT PROVEN[/]",
-            f"in {each.stage} by {by} after {after}", each.decision.why,
+            f"{proof.case.name}: {proof.case.description}", _limits(proof.case),
+            proof_runs.mark_text(proof.holds),
+            f"in {proof.stage} by {by} after {after}", proof.decision.why,
         )  # fmt: skip
-    console = Console()
-    console.width = max(console.width, 140)  # a narrower one can't be read
-    console.print(table)
-    return all(each.holds for each in found)
+    proof_runs.print_table(table, min_width=140)
+    return all(proof.holds for proof in proofs)
 
 
-def _limit(case: ChallengerCase) -> str:
+def _limits(case: ChallengerCase) -> str:
     limits = [
         f"{most:g} {unit}"
-        for most, unit in ((case.requests, "requests"), (case.days, "days"))
+        for most, unit in ((case.max_requests, "requests"), (case.max_days, "days"))
         if math.isfinite(most)
     ]
     return f"{case.cause or 'promote'}, within {' and '.join(limits)}"

@@ -1,4 +1,4 @@
-"""How do the faults of the use case strike? Each at its place on the way to a release."""
+"""The faults of the use case (`usecase.faults`) as cases: each strikes where its kind says."""
 
 from __future__ import annotations
 
@@ -20,71 +20,73 @@ from usecase.faults import FAULTS, Fault
 
 
 def use_case_fault(fault: Fault) -> GateCase:
-    strike = {
+    run = {
         "fit": _fit, "rows": _rows, "scores": _scores, "refit": _refit, "tables": _tables,
         "online": _online,
     }[fault.kind]  # fmt: skip
-    return GateCase(fault.told, fault.gate, lambda ground: strike(ground, fault))
+    return GateCase(fault.told, fault.gate, lambda training: run(training, fault))
 
 
-def _extra(ground: BaseTraining) -> pd.DataFrame:
+def _extra(training: BaseTraining) -> pd.DataFrame:
     from usecase.target import SPINE_FEED, spine
 
-    until = ground.as_of.date()
+    until = training.as_of.date()
     return spine(
-        partitions.read_days(ground.settings.data, "validated", SPINE_FEED, date.min, until)
+        partitions.read_days(training.settings.data, "validated", SPINE_FEED, date.min, until)
     )
 
 
-def _fit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    model = ground.fit(fault.change(ground.known, _extra(ground)))
-    return judge_candidate(ground, ground.evidence(model))
+def _fit(training: BaseTraining, fault: Fault) -> list[Verdict]:
+    model = training.fit(fault.change(training.known, _extra(training)))
+    return judge_candidate(training, training.gate_inputs(model))
 
 
-def _rows(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    extra = _extra(ground)
-    model = ground.fit(fault.change(ground.known, extra))
-    return judge_candidate(ground, ground.evidence(model, fault.change(ground.holdout, extra)))
+def _rows(training: BaseTraining, fault: Fault) -> list[Verdict]:
+    extra = _extra(training)
+    model = training.fit(fault.change(training.known, extra))
+    return judge_candidate(
+        training, training.gate_inputs(model, fault.change(training.holdout, extra))
+    )
 
 
-def _scores(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    scores = fault.change(ground.holdout, ground.evidence(ground.healthy).candidate)
-    return judge_candidate(ground, ground.evidence(ground.healthy, scores=scores))
+def _scores(training: BaseTraining, fault: Fault) -> list[Verdict]:
+    scores = fault.change(training.holdout, training.gate_inputs(training.healthy).candidate)
+    return judge_candidate(training, training.gate_inputs(training.healthy, scores=scores))
 
 
-def _refit(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    again = ground.fit(fault.change(ground.frame, _extra(ground)))
-    return judge_refit(ground, ground.artefact(again, "refit"))
+def _refit(training: BaseTraining, fault: Fault) -> list[Verdict]:
+    model = training.fit(fault.change(training.frame, _extra(training)))
+    return judge_refit(training, training.refit_model(model, "refit"))
 
 
-def _rebuilt(ground: BaseTraining, name: str, tables: Any) -> Settings:
-    """A home in which these tables were computed by other functions."""
+def _rebuilt_home(training: BaseTraining, name: str, tables: Any) -> Settings:
+    """Return a home whose `tables` are computed by other functions."""
     from features.table_builder import build_tables
     from usecase.feature_views import TABLES
 
-    own = other_home(ground, name)
+    own = other_home(training, name)
     for table in tables:
         shutil.rmtree(own.data / "features" / table)
-    first = pd.Timestamp(ground.params["first_day"]).date()
-    lag = timedelta(seconds=ground.params["features"]["publish_lag_seconds"])
+    first = pd.Timestamp(training.params["first_day"]).date()
+    lag = timedelta(seconds=training.params["features"]["publish_lag_seconds"])
     changed = {table: (compute, TABLES[table][1]) for table, compute in tables.items()}
-    build_tables(own.data, first, ground.as_of, lag, changed)
+    build_tables(own.data, first, training.as_of, lag, changed)
     return own
 
 
-def _tables(ground: BaseTraining, fault: Fault) -> list[Verdict]:
-    """A candidate from other tables; what it was made from shows why it is good."""
+def _tables(training: BaseTraining, fault: Fault) -> list[Verdict]:
+    """Train a candidate on other tables; its sources reveal the leak."""
     from usecase.feature_views import TABLES
 
-    own = _rebuilt(ground, "tables", fault.change)
+    own = _rebuilt_home(training, "tables", fault.change)
     with home_environment(own):
-        assemble.assemble_training_set(own, ground.as_of)
+        assemble.assemble_training_set(own, training.as_of)
         frame = assemble.load_training_set(own)[0]
-    leaking = BaseTraining(ground.settings, frame, ground.as_of, ground.start, ground.seed)
+    leaking = BaseTraining(training.settings, frame, training.as_of, training.start, training.seed)
     changed = {
         name: (fault.change.get(name, compute), feed) for name, (compute, feed) in TABLES.items()
     }
-    subject = ground.sources(
+    changed_sources = training.training_sources(
         path=own.home,
         frame=frame,
         tables=changed,
@@ -92,21 +94,21 @@ def _tables(ground: BaseTraining, fault: Fault) -> list[Verdict]:
             name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED_FOLDERS
         },
     )
-    return judge_candidate(leaking, leaking.evidence(leaking.healthy)) + judge_sources(
-        ground, subject
+    return judge_candidate(leaking, leaking.gate_inputs(leaking.healthy)) + judge_sources(
+        training, changed_sources
     )
 
 
-def _online(ground: BaseTraining, fault: Fault) -> list[Verdict]:
+def _online(training: BaseTraining, fault: Fault) -> list[Verdict]:
     from features.online_publisher import publish_features
 
-    own = _rebuilt(ground, "online", fault.change)
+    own = _rebuilt_home(training, "online", fault.change)
     with home_environment(own):
-        publish_features(own, ground.as_of)
+        publish_features(own, training.as_of)
     shutil.rmtree(own.data / "features")
-    tables = ground.settings.data / "features"
+    tables = training.settings.data / "features"
     shutil.copytree(tables, own.data / "features", copy_function=link_or_copy_file)
-    return judge_sources(ground, ground.sources(settings=own))
+    return judge_sources(training, training.training_sources(settings=own))
 
 
 USE_CASE_FAULTS = tuple(map(use_case_fault, FAULTS))

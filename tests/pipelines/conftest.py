@@ -171,7 +171,7 @@ def released(registry: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def slice_of_days(tmp_path_factory: pytest.TempPathFactory) -> base_training.BaseTraining:
-    """The base training of the proofs on a few days, one for each file: proofs add to it."""
+    """A base training of a few days; one per test file, since proofs add files to it."""
     settings = Settings(home=tmp_path_factory.mktemp("prove"))
     settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(slice_params.slice_params()))

@@ -1,6 +1,6 @@
-"""Is a fault that nobody notices a failure, and is one of each kind noticed on a slice of days?
+"""Proofs of monitoring: what counts as a proof, and real faults on a few days.
 
-`mlops prove --monitoring` runs every fault on the shipped months, with the shipped limits.
+`mlops prove --monitoring` runs every fault on the shipped months with the shipped limits.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines.proofs import base_training, fault_simulation, monitoring_proofs
-from pipelines.proofs.fault_simulation import FaultOutcome, Notice
+from pipelines.proofs import monitoring_proofs
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
 from settings import Settings, UserError
 from usecase.feed_faults import BENIGN, FAULTS, FeedFault
 
@@ -25,51 +26,51 @@ def fault(watcher: str = "validation", reaction: str = "refuse", hours: float = 
     return FeedFault("a fault", watcher, reaction, hours, FAULTS[0].change)
 
 
-def came(
+def outcome(
     *notices: tuple[str, float], refused: bool = False, retrained: bool = False
 ) -> FaultOutcome:
-    told = [Notice(who, BEGAN + after * HOUR, "told") for who, after in notices]
-    return FaultOutcome(BEGAN, told, refused, retrained, EVERY_HOUR)
+    found = [Notice(watcher, BEGAN + after * HOUR, "text") for watcher, after in notices]
+    return FaultOutcome(BEGAN, found, refused, retrained, EVERY_HOUR)
 
 
-REFUSED = came(("validation", 24), refused=True)
+REFUSED = outcome(("validation", 24), refused=True)
 
 
 @pytest.mark.parametrize(
-    ("asked", "found", "holds"),
+    ("expected", "happened", "holds"),
     [
         (fault(), REFUSED, True),
         (fault(hours=23), REFUSED, False),
         (fault(reaction="alarm"), REFUSED, False),
-        (fault(), came(("validation", 24)), False),
-        (fault(), came(), False),
-        (fault("labels", "alarm", 48), came(("drift", 20), ("labels", 48)), True),
-        (fault("labels", "alarm", 48), came(("drift", 20)), False),
-        (fault("labels", "alarm", 48), came(("labels", -24)), False),
-        (fault("labels", "alarm", 48), came(("labels", 40), retrained=True), False),
-        (fault("performance", "retrain", 99), came(("performance", 40), retrained=True), True),
-        (fault("performance", "retrain", 99), came(("performance", 40)), False),
-        (fault("none", "nothing"), came(), True),
-        (fault("none", "nothing"), came(("drift", 20)), False),
-        (fault("none", "alarm"), came(("drift", 20)), False),
+        (fault(), outcome(("validation", 24)), False),
+        (fault(), outcome(), False),
+        (fault("labels", "alarm", 48), outcome(("drift", 20), ("labels", 48)), True),
+        (fault("labels", "alarm", 48), outcome(("drift", 20)), False),
+        (fault("labels", "alarm", 48), outcome(("labels", -24)), False),
+        (fault("labels", "alarm", 48), outcome(("labels", 40), retrained=True), False),
+        (fault("performance", "retrain", 99), outcome(("performance", 40), retrained=True), True),
+        (fault("performance", "retrain", 99), outcome(("performance", 40)), False),
+        (fault("none", "nothing"), outcome(), True),
+        (fault("none", "nothing"), outcome(("drift", 20)), False),
+        (fault("none", "alarm"), outcome(("drift", 20)), False),
     ],
 )
-def test_a_fault_is_proven_by_its_own_watcher_in_time_and_by_what_follows(
-    asked: FeedFault, found: FaultOutcome, holds: bool
+def test_a_proof_needs_the_right_watcher_in_time_and_the_right_reaction(
+    expected: FeedFault, happened: FaultOutcome, holds: bool
 ) -> None:
-    assert monitoring_proofs.build_fault_proof(asked, found).holds is holds
+    assert monitoring_proofs.build_fault_proof(expected, happened).holds is holds
 
 
-def test_it_is_told_after_how_many_hours_and_cases() -> None:
-    found = monitoring_proofs.build_fault_proof(fault(), REFUSED)
-    assert (found.hours, found.cases) == (24, 24)
+def test_hours_and_cases_until_the_notice_are_counted() -> None:
+    proof = monitoring_proofs.build_fault_proof(fault(), REFUSED)
+    assert (proof.hours, proof.cases) == (24, 24)
 
 
-def test_a_failed_proof_stands_on_the_page_and_is_not_passed_over(
+def test_a_failed_proof_is_on_the_page_and_fails_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = monitoring_proofs.build_fault_proof(fault(), REFUSED)
-    bad = monitoring_proofs.build_fault_proof(fault()._replace(told="<b>missed"), came())
+    bad = monitoring_proofs.build_fault_proof(fault()._replace(told="<b>missed"), outcome())
     monitoring_proofs.write_fault_proofs_page(tmp_path / "page.html", [good, bad])
     page = (tmp_path / "page.html").read_text()
     assert "2 cases, 1 failed" in page
@@ -79,7 +80,7 @@ def test_a_failed_proof_stands_on_the_page_and_is_not_passed_over(
     assert "NOT PROVEN" in capsys.readouterr().out
 
 
-def test_a_miss_that_is_accepted_says_why_and_every_fault_has_words_of_its_own() -> None:
+def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
     assert all(each.why for each in FAULTS if each.watcher == "none")
     every = monitoring_proofs.ALL_FAULTS
     assert len({each.told for each in every}) == len(every)
@@ -87,35 +88,31 @@ def test_a_miss_that_is_accepted_says_why_and_every_fault_has_words_of_its_own()
     assert {(each.watcher, each.reaction) for each in BENIGN} == {("none", "nothing")}
 
 
-def test_a_fault_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No fault is told by 'nonsense'"):
+def test_an_unknown_fault_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No case contains 'nonsense'"):
         monitoring_proofs.prove_monitoring(Settings(home=tmp_path), "nonsense")
 
 
-def first(watcher: str) -> FeedFault:
+def first_fault(watcher: str) -> FeedFault:
     return next(each for each in FAULTS if each.watcher == watcher)._replace(begins=1, days=3)
 
 
 @pytest.mark.parametrize("watcher", ["validation", "freshness"])
-def test_a_real_fault_is_refused_or_missed_as_a_feed(
-    slice_of_days: base_training.BaseTraining, watcher: str
+def test_a_real_fault_is_refused_or_stops_the_feed(
+    slice_of_days: BaseTraining, watcher: str
 ) -> None:
-    found = monitoring_proofs.build_fault_proof(
-        first(watcher), fault_simulation.simulate_fault(slice_of_days, first(watcher))
+    proof = monitoring_proofs.build_fault_proof(
+        first_fault(watcher), simulate_fault(slice_of_days, first_fault(watcher))
     )
-    assert found.holds, found
+    assert proof.holds, proof
 
 
-def test_labels_that_are_late_in_a_slice_are_noticed_and_healthy_ones_are_not(
-    slice_of_days: base_training.BaseTraining,
+def test_only_late_labels_of_a_slice_are_noticed(
+    slice_of_days: BaseTraining,
 ) -> None:
-    late = first("labels")._replace(days=5)
-    found = monitoring_proofs.build_fault_proof(
-        late, fault_simulation.simulate_fault(slice_of_days, late)
-    )
-    assert found.hours is not None
-    assert found.hours <= late.hours
+    late = first_fault("labels")._replace(days=5)
+    proof = monitoring_proofs.build_fault_proof(late, simulate_fault(slice_of_days, late))
+    assert proof.hours is not None
+    assert proof.hours <= late.hours
     healthy = late._replace(told=BENIGN[0].told, change=BENIGN[0].change)
-    assert "labels" not in {
-        each.watcher for each in fault_simulation.simulate_fault(slice_of_days, healthy).notices
-    }
+    assert "labels" not in {each.watcher for each in simulate_fault(slice_of_days, healthy).notices}

@@ -1,4 +1,4 @@
-"""Is a bad challenger gone in time, by the guard that is for it, and is it noticed if not?"""
+"""Proofs of the rollout: each bad challenger is stopped by its guard, and a weak guard fails."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def found(settings: Settings) -> list[ChallengerProof]:
+def proofs(settings: Settings) -> list[ChallengerProof]:
     policy = copy.deepcopy(settings.params()["rollout"])
-    # Six are the days that a case without labels waits for.
+    # A case without labels waits six days.
     policy["shadow"] |= {"days": 2, "max_days": 6}
     return rollout_proofs.prove_rollout(settings, policy)
 
 
-def test_every_case_ends_by_its_own_guard_within_what_is_stated(
-    found: list[ChallengerProof],
+def test_every_case_is_ended_by_its_own_guard_within_its_limits(
+    proofs: list[ChallengerProof],
 ) -> None:
-    assert [each.case.name for each in found if not each.holds] == []
-    assert {"errors", "slow", "scores", "cost", "time", ""} == {each.case.cause for each in found}
-    in_canary = {each.case.cause for each in found if each.case.begins == "canary"}
+    assert [each.case.name for each in proofs if not each.holds] == []
+    assert {"errors", "slow", "scores", "cost", "time", ""} == {each.case.cause for each in proofs}
+    in_canary = {each.case.cause for each in proofs if each.case.first_stage == "canary"}
     assert in_canary == {"errors", "slow", "scores"}
-    assert rollout_proofs.print_challenger_proofs(found)
+    assert rollout_proofs.print_challenger_proofs(proofs)
 
 
 def test_a_guard_without_teeth_fails_its_cases(
@@ -54,20 +54,20 @@ def test_a_guard_without_teeth_fails_its_cases(
     all_cases: Callable[[dict[str, Any]], list[rollout_proofs.ChallengerCase]] = (
         rollout_proofs.challenger_cases
     )
-    short = [each for each in all_cases(policy) if each.begins == "canary"]
+    short = [each for each in all_cases(policy) if each.first_stage == "canary"]
     monkeypatch.setattr(rollout_proofs, "challenger_cases", lambda _: short)
-    found = rollout_proofs.prove_rollout(settings, policy)
-    assert [each.holds for each in found] == [False] * 3
-    assert [each.decision.action for each in found] == ["promote"] * 3
-    assert not rollout_proofs.print_challenger_proofs(found)
+    proofs = rollout_proofs.prove_rollout(settings, policy)
+    assert [each.holds for each in proofs] == [False] * 3
+    assert [each.decision.action for each in proofs] == ["promote"] * 3
+    assert not rollout_proofs.print_challenger_proofs(proofs)
 
 
-def test_to_be_stopped_by_another_guard_or_too_late_is_a_failure(
-    found: list[ChallengerProof],
+def test_another_guard_or_a_late_stop_is_a_failure(
+    proofs: list[ChallengerProof],
 ) -> None:
-    case = next(each.case for each in found if each.case.name == "errors, in the canary")
+    case = next(each.case for each in proofs if each.case.name == "errors, in the canary")
     decision = rollout_policy.RolloutDecision("withdraw", "slow, at last", "slow")
-    other = replace(found[0], case=case, decision=decision, requests=10, days=0.1)
+    other = replace(proofs[0], case=case, decision=decision, requests=10, days=0.1)
     assert not other.holds
     by_its_own = replace(
         other, decision=rollout_policy.RolloutDecision("withdraw", "errors", "errors")

@@ -59,7 +59,7 @@ def verdicts_at(
     frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(training, frame=frame, as_of=moment, start=moment - span)
     return run_gates(
-        then.evidence(then.healthy), training.params["gates"], candidate_gates.CANDIDATE_GATES
+        then.gate_inputs(then.healthy), training.params["gates"], candidate_gates.CANDIDATE_GATES
     )
 
 
@@ -68,7 +68,7 @@ def behaviours(training: base_training.BaseTraining) -> dict[str, list[float]]:
     for moment in MOMENTS[::2]:
         frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
         then = replace(training, frame=frame, as_of=moment, start=moment - 2 * WEEK)
-        evidence = then.evidence(then.healthy)
+        evidence = then.gate_inputs(then.healthy)
         rows = then.holdout.sample(2000, random_state=training.seed)
         measured = evaluation.behaviours(evidence.predict, rows, training.params["gates"])
         for name, each in measured.items():
