@@ -1,6 +1,6 @@
 """Performance of the model in production, and the decision whether to retrain.
 
-- `retraining_triggers.py`: when each trigger fires; the evidence that it reads
+- `retraining_triggers.py`: when each trigger fires, from the evidence (`evidence.py`)
 - `retraining_decision.py`: whether a retraining starts, from triggers, holds and the policy
 - `measures/`: what is measured in production
 - `pages/`: HTML pages and figures

@@ -17,11 +17,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.retraining_triggers import (
     DAY,
     TRIGGER_LIMITS,
-    MonitoringEvidence,
-    MonitoringFinding,
     TriggerResult,
     evaluate_triggers,
     format_days,
@@ -100,28 +99,28 @@ def _holds(
     """Return what holds a retraining back, in the order of `HOLD_CODES`."""
     holds = []
     if evidence.under_way is not None:
-        told = f"version {evidence.under_way} is under way, and only one challenger is at a time"
-        holds.append(MonitoringFinding("under_way", told))
+        text = f"version {evidence.under_way} is under way, and only one challenger runs at a time"
+        holds.append(MonitoringFinding("under_way", text))
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
     # Without the cool-down, a refused retraining would be repeated at every look.
     if days < wait:
-        told = f"the last training was {format_days(days)} ago (cool-down {format_days(wait)})"
-        holds.append(MonitoringFinding("cooldown", told))
+        text = f"the last training was {format_days(days)} ago (cool-down {format_days(wait)})"
+        holds.append(MonitoringFinding("cooldown", text))
     gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
     # A model trained on labels that a broken source inverts is also evaluated on them.
     if max(gaps, default=0.0) > policy["implausible_gap"]:
-        told = (
+        text = (
             f"the bias of a slice is {max(gaps):.2g}, which is implausible (limit "
             f"{policy['implausible_gap']:g}): check its labels"
         )
-        holds.append(MonitoringFinding("slice_implausible", told))
+        holds.append(MonitoringFinding("slice_implausible", text))
     if evidence.n_labelled < policy["min_labelled"]:
-        told = (
+        text = (
             f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed "
             "to learn anything new"
         )
-        holds.append(MonitoringFinding("labels_few", told))
+        holds.append(MonitoringFinding("labels_few", text))
     return holds
 
 

@@ -13,13 +13,15 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any
 
+from monitoring.evidence import MonitoringEvidence
+
 DAY = timedelta(days=1)
 # Each trigger with the setting that limits its value.
 TRIGGER_LIMITS = {
     "schedule": "every_days",  # age of the champion's data in days; fires at the limit, too
     "calibration": "max_calibration_gap",  # mean prediction - mean label, absolute
     "performance": "max_cost_ratio",  # live cost / the evaluation's cost
-    "saving": "max_cost_share",  # live cost / cost of one answer to all cases
+    "saving": "max_cost_share",  # live cost / cost of the better single answer to all cases
     "slices": "max_slice_gap",  # largest bias of a slice that its 90% interval shows
     "labels": "max_labels_missing",  # largest share of a slice's due labels that are missing
     "target": "max_target_distance",  # distance of the labels from the evaluation's
@@ -40,32 +42,6 @@ TRIGGER_CODES = {
     "missing": "values_missing",
     "volume": "new_labels",
 }
-
-
-@dataclass(frozen=True)
-class MonitoringFinding:
-    """A stable `code` (snake_case), and `told` for people, whose words may change."""
-
-    code: str
-    told: str
-
-
-@dataclass(frozen=True)
-class MonitoringEvidence:
-    """The measurements of one look; times are aware UTC. A failed check is None and a problem."""
-
-    champion: str
-    data_until: datetime  # the champion was trained on labels known before
-    n_labelled: int  # predictions of the window whose label is known
-    live: Mapping[str, Any] | None  # result of `performance.live_metrics`
-    expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
-    drift: Mapping[str, Any] | None  # `drift.DriftResult` as a dict
-    problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why
-    last_training: datetime | None = None  # its `as_of`; the champion's own if unset
-    n_new: int | None = None  # labels that became known since the champion's data
-    under_way: str | None = None  # version of the challenger in shadow or canary
-    days: float | None = None  # since the first decision of the window
-    slices: Sequence[Mapping[str, Any]] | None = None  # result of `slices.measure_slices`
 
 
 @dataclass(frozen=True)
@@ -103,8 +79,8 @@ def _schedule(
 ) -> TriggerResult:
     days = (as_of - evidence.data_until) / DAY
     limit = policy[TRIGGER_LIMITS["schedule"]]
-    told = f"the champion's data ended {format_days(days)} ago (limit {limit:g})"
-    return _result("schedule", days, days >= limit, told, policy)
+    text = f"the champion's data ended {format_days(days)} ago (limit {limit:g})"
+    return _result("schedule", days, days >= limit, text, policy)
 
 
 def _calibration(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
@@ -162,11 +138,11 @@ def _drift(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerRe
         return _judge("drift", None, what, policy)
     result = _judge("drift", evidence.drift["share"], what, policy)
     predictions = evidence.drift["prediction"]
-    told = (
+    text = (
         f"{result.told}, predictions moved {predictions['score']:.3g} "
         f"(limit {predictions['limit']:g})"
     )
-    return replace(result, fired=result.fired or predictions["drifted"], told=told)
+    return replace(result, fired=result.fired or predictions["drifted"], told=text)
 
 
 def _missing(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
@@ -181,8 +157,8 @@ def _volume(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerR
     if evidence.n_new is None:
         return _not_judged("volume", "new labels: could not be counted", policy)
     limit = policy[TRIGGER_LIMITS["volume"]]
-    told = f"{evidence.n_new:,} new labels (limit {limit:,})"
-    return _result("volume", evidence.n_new, evidence.n_new > limit, told, policy)
+    text = f"{evidence.n_new:,} new labels (limit {limit:,})"
+    return _result("volume", evidence.n_new, evidence.n_new > limit, text, policy)
 
 
 TRIGGER_CHECKS = (
@@ -196,8 +172,8 @@ def _judge_if_labelled(
 ) -> TriggerResult:  # fmt: skip
     needed = policy["min_labelled"]
     if evidence.live is not None and evidence.n_labelled < needed:
-        told = f"{what}: not judged, {evidence.n_labelled:,} labels known and {needed:,} needed"
-        return _not_judged(name, told, policy)
+        text = f"{what}: not judged, {evidence.n_labelled:,} labels known and {needed:,} needed"
+        return _not_judged(name, text, policy)
     return _judge(name, value, what, policy)
 
 
@@ -219,12 +195,12 @@ def _judge(name: str, value: float | None, what: str, policy: Mapping[str, Any])
     return _result(name, value, value > limit, f"{what} {value:.3g} (limit {limit:g})", policy)
 
 
-def _not_judged(name: str, told: str, policy: Mapping[str, Any]) -> TriggerResult:
-    return _result(name, None, False, told, policy)
+def _not_judged(name: str, text: str, policy: Mapping[str, Any]) -> TriggerResult:
+    return _result(name, None, False, text, policy)
 
 
 def _result(
-    name: str, value: float | None, fired: bool, told: str, policy: Mapping[str, Any]
+    name: str, value: float | None, fired: bool, text: str, policy: Mapping[str, Any]
 ) -> TriggerResult:
     limit, acts = policy[TRIGGER_LIMITS[name]], name in policy["triggers"]
-    return TriggerResult(name, value, limit, fired, acts, told)
+    return TriggerResult(name, value, limit, fired, acts, text)

@@ -87,15 +87,15 @@ def canary_evidence(rows: pd.DataFrame, policy: dict[str, Any], as_of: datetime)
     harm = policy["harm"]
     routed = rows[rows["arm"] == "challenger"]
     failed = routed["challenger_error"].notna()
-    answered, champion = routed[~failed], rows[rows["arm"] == "champion"]
-    slower = answered["scoring_ms"].median() - champion["scoring_ms"].median()
+    scored, champion = routed[~failed], rows[rows["arm"] == "champion"]
+    slower = scored["scoring_ms"].median() - champion["scoring_ms"].median()
     return ArmEvidence(
         requests=len(routed), errors=int(failed.sum()), days=_days_over(rows, as_of),
         slower_ms=None if pd.isna(slower) else float(slower),
         moved=sequential.difference_of_means(
-            answered["probability"], champion["probability"],
+            scored["probability"], champion["probability"],
             alpha=harm["alpha"], focus=harm["focus"],
-        ) if len(answered) > 1 and len(champion) > 1 else None,
+        ) if len(scored) > 1 and len(champion) > 1 else None,
     )  # fmt: skip
 
 

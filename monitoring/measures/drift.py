@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from monitoring.evidence import MonitoringFinding
 from monitoring.measures.evidently_drift import (
     PREDICTION,
     TARGET,
@@ -22,7 +23,6 @@ from monitoring.measures.evidently_drift import (
     measure_column,
     run_report,
 )
-from monitoring.retraining_triggers import MonitoringFinding
 from settings import LoopError
 
 DRIFT_ADVICE = (

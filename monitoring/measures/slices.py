@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitoring.evidence import MonitoringFinding
 from monitoring.measures import performance
-from monitoring.retraining_triggers import MonitoringFinding
 from usecase import evaluation
 
 DAY = timedelta(days=1)

@@ -10,8 +10,10 @@ Monitoring:
 - `fault_simulation.py`: the loop on feeds with a fault
 
 Rollout:
-- `rollout_proofs.py`: takes the challengers of `challengers.py` through shadow and canary
+- `rollout_proofs.py`: takes challengers through shadow and canary
+- `challengers.py`: the challengers, and the cases that they score
 
 All:
-- `base_training.py`: the training that the cases start from; `proof_runs.py`: runs and output
+- `base_training.py`: the training that the cases start from; `isolated_home.py`: their homes
+- `proof_runs.py`: parallel runs and output
 """

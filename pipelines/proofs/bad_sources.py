@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from datetime import timedelta
 
-from features import durable_files, partitions
+from features import partitions
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs.base_training import BaseTraining, home_environment, isolated_settings
+from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.gate_case import GateCase, judge_sources
-from settings import Settings
+from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
 
 
 def data_of_another_md5(training: BaseTraining) -> list[Verdict]:
@@ -29,7 +29,7 @@ def stale_online(training: BaseTraining) -> list[Verdict]:
     from features.online_publisher import publish_features
 
     late = timedelta(hours=training.params["gates"]["sources"]["max_online_lag_hours"] + 24)
-    own = other_home(training, "stale")
+    own = copy_home(training.settings, training.scratch / "stale")
     with home_environment(own):
         publish_features(own, training.as_of - late)
     return judge_sources(training, training.training_sources(settings=own))
@@ -40,7 +40,10 @@ def lost_publication(training: BaseTraining) -> list[Verdict]:
     from features.online_publisher import Publisher, publish_features
     from features.publication_record import record_text
 
-    own, before = other_home(training, "lost"), training.as_of - timedelta(hours=1)
+    own, before = (
+        copy_home(training.settings, training.scratch / "lost"),
+        training.as_of - timedelta(hours=1),
+    )
     with home_environment(own):
         publish_features(own, before)
         # From `as_of` to `as_of` there is no row, so this only moves the record.
@@ -48,22 +51,6 @@ def lost_publication(training: BaseTraining) -> list[Verdict]:
             training.as_of
         )
     return judge_sources(training, training.training_sources(settings=own))
-
-
-def other_home(training: BaseTraining, name: str) -> Settings:
-    """Return a home with the training's data and an online store of its own."""
-    own = isolated_settings(training.scratch / name)
-    shutil.copytree(
-        training.settings.home / "data", own.home / "data", copy_function=link_or_copy_file
-    )
-    shutil.copytree(training.settings.home / "usecase", own.home / "usecase")
-    return own
-
-
-def link_or_copy_file(source: str, target: str) -> None:
-    """Link a partition, which is replaced and never written to; copy other files."""
-    is_partition = source.endswith(partitions.SUFFIX)
-    (durable_files.link_or_copy if is_partition else shutil.copy)(source, target)
 
 
 BAD_SOURCES = (

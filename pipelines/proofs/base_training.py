@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,6 +21,7 @@ from features import durable_files
 from pipelines.evaluation.gates.inputs import GateInputs
 from pipelines.evaluation.gates.refit_gates import RefitModel
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
+from pipelines.proofs.isolated_home import home_environment, isolated_settings
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
 from settings import Settings
@@ -164,27 +163,6 @@ def read_base_training(home: Path) -> BaseTraining:
     frame, manifest = assemble.load_training_set(own)
     as_of, start = (stage_command.parse_time(manifest[name]) for name in ("as_of", "holdout_start"))
     return BaseTraining(own, frame, as_of, start, own.params()["seed"])
-
-
-def isolated_settings(folder: Path) -> Settings:
-    """Return settings of a home that shares no store, regardless of the environment."""
-    return Settings(
-        home=folder, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
-        dvc_remote=None,
-    )  # fmt: skip
-
-
-@contextmanager
-def home_environment(settings: Settings) -> Iterator[None]:
-    """Set the environment of this home; restore environment and folder at the end."""
-    before, folder = dict(os.environ), Path.cwd()
-    os.environ.update(settings.environment())
-    try:
-        yield
-    finally:
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Challengers of the rollout proofs: bad ones with the guard that must stop them, a healthy one."""
+"""Challengers of the rollout proofs, with the guard that must stop each, and the scored cases."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from features import partitions
 from serving.release.document import Stage
+from settings import LoopError
 
 REQUESTS_BETWEEN_LOOKS = 50  # on the first day of a stage; later there is a look a day
 ScoreCase = Callable[[dict[str, Any]], float]
@@ -89,3 +93,37 @@ def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
         ChallengerCase("shifted, in the canary", "0.3 too high", "canary", shifted_score,
                        "scores", few, max_days=canary),
     ]  # fmt: skip
+
+
+def draw_scored_cases(
+    start: datetime, days: int, params: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the source's cases with scores drawn by their label, and the labels.
+
+    Raises `LoopError` if the source has no labelled case.
+    """
+    from usecase import source, statements, target
+
+    end = start + timedelta(days=days)
+    feeds = {}
+    for feed in (target.SPINE_FEED, target.LABEL_FEED):
+        since = (start - timedelta(days=2)).date()
+        dates = partitions.day_range(since, (end + timedelta(days=1)).date())
+        feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
+    labels = statements.newest(target.labels(feeds[target.LABEL_FEED]), ["key"])
+    spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]
+    rows = spine.merge(labels[["key", "label"]], on="key")
+    rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
+    rows = rows.sort_values(["decision_time", "key"], ignore_index=True)
+    if rows.empty:
+        raise LoopError(
+            f"The source has no labelled cases from {start:%Y-%m-%d} on. Set an earlier as_of."
+        )
+    rng = np.random.default_rng(params["seed"])
+    drawn = np.where(
+        rows["label"] == 1, rng.beta(2.2, 3.5, len(rows)), rng.beta(1.6, 6.0, len(rows))
+    )
+    return rows.assign(
+        score=drawn, noise=rng.normal(0.01, 0.05, len(rows)), another=rng.permutation(drawn),
+        mean=float(drawn.mean()), number=range(len(rows)),
+    ), labels  # fmt: skip

@@ -19,8 +19,8 @@ import pandas as pd
 from features import partitions
 from monitoring import retraining_decision
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.bad_sources import link_or_copy_file
-from pipelines.proofs.base_training import BaseTraining, home_environment, isolated_settings
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.isolated_home import home_environment, isolated_settings, link_or_copy_file
 from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
 from pipelines.replay.simulated_day import collect_evidence
 from pipelines.replay.trained_models import ReplayModels, TrainedModel

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
 from pipelines.evaluation.gates.verdict import Verdict, run_gates
-from pipelines.proofs.base_training import BaseTraining, home_environment
+from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.isolated_home import home_environment
 
 
 @dataclass(frozen=True)

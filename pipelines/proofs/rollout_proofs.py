@@ -15,7 +15,6 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from features import partitions
 from monitoring.measures import arms
 from monitoring.measures.arms import ArmEvidence
 from pipelines.proofs import proof_runs
@@ -24,6 +23,7 @@ from pipelines.proofs.challengers import (
     ChallengerCase,
     ScoreCase,
     challenger_cases,
+    draw_scored_cases,
     healthy_score,
 )
 from pipelines.release import rollout_policy
@@ -33,7 +33,7 @@ from serving.models.evaluator import Evaluator
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import score_case
 from serving.release.document import Challenger, Release, ServedModel, Stage
-from settings import LoopError, Settings
+from settings import Settings
 
 
 @dataclass(frozen=True)
@@ -68,40 +68,6 @@ def prove_rollout(
         _prove_case(case, rows, labels, policy, params["costs"], start)
         for case in challenger_cases(policy)
     ]
-
-
-def draw_scored_cases(
-    start: datetime, days: int, params: dict[str, Any]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the source's cases with scores drawn by their label, and the labels.
-
-    Raises `LoopError` if the source has no labelled case.
-    """
-    from usecase import source, statements, target
-
-    end = start + timedelta(days=days)
-    feeds = {}
-    for feed in (target.SPINE_FEED, target.LABEL_FEED):
-        since = (start - timedelta(days=2)).date()
-        dates = partitions.day_range(since, (end + timedelta(days=1)).date())
-        feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
-    labels = statements.newest(target.labels(feeds[target.LABEL_FEED]), ["key"])
-    spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]
-    rows = spine.merge(labels[["key", "label"]], on="key")
-    rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
-    rows = rows.sort_values(["decision_time", "key"], ignore_index=True)
-    if rows.empty:
-        raise LoopError(
-            f"The source has no labelled cases from {start:%Y-%m-%d} on. Set an earlier as_of."
-        )
-    rng = np.random.default_rng(params["seed"])
-    drawn = np.where(
-        rows["label"] == 1, rng.beta(2.2, 3.5, len(rows)), rng.beta(1.6, 6.0, len(rows))
-    )
-    return rows.assign(
-        score=drawn, noise=rng.normal(0.01, 0.05, len(rows)), another=rng.permutation(drawn),
-        mean=float(drawn.mean()), number=range(len(rows)),
-    ), labels  # fmt: skip
 
 
 class _Model:

@@ -11,9 +11,9 @@ import pandas as pd
 from features import partitions
 from pipelines.evaluation.gates import source_gates
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs.bad_sources import link_or_copy_file, other_home
-from pipelines.proofs.base_training import BaseTraining, home_environment
+from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.gate_case import GateCase, judge_candidate, judge_refit, judge_sources
+from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
 from pipelines.training import assemble
 from settings import Settings
 from usecase.faults import FAULTS, Fault
@@ -64,7 +64,7 @@ def _rebuilt_home(training: BaseTraining, name: str, tables: Any) -> Settings:
     from features.table_builder import build_tables
     from usecase.feature_views import TABLES
 
-    own = other_home(training, name)
+    own = copy_home(training.settings, training.scratch / name)
     for table in tables:
         shutil.rmtree(own.data / "features" / table)
     first = pd.Timestamp(training.params["first_day"]).date()

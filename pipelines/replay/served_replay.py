@@ -111,8 +111,8 @@ def relevant_params(params: dict[str, Any]) -> dict[str, Any]:
 
 def replay_environment(own: Settings) -> dict[str, str]:
     """Return an environment without the project's settings but its ports, so no store is shared."""
-    ours = ("MLOPS_", "PREFECT_", "MLFLOW_TRACKING", "BENTOML_HOME")
-    names = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    own_prefixes = ("MLOPS_", "PREFECT_", "MLFLOW_TRACKING", "BENTOML_HOME")
+    names = {name: value for name, value in os.environ.items() if not name.startswith(own_prefixes)}
     return {
         **names, "MLOPS_HOME": str(own.home), "MLOPS_PREFECT_PORT": str(own.prefect_port),
         "MLOPS_SERVICE_PORT": str(own.service_port),

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.measures import arms, drift, performance, slices
 from monitoring.retraining_decision import decide_retraining
-from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from pipelines.release import rollout_policy
 from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
 from pipelines.replay.trained_models import TrainedModel

@@ -13,9 +13,9 @@ import pandas as pd
 
 from features import durable_files
 from monitoring import retraining_decision
+from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.measures import performance
 from monitoring.measures import slices as slice_measures
-from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from pipelines.retraining import production_data
 from serving.release import document
 from settings import LoopError, Settings, UserError

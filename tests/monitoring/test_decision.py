@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
+from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.retraining_decision import ALERT_ONLY, HOLD_CODES, QUIET_CODE, decide_retraining
-from monitoring.retraining_triggers import (
-    TRIGGER_CODES,
-    TRIGGER_LIMITS,
-    MonitoringEvidence,
-    MonitoringFinding,
-)
+from monitoring.retraining_triggers import TRIGGER_CODES, TRIGGER_LIMITS
 from settings import CODE_PATTERN, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)

@@ -14,7 +14,7 @@ from features import partitions
 from features.point_in_time import training_frame
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.base_training import home_environment
+from pipelines.proofs.isolated_home import home_environment
 from pipelines.release import rollout_evidence
 from pipelines.release.audit import prediction_lineage
 from pipelines.retraining import production_data
