@@ -21,14 +21,14 @@ TEXTS, NUMBERS = ["region", "product"], ["amount", "age", "visits"]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Under contention OpenMP's threads make a fit of milliseconds last half a minute."""
+    """Under contention, OpenMP's threads turn a fit of milliseconds into half a minute."""
     with threadpool_limits(1):
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own_environment() -> Iterator[None]:
-    """What a service in this process sets for its tools ends with the module that runs it."""
+    """Restore the environment after each module: a service in this process changes it."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -37,7 +37,7 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def accounts() -> pd.DataFrame:
-    """3,000 rows with gaps in texts and numbers, and a label (0 or 1) that depends on them."""
+    """Return 3,000 rows with gaps in texts and numbers, and a label (0 or 1) that follows them."""
     rng = np.random.default_rng(0)
     n_rows = 3000
     frame = pd.DataFrame(
@@ -87,5 +87,5 @@ def linear(accounts: pd.DataFrame) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def refit(accounts: pd.DataFrame) -> dict[str, Pipeline]:
-    """The same two models from a second fit on the same rows."""
+    """Return the same two models from a second fit on the same rows."""
     return {"trees": fit_trees(accounts.copy()), "linear": fit_linear(accounts.copy())}

@@ -1,4 +1,4 @@
-"""The service's own parts, asked in this process: no port, no child, all of `serving.http.api`."""
+"""The service's parts in the test's process: requests to `serving.http.api`, without a port."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from usecase.request import PredictRequest
 JSON = {"Content-Type": "application/json"}
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
-# Prometheus' registry takes each name once in a process.
+# Prometheus' registry accepts each name once in a process.
 shared_metrics = cache(Metrics)
 
 
 def example_request() -> dict[str, Any]:
-    """A valid request, from the examples of the schema itself."""
+    """Return a valid request, made of the schema's examples."""
     body = {}
     for name, field in PredictRequest.model_json_schema()["properties"].items():
         values = field.get("examples") or field.get("enum")
@@ -41,7 +41,7 @@ def example_request() -> dict[str, Any]:
 
 
 def fitted_pipeline(model: Any, numbers: Any = "passthrough") -> Pipeline:
-    """`model` over the columns of the use case, on rows without meaning."""
+    """Return `model` in a pipeline over the use case's columns, fitted on random rows."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.normal(size=(400, len(NUMBERS))), columns=NUMBERS)
     frame.loc[::7] = np.nan
@@ -59,12 +59,12 @@ def fitted_pipeline(model: Any, numbers: Any = "passthrough") -> Pipeline:
 
 @cache
 def small_trees() -> Pipeline:
-    """A few trees."""
+    """Return a small pipeline of trees, fitted once."""
     return fitted_pipeline(HistGradientBoostingClassifier(max_iter=5))
 
 
 def service_parts(settings: Settings) -> ServiceParts:
-    """The service of `settings`, with the model above released."""
+    """Return the service's parts with `small_trees` released as version 1."""
     digest = export_model(small_trees(), settings.var / "models" / "1")
     champion = ServedModel("1", digest, "../models/1", 0.5)
     write_release(settings.followed_file, Release(1, champion, datetime.now(UTC)))
@@ -72,17 +72,17 @@ def service_parts(settings: Settings) -> ServiceParts:
 
 
 def send_request(parts: ServiceParts, method: str, path: str, **options: Any) -> httpx.Response:
-    """One request through the whole of the service's ASGI application."""
+    """Send one request through the service's whole ASGI application."""
 
-    async def asked() -> httpx.Response:
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=parts.api)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, **options)
 
-    return asyncio.run(asked())
+    return asyncio.run(send())
 
 
 def post_json(parts: ServiceParts, path: str, body: Any, **headers: str) -> httpx.Response:
-    """`body` as JSON, unless it is bytes or a text already."""
+    """Post `body`: as it is if bytes or text, else as JSON."""
     content = body if isinstance(body, str | bytes) else json.dumps(body)
     return send_request(parts, "POST", path, content=content, headers=JSON | headers)

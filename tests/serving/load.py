@@ -1,7 +1,7 @@
-"""Load from many clients at once: what did each request come to, and does the log say the same?
+"""Load from many clients at once, and a report that compares the replies with the log.
 
-Every request carries an id of its own and asks about a row whose probability is known for each
-version, so an answer that mixes two versions can't pass for either.
+Every request has its own id and a row whose probability is known for each version. So a reply that
+mixes two versions is recognised.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from serving.prediction_log.reader import read_predictions
 from tests.serving.service_process import Service
 from usecase.columns import CATEGORIES, FEATURES
 
-PAUSE_SECONDS = 0.05  # seconds that a client waits after a request that got no answer
+PAUSE_SECONDS = 0.05  # of a client after a request without a reply
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What one request came to; `status` is 0 where the connection gave no answer."""
+    """The reply to one request; `status` is 0 if there was none."""
 
     id: str
     row: int
@@ -42,23 +42,23 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What is known of a load, once the log is read, too."""
+class LoadReport:
+    """Counts of a load's requests, compared with the log."""
 
     requests: int
     answered: int  # 200
-    refused: int  # told to wait: 429 with Retry-After
-    failed: int  # any other answer
-    dropped: int  # no answer
-    mixed: int  # answers whose probability is not their version's for their row
-    missing: int  # answered, and not in the log with the same version and probability
-    doubled: int  # of the log's records
-    unasked: int  # in the log, of no request of this load that could have been answered
+    refused: int  # 429 with Retry-After
+    failed: int  # any other status
+    dropped: int  # no reply
+    mixed: int  # replies whose probability is not their version's for their row
+    missing: int  # answered, but not in the log with the same version and probability
+    doubled: int  # duplicate records in the log
+    unasked: int  # in the log, but of no request of this load that may have been answered
     by_version: dict[str, int]
 
 
 def random_rows(n: int) -> list[dict[str, Any]]:
-    """Features without meaning, far enough apart to tell models from each other."""
+    """Return random features, different enough to tell models apart."""
     rng = np.random.default_rng(7)
     return [
         {
@@ -70,28 +70,29 @@ def random_rows(n: int) -> list[dict[str, Any]]:
 
 
 def expected_probabilities(
-    service: Service, asked: Sequence[Mapping[str, Any]]
+    service: Service, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[float]]:
-    """The probability of every row by exported version, which must tell the versions apart."""
-    found = {
-        version: [float(p) for p in Evaluator.load(folder, digest).predict(list(asked))]
+    """Return the probability of each row by exported version; all versions must differ."""
+    probabilities = {
+        version: [float(p) for p in Evaluator.load(folder, digest).predict(list(rows))]
         for version, (folder, digest) in service.exported.items()
     }
-    for row in range(len(asked)):
-        assert len({values[row] for values in found.values()}) == len(found), "versions are alike"
-    return found
+    for row in range(len(rows)):
+        values = {version[row] for version in probabilities.values()}
+        assert len(values) == len(probabilities), "two versions give the same probability"
+    return probabilities
 
 
 class Load:
-    """`clients` threads, each with a connection of its own, that ask until they are stopped."""
+    """`clients` threads, each with its own connection, that send requests until stopped."""
 
     def __init__(
-        self, service: Service, asked: Sequence[Mapping[str, Any]], *, clients: int
+        self, service: Service, rows: Sequence[Mapping[str, Any]], *, clients: int
     ) -> None:
         at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
         self._bodies = [
             json.dumps({"key": f"row-{n}", "decision_time": at, "features": values})
-            for n, values in enumerate(asked)
+            for n, values in enumerate(rows)
         ]
         self._url = service.settings.service_url
         self._name = f"load-{uuid4().hex[:8]}"
@@ -104,7 +105,7 @@ class Load:
         return sum(map(len, self._replies))
 
     def run(self, meanwhile: Callable[[], object]) -> list[Reply]:
-        """All replies, once `meanwhile` is over."""
+        """Run the load during `meanwhile()` and return all replies."""
         with (
             connection_from_url(
                 self._url, maxsize=self._clients, timeout=60,
@@ -140,17 +141,16 @@ class Load:
                 assert answer.status != 429 or answer.headers["Retry-After"] == "1"
                 replies.append(Reply(name, row, answer.status, seconds))
                 continue
-            told = answer.json()
-            assert told["request_id"] == name
-            replies.append(
-                Reply(name, row, 200, seconds, told["model_version"], told["probability"])
-            )
+            prediction = answer.json()
+            assert prediction["request_id"] == name
+            version, probability = prediction["model_version"], prediction["probability"]
+            replies.append(Reply(name, row, 200, seconds, version, probability))
 
 
-def make_account(
+def load_report(
     service: Service, replies: Sequence[Reply], probabilities: Mapping[str, Sequence[float]]
-) -> Account:
-    """Holds each reply to its version's probability and to the service's log."""
+) -> LoadReport:
+    """Compare each reply with its version's probability and with the service's log."""
     frame = read_predictions(service.log)
     loads = tuple({one.id.rsplit("-", 2)[0] for one in replies})
     logged = {
@@ -162,9 +162,9 @@ def make_account(
     }
     answered = [one for one in replies if one.status == 200]
     by_status = Counter(one.status for one in replies)
-    # A request without an answer may be on record: it was cut between the log and the wire.
+    # A request without a reply may be logged: the connection broke after the logging.
     open_ids = {one.id for one in replies if one.status in (0, 200)}
-    return Account(
+    return LoadReport(
         requests=len(replies),
         answered=len(answered),
         refused=by_status[429],
@@ -174,16 +174,18 @@ def make_account(
         missing=sum(logged.get(one.id) != (one.version, one.probability) for one in answered),
         doubled=frame.attrs["duplicates"],
         unasked=len(logged.keys() - open_ids),
-        by_version=dict(sorted(Counter(one.version for one in answered).items(), key=_number)),
+        by_version=dict(
+            sorted(Counter(one.version for one in answered).items(), key=_version_order)
+        ),
     )
 
 
-def _number(counted: tuple[str, int]) -> tuple[int, str]:
-    return len(counted[0]), counted[0]
+def _version_order(item: tuple[str, int]) -> tuple[int, str]:
+    return len(item[0]), item[0]
 
 
 def quantile(replies: Sequence[Reply], share: float, status: int = 200) -> float:
-    """Milliseconds within which so large a share of the replies of `status` came."""
+    """Return the quantile `share` of the response times with `status`, in milliseconds."""
     return 1000 * float(
         np.quantile([one.seconds for one in replies if one.status == status], share)
     )

@@ -1,4 +1,4 @@
-"""What a service may meet while it is asked: swaps of its model, `kill -9`, more than it can do."""
+"""Scenarios for a service under load: swaps of its model, `kill -9`, too many clients."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tests.serving.in_process import fitted_pipeline
 from tests.serving.load import (
-    Account,
     Load,
+    LoadReport,
     Reply,
     expected_probabilities,
-    make_account,
+    load_report,
     random_rows,
 )
 from tests.serving.service_process import Service
@@ -25,7 +25,7 @@ ROWS = 20
 
 @contextmanager
 def running_service(home: Path, **variables: str) -> Iterator[Service]:
-    """A service that limits no client's rate, until the block ends."""
+    """Run a service without a rate limit until the block ends."""
     service = Service(home, MLOPS_REQUESTS_PER_SECOND="1000000", **variables)
     try:
         service.wait("/livez", lambda response: True, seconds=180)
@@ -35,20 +35,20 @@ def running_service(home: Path, **variables: str) -> Iterator[Service]:
 
 
 def release_version(service: Service, version: int) -> None:
-    """A model of its own for each version, of the size of a real one."""
+    """Release a model of realistic size, different for each version."""
     model = HistGradientBoostingClassifier(max_iter=100 + version, max_leaf_nodes=31)
     service.release(str(version), fitted_pipeline(model))
 
 
-def run_swaps(service: Service, *, requests: int, swaps: int, clients: int) -> Account:
-    """Asks `requests` times or a few more, while version after version is released.
+def run_swaps(service: Service, *, requests: int, swaps: int, clients: int) -> LoadReport:
+    """Send `requests` requests or a few more, while version after version is released.
 
-    Each answers its share of them once it is served, however long its release took.
+    Each version answers its share once it is served, however long its release takes.
     """
-    for version in range(swaps + 1, 0, -1):  # all are exported, and the first one is served
+    for version in range(swaps + 1, 0, -1):  # exports all; version 1 is served in the end
         release_version(service, version)
-    asked = random_rows(ROWS)
-    load = Load(service, asked, clients=clients)
+    rows = random_rows(ROWS)
+    load = Load(service, rows, clients=clients)
     share = -(-requests // (swaps + 1))
 
     def release_each() -> None:
@@ -57,14 +57,14 @@ def run_swaps(service: Service, *, requests: int, swaps: int, clients: int) -> A
             service.swap(str(version))
             _await_more(load, share)
 
-    return make_account(service, load.run(release_each), expected_probabilities(service, asked))
+    return load_report(service, load.run(release_each), expected_probabilities(service, rows))
 
 
-def run_kills(service: Service, *, kills: int, between: int, clients: int) -> Account:
-    """Kills the process that answers again and again, `between` requests after it came back."""
+def run_kills(service: Service, *, kills: int, between: int, clients: int) -> LoadReport:
+    """Kill the worker `kills` times, each time `between` requests after it is ready."""
     release_version(service, 1)
-    asked = random_rows(ROWS)
-    load = Load(service, asked, clients=clients)
+    rows = random_rows(ROWS)
+    load = Load(service, rows, clients=clients)
 
     def kill_each() -> None:
         for _ in range(kills):
@@ -73,20 +73,20 @@ def run_kills(service: Service, *, kills: int, between: int, clients: int) -> Ac
             service.wait("/readyz", lambda response: response.status_code == 200, 180)
         _await_more(load, between)
 
-    return make_account(service, load.run(kill_each), expected_probabilities(service, asked))
+    return load_report(service, load.run(kill_each), expected_probabilities(service, rows))
 
 
-def run_crowd(service: Service, *, clients: int, seconds: float) -> tuple[Account, list[Reply]]:
-    """More clients than the service takes at once; none of them waits when it is told to."""
+def run_crowd(service: Service, *, clients: int, seconds: float) -> tuple[LoadReport, list[Reply]]:
+    """Run more clients than the service takes at once. None of them waits after a 429."""
     release_version(service, 1)
-    asked = random_rows(ROWS)
-    replies = Load(service, asked, clients=clients).run(lambda: time.sleep(seconds))
-    return make_account(service, replies, expected_probabilities(service, asked)), replies
+    rows = random_rows(ROWS)
+    replies = Load(service, rows, clients=clients).run(lambda: time.sleep(seconds))
+    return load_report(service, replies, expected_probabilities(service, rows)), replies
 
 
 def _await_more(load: Load, requests: int, seconds: float = 300) -> None:
-    """Waits until so many more requests are over."""
+    """Wait until `requests` more requests are done."""
     due, deadline = load.done + requests, time.monotonic() + seconds
     while load.done < due:
-        assert time.monotonic() < deadline, "the load does not get on"
+        assert time.monotonic() < deadline, "the load makes no progress"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The service as it runs in production: a child process, and the release document that it obeys."""
+"""The service as in production: a child process that follows a release document."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ APPLY = (
 
 
 class Service:
-    """The service in a child process, and the release document that it obeys."""
+    """The service in a child process, and its release document."""
 
     def __init__(self, home: Path, **variables: str) -> None:
         with socket.socket() as free:
@@ -50,7 +50,7 @@ class Service:
         self.client = httpx.Client(base_url=self.settings.service_url, timeout=10)
 
     def wait(self, path: str, holds: Any, seconds: float = 60) -> httpx.Response:
-        """The first response to GET `path` for which `holds(response)`."""
+        """Return the first response to GET `path` for which `holds(response)`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, Path(self.output.name).read_text()
@@ -62,10 +62,10 @@ class Service:
             if holds(response):
                 return response
             time.sleep(0.02)
-        raise AssertionError(f"{path} did not become as expected")
+        raise AssertionError(f"{path} did not respond as expected within {seconds} s")
 
     def release(self, version: str, model: Pipeline | None = None) -> Path:
-        """Releases `model` (or one without meaning) and waits until it is served."""
+        """Release `model` (by default one fitted on random rows) and wait until it is served."""
         folder = self.settings.var / "models" / version
         digest = export_model(
             model or fitted_pipeline(HistGradientBoostingClassifier(max_iter=5)), folder
@@ -75,7 +75,7 @@ class Service:
         return folder
 
     def swap(self, version: str) -> None:
-        """Releases what was exported before, and waits until it is served."""
+        """Release an exported version and wait until it is served."""
         _, digest = self.exported[version]
         self.generation += 1
         champion = ServedModel(version, digest, f"../models/{version}", 0.5)
@@ -85,20 +85,20 @@ class Service:
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
-        """Puts an exported model beside what is released, and waits until it is taken up."""
+        """Add an exported challenger to the release and wait until the service has it."""
         current = read_release(self.settings.release_file)
         assert current is not None
         self.generation += 1
         now = datetime.now(UTC)
-        beside = Challenger(challenger, stage, percent, now)
-        release = Release(self.generation, current.champion, now, beside)
+        second = Challenger(challenger, stage, percent, now)
+        release = Release(self.generation, current.champion, now, second)
         write_release(self.settings.release_file, release)
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def worker(self) -> psutil.Process:
-        """The process that answers; the supervisor starts another one when it is gone."""
-        [found] = psutil.Process(self.process.pid).children()
-        return found
+        """Return the worker process. If it ends, the supervisor starts another one."""
+        [child] = psutil.Process(self.process.pid).children()
+        return child
 
     def predict(self, body: Any = None, **options: Any) -> httpx.Response:
         return self.client.post(
@@ -106,7 +106,7 @@ class Service:
         )
 
     def stop(self) -> None:
-        """Ends it if a test has not; SIGTERM goes to the supervisor, which ends its worker."""
+        """End the service if it still runs. The supervisor gets SIGTERM and ends its worker."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)

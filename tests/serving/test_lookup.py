@@ -1,4 +1,4 @@
-"""Does a store that is slow or gone cost its budget once, and no answer? By a store that hangs."""
+"""Lookups in a store that hangs or fails: they cost its budget once, and no response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUDGET = 0.2
 
 @pytest.fixture
 def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceParts]:
-    """A service whose Redis accepts connections and never says a word."""
+    """Return a service whose Redis accepts connections and never answers."""
     for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -39,7 +39,7 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
         parts.close()
 
 
-def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(
+def test_a_store_that_hangs_costs_its_budget_once_and_the_response_is_degraded(
     hanging: ServiceParts,
 ) -> None:
     def fallbacks() -> float:
@@ -47,7 +47,7 @@ def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(
 
     assert post_json(hanging, "/predict", example_request()).json()[
         "degraded"
-    ]  # the first one imports
+    ]  # the first request imports
     hanging.predictions._lookup._paused_until = 0.0
     before = fallbacks()
     began = time.monotonic()
@@ -63,7 +63,7 @@ def test_a_store_that_hangs_costs_its_budget_once_and_the_answer_says_so(
     assert send_request(hanging, "GET", "/readyz").status_code == 200
 
 
-def test_a_store_that_is_back_is_asked_again(
+def test_a_store_that_is_available_again_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
@@ -71,16 +71,16 @@ def test_a_store_that_is_back_is_asked_again(
     parts = service_parts(Settings(home=tmp_path))
     try:
         lookup = parts.predictions._lookup
-        asked: list[int] = []
+        reads: list[int] = []
 
         def gone(*_: object) -> None:
-            asked.append(1)
+            reads.append(1)
             raise sqlite3.OperationalError("gone")
 
         monkeypatch.setattr(lookup._reader, "_read", gone)
         for _ in range(3):
             assert post_json(parts, "/predict", example_request()).json()["degraded"]
-        assert len(asked) == 1
+        assert len(reads) == 1
         monkeypatch.setattr(lookup, "_paused_until", 0.0)
         monkeypatch.setattr(
             lookup._reader, "_read", lambda rows: [[NO_VALUES] * len(rows)] * len(VIEW_COLUMNS)

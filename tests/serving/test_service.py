@@ -1,4 +1,4 @@
-"""Does the service, as it runs in production, answer, refuse, record, swap and stop as it must?"""
+"""The service as a process: predictions, refusals, the log, swaps of the model, shutdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Any]]:
-    """The service, and what it answered before anything was released."""
+    """Return the service, and its responses before the first release."""
     service = Service(tmp_path_factory.mktemp("home"))
     try:
         ready = service.wait("/readyz", lambda response: True)
@@ -56,7 +56,7 @@ def service(unreleased: tuple[Service, Any]) -> Service:
     return unreleased[0]
 
 
-def test_without_a_model_it_says_so(unreleased: tuple[Service, Any]) -> None:
+def test_without_a_model_it_responds_with_the_reason(unreleased: tuple[Service, Any]) -> None:
     ready, answer, release = unreleased[1]
     assert ready.status_code == 503
     assert "no model yet" in ready.text
@@ -67,32 +67,32 @@ def test_without_a_model_it_says_so(unreleased: tuple[Service, Any]) -> None:
     assert unreleased[0].client.get("/livez").status_code == 200
 
 
-def test_a_person_asks_about_one_case_or_a_file_of_them(
+def test_mlops_predict_takes_one_case_or_a_csv_file(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(service.settings.home))
     monkeypatch.setenv("MLOPS_SERVICE_PORT", str(service.settings.service_port))
-    ask = CliRunner().invoke
-    told = ask(app, ["predict", json.dumps(example_request())])
-    assert told.exit_code == 0, told.output
-    assert "probability: 0." in told.output
+    invoke = CliRunner().invoke
+    result = invoke(app, ["predict", json.dumps(example_request())])
+    assert result.exit_code == 0, result.output
+    assert "probability: 0." in result.output
     cases, answers = tmp_path / "cases.csv", tmp_path / "answers.csv"
     pd.DataFrame([example_request()] * 3).to_csv(cases, index=False)
-    assert ask(app, ["predict", "--csv", str(cases), "--out", str(answers)]).exit_code == 0
-    found = pd.read_csv(answers)
-    assert found["probability"].between(0, 1).all()
-    assert len(found) == 3
-    assert set(example_request()) <= set(found)
+    assert invoke(app, ["predict", "--csv", str(cases), "--out", str(answers)]).exit_code == 0
+    predictions = pd.read_csv(answers)
+    assert predictions["probability"].between(0, 1).all()
+    assert len(predictions) == 3
+    assert set(example_request()) <= set(predictions)
     for refused in ("{}", "no JSON"):
-        told = ask(app, ["predict", refused])
-        assert told.exit_code == 2
-        assert "The service answered 4" in told.output
+        result = invoke(app, ["predict", refused])
+        assert result.exit_code == 2
+        assert "The service answered 4" in result.output
     cases.write_text("")
-    told = ask(app, ["predict", "--csv", str(cases), "--out", str(tmp_path / "none.csv")])
-    assert told.exit_code == 2
-    assert "has no rows" in told.output
+    result = invoke(app, ["predict", "--csv", str(cases), "--out", str(tmp_path / "none.csv")])
+    assert result.exit_code == 2
+    assert "has no rows" in result.output
     assert not (tmp_path / "none.csv").exists()
-    assert ask(app, ["predict"]).exit_code == 2
+    assert invoke(app, ["predict"]).exit_code == 2
 
 
 def test_prediction_is_answered_and_logged_once(service: Service) -> None:
@@ -113,14 +113,14 @@ def test_prediction_is_answered_and_logged_once(service: Service) -> None:
     for name, value in request.model_dump(mode="json").items():
         assert record[f"request.{name}"] == value
 
-    # What was logged is what was seen: the model gives the same again for it.
+    # The logged features are those of the prediction: the model gives the same probability.
     features = {name: record[f"features.{name}"] for name in FEATURES}
     evaluator = Evaluator.load(service.settings.var / "models" / "1", record["model_digest"])
     assert evaluator.predict([features])[0] == response.probability
 
 
 @pytest.mark.parametrize("given", [None, "", "a" * 65, "a b", "ä"])
-def test_request_without_a_sane_id_gets_one(given: str | None, service: Service) -> None:
+def test_a_request_without_a_valid_id_gets_one(given: str | None, service: Service) -> None:
     headers = {} if given is None else {"X-Request-Id": given.encode()}
     answer = service.predict(headers=headers)
     assert answer.status_code == 200
@@ -163,8 +163,8 @@ def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
     assert len(read_predictions(service.log)) == logged
 
 
-def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
-    """A model that answers NaN breaks the response's schema: a pydantic error, but ours."""
+def test_an_invalid_prediction_is_the_services_fault(service: Service) -> None:
+    """A model that returns NaN breaks the response's schema: a pydantic error, but status 500."""
     broken = fitted_pipeline(LogisticRegression(), make_pipeline(SimpleImputer()))
     broken[-1].coef_[:] = np.nan
     service.release("broken", broken)
@@ -175,8 +175,8 @@ def test_a_fault_of_ours_is_not_the_clients(service: Service) -> None:
     assert answer.status_code == 500
     assert "Traceback" not in answer.text
     metrics = service.client.get("/metrics").text
-    counted = 'predictions_total{arm="champion",model_version="broken",outcome="failed"} 1.0'
-    assert counted in metrics
+    failed = 'predictions_total{arm="champion",model_version="broken",outcome="failed"} 1.0'
+    assert failed in metrics
 
 
 def logged(service: Service, request_id: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def logged(service: Service, request_id: str) -> dict[str, Any]:
 
 
 def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
-    """Unused, then used; and when it breaks, the champion answers in either stage."""
+    """A shadow does not answer, a canary does. If either breaks, the champion answers."""
     linear = fitted_pipeline(LogisticRegression(), make_pipeline(SimpleImputer()))
     good, broken = "challenger", "broken challenger"
     digest = export_model(linear, service.settings.var / "models" / good)
@@ -194,7 +194,7 @@ def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
     linear[-1].coef_[:] = np.nan
     digest = export_model(linear, service.settings.var / "models" / broken)
     nan = ServedModel(broken, digest, f"../models/{broken}", 0.5)
-    found = {}
+    results = {}
     try:
         for name, model, stage, percent in (
             ("shadow", challenger, "shadow", 0), ("canary", challenger, "canary", 100),
@@ -203,35 +203,35 @@ def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
             service.challenge(model, stage, percent)
             answer = service.predict(headers={"X-Request-Id": name})
             assert answer.status_code == 200
-            found[name] = answer.json()["model_version"], logged(service, name)
+            results[name] = answer.json()["model_version"], logged(service, name)
         missing = ServedModel("gone", "c" * 64, "../models/gone", 0.5)
         service.challenge(missing, "canary", 100)
-        told, ready = service.client.get("/release").json(), service.client.get("/readyz")
+        release, ready = service.client.get("/release").json(), service.client.get("/readyz")
         alone = service.predict()
     finally:
         service.release("1")
-    assert {name: version for name, (version, _) in found.items()} == {
+    assert {name: version for name, (version, _) in results.items()} == {
         "shadow": "1", "canary": good, "nan-shadow": "1", "nan-canary": "1",
     }  # fmt: skip
-    shadow = found["shadow"][1]
+    shadow = results["shadow"][1]
     assert shadow["shadow_version"] == good
     assert 0 <= shadow["shadow_probability"] <= 1
-    assert found["canary"][1]["arm"] == "challenger"
-    assert "no probability" in found["nan-shadow"][1]["shadow_error"]
-    assert "no probability" in found["nan-canary"][1]["challenger_error"]
+    assert results["canary"][1]["arm"] == "challenger"
+    assert "no probability" in results["nan-shadow"][1]["shadow_error"]
+    assert "no probability" in results["nan-canary"][1]["challenger_error"]
     metrics = service.client.get("/metrics").text
     failures = "challenger_failures_total"
     assert f'{failures}{{arm="shadow",model_version="{broken}"}} 1.0' in metrics
     assert f'{failures}{{arm="challenger",model_version="{broken}"}} 1.0' in metrics
 
-    assert (told["version"], told["challenger"]["loaded"]) == ("1", False)
-    assert "challenger can't be used" in told["problem"]
+    assert (release["version"], release["challenger"]["loaded"]) == ("1", False)
+    assert "challenger can't be used" in release["problem"]
     assert ready.status_code == 200
     assert "challenger can't be used" in ready.text
     assert alone.json()["model_version"] == "1"
 
 
-def test_an_answer_that_cannot_be_logged_is_refused_so_that_another_replica_is_asked(
+def test_a_prediction_that_cannot_be_logged_is_refused_so_that_another_replica_gets_it(
     service: Service,
 ) -> None:
     limit, unlimited = psutil.RLIMIT_FSIZE, psutil.RLIM_INFINITY
@@ -275,20 +275,20 @@ def test_metrics_count_by_version_and_outcome(service: Service) -> None:
     )
 
 
-def test_broken_release_is_not_served_but_told(service: Service) -> None:
+def test_a_broken_release_is_not_served_but_reported(service: Service) -> None:
     before = service.client.get("/release").json()
     good = service.settings.release_file.read_text()
     service.settings.release_file.write_text(good.replace(before["digest"], "0" * 64))
-    told = service.wait("/release", lambda response: response.json()["problem"]).json()
-    assert told["digest"] == before["digest"]
-    assert "digest" in told["problem"]
+    release = service.wait("/release", lambda response: response.json()["problem"]).json()
+    assert release["digest"] == before["digest"]
+    assert "digest" in release["problem"]
     assert service.client.get("/readyz").status_code == 200
     assert service.predict().status_code == 200
     service.settings.release_file.write_text(good)
     service.wait("/release", lambda response: response.json()["problem"] is None)
 
 
-# A descriptor that takes what is written, but can't be synced, stands in for a disk that breaks.
+# A pipe accepts writes but can't be synced: it simulates a broken disk.
 UNSYNCABLE = """
 import os, sys, time
 from pathlib import Path
@@ -326,7 +326,7 @@ def test_a_log_that_cannot_be_synced_makes_the_service_unready(tmp_path: Path) -
 
 
 class Load(threading.Thread):
-    """One client that asks again and again, over a kept connection, until told to stop."""
+    """One client that sends requests over one connection until it is stopped."""
 
     def __init__(self, service: Service) -> None:
         super().__init__()
@@ -346,14 +346,14 @@ class Load(threading.Thread):
 
 
 def test_swaps_under_load_drop_no_request_and_mix_no_versions(service: Service) -> None:
-    found = scenarios.run_swaps(service, requests=1500, swaps=3, clients=2)
-    assert found.requests == found.answered >= 1500
-    assert set(found.by_version) == {"1", "2", "3", "4"}
-    assert (found.mixed, found.missing, found.doubled, found.unasked) == (0, 0, 0, 0)
+    report = scenarios.run_swaps(service, requests=1500, swaps=3, clients=2)
+    assert report.requests == report.answered >= 1500
+    assert set(report.by_version) == {"1", "2", "3", "4"}
+    assert (report.mixed, report.missing, report.doubled, report.unasked) == (0, 0, 0, 0)
 
 
 def test_accepted_requests_are_answered_before_it_stops(service: Service) -> None:
-    """Last, since it ends the service. One request is half sent when SIGTERM comes."""
+    """Runs last, since it ends the service. One request is half sent at the SIGTERM."""
     body = json.dumps(example_request()).encode()
     head = (
         "POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: half-sent\r\n"
@@ -365,7 +365,7 @@ def test_accepted_requests_are_answered_before_it_stops(service: Service) -> Non
         half.settimeout(10)
         half.sendall(head.encode() + body[:10])
         load.start()
-        while len(load.answers) <= 10:  # until requests are surely under way
+        while len(load.answers) <= 10:  # until requests are under way
             time.sleep(0.05)
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)

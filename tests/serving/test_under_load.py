@@ -1,6 +1,6 @@
-"""What does the service owe its clients while it is killed, or too many ask?
+"""The service while it is killed, and with too many clients.
 
-`make bench-load` does the same at length, and swaps of models, too (docs/benchmarks/load.md).
+`make bench-load` runs the same for longer, and swaps of models (docs/benchmarks/load.md).
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def test_nothing_acknowledged_is_missing_after_kill_9_and_nothing_is_there_twice(
+def test_after_kill_9_no_acknowledged_record_is_missing_and_none_is_doubled(
     service: Service,
 ) -> None:
-    found = scenarios.run_kills(service, kills=3, between=500, clients=AT_ONCE)
-    assert found.answered >= 4 * 500
-    assert found.dropped >= 3  # it was killed while it was asked
-    assert (found.mixed, found.missing, found.doubled, found.unasked) == (0, 0, 0, 0)
+    report = scenarios.run_kills(service, kills=3, between=500, clients=AT_ONCE)
+    assert report.answered >= 4 * 500
+    assert report.dropped >= 3  # the kills hit requests under way
+    assert (report.mixed, report.missing, report.doubled, report.unasked) == (0, 0, 0, 0)
 
 
-def test_those_who_are_too_many_are_told_to_wait_and_the_others_do_not_wait_long(
+def test_too_many_clients_get_429_and_the_others_do_not_wait_long(
     service: Service,
 ) -> None:
-    found, replies = scenarios.run_crowd(service, clients=10 * AT_ONCE, seconds=8)
-    assert found.answered > 500
-    assert found.refused > 500
-    assert (found.failed, found.dropped) == (0, 0)
-    assert (found.mixed, found.missing, found.doubled, found.unasked) == (0, 0, 0, 0)
+    report, replies = scenarios.run_crowd(service, clients=10 * AT_ONCE, seconds=8)
+    assert report.answered > 500
+    assert report.refused > 500
+    assert (report.failed, report.dropped) == (0, 0)
+    assert (report.mixed, report.missing, report.doubled, report.unasked) == (0, 0, 0, 0)
     assert quantile(replies, 0.99) < 1000

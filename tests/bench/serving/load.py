@@ -22,7 +22,7 @@ from measure import machine
 
 from serving.prediction_log.reader import read_predictions
 from tests.serving import scenarios
-from tests.serving.load import Account, random_rows
+from tests.serving.load import LoadReport, random_rows
 from tests.serving.service_process import Service
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +30,7 @@ REQUESTS, SWAPS, KILLS = 100_000, 10, 5
 CROWDS, SECONDS = (8, 64, 128, 256), 10
 
 
-def table(found: Account) -> str:
+def table(found: LoadReport) -> str:
     names = {
         "requests": "sent", "answered": "answered", "refused": "rejected (429)",
         "failed": "failed with another error", "dropped": "without a response",

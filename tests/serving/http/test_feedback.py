@@ -1,4 +1,4 @@
-"""Is an outcome that is told kept once, refused where it can't be, and joined by monitoring?"""
+"""Reported outcomes are recorded once, refused if impossible, and joined by monitoring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.wiring import ServiceParts
 from settings import Settings
 from tests.serving.in_process import example_request, post_json, service_parts
 
-MONTHS = timedelta(days=60)
+TWO_MONTHS = timedelta(days=60)
 
 
 @pytest.fixture(scope="module")
@@ -25,59 +25,60 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
     parts.close()
 
 
-def predicted(parts: ServiceParts, name: str) -> datetime:
-    answer = post_json(parts, "/predict", example_request(), **{"X-Request-Id": name})
-    return datetime.fromisoformat(answer.json()["decision_time"])
+def predict(parts: ServiceParts, name: str) -> datetime:
+    """Log a prediction and return its decision time."""
+    response = post_json(parts, "/predict", example_request(), **{"X-Request-Id": name})
+    return datetime.fromisoformat(response.json()["decision_time"])
 
 
-def tell(parts: ServiceParts, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
+def report(parts: ServiceParts, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
     body = {"request_id": name, "outcome": outcome, "known_at": known_at.isoformat()}
     return post_json(parts, "/feedback", body)
 
 
-def test_it_is_recorded_once_and_never_turned(parts: ServiceParts) -> None:
-    known = predicted(parts, "one") + timedelta(hours=5)
-    assert tell(parts, "one", True, known).json()["status"] == "recorded"
-    assert tell(parts, "one", True, known).json()["status"] == "already recorded"
-    assert tell(parts, "one", False, known).status_code == 409
+def test_an_outcome_is_recorded_once_and_never_changed(parts: ServiceParts) -> None:
+    known = predict(parts, "one") + timedelta(hours=5)
+    assert report(parts, "one", True, known).json()["status"] == "recorded"
+    assert report(parts, "one", True, known).json()["status"] == "already recorded"
+    assert report(parts, "one", False, known).status_code == 409
     assert list(reported_outcomes.reported_labels(parts.log.path.parent)["label"]) == [1]
 
 
-def test_late_unknown_and_impossible_are_each_told(parts: ServiceParts) -> None:
-    decided = predicted(parts, "late")
-    assert tell(parts, "late", True, decided + MONTHS).json()["status"] == "recorded late"
-    assert tell(parts, "never-asked", True, decided).status_code == 404
-    early = tell(parts, "late", True, decided - timedelta(hours=1))
+def test_late_unknown_and_impossible_outcomes(parts: ServiceParts) -> None:
+    decided = predict(parts, "late")
+    assert report(parts, "late", True, decided + TWO_MONTHS).json()["status"] == "recorded late"
+    assert report(parts, "never-asked", True, decided).status_code == 404
+    early = report(parts, "late", True, decided - timedelta(hours=1))
     assert (early.status_code, early.json()["fields"][0]["field"]) == (400, "known_at")
 
 
 def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: ServiceParts) -> None:
-    known = predicted(parts, "torn") + timedelta(hours=5)
+    known = predict(parts, "torn") + timedelta(hours=5)
     file = reported_outcomes.outcomes_file(parts.log.path.parent)
     file.parent.mkdir(exist_ok=True)
     with file.open("a") as broken:
         broken.write('{"request_id": "torn", "la')
-    assert tell(parts, "torn", False, known).json()["status"] == "recorded"
+    assert report(parts, "torn", False, known).json()["status"] == "recorded"
     assert reported_outcomes.reported_labels(parts.log.path.parent)["label"].tolist()[-1] == 0
 
 
-def test_monitoring_joins_it_also_when_the_log_was_compacted(
+def test_monitoring_joins_an_outcome_after_compaction(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     settings = Settings(home=tmp_path_factory.mktemp("compacted"))
     parts = service_parts(settings)
-    known = predicted(parts, "before") + timedelta(hours=5)
+    known = predict(parts, "before") + timedelta(hours=5)
     parts.close()
     assert compaction.compact_log(settings.predictions)["records"] == 1
     parts = service_parts(settings)
     try:
-        assert tell(parts, "before", True, known).json()["status"] == "recorded"
+        assert report(parts, "before", True, known).json()["status"] == "recorded"
     finally:
         parts.close()
-    log, told = (
+    log, labels = (
         read_predictions(settings.predictions),
         reported_outcomes.reported_labels(settings.predictions),
     )
-    joined = join_labels(log, told, known + timedelta(seconds=1))
+    joined = join_labels(log, labels, known + timedelta(seconds=1))
     assert joined["label"].tolist() == [1]
-    assert join_labels(log, told, known)["label"].isna().all()
+    assert join_labels(log, labels, known)["label"].isna().all()

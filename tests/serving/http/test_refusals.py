@@ -1,4 +1,4 @@
-"""Is every mistake of a client answered in one format, with its reason, and logged in one line?"""
+"""A client's mistake gets an error response with its reason, and one log line."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def without(name: str) -> dict[str, Any]:
     return {other: value for other, value in example_request().items() if other != name}
 
 
-def text(name: str, value: str) -> str:
-    """The example with `value` as it stands, for what JSON has no word for."""
+def raw_json(name: str, value: str) -> str:
+    """Return the example as text with the raw `value`, for values that JSON can't express."""
     return json.dumps(example_request() | {name: "HERE"}).replace('"HERE"', value)
 
 
-def scored(value: str) -> str:
+def raw_score(value: str) -> str:
     features = dict.fromkeys(FEATURES) | {FEATURES[-1]: "HERE"}
     return json.dumps(SCORE | {"features": features}).replace('"HERE"', value)
 
 
-# The row of the table in docs/serving.md, path, body, status, and the field that is named.
+# The row of the table in docs/serving.md, path, body, status, and the named field.
 REFUSED: list[tuple[str, str, Any, int, str | None]] = [
     ("missing field", "/predict", without(TIME), 400, TIME),
     ("wrong type", "/predict", example_request() | {COUNT: "1"}, 400, COUNT),
@@ -75,9 +75,9 @@ REFUSED: list[tuple[str, str, Any, int, str | None]] = [
     ("out of range", "/predict", example_request() | {COUNT: -1}, 400, COUNT),
     ("malformed category", "/predict", example_request() | {CODE: "u a"}, 400, CODE),
     ("extra field", "/predict", example_request() | {"more": 1}, 400, "more"),
-    ("NaN or infinity", "/predict", text(COUNT, "NaN"), 400, COUNT),
-    ("NaN or infinity", "/score", scored("NaN"), 400, f"features.{FEATURES[-1]}"),
-    ("NaN or infinity", "/score", scored("1e999"), 400, f"features.{FEATURES[-1]}"),
+    ("NaN or infinity", "/predict", raw_json(COUNT, "NaN"), 400, COUNT),
+    ("NaN or infinity", "/score", raw_score("NaN"), 400, f"features.{FEATURES[-1]}"),
+    ("NaN or infinity", "/score", raw_score("1e999"), 400, f"features.{FEATURES[-1]}"),
     ("wrong zone", "/predict", example_request() | {TIME: "2013-04-01T14:15:00"}, 400, TIME),
     ("wrong zone", "/predict", example_request() | {TIME: "2013-04-01T14:15:00+99:00"}, 400, TIME),
     (
@@ -116,26 +116,26 @@ REFUSED: list[tuple[str, str, Any, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("row", "path", "body", "status", "field"), REFUSED)
-def test_a_mistake_is_answered_with_its_reason(
+def test_a_mistake_is_refused_with_its_reason(
     row: str, path: str, body: Any, status: int, field: str | None,
     parts: ServiceParts, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with caplog.at_level(logging.DEBUG):
         answer = post_json(parts, path, body)
-    told = answer.json()
+    content = answer.json()
     assert answer.status_code == status
-    assert set(told) == {"error", "detail", "fields", "request_id"}
-    assert told["detail"]
-    assert told["request_id"] == answer.headers["x-request-id"]
-    assert [one["field"] for one in told["fields"]][:1] == ([] if field is None else [field])
+    assert set(content) == {"error", "detail", "fields", "request_id"}
+    assert content["detail"]
+    assert content["request_id"] == answer.headers["x-request-id"]
+    assert [one["field"] for one in content["fields"]][:1] == ([] if field is None else [field])
     [line] = [record for record in caplog.records if record.name.startswith("serving")]
-    assert (line.request_id, line.status) == (told["request_id"], status)  # type: ignore[attr-defined]
-    assert told["detail"] not in str(vars(line))  # which may hold names that the client made up
+    assert (line.request_id, line.status) == (content["request_id"], status)  # type: ignore[attr-defined]
+    assert content["detail"] not in str(vars(line))  # the detail may hold the client's input
     assert f"| {row} | {status} |" in DOCUMENT.read_text(), "docs/serving.md lacks it"
 
 
 @pytest.mark.parametrize("given", [None, "text/plain", "multipart/form-data; boundary=x", "json"])
-def test_a_body_has_to_be_called_json(given: str | None, parts: ServiceParts) -> None:
+def test_a_body_needs_the_content_type_json(given: str | None, parts: ServiceParts) -> None:
     headers = {} if given is None else {"Content-Type": given}
     answer = send_request(
         parts, "POST", "/predict", content=json.dumps(example_request()), headers=headers
@@ -177,7 +177,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
         ("Bearer ü", 401), ("Bearer f", 403), ("Bearer p", 200), ("bearer a", 200),
     ],
 )  # fmt: skip
-def test_a_token_has_to_be_right_and_of_the_role(
+def test_a_token_has_to_be_known_and_have_the_role(
     authorization: str | None, status: int, guarded: ServiceParts
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
@@ -188,7 +188,7 @@ def test_a_token_has_to_be_right_and_of_the_role(
     assert send_request(guarded, "GET", "/livez").status_code == 200
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_ask_again(guarded: ServiceParts) -> None:
+def test_a_client_above_its_rate_gets_429_with_retry_after(guarded: ServiceParts) -> None:
     answers = [
         post_json(guarded, "/predict", example_request(), Authorization="Bearer p")
         for _ in range(6)
@@ -201,7 +201,7 @@ def test_a_client_that_asks_too_often_is_told_when_to_ask_again(guarded: Service
     )
 
 
-def test_a_rate_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_limit_recovers_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     rate = RateLimiter(1)
@@ -212,7 +212,7 @@ def test_a_rate_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "a-host"])  # noqa: S104
-def test_it_does_not_start_open_to_strangers(host: str, tmp_path: Path) -> None:
+def test_it_does_not_start_beyond_the_loopback_without_tokens(host: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without a token"):
         require_tokens(Settings(home=tmp_path, service_host=host))
     for own in ("127.0.0.1", "::1", "localhost"):
@@ -220,12 +220,12 @@ def test_it_does_not_start_open_to_strangers(host: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["predict secret", "root " + "0" * 64, "predict " + "0" * 63])
-def test_a_line_that_is_no_token_is_refused(line: str) -> None:
+def test_a_malformed_token_line_is_refused(line: str) -> None:
     with pytest.raises(UserError, match="Line 2 of the tokens"):
         parse_tokens(f"# ours\n{line}\n")
 
 
-def test_too_many_at_once_are_told_to_wait(parts: ServiceParts) -> None:
+def test_too_many_requests_at_once_get_429(parts: ServiceParts) -> None:
     parts.api._under_way += 64
     try:
         answer = post_json(parts, "/predict", example_request())

@@ -1,4 +1,4 @@
-"""Does the served form of a model answer as scikit-learn does, and refuse what is not it?"""
+"""The served form predicts like scikit-learn, and refuses other models, files and rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXTREMES = [0.0, -0.0, 1.0, -1e308, 1e308, 5e-324, np.inf, -np.inf, np.nan, 2.0*
 
 
 def fuzzed(model: Pipeline, accounts: pd.DataFrame, *, infinities: bool) -> pd.DataFrame:
-    """Rows that a model may meet: gaps, unknown texts, extremes, and values on its own borders."""
+    """Return rows with gaps, unknown texts, extremes, and values on the model's own thresholds."""
     rng = np.random.default_rng(7)
     n_rows = 4000
     numbers = [v for v in EXTREMES if infinities or not np.isinf(v)]
@@ -42,7 +42,7 @@ def fuzzed(model: Pipeline, accounts: pd.DataFrame, *, infinities: bool) -> pd.D
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """As the online reader gives rows: Python values, with None for what is missing."""
+    """Return the rows like the online reader: Python values, None for missing ones."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return [{str(column): value for column, value in row.items()} for row in rows]
 
@@ -81,7 +81,7 @@ def test_linear_model_is_served_as_itself(
 def test_trees_fitted_with_nan_for_a_gap_in_a_text(
     trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """scikit-learn gives None a code of its own, but turns NaN into NaN; mixed, nobody could."""
+    """scikit-learn gives None its own code, but maps NaN to NaN. A mixture of both is refused."""
     rows, label = accounts[COLUMNS], accounts["label"]
     gaps = rows.replace({"region": {None: np.nan}})
     model = clone(trees).fit(gaps, label)
@@ -134,7 +134,7 @@ def test_another_fit_gives_another_digest(
     assert export_model(trees, tmp_path / "a") != export_model(linear, tmp_path / "b")
 
 
-def test_export_leaves_nothing_of_the_model_before(
+def test_export_removes_the_files_of_the_model_before(
     trees: Pipeline, linear: Pipeline, tmp_path: Path
 ) -> None:
     export_model(linear, tmp_path)
@@ -169,7 +169,7 @@ def test_missing_or_exchanged_files_are_refused(trees: Pipeline, tmp_path: Path)
         Evaluator.load(tmp_path / "nowhere", digest)
 
 
-def test_wrong_rows_are_told(trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path) -> None:
+def test_wrong_rows_are_refused(trees: Pipeline, accounts: pd.DataFrame, tmp_path: Path) -> None:
     evaluator = served(trees, tmp_path)
     row = as_records(accounts.head(1))[0]
     without = {column: value for column, value in row.items() if column != "age"}
@@ -195,7 +195,9 @@ def test_calibrated_trees_are_served_as_themselves(
     assert np.array_equal(evaluator.predict_frame(rows), model.predict_proba(rows)[:, 1])
 
 
-def test_what_would_not_load_is_not_exported(accounts: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_model_that_would_not_load_is_not_exported(
+    accounts: pd.DataFrame, tmp_path: Path
+) -> None:
     foreign = make_pipeline(FunctionTransformer(as_records), LogisticRegression())
     foreign[-1].classes_ = np.array([0, 1])
     foreign[0].feature_names_in_ = np.array(COLUMNS, dtype=object)
@@ -204,8 +206,8 @@ def test_what_would_not_load_is_not_exported(accounts: pd.DataFrame, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_not_trusted_is_not_loaded(linear: Pipeline, tmp_path: Path) -> None:
-    """Even with the right digest: the list of trusted types is ours, not the file's."""
+def test_untrusted_types_are_not_loaded(linear: Pipeline, tmp_path: Path) -> None:
+    """Also with the right digest: the list of trusted types is ours, not the file's."""
     export_model(linear, tmp_path)
     hostile = skops.io.dumps(make_pipeline(FunctionTransformer(os.system)))
     form = (tmp_path / model_files.FORM_FILE).read_bytes()
@@ -215,7 +217,7 @@ def test_what_is_not_trusted_is_not_loaded(linear: Pipeline, tmp_path: Path) -> 
         Evaluator.load(tmp_path, digest)
 
 
-def test_what_cannot_be_served_is_not_exported(
+def test_a_model_that_cannot_be_served_is_not_exported(
     trees: Pipeline, linear: Pipeline, accounts: pd.DataFrame, tmp_path: Path
 ) -> None:
     rows, label = accounts[COLUMNS], accounts["label"]

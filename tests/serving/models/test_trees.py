@@ -1,4 +1,4 @@
-"""Do trees that are walked by treelite's C function say what its own `predict` says?"""
+"""`Trees.predict`, by treelite's C function, equals treelite's own `gtil.predict`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ COLUMNS = 7
 
 
 def rows(n: int, seed: int = 0) -> np.ndarray:
-    """Many of the values missing, some huge."""
+    """Return rows with many missing values, and some huge ones."""
     rng = np.random.default_rng(seed)
-    found = rng.normal(size=(n, COLUMNS)) * rng.choice([1.0, 1e30], (n, COLUMNS))
-    found[rng.random((n, COLUMNS)) < 0.3] = np.nan
-    return found
+    values = rng.normal(size=(n, COLUMNS)) * rng.choice([1.0, 1e30], (n, COLUMNS))
+    values[rng.random((n, COLUMNS)) < 0.3] = np.nan
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -33,27 +33,27 @@ def model() -> treelite.Model:
 
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
-def test_they_say_what_gtil_says(model: treelite.Model, n: int) -> None:
-    trees, asked = Trees.from_bytes(model.serialize_bytes()), rows(n, seed=n)
-    told = trees.predict(asked)
-    assert told.shape == (n,)
-    assert np.array_equal(told, gtil.predict(model, asked).reshape(-1))
-    # Also of rows that lie otherwise in memory, or in another type.
-    assert np.array_equal(trees.predict(np.asfortranarray(asked)), told)
-    assert np.array_equal(trees.predict(asked[::-1]), told[::-1])
-    small = asked.astype(np.float32)
+def test_predictions_equal_those_of_gtil(model: treelite.Model, n: int) -> None:
+    trees, inputs = Trees.from_bytes(model.serialize_bytes()), rows(n, seed=n)
+    predicted = trees.predict(inputs)
+    assert predicted.shape == (n,)
+    assert np.array_equal(predicted, gtil.predict(model, inputs).reshape(-1))
+    # Also with another memory layout, or another type.
+    assert np.array_equal(trees.predict(np.asfortranarray(inputs)), predicted)
+    assert np.array_equal(trees.predict(inputs[::-1]), predicted[::-1])
+    small = inputs.astype(np.float32)
     assert np.array_equal(
         trees.predict(small), gtil.predict(model, small.astype(float)).reshape(-1)
     )
 
 
 def test_threads_do_not_disturb_each_other(model: treelite.Model) -> None:
-    trees, asked = Trees(model), [rows(3, seed) for seed in range(200)]
+    trees, inputs = Trees(model), [rows(3, seed) for seed in range(200)]
     with ThreadPoolExecutor(8) as threads:
-        told = list(threads.map(trees.predict, asked))
+        predicted = list(threads.map(trees.predict, inputs))
     assert all(
         np.array_equal(one, gtil.predict(model, each).reshape(-1))
-        for one, each in zip(told, asked, strict=True)
+        for one, each in zip(predicted, inputs, strict=True)
     )
 
 
@@ -63,7 +63,7 @@ def test_rows_of_another_width_are_refused(model: treelite.Model, shape: tuple[i
         Trees(model).predict(np.zeros(shape))
 
 
-def test_what_is_no_single_probability_is_refused(model: treelite.Model) -> None:
+def test_a_model_without_a_single_probability_is_refused(model: treelite.Model) -> None:
     x = rows(300)
     several = HistGradientBoostingClassifier(max_iter=2).fit(x, np.arange(300) % 3)
     with pytest.raises(LoopError, match="not one probability"):

@@ -1,4 +1,4 @@
-"""Does compaction lose nothing and count nothing twice, whoever is killed or reads meanwhile?"""
+"""Compaction loses and doubles no record, through kills and together with readers and writers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTHING = {"segments": 0, "files": 0, "records": 0, "duplicates": 0, "torn_lines
 
 
 def record(number: int, **changes: Any) -> dict[str, Any]:
-    """One decided `number` hours after `NOON`, and logged a minute after the one before it."""
+    """Return a record decided `number` hours after `NOON`, logged `number` minutes after it."""
     return {
         "request_id": str(number), "key": f"case-{number}", "probability": 0.25, "decision": True,
         "model_version": "7", "model_digest": "a" * 64,
@@ -50,7 +50,7 @@ def names(folder: Path, suffix: str) -> list[str]:
 
 
 def rows(folder: Path) -> int:
-    """What the Parquet files hold, before a reader takes anything for the same."""
+    """Count the rows of the Parquet files, duplicates included."""
     return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
 
 
@@ -59,7 +59,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return one.attrs == other.attrs
 
 
-def test_what_is_read_is_the_same_before_and_after(tmp_path: Path) -> None:
+def test_the_reader_returns_the_same_before_and_after(tmp_path: Path) -> None:
     first = write(tmp_path, record(1), record(2), record(1, probability=0.9))
     write(tmp_path, record(4), record(2, probability=0.9))
     torn = write(tmp_path, record(3), record(5))
@@ -91,9 +91,9 @@ def test_a_request_logged_before_and_after_a_compaction_counts_once(tmp_path: Pa
         compact_log(tmp_path)
 
 
-def test_what_its_writer_still_holds_is_left_to_it(tmp_path: Path) -> None:
+def test_an_open_segment_stays(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
-    assert compact_log(tmp_path) == NOTHING  # an empty one, too: it may be about to be written to
+    assert compact_log(tmp_path) == NOTHING  # an empty one, too: its writer may be about to write
     log.append(record(1))
     write(tmp_path, record(2))
     assert compact_log(tmp_path)["records"] == 1
@@ -105,7 +105,7 @@ def test_what_its_writer_still_holds_is_left_to_it(tmp_path: Path) -> None:
     assert list(read_predictions(tmp_path)["request_id"]) == ["1", "2", "3"]
 
 
-def test_a_segment_that_is_taken_for_an_empty_one_before_it_is_locked_is_made_anew(
+def test_a_new_segment_that_is_removed_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock, taken = fcntl.flock, []
@@ -125,7 +125,7 @@ def test_a_segment_that_is_taken_for_an_empty_one_before_it_is_locked_is_made_an
     assert list(read_predictions(tmp_path)["request_id"]) == ["1"]
 
 
-def test_a_segment_that_is_compacted_while_it_is_about_to_be_read_is_not_missed(
+def test_a_segment_that_is_compacted_during_a_read_is_not_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, record(1))
@@ -154,7 +154,7 @@ def test_versions_of_the_model_may_differ_in_their_features(tmp_path: Path) -> N
     assert same(read_predictions(tmp_path, until=NOON + timedelta(hours=3)), before)
     for _ in range(2):
         frame = read_predictions(tmp_path)
-        assert list(frame["features.code"]) == ["17", "A", "18"]  # texts, where types clash
+        assert list(frame["features.code"]) == ["17", "A", "18"]  # texts, since the types clash
         assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5, 3]
         assert list(frame["features.new"].fillna("")) == ["", "x", ""]
         assert list(frame["request.due"]) == ["2013-04-01"] * 3
@@ -162,16 +162,16 @@ def test_versions_of_the_model_may_differ_in_their_features(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("line", ["{", '{"request_id": "1"}', json.dumps(record(1), default=str)])
-def test_a_segment_with_a_broken_line_stays_and_is_told_when_the_others_are_done(
+def test_a_segment_with_a_malformed_line_stays_and_is_reported_after_the_others(
     line: str, tmp_path: Path
 ) -> None:
-    """The last one has times, but not in ISO 8601's form with a zone: cut by a character."""
+    """The last line's times are not ISO 8601 with a zone: a character is missing."""
     broken = tmp_path / "20130401T120000.000000Z-host-1.jsonl"
     broken.write_text(line.replace("+00:00", "+00:0") + "\n")
     write(tmp_path, record(2))
-    with pytest.raises(LoopError, match=r"1 of 2 segments in .*Z-host-1\.jsonl") as told:
+    with pytest.raises(LoopError, match=r"1 of 2 segments in .*Z-host-1\.jsonl") as error:
         compact_log(tmp_path)
-    assert "Restore the file" in str(told.value)
+    assert "Restore the file" in str(error.value)
     assert names(tmp_path, ".jsonl") == [broken.name]
     assert rows(tmp_path) == 1
     with pytest.raises(LoopError, match=r"Z-host-1\.jsonl"):
@@ -180,7 +180,7 @@ def test_a_segment_with_a_broken_line_stays_and_is_told_when_the_others_are_done
     assert list(read_predictions(tmp_path)["request_id"]) == ["2"]
 
 
-def test_names_of_before_are_read_and_compacted(tmp_path: Path) -> None:
+def test_segments_with_names_of_earlier_versions_are_read_and_compacted(tmp_path: Path) -> None:
     write(tmp_path, record(1)).rename(tmp_path / "20130401T120000.000000Z-17.jsonl")
     before = read_predictions(tmp_path)
     assert list(before["request_id"]) == ["1"]
@@ -189,7 +189,7 @@ def test_names_of_before_are_read_and_compacted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None])
-def test_a_file_that_is_none_of_ours_is_told(content: bytes | None, tmp_path: Path) -> None:
+def test_a_foreign_parquet_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
     target = tmp_path / "20130401T120000.000000Z-host-1.parquet"
     if content is None:
         pd.DataFrame({"x": [1]}).to_parquet(target)
@@ -206,10 +206,10 @@ def test_a_file_that_is_none_of_ours_is_told(content: bytes | None, tmp_path: Pa
     ("since", "until"),
     [(None, None), (0, 24), (5, 6), (None, 30), (30, None), (29.5, 60), (-9, 0), (90, 99), (9, 9)],
 )
-def test_a_range_of_decision_times_gives_what_the_filter_of_the_whole_gives(
+def test_a_range_of_decision_times_equals_the_filtered_whole(
     since: float | None, until: float | None, tmp_path: Path
 ) -> None:
-    """Three files, each of a version with a feature of its own, and segments with retries."""
+    """Three files, each of a version with its own feature, and segments with retries."""
     for day in range(4):
         numbers = range(24 * day, 24 * day + 24)
         write(tmp_path, *(record(n, features={f"of_{day}": n, "amount": 1.0}) for n in numbers))
@@ -231,8 +231,8 @@ def test_a_range_of_decision_times_gives_what_the_filter_of_the_whole_gives(
     )
 
 
-# Compacts copies of a folder, each time dying before the next one of the steps that can be seen
-# from outside, until it is through. Forked, since a process of its own is mostly imports.
+# Compacts copies of a folder. Each run dies one step later, as an audit hook sees them, until one
+# finishes. Forks, since a new process would spend its time on imports.
 DIES = """
 import os, shutil, signal, sys
 from pathlib import Path
@@ -269,22 +269,24 @@ def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 
 @pytest.mark.long
-def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_compaction_killed_at_any_step_and_repeated_loses_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
     made = tmp_path / "made"
     write(made, record(1), record(2))
     write(made, record(3), record(1, probability=0.9))
     torn = write(made, record(4), record(5))
     torn.write_bytes(torn.read_bytes()[:-20])
     write(made)
-    # Killed in its writing:
+    # A compaction was killed while it wrote this file:
     (made / f".{torn.stem}.parquet.1-0.tmp").write_bytes(b"PAR1 and no more")
     before = read_predictions(made)
     assert list(before["request_id"]) == ["1", "2", "3", "4"]
     with child(DIES, str(made)) as dying:
-        told, _ = dying.communicate()
+        output, _ = dying.communicate()
     assert dying.returncode == 0
-    steps = told.split()
-    # Four segments; the folder's lock is taken and given back.
+    steps = output.split()
+    # Four segments, and the folder's lock, taken and released.
     assert (steps.count("os.rename"), steps.count("fcntl.flock")) == (1, 6)
     for last in range(1, len(steps) + 2):
         folder = tmp_path / str(last)
@@ -295,7 +297,7 @@ def test_killed_before_any_step_and_run_again_it_loses_and_doubles_nothing(tmp_p
         assert rows(folder) == 4
 
 
-def test_a_full_disk_leaves_the_segments(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_segments(tmp_path: Path) -> None:
     limited = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from serving.prediction_log.compaction import compact_log\n"
@@ -307,15 +309,15 @@ def test_a_full_disk_leaves_the_segments(tmp_path: Path) -> None:
     segment = write(tmp_path, *map(record, range(50)))
     before = read_predictions(tmp_path)
     with child(limited, str(tmp_path)) as process:
-        told, _ = process.communicate()
-    assert told.startswith("LoopError")
-    assert "Free some space" in told
+        output, _ = process.communicate()
+    assert output.startswith("LoopError")
+    assert "Free some space" in output
     assert names(tmp_path, "") == [segment.name, "compaction.lock"]
     assert same(read_predictions(tmp_path), before)
     assert compact_log(tmp_path)["records"] == 50
 
 
-def test_a_second_compaction_beside_one_is_refused(tmp_path: Path) -> None:
+def test_a_second_compaction_at_the_same_time_is_refused(tmp_path: Path) -> None:
     write(tmp_path, record(1))
     with (tmp_path / "compaction.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -325,7 +327,7 @@ def test_a_second_compaction_beside_one_is_refused(tmp_path: Path) -> None:
     assert compact_log(tmp_path)["records"] == 1
 
 
-# Compacts again and again, beside others.
+# Compacts again and again, at the same time as others.
 COMPACTS = """
 import sys
 from pathlib import Path
@@ -338,7 +340,7 @@ while True:
     except UserError:
         pass
 """
-# Logs as fast as it can into small segments, and acknowledges each record once it is logged.
+# Logs into small segments as fast as it can, and acknowledges each record.
 WRITES = """
 import datetime, sys
 from pathlib import Path
@@ -354,8 +356,8 @@ while True:
 """
 
 
-def killed(processes: list[subprocess.Popen[str]]) -> list[str]:
-    """Kills them; what they had acknowledged and was not read yet, but for lines that it cut."""
+def kill(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Kill them; return acknowledgements not read yet, without a line that the kill cut."""
     acknowledged = []
     for process in processes:
         process.send_signal(signal.SIGKILL)
@@ -382,14 +384,14 @@ def test_every_acknowledged_record_is_read_once_while_writers_and_compactions_ar
             writer.stdin.flush()
         rounds, compacted_before = 0, rows(tmp_path)
         while rounds < 6:
-            rounds += rows(tmp_path) > compacted_before  # since it is at work beside us
+            rounds += rows(tmp_path) > compacted_before  # since a compaction ran meanwhile
             for writer in writers:
                 assert writer.stdout is not None
                 acknowledged += [writer.stdout.readline().strip() for _ in range(300)]
             frame = read_predictions(tmp_path)
             assert set(acknowledged) <= set(frame["request_id"])
             assert frame.attrs["duplicates"] == 0
-        acknowledged += killed([*writers, *compactions])
+        acknowledged += kill([*writers, *compactions])
     compact_log(tmp_path)
     frame = read_predictions(tmp_path)
     assert len(acknowledged) >= 7200

@@ -1,4 +1,4 @@
-"""Is what may be kept no longer gone for good, and nothing else?"""
+"""Erasure removes exactly the selected predictions, for good."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.prediction_log.writer import PredictionLog
 from settings import UserError
 
 
-def logged(folder: Path) -> None:
+def write_log(folder: Path) -> None:
     log = PredictionLog(folder)
     log.append_all(
         [
@@ -29,16 +29,16 @@ def logged(folder: Path) -> None:
     log.close()
 
 
-def test_what_is_too_old_goes_and_does_not_come_back(tmp_path: Path) -> None:
-    logged(tmp_path)
+def test_predictions_before_a_time_are_erased_for_good(tmp_path: Path) -> None:
+    write_log(tmp_path)
     done = erasure.expire_predictions(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))
     assert done == {"removed": 3, "open": 0}
     assert sorted(read_predictions(tmp_path)["request_id"]) == ["r4", "r5", "r6"]
     assert erasure.expire_predictions(tmp_path, datetime(2013, 1, 4, tzinfo=UTC))["removed"] == 0
 
 
-def test_one_entitys_rows_go_and_a_slip_of_the_pen_is_told(tmp_path: Path) -> None:
-    logged(tmp_path)
+def test_one_entitys_rows_are_erased_and_an_unknown_column_is_refused(tmp_path: Path) -> None:
+    write_log(tmp_path)
     assert erasure.forget_predictions(tmp_path, "request.who", "w2") == {"removed": 1, "open": 0}
     assert erasure.forget_predictions(tmp_path, "key", "case-1")["removed"] == 3
     assert sorted(read_predictions(tmp_path)["request_id"]) == ["r4", "r6"]
@@ -46,8 +46,8 @@ def test_one_entitys_rows_go_and_a_slip_of_the_pen_is_told(tmp_path: Path) -> No
         erasure.forget_predictions(tmp_path, "request.nobody", "x")
 
 
-def test_what_a_service_is_writing_to_is_left_and_told_of(tmp_path: Path) -> None:
-    logged(tmp_path)
+def test_open_segments_stay_and_are_counted(tmp_path: Path) -> None:
+    write_log(tmp_path)
     log = PredictionLog(tmp_path)
     try:
         assert erasure.expire_predictions(tmp_path, datetime(2014, 1, 1, tzinfo=UTC)) == {

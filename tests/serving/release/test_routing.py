@@ -1,4 +1,4 @@
-"""Is a case always answered by the same arm, and does each arm get its share?"""
+"""Routing: a case always has the same arm, and each arm gets its share of the keys."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def challenged(keys: list[str], to: Release) -> np.ndarray:
 
 @pytest.mark.parametrize("percent", [0.5, 10, 50, 99])
 def test_each_arm_gets_its_share_and_evenly(percent: float) -> None:
-    found = challenged(KEYS, release(percent))
+    assigned = challenged(KEYS, release(percent))
     share = percent / 100
     error = (share * (1 - share) / len(KEYS)) ** 0.5
-    assert abs(found.mean() - share) < 4 * error
-    # In every twentieth of the keys, too: no stretch of them is left out.
-    for part in np.split(found, 20):
+    assert abs(assigned.mean() - share) < 4 * error
+    # Each twentieth of the keys has its share, too.
+    for part in np.split(assigned, 20):
         assert abs(part.mean() - share) < 5 * error * 20**0.5
 
 
-def test_an_arm_is_known_by_the_key_alone_on_every_replica() -> None:
-    """Values from another process, with another seed of Python's own hash."""
+def test_the_key_alone_decides_on_every_replica() -> None:
+    """The values are from another process, with another seed of Python's own hash."""
     canary = release(50)
     assert [assign_arm(key, canary) == "challenger" for key in "abcdef"] == EXPECTED
 
@@ -47,7 +47,7 @@ def test_a_higher_percentage_keeps_the_keys_that_it_had() -> None:
     assert more.sum() > few.sum()
 
 
-def test_another_challenger_meets_other_keys() -> None:
+def test_another_challenger_gets_other_keys() -> None:
     one, other = challenged(KEYS, release(50)), challenged(KEYS, release(50, "c"))
     assert abs((one == other).mean() - 0.5) < 0.02
 

@@ -1,4 +1,4 @@
-"""Are the service's own lines JSON, one for what was refused or failed, and none for an answer?"""
+"""The service's log lines: one JSON line for a refused or failed request, none for an answered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    """What this process has written to stderr since."""
+    """Return a function that gives the lines that this process wrote to stderr."""
     kept = {name: (log := logging.getLogger(name), log.handlers, log.level, log.propagate)
             for name in (None, "serving", *service_logging.BENTOML_LOGGERS)}  # fmt: skip
     written = io.StringIO()
@@ -45,7 +45,7 @@ def parts(tmp_path: Path) -> Iterator[ServiceParts]:
     parts.close()
 
 
-def test_a_request_that_is_answered_has_no_line(lines: Lines, parts: ServiceParts) -> None:
+def test_an_answered_request_has_no_line(lines: Lines, parts: ServiceParts) -> None:
     before = len(lines())
     assert post_json(parts, "/score", SCORE).status_code == 200
     assert send_request(parts, "GET", "/livez").status_code == 200
@@ -71,21 +71,21 @@ def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
     post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-3"})
     monkeypatch.setattr(parts.log, "append_all", lambda _: 1 / 0)
     post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-4"})
-    found = [one for one in lines()[before:] if "request_id" in one]
-    assert [(one["request_id"], one["status"], one["level"]) for one in found] == [
+    entries = [one for one in lines()[before:] if "request_id" in one]
+    assert [(one["request_id"], one["status"], one["level"]) for one in entries] == [
         ("no-1", 400, "INFO"), ("no-2", 404, "INFO"), ("no-3", 503, "WARNING"),
         ("no-4", 500, "ERROR"),
     ]  # fmt: skip
-    assert found[0]["path"] == "/predict"
-    assert found[2]["detail"] == "The disk is full."
-    assert "ZeroDivisionError" in found[3]["traceback"]
-    assert all(one["time"].endswith("+00:00") for one in found)
-    assert "secret" not in str(found)
-    assert "made" not in str(found)
+    assert entries[0]["path"] == "/predict"
+    assert entries[2]["detail"] == "The disk is full."
+    assert "ZeroDivisionError" in entries[3]["traceback"]
+    assert all(one["time"].endswith("+00:00") for one in entries)
+    assert "secret" not in str(entries)
+    assert "made" not in str(entries)
 
 
-def test_what_is_served_is_told_with_its_generation(lines: Lines, tmp_path: Path) -> None:
+def test_the_served_release_is_logged_with_its_generation(lines: Lines, tmp_path: Path) -> None:
     parts = service_parts(Settings(home=tmp_path))
     parts.close()
-    [told] = [one for one in lines() if "generation" in one]
-    assert (told["generation"], told["model_version"], told["frozen"]) == (1, "1", False)
+    [line] = [one for one in lines() if "generation" in one]
+    assert (line["generation"], line["model_version"], line["frozen"]) == (1, "1", False)

@@ -1,4 +1,4 @@
-"""Is every answer that was acknowledged in the log, once, whatever happened to the process?"""
+"""The log keeps every acknowledged record once, through kills, full disks and rotation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write(folder: Path, *records: dict[str, Any]) -> Path:
     return log.path
 
 
-def test_reads_what_was_logged(tmp_path: Path) -> None:
+def test_the_reader_returns_the_logged_records(tmp_path: Path) -> None:
     nan = {"region": None, "amount": float("nan"), "age": float("inf")}
     write(tmp_path, record("1"), record("2", features=nan, features_as_of=None))
     frame = read_predictions(tmp_path)
@@ -97,8 +97,8 @@ def test_segments_may_differ_in_their_features(tmp_path: Path) -> None:
     assert list(frame["request.note"]) == ["2013-04-01", "text"]
 
 
-def test_texts_stay_texts_wherever_they_begin_to_look_like_times(tmp_path: Path) -> None:
-    """The first megabyte has no note at all, and the rest only notes that could be times."""
+def test_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
+    """The first megabyte has no notes, and the rest only notes that look like times."""
     filler = "x" * 100_000
     early = [record(str(n), request={"note": None, "filler": filler}) for n in range(12)]
     late = [record(str(n), request={"note": "2013-04-01", "filler": ""}) for n in range(12, 15)]
@@ -117,13 +117,13 @@ def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '"text"', '{"request_id": "1"}'])
-def test_whole_line_that_is_no_record_is_told(line: str, tmp_path: Path) -> None:
+def test_a_whole_line_that_is_not_a_record_is_refused(line: str, tmp_path: Path) -> None:
     (tmp_path / "20130401T120000.000000Z-1.jsonl").write_text(line + "\n")
     with pytest.raises(LoopError, match=r"Z-1\.jsonl"):
         read_predictions(tmp_path)
 
 
-def test_closed_log_takes_no_more(tmp_path: Path) -> None:
+def test_a_closed_log_takes_no_records(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
     log.close()
     log.close()
@@ -147,7 +147,7 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
     assert read_predictions(tmp_path)["request_id"].nunique() == 800
 
 
-# Logs records as fast as it can, and acknowledges each over the pipe once it is logged.
+# Logs records as fast as it can, and acknowledges each over the pipe.
 CHILD = """
 import sys
 from pathlib import Path
@@ -177,7 +177,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
         child.stdin.flush()
         acknowledged += [child.stdout.readline().strip() for _ in range(500)]
         child.send_signal(signal.SIGKILL)
-        # What was in the pipe counts; a last line that was cut by the kill does not.
+        # Lines in the pipe count; a last line that the kill cut does not.
         acknowledged += child.stdout.read().rpartition("\n")[0].split("\n")
         child.stdin.close()
         child.stdout.close()
@@ -189,7 +189,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
 
 
-# The disk is full after some records: what does not fit must be refused, and leave no trace.
+# The disk is full after some records. Further ones must be refused and leave no trace.
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
@@ -237,19 +237,19 @@ def test_a_record_is_one_line_on_the_disk_when_append_returns(tmp_path: Path) ->
 def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not true():
-        assert time.monotonic() < deadline, "not in time"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
 def test_a_full_file_system_refuses_and_leaves_no_half_record(tmp_path: Path) -> None:
-    """The file system has room for some records, and for more once a file is gone."""
+    """The file system has room for some records, and for more once a file is removed."""
     mounted = tmp_path / "small"
     mounted.mkdir()
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)], check=False,
         capture_output=True,
     ).returncode:  # fmt: skip
-        pytest.skip("only root may mount; the test of a limited file size stands in for this one")
+        pytest.skip("only root may mount; the test with a limited file size covers this")
     try:
         (mounted / "filler").write_bytes(b"x" * 40_000)
         log = PredictionLog(mounted)
@@ -291,7 +291,7 @@ def test_a_large_or_old_segment_is_closed_and_another_one_begun(
         paths.append(log.path)
         log.append(record(str(number)))
         wait_until(lambda: log.path != paths[-1])
-        wait_until(lambda: compact_log(tmp_path)["records"] == 1)  # it has let go of the old one
+        wait_until(lambda: compact_log(tmp_path)["records"] == 1)  # the old one is closed
     assert log.path.exists()
     time.sleep(0.1)  # many times the age: an empty one is not rotated
     assert [path.name for path in tmp_path.glob("*.jsonl")] == [log.path.name]
@@ -310,7 +310,7 @@ def test_within_its_limits_a_segment_is_kept(tmp_path: Path) -> None:
 
 def test_the_log_is_for_its_owner_and_its_group_alone(tmp_path: Path) -> None:
     folder = tmp_path / "log"
-    folder.mkdir(mode=0o755)  # as it was made before
+    folder.mkdir(mode=0o755)  # as earlier versions made it
     log = PredictionLog(folder)
     log.append(record("1"))
     log.close()
@@ -344,7 +344,7 @@ def test_threads_lose_nothing_to_rotation(tmp_path: Path) -> None:
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
 
 
-def test_where_no_new_segment_can_be_made_the_old_one_grows_on(
+def test_if_no_new_segment_can_be_created_the_old_one_grows_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "log"
@@ -359,12 +359,12 @@ def test_where_no_new_segment_can_be_made_the_old_one_grows_on(
     assert caplog.text.count("grows on") == 1
 
 
-def test_after_a_failed_sync_nothing_more_is_taken_and_it_says_why(tmp_path: Path) -> None:
+def test_after_a_failed_sync_the_log_refuses_records_with_the_reason(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, sync_every=0.002)
     log.append(record("1"))
     assert log.failure is None
     unsyncable, other_end = os.pipe()[::-1]
-    os.dup2(unsyncable, log._file)  # takes what is written, but can't be synced
+    os.dup2(unsyncable, log._file)  # accepts writes, but can't be synced
     log.append(record("2"))
     wait_until(lambda: log.failure is not None)
     assert f"{log.path} could not be synced" in str(log.failure)
@@ -384,4 +384,4 @@ def test_appending_is_cheap(tmp_path: Path) -> None:
         log.append(one)
     took = (time.perf_counter() - started) / 2000
     log.close()
-    assert took < 0.001  # some 10 µs; a thread that holds the lock while it syncs would show
+    assert took < 0.001  # about 10 µs, unless the thread holds the lock while it syncs

@@ -1,4 +1,4 @@
-"""Is the model that is served the last good one that was released?"""
+"""The holder serves the last good release, and swaps champion and challenger together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEATURES = ["region", "product", "amount", "age", "visits"]
 
 
 class Releases:
-    """A release document over exported models; each release has the next generation."""
+    """Writes a release document over exported models; each release has the next generation."""
 
     def __init__(self, root: Path) -> None:
         self.file = root / "release" / "release.json"
@@ -35,8 +35,8 @@ class Releases:
     ) -> Release:
         self.generation += 1
         now = datetime.now(UTC)
-        beside = Challenger(challenger, "canary", 10, now) if challenger else None
-        release = Release(self.generation, self.export(model, version), now, beside)
+        canary = Challenger(challenger, "canary", 10, now) if challenger else None
+        release = Release(self.generation, self.export(model, version), now, canary)
         write_release(self.file, release)
         return release
 
@@ -50,7 +50,7 @@ def served(holder: ModelHolder) -> str | None:
     return None if holder.current is None else holder.current.release.champion.version
 
 
-def test_no_release_is_no_model_until_there_is_one(releases: Releases, trees: Pipeline) -> None:
+def test_without_a_release_there_is_no_model(releases: Releases, trees: Pipeline) -> None:
     holder = ModelHolder(releases.file)
     assert served(holder) is None
     assert "No model is released yet" in str(holder.problem)
@@ -71,7 +71,7 @@ def test_swaps_release_and_model_together(
     second = releases.release(linear, "2")
     assert holder.refresh() is True
     assert before is not None
-    assert before.release.champion.version == "1"  # a request at hand keeps what it took
+    assert before.release.champion.version == "1"  # a request under way keeps its release
     assert holder.current is not None
     assert holder.current.release == second
     rows = accounts[FEATURES]
@@ -99,7 +99,7 @@ def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pip
     assert served(holder) == "2"
     assert "digest" in str(holder.problem)
 
-    tampered.write_bytes(content)  # the document is the same, but what it names is whole now
+    tampered.write_bytes(content)  # the same document, but now its files are whole
     assert holder.refresh() is True
     assert (served(holder), holder.problem) == ("3", None)
 
@@ -113,7 +113,7 @@ def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pip
     assert (served(holder), holder.problem) == ("3", None)
 
 
-def test_model_of_other_features_is_refused(releases: Releases, trees: Pipeline) -> None:
+def test_a_model_of_other_features_is_refused(releases: Releases, trees: Pipeline) -> None:
     releases.release(trees, "1")
     holder = ModelHolder(releases.file, features=FEATURES[:-1])
     assert served(holder) is None
@@ -133,10 +133,10 @@ def test_champion_and_challenger_change_together(
     releases.release(linear, "2")
     assert holder.refresh() is True
     assert (served(holder), holder.current.challenger) == ("2", None)
-    assert holder.current.champion is first.challenger  # it was in memory already
+    assert holder.current.champion is first.challenger  # already in memory
 
 
-def test_a_challenger_that_cannot_be_used_leaves_the_champion_alone_and_is_told(
+def test_a_challenger_that_cannot_be_used_is_reported_and_the_champion_answers_alone(
     releases: Releases, trees: Pipeline, linear: Pipeline
 ) -> None:
     second = releases.export(linear, "2")
@@ -153,7 +153,7 @@ def test_a_challenger_that_cannot_be_used_leaves_the_champion_alone_and_is_told(
     assert "digest" in str(holder.problem)
     assert holder.refresh() is False
 
-    file.write_bytes(content)  # nobody released anything: its files have come
+    file.write_bytes(content)  # without a new release: its files have arrived
     assert holder.refresh() is True
     assert holder.current.challenger is not None
     assert holder.problem is None
@@ -185,10 +185,10 @@ def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None
     assert served(holder) == "1"
     releases.release(trees, "2")
     time.sleep(0.1)
-    assert served(holder) == "1"  # nobody looks any more
+    assert served(holder) == "1"  # the holder polls no more
 
 
-def test_the_packaged_version_answers_until_a_release_is_in_reach(
+def test_the_packaged_version_answers_until_a_release_is_available(
     tmp_path: Path, trees: Pipeline
 ) -> None:
     digest = export_model(trees, tmp_path / "packaged" / "served")
@@ -199,10 +199,10 @@ def test_the_packaged_version_answers_until_a_release_is_in_reach(
     assert holder.current is not None
     assert (holder.current.release.champion.version, holder.current.fallback) == ("7", True)
     assert "packaged version answers" in str(holder.problem)
-    assert not holder.refresh(), "the same again is no change"
+    assert not holder.refresh(), "the same release is no change"
     path = str(tmp_path / "packaged" / "served")
     write_release(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
     assert holder.refresh()
     followed.unlink()
-    holder.refresh()  # what was in reach once is not given up for what is older
+    holder.refresh()  # keeps a release once loaded, rather than the older package
     assert (holder.current.release.champion.version, holder.current.fallback) == ("8", False)

@@ -1,4 +1,4 @@
-"""Is the release document read as it was written, and refused when it is not one?"""
+"""The release document is read as written, and refused if it is malformed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CANARY = Challenger(replace(CHAMPION, version="8", digest="b" * 64), "canary", 1
 RELEASE = Release(3, CHAMPION, NOW, CANARY, history=HistoryHead(2, "c" * 64))
 
 
-def test_reads_what_was_written(tmp_path: Path) -> None:
+def test_a_document_is_read_as_written(tmp_path: Path) -> None:
     path = tmp_path / "release" / "release.json"
     write_release(path, RELEASE)
     assert read_release(path) == RELEASE
@@ -41,10 +41,10 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
 def test_times_are_utc(tmp_path: Path) -> None:
     local = RELEASE.changed_at.astimezone(timezone(timedelta(hours=-4)))
     write_release(tmp_path / "release.json", replace(RELEASE, changed_at=local))
-    found = read_release(tmp_path / "release.json")
-    assert found is not None
-    assert found.changed_at == RELEASE.changed_at
-    assert found.changed_at.tzinfo is UTC
+    document = read_release(tmp_path / "release.json")
+    assert document is not None
+    assert document.changed_at == RELEASE.changed_at
+    assert document.changed_at.tzinfo is UTC
 
 
 def test_no_document_is_no_release(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
         read_release(path)
 
 
-def test_a_document_of_before_there_were_challengers_is_read(tmp_path: Path) -> None:
+def test_a_document_from_before_challengers_is_read(tmp_path: Path) -> None:
     path = tmp_path / "release.json"
     write_release(path, RELEASE)
     fields = json.loads(path.read_text())

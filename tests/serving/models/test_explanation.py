@@ -1,4 +1,4 @@
-"""Is what SHAP says of the served trees what the definition of Shapley values says of them?"""
+"""SHAP's contributions of the served trees equal Shapley values computed by their definition."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from settings import Settings
 from tests.serving.in_process import example_request, post_json, service_parts
 from usecase.request import PredictRequest, alternatives
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of what SHAP imports
+pytestmark = pytest.mark.filterwarnings("ignore")  # from SHAP's imports
 
 
 def expected(tree: Any, x: list[float], known: frozenset[int], node: int = 0) -> float:
-    """What the tree says of x where only the features in `known` are: the others by node counts."""
+    """Return the tree's output for x with the features in `known`; node counts weigh the others."""
     left, right = tree["cleft"][node], tree["cright"][node]
     if left == -1:
         return float(tree["leaf_value"][node])
@@ -40,17 +40,17 @@ def expected(tree: Any, x: list[float], known: frozenset[int], node: int = 0) ->
 
 
 def shapley(value: Callable[[frozenset[int]], float], n: int) -> list[float]:
-    """By the definition: over all subsets of the other features."""
-    found = []
+    """Return the Shapley values by their definition, over all subsets of the other features."""
+    values = []
     for feature in range(n):
-        others = [one for one in range(n) if one != feature]
+        others = [other for other in range(n) if other != feature]
         total = 0.0
         for size in range(n):
             weight = math.factorial(size) * math.factorial(n - size - 1) / math.factorial(n)
             for chosen in map(frozenset, combinations(others, size)):
                 total += weight * (value(chosen | {feature}) - value(chosen))
-        found.append(total)
-    return found
+        values.append(total)
+    return values
 
 
 def test_contributions_are_shapley_values(
@@ -69,14 +69,14 @@ def test_contributions_are_shapley_values(
     ]
     rows = accounts[list(evaluator.columns)].astype(object)
     rows = rows.where(rows.notna(), None).to_dict("records")
-    unknown = rows[0] | {"region": "a region of nobody", "age": None}
+    unknown = rows[0] | {"region": "an unknown region", "age": None}
     for row in [rows[1], unknown]:
-        told = explain_row(evaluator, row)
+        explanation = explain_row(evaluator, row)
         x = [float(code) for code in evaluator.encode_row(row)]
         brute = shapley(lambda known, x=x: sum(expected(tree, x, known) for tree in forest), len(x))
-        assert np.allclose(list(told.contributions.values()), brute, atol=1e-9)
+        assert np.allclose(list(explanation.contributions.values()), brute, atol=1e-9)
         logit = math.log((p := float(evaluator.predict([row])[0])) / (1 - p))
-        assert told.total == pytest.approx(logit, abs=1e-9)
+        assert explanation.total == pytest.approx(logit, abs=1e-9)
 
 
 def test_a_model_without_trees_is_not_explained(linear: Pipeline, tmp_path: Path) -> None:
@@ -85,16 +85,18 @@ def test_a_model_without_trees_is_not_explained(linear: Pipeline, tmp_path: Path
         explain_row(evaluator, dict.fromkeys(evaluator.columns))
 
 
-def test_an_answer_says_what_spoke_for_it_and_what_would_turn_it(tmp_path: Path) -> None:
+def test_a_prediction_has_contributions_and_a_change_that_flips_it(tmp_path: Path) -> None:
     parts = service_parts(Settings(home=tmp_path))
     try:
-        told = post_json(parts, "/explain", example_request()).json()
+        explanation = post_json(parts, "/explain", example_request()).json()
         answer = post_json(parts, "/predict", example_request()).json()
     finally:
         parts.close()
-    assert told["probability"] == answer["probability"]
-    total = told["base"] + sum(told["contributions"].values())
-    assert total == pytest.approx(math.log(told["probability"] / (1 - told["probability"])))
-    asked = PredictRequest.model_validate(example_request())
-    words = {word for word, _ in alternatives(asked)}
-    assert told["flipped_by"] is None or told["flipped_by"] in words
+    assert explanation["probability"] == answer["probability"]
+    total = explanation["base"] + sum(explanation["contributions"].values())
+    assert total == pytest.approx(
+        math.log(explanation["probability"] / (1 - explanation["probability"]))
+    )
+    request = PredictRequest.model_validate(example_request())
+    changes = {change for change, _ in alternatives(request)}
+    assert explanation["flipped_by"] is None or explanation["flipped_by"] in changes
