@@ -24,7 +24,7 @@ AUTHENTICATE_HEADER = {"WWW-Authenticate": 'Bearer realm="mlops"'}
 
 @dataclass(frozen=True)
 class Token:
-    """The hash of an access token, and whose it is."""
+    """An access token: its hash, its role and its client."""
 
     role: Role
     digest: str  # sha256 of the token, in hexadecimal
@@ -97,7 +97,10 @@ class AccessControl:
     def admit(
         self, role: Role | None, headers: dict[bytes, bytes], address: tuple[str, int] | None
     ) -> str:
-        """Return the client's name. Raises `Refusal`: 401 unknown, 403 role, 429 rate."""
+        """Return the client's name.
+
+        Raises `Refusal`: 401 for an unknown token, 403 for another role, 429 above the rate.
+        """
         client = address[0] if address else "?"
         if role is None:
             return client

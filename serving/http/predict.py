@@ -102,7 +102,7 @@ class PredictionHandlers:
         except LoopError:
             self._metrics.count_failure(loaded.release.champion.version)
             raise
-        except Exception as error:  # a pydantic error here is ours: the request was valid
+        except Exception as error:  # the request was valid: this is the service's fault
             self._metrics.count_failure(loaded.release.champion.version)
             raise RuntimeError("The prediction does not fit the response's schema.") from error
         self._log_and_count(loaded, cases, rows, scores, degraded)

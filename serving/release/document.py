@@ -38,10 +38,10 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.version, str) and self.version):
-            raise ValueError(f"version must be a text that is not empty, not {self.version!r}")
+            raise ValueError(f"version must be a non-empty text, not {self.version!r}")
         _require_digest("digest", self.digest)
         if not (isinstance(self.path, str) and self.path):
-            raise ValueError(f"path must be a text that is not empty, not {self.path!r}")
+            raise ValueError(f"path must be a non-empty text, not {self.path!r}")
         if type(self.threshold) not in (int, float) or not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must be a number from 0 to 1, not {self.threshold!r}")
 
@@ -64,7 +64,7 @@ class Challenger:
         if (self.stage == "shadow") != (self.percent == 0):
             raise ValueError(f"a {self.stage} can't answer {self.percent} % of the keys")
         if self.name is not None and not (isinstance(self.name, str) and self.name):
-            raise ValueError(f"name must be a text that is not empty, or null, not {self.name!r}")
+            raise ValueError(f"name must be a non-empty text or null, not {self.name!r}")
         object.__setattr__(self, "since", _utc("since", self.since))
 
 
