@@ -30,7 +30,7 @@ REQUESTS, SWAPS, KILLS = 100_000, 10, 5
 CROWDS, SECONDS = (8, 64, 128, 256), 10
 
 
-def table(found: LoadReport) -> str:
+def table(report: LoadReport) -> str:
     names = {
         "requests": "sent", "answered": "answered", "refused": "rejected (429)",
         "failed": "failed with another error", "dropped": "without a response",
@@ -38,27 +38,27 @@ def table(found: LoadReport) -> str:
         "missing": "answered but missing in the log", "doubled": "twice in the log",
         "unasked": "in the log, but rejected or never sent",
     }  # fmt: skip
-    rows = [f"| {label} | {getattr(found, name):,} |" for name, label in names.items()]
+    rows = [f"| {label} | {getattr(report, name):,} |" for name, label in names.items()]
     return "\n".join(["| requests | |", "|---|---|", *rows])
 
 
-def swapped() -> str:
+def measure_swaps() -> str:
     with tempfile.TemporaryDirectory() as home, scenarios.running_service(Path(home)) as service:
-        found = scenarios.run_swaps(service, requests=REQUESTS, swaps=SWAPS, clients=8)
-    counts = ", ".join(f"{version}: {n:,}" for version, n in found.by_version.items())
+        report = scenarios.run_swaps(service, requests=REQUESTS, swaps=SWAPS, clients=8)
+    counts = ", ".join(f"{version}: {n:,}" for version, n in report.by_version.items())
     return (
-        f"## {SWAPS} swaps of the model under load\n\n{table(found)}\n\n"
+        f"## {SWAPS} swaps of the model under load\n\n{table(report)}\n\n"
         f"Answers by version: {counts}."
     )
 
 
-def killed() -> str:
+def measure_kills() -> str:
     with tempfile.TemporaryDirectory() as home, scenarios.running_service(Path(home)) as service:
-        found = scenarios.run_kills(service, kills=KILLS, between=5000, clients=8)
-    return f"## {KILLS} times `kill -9` of the serving process\n\n{table(found)}"
+        report = scenarios.run_kills(service, kills=KILLS, between=5000, clients=8)
+    return f"## {KILLS} times `kill -9` of the serving process\n\n{table(report)}"
 
 
-def crowded() -> str:
+def measure_crowds() -> str:
     lines = [
         f"## More requests than the limit\n\nhey sends requests for {SECONDS} s. The service "
         "accepts 64 requests at once. A rejected client tries again at once.\n",
@@ -72,15 +72,15 @@ def crowded() -> str:
             scenarios.running_service(Path(home)) as service,
         ):
             scenarios.release_version(service, 1)
-            lines.append(_crowd(service, clients, Path(home)))
+            lines.append(_measure_crowd(service, clients, Path(home)))
     return "\n".join(lines)
 
 
-def _crowd(service: Service, clients: int, folder: Path) -> str:
+def _measure_crowd(service: Service, clients: int, folder: Path) -> str:
     body = folder / "body.json"
-    [asked] = random_rows(1)
+    [features] = random_rows(1)
     at = datetime(2013, 4, 1, tzinfo=UTC).isoformat()
-    body.write_text(json.dumps({"key": "row", "decision_time": at, "features": asked}))
+    body.write_text(json.dumps({"key": "row", "decision_time": at, "features": features}))
     output = subprocess.run(
         ["hey", "-z", f"{SECONDS}s", "-c", str(clients), "-m", "POST", "-T", "application/json",
          "-D", str(body), "-o", "csv", f"{service.settings.service_url}/score"],
@@ -101,7 +101,7 @@ def _crowd(service: Service, clients: int, folder: Path) -> str:
 
 def main() -> None:
     page = [f"# The service under load\n\nWritten by `make bench-load`.\n\n{machine()}"]
-    for part in (swapped, killed, crowded):
+    for part in (measure_swaps, measure_kills, measure_crowds):
         page.append(part())
         print(page[-1], flush=True)
     (ROOT / "docs" / "benchmarks" / "load.md").write_text("\n\n".join(page) + "\n")

@@ -35,8 +35,8 @@ def load_or_build() -> dict[str, Any]:
     settings, note = setup_home(), HOME / "made.json"
     if not note.exists():
         note.write_text(json.dumps(_build(settings)))
-    found: dict[str, Any] = json.loads(note.read_text())
-    return found
+    prepared: dict[str, Any] = json.loads(note.read_text())
+    return prepared
 
 
 def publish() -> None:
@@ -74,9 +74,9 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
         step(settings, END)
     apply_definitions(settings)
     publish()
-    cases = traffic.cases_between(settings, settings_start(), END)
+    cases = traffic.cases_between(settings, first_day(), END)
     outcomes = partitions.read_days(
-        settings.data, "validated", LABEL_FEED, settings_start().date(), END.date()
+        settings.data, "validated", LABEL_FEED, first_day().date(), END.date()
     )
     frame = training_frame(settings, cases).merge(labels(outcomes), on="key")
     model, _ = build_candidates(settings.params())["gradient_boosting"]
@@ -96,14 +96,14 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     write_release(
         settings.staging_file, Release(1, one, now, challenger=Challenger(two, "shadow", 0, now))
     )
-    asked = cases[cases["decision_time"] >= AT].head(ROWS)
-    rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
+    sample = cases[cases["decision_time"] >= AT].head(ROWS)
+    rows = OnlineReader(settings).read(sample.to_dict("records"), list(sample["decision_time"]))
     values = [row.values for row in rows]
     columns = list(FEATURES)
     assert set(CATEGORIES) <= set(columns)
     return {
         "served": str(served), "digest": digest,
-        "predict": [json.dumps(payload(case)) for case in asked.to_dict("records")],
+        "predict": [json.dumps(payload(case)) for case in sample.to_dict("records")],
         "score": [
             json.dumps({"key": f"bench-{n}", "decision_time": AT.isoformat(), "features": value})
             for n, value in enumerate(values)
@@ -118,7 +118,7 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def settings_start() -> datetime:
+def first_day() -> datetime:
     return datetime(2013, 1, 3, tzinfo=UTC)
 
 

@@ -31,7 +31,7 @@ from servers import SHORTCUTS, Server, await_answer, redis, running, servers, sh
 CONNECTIONS = (1, 8, 32)
 # Lower values are enough for a trial run.
 ROUNDS, SECONDS = (int(os.environ.get(f"BENCH_{name}", 3)) for name in ("ROUNDS", "SECONDS"))
-YARDSTICK = "mlflow models serve"
+BASELINE = "mlflow models serve"
 LUA = """
 local bodies = {{ {bodies} }}
 local number = 0
@@ -45,7 +45,7 @@ end
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     per_second: float
     p50: float  # milliseconds, as p99
     p99: float
@@ -54,14 +54,14 @@ class Measured:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    found = 0.0
+    seconds = 0.0
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
-            found += sum(one.cpu_times()[:2])
-    return found
+            seconds += sum(one.cpu_times()[:2])
+    return seconds
 
 
-def measure(server: Server, process: psutil.Process, connections: int, script: Path) -> Measured:
+def measure(server: Server, process: psutil.Process, connections: int, script: Path) -> Measurement:
     before = cpu_seconds(process)
     output = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}", "--latency", "-s", str(script),
@@ -71,7 +71,7 @@ def measure(server: Server, process: psutil.Process, connections: int, script: P
     cpu = cpu_seconds(process) - before
     [total] = re.findall(r"(\d+) requests in", output)
     failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", output)))
-    return Measured(
+    return Measurement(
         float(re.findall(r"Requests/sec:\s+([\d.]+)", output)[0]),
         _milliseconds(re.findall(r"\n +50% +(\S+)", output)[0]),
         _milliseconds(re.findall(r"\n +99% +(\S+)", output)[0]),
@@ -119,10 +119,10 @@ def _cost(process: psutil.Process, client: Any, path: str, bodies: list[Any], ro
     return 1000 * (cpu_seconds(process) - before) / (len(bodies) * rows)
 
 
-def shortened(notes: dict[str, Any]) -> str:
+def compare_shortcuts(notes: dict[str, Any]) -> str:
     """Return the table of what each shortcut saves. All variants run at once and take turns."""
     variants = shortcuts(notes)
-    found: dict[str, list[Measured]] = defaultdict(list)
+    results: dict[str, list[Measurement]] = defaultdict(list)
     with contextlib.ExitStack() as stack:
         processes = {n: stack.enter_context(running(one)) for n, one in variants.items()}
         for name, one in variants.items():
@@ -130,15 +130,17 @@ def shortened(notes: dict[str, Any]) -> str:
         scripts = {name: script(one) for name, one in variants.items()}
         for _ in range(ROUNDS):
             for name, one in variants.items():
-                found[name].append(measure(one, processes[name], 8, scripts[name]))
-                print(f"without {name or 'nothing'}", found[name][-1], file=sys.stderr, flush=True)
-    whole = _middle(found[""])
+                results[name].append(measure(one, processes[name], 8, scripts[name]))
+                print(
+                    f"without {name or 'nothing'}", results[name][-1], file=sys.stderr, flush=True
+                )
+    whole = _median(results[""])
     lines = [
         "| shortcut | CPU per request with it | without it | p99 with it | without it |",
         "|---|---|---|---|---|",
     ]
     for name, label in SHORTCUTS.items():
-        one = _middle(found[name])
+        one = _median(results[name])
         lines.append(
             f"| {label} | {whole.cpu:.2f} ms | {one.cpu:.2f} ms | {whole.p99:.1f} ms | "
             f"{one.p99:.1f} ms |"
@@ -146,11 +148,11 @@ def shortened(notes: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str:
+def table(results: dict[tuple[str, int], list[Measurement]], names: list[str]) -> str:
     """Return the tables. Ratios are within a round: the machine's speed varies between rounds."""
     lines = []
     for connections in CONNECTIONS:
-        yard = found[YARDSTICK, connections]
+        baseline = results[BASELINE, connections]
         lines += [
             f"\n## {connections} connection{'s' if connections > 1 else ''}\n",
             "| server | requests per second | CPU per request | p50 | p99 | throughput "
@@ -159,9 +161,9 @@ def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for name in names:
-            rounds = found[name, connections]
-            pairs = list(zip(rounds, yard, strict=True))
-            one = _middle(rounds)
+            rounds = results[name, connections]
+            pairs = list(zip(rounds, baseline, strict=True))
+            one = _median(rounds)
             lines.append(
                 f"| {name} | {one.per_second:,.0f} | {one.cpu:.2f} ms | {one.p50:.2f} ms | "
                 f"{one.p99:.2f} ms "
@@ -174,15 +176,15 @@ def table(found: dict[tuple[str, int], list[Measured]], names: list[str]) -> str
 
 
 def _ratio(of_rounds: Iterable[float]) -> str:
-    found = sorted(of_rounds)
-    return f"{statistics.median(found):.1f} ({found[0]:.1f} to {found[-1]:.1f})"
+    ratios = sorted(of_rounds)
+    return f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
 
 
-def _middle(rounds: list[Measured]) -> Measured:
-    def of(field: str) -> float:
+def _median(rounds: list[Measurement]) -> Measurement:
+    def median(field: str) -> float:
         return statistics.median(getattr(one, field) for one in rounds)
 
-    return Measured(of("per_second"), of("p50"), of("p99"), of("cpu"), 0)
+    return Measurement(median("per_second"), median("p50"), median("p99"), median("cpu"), 0)
 
 
 def main() -> None:
@@ -190,7 +192,7 @@ def main() -> None:
         sys.exit("make bench-serving needs wrk: apt-get install wrk")
     setup_home()
     notes = load_or_build()
-    found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
+    results: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
     began = time.monotonic()
     with redis() as address, contextlib.ExitStack() as stack:
         every = servers(notes, address)
@@ -203,7 +205,7 @@ def main() -> None:
             for connections in CONNECTIONS:
                 for server, process, lua in zip(every, processes, scripts, strict=True):
                     one = measure(server, process, connections, lua)
-                    found[server.name, connections].append(one)
+                    results[server.name, connections].append(one)
                     print(server.name, connections, one, file=sys.stderr, flush=True)
     lookup = next(server for server in servers(notes, None) if server.path == "/predict")
     page = [
@@ -213,10 +215,10 @@ def main() -> None:
         f"Ratios are taken within a round and shown with their range. "
         f"{'Redis runs for this benchmark alone' if address else 'There was no Redis'}. "
         f"The benchmark took {time.monotonic() - began:.0f} s.",
-        table(found, [server.name for server in every]),
+        table(results, [server.name for server in every]),
         f"\n## In bulk\n\n{batch(lookup)}",
         "\n## What each shortcut saves\n\nAt 8 connections, with `/score`, in interleaved "
-        f"rounds.\n\n{shortened(notes)}\n",
+        f"rounds.\n\n{compare_shortcuts(notes)}\n",
     ]  # fmt: skip
     target = ROOT / "docs" / "benchmarks" / "serving.md"
     target.write_text("\n".join(page))
