@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,15 +23,6 @@ def one_thread() -> Iterator[None]:
     """Under contention, OpenMP's threads turn a fit of milliseconds into half a minute."""
     with threadpool_limits(1):
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_environment() -> Iterator[None]:
-    """Restore the environment after each module: a service in this process changes it."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -286,43 +284,6 @@ def test_a_broken_release_is_not_served_but_reported(service: Service) -> None:
     assert service.predict().status_code == 200
     service.settings.release_file.write_text(good)
     service.wait("/release", lambda response: response.json()["problem"] is None)
-
-
-# A pipe accepts writes but can't be synced: it simulates a broken disk.
-UNSYNCABLE = """
-import os, sys, time
-from pathlib import Path
-from types import SimpleNamespace
-from serving.prediction_log.writer import PredictionLog
-from serving.errors import Refusal
-from serving.http.status_pages import StatusPages
-
-log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
-release = SimpleNamespace(champion=SimpleNamespace(version="1"), generation=1)
-models = SimpleNamespace(current=SimpleNamespace(release=release), problem=None)
-pages = StatusPages(models, log, None)
-print(pages.ready(None).status)
-reading, writing = os.pipe()
-os.dup2(writing, log._file)
-log.append({"request_id": "1"})
-while log.failure is None:
-    time.sleep(0.005)
-try:
-    pages.ready(None)
-except Refusal as error:
-    print(error.status, error.detail)
-"""
-
-
-def test_a_log_that_cannot_be_synced_makes_the_service_unready(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", UNSYNCABLE, str(tmp_path)], cwd=ROOT,
-        capture_output=True, text=True, check=True, timeout=100,
-    )  # fmt: skip
-    ready, unready = done.stdout.strip().split("\n")
-    assert ready == "200"
-    assert unready.startswith("503 The prediction log")
-    assert "could not be synced" in unready
 
 
 class Load(threading.Thread):

@@ -17,110 +17,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from serving.prediction_log.compaction import compact_log
 from serving.prediction_log.reader import read_predictions
-from serving.prediction_log.records import COLUMNS, TIME_COLUMNS
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
+from tests.serving.prediction_log.sample_records import record, write_log
 
 ROOT = Path(__file__).parents[3]
-NOON = datetime(2013, 4, 1, 12, tzinfo=UTC)
-
-
-def record(request_id: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "request_id": request_id,
-        "key": f"case-{request_id}",
-        "probability": 0.25,
-        "decision": True,
-        "model_version": "7",
-        "model_digest": "a" * 64,
-        "decision_time": NOON,
-        "features_as_of": NOON - timedelta(hours=1),
-        "logged_at": NOON + timedelta(microseconds=1),
-        "request": {"account": "a", "size": 3, "due": "2013-04-01T14:00:00+02:00"},
-        "features": {"region": "north", "amount": 1.0, "age": None},
-    } | changes
-
-
-def write(folder: Path, *records: dict[str, Any]) -> Path:
-    log = PredictionLog(folder)
-    for one in records:
-        log.append(one)
-    log.close()
-    return log.path
-
-
-def test_the_reader_returns_the_logged_records(tmp_path: Path) -> None:
-    nan = {"region": None, "amount": float("nan"), "age": float("inf")}
-    write(tmp_path, record("1"), record("2", features=nan, features_as_of=None))
-    frame = read_predictions(tmp_path)
-
-    assert list(frame["request_id"]) == ["1", "2"]
-    assert list(frame["decision"]) == [True, True]
-    assert list(frame["request.due"]) == ["2013-04-01T14:00:00+02:00"] * 2
-    assert frame["features.amount"][0] == 1.0
-    assert frame.loc[1, ["features.region", "features.amount", "features.age"]].isna().all()
-    assert {str(frame[column].dtype) for column in TIME_COLUMNS} == {"datetime64[us, UTC]"}
-    assert frame["logged_at"][0] == NOON + timedelta(microseconds=1)
-    assert pd.isna(frame["features_as_of"][1])
-    assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
-
-
-def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
-    PredictionLog(tmp_path).close()
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        frame = read_predictions(folder)
-        assert list(frame.columns) == list(COLUMNS)
-        assert len(frame) == 0
-        assert str(frame["logged_at"].dtype) == "datetime64[us, UTC]"
-
-
-def test_first_record_of_a_request_counts(tmp_path: Path) -> None:
-    write(tmp_path, record("1", probability=0.1), record("2"), record("1", probability=0.9))
-    write(tmp_path, record("2", probability=0.9), record("3"))
-    frame = read_predictions(tmp_path)
-    assert list(frame["request_id"]) == ["1", "2", "3"]
-    assert list(frame["probability"]) == [0.1, 0.25, 0.25]
-    assert frame.attrs["duplicates"] == 2
-
-
-def test_segments_may_differ_in_their_features(tmp_path: Path) -> None:
-    write(tmp_path, record("1", features={"amount": None}, request={"note": "2013-04-01"}))
-    write(tmp_path, record("2", features={"amount": 2.5, "new": "x"}, request={"note": "text"}))
-    frame = read_predictions(tmp_path)
-    assert list(frame["features.new"].fillna("")) == ["", "x"]
-    assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5]
-    assert list(frame["request.note"]) == ["2013-04-01", "text"]
-
-
-def test_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
-    """The first megabyte has no notes, and the rest only notes that look like times."""
-    filler = "x" * 100_000
-    early = [record(str(n), request={"note": None, "filler": filler}) for n in range(12)]
-    late = [record(str(n), request={"note": "2013-04-01", "filler": ""}) for n in range(12, 15)]
-    write(tmp_path, *early, *late)
-    notes = read_predictions(tmp_path)["request.note"]
-    assert list(notes[:12].isna()) == [True] * 12
-    assert list(notes[12:]) == ["2013-04-01"] * 3
-
-
-def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
-    path = write(tmp_path, record("1"), record("2"))
-    path.write_bytes(path.read_bytes()[:-20])
-    frame = read_predictions(tmp_path)
-    assert list(frame["request_id"]) == ["1"]
-    assert frame.attrs["torn_lines"] == 1
-
-
-@pytest.mark.parametrize("line", ["{", "[]", '"text"', '{"request_id": "1"}'])
-def test_a_whole_line_that_is_not_a_record_is_refused(line: str, tmp_path: Path) -> None:
-    (tmp_path / "20130401T120000.000000Z-1.jsonl").write_text(line + "\n")
-    with pytest.raises(LoopError, match=r"Z-1\.jsonl"):
-        read_predictions(tmp_path)
 
 
 def test_a_closed_log_takes_no_records(tmp_path: Path) -> None:
@@ -275,7 +180,7 @@ def test_a_full_file_system_refuses_and_leaves_no_half_record(tmp_path: Path) ->
 
 
 def test_names_tell_replicas_apart_that_share_a_pid(tmp_path: Path) -> None:
-    path = write(tmp_path, record("1"))
+    path = write_log(tmp_path, record("1"))
     started, _, writer = path.stem.partition("-")
     assert writer == f"{socket.gethostname()}-{os.getpid()}"
     assert abs(datetime.now(UTC) - datetime.fromisoformat(started)) < timedelta(minutes=1)
