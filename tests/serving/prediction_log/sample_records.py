@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,3 +71,11 @@ def child(code: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         [sys.executable, "-c", code, *arguments], cwd=ROOT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options,
     )  # fmt: skip
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait up to 30 s until `condition()` holds."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.005)
