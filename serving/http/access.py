@@ -49,7 +49,7 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 
 
 def configured_tokens(settings: Settings) -> tuple[Token, ...]:
-    """Return the tokens of the settings: the text (commas part its lines) and the file."""
+    """Return the tokens of the settings: the text (commas separate its lines) and the file."""
     text = settings.tokens.get_secret_value() if settings.tokens else ""
     tokens = parse_tokens(text.replace(",", "\n"))
     if settings.tokens_file is not None:

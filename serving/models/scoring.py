@@ -27,7 +27,8 @@ class ModelScore:
 class ScoredCase:
     """The answer to a case, and the scores that the prediction log records.
 
-    If the challenger had to answer and failed, `model` is the champion and `failed_challenger` set.
+    If the challenger had to answer and failed, `failed_challenger` is set and `model` is the
+    champion.
     """
 
     arm: Arm  # as routed
@@ -132,7 +133,7 @@ def _score_challenger(
     try:
         if loaded.challenger is None:
             raise LoopError(f"not loaded: {loaded.problem}")
-        return [_require_probability(score) for score in _score(loaded.challenger, rows)]
+        return [_fail_unless_probability(score) for score in _score(loaded.challenger, rows)]
     except Exception as error:  # of any kind: a challenger must not fail the request
         if len(rows) > 1:
             return [score for row in rows for score in _score_challenger(loaded, [row])]
@@ -140,8 +141,8 @@ def _score_challenger(
         return [ModelScore(None, time.perf_counter() - began, message)]
 
 
-def _require_probability(score: ModelScore) -> ModelScore:
-    """Return `score`; a failure in its place if its value is not from 0 to 1."""
+def _fail_unless_probability(score: ModelScore) -> ModelScore:
+    """Return `score`, or a failure if its value is not from 0 to 1."""
     if score.probability is not None and 0 <= score.probability <= 1:
         return score
     return ModelScore(None, score.seconds, f"ValueError: {score.probability} is no probability")

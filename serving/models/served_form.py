@@ -44,8 +44,8 @@ def choose_served_form(model: Any) -> tuple[dict[str, Any], bytes]:
 def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
     """Return (as written, as fitted, columns) for each part of a ColumnTransformer as first step.
 
-    A fitted "passthrough" is not recognisable, so the written part comes with it. Parts without
-    columns are left out.
+    A fitted "passthrough" is not recognisable, so the written part comes with it. Dropped parts and
+    parts without columns are left out.
     """
     from sklearn.compose import ColumnTransformer
 

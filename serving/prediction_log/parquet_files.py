@@ -50,7 +50,7 @@ def decision_range(table: pa.Table) -> tuple[str | None, str | None]:
 
 
 def write_parquet_file(target: Path, table: pa.Table, summary: FileSummary) -> None:
-    """Write `target`, sync it and read it back. Raises `LoopError` and leaves no file otherwise."""
+    """Write, sync and read back `target`. On failure, raise `LoopError` and leave no file."""
     table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(summary))})
     try:
         with durable_files.atomic_replace(target) as unfinished:

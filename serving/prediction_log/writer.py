@@ -49,7 +49,7 @@ class PredictionLog:
 
     @property
     def failure(self) -> str | None:
-        """Why the log takes no more records until the service restarts; None if it does."""
+        """Why the log takes no records until the service restarts; None while it works."""
         if self._failure is None:
             return None
         return (
