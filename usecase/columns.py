@@ -1,8 +1,8 @@
-"""The columns of the features, and which of them the model sees: names only, so quick to import."""
+"""Names of the feature columns, and which of them the model sees. Imports nothing."""
 
 from __future__ import annotations
 
-# Window in hours -> its columns: number of flights, delay rate, mean delay.
+# Window in hours -> its columns: number of flights, delay rate, mean delay (minutes).
 WindowColumns = dict[int, tuple[str, str, str]]
 
 
@@ -18,7 +18,7 @@ def _window_names(prefix: str, *windows: int) -> WindowColumns:
 
 
 def window_columns(windows: WindowColumns) -> list[str]:
-    """All columns of some windows."""
+    """Return all columns of these windows."""
     return [column for columns in windows.values() for column in columns]
 
 
@@ -32,7 +32,7 @@ ON_DEMAND = [
     "plane_delay_rate_6h", "plane_mean_delay_6h", "plane_delay_rate_24h", "plane_mean_delay_24h",
 ]  # fmt: skip
 
-# The columns that the model sees, in this order (Feast's own order changes with the hash seed).
+# The columns that the model sees, in this order: Feast's own order changes with the hash seed.
 CATEGORIES = ["carrier", "origin", "dest"]
 NUMBERS = [
     *WEATHER,

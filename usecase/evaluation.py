@@ -1,4 +1,4 @@
-"""What a good prediction is worth: metrics, cost, slices, and how the model must behave."""
+"""Evaluation: metrics, costs, slices, and tests of the model's behaviour."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Predict = Callable[[pd.DataFrame], Floats]
 
 
 def metrics(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> dict[str, float]:
-    """All metrics of probabilities `p` against labels `y`, both of shape (n,).
+    """Return all metrics of probabilities `p` against labels `y`, both of shape (n,).
 
-    Raises `ValueError` if a probability is missing or outside 0 to 1, or only one label occurs.
+    Raise `ValueError` if a probability is missing or outside 0 to 1, or only one label occurs.
     """
     truth, prob = np.asarray(y, dtype="float64"), np.asarray(p, dtype="float64")
     if not np.all((prob >= 0) & (prob <= 1)):
-        raise ValueError("Probabilities must lie in 0 to 1 and none may be missing.")
+        raise ValueError("Probabilities must be between 0 and 1, and none may be missing.")
     if len(np.unique(truth)) < 2:
-        raise ValueError("Only one label occurs: there is nothing to tell apart.")
+        raise ValueError("Only one label occurs, so the metrics are undefined.")
     return {
         "auc": float(roc_auc_score(truth, prob)),
         "log_loss": float(log_loss(truth, prob)),
@@ -38,7 +38,7 @@ def metrics(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> dict
 
 
 def case_costs(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> Floats:
-    """The cost of the decision on each case, shape (n,), in units of one false alarm."""
+    """Return the cost of the decision on each case, shape (n,), in units of one false alarm."""
     truth = np.asarray(y, dtype="float64") == 1
     alarm = np.asarray(p, dtype="float64") >= costs["threshold"]
     return np.where(alarm & ~truth, costs["false_alarm"], 0.0) + np.where(
@@ -47,30 +47,31 @@ def case_costs(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> F
 
 
 def expected_costs(p: npt.ArrayLike, costs: dict[str, float]) -> Floats:
-    """What the decision on each case costs if its probability is right, shape (n,)."""
+    """Return the expected cost of each decision if its probability is right, shape (n,)."""
     prob = np.asarray(p, dtype="float64")
     alarm = prob >= costs["threshold"]
     return np.where(alarm, (1 - prob) * costs["false_alarm"], prob * costs["miss"])
 
 
 def constant_costs(y: npt.ArrayLike, costs: dict[str, float]) -> Floats:
-    """The cost on each case, shape (n,), of what is cheaper for these: to warn always, or never."""
+    """Return the costs, shape (n,), of always or never warning, whichever is cheaper in total."""
     truth = np.asarray(y, dtype="float64")
     always, never = (case_costs(truth, np.full(len(truth), p), costs) for p in (1.0, 0.0))
     return always if always.sum() <= never.sum() else never
 
 
 def cost_per_1000(y: npt.ArrayLike, p: npt.ArrayLike, costs: dict[str, float]) -> float:
+    """Return the cost per 1,000 cases, in units of one false alarm."""
     return float(1000 * np.mean(case_costs(y, p, costs)))
 
 
 def calibration_gap(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
-    """|mean prediction - mean outcome|: calibration in the large."""
+    """Return |mean prediction - mean outcome|: calibration in the large."""
     return float(abs(np.mean(np.asarray(p, float)) - np.mean(np.asarray(y, float))))
 
 
 def calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over bins of equal size (Naeini et al., 2015)."""
+    """Return the expected calibration error over bins of equal size (Naeini et al., 2015)."""
     truth, prob = np.asarray(y, float), np.asarray(p, float)
     parts = np.array_split(np.argsort(prob, kind="stable"), bins)
     gaps = [len(part) * abs(prob[part].mean() - truth[part].mean()) for part in parts if len(part)]
@@ -80,17 +81,17 @@ def calibration_error(y: npt.ArrayLike, p: npt.ArrayLike, bins: int = 10) -> flo
 def day_bootstrap(
     values: Floats, days: pd.Series, seed: int, draws: int = 1000, level: float = 0.9
 ) -> tuple[float, float]:
-    """Interval of the mean of `values` (n,) when whole days are drawn with replacement."""
+    """Return the interval of the mean of `values` (n,) from a bootstrap of whole days."""
     means = day_means(values, days, seed, draws)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def day_means(values: Floats, days: pd.Series, seed: int, draws: int = 1000) -> Floats:
-    """Means of `values` (n,), one per draw, when whole days are drawn with replacement.
+    """Return the means of `values` (n,), one per draw of whole days with replacement.
 
-    What happens on a day happens to many of its cases: days, and not cases, are independent
-    (block bootstrap, Efron & Tibshirani 1993, ch. 8).
+    Days are independent, cases within a day are not (block bootstrap, Efron & Tibshirani 1993,
+    ch. 8).
     """
     codes, _ = pd.factorize(days)
     totals, counts = np.bincount(codes, weights=values), np.bincount(codes)
@@ -99,7 +100,7 @@ def day_means(values: Floats, days: pd.Series, seed: int, draws: int = 1000) -> 
 
 
 def slices(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The groups in which the model must hold up: each row's carrier, origin and hour band."""
+    """Return the slice of each row by carrier, origin and hour band; gates apply to each slice."""
     bands = pd.cut(
         frame["hour"], [-1, 8, 12, 16, 24], labels=["until 8", "9-12", "13-16", "from 17"]
     )
@@ -111,7 +112,7 @@ def slices(frame: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> dict[str, Any]:
-    """How the model answers to changed inputs: one entry per behaviour, with `passed`.
+    """Test the model's answers to changed inputs; return one entry per behaviour, with `passed`.
 
     `predict` takes a frame of the model's columns and returns probabilities, shape (n,).
     """
@@ -125,7 +126,7 @@ def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> 
         origin_mean_delay_6h=-15.0, carrier_delay_rate_2h=0.0, carrier_mean_delay_2h=-15.0,
         precip=0.0, visib=10.0,
     )  # fmt: skip
-    # Only cancelled flights lack a tail number: withholding it must not tell the model anything.
+    # Only cancelled flights lack a tail number, so a withheld number must not move the answer.
     withheld = rows.assign(
         **{
             f"plane_{kind}_{hours}h": rows[f"carrier_{kind}_{hours}h"]
@@ -136,11 +137,11 @@ def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> 
     moved = float(np.mean(np.abs(predict(withheld) - before)))
     worse = float(np.mean(predict(storm)) - np.mean(before))
     better = float(np.mean(before) - np.mean(predict(calm)))
-    # The simplest cases, which any model must get right: nothing is late, at the day's first
-    # hours; everything has been late for hours, in the evening.
+    # The simplest cases, which any model must get right: early in the day with no delays, and in
+    # the evening after hours of delays.
     early_calm = float(np.mean(predict(calm.assign(hour=6.0, minute_of_day=360.0))))
     late_storm = float(np.mean(predict(storm.assign(hour=19.0, minute_of_day=1140.0))))
-    found = {
+    measured = {
         "direction: delays all around raise the risk": (worse, limits["storm_raises"], True),
         "direction: a calm day lowers the risk": (better, limits["calm_lowers"], True),
         "invariance: a withheld tail number tells nothing": (moved, limits["tail_moves"], False),
@@ -152,5 +153,5 @@ def behaviours(predict: Predict, rows: pd.DataFrame, limits: dict[str, Any]) -> 
             "value": value, "limit": limit,
             "passed": value >= limit if at_least else value <= limit,
         }
-        for name, (value, limit, at_least) in found.items()
+        for name, (value, limit, at_least) in measured.items()
     }  # fmt: skip

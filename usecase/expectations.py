@@ -1,9 +1,9 @@
-"""Which rows and batches of each feed may enter: suites for Great Expectations.
+"""Row and batch rules of each feed, as suites for Great Expectations.
 
 A broken row rule quarantines the row; a broken batch rule refuses the whole batch. `meta["rule"]`
-says in words what must hold; it stands in the quarantine. No rule uses `mostly`: rows are judged
-one by one, and shares belong to the batch. Columns and types stand in `schema.py`; that a row
-became known within its batch's day is asked of every feed by `pipelines.ingestion.validate`.
+describes the rule in the quarantine. No rule uses `mostly`: rows pass or fail one by one, and
+shares are facts of the batch. `schema.py` declares columns and types. For every feed, a row must
+have become known within its batch's day; this check is in `pipelines.ingestion.validate`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from usecase.schema import CARRIERS, KEYS, ORIGINS
 Rules = list[gxe.Expectation]
 Bounds = dict[str, tuple[float, float]]
 
-# Bounds on the facts of a batch (`pipelines.ingestion.batch_facts.compute_batch_facts`, and
-# `usecase.facts`).
-# They stand well
-# outside what January to March 2013 show, the storm of 8 and 9 February included.
+# Bounds on the facts of a batch, from `pipelines.ingestion.batch_facts.compute_batch_facts` and
+# `usecase.facts`. They are well outside the values of January to March 2013, which include the
+# storm of 8 and 9 February.
 EVERY_BATCH: Bounds = {
-    "n_rows_ratio": (0.5, 2),  # the day after Thanksgiving has 0.56 of the usual
+    "n_rows_ratio": (0.5, 2),  # 0.56 on the day after Thanksgiving
     "duplicate_share": (0, 0.05),
     "quarantined_share": (0, 0.05),
 }
@@ -30,12 +29,12 @@ BATCH: dict[str, Bounds] = {
     "planes": {"n_rows": (1000, 20_000), "null_share_year": (0, 0.1)},
     "schedule": {
         "n_rows": (300, 2500),  # 1,785 in the first batch, which holds two days
-        "hours_before_end": (0, 20),  # published at midnight in New York; corrections follow
+        "hours_before_end": (0, 20),  # published at midnight in New York, corrected later
         "null_share_tailnum": (0, 0.5),  # 0.25 in the storm
         "null_gap_tailnum": (-1, 0.85),  # 0.65 before the storms
     },
     "outcomes": {
-        "n_rows": (200, 2000),  # 502 on the first day, when none had left the day before
+        "n_rows": (200, 2000),  # 502 on the first day, with no departures of the day before
         "hours_before_end": (0, 3),
         "null_share_tailnum": (0, 0.5),  # 0.32 in the storm
         "null_share_arr_delay": (0, 0.95),  # 0.82 in the storm
@@ -49,15 +48,14 @@ BATCH: dict[str, Bounds] = {
         "null_share_wind_dir": (0, 0.25),  # undefined in a calm
         "null_share_wind_speed": (0, 0.25),
         "null_share_pressure": (0, 0.8),  # 0.65 on the worst day of 2013
-        **{
-            f"distinct_{name}": (4, 75) for name in MEASURED_COLUMNS
-        },  # 7 and more, 3 stations together
-        # 0.024 at most; were the temperatures in °C, 1.1 at least.
+        # At least 7, for 3 stations together.
+        **{f"distinct_{name}": (4, 75) for name in MEASURED_COLUMNS},
+        # At most 0.024; with temperatures in °C, at least 1.1.
         "humidity_gap": (0, 0.5),
     },
 }
 
-# Bounds on the values of a row; minutes are counts of minutes, `*_minute` a part of a clock time.
+# Bounds on the values of a row. `*_minute` is the minute of a clock time.
 FLIGHT: Bounds = {
     "flight": (1, 9999),  # as `usecase.request` accepts
     "block_minutes": (20, 1080),
@@ -89,17 +87,17 @@ GIVEN: dict[str, list[str]] = {
 
 
 def batch_rules(feed: str) -> Rules:
-    """Bounds on the facts of a batch; the frame they are asked of has one row per batch."""
+    """Return bounds on the facts of a batch, for a frame with one row per batch."""
     return _between({**EVERY_BATCH, **BATCH[feed]})
 
 
 def row_rules(feed: str) -> Rules:
-    """What must hold of every row of `feed`, given the columns that `schema.checks` adds."""
+    """Return the rules for every row of `feed`, with the columns that `schema.checks` adds."""
     related = {"planes": _planes, "schedule": _schedule, "outcomes": _outcomes, "weather": _weather}
     unique = gxe.ExpectCompoundColumnsToBeUnique(
         column_list=[*KEYS[feed], "batch_day"],
         ignore_row_if="any_value_is_missing",
-        # Which of two rows is right can't be told: both go.
+        # It is unknown which of two rows is right, so both go to quarantine.
         meta={"rule": "key is unique in its batch"},
     )
     given = [
@@ -128,13 +126,13 @@ def _outcomes() -> Rules:
         _implies("arr_time", "dep_time", "who landed also left"),
         _implies("arr_delay", "arr_time", "an arrival delay implies an arrival"),
         _implies("arr_delay", "air_time", "an arrival delay implies minutes in the air"),
-        # Without this one, a lost delay would make a flight that landed a disrupted one.
+        # Otherwise a lost delay would label a flight that landed as disrupted.
         _implies("air_time", "arr_delay", "minutes in the air imply an arrival delay"),
         _implies("dep_time", "dep_delay", "who left has a departure delay"),
         _equal("written_clock", "departure_clock", "departure agrees with its delay"),
-        # By the minute alone, which no whole hour of a time zone moves.
+        # Compares only the minute, which no time zone shifts.
         _equal("arr_minute", "minute_of_arrival", "arrival agrees with its delay"),
-        # A row known before its flight had landed would be a leak.
+        # A row known before its flight landed would leak the label.
         _after("known_at", "settled_at", "not known before it happened", or_equal=True),
     ]
 
@@ -183,7 +181,7 @@ def _implies(given: str, column: str, rule: str) -> gxe.Expectation:
     )
 
 
-# Of a pair, a missing value is the matter of another rule.
+# Other rules check for missing values.
 def _equal(a: str, b: str, rule: str) -> gxe.Expectation:
     return gxe.ExpectColumnPairValuesToBeEqual(
         column_A=a, column_B=b, ignore_row_if="either_value_is_missing", meta={"rule": rule}

@@ -1,7 +1,7 @@
-"""What must a batch of a feed show beside counts? Its facts, of which `expectations` asks.
+"""Facts of a raw batch, which the batch rules in `expectations.py` bound.
 
-A row can be right by itself and its batch still be wrong: a unit that has changed, an instrument
-that repeats its last value, one sender who leaves a column empty.
+Each row can be valid while the batch is wrong: a unit has changed, an instrument repeats its last
+value, or one sender leaves a column empty.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ MEASURED_COLUMNS = (
     "humid",
     "wind_speed",
     "pressure",
-)  # no day repeats one all day long
-MIN_FLIGHTS = 20  # flights; of fewer a carrier's share of gaps is chance
+)  # none is constant for a whole day
+MIN_FLIGHTS = 20  # with fewer flights, a carrier's share of missing values is chance
 
 
 def facts(feed: str, rows: pd.DataFrame) -> dict[str, float]:
-    """The facts of a raw batch of `feed`; NaN, and so not judged, where there is nothing to go by.
+    """Return the facts of a raw batch of `feed`; NaN, which no rule checks, if not measurable.
 
-    `distinct_*` counts different values, `humidity_gap` is in percentage points (median), and
-    `null_gap_*` is how much more a carrier's column lacks than the others', at worst.
+    `distinct_*` counts different values; `humidity_gap` is in percentage points (median).
+    `null_gap_*` is the largest excess of one carrier's share of missing values over the others'.
     """
     if feed == "weather":
         distinct = {f"distinct_{name}": float(rows[name].nunique()) for name in MEASURED_COLUMNS}
@@ -33,8 +33,8 @@ def facts(feed: str, rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _humidity_gap(rows: pd.DataFrame) -> float:
-    """Humidity as written against that of temperature and dew point (Magnus; Alduchov, 1996)."""
-    with np.errstate(all="ignore"):  # absurd values are the matter of row rules
+    """Compare humidity with temperature and dew point (Magnus formula; Alduchov, 1996)."""
+    with np.errstate(all="ignore"):  # row rules check absurd values
         dew, air = (
             vapour_pressure(rows[name].to_numpy(dtype="float64")) for name in ("dewp", "temp")
         )
@@ -44,13 +44,14 @@ def _humidity_gap(rows: pd.DataFrame) -> float:
 
 
 def vapour_pressure(fahrenheit: np.ndarray) -> np.ndarray:
+    """Return the saturation vapour pressure, up to a constant factor."""
     celsius = (fahrenheit - 32) * 5 / 9
     return np.asarray(np.exp(17.625 * celsius / (243.04 + celsius)))
 
 
 def _null_gap(rows: pd.DataFrame, column: str) -> float:
-    gone = rows[column].isna()
-    of = gone.groupby(rows["carrier"]).agg(["sum", "size"])
-    others = (gone.sum() - of["sum"]) / (len(rows) - of["size"]).clip(lower=1)
-    gaps = (of["sum"] / of["size"] - others)[of["size"] >= MIN_FLIGHTS]
+    missing = rows[column].isna()
+    carriers = missing.groupby(rows["carrier"]).agg(["sum", "size"])
+    others = (missing.sum() - carriers["sum"]) / (len(rows) - carriers["size"]).clip(lower=1)
+    gaps = (carriers["sum"] / carriers["size"] - others)[carriers["size"] >= MIN_FLIGHTS]
     return float(gaps.max()) if len(gaps) else float("nan")

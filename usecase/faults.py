@@ -1,13 +1,13 @@
-"""What goes wrong with flights: the faults that `mlops prove` puts into real candidates.
+"""Faults that `mlops prove` puts into real candidates, with the gate that must refuse each.
 
-Each names the gate that must refuse it. Where it strikes is its `kind`:
-- "fit": `change(rows, extra)` of the rows that the candidate is fitted on, and of them alone;
-- "rows": the same of all rows, those of the evaluation too;
-- "refit": the same of the rows that the refit sees;
-- "scores": `change(rows, scores)` of what the candidate says;
-- "tables": by table the function that computes it instead of `feature_views`, everywhere;
-- "online": the same for what is published online, and nowhere else.
-`extra` has the columns of the schedule that the model does not see, by `key`.
+The `kind` is the place of the fault:
+- "fit": `change(rows, extra)` of the rows that the candidate is fitted on
+- "rows": the same for all rows, including those of the evaluation
+- "refit": the same for the rows of the refit
+- "scores": `change(rows, scores)` of the candidate's probabilities
+- "tables": compute functions by table, which replace those of `feature_views` everywhere
+- "online": the same, only for the values published online
+`extra` has the columns of the schedule that the model does not see, with their `key`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from usecase import feature_views as views
 from usecase.columns import CARRIER, FEATURES, ORIGIN
 from usecase.target import UNKNOWN_TAIL
 
-# The candidate whose fits are quick and whose served form is quick as well.
+# The candidate that fits and predicts fastest.
 CANDIDATE = "gradient_boosting"
 
 
@@ -35,32 +35,32 @@ class Fault(NamedTuple):
 
 
 def reverse_labels_of_one_carrier(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """A carrier of a twentieth of the flights reports "on time" where others report "late"."""
+    """Reverse the labels of a carrier with a twentieth of the flights."""
     hit = rows["carrier"] == "US"
     return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
 
 
 def reverse_labels_of_early_hours(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """The feed of the first hours says "on time" where the others say "late"."""
+    """Reverse the labels of the first hours of the day."""
     hit = rows["hour"] <= 8
     return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
 
 
 def blank_planes_without_tail_number(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """The naive features: what is known of a plane is missing where its number is."""
+    """Blank the plane's features where the tail number is missing, as naive features would."""
     absent = rows["key"].map(extra.set_index("key")["tailnum"]) == UNKNOWN_TAIL
     plane = [name for name in FEATURES if name.startswith("plane_")]
     return rows.assign(**{name: rows[name].mask(absent) for name in plane})
 
 
 def negate_delays(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """Early counted as late: as good a score, and the wrong answer when a storm comes."""
+    """Flip the sign of delays: the scores are as good, but a storm lowers the risk."""
     delays = [name for name in FEATURES if "_delay_rate_" in name or "_mean_delay_" in name]
     return rows.assign(**{name: -rows[name] for name in delays})
 
 
 def shuffle_scores_of(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
-    """Right on average for the carrier, and for none of its flights: a key joined wrongly."""
+    """Shuffle the scores of a carrier's flights, as a wrong join key would; their mean is right."""
 
     def change(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
         hit = np.flatnonzero(rows["carrier"] == carrier)
@@ -72,37 +72,41 @@ def shuffle_scores_of(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.n
 
 
 def shuffle_scores_every_other_day(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-    """A feed that fails by turns: too little harm in the carrier to be shown in a fortnight."""
+    """Shuffle a carrier's scores on every other day: too little harm to show in a fortnight."""
     hit = (rows["decision_time"].dt.dayofyear % 2 == 0).to_numpy()
     return np.where(hit, shuffle_scores_of("B6")(rows, scores), scores)
 
 
 def shift_scores_of_two_carriers(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-    """Too high for one carrier and too low for another, and right on the whole."""
+    """Raise one carrier's scores and lower another's; the overall mean is right."""
     shift = rows["carrier"].map({"UA": -0.25, "DL": 0.25}).fillna(0.0).to_numpy()
     return np.clip(scores + shift, 0.001, 0.999)
 
 
 def key_windows_by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
-    """Windows that count a flight when it was to depart, hours before its delay is known."""
+    """Count a flight in windows from its scheduled departure, before its delay is known."""
 
     def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
-        def early(feed: str, start: date, end: date) -> pd.DataFrame:
+        def read_early(feed: str, start: date, end: date) -> pd.DataFrame:
             rows = read(feed, start, end)
             if feed == "outcomes" and len(rows):
                 rows = rows.assign(known_at=rows["sched_dep"])
             return rows
 
-        return compute(early, first, last)
+        return compute(read_early, first, last)
 
     return computed
 
 
-def swap_columns(compute: Callable[..., pd.DataFrame], one: str, other: str) -> Callable[..., Any]:
-    """The same rows with two columns in each other's place."""
+def swap_columns(
+    compute: Callable[..., pd.DataFrame], first_column: str, second_column: str
+) -> Callable[..., Any]:
+    """Return the same rows with two columns exchanged."""
+
+    exchanged = {first_column: second_column, second_column: first_column}
 
     def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
-        return compute(read, first, last).rename(columns={one: other, other: one})
+        return compute(read, first, last).rename(columns=exchanged)
 
     return computed
 

@@ -1,12 +1,12 @@
-"""The one definition of the features: how each table is computed, and Feast's view of it beside it.
+"""The definition of all features: per table a compute function and Feast's view of it.
 
-A compute function takes `read(feed, first_day, last_day)`, which gives validated rows, and the
+A compute function takes `read(feed, first_day, last_day)`, which returns validated rows, and the
 first and last UTC day to build. It returns entity keys, features, `event_timestamp` (UTC) and
-`day`, the batch that completes the row. Whoever builds adds `created`, the time of publishing.
-The days that it reads lie at fixed distances from `first` and `last`, or begin at a fixed day.
+`day`, the batch that completes the row. `features/table_builder.py` adds `created`, the time of
+publishing. The days read have fixed distances from `first` and `last`, or start at a fixed day.
 
-Of several statements about the same thing the newest that was known counts, from when it became
-known (`usecase/statements.py`).
+If a batch restates a row of an earlier batch, the newest row known at a moment counts
+(`usecase/statements.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from usecase.columns import (
     WEATHER,
     WindowColumns,
     window_columns,
-)
+)  # fmt: skip
 from usecase.schema import CARRIERS, KEYS, ORIGINS
 from usecase.source import FIRST_DAY
 from usecase.statements import newest
@@ -37,7 +37,7 @@ from usecase.windows import add_counting_hours, windows_at_changes, windows_ever
 
 Read = Callable[[str, date, date], pd.DataFrame]
 DAY = timedelta(days=1)
-AHEAD = 2 * DAY  # a flight is first stated at most so long before its departure
+AHEAD = 2 * DAY  # a flight is first stated at most this long before departure
 HOUR = timedelta(hours=1)
 BANDS = ["registered_size", "registered_age"]  # of planes
 
@@ -64,13 +64,13 @@ def _view(table: str, entity: Entity, columns: list[str], ttl: timedelta) -> Fea
 
 
 def _completed_by_hour(rows: pd.DataFrame, first: date, last: date) -> pd.DataFrame:
-    """Keeps the rows of the hours that end in the days asked for: (first 00:00, last 24:00]."""
+    """Keep the rows of the hours that end in the days to build: (first 00:00, last 24:00]."""
     rows["day"] = (rows["event_timestamp"] - HOUR).dt.date
     return rows[(rows["day"] >= first) & (rows["day"] <= last)]
 
 
-# Weather at the origin, an hour after it was observed.
 def weather(read: Read, first: date, last: date) -> pd.DataFrame:
+    """Return each observation as a feature one hour after it was observed."""
     rows = read("weather", first - DAY, last)
     rows = rows.assign(event_timestamp=rows["known_at"], day=rows["known_at"].dt.date)
     rows = rows[_newest_observed(rows) & (rows["day"] >= first)]
@@ -80,9 +80,9 @@ def weather(read: Read, first: date, last: date) -> pd.DataFrame:
 
 
 def _newest_observed(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row was the newest of its origin when it became known, by that day and the last.
+    """Return whether a row was its origin's newest observation, of its day and the day before.
 
-    A correction of an earlier hour must not hide the newer observation.
+    Otherwise a correction of an earlier hour would hide a newer observation.
     """
     order = ["origin", "known_at", "time_hour"]
     known = rows.sort_values(order, kind="stable")
@@ -97,8 +97,8 @@ def _newest_observed(rows: pd.DataFrame) -> pd.Series:
 
 weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
 
-# Delays of the flights that landed (or failed to) in the last hours. Origins and carriers have a
-# row every hour; routes and tail numbers only where a window changes.
+# Delays of recent flights. Origins and carriers have a row every hour; routes and tail numbers only
+# when a window changes.
 
 
 def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
@@ -139,10 +139,13 @@ route_delays_view = _view("route_delays", route, window_columns(ROUTE), ttl=2 * 
 tail_delays_view = _view("tail_delays", tail, window_columns(TAIL), ttl=2 * DAY)
 
 
-# Planes in coarse bands. A plane that is not in the register, or a flight without a tail number,
-# takes its carrier's typical plane: only cancelled flights lack the number, so a gap (or a value
-# that no real plane has) would tell the label.
+# Planes in coarse bands. A flight gets its carrier's typical plane if it has no tail number, or if
+# the register lacks the plane. Only cancelled flights lack the number: a missing value, or a value
+# that no real plane has, would leak the label.
+
+
 def planes(read: Read, first: date, last: date) -> pd.DataFrame:
+    """Return the size and age band of each registered plane."""
     rows = _published(read("planes", first, last), KEYS["planes"])
     rows = rows.assign(
         registered_size=pd.cut(rows["seats"], [0, 60, 100, 160, 200, 1000], labels=False),
@@ -154,7 +157,7 @@ def planes(read: Read, first: date, last: date) -> pd.DataFrame:
 
 
 def fleets(read: Read, first: date, last: date) -> pd.DataFrame:
-    """The median size and age band of the planes that each carrier schedules for the next day."""
+    """Return the median size and age band of the planes that each carrier has planned."""
     rows = _published(read("schedule", first - AHEAD, last), KEYS["schedule"])
     rows = rows.assign(entity=rows.groupby(KEYS["schedule"], dropna=False).ngroup())
     rows = rows[["entity", "carrier", "tailnum", "known_at", "event_timestamp", "day"]]
@@ -163,7 +166,7 @@ def fleets(read: Read, first: date, last: date) -> pd.DataFrame:
         _planned(known, event)
         for day in by_day
         if day >= first
-        for known in [_since(by_day, day)]
+        for known in [_recent_rows(by_day, day)]
         for event in sorted(by_day[day]["event_timestamp"].unique())
     ]
     rows = pd.merge_asof(
@@ -184,19 +187,19 @@ def fleets(read: Read, first: date, last: date) -> pd.DataFrame:
     return fleet.reset_index()
 
 
-def _since(by_day: dict[date, pd.DataFrame], day: date) -> pd.DataFrame:
-    """What became known on `day` and on the days before on which its flights may be stated."""
+def _recent_rows(by_day: dict[date, pd.DataFrame], day: date) -> pd.DataFrame:
+    """Return the rows of `day` and of the earlier days that may first state its flights."""
     days = (day - AHEAD + number * DAY for number in range(AHEAD // DAY + 1))
     return pd.concat([by_day[each] for each in days if each in by_day])
 
 
 def _planned(rows: pd.DataFrame, event: pd.Timestamp) -> pd.DataFrame:
-    """The plan published last, as known at `event`: the flights first stated on its day.
+    """Return the newest plan as known at `event`: the flights first stated on its day.
 
-    A corrected flight stays in the plan in which it was first stated, within the days read.
+    A corrected flight remains in the plan that first stated it, within the days read.
     """
     known = rows[rows["event_timestamp"] <= event]
-    # In the order of days: the first statement is that of the first day.
+    # Rows are in the order of days, so the first statement is that of the first day.
     first = ~known.duplicated("entity")
     plan = known.loc[first & (known["day"] == known.loc[first, "day"].iloc[-1]), "entity"]
     stated = newest(known[known["entity"].isin(plan)], ["entity"])
@@ -204,6 +207,7 @@ def _planned(rows: pd.DataFrame, event: pd.Timestamp) -> pd.DataFrame:
 
 
 def routes(read: Read, first: date, last: date) -> pd.DataFrame:
+    """Return the distance of each scheduled route."""
     rows = _published(read("schedule", first, last), KEYS["schedule"])
     rows = rows.assign(
         route=rows["origin"] + "-" + rows["dest"], distance=rows["distance"].astype("float64")
@@ -213,7 +217,7 @@ def routes(read: Read, first: date, last: date) -> pd.DataFrame:
 
 
 def _published(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """The rows with the hour of their publication; of two statements in an hour the newer one."""
+    """Return the rows with the hour of their publication; of several in an hour the newest."""
     known = rows["known_at"]
     rows = rows.assign(event_timestamp=known.dt.floor("h") + HOUR, day=known.dt.date)
     return newest(rows, [*key, "event_timestamp"])
@@ -223,7 +227,7 @@ planes_view = _view("planes", tail, BANDS, ttl=3650 * DAY)
 fleets_view = _view("fleets", carrier, ["fleet_size", "fleet_age"], ttl=3 * DAY)
 routes_view = _view("routes", route, ["distance"], ttl=60 * DAY)
 
-# Each table: how it is computed, and the feed whose batches make it due.
+# For each table: its compute function, and the feed whose batches make it due.
 TABLES: dict[str, tuple[Callable[[Read, date, date], pd.DataFrame], str]] = {
     "weather": (weather, "weather"),
     "origin_delays": (origin_delays, "outcomes"),
@@ -239,7 +243,7 @@ VIEWS = [
     planes_view, fleets_view, routes_view,
 ]  # fmt: skip
 
-# What the request itself brings: the scheduled departure, in seconds since 1970 (UTC).
+# The request provides the scheduled departure, in seconds since 1970 (UTC).
 request = RequestSource(name="request", schema=[Field(name="sched_dep_epoch", dtype=Int64)])
 
 
@@ -280,7 +284,7 @@ def on_demand(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
     }
 
 
-# What is looked up online; the on-demand view is applied after stale rows have been dropped.
+# Looked up online. The reader drops stale rows before it applies the on-demand view.
 LOOKUP = FeatureService(name="disruption_lookup", features=VIEWS)
 SERVICE = FeatureService(
     name="disruption",

@@ -1,8 +1,7 @@
-"""What can happen to a batch on its way? Changes of real batches, for the faults of `feed_faults`.
+"""Changes of real batches, for the faults in `feed_faults.py`.
 
-A `Change` takes `publish(feed, day)`, which gives the real batch, the feed, the UTC day, and the
-day since when the fault lasts, and returns what is published instead. `Rows` is one of a batch
-alone.
+A `Change` takes `publish(feed, day)`, which returns the real batch, then the feed, the UTC day, and
+the first day of the fault. It returns the batch to publish instead. `Rows` changes one batch alone.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ Change = Callable[[Publish, str, date, date], pd.DataFrame]
 Rows = Callable[[pd.DataFrame], pd.DataFrame]
 FLIGHTS = ("schedule", "outcomes")
 DAY = timedelta(days=1)
-REPEATED_SPAN = 28 * DAY  # before the days that the same weeks come again
+REPEATED_SPAN = 28 * DAY  # how far back the repeated weeks are
 
 
 def change_batches(change: Rows, *feeds: str) -> Change:
-    """`change` of each batch of `feeds` by itself."""
+    """Apply `change` to each batch of `feeds`."""
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
         return change(publish(feed, day)) if feed in feeds else publish(feed, day)
@@ -34,9 +33,9 @@ def change_batches(change: Rows, *feeds: str) -> Change:
 
 
 def change_landings(change: Rows, back: int) -> Change:
-    """`change` of outcomes that moves them in time: a batch has what became known on its day.
+    """Apply a `change` that moves outcomes in time, then assign rows to the day of `known_at`.
 
-    `back` is by how many days a row may come later than it did.
+    `back` is the largest delay of a row, in days.
     """
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
@@ -53,7 +52,7 @@ def change_landings(change: Rows, back: int) -> Change:
 
 
 def land_later(rows: pd.DataFrame, minutes: pd.Series) -> pd.DataFrame:
-    """The same flights landed `minutes` later, and every column says so."""
+    """Land the flights `minutes` later, consistently in every column."""
     clock = rows["arr_time"] // 100 * 60 + rows["arr_time"] % 100 + minutes
     clock = (clock - 1) % 1440 + 1  # midnight is 2400
     return rows.assign(
@@ -84,7 +83,7 @@ def convert_to_celsius(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def raise_temperatures(rows: pd.DataFrame) -> pd.DataFrame:
-    """As in summer, and right in itself."""
+    """Raise temperatures to those of summer, with consistent humidity."""
     temp, dewp = rows["temp"] + 25, rows["dewp"] + 25
     return rows.assign(
         temp=temp, dewp=dewp, humid=100 * vapour_pressure(dewp) / vapour_pressure(temp)
@@ -92,7 +91,7 @@ def raise_temperatures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def freeze_column(column: str) -> Change:
-    """The instruments of all stations repeat the last value from before the fault."""
+    """Repeat the last value from before the fault at all stations."""
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
         rows = publish(feed, day)
@@ -122,7 +121,7 @@ def send_previous_day(publish: Publish, feed: str, day: date, since: date) -> pd
 
 
 def set_weather_clock_ahead(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-    """The stations' clocks are an hour ahead, in every column."""
+    """Set the stations' clocks an hour ahead, in every column."""
     rows = publish(feed, day)
     if feed != "weather":
         return rows
@@ -132,19 +131,20 @@ def set_weather_clock_ahead(publish: Publish, feed: str, day: date, since: date)
     local = rows["time_hour"].dt.tz_convert(TIME_ZONE).dt
     rows = rows.assign(year=local.year, month=local.month, day=local.day, hour=local.hour)
     start = pd.Timestamp(day, tz="UTC")
-    first = start if day > since else start + timedelta(hours=1)  # that hour is written twice
+    # The day before the fault already published this hour.
+    first = start if day > since else start + timedelta(hours=1)
     return rows[(rows["known_at"] >= first) & (rows["known_at"] < start + DAY)]
 
 
 def reverse_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """At one airport late is reported as on time, and on time as late; every column agrees."""
+    """Exchange late and on time at one airport, consistently in every column."""
     wanted = pd.Series(np.where(rows["arr_delay"] >= LATE_MINUTES, 0.0, 60.0), index=rows.index)
     hit = (rows["origin"] == "LGA") & rows["arr_delay"].notna()
     return land_later(rows, (wanted - rows["arr_delay"]).where(hit, 0.0))
 
 
 def reverse_delays(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same in the delay alone."""
+    """Change the sign of the arrival delay at one airport, in no other column."""
     hit = rows["origin"] == "LGA"
     return rows.assign(arr_delay=rows["arr_delay"].where(~hit, -rows["arr_delay"]))
 
@@ -159,12 +159,12 @@ def delay_labels(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_new_origin(every: int) -> Rows:
-    """One flight of `every` leaves from an airport that nobody knows yet."""
+    """Move one flight in `every` to an unknown airport."""
     return lambda rows: rows.assign(origin=rows["origin"].mask(rows["flight"] % every == 0, "HPN"))
 
 
 def add_half_as_many_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Half as many flights again, of other numbers."""
+    """Add half as many flights, with other numbers."""
     key = ["carrier", "flight", "origin", "sched_dep"]
     extra = rows[rows["flight"] % 2 == 0].assign(flight=lambda even: 10_000 - even["flight"])
     return pd.concat([rows, extra]).drop_duplicates(key).sort_values("known_at", kind="stable")
@@ -175,7 +175,7 @@ def shuffle_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def repeat_past_weeks(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-    """The weeks before come again: the same distribution, day for day."""
+    """Repeat earlier weeks, day by day, with the same distribution."""
     rows = publish(feed, day - REPEATED_SPAN)
     rows = rows.assign(
         **{
@@ -184,7 +184,7 @@ def repeat_past_weeks(publish: Publish, feed: str, day: date, since: date) -> pd
             if isinstance(rows[name].dtype, pd.DatetimeTZDtype)
         }
     )
-    if feed == "outcomes":  # of the flights that left on the first day the schedule is the real one
+    if feed == "outcomes":  # the first day's departures keep the real schedule
         rows, real = (
             part[_left(part).dt.date.gt(since) == repeated]
             for part, repeated in ((rows, True), (publish(feed, day), False))

@@ -1,7 +1,7 @@
-"""What goes wrong with the feeds? The faults that `mlops prove --monitoring` puts into batches.
+"""Faults that `mlops prove --monitoring` puts into batches.
 
-`watcher` is who must notice, and within how many hours; `reaction` what must follow. Where nobody
-notices, `why` says why that is right. What each does to a batch stands in `feed_changes`.
+`watcher` must notice the fault within `hours`, and `reaction` must follow. Where no watcher is
+expected, `why` gives the reason. `feed_changes.py` defines each change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FeedFault(NamedTuple):
     change: Change
     why: str = ""
     begins: int = 3  # days after the champion's training
-    days: int = 5  # that are watched after it
+    days: int = 5  # watched after it begins
 
 
 HOUR = timedelta(hours=1)
@@ -78,19 +78,19 @@ FAULTS = (
         "nothing",
         24,
         change_batches(rename_carrier("HA", "H2"), *FLIGHTS),
-        "a row a day: it stands in quarantine with its reason, and calls nobody",
+        "one row a day: it goes to quarantine with its reason, and raises no alarm",
         days=14,
     ),
     FeedFault("the outcomes stop", "freshness", "alarm", 26, stop_feeds("outcomes")),
     FeedFault("the weather stops", "freshness", "alarm", 26, stop_feeds("weather")),
     FeedFault(
-        "a batch twice in one",
+        "every row of a batch twice",
         "validation",
         "refuse",
         24,
         change_batches(duplicate_rows, "outcomes"),
     ),
-    FeedFault("the batch of the day before again", "validation", "refuse", 24, send_previous_day),
+    FeedFault("yesterday's batch again", "validation", "refuse", 24, send_previous_day),
     FeedFault(
         "the schedule's clock an hour ahead",
         "validation",
@@ -104,7 +104,7 @@ FAULTS = (
         "nothing",
         24,
         set_weather_clock_ahead,
-        "no other feed knows when it was observed, and the model loses next to nothing",
+        "no other feed has the time of observation, and the model loses almost nothing",
         days=14,
     ),
     FeedFault(
@@ -131,7 +131,7 @@ FAULTS = (
         days=11,
     ),
     FeedFault(
-        "all land a quarter of an hour later",
+        "all flights land 15 minutes later",
         "performance",
         "retrain",
         192,
@@ -139,12 +139,12 @@ FAULTS = (
         days=14,
     ),
     FeedFault(
-        "another season's temperatures alone",
+        "temperatures of another season",
         "none",
         "nothing",
         24,
         change_batches(raise_temperatures, "weather"),
-        "the answers stay calibrated: drift is shown by feature, and asks for nothing",
+        "the answers stay calibrated: pages show drift by feature, and no action follows",
         days=14,
     ),
     FeedFault(
@@ -177,9 +177,7 @@ FAULTS = (
     ),
 )
 BENIGN = (
-    FeedFault(
-        "the days as they were", "none", "nothing", 0, change_batches(lambda rows: rows), days=14
-    ),
+    FeedFault("unchanged days", "none", "nothing", 0, change_batches(lambda rows: rows), days=14),
     FeedFault(
         "three weeks of the same distribution",
         "none",
@@ -190,7 +188,7 @@ BENIGN = (
         days=28,
     ),
     FeedFault(
-        "half as many rows again",
+        "half as many rows more",
         "none",
         "nothing",
         0,

@@ -1,4 +1,4 @@
-"""Which models compete: the candidates with their search spaces, and the rate they must beat."""
+"""The candidate models with their search spaces, and the baseline that they must beat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from usecase.columns import CATEGORIES, NUMBERS
 
 
 def build_candidates(params: dict[str, Any]) -> dict[str, tuple[Pipeline, dict[str, Any]]]:
-    """Unfitted pipelines over a frame of `FEATURES`, each with the space of its seeded search."""
+    """Return unfitted pipelines over a frame of `FEATURES`, each with its search space."""
     seed = params["seed"]
     search = params["training"]["search"]
     boosting = {name: values for name, values in search.items() if name != "n_iter"}
@@ -41,8 +41,8 @@ def _linear(seed: int) -> Pipeline:
 
 
 def _trees(seed: int) -> Pipeline:
-    # Ordinal codes do as well as native categories here, and native ones are converted wrongly
-    # (and silently) by the tools that evaluate or explain the trees outside scikit-learn.
+    # Ordinal codes perform as well as native categories here. Tools that evaluate or explain the
+    # trees outside scikit-learn convert native categories wrongly, without an error.
     ordinal = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
     )
@@ -54,18 +54,18 @@ def _trees(seed: int) -> Pipeline:
 
 
 def baseline(train: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """The no-model answer: the rate known for the route and hour, shape (n_rows,).
+    """Return the known rate of the route and hour, shape (n_rows,): an answer without a model.
 
-    Rates of few flights are drawn towards the origin's rate with the weight of 20 flights, and an
-    unseen pair gets that rate.
+    Rates are shrunk towards the origin's rate with the weight of 20 flights. An unseen route and
+    hour gets the origin's rate.
     """
     weight = 20.0
     by_origin = train.groupby("origin")["label"].mean()
-    counted = train.groupby(["origin", "dest", "hour"])["label"].agg(["sum", "count"])
+    history = train.groupby(["origin", "dest", "hour"])["label"].agg(["sum", "count"])
     prior = rows["origin"].map(by_origin).fillna(train["label"].mean())
-    asked = pd.MultiIndex.from_frame(rows[["origin", "dest", "hour"]])
-    found = counted.reindex(asked).fillna(0.0)
-    smoothed = (found["sum"].to_numpy() + weight * prior.to_numpy()) / (
-        found["count"].to_numpy() + weight
+    groups = pd.MultiIndex.from_frame(rows[["origin", "dest", "hour"]])
+    known = history.reindex(groups).fillna(0.0)
+    smoothed = (known["sum"].to_numpy() + weight * prior.to_numpy()) / (
+        known["count"].to_numpy() + weight
     )
     return np.asarray(smoothed, dtype="float64")

@@ -1,4 +1,4 @@
-"""What a request and a response are, and which case a request asks about."""
+"""The service's request and response, and the case that a request is about."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from pydantic import (
 
 from usecase.target import LEAD, UNKNOWN_TAIL
 
-# Of departures that can be asked about: the source's year, and a year of schedules after it.
-EARLIEST, BEFORE = datetime(2013, 1, 1, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC)
-WRITTEN_OUT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$"
+# Accepted departures: the year of the source, and a year of schedules after it.
+EARLIEST, END = datetime(2013, 1, 1, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC)
+ISO_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$"
 
 
-def _written_out(value: Any) -> Any:
-    # pydantic would take a number, too: for seconds or for milliseconds, as it sees fit.
-    if isinstance(value, datetime) or (isinstance(value, str) and re.match(WRITTEN_OUT, value)):
+def _require_iso_time(value: Any) -> Any:
+    # pydantic also accepts a number, and guesses whether it is seconds or milliseconds.
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(ISO_TIME, value)):
         return value
-    raise ValueError("must be a text such as 2013-04-01T14:15:00Z, with its offset from UTC")
+    raise ValueError("must be a string such as 2013-04-01T14:15:00Z, with an offset from UTC")
 
 
-def _within(moment: datetime) -> datetime:
-    if not EARLIEST <= moment < BEFORE:
-        raise ValueError(f"must be from {EARLIEST:%Y-%m-%d} to before {BEFORE:%Y-%m-%d}")
+def _require_range(moment: datetime) -> datetime:
+    if not EARLIEST <= moment < END:
+        raise ValueError(f"must be from {EARLIEST:%Y-%m-%d} to before {END:%Y-%m-%d}")
     return moment
 
 
 Moment = Annotated[
     AwareDatetime,
-    BeforeValidator(_written_out),
-    AfterValidator(_within),
-    WithJsonSchema({"type": "string", "format": "date-time", "pattern": WRITTEN_OUT}),
+    BeforeValidator(_require_iso_time),
+    AfterValidator(_require_range),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": ISO_TIME}),
 ]
 Airport = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class PredictRequest(BaseModel):
-    """One scheduled flight, by the keys of its schedule."""
+    """One scheduled flight, identified by its schedule."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,10 +66,10 @@ class PredictRequest(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """The answer, with what is needed to find it again and to know what it was based on."""
+    """The answer, with its id, the model version, and the age of its features."""
 
     request_id: str
-    probability: float = Field(ge=0, le=1, description="That the flight will be disrupted")
+    probability: float = Field(ge=0, le=1, description="Probability of a disruption")
     disrupted: bool = Field(description="Whether the probability reaches the model's threshold")
     model_version: str
     decision_time: AwareDatetime = Field(description="Two hours before scheduled departure")
@@ -77,15 +77,15 @@ class PredictResponse(BaseModel):
         description="Event time of the newest feature used; null when none was found"
     )
     degraded: bool = Field(
-        description="Whether the features were out of reach, so that all count as missing"
+        description="Whether all stored features are missing, as the online store was unavailable"
     )
     fallback: bool = Field(
-        description="Whether the packaged version answered, as no release was in reach"
+        description="Whether the packaged version answered because no release was available"
     )
 
 
 def key(request: PredictRequest) -> str:
-    """The case that the request asks about: the same text as `usecase.target.key` gives."""
+    """Return the key of the requested case, the same string as `usecase.target.key`."""
     departure = request.sched_dep.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
     return f"{departure}:{request.carrier}:{request.flight}:{request.origin}"
 
@@ -95,7 +95,7 @@ def decision_time(request: PredictRequest) -> datetime:
 
 
 def entity_row(request: PredictRequest) -> dict[str, Any]:
-    """The entity keys and request data by which the features of this case are looked up."""
+    """Return the entity keys and request data for the feature lookup."""
     return {
         "carrier": request.carrier,
         "origin": request.origin,
@@ -107,22 +107,22 @@ def entity_row(request: PredictRequest) -> dict[str, Any]:
 
 
 def alternatives(request: PredictRequest) -> list[tuple[str, PredictRequest]]:
-    """What could be changed about the case, in words, and the case so changed; the least first.
+    """Return possible changes of the case, each with a description; the smallest first.
 
-    A schedule can be moved within the day, by half an hour or more; where a flight goes, who
-    operates it and the weather can't.
+    A departure can move by half an hour to six hours. Destination, carrier and weather cannot
+    change.
     """
-    found = []
+    changes = []
     for half_hours in range(1, 13):
         for sign, word in ((-1, "earlier"), (1, "later")):
             moved = request.sched_dep + sign * timedelta(minutes=30 * half_hours)
-            told = f"{half_hours / 2:g} h {word}"
-            found.append((told, request.model_copy(update={"sched_dep": moved})))
-    return found
+            description = f"{half_hours / 2:g} h {word}"
+            changes.append((description, request.model_copy(update={"sched_dep": moved})))
+    return changes
 
 
 def payload(case: dict[str, Any]) -> dict[str, Any]:
-    """The request body for one row of `usecase.target.spine`."""
+    """Return the request body for one row of `usecase.target.spine`."""
     departure = datetime.fromtimestamp(case["sched_dep_epoch"], UTC)
     return {
         "carrier": case["carrier"],
@@ -138,7 +138,7 @@ def response(
     request_id: str, probability: float, decision: bool, version: str, decided_at: datetime,
     features_as_of: datetime | None, degraded: bool, fallback: bool,
 ) -> PredictResponse:  # fmt: skip
-    """The answer in the use case's own words."""
+    """Return the answer in the use case's own fields."""
     return PredictResponse(
         request_id=request_id, probability=probability, disrupted=decision,
         model_version=version, decision_time=decided_at, features_as_of=features_as_of,

@@ -1,4 +1,4 @@
-"""What each feed's batches must look like: columns, types, keys, and what rules compare."""
+"""Schemas of the feeds: columns, types, keys, and the columns that rules compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DATE = {"year": _WHOLE, "month": _WHOLE, "day": _WHOLE, "hour": _WHOLE}
 _FLIGHT = {"carrier": _TEXT, "flight": _WHOLE, "tailnum": _TEXT, "origin": _TEXT, "dest": _TEXT}
 _TIMES = {"sched_dep": _TIME, "sched_arr": _TIME}
 
-# The columns of a raw partition, in their order.
+# The columns of a raw partition, in order.
 SCHEMA: dict[str, pa.Schema] = {
     "planes": pa.schema(
         {
@@ -47,7 +47,7 @@ SCHEMA: dict[str, pa.Schema] = {
     ),
 }  # fmt: skip
 
-# What makes a row of a batch the only one of its kind.
+# The key of a row within its batch.
 KEYS: dict[str, list[str]] = {
     "planes": ["tailnum"],
     "schedule": KEY,
@@ -57,9 +57,9 @@ KEYS: dict[str, list[str]] = {
 
 
 def checks(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` of `feed` with the columns added that rules between columns compare.
+    """Return `rows` of `feed` with added columns for rules that compare columns.
 
-    Each is computed from its own row alone, so that a row is judged the same in any company.
+    Each value depends on its own row alone, so a row passes or fails independently of the others.
     """
     added = {"schedule": _schedule, "outcomes": _outcomes, "weather": _weather}.get(feed)
     return rows.assign(**added(rows)) if added else rows
@@ -77,13 +77,13 @@ def _schedule(rows: pd.DataFrame) -> dict[str, pd.Series]:
 def _outcomes(rows: pd.DataFrame) -> dict[str, pd.Series]:
     return {
         "block_minutes": _block_minutes(rows),
-        # Midnight is written 2400 and 0.
+        # The data contain midnight as 2400 and as 0.
         "written_clock": rows["dep_time"] % 2400,
         "departure_clock": _clock(rows["sched_dep"] + _minutes(rows["dep_delay"]), "%H%M"),
         "dep_minute": rows["dep_time"] % 100,
         "arr_minute": rows["arr_time"] % 100,
         "minute_of_arrival": (rows["sched_arr"] + _minutes(rows["arr_delay"])).dt.minute,
-        # Who never landed where he should is settled when he was due there.
+        # A cancelled or diverted flight is settled at its scheduled arrival.
         "settled_at": rows["sched_arr"] + _minutes(rows["arr_delay"].fillna(0)),
     }
 
@@ -93,17 +93,17 @@ def _weather(rows: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _written(rows: pd.DataFrame) -> pd.Series:
-    """The local hour as the columns year to hour write it: 2013010105."""
+    """Return the local hour from the columns year to hour, as in 2013010105."""
     return ((rows["year"] * 100 + rows["month"]) * 100 + rows["day"]) * 100 + rows["hour"]
 
 
 def _block_minutes(rows: pd.DataFrame) -> pd.Series:
-    """Scheduled time from gate to gate."""
+    """Return the scheduled time from gate to gate, in minutes."""
     return (rows["sched_arr"] - rows["sched_dep"]).dt.total_seconds() / 60
 
 
 def _clock(times: pd.Series, form: str) -> pd.Series:
-    """The local time in New York as a number, its parts as in `form` (of %Y %m %d %H %M)."""
+    """Return New York time as a number with the parts in `form` (of %Y %m %d %H %M)."""
     local = times.dt.tz_convert(TIME_ZONE).dt
     parts = {"%Y": local.year, "%m": local.month, "%d": local.day, "%H": local.hour}
     number = pd.Series(0.0, index=times.index)
@@ -114,7 +114,7 @@ def _clock(times: pd.Series, form: str) -> pd.Series:
 
 
 def _minutes(delay: pd.Series) -> pd.Series:
-    # Clipped to ten weeks: a delay beyond any sense must break a rule, not the arithmetic. pandas
-    # reckons with what lies where a NaN was, which may be anything, and warns of it.
+    # Clipped to ten weeks: an absurd delay must break a rule, not the arithmetic. NaN is filled
+    # first, because pandas computes with arbitrary bytes in its place and warns.
     spans = pd.to_timedelta(delay.clip(-1e5, 1e5).fillna(0.0), unit="min")
     return spans.astype("timedelta64[us]").where(delay.notna())

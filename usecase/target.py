@@ -1,4 +1,4 @@
-"""What is predicted, for which cases, at which moment, and when the truth becomes known."""
+"""The prediction target: the cases, their decision times, and their labels."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pandas as pd
 from usecase.statements import changed_statements
 
 TIME_ZONE = "America/New_York"
-# The feeds that name the cases, and that tell how they ended.
+# The feeds with the cases and with their outcomes.
 SPINE_FEED = "schedule"
 LABEL_FEED = "outcomes"
 LEAD = timedelta(hours=2)
 LATE_MINUTES = 15
-# A null join key raises in Feast, and the missing tail number tells the label (every flight
-# without one was cancelled): it becomes a key that no plane has.
+# Replaces a missing tail number by a key that no plane has. Feast raises on a null join key, and a
+# missing number would leak the label: every flight without one was cancelled.
 UNKNOWN_TAIL = "UNKNOWN"
 KEY = ["carrier", "flight", "origin", "sched_dep"]  # of a flight, in both feeds
 
 
 def key(flights: pd.DataFrame) -> pd.Series:
-    """One text per flight: scheduled departure (UTC), carrier, number, origin."""
-    # As strftime would write them, which goes through them one by one.
+    """Return one string per flight: scheduled departure (UTC), carrier, number, origin."""
+    # The same strings as strftime, which is slower because it formats one row at a time.
     minutes = flights["sched_dep"].dt.tz_localize(None).to_numpy("datetime64[m]")
     departures = np.datetime_as_string(minutes, timezone="UTC").astype(object)
     return (
@@ -35,11 +35,11 @@ def key(flights: pd.DataFrame) -> pd.Series:
 
 
 def spine(schedule: pd.DataFrame) -> pd.DataFrame:
-    """The cases to predict, one per scheduled flight: `key`, `decision_time`, entities, request.
+    """Return the cases, one per scheduled flight: `key`, `decision_time`, entities, request data.
 
-    `decision_time` (UTC) is two hours before scheduled departure. Columns are those that a request
-    brings, so that training and serving look features up by the same keys. Of several statements
-    about a flight the newest known at its decision time counts; the first, if none was.
+    `decision_time` (UTC) is two hours before scheduled departure. The columns are those of a
+    request, so training and serving look features up by the same keys. Of several rows about a
+    flight, the newest known at its decision time counts, or else the first.
     """
     schedule = _known_at_decision(schedule)
     return pd.DataFrame(
@@ -58,23 +58,24 @@ def spine(schedule: pd.DataFrame) -> pd.DataFrame:
 
 
 def _known_at_decision(schedule: pd.DataFrame) -> pd.DataFrame:
-    """One row per key: the flight as it was scheduled when it was decided on."""
+    """Return one row per key: the flight as scheduled at its decision time."""
     repeated = schedule.duplicated(KEY, keep=False).to_numpy()
     if not repeated.any():
         return schedule
     known = (schedule["known_at"] <= schedule["sched_dep"] - LEAD).to_numpy()
     order = schedule["known_at"].argsort(kind="stable").to_numpy()
-    # First the statements that came too late, the latest first; then the others as they came.
+    # Late statements, newest first, then the others in order: the last of each key is the newest
+    # known at the decision, or else the first.
     order = np.concatenate([order[~known[order]][::-1], order[known[order]]])
     older = schedule.iloc[order].duplicated(KEY, keep="last").to_numpy()
     return schedule.iloc[np.sort(order[~older])]
 
 
 def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """What was stated of the truth: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC).
+    """Return the labels: `key`, `label` (int8, 1 = disrupted) and `known_at` (UTC).
 
-    A row per statement that changes it: `usecase.statements.newest` gives the one that counts as
-    of a moment.
+    A key has one row for each change of its label; `usecase.statements.newest` selects the row
+    that counts at a moment.
     """
     stated = pd.DataFrame(
         {
@@ -87,5 +88,8 @@ def labels(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def disrupted(outcomes: pd.DataFrame) -> pd.Series:
-    """15 or more minutes late at arrival, or cancelled or diverted (no arrival delay is known)."""
+    """Return whether a flight arrived 15 or more minutes late, or has no arrival delay.
+
+    Cancelled and diverted flights have no arrival delay.
+    """
     return (outcomes["arr_delay"] >= LATE_MINUTES) | outcomes["arr_delay"].isna()

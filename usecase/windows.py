@@ -1,4 +1,4 @@
-"""Delay rates and mean delays over the last hours, by any entity, exactly as they were known."""
+"""Delay rates and mean delays over the last hours, by entity, as known at each hour."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from usecase.statements import superseded_from
 from usecase.target import KEY, disrupted
 
 HOUR = pd.Timedelta(hours=1)
-# Beyond these a delay says no more about the next flight, and one value could rule a mean.
+# Minutes. A longer delay predicts no more about the next flight, and could dominate a mean.
 MIN_DELAY, MAX_DELAY = -60, 240
-SPAN = 10_000_000  # hours since 1970 stay below it for a thousand years
+SPAN = 10_000_000  # larger than any count of hours since 1970
 SUMS = ("flights", "bad", "landed", "minutes")
 
 
 def add_counting_hours(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """`outcomes` with the hours (since 1970) in which each statement counts: [`hour`, `until`).
+    """Return `outcomes` with the hours (since 1970) in which each row counts: [`hour`, `until`).
 
-    A statement counts from the first full hour after `known_at`, never from when it happened, to
-    the hour from which a newer statement about the same flight counts. A window reaches back to
-    the hour after the landing (`event_hour`): a flight that is stated again days later is no recent
-    one. Call it with all that was read: what was left out can't supersede.
+    A row counts from the first full hour after `known_at`, not from the event. It stops counting
+    when a newer row about the same flight starts. A window covers `event_hour`, the hour after the
+    landing, so a flight restated days later is not recent. Pass all rows that were read: a row that
+    is left out cannot supersede another.
     """
     hours = _hour_after(outcomes["known_at"])
     delay = pd.to_timedelta(outcomes["arr_delay"].fillna(0), unit="min")
@@ -33,7 +33,7 @@ def add_counting_hours(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _hour_after(times: pd.Series) -> np.ndarray:
-    # Strictly after: what is known on the stroke of an hour belongs to the batch that starts then.
+    # Strictly after: a row known exactly on the hour belongs to the batch that starts then.
     hours = times.dt.floor("h").astype("datetime64[us, UTC]").astype("int64") // 3_600_000_000
     return (hours + 1).to_numpy()
 
@@ -41,14 +41,14 @@ def _hour_after(times: pd.Series) -> np.ndarray:
 def windows_at_changes(
     outcomes: pd.DataFrame, by: str, names: Mapping[int, tuple[str, str, str]]
 ) -> pd.DataFrame:
-    """A row per entity and hour at which any of its windows changes, also when it runs empty.
+    """Return a row per entity and hour at which any of its windows changes or becomes empty.
 
-    `names` gives for each window in hours the columns of its number of flights (0 when it has run
-    empty: a row without any value could not be published), its delay rate and its mean delay.
-    `outcomes` is what `add_counting_hours` gives.
+    `outcomes` comes from `add_counting_hours`. `names` gives, for each window in hours, the columns
+    of its number of flights, delay rate and mean delay. An empty window has 0 flights, because a
+    row without any value could not be published.
     """
     alive = outcomes[outcomes["until"] > outcomes["hour"]]
-    changes = [alive["hour"].to_numpy(), *(_ends(alive, window) for window in names)]
+    changes = [alive["hour"].to_numpy(), *(_end_hours(alive, window) for window in names)]
     points = pd.DataFrame(
         {by: np.tile(alive[by].to_numpy(), len(changes)), "hour": np.concatenate(changes)}
     ).drop_duplicates()
@@ -63,7 +63,7 @@ def windows_every_hour(
     start: pd.Timestamp,
     end: pd.Timestamp,
 ) -> pd.DataFrame:
-    """A row per entity and full hour in (start, end], with the same windows."""
+    """Return a row per entity and full hour in (start, end], with the same windows."""
     grid = np.arange(_hour_number(start) + 1, _hour_number(end) + 1)
     points = pd.DataFrame(
         {by: np.repeat(np.asarray(entities), len(grid)), "hour": np.tile(grid, len(entities))}
@@ -81,7 +81,7 @@ def _windows(
     points: pd.DataFrame,
     names: Mapping[int, tuple[str, str, str]],
 ) -> pd.DataFrame:
-    # Sums are of whole minutes, so that a day built alone gives the same bits as a year at once.
+    # Sums of whole minutes: a day built alone gives the same bits as a whole year.
     delay = outcomes["arr_delay"].clip(MIN_DELAY, MAX_DELAY)
     events = pd.DataFrame(
         {
@@ -94,13 +94,14 @@ def _windows(
     )
     entities = pd.concat([outcomes[by], points[by]], ignore_index=True)
     codes, _ = pd.factorize(entities, sort=True)
-    events["place"] = codes[: len(events)] * SPAN
-    asked = codes[len(events) :] * SPAN + points["hour"].to_numpy()
+    # Entity and hour in one sortable number.
+    events["offset"] = codes[: len(events)] * SPAN
+    targets = codes[len(events) :] * SPAN + points["hour"].to_numpy()
     result = pd.DataFrame({by: points[by].to_numpy()})
-    begun = _sums(events, events["hour"].to_numpy(), asked)
+    started = _sums_until(events, events["hour"].to_numpy(), targets)
     for window, (count, rate, mean) in names.items():
-        over = _sums(events, _ends(outcomes, window), asked)
-        total = {name: begun[name] - over[name] for name in SUMS}
+        ended = _sums_until(events, _end_hours(outcomes, window), targets)
+        total = {name: started[name] - ended[name] for name in SUMS}
         result[count] = total["flights"].astype("float64")
         result[rate] = _ratio(total["bad"], total["flights"])
         result[mean] = _ratio(total["minutes"], total["landed"])
@@ -110,21 +111,26 @@ def _windows(
     return result.sort_values(["event_timestamp", by], ignore_index=True)
 
 
-def _ends(outcomes: pd.DataFrame, window: int) -> np.ndarray:
-    """The hour from which each statement is in a window of so many hours no more."""
+def _end_hours(outcomes: pd.DataFrame, window: int) -> np.ndarray:
+    """Return the first hour at which each row has left a window of `window` hours."""
     ends = np.minimum(outcomes["event_hour"] + window, outcomes["until"])
     return np.maximum(ends, outcomes["hour"]).to_numpy()
 
 
-def _sums(events: pd.DataFrame, hours: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
-    """The sums over the events of the entity whose `hours` are not after each place of `asked`."""
-    at = events["place"].to_numpy() + hours
-    order = np.argsort(at, kind="stable")
-    upto = np.searchsorted(at[order], asked, side="right")
+def _sums_until(
+    events: pd.DataFrame, hours: np.ndarray, targets: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return, for each target (entity and hour), the sums of its events with `hours` up to it.
+
+    The sums include all entities sorted before it; a difference of two results removes them.
+    """
+    positions = events["offset"].to_numpy() + hours
+    order = np.argsort(positions, kind="stable")
+    n_included = np.searchsorted(positions[order], targets, side="right")
     totals = {
         name: np.concatenate([[0], np.cumsum(events[name].to_numpy()[order])]) for name in SUMS
     }
-    return {name: totals[name][upto] for name in SUMS}
+    return {name: totals[name][n_included] for name in SUMS}
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

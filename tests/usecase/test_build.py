@@ -140,7 +140,7 @@ def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
 
     write = partitions.write_partition
     with monkeypatch.context() as patched:
-        patched.setattr(table_builder.partitions, "write", dies)
+        patched.setattr(table_builder.partitions, "write_partition", dies)
         with pytest.raises(KeyboardInterrupt):
             build_tables(data, FIRST, END, LAG)
     place = partitions.partition_path(data, "validated", "outcomes", date(2013, 1, 3))

@@ -78,7 +78,7 @@ def test_shipped_threshold_is_where_an_alarm_begins_to_pay() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf])
 def test_what_is_no_probability_is_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="0 to 1"):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         evaluation.metrics(Y, [*P[:3], bad], COSTS)
 
 
