@@ -1,7 +1,7 @@
-"""Where things are and how the tools are reached: the one place that reads the environment.
+"""Settings: paths, addresses and limits. Only this module reads the environment.
 
-Every setting is an environment variable with the prefix `MLOPS_`; the defaults are the embedded
-mode, which needs nothing but this checkout. Nothing is read, made or set at import.
+Every setting is an environment variable with the prefix `MLOPS_`. The defaults are the embedded
+mode, which needs only this checkout. An import of this module reads, creates and sets nothing.
 """
 
 from __future__ import annotations
@@ -15,102 +15,91 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import (
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-CODE_PATTERN = (
-    r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # how every stable code looks that stands beside words
-)
+CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
 PARAMETER_SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
     "rollout", "serving", "monitoring", "release", "replay", "retention",
     "schedules",
 )  # fmt: skip
-
-
-# In a path, our tools take them for a pattern, an option and a variable, and go elsewhere.
+# In a path, the tools treat these as a pattern, an option or a variable, and use another path.
 UNUSABLE_IN_PATHS = frozenset("*[?$")
-OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # where the servers that we start listen
+OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # hosts of the servers that a command starts
 
 
 class LoopError(Exception):
-    """What stopped the loop, told to the person who can act: what was wrong, where, what to do.
+    """An error for the person who can act. It says what is wrong, where, and what to do.
 
-    `code` (snake_case) names the kind for tests, logs and metrics; the words may change.
+    `code` (snake_case) identifies the kind for tests, logs and metrics; the words may change.
     """
 
     exit_code = 1
     code = ""
 
-    def __init__(self, told: object = "", *, code: str = "") -> None:
-        super().__init__(told)
+    def __init__(self, message: object = "", *, code: str = "") -> None:
+        super().__init__(message)
         self.code = code or self.code
 
 
 class UserError(LoopError):
-    """A mistake in what the user asked for: an unknown date, a taken port, a malformed file."""
+    """A mistake of the user, such as an unknown date, a taken port or a malformed file."""
 
     exit_code = 2
 
 
 class UnreachableError(LoopError):
-    """Something that we need is away or did not answer: the same may succeed a little later."""
+    """A required server is unavailable or did not answer. The same action may succeed later."""
 
 
 class Settings(BaseSettings):
-    """Paths and addresses; see each field's description."""
+    """Paths, addresses and limits; see each field's description."""
 
     model_config = SettingsConfigDict(env_prefix="MLOPS_", extra="ignore")
 
-    home: Path = Field(default_factory=Path.cwd, description="The project: var/ and .dvc/ below it")
+    home: Path = Field(default_factory=Path.cwd, description="The project, with var/ and .dvc/")
     workspace: Path | None = Field(
-        None, description="Where data/ and usecase/params.yaml are read; the project if unset"
+        None, description="Folder with data/ and usecase/params.yaml; the project if unset"
     )
-    tracking_uri: str | None = Field(None, description="MLflow; a SQLite file in var/ if unset")
+    tracking_uri: str | None = Field(None, description="URL of MLflow; SQLite in var/ if unset")
     feast_registry: str | None = Field(None, description="SQLAlchemy URL of Feast's registry")
     redis: str | None = Field(
         None, description="Online store, as `host:port,password=…`; a SQLite file in var/ if unset"
     )
-    prefect_url: str = Field("", description="API of a Prefect server; our own one if unset")
-    service_url: str = Field("", description="Of a service that runs; our own one if unset")
-    service_host: str = Field("127.0.0.1", description="Where our own service listens")
+    prefect_url: str = Field("", description="API of a Prefect server; started here if unset")
+    service_url: str = Field("", description="URL of a running service; started here if unset")
+    service_host: str = Field("127.0.0.1", description="Address where `mlops serve` listens")
     stage: Literal["production", "staging"] = Field(
-        "production", description="Which release document a service follows"
+        "production", description="The release document that a service follows"
     )
     staging_url: str | None = Field(
-        None, description="Of a service in staging; if set, a version passes through it first"
+        None, description="URL of a service in staging; if set, a release passes through it first"
     )
     service_home: Path | None = Field(
-        None, description="Where a service keeps its metrics; each instance needs its own"
+        None, description="Folder of a service's metrics; each instance needs its own"
     )
     prediction_log: Path | None = Field(
         None, description="Folder of the prediction log; var/log/predictions if unset"
     )
     tokens_file: Path | None = Field(
-        None, description="Who may ask the service: a line `role sha256 name` for each token"
+        None, description="Clients of the service: a line `role sha256 name` for each token"
     )
-    tokens: SecretStr | None = Field(None, description="The same lines, with commas between them")
-    token: SecretStr | None = Field(None, description="What our own clients show the service")
+    tokens: SecretStr | None = Field(None, description="The same lines, separated by commas")
+    token: SecretStr | None = Field(None, description="Token of the project's own clients")
     requests_per_second: float = Field(
-        1000.0, gt=0, description="That the service answers one client, on average"
+        1000.0, gt=0, description="Average requests per second of one client"
     )
-    requests_at_once: int = Field(64, ge=1, description="Under way in the service; more are 429")
+    requests_at_once: int = Field(64, ge=1, description="Concurrent requests; more get 429")
     lookup_seconds: float = Field(
-        0.1, gt=0, description="That the online store may take before its features count as missing"
+        0.1, gt=0, description="Limit of a feature lookup; beyond it, features count as missing"
     )
     evidently_url: str | None = Field(
-        None, description="Of Evidently's pages, which `mlops watch` looks after if set"
+        None, description="URL of Evidently's pages; if set, `mlops watch` checks them"
     )
-    pages: bool = Field(True, description="Whether validation and monitoring write their pages")
+    pages: bool = Field(True, description="Whether validation and monitoring write HTML pages")
     dvc_remote: str | None = Field(None, description="URL of DVC's remote; var/dvc/remote if unset")
-    commit: str | None = Field(None, description="Of the code, where there is no git to ask")
+    commit: str | None = Field(None, description="Commit of the code, where git is missing")
     prefect_port: int = Field(4200, ge=1, le=65535)
     service_port: int = Field(3000, ge=1, le=65535)
     mlflow_port: int = Field(5000, ge=1, le=65535)
@@ -124,12 +113,12 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
-        # Compose hands on a variable that nobody set as an empty text.
+        # Compose passes an unset variable as an empty string.
         default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
         return default if value == "" else value
 
     @model_validator(mode="after")
-    def _name_our_own(self) -> Self:
+    def _default_urls(self) -> Self:
         self._owns_prefect = not self.prefect_url
         self._owns_service = not self.service_url
         self.prefect_url = self.prefect_url or f"http://127.0.0.1:{self.prefect_port}/api"
@@ -138,17 +127,17 @@ class Settings(BaseSettings):
 
     @property
     def owns_prefect(self) -> bool:
-        """Whether a run starts Prefect's server and runner, and ends them."""
+        """Whether a run starts and stops Prefect's server and runner."""
         return self._owns_prefect
 
     @property
     def owns_service(self) -> bool:
-        """Whether a run starts the service, and ends it."""
+        """Whether a run starts and stops the service."""
         return self._owns_service
 
     @cached_property
     def root(self) -> Path:
-        """The folder that holds the data and parameters of this piece of work."""
+        """The folder with data and parameters: the workspace, or the project."""
         return (self.workspace or self.home).resolve()
 
     @cached_property
@@ -157,7 +146,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def var(self) -> Path:
-        """Run state of all tools; removing it is a clean start."""
+        """The run state of all tools; remove it for a clean start."""
         return self.home.resolve() / "var"
 
     @cached_property
@@ -170,12 +159,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def release_file(self) -> Path:
-        """What production is to serve: written by the release process, polled by the service."""
+        """The release document of production: a release writes it, the service polls it."""
         return self.var / "release" / "release.json"
 
     @cached_property
     def staging_file(self) -> Path:
-        """The same for staging."""
+        """The release document of staging."""
         return self.var / "release" / "staging.json"
 
     @cached_property
@@ -189,12 +178,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def online_file(self) -> Path:
-        """The online store, unless it is Redis."""
+        """The SQLite file of the online store, if Redis is not set."""
         return self.var / "feast" / "online.db"
 
     @cached_property
     def online_store(self) -> dict[str, str | float]:
-        """Feast's configuration of the online store; `feature_store.yaml` takes it whole."""
+        """Feast's configuration of the online store, which `feature_store.yaml` includes."""
         if self.redis:
             return {
                 "type": "features.redis_store.LeanRedisOnlineStore",
@@ -208,34 +197,36 @@ class Settings(BaseSettings):
         }
 
     def params(self) -> dict[str, Any]:
-        """The use case's parameters. Raises `UserError` if the file is missing or malformed."""
+        """Return the parameters. Raise `UserError` if the file is missing or malformed."""
         try:
             loaded = yaml.safe_load(self.params_file.read_text())
         except FileNotFoundError as error:
             raise UserError(
-                f"No parameters at {self.params_file}: run inside a checkout of the project, "
+                f"No parameters at {self.params_file}. Run this inside a checkout of the project, "
                 "or set MLOPS_HOME to one."
             ) from error
         except yaml.YAMLError as error:
-            raise UserError(f"{self.params_file} is not valid YAML: {error}") from error
+            raise UserError(
+                f"{self.params_file} is not valid YAML: {error}. Correct it."
+            ) from error
         if not isinstance(loaded, dict):
             raise UserError(f"{self.params_file} must hold a mapping, not {type(loaded).__name__}.")
         if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
-            raise UserError(f"{self.params_file} lacks {', '.join(absent)}.")
+            raise UserError(f"{self.params_file} lacks {', '.join(absent)}. Add them.")
         return loaded
 
     def environment(self) -> dict[str, str]:
-        """What our tools must find in the environment of every process that we start.
+        """Return the environment of every process: addresses, folders, and no telemetry.
 
-        Telemetry is off in each tool's own way. One OpenMP thread per process: under contention
-        the default makes fits and the service slower, not faster: its threads wait for each other.
+        `OMP_NUM_THREADS` is 1, because more threads wait for each other under contention and slow
+        down fits and the service.
         """
         return {
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",  # what is told below is how it makes its database
+            "MLFLOW_LOGGING_LEVEL": "WARNING",  # lower levels only log how it creates its database
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.var / "dvc" / "site"),
             "BENTOML_DO_NOT_TRACK": "True",
@@ -244,8 +235,8 @@ class Settings(BaseSettings):
             "GX_ANALYTICS_ENABLED": "false",
             "OMP_NUM_THREADS": "1",
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
-            # Of the experiment that MLflow makes itself; without it, below the working folder, in a
-            # statement of SQL that a quote in the path breaks.
+            # For MLflow's own default experiment. Its folder would be below the working folder,
+            # and a quote in that path breaks an SQL statement.
             "_MLFLOW_SERVER_ARTIFACT_ROOT": (self.var / "mlflow" / "artifacts").as_uri(),
             "GIT_PYTHON_REFRESH": "quiet",
             "PREFECT_HOME": str(self.var / "prefect"),
@@ -262,30 +253,30 @@ class Settings(BaseSettings):
         }
 
     def proxy_exceptions(self) -> dict[str, str]:
-        """`NO_PROXY` in both spellings: what the user has there, and the hosts of our own servers.
+        """Return `NO_PROXY` in both spellings: the user's entries and the project's own servers.
 
-        Ours are the hosts on this machine. Of the servers that the settings name, they are those
-        without a dot, such as the services of the Compose stack, and the IP addresses that are
-        not public. Any other server is reached as `HTTP_PROXY` and its like say.
+        Own servers are those on this machine. Among the servers in the settings, they are also
+        hosts without a dot, such as services of the Compose stack, and IP addresses that are not
+        public. Any other server is reached through `HTTP_PROXY` and similar variables.
         """
         given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
         entries = [each.strip() for each in given.split(",") if each.strip()]
-        if "*" in entries:  # some clients know it only if it stands alone
+        if "*" in entries:  # some clients accept it only as the sole entry
             hosts = "*"
         else:
-            hosts = ",".join(dict.fromkeys([*entries, *OWN_HOSTS, *self._own_named()]))
+            hosts = ",".join(dict.fromkeys([*entries, *OWN_HOSTS, *self._own_hosts()]))
         return {"NO_PROXY": hosts, "no_proxy": hosts}
 
-    def _own_named(self) -> list[str]:
-        named = (
+    def _own_hosts(self) -> list[str]:
+        urls = (
             self.tracking_uri, self.prefect_url, self.service_url, self.staging_url,
             self.evidently_url,
         )  # fmt: skip
-        hosts = [urlsplit(url or "").hostname for url in named]
+        hosts = [urlsplit(url or "").hostname for url in urls]
         return [host for host in hosts if host and _is_own(host)]
 
     def apply_environment(self) -> None:
-        """Sets `environment()` in this process; what the user set himself stands.
+        """Set `environment()` in this process; the user's own variables take precedence.
 
         Only `NO_PROXY` is extended.
         """
@@ -295,6 +286,7 @@ class Settings(BaseSettings):
 
 
 def _is_own(host: str) -> bool:
+    """Return whether a host is a local name or an address that is not public."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -302,15 +294,15 @@ def _is_own(host: str) -> bool:
 
 
 def load_settings() -> Settings:
-    """The settings of this process, with the environment of the tools applied.
+    """Return the settings of this process, and apply the environment of the tools.
 
-    Raises `UserError` if the project's path contains one of `UNUSABLE_IN_PATHS`.
+    Raise `UserError` if the project's path contains a character of `UNUSABLE_IN_PATHS`.
     """
     settings = Settings()
-    if found := UNUSABLE_IN_PATHS.intersection(f"{settings.root}{settings.var}"):
+    if unusable := UNUSABLE_IN_PATHS.intersection(f"{settings.root}{settings.var}"):
         raise UserError(
-            f"The path of the project contains {' and '.join(sorted(found))}: "
-            f"{settings.home.resolve()}. The tools would read and write elsewhere. "
+            f"The path of the project contains {' and '.join(sorted(unusable))}: "
+            f"{settings.home.resolve()}. The tools would use another path. "
             "Rename that folder, or set MLOPS_HOME to another one."
         )
     settings.apply_environment()
