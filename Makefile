@@ -14,7 +14,7 @@ run: install            ## runs one full turn of the loop
 
 install: $(VENV)/installed
 
-# uv is itself in the lock, with its hashes: pip installs that one entry, uv the rest.
+# The lock contains uv with its hashes: pip installs uv alone, and uv installs the rest.
 $(VENV)/installed: $(LOCK) pyproject.toml
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,7 +42,7 @@ test: install           ## runs unit and integration tests and one turn on a sli
 	$(if $(COVERAGE),$(BIN)/coverage run -m,$(BIN)/python -m) pytest --ignore=tests/stack -m "not long" -n 2 --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
-# Files or folders of tests; all if it is empty.
+# Test files or folders; all if empty.
 PART ?=
 
 test-long: install      ## tests kills at every stage, schedules, and the recipe on a fresh clone; PART= selects tests

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from features import partitions
-from pipelines.proofs import rollout_proofs
+from pipelines.proofs import challengers
 from pipelines.release import rollout_controller
 from settings import Settings
 from tests.pipelines.release.logged_cases import DAYS, ME, START, Cases
@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
         partitions.write_partition(rows, path)
-    cases, _ = rollout_proofs.draw_scored_cases(START, DAYS, settings.params())
+    cases, _ = challengers.draw_scored_cases(START, DAYS, settings.params())
     return settings, cases
 
 
