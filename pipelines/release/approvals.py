@@ -97,7 +97,8 @@ def override(
             "usecase/params.yaml."
         )
     if until <= at:
-        raise UserError(f"An override must end in the future, not on {until:%Y-%m-%d %H:%M} UTC.")
+        ends = f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        raise UserError(f"An override must end in the future, not on {ends}.")
     details = {"gate": gate, "until": until.astimezone(UTC).isoformat()}
     return _record_decision(settings, "override", version, details, by, why, None, generation, at)
 

@@ -70,7 +70,10 @@ def recover_and_read_release(settings: Settings) -> recorder.RecordedRelease:
     """Complete a killed change, if there is one, and return the recorded release."""
     seen: list[recorder.RecordedRelease] = []
     recorder.record_change(
-        settings, lambda found: seen.append(found), by=ROLLOUT_AUTHOR, why="looks, changes nothing"
+        settings,
+        lambda release: seen.append(release),
+        by=ROLLOUT_AUTHOR,
+        why="looks, changes nothing",
     )
     return seen[0]
 

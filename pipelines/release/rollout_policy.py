@@ -1,10 +1,16 @@
 """Rollout policy: the next step of a challenger in shadow, canary or experiment. Pure functions.
 
 The path: registered → shadow (scores every request, answers none) → canary (answers some keys) →
-champion. In every stage `find_harm` withdraws a challenger for errors, slow scores or moved scores.
-The shadow compares cost as labels become known; the canary only looks for harm.
-A challenger without enough evidence after `max_days` is withdrawn.
-The limits are the section `rollout` of usecase/params.yaml.
+champion. Each guard withdraws the challenger; limits are in `rollout` of usecase/params.yaml:
+
+    guard   withdraws after                                        stages
+    errors  `max_errors` failed scores (the champion answers)      all
+    slow    `max_slower_ms` beyond the champion, live only         all
+    scores  mean probability moved by more than `max_moved`        all
+    cost    shown to be worse by more than `margin_cost`           shadow
+    time    `max_days` without enough evidence                     shadow, canary
+
+The shadow compares cost as labels become known. The canary only looks for harm.
 """
 
 from __future__ import annotations
