@@ -17,7 +17,7 @@ import mlflow
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion
 from pipelines.release.audit import recorder
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking
 from serving.release import document as served
 from settings import Settings, load_settings
@@ -103,7 +103,7 @@ def main() -> None:
         assert run_killed(step, move) == -signal.SIGKILL, f"{step}: was not killed"
         assert recorder.read_recorded_release(settings).trail.problems == (), step
         move()
-        assert verify_record(settings)[0] == [], step
+        assert verify_release(settings)[0] == [], step
     promotion.withdraw(settings, why="killed on purpose", by="chaos", bar=False)
     assert recorder.read_recorded_release(settings).document.champion == before
     print(f"killed at {len(STEPS)} steps, each time completed by the next; the record is whole")

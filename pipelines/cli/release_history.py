@@ -10,7 +10,7 @@ from pipelines.registry.versions import missing_versions
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.recorder import RecordedRelease, read_recorded_release
 from pipelines.release.audit.trail import StoredEntry, format_entry, traffic_shares_at
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from settings import Settings
 
 
@@ -71,7 +71,7 @@ def print_traffic_shares(settings: Settings, moment: datetime) -> None:
 
 def print_verification(settings: Settings, holds: str | None = None) -> bool:
     """Print whether the record is whole and, if given, has an entry with the digest `holds`."""
-    problems, trail = verify_record(settings)
+    problems, trail = verify_release(settings)
     if holds and not any(entry.digest.startswith(holds) for entry in trail.entries):
         problems = [*problems, f"No entry has the digest {holds}: the noted entry is missing."]
     console = plain_console()

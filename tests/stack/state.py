@@ -3,7 +3,7 @@
 import json
 
 from pipelines.registry.versions import REGISTERED_MODEL
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking, training_outcome
@@ -27,7 +27,7 @@ print(
             "served": served and served.champion.version,
             "data_until": {v.version: v.tags.get("data_until") for v in versions},
             "whole": {v.version: "digest" in v.tags and v.status == "READY" for v in versions},
-            "record": verify_record(settings)[0],
+            "record": verify_release(settings)[0],
             "running": [run.info.run_name for run in running],
             "outcomes": [outcome["told"] for outcome in training_outcome.list_outcomes(settings)],
             "logged": list(log["request_id"]),

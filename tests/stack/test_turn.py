@@ -62,7 +62,7 @@ def test_prometheus_sees_every_part_at_work_and_no_alert_on_them(turned: Stack):
 
 def test_no_release_without_staging(turned: Stack):
     turned.compose("stop", "api-staging")
-    with pytest.raises(AssertionError, match="did not take up version 1"):
+    with pytest.raises(AssertionError, match="did not load version 1"):
         turned.compose("run", "--rm", "-T", "--no-deps", "loop", "mlops", "promote", "1")
     state = turned.state()
     assert state["champion"] == state["served"] == "2"

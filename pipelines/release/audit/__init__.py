@@ -6,7 +6,7 @@ chained by digest, and the document holds the newest digest.
 - `recorder.py`: records a change and applies it; completes a change that was killed.
 - `publish.py`: release file, aliases and tags that follow the document.
 - `trail.py`: the audit entry, and the verification of the chain. Pure functions.
-- `verification.py`: the problems of the record as a whole, down to the evidence files.
+- `verification.py`: whether trail, document, release file and evidence files agree.
 - `entry_store.py`: audit entries as runs of MLflow's experiment `releases`.
 - `release_document.py`: the release document, a tag of the registered model.
 - `approval_rules.py`: active approvals, overrides and bars. Pure functions.

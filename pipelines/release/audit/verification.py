@@ -1,4 +1,4 @@
-"""Verify the record of releases: the chain, the release document and the served release agree."""
+"""Verification: audit trail, release document and release file agree (`mlops history --verify`)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipelines.training import mlflow_tracking
 from settings import Settings
 
 
-def verify_record(settings: Settings) -> tuple[list[str], AuditTrail]:
-    """Return the problems, one sentence each, and the trail, whose evidence files are checked too.
+def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
+    """Return the problems, one sentence each, and the audit trail; evidence files are checked, too.
 
-    Raises `LoopError` if the release document is malformed or MLflow can't be reached.
+    Raises `LoopError` if the release document is malformed or MLflow is unavailable.
     """
     with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.registry import reproduce
 from pipelines.registry.versions import REGISTERED_MODEL
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
 from serving.release import document
@@ -94,7 +94,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
-    problems, chain = verify_record(home.settings)
+    problems, chain = verify_release(home.settings)
     assert problems == []
     moves = [(entry.action, entry.version) for entry in chain.entries]
     assert moves == [("promote", "1"), *2 * [("challenge", "2")], ("promote", "2")]
@@ -169,7 +169,7 @@ def test_a_version_that_can_not_be_reproduced_is_reported(
         reproduce.refit_and_compare(home.settings, lost, tmp_path / "lost")
     of_others = {"code_sha256": "0" * 64}
     changed = replace(record, tags=record.tags | of_others | {"git_commit": "f" * 40})
-    with pytest.raises(LoopError, match="git can't give it"):
+    with pytest.raises(LoopError, match="git can't check out its commit"):
         reproduce.refit_and_compare(home.settings, changed, tmp_path / "code")
 
 

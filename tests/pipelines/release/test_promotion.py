@@ -13,7 +13,7 @@ from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError
@@ -44,7 +44,7 @@ def test_every_move_from_shadow_to_champion_and_back_is_an_entry(released: Setti
         "promote", "challenge", "challenge", "promote", "rollback",
     ]  # fmt: skip
     assert recorder.read_recorded_release(released).document == served_release(released)
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
     barred = (
         mlflow_tracking.mlflow_client(released)
         .get_model_version(REGISTERED_MODEL, "2")

@@ -21,7 +21,7 @@ from features import durable_files
 from pipelines.registry import download
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.runtime import schema_revisions, upgrade  # fmt: skip
 from pipelines.training import mlflow_tracking, workspace
 from serving.models.holder import ModelHolder
@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 def works(settings: Settings) -> None:
     """Use a home whose champion is version 2, after version 1: verify, roll back, serve."""
-    problems, chain = verify_record(settings)  # including the evidence, an MLflow artefact
+    problems, chain = verify_release(settings)  # including the evidence, an MLflow artefact
     assert (problems, len(chain.entries)) == ([], 2)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
@@ -67,7 +67,7 @@ def works(settings: Settings) -> None:
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert holder.current.release.champion.version == "1"
-    assert verify_record(settings)[0] == []
+    assert verify_release(settings)[0] == []
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import mlflow_client
@@ -46,7 +46,7 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert upgrade.stored_format(home.settings) == upgrade.STATE_FORMAT
     assert "Retrain: yes" in run_command(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
-    problems, chain = verify_record(settings)  # including the evidence in MLflow
+    problems, chain = verify_release(settings)  # including the evidence in MLflow
     assert (problems, len(chain.entries)) == ([], 4)
     holder = ModelHolder(settings.release_file)
     assert holder.problem is None
@@ -55,7 +55,7 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
     assert doctor.check_model(settings).ok
-    problems, chain = verify_record(settings)
+    problems, chain = verify_release(settings)
     assert (problems, len(chain.entries)) == ([], 6)
 
 

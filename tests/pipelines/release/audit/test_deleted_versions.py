@@ -12,7 +12,7 @@ from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder, repair
 from pipelines.release.audit.trail import AuditEntry
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
@@ -25,7 +25,7 @@ def delete(settings: Settings, version: str) -> None:
 
 
 def newest(settings: Settings) -> AuditEntry:
-    assert verify_record(settings)[0] == []
+    assert verify_release(settings)[0] == []
     return audit_entries(settings)[-1]
 
 
@@ -115,7 +115,7 @@ def test_a_deleted_registered_model_is_repaired_from_the_release_file(
     repair.repair_release_document(released, **ME)
     assert newest(released).details["gone"] == ["2"]
     assert rollback.rollback(released, **ME)["version"] == "1"
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
 
 def test_history_status_and_doctor_name_deleted_versions(

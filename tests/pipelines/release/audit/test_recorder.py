@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder, release_lock, repair
-from pipelines.release.audit.verification import verify_record
+from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
@@ -48,7 +48,7 @@ def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
         "1",
         "2",
     ]
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
     found = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
     assert str(found.aliases["champion"]) == "2"
     attempts = recorder.read_recorded_release(released).trail.unfinished
@@ -81,7 +81,7 @@ def test_of_two_concurrent_changes_one_is_superseded(released: Settings, tmp_pat
     assert challenger is not None
     assert challenger.model.version == won[0].name[-1]
     assert served_release(released).generation == 2
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
 
 def test_a_held_lock_raises_after_the_timeout_and_a_kill_frees_it(
@@ -144,7 +144,7 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
             rollback.freeze(released, **ME)
         assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
     assert served_release(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
     actions = [entry.action for entry in audit_entries(released)]
@@ -167,12 +167,12 @@ def test_a_lost_or_outdated_document_is_refused_and_repaired(
     client.set_registered_model_tag(REGISTERED_MODEL, "release", old)
     with pytest.raises(LoopError, match="set back"):
         promotion.promote(released, "3", **ME)
-    assert "set back" in " ".join(verify_record(released)[0])
+    assert "set back" in " ".join(verify_release(released)[0])
     assert released.release_file.read_bytes() == served_now
 
     repair.repair_release_document(released, **ME)
     assert served_release(released).champion.version == "2"
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
 
 @pytest.mark.parametrize("threshold", ["0.2", "0.9"])
@@ -186,12 +186,12 @@ def test_a_valid_edit_of_the_document_is_detected_and_not_served(
     mlflow_tracking.mlflow_client(released).set_registered_model_tag(
         REGISTERED_MODEL, "release", edited
     )
-    assert "changed by hand" in " ".join(verify_record(released)[0])
+    assert "changed by hand" in " ".join(verify_release(released)[0])
     with pytest.raises(LoopError, match="changed by hand"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
     repair.repair_release_document(released, **ME)
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
     assert (
         served_release(released).champion.version,
         served_release(released).champion.threshold,
@@ -209,22 +209,22 @@ def test_changes_of_entries_in_the_database_are_detected(released: Settings) -> 
     rollback.rollback(released, **ME)
     client = mlflow_tracking.mlflow_client(released)
     runs = {e.tags["seq"]: e.run_id for e in entry_store.read_entries(released, client)}
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
     client.set_tag(runs["2"], "why", "because")
-    assert "Entry 2 was changed" in verify_record(released)[0][0]
+    assert "Entry 2 was changed" in verify_release(released)[0][0]
     client.set_tag(runs["2"], "why", ME["why"])
     client.log_text(runs["2"], '{"cost": 0}', "evidence.json")
-    assert "its evidence" in verify_record(released)[0][0]
+    assert "its evidence" in verify_release(released)[0][0]
     client.log_text(runs["2"], '{\n "cost": 1\n}', "evidence.json")
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
     client.delete_run(runs["2"])
-    assert "Entry 2 was deleted" in verify_record(released)[0][0]
+    assert "Entry 2 was deleted" in verify_release(released)[0][0]
     with sqlite3.connect(released.var / "mlflow" / "mlflow.db") as database:
         database.execute("DELETE FROM tags WHERE run_uuid = ?", (runs["3"],))
-    assert "Entry 3 " in verify_record(released)[0][0]
-    assert "missing" in verify_record(released)[0][0]
+    assert "Entry 3 " in verify_release(released)[0][0]
+    assert "missing" in verify_release(released)[0][0]
 
 
 @pytest.mark.parametrize("step", ["create_run", "set_registered_model_tag", "set_terminated"])
@@ -243,7 +243,7 @@ def test_an_outage_of_mlflow_during_a_change_keeps_serving_unaffected(
         )
     promotion.promote(released, "2", **ME)
     assert served_release(released).champion.version == "2"
-    assert verify_record(released)[0] == []
+    assert verify_release(released)[0] == []
 
 
 def test_an_unavailable_mlflow_is_reported_within_seconds(
