@@ -124,7 +124,7 @@ def test_single_commands_report_the_state(turned: tuple[Home, str]) -> None:
     assert status.returncode == 0
     assert "Champion:  version" in status.stdout
     assert "Decision:  retrain yes" in status.stdout
-    assert "of the features moved beyond their limit" in status.stdout
+    assert "of the features are over their limit" in status.stdout
     gate = home.run("gate")
     assert gate.returncode == 0
     assert "beats the baseline" in gate.stdout
