@@ -22,11 +22,11 @@ TRIGGER_LIMITS = {
     "calibration": "max_calibration_gap",  # mean prediction - mean label, absolute
     "performance": "max_cost_ratio",  # live cost / the evaluation's cost
     "saving": "max_cost_share",  # live cost / cost of the better single answer to all cases
-    "slices": "max_slice_gap",  # largest bias of a slice that its 90% interval shows
-    "labels": "max_labels_missing",  # largest share of a slice's due labels that are missing
+    "slices": "max_slice_gap",  # distance of a slice's 90% bias interval from 0; the largest
+    "labels": "max_labels_missing",  # share of due labels of a slice that are missing; the largest
     "target": "max_target_distance",  # distance of the labels from the evaluation's
     "drift": "max_drift_share",  # share of drifted features; drifted predictions fire it, too
-    "missing": "max_missing_change",  # largest change of a feature's share of missing values
+    "missing": "max_missing_change",  # change of a feature's share of missing values; the largest
     "volume": "max_new_labels",  # labels that became known since the champion's data
 }
 # Stable, for tests, logs and metrics: named as the alerts of monitoring/stack/rules.yml are.

@@ -99,8 +99,8 @@ def queries() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "query"), queries())
 def test_queries_use_only_metrics_that_the_watch_exports(where: str, query: str) -> None:
-    asked = set(re.findall(r"mlops_(\w+)", query))
-    assert asked <= set(watch.METRIC_HELP), where
+    used = set(re.findall(r"mlops_(\w+)", query))
+    assert used <= set(watch.METRIC_HELP), where
 
 
 def test_dashboards_are_self_contained() -> None:

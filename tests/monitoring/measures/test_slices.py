@@ -97,6 +97,6 @@ def test_labels_that_are_not_due_yet_are_not_missing(params: dict[str, Any]) -> 
 
 def test_a_slice_without_any_label_is_listed_and_not_judged(params: dict[str, Any]) -> None:
     frame = joined()
-    gone = frame.assign(label=frame["label"].mask(frame["hour"] > 16))
-    row = find_row(slices.measure_slices(gone, gone, params, AS_OF), "from 17")
+    unlabelled = frame.assign(label=frame["label"].mask(frame["hour"] > 16))
+    row = find_row(slices.measure_slices(unlabelled, unlabelled, params, AS_OF), "from 17")
     assert (row["n"], row["enough"], row["bias"], row["missing"]) == (0, False, None, 1.0)
