@@ -34,14 +34,14 @@ def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[s
     data = path / "data"
     metrics = json.loads((data / "evaluation" / "metrics.json").read_text())
     fitted = json.loads((data / "candidates" / "candidates.json").read_text())
-    verdicts = json.loads((data / "evaluation" / "gates.json").read_text())
+    gates = json.loads((data / "evaluation" / "gates.json").read_text())
     tags = lineage.lineage_tags(path, md5s)
     runs = {}
     for name in ("baseline", *fitted):
         logged = find_mlflow_run(settings, {"training_id": path.name, "candidate": name})
         runs[name] = logged or _log_candidate(
             settings, path, name, fitted.get(name, {}), metrics[name],
-            tags | {"candidate": name, **_gate_tags(verdicts, name)},
+            tags | {"candidate": name, **_gate_tags(gates, name)},
         )  # fmt: skip
     return runs
 
@@ -147,13 +147,13 @@ def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
     log_model(settings, model, training.tail(5), run_id)
 
 
-def _gate_tags(verdicts: dict[str, Any], name: str) -> dict[str, str]:
-    if name not in verdicts["verdicts"]:
+def _gate_tags(gates: dict[str, Any], name: str) -> dict[str, str]:
+    if name not in gates["verdicts"]:
         return {"gates": "not judged"}
-    refused = [each["gate"] for each in verdicts["verdicts"][name] if not each["passed"]]
+    refused = [each["gate"] for each in gates["verdicts"][name] if not each["passed"]]
     return {
         "gates": "passed" if not refused else "refused: " + ", ".join(refused),
-        "winner": str(verdicts["winner"] == name).lower(),
+        "winner": str(gates["winner"] == name).lower(),
     }
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
+from pipelines.evaluation.gates import candidate_gates as gates
+from pipelines.evaluation.gates import refit_gates, source_gates
 from pipelines.evaluation.gates.champion_and_baseline import holm_adjust
 from pipelines.evaluation.gates.verdict import Limits, Verdict, gate_name, run_gates, verdict_code
 from settings import CODE_PATTERN
-from usecase.evaluation import day_bootstrap
 
 N, N_POSITIVE = 4000, 1000
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
@@ -57,7 +57,7 @@ def cost(prob: np.ndarray) -> float:
     return float(1000 * np.mean(np.where(LABEL == 1, 4.0 * ~alarm, 1.0 * alarm)))
 
 
-def gate_inputs(**changes: Any) -> candidate_gates.GateInputs:
+def gate_inputs(**changes: Any) -> gates.GateInputs:
     """Sound inputs: 20 days, a fair candidate, a baseline that always alarms, no champion."""
     hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
     sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
@@ -77,7 +77,7 @@ def gate_inputs(**changes: Any) -> candidate_gates.GateInputs:
     }
     for name, change in changes.pop("cells", {}).items():
         defaults["frame"] = defaults["frame"].assign(**{name: change(defaults["frame"][name])})
-    return candidate_gates.GateInputs(**(defaults | changes))
+    return gates.GateInputs(**(defaults | changes))
 
 
 def noise() -> np.ndarray:
@@ -140,233 +140,97 @@ def constant(prob: float) -> np.ndarray:
 # Champion and candidate differ by `false_alarms / N * 1000`: 125 of 4,000 are 31.25 per 1,000.
 CHAMPION = scores(misses=100, false_alarms=500)
 CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
-    ("enough cases", candidate_gates.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
-    ("too few to train", candidate_gates.data_is_sound, manifest(n_train=999), False),
-    ("too few to judge", candidate_gates.data_is_sound, manifest(n_holdout=499), False),
-    (
-        "labels at the limit",
-        candidate_gates.data_is_sound,
-        manifest(newest_label="2020-04-29T00:00:00+00:00"),
-        True,
-    ),
-    (
-        "labels too old",
-        candidate_gates.data_is_sound,
-        manifest(newest_label="2020-04-28T23:59:59+00:00"),
-        False,
-    ),
-    (
-        "label from the future",
-        candidate_gates.data_is_sound,
-        manifest(newest_label="2020-05-01T00:00:01+00:00"),
-        False,
-    ),
+    ("enough cases", gates.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
+    ("too few to train", gates.data_is_sound, manifest(n_train=999), False),
+    ("too few to judge", gates.data_is_sound, manifest(n_holdout=499), False),
+    ("labels at the limit", gates.data_is_sound,
+     manifest(newest_label="2020-04-29T00:00:00+00:00"), True),
+    ("labels too old", gates.data_is_sound,
+     manifest(newest_label="2020-04-28T23:59:59+00:00"), False),
+    ("label from the future", gates.data_is_sound,
+     manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
     # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
-    ("saves just enough", candidate_gates.beats_the_baseline, candidate(false_alarms=2250), True),
-    ("saves too little", candidate_gates.beats_the_baseline, candidate(false_alarms=2251), False),
-    ("dearer than no model", candidate_gates.beats_the_baseline, candidate(misses=1000), False),
-    ("no champion", candidate_gates.not_worse_than_the_champion, {}, True),
-    (
-        "as good as the champion",
-        candidate_gates.not_worse_than_the_champion,
-        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
-        True,
-    ),
-    (
-        "worse within the margin",
-        candidate_gates.not_worse_than_the_champion,
-        against(CHAMPION, misses=100, false_alarms=600),
-        True,
-    ),
+    ("saves just enough", gates.beats_the_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", gates.beats_the_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", gates.beats_the_baseline, candidate(misses=1000), False),
+    ("no champion", gates.not_worse_than_the_champion, {}, True),
+    ("as good as the champion", gates.not_worse_than_the_champion, {"champion": CHAMPION,
+     "candidate": CHAMPION.copy()}, True),
+    ("worse within the margin", gates.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=600), True),
     # The mean is within the margin; the upper bound of the interval is not.
-    (
-        "worse by the margin",
-        candidate_gates.not_worse_than_the_champion,
-        against(CHAMPION, misses=100, false_alarms=625),
-        False,
-    ),
-    (
-        "worse beyond the margin",
-        candidate_gates.not_worse_than_the_champion,
-        against(CHAMPION, misses=100, false_alarms=700),
-        False,
-    ),
-    (
-        "too few days for an interval",
-        candidate_gates.not_worse_than_the_champion,
-        {
-            "champion": CHAMPION,
-            "candidate": CHAMPION.copy(),
-            **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5),
-        },
-        False,
-    ),
-    ("no champion in any slice", candidate_gates.no_slice_worse_than_the_champion, {}, True),
-    (
-        "as good in every slice",
-        candidate_gates.no_slice_worse_than_the_champion,
-        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
-        True,
-    ),
-    (
-        "one slice worse",
-        candidate_gates.no_slice_worse_than_the_champion,
-        {"champion": scores(**FAIR), **south(lambda prob: prob * 0 + 0.1)},
-        False,
-    ),
-    ("no champion for slices", candidate_gates.no_slice_left_in_doubt, {}, True),
-    (
-        "equal in every slice",
-        candidate_gates.no_slice_left_in_doubt,
-        {"champion": CHAMPION, "candidate": CHAMPION.copy()},
-        True,
-    ),
+    ("worse by the margin", gates.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=625), False),
+    ("worse beyond the margin", gates.not_worse_than_the_champion,
+     against(CHAMPION, misses=100, false_alarms=700), False),
+    ("too few days for an interval", gates.not_worse_than_the_champion,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy(),
+      **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5)}, False),
+    ("no champion in any slice", gates.no_slice_worse_than_the_champion, {}, True),
+    ("as good in every slice", gates.no_slice_worse_than_the_champion,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
+    ("one slice worse", gates.no_slice_worse_than_the_champion,
+     {"champion": scores(**FAIR), **south(lambda prob: prob * 0 + 0.1)}, False),
+    ("no champion for slices", gates.no_slice_left_in_doubt, {}, True),
+    ("equal in every slice", gates.no_slice_left_in_doubt,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
     # Not worse overall, but unstable over days: neither harm nor its absence is shown.
-    (
-        "one slice alternates",
-        candidate_gates.no_slice_worse_than_the_champion,
-        {"champion": scores(**FAIR), **alternating_in_the_south()},
-        True,
-    ),
-    (
-        "one slice in doubt",
-        candidate_gates.no_slice_left_in_doubt,
-        {"champion": scores(**FAIR), **alternating_in_the_south()},
-        False,
-    ),
-    (
-        "no slice to compare",
-        candidate_gates.no_slice_left_in_doubt,
-        {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}},
-        False,
-    ),
-    ("whole", candidate_gates.data_is_valid, {}, True),
-    ("a case twice", candidate_gates.data_is_valid, cells(key=lambda key: key.clip(1)), False),
-    (
-        "a label of 2",
-        candidate_gates.data_is_valid,
-        cells(label=lambda label: label.replace(1, 2)),
-        False,
-    ),
-    (
-        "an infinite value",
-        candidate_gates.data_is_valid,
-        cells(x=lambda x: x.mask(x > 3, np.inf)),
-        False,
-    ),
-    (
-        "a column without values",
-        candidate_gates.data_is_valid,
-        cells(x=lambda x: x * np.nan),
-        False,
-    ),
-    ("a column that is absent", candidate_gates.data_is_valid, {"columns": ["x", "y"]}, False),
-    (
-        "calibrated in both slices",
-        candidate_gates.calibrated_in_slices,
-        {"candidate": constant(0.25)},
-        True,
-    ),
-    (
-        "calibrated only on average",
-        candidate_gates.calibrated_in_slices,
-        {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)},
-        False,
-    ),
-    ("errors as predicted", candidate_gates.errors_are_even, {}, True),
-    (
-        "more errors in the south",
-        candidate_gates.errors_are_even,
-        south(np.random.default_rng(0).permutation),
-        False,
-    ),
-    ("a column of noise", candidate_gates.no_column_too_good, {}, True),
-    (
-        "a column that ranks",
-        candidate_gates.no_column_too_good,
-        cells(x=lambda x: x + 2 * LABEL),
-        False,
-    ),
-    (
-        "a column that ranks backwards",
-        candidate_gates.no_column_too_good,
-        cells(x=lambda x: x - 2 * LABEL),
-        False,
-    ),
-    (
-        "a text column that reveals the label",
-        candidate_gates.no_column_too_good,
-        cells(x=lambda x: np.where(LABEL == 1, "a", "b")),
-        False,
-    ),
-    ("gaps here and there", candidate_gates.no_value_tells, cells(x=gaps(np.arange(N))), True),
-    ("gaps where the label is 1", candidate_gates.no_value_tells, cells(x=gaps(POSITIVE)), False),
-    (
-        "gaps in one bad hour",
-        candidate_gates.no_value_tells,
-        cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))),
-        True,
-    ),
-    (
-        "a value where the label is 1",
-        candidate_gates.no_value_tells,
-        cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)),
-        False,
-    ),
-    (
-        "log-loss of the champion",
-        candidate_gates.log_loss_holds,
-        against(CHAMPION, misses=100, false_alarms=500),
-        True,
-    ),
-    (
-        "log-loss 0.004 above the champion's",
-        candidate_gates.log_loss_holds,
-        {"champion": constant(0.25), "candidate": constant(0.29)},
-        True,
-    ),
-    (
-        "log-loss 0.015 above the champion's",
-        candidate_gates.log_loss_holds,
-        {"champion": constant(0.25), "candidate": constant(0.33)},
-        False,
-    ),
-    (
-        "log-loss below the baseline's",
-        candidate_gates.log_loss_holds,
-        candidate(false_alarms=600),
-        True,
-    ),
-    (
-        "confident and wrong",
-        candidate_gates.log_loss_holds,
-        candidate(low=0.001, high=0.999, misses=200, false_alarms=600),
-        False,
-    ),
-    ("calibrated", candidate_gates.calibrated, {"candidate": constant(0.25)}, True),
-    ("off by the limit", candidate_gates.calibrated, {"candidate": constant(0.375)}, True),
-    ("too high", candidate_gates.calibrated, {"candidate": constant(0.376)}, False),
-    ("too low", candidate_gates.calibrated, {"candidate": constant(0.124)}, False),
-    ("every slice good", candidate_gates.slices_hold, {}, True),
-    ("a slice at the limit", candidate_gates.slices_hold, one_bad_slice(1.25), True),
-    ("one bad slice", candidate_gates.slices_hold, one_bad_slice(1.3), False),
-    ("smallest slice that counts", candidate_gates.slices_hold, sliced(1000), True),
-    ("small ones pooled", candidate_gates.slices_hold, sliced(999), True),
-    (
-        "small ones pooled, and bad",
-        candidate_gates.slices_hold,
-        sliced(0) | {"candidate": constant(0.1)},
-        False,
-    ),
-    ("no slice with enough cases", candidate_gates.slices_hold, {"slices": {}}, False),
-    ("a good model", candidate_gates.not_too_good_to_be_true, {}, True),
-    (
-        "too good to be true",
-        candidate_gates.not_too_good_to_be_true,
-        candidate(misses=100, false_alarms=100),
-        False,
-    ),
-]
+    ("one slice alternates", gates.no_slice_worse_than_the_champion,
+     {"champion": scores(**FAIR), **alternating_in_the_south()}, True),
+    ("one slice in doubt", gates.no_slice_left_in_doubt,
+     {"champion": scores(**FAIR), **alternating_in_the_south()}, False),
+    ("no slice to compare", gates.no_slice_left_in_doubt,
+     {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}}, False),
+    ("whole", gates.data_is_valid, {}, True),
+    ("a case twice", gates.data_is_valid, cells(key=lambda key: key.clip(1)), False),
+    ("a label of 2", gates.data_is_valid, cells(label=lambda label: label.replace(1, 2)), False),
+    ("an infinite value", gates.data_is_valid, cells(x=lambda x: x.mask(x > 3, np.inf)), False),
+    ("a column without values", gates.data_is_valid, cells(x=lambda x: x * np.nan), False),
+    ("a column that is absent", gates.data_is_valid, {"columns": ["x", "y"]}, False),
+    ("calibrated in both slices", gates.calibrated_in_slices, {"candidate": constant(0.25)}, True),
+    ("calibrated only on average", gates.calibrated_in_slices,
+     {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)}, False),
+    ("errors as predicted", gates.errors_are_even, {}, True),
+    ("more errors in the south", gates.errors_are_even,
+     south(np.random.default_rng(0).permutation), False),
+    ("a column of noise", gates.no_column_too_good, {}, True),
+    ("a column that ranks", gates.no_column_too_good,
+     cells(x=lambda x: x + 2 * LABEL), False),
+    ("a column that ranks backwards", gates.no_column_too_good,
+     cells(x=lambda x: x - 2 * LABEL), False),
+    ("a text column that reveals the label", gates.no_column_too_good,
+     cells(x=lambda x: np.where(LABEL == 1, "a", "b")), False),
+    ("gaps here and there", gates.no_value_tells, cells(x=gaps(np.arange(N))), True),
+    ("gaps where the label is 1", gates.no_value_tells, cells(x=gaps(POSITIVE)), False),
+    ("gaps in one bad hour", gates.no_value_tells,
+     cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))), True),
+    ("a value where the label is 1", gates.no_value_tells,
+     cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)), False),
+    ("log-loss of the champion", gates.log_loss_holds, against(CHAMPION, misses=100,
+     false_alarms=500), True),
+    ("log-loss 0.004 above the champion's", gates.log_loss_holds,
+     {"champion": constant(0.25), "candidate": constant(0.29)}, True),
+    ("log-loss 0.015 above the champion's", gates.log_loss_holds,
+     {"champion": constant(0.25), "candidate": constant(0.33)}, False),
+    ("log-loss below the baseline's", gates.log_loss_holds, candidate(false_alarms=600), True),
+    ("confident and wrong", gates.log_loss_holds, candidate(low=0.001, high=0.999,
+     misses=200, false_alarms=600), False),
+    ("calibrated", gates.calibrated, {"candidate": constant(0.25)}, True),
+    ("off by the limit", gates.calibrated, {"candidate": constant(0.375)}, True),
+    ("too high", gates.calibrated, {"candidate": constant(0.376)}, False),
+    ("too low", gates.calibrated, {"candidate": constant(0.124)}, False),
+    ("every slice good", gates.slices_hold, {}, True),
+    ("a slice at the limit", gates.slices_hold, one_bad_slice(1.25), True),
+    ("one bad slice", gates.slices_hold, one_bad_slice(1.3), False),
+    ("smallest slice that counts", gates.slices_hold, sliced(1000), True),
+    ("small ones pooled", gates.slices_hold, sliced(999), True),
+    ("small ones pooled, and bad", gates.slices_hold,
+     sliced(0) | {"candidate": constant(0.1)}, False),
+    ("no slice with enough cases", gates.slices_hold, {"slices": {}}, False),
+    ("a good model", gates.not_too_good_to_be_true, {}, True),
+    ("too good to be true", gates.not_too_good_to_be_true,
+     candidate(misses=100, false_alarms=100), False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -381,20 +245,20 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
     """`behaves` needs the use case's columns; its cases are in tests/usecase/test_evaluation.py."""
-    assert candidate_gates.behaves in candidate_gates.CANDIDATE_GATES
-    generic = set(candidate_gates.CANDIDATE_GATES) - {candidate_gates.behaves}
+    assert gates.behaves in gates.CANDIDATE_GATES
+    generic = set(gates.CANDIDATE_GATES) - {gates.behaves}
     for outcome in (True, False):
         assert {gate for _, gate, _, passed in CASES if passed is outcome} == generic
 
 
 def test_verdict_has_value_limit_and_comparison() -> None:
     prob = scores(misses=250)
-    verdict = candidate_gates.beats_the_baseline(gate_inputs(candidate=prob), LIMITS)
+    verdict = gates.beats_the_baseline(gate_inputs(candidate=prob), LIMITS)
     assert verdict.value == cost(prob) == 250.0
     assert verdict.limit == 562.5
     assert "750" in verdict.told
 
-    verdict = candidate_gates.not_worse_than_the_champion(
+    verdict = gates.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=580)),
         LIMITS,
     )
@@ -403,13 +267,13 @@ def test_verdict_has_value_limit_and_comparison() -> None:
     assert verdict.told.endswith(
         f"; shown not to be worse by more than {limit:g}, not shown to be superior"
     )
-    refused = candidate_gates.not_worse_than_the_champion(
+    refused = gates.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=680)),
         LIMITS,
     )
     assert not refused.passed
     assert refused.told.endswith(f"; may be worse by more than {limit:g}")
-    better = candidate_gates.not_worse_than_the_champion(
+    better = gates.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=50, false_alarms=400)), LIMITS
     )
     assert better.told.endswith("; superior")
@@ -417,21 +281,21 @@ def test_verdict_has_value_limit_and_comparison() -> None:
 
 def test_log_loss_is_compared_with_the_champion_if_there_is_one() -> None:
     with_champion = gate_inputs(champion=constant(0.25) + np.where(LABEL == 1, 0.2, -0.1))
-    assert "champion" in candidate_gates.log_loss_holds(with_champion, LIMITS).told
-    alone = candidate_gates.log_loss_holds(gate_inputs(), LIMITS)
+    assert "champion" in gates.log_loss_holds(with_champion, LIMITS).told
+    alone = gates.log_loss_holds(gate_inputs(), LIMITS)
     assert "baseline" in alone.told
     # No margin above the baseline: a model must be better than none.
-    assert not candidate_gates.log_loss_holds(gate_inputs(candidate=constant(0.26)), LIMITS).passed
+    assert not gates.log_loss_holds(gate_inputs(candidate=constant(0.26)), LIMITS).passed
 
 
 def test_gate_is_named_as_its_function() -> None:
-    for gate in candidate_gates.CANDIDATE_GATES:
-        if gate is not candidate_gates.behaves:
+    for gate in gates.CANDIDATE_GATES:
+        if gate is not gates.behaves:
             assert gate(gate_inputs(champion=CHAMPION), LIMITS).gate == gate_name(gate)
 
 
 def test_every_gate_has_a_unique_code_that_the_documents_list() -> None:
-    every = [*candidate_gates.CANDIDATE_GATES, *refit_gates.REFIT_GATES, *source_gates.SOURCE_GATES]
+    every = [*gates.CANDIDATE_GATES, *refit_gates.REFIT_GATES, *source_gates.SOURCE_GATES]
     codes = [run_gates(None, {}, [each])[0].code for each in every]
     assert codes == [each.__name__ for each in every]
     assert len(set(codes)) == len(every)
@@ -450,7 +314,7 @@ def test_holm_adjusts_no_more_than_needed() -> None:
 def test_worst_slice_is_named() -> None:
     assert (
         "side south (2,000 cases)"
-        in candidate_gates.slices_hold(gate_inputs(**one_bad_slice(1.3)), LIMITS).told
+        in gates.slices_hold(gate_inputs(**one_bad_slice(1.3)), LIMITS).told
     )
 
 
@@ -468,9 +332,7 @@ def test_margin_is_positive_inside_and_negative_outside(
 
 
 def test_sound_training_passes_all_generic_gates() -> None:
-    generic = tuple(
-        gate for gate in candidate_gates.CANDIDATE_GATES if gate is not candidate_gates.behaves
-    )
+    generic = tuple(gate for gate in gates.CANDIDATE_GATES if gate is not gates.behaves)
     assert len(generic) == 14
     verdicts = run_gates(gate_inputs(), LIMITS, generic)
     assert [verdict.passed for verdict in verdicts] == [True] * 14, verdicts
@@ -480,7 +342,7 @@ def test_gate_that_raises_fails_with_its_error() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
 
-    verdict = run_gates(gate_inputs(predict=broken), LIMITS, (candidate_gates.behaves,))[0]
+    verdict = run_gates(gate_inputs(predict=broken), LIMITS, (gates.behaves,))[0]
     assert not verdict.passed
     assert verdict.gate == "behaves"
     assert "could not run: KeyError" in verdict.told
@@ -489,19 +351,13 @@ def test_gate_that_raises_fails_with_its_error() -> None:
 
 def test_other_gates_run_after_one_that_raises() -> None:
     short = gate_inputs(champion=np.array([0.5, 0.5]))
-    verdicts = run_gates(
-        short, LIMITS, (candidate_gates.not_worse_than_the_champion, candidate_gates.calibrated)
-    )
+    verdicts = run_gates(short, LIMITS, (gates.not_worse_than_the_champion, gates.calibrated))
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 
 @pytest.mark.parametrize(
     "gate",
-    [
-        each
-        for each in candidate_gates.CANDIDATE_GATES
-        if each not in (candidate_gates.behaves, candidate_gates.data_is_valid)
-    ],
+    [each for each in gates.CANDIDATE_GATES if each not in (gates.behaves, gates.data_is_valid)],
 )
 def test_gate_without_its_limits_fails(gate: Callable[..., Verdict]) -> None:
     verdict = run_gates(gate_inputs(champion=CHAMPION), {}, (gate,))[0]
@@ -511,7 +367,7 @@ def test_gate_without_its_limits_fails(gate: Callable[..., Verdict]) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_not_finite_fails(value: float) -> None:
-    def claims(inputs: candidate_gates.GateInputs, limits: Limits) -> Verdict:
+    def claims(inputs: gates.GateInputs, limits: Limits) -> Verdict:
         return Verdict("claims", True, value, 1.0, "always passes")
 
     verdict = run_gates(gate_inputs(), LIMITS, (claims,))[0]
@@ -526,7 +382,7 @@ def test_missing_probability_is_refused() -> None:
     verdicts = run_gates(
         gate_inputs(candidate=prob),
         LIMITS,
-        (candidate_gates.log_loss_holds, candidate_gates.calibrated),
+        (gates.log_loss_holds, gates.calibrated),
     )
     assert [verdict.passed for verdict in verdicts] == [False, False]
 
@@ -535,53 +391,7 @@ def test_the_parameters_hold_every_limit_that_gates_read() -> None:
     file = Path(__file__).resolve().parents[3] / "usecase" / "params.yaml"
     params = yaml.safe_load(file.read_text())
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
-    generic = tuple(
-        gate for gate in candidate_gates.CANDIDATE_GATES if gate is not candidate_gates.behaves
-    )
+    generic = tuple(gate for gate in gates.CANDIDATE_GATES if gate is not gates.behaves)
     for inputs in (sound, replace(sound, champion=sound.candidate)):
         told = [each.told for each in run_gates(inputs, params["gates"], generic)]
         assert not [text for text in told if "could not run" in text]
-
-
-def days(counts: list[int]) -> pd.Series:
-    starts = pd.date_range("2020-01-01", periods=len(counts), tz="UTC")
-    return pd.Series(starts.repeat(counts))
-
-
-def test_bootstrap_repeats_with_its_seed() -> None:
-    values, of = np.random.default_rng(0).normal(size=300), days([30] * 10)
-    assert day_bootstrap(values, of, seed=3) == day_bootstrap(values, of, seed=3)
-    assert day_bootstrap(values, of, seed=3) != day_bootstrap(values, of, seed=4)
-
-
-def test_bootstrap_of_constant_values_has_no_width() -> None:
-    assert day_bootstrap(np.full(60, 2.5), days([10, 20, 30]), seed=0) == (2.5, 2.5)
-
-
-def test_bootstrap_draws_days_and_not_cases() -> None:
-    """Days with equal means leave no doubt about the mean, however cases vary within days."""
-    alike = np.tile([-100.0, 0.0, 100.0, 8.0], 12)
-    assert day_bootstrap(alike, days([4] * 12), seed=0) == (2.0, 2.0)
-    # Equal cases of one day count as one observation, not many.
-    by_day = np.repeat(np.random.default_rng(1).normal(size=12), 50)
-    low, high = day_bootstrap(by_day, days([50] * 12), seed=0)
-    single = day_bootstrap(by_day, days([1] * 600), seed=0)
-    assert high - low > 4 * (single[1] - single[0])
-    assert low < by_day.mean() < high
-
-
-def test_bootstrap_weights_cases_and_not_days() -> None:
-    """Of two days with 1 and 99 cases, half of the draws have both: mean 0.01, never 0.5."""
-    values = np.array([1.0] + [0.0] * 99)
-    interval = day_bootstrap(values, days([1, 99]), seed=0, level=0.4)
-    assert interval == pytest.approx((0.01, 0.01))
-
-
-def test_bootstrap_has_its_nominal_coverage() -> None:
-    rng, of = np.random.default_rng(5), days([5] * 40)
-    covered = []
-    for trial in range(200):
-        values = np.repeat(rng.normal(size=40), 5) + rng.normal(size=200)
-        low, high = day_bootstrap(values, of, seed=trial, draws=200)
-        covered.append(low <= 0 <= high)
-    assert 0.8 < np.mean(covered) < 0.97

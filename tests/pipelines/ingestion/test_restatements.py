@@ -100,8 +100,8 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkey
     before = files(copy)
     restates(monkeypatch, 3, other_rows)
     assert fetch_again(copy, 3) == [f"{LAST}/{day(3)}"]
-    found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
-    assert (found["batches"], found["restated"], found["quarantined"]) == (1, 1, 1)
+    summary = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
+    assert (summary["batches"], summary["restated"], summary["quarantined"]) == (1, 1, 1)
 
     rebuilt = home(tmp_path / "rebuilt")
     ingest.fetch_due_batches(rebuilt, after(N_DAYS))
@@ -120,8 +120,8 @@ def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
     before = path(copy, "validated", 3).read_bytes()
     rows = other_rows(source.fetch(LAST, day(3)))
     partitions.write_partition(rows, path(copy, "raw", 3))
-    found = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
-    assert (found["restated"], found["rows"], found["quarantined"]) == (1, len(rows), 1)
+    summary = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
+    assert (summary["restated"], summary["rows"], summary["quarantined"]) == (1, len(rows), 1)
     assert partitions.n_rows(path(copy, "validated", 3)) == len(rows) - 1
     assert kept(copy, "validated", 3) == [before]
 
