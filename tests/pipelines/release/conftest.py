@@ -18,7 +18,7 @@ from usecase import source, target
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """Version 1 is champion; five days of cases with scores, and the outcomes."""
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
     rollout_controller.start_rollout(settings, "1", **ME)
@@ -26,10 +26,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
         partitions.write_partition(rows, path)
-    cases, _ = challengers.draw_scored_cases(START, DAYS, settings.params())
-    return settings, cases
+    scored, _ = challengers.draw_scored_cases(START, DAYS, settings.params())
+    return settings, scored
 
 
 @pytest.fixture
-def home(made: Cases, tmp_path: Path) -> Settings:
-    return Settings(home=shutil.copytree(made[0].home, tmp_path / "home"))
+def home(cases: Cases, tmp_path: Path) -> Settings:
+    return Settings(home=shutil.copytree(cases[0].home, tmp_path / "home"))

@@ -19,7 +19,7 @@ START = datetime(2013, 4, 1, tzinfo=UTC)
 DAYS = 5
 ME = {"by": "me", "why": "it is right"}
 Scores = Callable[[dict[str, Any]], float | None]
-Cases = tuple[Settings, pd.DataFrame]
+Cases = tuple[Settings, pd.DataFrame]  # a home to be copied, and its scored cases
 
 
 def healthy_score(row: dict[str, Any]) -> float | None:
@@ -35,15 +35,15 @@ def failing_score(row: dict[str, Any]) -> float | None:
 
 
 def serve(
-    settings: Settings, made: Cases, days: int, says: Scores = healthy_score, skip: int = 0
+    settings: Settings, cases: Cases, days: int, says: Scores = healthy_score, skip: int = 0
 ) -> None:
     """Log the cases of these days as the service would under the current release."""
     current = served_release(settings)
     challenger = current.challenger
     since, until = START + timedelta(days=skip), START + timedelta(days=days)
-    at = made[1]["decision_time"]
+    at = cases[1]["decision_time"]
     log = PredictionLog(settings.predictions)
-    for row in made[1][(at >= since) & (at < until)].to_dict("records"):
+    for row in cases[1][(at >= since) & (at < until)].to_dict("records"):
         routed, said = assign_arm(row["key"], current), says(row)
         mirrored = challenger is not None and challenger.stage == "shadow"
         answers = routed == "challenger" and said is not None

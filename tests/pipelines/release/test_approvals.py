@@ -91,13 +91,12 @@ def test_an_unknown_release_policy_is_refused(released: Settings) -> None:
 def test_an_override_expires_and_is_shown(released: Settings) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(released, "1", gate="cost", until=until, by="boss", why="a holiday")
-    known, digest = audit_entries(released), served_release(released).champion.digest
-    assert set(approval_rules.active_overrides(known, "1", digest, until - timedelta(hours=1))) == {
-        "cost"
-    }
-    assert not approval_rules.active_overrides(known, "1", digest, until)
-    assert not approval_rules.active_overrides(known, "1", "f" * 64, until - timedelta(hours=1))
-    assert not approval_rules.active_overrides(known, "2", digest, until - timedelta(hours=1))
+    entries, digest = audit_entries(released), served_release(released).champion.digest
+    before = until - timedelta(hours=1)
+    assert set(approval_rules.active_overrides(entries, "1", digest, before)) == {"cost"}
+    assert not approval_rules.active_overrides(entries, "1", digest, until)
+    assert not approval_rules.active_overrides(entries, "1", "f" * 64, before)
+    assert not approval_rules.active_overrides(entries, "2", digest, before)
     assert any("OVERRIDE" in line and "a holiday" in line for line in approval_lines(released))
     tags = mlflow_tracking.mlflow_client(released).get_model_version(REGISTERED_MODEL, "1").tags
     assert "a holiday" in tags["override cost"]

@@ -14,35 +14,35 @@ from tests.pipelines.release.logged_cases import ME, START, Cases, control, serv
 from tests.released import audit_entries, served_release
 
 
-def test_an_experiment_from_plan_to_recorded_result(home: Settings, made: Cases) -> None:
+def test_an_experiment_from_plan_to_recorded_result(home: Settings, cases: Cases) -> None:
     plan = {"percent": 50.0, "metric": "cost", "effect": 60.0, "by": "me", "why": "to know"}
     as_of = START + timedelta(days=2)
     with pytest.raises(UserError, match="wait for labels"):
         experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
-    serve(home, made, 2)
+    serve(home, cases, 2)
     made_plan = experiment.start_experiment(home, "2", days=2, as_of=as_of, **plan)
     assert made_plan.days_needed > 2
     assert "too short" in experiment.describe_plan(made_plan)
-    serve(home, made, 4, worse_score, skip=2)
+    serve(home, cases, 4, worse_score, skip=2)
     _, early = experiment.experiment_status(home, START + timedelta(days=3.6))
     assert early.verdict == "early"
-    _, found = experiment.experiment_status(home, START + timedelta(days=4.6))
-    assert found.verdict != "early"
-    assert found.interval.n == 2
-    assert found.interval.mean > 100
+    _, result = experiment.experiment_status(home, START + timedelta(days=4.6))
+    assert result.verdict != "early"
+    assert result.interval.n == 2
+    assert result.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
     experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
     entry = audit_entries(home)[-1]
-    assert (entry.action, found.told in entry.why) == ("withdraw", True)
+    assert (entry.action, result.told in entry.why) == ("withdraw", True)
     assert served_release(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
         experiment.experiment_status(home, as_of)
 
 
 def test_a_changed_plan_gives_no_verdict(
-    home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
+    home: Settings, cases: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve(home, made, 2)
+    serve(home, cases, 2)
     as_of = START + timedelta(days=2)
     experiment.start_experiment(
         home, "2", percent=50, metric="cost", effect=50, days=2, as_of=as_of, **ME

@@ -162,10 +162,10 @@ def test_a_refused_rollout_does_not_fail_the_training(
 
     rollback.freeze(released, why="it is Friday", by="ada")
     with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
-        found = tasks.start_rollout.fn("2", "passed every gate")
-    assert "it is Friday" in found["refused"]
+        rollout = tasks.start_rollout.fn("2", "passed every gate")
+    assert "it is Friday" in rollout["refused"]
     outcome = training_outcome.describe_outcome(
-        {**found, "version": "2", "why": "passed", "before": None}
+        {**rollout, "version": "2", "why": "passed", "before": None}
     )
     assert outcome.startswith("Version 2 registered, the champion stays: ")
     assert served_release(released).champion.version == "1"

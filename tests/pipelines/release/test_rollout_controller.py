@@ -27,23 +27,23 @@ from tests.released import audit_entries, release_aliases, served_release
 
 
 def test_a_healthy_version_moves_from_shadow_to_canary_to_champion(
-    home: Settings, made: Cases
+    home: Settings, cases: Cases
 ) -> None:
     assert control(home, 1)["told"] == "No challenger."
     entered = rollout_controller.start_rollout(home, "2", **ME)
     assert (entered["stage"], entered["before"]) == ("shadow", "1")
     assert rollout_controller.start_rollout(home, "2", **ME) == entered
-    serve(home, made, 3)
+    serve(home, cases, 3)
     assert control(home, 1)["action"] == "stay"
     assert control(home, 2)["action"] == "stay", "of the second day labels are still to come"
-    found = control(home, 3)
-    assert (found["action"], found["evidence"]["cost"]["n"]) == ("advance", 2)
+    decision = control(home, 3)
+    assert (decision["action"], decision["evidence"]["cost"]["n"]) == ("advance", 2)
     challenger = served_release(home).challenger
     assert challenger is not None
     assert (challenger.stage, challenger.percent) == ("canary", 10)
     assert control(home, 3)["action"] == "stay"
     assert control(home, 2)["action"] == "stay", "a look back at the shadow moves no canary"
-    serve(home, made, 4, skip=3)
+    serve(home, cases, 4, skip=3)
     assert control(home, 4)["action"] == "promote"
     assert served_release(home).champion.version == "2"
     assert served_release(home).challenger is None
@@ -56,12 +56,12 @@ def test_a_healthy_version_moves_from_shadow_to_canary_to_champion(
 
 @pytest.mark.parametrize(("says", "cause"), [(worse_score, "cost"), (failing_score, "errors")])
 def test_a_bad_version_is_withdrawn_and_barred(
-    home: Settings, made: Cases, says: Scores, cause: str
+    home: Settings, cases: Cases, says: Scores, cause: str
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
-    serve(home, made, 3, says)
-    found = control(home, 3)
-    assert (found["action"], found["code"]) == ("withdraw", cause)
+    serve(home, cases, 3, says)
+    decision = control(home, 3)
+    assert (decision["action"], decision["code"]) == ("withdraw", cause)
     assert served_release(home).challenger is None
     assert served_release(home).champion.version == "1"
     again = rollout_controller.start_rollout(home, "2", **ME)
@@ -69,42 +69,46 @@ def test_a_bad_version_is_withdrawn_and_barred(
     assert "took it back" in again["refused"]
 
 
-def test_an_overridden_guard_lets_the_version_advance(home: Settings, made: Cases) -> None:
+def test_an_overridden_guard_lets_the_version_advance(home: Settings, cases: Cases) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     until = datetime.now(UTC) + timedelta(days=1)
     approvals.override(home, "2", gate="cost", until=until, **ME)
-    serve(home, made, 3, worse_score)
-    found = control(home, 3)
-    assert (found["action"], found["code"]) == ("advance", "override")
+    serve(home, cases, 3, worse_score)
+    decision = control(home, 3)
+    assert (decision["action"], decision["code"]) == ("advance", "override")
     assert audit_entries(home)[-1].why.startswith("its cost is overridden")
-    assert found["evidence"]["overridden"] == ["cost"]
+    assert decision["evidence"]["overridden"] == ["cost"]
 
 
-def test_a_failing_canary_is_withdrawn_by_its_own_requests(home: Settings, made: Cases) -> None:
+def test_a_failing_canary_is_withdrawn_by_its_own_requests(home: Settings, cases: Cases) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
-    serve(home, made, 3)
+    serve(home, cases, 3)
     assert control(home, 3)["action"] == "advance"
-    serve(home, made, 4, failing_score, skip=3)
-    found = control(home, 4)
-    assert (found["action"], found["stage"], found["code"]) == ("withdraw", "canary", "errors")
-    assert found["evidence"]["requests"] < 200
+    serve(home, cases, 4, failing_score, skip=3)
+    decision = control(home, 4)
+    assert (decision["action"], decision["stage"], decision["code"]) == (
+        "withdraw",
+        "canary",
+        "errors",
+    )
+    assert decision["evidence"]["requests"] < 200
 
 
-def test_harm_is_stopped_without_labels(home: Settings, made: Cases) -> None:
+def test_harm_is_stopped_without_labels(home: Settings, cases: Cases) -> None:
     shutil.rmtree(home.data / "validated")
     rollout_controller.start_rollout(home, "2", **ME)
-    serve(home, made, 1)
+    serve(home, cases, 1)
     assert "0 labels known" in control(home, 1)["told"]
     rollout_controller.start_rollout(home, "3", **ME)
-    serve(home, made, 2, failing_score, skip=1)
+    serve(home, cases, 2, failing_score, skip=1)
     assert control(home, 2)["code"] == "errors"
 
 
 def test_of_two_controllers_one_moves_and_the_other_is_superseded(
-    home: Settings, made: Cases, monkeypatch: pytest.MonkeyPatch
+    home: Settings, cases: Cases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
-    serve(home, made, 3)
+    serve(home, cases, 3)
     step = rollout_policy.next_rollout_step
 
     def slow_to_decide(*given: Any, **named: Any) -> rollout_policy.RolloutDecision:
@@ -113,9 +117,9 @@ def test_of_two_controllers_one_moves_and_the_other_is_superseded(
         return decided
 
     monkeypatch.setattr(rollout_policy, "next_rollout_step", slow_to_decide)
-    found = control(home, 3)
-    assert (found["action"], found["code"]) == ("stay", "superseded")
-    assert "was based on generation" in found["told"]
+    decision = control(home, 3)
+    assert (decision["action"], decision["code"]) == ("stay", "superseded")
+    assert "was based on generation" in decision["told"]
     assert served_release(home).frozen
     assert served_release(home).challenger is None
     assert rollout_controller.start_rollout(home, "3", **ME)["refused"].startswith(
@@ -123,11 +127,13 @@ def test_of_two_controllers_one_moves_and_the_other_is_superseded(
     )
 
 
-def test_a_shadow_without_a_required_approval_does_not_advance(home: Settings, made: Cases) -> None:
+def test_a_shadow_without_a_required_approval_does_not_advance(
+    home: Settings, cases: Cases
+) -> None:
     text = home.params_file.read_text()
     home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
     rollout_controller.start_rollout(home, "2", **ME)
-    serve(home, made, 3)
+    serve(home, cases, 3)
     assert control(home, 3)["code"] == "not_approved"
     challenger = served_release(home).challenger
     assert challenger is not None
@@ -137,7 +143,7 @@ def test_a_shadow_without_a_required_approval_does_not_advance(home: Settings, m
 
 
 def test_a_newer_version_replaces_a_challenger_but_no_experiment(
-    home: Settings, made: Cases
+    home: Settings, cases: Cases
 ) -> None:
     rollout_controller.start_rollout(home, "2", **ME)
     rollout_controller.start_rollout(home, "3", **ME)
@@ -153,21 +159,21 @@ def test_a_newer_version_replaces_a_challenger_but_no_experiment(
     )
 
 
-def test_the_rollout_commands_report_results_and_mistakes(home: Settings, made: Cases) -> None:
+def test_the_rollout_commands_report_results_and_mistakes(home: Settings, cases: Cases) -> None:
     def mlops(*command: str, code: int = 0) -> str:
         with patch.dict(os.environ, {"MLOPS_HOME": str(home.home)}):
-            found = CliRunner().invoke(app, command)
-        assert found.exit_code == code, found.output
-        assert "Traceback" not in found.output
-        return " ".join(found.output.split())
+            result = CliRunner().invoke(app, command)
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return " ".join(result.output.split())
 
     assert "No challenger." in mlops("rollout", "--as-of", "2013-04-03")
     assert "No experiment is running" in mlops("experiment", "status", code=2)
-    serve(home, made, 2)
+    serve(home, cases, 2)
     plan = ("--version", "2", "--effect", "60", "--days", "2", "--as-of", "2013-04-03")
     assert "cost or brier" in mlops("experiment", "start", *plan, "--metric", "joy", code=2)
     assert "answers 50 % of the keys for 2 days" in mlops("experiment", "start", *plan)
-    serve(home, made, 3, skip=2)
+    serve(home, cases, 3, skip=2)
     assert "too early: 0 of 2" in mlops("experiment", "status", "--as-of", "2013-04-04")
     stopped = mlops("experiment", "stop", "--as-of", "2013-04-04", "--reason", "no time")
     assert "The champion is alone. Verdict on version 2: too early" in stopped

@@ -80,9 +80,9 @@ def test_a_healthy_challenger_moves_from_shadow_to_canary_to_champion(
 def test_a_decision_claims_only_what_the_interval_shows(
     cost: Interval, code: str, says: str, policy: dict[str, Any]
 ) -> None:
-    found = step("shadow", replace(SHADOW, cost=cost), policy)
-    assert found.code == code
-    assert found.why.startswith(says)
+    decision = step("shadow", replace(SHADOW, cost=cost), policy)
+    assert decision.code == code
+    assert decision.why.startswith(says)
 
 
 def test_every_decision_code_is_documented() -> None:
@@ -136,8 +136,8 @@ def test_a_shadow_without_enough_evidence_waits_then_is_withdrawn(
 
 def test_a_clearly_worse_challenger_is_withdrawn_at_once(policy: dict[str, Any]) -> None:
     worse = replace(SHADOW, cost=Interval(1, 300.0, 26.0, 574.0), days=1)
-    found = step("shadow", worse, policy)
-    assert (found.action, found.cause) == ("withdraw", "cost")
+    decision = step("shadow", worse, policy)
+    assert (decision.action, decision.cause) == ("withdraw", "cost")
     barely = replace(worse, cost=Interval(1, 300.0, 25.0, 575.0))
     assert step("shadow", barely, policy).action == "stay"
     assert step("shadow", replace(worse, coverage=0.5), policy).action == "stay"
@@ -157,8 +157,8 @@ def test_harm_withdraws_a_challenger_in_any_stage(
     stage: Stage, change: dict[str, Any], cause: str, policy: dict[str, Any]
 ) -> None:
     good = CANARY if stage != "shadow" else SHADOW
-    found = step(stage, replace(good, **change), policy)
-    assert (found.action, found.cause) == ("withdraw", cause)
+    decision = step(stage, replace(good, **change), policy)
+    assert (decision.action, decision.cause) == ("withdraw", cause)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_an_override_disables_its_guard_and_no_other(
     change: dict[str, Any], cause: str, then: str, policy: dict[str, Any]
 ) -> None:
     evidence = replace(SHADOW, **change)
-    found = step("shadow", evidence, policy)
-    assert (found.action, found.cause) == ("withdraw", cause)
+    decision = step("shadow", evidence, policy)
+    assert (decision.action, decision.cause) == ("withdraw", cause)
     assert step("shadow", evidence, policy, overridden=(cause,)).action == then
     others = tuple({"errors", "slow", "scores", "cost", "time"} - {cause})
     assert step("shadow", evidence, policy, overridden=others).action == "withdraw"
@@ -203,8 +203,8 @@ def test_a_replay_ignores_the_wall_clock(policy: dict[str, Any]) -> None:
     assert step("canary", slow, policy, live=False).action == "promote"
     assert step("canary", slow, policy, live=True).action == "withdraw"
     before = rollout_policy.ChallengerState("2", "canary", SINCE + timedelta(days=5000))
-    found = rollout_policy.next_rollout_step(before, replace(CANARY, days=0), policy, SINCE)
-    assert found.action == "stay", "a release that is later than the replay has no age"
+    decision = rollout_policy.next_rollout_step(before, replace(CANARY, days=0), policy, SINCE)
+    assert decision.action == "stay", "a release that is later than the replay has no age"
 
 
 def test_a_canary_without_requests_is_withdrawn_in_the_end(
@@ -212,8 +212,8 @@ def test_a_canary_without_requests_is_withdrawn_in_the_end(
 ) -> None:
     idle = ArmEvidence(requests=4, days=1)
     assert step("canary", idle, policy).action == "stay"
-    found = step("canary", idle, policy, days=policy["canary"]["max_days"])
-    assert (found.action, found.cause) == ("withdraw", "time")
+    decision = step("canary", idle, policy, days=policy["canary"]["max_days"])
+    assert (decision.action, decision.cause) == ("withdraw", "time")
 
 
 def test_an_experiment_is_not_ended_by_the_rollout(policy: dict[str, Any]) -> None:

@@ -27,10 +27,10 @@ def client(answers: list[tuple[int, dict[str, Any]]]) -> httpx.Client:
 
 
 def test_a_degraded_answer_is_retried() -> None:
-    found = staging_checks.request_prediction(
+    answer = staging_checks.request_prediction(
         client([(200, {"degraded": True}), (200, {"degraded": False})]), {}
     )
-    assert found.json() == {"degraded": False}
+    assert answer.json() == {"degraded": False}
 
 
 def test_a_degraded_answer_is_returned_after_the_last_attempt() -> None:
@@ -68,7 +68,7 @@ RIGHT = {"model_version": "2", "degraded": False, "probability": 0.25}
 def test_an_answer_must_match_version_and_model(
     status: int, changed: dict[str, Any], said: str | None
 ) -> None:
-    found = staging_checks.answer_problem(
+    problem = staging_checks.answer_problem(
         httpx.Response(status, text=json.dumps(RIGHT | changed)), "2", 0.25
     )
-    assert found is None if said is None else found is not None and found.startswith(said)
+    assert problem is None if said is None else problem is not None and problem.startswith(said)

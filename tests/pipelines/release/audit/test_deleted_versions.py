@@ -37,9 +37,9 @@ def test_a_champion_whose_version_was_deleted_can_be_rolled_back(released: Setti
     assert release_aliases(released) == {"champion": "1"}
     entry = newest(released)
     assert (entry.action, entry.details["gone"]) == ("rollback", ["2"])
-    kept = recorder.read_recorded_release(released).trail.newest
-    assert kept is not None
-    assert kept.concluded
+    stored = recorder.read_recorded_release(released).trail.newest
+    assert stored is not None
+    assert stored.concluded
     assert approval_rules.barred_by(audit_entries(released), "2") == entry
 
 
@@ -70,16 +70,16 @@ def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(
 ) -> None:
     promotion.promote(released, "2", **ME)
     delete(released, "1")
-    kept = released.var / "models" / "1"
-    spare = shutil.copytree(kept, released.home / "spare")
-    (kept / "served" / "model.treelite").write_bytes(b"another model")
+    files = released.var / "models" / "1"
+    spare = shutil.copytree(files, released.home / "spare")
+    (files / "served" / "model.treelite").write_bytes(b"another model")
     with pytest.raises(LoopError, match="not those that were registered"):
         rollback.rollback(released, **ME)
-    shutil.rmtree(kept)
+    shutil.rmtree(files)
     with pytest.raises(LoopError, match=r"was deleted in the registry, and its files .*--to"):
         rollback.rollback(released, **ME)
     assert served_release(released).champion.version == "2"
-    shutil.copytree(spare, kept)
+    shutil.copytree(spare, files)
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert release_aliases(released) == {}  # and not still at version 2
     assert newest(released).details["gone"] == ["1"]
@@ -125,8 +125,8 @@ def test_history_status_and_doctor_name_deleted_versions(
     assert doctor.check_registry(released).ok
     delete(released, "2")
     assert any("version 2 is missing in the registry" in line for line in approval_lines(released))
-    found = doctor.check_registry(released)
-    assert (found.ok, "version 2 was deleted" in found.message) == (False, True)
+    check = doctor.check_registry(released)
+    assert (check.ok, "version 2 was deleted" in check.message) == (False, True)
     rollback.rollback(released, **ME)
     print_history(released)
     output = capsys.readouterr().out

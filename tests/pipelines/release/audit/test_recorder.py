@@ -32,15 +32,15 @@ FAST_STEPS = {"after the entry", "after the document"}  # one per outcome; the r
 def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
     step: str, released: Settings
 ) -> None:
-    stands = STEPS[step][-1]
+    is_made = STEPS[step][-1]
     assert run_killed(step, lambda: promotion.promote(released, "2", **ME)) == -signal.SIGKILL
-    known = recorder.read_recorded_release(released)
-    assert known.trail.problems == ()
+    recorded = recorder.read_recorded_release(released)
+    assert recorded.trail.problems == ()
     champion = served_release(released).champion.version
-    assert known.document.champion is not None
-    assert known.document.champion.version == ("2" if stands else "1")
+    assert recorded.document.champion is not None
+    assert recorded.document.champion.version == ("2" if is_made else "1")
     # The release file is never ahead of the registry.
-    assert champion in {"1", known.document.champion.version}
+    assert champion in {"1", recorded.document.champion.version}
 
     promotion.promote(released, "2", **ME)
     assert served_release(released).champion.version == "2"
@@ -49,8 +49,8 @@ def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
         "2",
     ]
     assert verify_release(released)[0] == []
-    found = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
-    assert str(found.aliases["champion"]) == "2"
+    model = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
+    assert str(model.aliases["champion"]) == "2"
     attempts = recorder.read_recorded_release(released).trail.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
 

@@ -43,7 +43,7 @@ ACTIONS = ["promote", "challenge", "challenge", "promote", "rollback"]
 
 def recorded_trail() -> tuple[list[StoredEntry], HistoryHead]:
     """Five changes, an hour apart."""
-    found, head = [], GENESIS
+    stored_entries, head = [], GENESIS
     for number, action in enumerate(ACTIONS, start=1):
         entry = AuditEntry(
             seq=number, at=START + timedelta(hours=number), by="somebody", action=action,
@@ -51,8 +51,8 @@ def recorded_trail() -> tuple[list[StoredEntry], HistoryHead]:
             evidence=EVIDENCE, previous=head,
         )  # fmt: skip
         head = entry.digest
-        found.append(stored(entry))
-    return found, HistoryHead(len(found), head)
+        stored_entries.append(stored(entry))
+    return stored_entries, HistoryHead(len(stored_entries), head)
 
 
 def stored(entry: AuditEntry, **changed: Any) -> StoredEntry:
@@ -61,13 +61,13 @@ def stored(entry: AuditEntry, **changed: Any) -> StoredEntry:
 
 
 def test_an_unchanged_trail_has_no_problem_in_any_order() -> None:
-    found, history = recorded_trail()
-    trail = verify_trail(reversed(found), history)
+    stored_entries, history = recorded_trail()
+    trail = verify_trail(reversed(stored_entries), history)
     assert [entry.action for entry in trail.entries] == ACTIONS
     assert trail.problems == ()
     assert trail.unfinished == ()
-    assert trail.newest == found[-1]
-    assert AuditEntry.parse(found[0].tags["entry"]) == trail.entries[0]
+    assert trail.newest == stored_entries[-1]
+    assert AuditEntry.parse(stored_entries[0].tags["entry"]) == trail.entries[0]
 
 
 def test_an_empty_trail_has_no_problem() -> None:
@@ -119,38 +119,38 @@ CHANGES: dict[str, tuple[Callable[[list[StoredEntry]], object], str]] = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_each_change_of_an_entry_is_detected(what: str) -> None:
-    found, history = recorded_trail()
+    stored_entries, history = recorded_trail()
     tamper, problem = CHANGES[what]
-    tamper(found)
-    assert re.search(problem, "\n".join(verify_trail(found, history).problems))
+    tamper(stored_entries)
+    assert re.search(problem, "\n".join(verify_trail(stored_entries, history).problems))
 
 
 def test_a_document_that_was_set_back_is_detected() -> None:
-    found, _ = recorded_trail()
-    history = HistoryHead(3, found[2].tags["digest"])
-    trail = verify_trail(found, history)
+    stored_entries, _ = recorded_trail()
+    history = HistoryHead(3, stored_entries[2].tags["digest"])
+    trail = verify_trail(stored_entries, history)
     assert len(trail.entries) == 3
     assert len(trail.problems) == 2
     assert "set back" in trail.problems[0]
 
 
 def test_a_wrong_count_in_the_document_is_detected() -> None:
-    found, history = recorded_trail()
-    assert verify_trail(found, replace(history, count=4)).problems
-    assert verify_trail(found, replace(history, count=6)).problems
+    stored_entries, history = recorded_trail()
+    assert verify_trail(stored_entries, replace(history, count=4)).problems
+    assert verify_trail(stored_entries, replace(history, count=6)).problems
 
 
 def test_entries_behind_a_break_are_not_trusted() -> None:
-    found, history = recorded_trail()
-    found.pop(2)
-    assert [entry.seq for entry in verify_trail(found, history).entries] == [4, 5]
+    stored_entries, history = recorded_trail()
+    stored_entries.pop(2)
+    assert [entry.seq for entry in verify_trail(stored_entries, history).entries] == [4, 5]
 
 
 def test_a_killed_change_is_unfinished_and_no_problem() -> None:
-    found, history = recorded_trail()
-    last = AuditEntry.parse(found[-1].tags["entry"])
+    stored_entries, history = recorded_trail()
+    last = AuditEntry.parse(stored_entries[-1].tags["entry"])
     attempt = replace(last, seq=6, previous=last.digest, why="killed")
-    trail = verify_trail([*found, stored(attempt, concluded=False)], history)
+    trail = verify_trail([*stored_entries, stored(attempt, concluded=False)], history)
     assert trail.problems == ()
     assert [each.tags["why"] for each in trail.unfinished] == ["killed"]
 
@@ -167,20 +167,23 @@ def test_a_killed_change_is_unfinished_and_no_problem() -> None:
     ],
 )
 def test_traffic_shares_at_a_moment(hours: float, shares: dict[str, float]) -> None:
-    found, history = recorded_trail()
-    entries = verify_trail(found, history).entries
+    stored_entries, history = recorded_trail()
+    entries = verify_trail(stored_entries, history).entries
     assert traffic_shares_at(entries, START + timedelta(hours=hours)) == shares
 
 
 def test_a_formatted_entry_has_author_time_versions_and_reason() -> None:
-    found, history = recorded_trail()
-    text = "\n".join(format_entry(verify_trail(found, history).entries[3]))
+    stored_entries, history = recorded_trail()
+    text = "\n".join(format_entry(verify_trail(stored_entries, history).entries[3]))
     for part in ("2013-04-01 04:00", "promote version 2", "by somebody", "reason 4"):
         assert part in text
     assert "from version 1, canary 2 at 10 % to version 2" in text
 
 
 def test_a_round_trip_through_json_keeps_the_digest() -> None:
-    found, _ = recorded_trail()
-    entry = AuditEntry.parse(found[1].tags["entry"])
-    assert AuditEntry.parse(json.dumps(json.loads(entry.body))).digest == found[1].tags["digest"]
+    stored_entries, _ = recorded_trail()
+    entry = AuditEntry.parse(stored_entries[1].tags["entry"])
+    assert (
+        AuditEntry.parse(json.dumps(json.loads(entry.body))).digest
+        == stored_entries[1].tags["digest"]
+    )
