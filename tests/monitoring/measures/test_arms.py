@@ -20,8 +20,8 @@ AT = pd.Timestamp(START)
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
     shipped = Path(__file__).parents[3] / "usecase" / "params.yaml"
-    found: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
-    return {**found, "shadow": {**found["shadow"], "day_labels": 2}}
+    rollout: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
+    return {**rollout, "shadow": {**rollout["shadow"], "day_labels": 2}}
 
 
 def mirrored(days: int, n: int = 4) -> pd.DataFrame:
@@ -45,13 +45,18 @@ def labels(rows: pd.DataFrame, hours: float = 3.0) -> pd.DataFrame:
 def test_shadow_evidence_uses_complete_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
     rows = mirrored(3)
     noon = START + timedelta(days=2, hours=12)
-    found = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon)
-    assert (found.requests, found.errors, found.days) == (12, 0, 2)
-    assert found.cost is not None
-    assert (found.cost.n, found.cost.mean, found.labels, found.coverage) == (2, -4000.0, 8, 1.0)
-    assert found.moved is not None
-    assert found.moved.mean == pytest.approx(0.2)
-    assert found.slower_ms == pytest.approx(0.5)
+    evidence = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon)
+    assert (evidence.requests, evidence.errors, evidence.days) == (12, 0, 2)
+    assert evidence.cost is not None
+    assert (evidence.cost.n, evidence.cost.mean, evidence.labels, evidence.coverage) == (
+        2,
+        -4000.0,
+        8,
+        1.0,
+    )
+    assert evidence.moved is not None
+    assert evidence.moved.mean == pytest.approx(0.2)
+    assert evidence.slower_ms == pytest.approx(0.5)
     before = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1))
     assert (before.cost and before.cost.n, before.labels) == (1, 4)
 
@@ -62,16 +67,16 @@ def test_late_labels_lower_the_coverage(
     rows = mirrored(1)
     late = labels(rows)
     late.loc[1:, "known_at"] = AT + timedelta(days=9)
-    found = arms.shadow_evidence(rows, late, policy, COSTS, START + timedelta(days=2))
-    assert (found.coverage, found.labels, found.cost) == (0.25, 1, None)
+    evidence = arms.shadow_evidence(rows, late, policy, COSTS, START + timedelta(days=2))
+    assert (evidence.coverage, evidence.labels, evidence.cost) == (0.25, 1, None)
     none = arms.shadow_evidence(rows, late[:0], policy, COSTS, START + timedelta(days=2))
     assert (none.coverage, none.labels, none.cost) == (0.0, 0, None)
 
 
 def test_a_challenger_that_never_answers_has_errors_and_no_scores(policy: dict[str, Any]) -> None:
     rows = mirrored(1).assign(shadow_probability=None, shadow_error="RuntimeError: no")
-    found = arms.shadow_evidence(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
-    assert (found.errors, found.moved, found.cost) == (4, None, None)
+    evidence = arms.shadow_evidence(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
+    assert (evidence.errors, evidence.moved, evidence.cost) == (4, None, None)
 
 
 def test_requests_of_another_stage_or_version_do_not_count(policy: dict[str, Any]) -> None:
@@ -100,8 +105,8 @@ def test_a_canary_is_compared_with_the_other_arm(policy: dict[str, Any]) -> None
     mine = rows.index % 2 == 0
     rows.loc[mine, ["arm", "probability", "scoring_ms"]] = ["challenger", 0.4, 7.1]
     rows.loc[[0, 2], ["challenger_error", "probability"]] = ["ValueError: NaN", 0.1]
-    found = arms.canary_evidence(rows, policy, START + timedelta(days=1))
-    assert (found.requests, found.errors, found.days) == (10, 2, 1)
-    assert found.moved is not None
-    assert (found.moved.n, found.moved.mean) == (8, pytest.approx(0.3))
-    assert found.slower_ms == pytest.approx(7.0)
+    evidence = arms.canary_evidence(rows, policy, START + timedelta(days=1))
+    assert (evidence.requests, evidence.errors, evidence.days) == (10, 2, 1)
+    assert evidence.moved is not None
+    assert (evidence.moved.n, evidence.moved.mean) == (8, pytest.approx(0.3))
+    assert evidence.slower_ms == pytest.approx(7.0)

@@ -39,27 +39,27 @@ def accounts(n_rows: int = 4000, seed: int = 0) -> pd.DataFrame:
 
 
 def compare(current: pd.DataFrame, **limits: Any) -> drift.DriftResult:
-    found, _ = drift.measure_drift(
+    result, _ = drift.measure_drift(
         accounts(), current, features=FEATURES, categories=TEXTS, limits=LIMITS | limits, seed=1
     )
-    return found
+    return result
 
 
-def drifted(found: drift.DriftResult) -> list[str]:
-    return [name for name, column in found.features.items() if column.drifted]
+def drifted(result: drift.DriftResult) -> list[str]:
+    return [name for name, column in result.features.items() if column.drifted]
 
 
 def test_more_rows_of_the_same_distribution_in_another_order_do_not_drift() -> None:
     current = accounts().sample(9000, replace=True, random_state=2).astype({"label": "float64"})
-    found = compare(current[sorted(current)])
-    assert drifted(found) == []
-    assert found.share == 0.0
-    assert list(found.features) == FEATURES
-    assert not found.prediction.drifted
-    assert found.target is not None
-    assert not found.target.drifted
-    assert (found.n_reference, found.n_current) == (3000, 3000)
-    assert found.missing_change < 0.05
+    result = compare(current[sorted(current)])
+    assert drifted(result) == []
+    assert result.share == 0.0
+    assert list(result.features) == FEATURES
+    assert not result.prediction.drifted
+    assert result.target is not None
+    assert not result.target.drifted
+    assert (result.n_reference, result.n_current) == (3000, 3000)
+    assert result.missing_change < 0.05
 
 
 def test_a_drifted_column_is_named_with_its_score() -> None:
@@ -70,13 +70,13 @@ def test_a_drifted_column_is_named_with_its_score() -> None:
         probability=rows["probability"] ** 0.5,
         label=1,
     )
-    found = compare(moved)
-    assert drifted(found) == ["product", "amount"]
-    assert found.share == pytest.approx(2 / 6)
-    assert found.features["amount"].score > LIMITS["number"] > found.features["visits"].score
-    assert found.prediction.drifted
-    assert found.target is not None
-    assert found.target.drifted
+    result = compare(moved)
+    assert drifted(result) == ["product", "amount"]
+    assert result.share == pytest.approx(2 / 6)
+    assert result.features["amount"].score > LIMITS["number"] > result.features["visits"].score
+    assert result.prediction.drifted
+    assert result.target is not None
+    assert result.target.drifted
 
 
 def test_without_a_snapshot_the_result_is_the_same() -> None:
@@ -91,19 +91,19 @@ def test_without_a_snapshot_the_result_is_the_same() -> None:
 
 def test_without_a_snapshot_no_label_is_needed() -> None:
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    found, _ = drift.measure_drift(
+    result, _ = drift.measure_drift(
         accounts(), accounts(seed=3).assign(label=np.nan), **how, with_snapshot=False
     )
-    assert found.target is None
+    assert result.target is None
 
 
 def test_missing_values_are_measured_apart_from_the_distance() -> None:
     rows = accounts(seed=3)
     sparse = rows.assign(visits=rows["visits"].where(np.arange(len(rows)) % 2 == 0))
-    found = compare(sparse)
-    assert not found.features["visits"].drifted
-    assert found.missing_change == pytest.approx(0.5, abs=0.05)
-    assert found.features["visits"].missing_reference == 0.0
+    result = compare(sparse)
+    assert not result.features["visits"].drifted
+    assert result.missing_change == pytest.approx(0.5, abs=0.05)
+    assert result.features["visits"].missing_reference == 0.0
 
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
@@ -114,16 +114,16 @@ def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measu
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
     whole, _ = drift.measure_drift(accounts(), rows, **how, with_snapshot=with_snapshot)
     lacking = rows.drop(columns="age").assign(amount=np.nan, region=None)
-    found, snapshot = drift.measure_drift(accounts(), lacking, **how, with_snapshot=with_snapshot)
+    result, snapshot = drift.measure_drift(accounts(), lacking, **how, with_snapshot=with_snapshot)
     without_values = ["region", "amount", "age"]
-    assert list(found.unmeasured) == without_values
-    assert found.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
-    assert (found.prediction, found.target) == (whole.prediction, whole.target)
-    assert drifted(found) == ["visits"]
-    assert found.share == pytest.approx(4 / 6), "what is no longer served has drifted"
-    assert found.missing_change == 1.0
+    assert list(result.unmeasured) == without_values
+    assert result.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
+    assert (result.prediction, result.target) == (whole.prediction, whole.target)
+    assert drifted(result) == ["visits"]
+    assert result.share == pytest.approx(4 / 6), "what is no longer served has drifted"
+    assert result.missing_change == 1.0
     assert (snapshot is not None) == with_snapshot
-    [problem] = drift.drift_problems(found)
+    [problem] = drift.drift_problems(result)
     assert problem.code == "feature_unmeasured"
     for name in without_values:
         assert f"{name} (no value in 3,000 rows of the prediction log)" in problem.told
@@ -160,10 +160,10 @@ def test_the_same_seed_draws_the_same_rows() -> None:
 
 
 def test_a_run_published_again_replaces_itself(tmp_path: Path) -> None:
-    found, snapshot = drift.measure_drift(
+    result, snapshot = drift.measure_drift(
         accounts(), accounts(seed=3), features=FEATURES, categories=TEXTS, limits=LIMITS, seed=1
     )
-    json.dumps(asdict(found))  # the stored form
+    json.dumps(asdict(result))  # the stored form
     html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
     for name, day in (("first", 15), ("second", 22), ("first", 15)):
         drift_report.publish_drift_report(

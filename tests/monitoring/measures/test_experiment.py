@@ -54,10 +54,10 @@ def analyse(
 def test_the_verdict_at_the_end_is_the_planned_one(
     rate: float, effect: float, verdict: str
 ) -> None:
-    found = analyse(rows(14, rate), 14, replace(PLAN, effect=effect))
-    assert found.verdict == verdict
-    assert found.interval.n == found.days == 14
-    assert sum(found.labels) == 14 * 400
+    result = analyse(rows(14, rate), 14, replace(PLAN, effect=effect))
+    assert result.verdict == verdict
+    assert result.interval.n == result.days == 14
+    assert sum(result.labels) == 14 * 400
 
 
 def test_an_early_look_has_no_verdict_and_a_wider_interval() -> None:
@@ -94,11 +94,11 @@ def test_the_error_rate_and_the_power_are_those_of_the_plan() -> None:
     # Each arm has 200 cases a day, with a cost of 4 for one in ten.
     assert spread == pytest.approx(1000 * math.sqrt(2 * 16 * 0.09 / 200), rel=0.25)
     needed = experiment.days_for_power(60.0, spread, 0.05)
-    found = [
+    verdicts = [
         analyse(rows(needed, 0.115, seed=seed), needed, replace(PLAN, days=needed)).verdict
         for seed in range(30)
     ]
-    assert found.count("worse") >= 18, f"{needed} days suffice about three times in four"
+    assert verdicts.count("worse") >= 18, f"{needed} days suffice about three times in four"
 
 
 def test_a_short_log_is_refused_and_a_small_effect_needs_more_days() -> None:

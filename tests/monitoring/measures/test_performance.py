@@ -142,8 +142,8 @@ def test_the_cost_of_the_last_week_is_estimated_without_labels() -> None:
     # Labels drawn by the probabilities cost what the probabilities let expect.
     p = joined["probability"][last].to_numpy()
     drawn = np.random.default_rng(3).random((200, len(p))) < p
-    found = np.mean([evaluation.cost_per_1000(each, p, COSTS) for each in drawn])
-    assert estimated == pytest.approx(found, rel=0.01)
+    expected = np.mean([evaluation.cost_per_1000(each, p, COSTS) for each in drawn])
+    assert estimated == pytest.approx(expected, rel=0.01)
     # Three sure answers and one even chance: a false alarm, half of the time.
     four = joined[last].head(4).assign(probability=[0.0, 1.0, 0.0, 0.5])
     assert performance.estimated_cost(four, COSTS, AS_OF) == pytest.approx(125)

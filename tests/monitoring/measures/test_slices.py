@@ -22,8 +22,8 @@ COLUMN = "hour_band"
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(slice_params.SHIPPED.read_text())
-    return found
+    shipped: dict[str, Any] = yaml.safe_load(slice_params.SHIPPED.read_text())
+    return shipped
 
 
 def joined(n_rows: int = 9000) -> pd.DataFrame:
@@ -72,12 +72,10 @@ def test_labels_that_stop_in_a_slice_show_after_a_day(
     frame = joined()
     late = (frame["hour"] > 16) & (frame["decision_time"] >= AS_OF - timedelta(days=3))
     stopped = frame.assign(label=frame["label"].mask(late))
-    found = slices.measure_slices(stopped, stopped, params, AS_OF)
-    assert (find_row(found, "from 17")["missing"], find_row(found, "until 8")["missing"]) == (
-        1.0,
-        0.0,
-    )
-    assert find_row(found, "from 17")["due"] > params["monitoring"]["policy"]["min_labels_due"]
+    rows = slices.measure_slices(stopped, stopped, params, AS_OF)
+    late_slice, early_slice = find_row(rows, "from 17"), find_row(rows, "until 8")
+    assert (late_slice["missing"], early_slice["missing"]) == (1.0, 0.0)
+    assert late_slice["due"] > params["monitoring"]["policy"]["min_labels_due"]
     assert performance.describe_missing_labels(stopped, params, AS_OF) is None
     none = stopped.assign(label=np.nan)
     assert "labels are missing (0% of" in str(

@@ -48,9 +48,9 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
 
 def write_page(path: Path, joined: pd.DataFrame, **changed: Any) -> str:
     labelled = joined.dropna(subset="label")
-    found = result(predictions() if labelled.empty else joined, **changed)
+    shown = result(predictions() if labelled.empty else joined, **changed)
     monitoring_page.write_monitoring_page(
-        path, found, performance.daily_performance(joined, COSTS), joined, predictions(seed=9)
+        path, shown, performance.daily_performance(joined, COSTS), joined, predictions(seed=9)
     )
     return path.read_text()
 
@@ -87,8 +87,8 @@ def test_the_page_is_complete_and_loads_nothing(tmp_path: Path) -> None:
 
 
 def test_the_ids_of_the_figures_differ(tmp_path: Path) -> None:
-    found = re.findall(r' id="([^"]+)"', write_page(tmp_path / "page.html", predictions()))
-    assert len(found) == len(set(found))
+    ids = re.findall(r' id="([^"]+)"', write_page(tmp_path / "page.html", predictions()))
+    assert len(ids) == len(set(ids))
 
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from monitoring.retraining_decision import decide_retraining
 from pipelines.replay import fast_replay, policies, simulated_day, trained_models
 from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
@@ -155,13 +156,13 @@ def test_labels_of_the_future_do_not_change_the_evidence(tmp_path: Path) -> None
     frame = cases()
     day = FIRST + 3 * DAY
     other = frame.assign(label=frame["label"].where(frame["known_at"] < day, 1 - frame["label"]))
-    found = []
+    evidence = []
     for number, each in enumerate((frame, other)):
         world = make_world(tmp_path / str(number), each)
         state = fast_replay.initial_state(world, FIRST)
         predict_cases(world, state, world.rows(FIRST, day))
-        found.append(simulated_day.collect_evidence(world, state, day)[0])
-    assert found[0] == found[1]
+        evidence.append(simulated_day.collect_evidence(world, state, day)[0])
+    assert evidence[0] == evidence[1]
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
 
@@ -171,13 +172,11 @@ def test_a_challenger_under_way_holds_a_retraining_back(
     _, world, _ = scheduled
     state = fast_replay.initial_state(world, FIRST)
     predict_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
-    state.challenger = replace(state.champion, name="on its way")
+    state.challenger = replace(state.champion, name="2013-01-22")
     evidence, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
-    from monitoring.retraining_decision import decide_retraining
-
     decision = decide_retraining(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
     assert not decision.retrain
-    assert "version on its way is under way" in decision.reason
+    assert "version 2013-01-22 is under way" in decision.reason
 
 
 def test_a_refused_first_model_stops_the_replay(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Settings:
+def settings_with(home: Path, replayed: dict[str, list[dict[str, Any]]]) -> Settings:
     settings = Settings(home=home)
     (home / "usecase").mkdir()
     (home / "usecase" / "params.yaml").write_text(json.dumps(slice_params.slice_params()))
-    for name, records in found.items():
+    for name, records in replayed.items():
         place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)
         (place / fast_replay.DAYS_FILE).write_text(
@@ -49,8 +49,8 @@ def settings_with(home: Path, found: dict[str, list[dict[str, Any]]]) -> Setting
 
 
 def test_the_page_starts_with_the_saving_and_is_self_contained(tmp_path: Path) -> None:
-    found = {"never": days(60), "hybrid": days(53, released_at=8)}
-    text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
+    replayed = {"never": days(60), "hybrid": days(53, released_at=8)}
+    text = replay_page.write_replay_page(settings_with(tmp_path, replayed), FIRST, END).read_text()
     assert "<strong>Retraining saved costs, before its own price</strong>" in text
     assert "1 retraining saved 11.5% of the cost of the first model" in text
     assert "On 10 days a check was over its limit. 1 of 1 new models passed" in text
@@ -79,8 +79,8 @@ def test_the_page_compares_the_served_replay_with_the_fast_one(tmp_path: Path) -
 
 
 def test_a_loss_is_not_reported_as_a_saving(tmp_path: Path) -> None:
-    found = {"never": days(53), "hybrid": days(60, released_at=8)}
-    text = replay_page.write_replay_page(settings_with(tmp_path, found), FIRST, END).read_text()
+    replayed = {"never": days(53), "hybrid": days(60, released_at=8)}
+    text = replay_page.write_replay_page(settings_with(tmp_path, replayed), FIRST, END).read_text()
     assert "<strong>No saving is shown</strong>" in text
 
 
@@ -93,9 +93,9 @@ def test_incomplete_policies_and_half_written_days_are_left_out(tmp_path: Path) 
 
 
 def test_the_table_has_a_row_for_each_policy() -> None:
-    found = {name: pd.DataFrame(each) for name, each in
+    replayed = {name: pd.DataFrame(each) for name, each in
              {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
-    table = policy_table.format_policy_table(found, slice_params.slice_params())
+    table = policy_table.format_policy_table(replayed, slice_params.slice_params())
     assert "| never | 0 | 0 | 609.5 | 0.0% | " in table
     assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in table
 

@@ -247,7 +247,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert {"schedule", "calibration"} <= set(real.loc[real["trained"] > 0, "fired"].explode())
     # The kill caused no duplicate.
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
-        lambda found: all(each["passed"] for each in found)
+        lambda verdicts: all(each["passed"] for each in verdicts)
     )
     assert len(mlflow_client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
     log = reader.read_predictions(own.predictions)
