@@ -1,4 +1,4 @@
-"""Does our offline store answer as Feast's own duckdb store does, and as the definition says?"""
+"""The ASOF JOIN store agrees with Feast's duckdb store, and with the definition of the join."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Open = Callable[..., FeatureStore]
 
 @pytest.fixture
 def open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Opens a store of one kind on the registry of this test, in whose folder the test runs."""
+    """Return a function that opens a store of a kind on this test's registry, in its folder."""
     monkeypatch.chdir(tmp_path)
 
     def store(*objects: Any, kind: str = OURS) -> FeatureStore:
@@ -61,16 +61,16 @@ def open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
 
 def at(hours: Any) -> Any:
-    """The time `hours` after the start, in the microseconds that the project stores."""
+    """Return the time `hours` after the start, in microseconds, as the project stores it."""
     given = np.asarray(hours, dtype="float64")
-    # pandas rounds what lies where a NaN was, which may be anything, and warns of it.
+    # pandas rounds the arbitrary bytes of a NaN, and warns.
     times = pd.to_timedelta(np.nan_to_num(given), unit="h") + T0
     times = times.where(~np.isnan(given)) if given.ndim else times
     return times.as_unit("us")
 
 
 def write(frame: pd.DataFrame, table: str, n_files: int = 1) -> None:
-    """Writes a table as partitions that no order of rows can be read from."""
+    """Write a table as partitions whose rows have no useful order."""
     Path(table).mkdir(exist_ok=True)
     for i in range(n_files):
         frame.iloc[i::n_files].to_parquet(f"{table}/{i}.parquet", index=False)
@@ -95,15 +95,15 @@ delays = view("delays", [DELAY], [SITE], timedelta(hours=2))
 
 
 def delay_rows(*rows: tuple[float, float | None, float], site: str = "S1") -> pd.DataFrame:
-    """Rows of (event, created, delay), the times in hours."""
+    """Return rows of (event, created, delay), with times in hours."""
     event, created, delay = zip(*rows, strict=True)
     return pd.DataFrame(
         {"site": site, "event_timestamp": at(event), "created": at(created), "delay": delay}
     )
 
 
-def seen(store: FeatureStore, hours: list[float], filtered: bool = True) -> list[float | None]:
-    """The delay at S1 as seen at each of the given hours."""
+def delays_at(store: FeatureStore, hours: list[float], filtered: bool = True) -> list[float | None]:
+    """Return the delay at S1 as read at each of the given hours."""
     cases = pd.DataFrame({"site": "S1", "event_timestamp": at(hours)})
     job = store.get_historical_features(
         cases, ["delays:delay"], filter_by_created_timestamp=filtered
@@ -111,13 +111,14 @@ def seen(store: FeatureStore, hours: list[float], filtered: bool = True) -> list
     return list(job.to_arrow()["delay"].to_pylist())
 
 
-# Against stock, on tables with all the mess that we know of.
+# Against the stock store, on tables with every known irregularity.
 
 
 def messy(rng: np.random.Generator, n: int) -> pd.DataFrame:
-    """Rows with null keys, missing values, ties, corrections, repeats, and late or no publishing.
+    """Return rows with null keys, missing values, ties, corrections, repeats, and late publishing.
 
-    Of rows with the same keys, event and creation stock returns any: here they are equal.
+    For rows with the same keys, event and creation, the stock store returns any; here they are
+    equal.
     """
     hour = rng.integers(0, 48, n) + rng.choice([0.0, 0.5], n)
     lag = rng.choice([-1.0, 0.0, 0.25, 1.0, 30.0, np.nan], n) + rng.integers(0, 4, n)
@@ -146,7 +147,7 @@ def messy_cases(rng: np.random.Generator, n: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("filtered", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_every_cell_is_that_of_stock(open_store: Open, seed: int, filtered: bool) -> None:
+def test_every_cell_equals_the_stock_store(open_store: Open, seed: int, filtered: bool) -> None:
     rng = np.random.default_rng(seed)
     by_gate = messy(rng, 1500)
     write(by_gate.drop_duplicates(["site", "event_timestamp", "created"]), "delays", 3)
@@ -176,11 +177,11 @@ def test_every_cell_is_that_of_stock(open_store: Open, seed: int, filtered: bool
     assert answers[0]["case"].to_pylist() == list(range(400))  # in the order of the cases
     expected = answers[1].sort_by("case")
     assert answers[0].schema == expected.schema
-    # As text, in which null and NaN differ, and NaN is equal to itself.
+    # Compared as text, in which null and NaN differ, and NaN equals itself.
     for row, expected_row in zip(answers[0].to_pylist(), expected.to_pylist(), strict=True):
         assert str(row) == str(expected_row)
     filled = answers[0].to_pandas().iloc[:, 6:].notna().mean()
-    assert filled.between(0.05, 0.95).all(), "the comparison must see answers and their absence"
+    assert filled.between(0.05, 0.95).all(), "the comparison needs present and missing answers"
 
 
 # Against the definition, row by row.
@@ -194,7 +195,7 @@ ROWS = st.lists(st.tuples(HOURS, st.none() | HOURS), max_size=8, unique=True)
     max_examples=30, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-def test_any_history_is_seen_as_defined(
+def test_any_history_follows_the_definition(
     open_store: Open, rows: list[tuple[int, int | None]], ttl: int | None, filtered: bool
 ) -> None:
     def visible_best(when: float) -> float | None:
@@ -228,34 +229,34 @@ def test_a_row_lives_until_its_ttl_and_not_longer(open_store: Open) -> None:
     write(delay_rows((10, 10, 1.0)), "delays")
     microsecond = 1 / 3.6e9
     edges = [10 - microsecond, 10, 12, 12 + microsecond]
-    assert seen(store, edges) == [None, 1.0, 1.0, None]
-    assert seen(open_store(kind=STOCK), [10, 12]) == [1.0, 1.0]
+    assert delays_at(store, edges) == [None, 1.0, 1.0, None]
+    assert delays_at(open_store(kind=STOCK), [10, 12]) == [1.0, 1.0]
 
 
 def test_a_row_created_late_hides_no_earlier_one(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0), (11, 11.75, 2.0)), "delays", n_files=2)
-    assert seen(store, [11.5, 11.75]) == [1.0, 2.0]
-    assert seen(store, [11.5], filtered=False) == [2.0]
+    assert delays_at(store, [11.5, 11.75]) == [1.0, 2.0]
+    assert delays_at(store, [11.5], filtered=False) == [2.0]
 
 
 def test_a_row_created_late_does_not_replace_a_later_event(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 11.5, 1.0), (11, 11, 2.0)), "delays")
-    assert seen(store, [11, 11.5, 12]) == [2.0, 2.0, 2.0]
+    assert delays_at(store, [11, 11.5, 12]) == [2.0, 2.0, 2.0]
 
 
 def test_a_correction_is_seen_from_its_creation_on(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0), (10, 11, 2.0)), "delays", n_files=2)
-    assert seen(store, [10, 10.5, 11]) == [1.0, 1.0, 2.0]
-    assert seen(store, [10], filtered=False) == [2.0]
+    assert delays_at(store, [10, 10.5, 11]) == [1.0, 1.0, 2.0]
+    assert delays_at(store, [10], filtered=False) == [2.0]
 
 
-# The frame around the answers.
+# The returned frame.
 
 
-def test_the_frame_of_cases_is_kept(open_store: Open) -> None:
+def test_the_frame_of_cases_is_unchanged(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0)), "delays")
     cases = pd.DataFrame({
@@ -275,13 +276,13 @@ def test_the_frame_of_cases_is_kept(open_store: Open) -> None:
 
 def test_no_cases_give_no_rows(open_store: Open) -> None:
     write(delay_rows((10, 10, 1.0)), "delays")
-    assert seen(open_store(delays), []) == []
+    assert delays_at(open_store(delays), []) == []
 
 
 TWICE = [Field(name="twice", dtype=Float64)]
 
 
-# Feast keeps the text of these two, so that they have no annotations and use nothing outside.
+# Feast stores the source of these two, so they have no annotations and use no other names.
 @on_demand_feature_view(name="doubled", sources=[delays], schema=TWICE, mode="python")
 def twice_of_lists(inputs):  # type: ignore[no-untyped-def]
     return {"twice": [None if delay is None else delay * 2 for delay in inputs["delay"]]}
@@ -316,10 +317,10 @@ def test_on_demand_views_follow_the_join(
 def test_a_view_without_entities_joins_on_time_alone(open_store: Open) -> None:
     store = open_store(view("delays", [DELAY], []))
     write(delay_rows((10, 10, 1.0), (11, 11, 2.0)), "delays")
-    assert seen(store, [9, 10, 12]) == [None, 1.0, 2.0]
+    assert delays_at(store, [9, 10, 12]) == [None, 1.0, 2.0]
 
 
-def test_the_rest_is_inherited(open_store: Open) -> None:
+def test_other_methods_are_inherited(open_store: Open) -> None:
     store = open_store(delays)
     write(delay_rows((10, 10, 1.0), (10, 11, 2.0)), "delays", n_files=2)
     store.materialize(at(0).to_pydatetime(), at(20).to_pydatetime())
@@ -327,7 +328,7 @@ def test_the_rest_is_inherited(open_store: Open) -> None:
     assert online["delay"] == [2.0]
 
 
-def test_what_it_cannot_read_is_refused(open_store: Open) -> None:
+def test_unreadable_sources_are_refused(open_store: Open) -> None:
     store = open_store(delays, view("odd", [DELAY], [SITE], path="odd.csv"))
     write(delay_rows((10, 10, 1.0)), "delays")
     cases = pd.DataFrame({"site": ["S1"], "event_timestamp": at([11])})
@@ -339,10 +340,10 @@ def test_what_it_cannot_read_is_refused(open_store: Open) -> None:
         store.get_historical_features(cases[["event_timestamp"]], ["delays:delay"])
 
 
-# Where stock is wrong, ours is held to the definition.
+# Where the stock store is wrong, the definition decides.
 
 
-def test_keys_that_an_alias_leaves_out_still_count(open_store: Open) -> None:
+def test_keys_that_an_alias_omits_still_count(open_store: Open) -> None:
     gates = view("gates", [DELAY], [SITE, GATE])
     aliased = gates.with_name("there").with_join_key_map({"site": "other"})
     service = FeatureService(name="there", features=[aliased])
@@ -354,13 +355,13 @@ def test_keys_that_an_alias_leaves_out_still_count(open_store: Open) -> None:
         store.get_historical_features(cases, service).to_arrow()["delay"].to_pylist()
         for store in (ours, stock)
     ]
-    assert found == [[1.0], [2.0]]  # stock joins on `site` alone and finds the other gate
+    assert found == [[1.0], [2.0]]  # the stock store joins on `site` alone and finds the other gate
 
 
 def test_a_ttl_may_mix_days_and_hours(open_store: Open) -> None:
     ttl = timedelta(days=1, hours=2)
     ours, stock = open_store(view("delays", [DELAY], [SITE], ttl)), open_store(kind=STOCK)
     write(delay_rows((10, 10, 1.0)), "delays")
-    assert seen(ours, [36, 36.5]) == [1.0, None]
+    assert delays_at(ours, [36, 36.5]) == [1.0, None]
     with pytest.raises(ValueError, match="mixed units"):
-        seen(stock, [36])
+        delays_at(stock, [36])

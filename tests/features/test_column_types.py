@@ -1,4 +1,4 @@
-"""Rows take declared types where no value is changed, and older rows fit a later schema."""
+"""Rows take their declared types if no value changes, and older rows fit a later schema."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TIME = pa.timestamp("us", "UTC")
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 
 
-def fitted(values: Any, wanted: pa.DataType) -> pa.ChunkedArray:
-    """The values as pandas hands them over, where `wanted` is declared."""
+def conformed(values: Any, wanted: pa.DataType) -> pa.ChunkedArray:
+    """Return the values from pandas, conformed to the declared type `wanted`."""
     table = column_types.to_arrow(pd.DataFrame({"value": values}))
     return column_types.conform(table, pa.schema({"value": wanted})).column("value")
 
@@ -38,7 +38,7 @@ def fitted(values: Any, wanted: pa.DataType) -> pa.ChunkedArray:
     ids=["None", "NaN", "object", "NaT", "string", "empty"],
 )
 def test_a_column_without_any_value_takes_its_declared_type(values, wanted):
-    found = fitted(values, wanted)
+    found = conformed(values, wanted)
     assert found.type == wanted
     assert found.null_count == len(values)
 
@@ -60,7 +60,7 @@ def test_a_column_without_any_value_takes_its_declared_type(values, wanted):
     ],
 )
 def test_another_form_of_the_same_values_takes_the_declared_type(values, wanted, expected):
-    found = fitted(values, wanted)
+    found = conformed(values, wanted)
     assert found.type == wanted
     assert found.to_pylist() == expected
 
@@ -75,17 +75,17 @@ def test_another_form_of_the_same_values_takes_the_declared_type(values, wanted,
         (["1"], pa.int64()),
         ([1], pa.string()),
         ([True], pa.int64()),
-        ([datetime(2030, 5, 1, 12)], TIME),  # noqa: DTZ001 - as a SQL source gives it
+        ([datetime(2030, 5, 1, 12)], TIME),  # noqa: DTZ001 - as SQL sources return it
         ([date(2030, 5, 1)], TIME),
     ],
 )
-def test_what_would_change_a_value_stays_as_it_came(values, wanted):
+def test_a_cast_that_would_change_a_value_is_not_made(values, wanted):
     came = column_types.to_arrow(pd.DataFrame({"value": values})).column("value")
-    assert fitted(values, wanted).equals(came)
+    assert conformed(values, wanted).equals(came)
     assert came.type != wanted
 
 
-def test_columns_stay_as_they_came():
+def test_other_columns_are_unchanged():
     table = pa.table({"b": [1], "c": [2]})
     assert column_types.conform(table, pa.schema({"a": pa.int64(), "b": pa.int64()})) == table
 
@@ -119,7 +119,7 @@ def test_a_type_that_loses_values_is_named():
         column_types.widen(pa.table({"price": [1.5]}), pa.schema({"price": pa.int64()}))
 
 
-def test_days_with_and_without_values_unite(tmp_path):
+def test_days_with_and_without_values_can_be_concatenated(tmp_path):
     schema = pa.schema({"value": pa.float64(), "at": TIME})
     frames = [
         pd.DataFrame({"value": [None], "at": [pd.NaT]}),

@@ -1,4 +1,4 @@
-"""Atomic writes, files of lines and locks: what a kill, a full disk or a second process leaves."""
+"""Atomic writes, files of lines and locks survive a kill, a full disk or a second process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from features import durable_files, locks
 from settings import LoopError, UserError
 
 
-def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_without_leftovers(tmp_path: Path) -> None:
     target = tmp_path / "made" / "state.json"
     durable_files.write_json(target, {"a": 1})
     durable_files.write_json(target, {"a": 2})
@@ -28,11 +28,11 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
-def test_the_content_is_on_the_disk_before_its_name_and_then_the_name(
+def test_the_content_is_synced_before_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, real = tmp_path / "state", os.fsync
-    synced: list[tuple[bool, bool]] = []  # is it the folder? is the target there by then?
+    synced: list[tuple[bool, bool]] = []  # (is a folder, target exists)
 
     def fsync(descriptor: int) -> None:
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
@@ -81,7 +81,7 @@ def test_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
             assert target.read_text() in texts
 
 
-def test_an_incomplete_last_line_counts_as_not_made(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     target = tmp_path / "lines.jsonl"
     assert durable_files.read_lines(target) == []
     assert durable_files.append_unless(target, "one", lambda lines: b"one" in lines)
@@ -93,7 +93,7 @@ def test_an_incomplete_last_line_counts_as_not_made(tmp_path: Path) -> None:
     assert target.read_bytes() == b"one\ntwo\n"
 
 
-def test_a_lock_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:
+def test_a_refused_lock_names_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not locks.is_locked(path)
     with locks.hold_lock(path):
@@ -108,7 +108,7 @@ def test_a_lock_is_refused_by_name_of_its_holder(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_is_waited_for_and_the_user_told(
+def test_waiting_for_a_lock_prints_its_holder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "SILENT", 0.2)
@@ -134,34 +134,35 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         "with locks.hold_lock(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
-    assert path.read_text()  # its text stays, and means nothing
+    assert path.read_text()  # the text remains, without meaning
     assert not locks.is_locked(path)
     with locks.hold_lock(path, 0.0, refused=LoopError):
         pass
 
 
-# Which modules may write, rename or lock without `features/durable_files.py`, and why.
+# The modules that may write, rename or lock without `features/durable_files.py`, and why.
 ALLOWED = {
-    "features/durable_files.py": "holds the mechanism",
-    "features/locks.py": "the text of a lock, for messages alone; the lock is on this very file",
-    "features/feast_store.py": "sets a registry aside by a name of its own, and syncs the folder",
-    "features/partitions.py": "a table within `replacing`",
-    "serving/prediction_log/parquet_files.py": "a table within `replacing`",
+    "features/durable_files.py": "contains the mechanism",
+    "features/locks.py": "the text of a lock, for messages only; the lock is on this very file",
+    "features/feast_store.py": "renames an old registry, and syncs the folder",
+    "features/partitions.py": "a table within `atomic_replace`",
+    "serving/prediction_log/parquet_files.py": "a table within `atomic_replace`",
     "serving/prediction_log/segments.py": "lines, locked by the worker that writes them; measured",
     "serving/prediction_log/writer.py": "appends whole lines and syncs them in groups; measured",
-    "pipelines/registry/refit.py": "a draft, published as a whole",
-    "pipelines/registry/register.py": "a table within `replacing`",
-    "pipelines/training/train.py": "a table within `replacing`",
-    "pipelines/evaluation/evaluate.py": "outs of a stage, which DVC makes anew after a kill",
-    "serving/http/client.py": "rows as they are answered, within `replacing`",
-    "pipelines/runtime/child_processes.py": "the log of a child, which writes it itself",
-    "pipelines/registry/bento.py": "BentoML writes it; synced and renamed beside its place",
-    "pipelines/ingestion/expectation_suites.py": "pages for people, made anew by every validation",
-    "pipelines/runtime/embedded_databases.py": "a copy within `replacing`",
-    "pipelines/training/dvc_stages.py": "DVC restores beside the place; renamed then",
-    "pipelines/stack/docker_engine.py": "runs on the system's Python, without our packages",
-    "pipelines/stack/env.py": "runs on the system's Python, without our packages",
-    "pipelines/stack/backup_folder.py": "runs on the system's Python, without our packages",
+    "pipelines/registry/refit.py": "a draft, renamed when complete",
+    "pipelines/registry/register.py": "a table within `atomic_replace`",
+    "pipelines/training/train.py": "a table within `atomic_replace`",
+    "pipelines/evaluation/evaluate.py": "outputs of a stage, which DVC rebuilds after a kill",
+    "serving/http/client.py": "rows of answers, within `atomic_replace`",
+    "pipelines/cli/reference.py": "docs/cli.md, which `make docs` rewrites",
+    "pipelines/runtime/child_processes.py": "the log of a child process, which writes it itself",
+    "pipelines/registry/bento.py": "BentoML writes it; synced and renamed next to its target",
+    "pipelines/ingestion/expectation_suites.py": "pages for people, rewritten by every validation",
+    "pipelines/runtime/embedded_databases.py": "a copy within `atomic_replace`",
+    "pipelines/training/dvc_stages.py": "DVC restores next to the target, then it is renamed",
+    "pipelines/stack/docker_engine.py": "runs on the system's Python, without packages",
+    "pipelines/stack/env.py": "runs on the system's Python, without packages",
+    "pipelines/stack/backup_folder.py": "runs on the system's Python, without packages",
 }
 CODE = ("pipelines", "features", "serving", "monitoring", "usecase", "settings.py")
 WRITES = {
@@ -171,7 +172,7 @@ WRITES = {
 
 
 def unsafe(tree: ast.Module) -> list[str]:
-    """The calls of a module that may leave a file cut short, or that rename or lock one."""
+    """Return the calls of a module that may truncate, rename or lock a file."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import) and "fcntl" in {each.name for each in node.names}:
@@ -195,7 +196,7 @@ def unsafe(tree: ast.Module) -> list[str]:
     return found
 
 
-def test_files_are_written_through_this_module_alone() -> None:
+def test_only_this_module_writes_files() -> None:
     root = Path(durable_files.__file__).parents[1]
     found = {}
     for place in CODE:

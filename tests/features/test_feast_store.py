@@ -1,4 +1,4 @@
-"""The version of the definitions follows what they say; a registry of others is made anew."""
+"""The version changes with the definitions; other definitions get a new registry."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from features import feast_store
 from settings import Settings
 
 ROOT = Path(__file__).parents[2]
-ASK = "from features.feast_store import definitions_version as version; print(version())"
+VERSION_CODE = "from features.feast_store import definitions_version as version; print(version())"
 
 
 def version(code: Path) -> str:
-    """As the code in this folder has it, in a process of its own."""
+    """Return the version of the code in this folder, from its own process."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ASK], cwd=code, check=True, text=True,
+        [sys.executable, "-W", "ignore", "-c", VERSION_CODE], cwd=code, check=True, text=True,
         capture_output=True, env={**os.environ, "PYTHONPATH": str(code)},
     )  # fmt: skip
     return run.stdout.strip()
 
 
-def test_it_is_the_same_in_every_folder_and_differs_with_a_definition(tmp_path: Path):
+def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: Path):
     copy = tmp_path / "copy"
     for name in ("features", "usecase"):
         shutil.copytree(ROOT / name, copy / name)
@@ -37,7 +37,7 @@ def test_it_is_the_same_in_every_folder_and_differs_with_a_definition(tmp_path: 
     assert version(copy) != version(ROOT)
 
 
-def test_a_registry_of_older_definitions_is_made_anew_and_the_old_one_is_kept(
+def test_other_definitions_get_a_new_registry_and_the_old_one_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A lost online store is noticed by readers, and the next publishing rebuilds it."""
+"""Readers detect a lost online store, and the next publication rebuilds it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from usecase.target import SPINE_FEED, spine
 
 FIRST, END = date(2013, 1, 1), datetime(2013, 1, 4, tzinfo=UTC)
 PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
-AS_IN_THE_STACK = ",socket_timeout=1,socket_connect_timeout=1,retry=null"
+STACK_OPTIONS = ",socket_timeout=1,socket_connect_timeout=1,retry=null"
 STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the first days, whose online store in SQLite is published up to `END`."""
-    settings = Settings(home=tmp_path_factory.mktemp("made"))
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a home with the first days, its SQLite online store published up to `END`."""
+    settings = Settings(home=tmp_path_factory.mktemp("template"))
     for feed in FEEDS:
         for day in partitions.day_range(FIRST, END.date()):
             if due(feed, day):
@@ -41,13 +41,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings.params_file.parent.mkdir()
     shutil.copy(PARAMS, settings.params_file)
     with pytest.MonkeyPatch.context() as patched:
-        enter(settings, patched)
+        use_home(settings, patched)
         publish_features(settings, END)
     return settings.home
 
 
-def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that Feast's configuration names are this home's, and so is the folder."""
+def use_home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables of Feast's configuration and the working folder to this home."""
     for name in ("MLOPS_FEAST_REGISTRY", "MLOPS_FEAST_ONLINE"):
         monkeypatch.setenv(name, settings.environment()[name])
     monkeypatch.chdir(settings.root)
@@ -55,17 +55,17 @@ def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def home(
-    request: pytest.FixtureRequest, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """A copy of `made`, or the same with a Redis that is named by the test's parameter."""
-    shutil.copytree(made, tmp_path / "home")
+    """Return a copy of `template`, with Redis if the test's parameter says so."""
+    shutil.copytree(template, tmp_path / "home")
     if getattr(request, "param", "sqlite") == "redis":
-        address = request.getfixturevalue("redis") + AS_IN_THE_STACK
+        address = request.getfixturevalue("redis") + STACK_OPTIONS
         settings = Settings(home=tmp_path / "home", redis=address)
-        lose(settings)  # what another test left
+        lose(settings)  # of another test
     else:
         settings = Settings(home=tmp_path / "home")
-    enter(settings, monkeypatch)
+    use_home(settings, monkeypatch)
     publish_features(settings, END)
     return settings
 
@@ -80,45 +80,48 @@ def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
 
 def lose(settings: Settings) -> None:
     if settings.redis:
-        host, port = settings.redis.removesuffix(AS_IN_THE_STACK).split(":")
+        host, port = settings.redis.removesuffix(STACK_OPTIONS).split(":")
         with Redis(host, int(port)) as client:
             client.flushall()
     else:
-        settings.online_file.unlink()  # and what belongs to it stays
+        settings.online_file.unlink()  # its side files remain
 
 
-def answered(lookup: FeatureLookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
+def lookup_rows(lookup: FeatureLookup, cases: tuple[Any, Any]) -> tuple[list[OnlineRow], bool]:
     lookup._paused_until = 0.0
     return lookup.read(*cases)
 
 
-def counted(reason: str) -> float:
+def count_fallbacks(reason: str) -> float:
     return shared_metrics().lookups.labels("fallback", reason)._value.get()  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
-def test_a_lost_store_is_noticed_and_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
+def test_a_lost_store_is_detected_and_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
     lookup = FeatureLookup(OnlineReader(home), shared_metrics())  # opened before the loss
-    before, degraded = answered(lookup, cases)
+    before, degraded = lookup_rows(lookup, cases)
     assert not degraded
     assert all(row.as_of is not None for row in before)
 
     lose(home)
     assert published_until(home) is None
-    was = counted("incomplete")
-    without, degraded = answered(lookup, cases)
+    before_loss = count_fallbacks("incomplete")
+    without, degraded = lookup_rows(lookup, cases)
     assert degraded
     assert {row.as_of for row in without} == {None}
-    assert counted("incomplete") == was + len(without)
+    assert count_fallbacks("incomplete") == before_loss + len(without)
 
     publish_features(home, END)
     assert published_until(home) == END
-    assert answered(lookup, cases) == (before, False)
-    assert answered(FeatureLookup(OnlineReader(home), shared_metrics()), cases) == (before, False)
+    assert lookup_rows(lookup, cases) == (before, False)
+    assert lookup_rows(FeatureLookup(OnlineReader(home), shared_metrics()), cases) == (
+        before,
+        False,
+    )
 
 
 @pytest.mark.parametrize("home", STORES, indirect=True)
-def test_what_is_lost_while_it_publishes_is_not_recorded(home: Settings) -> None:
+def test_a_loss_during_a_publication_is_not_recorded(home: Settings) -> None:
     publish_features(home, END - timedelta(hours=6))
     publisher = Publisher(home, END - timedelta(hours=6), END)
     publisher.step(END - timedelta(hours=3))
@@ -133,19 +136,19 @@ def test_a_store_that_is_being_rebuilt_holds_no_publication(
     home: Settings, cases: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup = FeatureLookup(OnlineReader(home), shared_metrics())
-    before = answered(lookup, cases)
+    before = lookup_rows(lookup, cases)
 
     def killed(self: Publisher, until: datetime) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Publisher, "step", killed)  # all but the last rows are there
+        patched.setattr(Publisher, "step", killed)  # all rows but the last are stored
         with pytest.raises(KeyboardInterrupt):
             publish_features(home, END - timedelta(days=2))
     assert published_until(home) is None
-    assert answered(lookup, cases)[1]
+    assert lookup_rows(lookup, cases)[1]
     publish_features(home, END)
-    assert answered(lookup, cases) == before
+    assert lookup_rows(lookup, cases) == before
 
 
 def test_a_store_of_version_0_1_is_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
@@ -171,7 +174,7 @@ def test_an_empty_file_counts_as_no_store(home: Settings, cases: tuple[Any, Any]
     assert reader.read(*cases) == before
 
 
-def test_a_lost_registry_is_applied_again(home: Settings) -> None:
+def test_a_lost_registry_is_recreated(home: Settings) -> None:
     for file in (home.var / "feast").glob("registry.db*"):
         file.unlink()
     publish_features(home, END + timedelta(hours=1))
@@ -183,12 +186,12 @@ def damaged(settings: Settings) -> Settings:
     return settings
 
 
-def away(settings: Settings) -> Settings:
-    return Settings(home=settings.home, redis="127.0.0.1:1" + AS_IN_THE_STACK)
+def unreachable(settings: Settings) -> Settings:
+    return Settings(home=settings.home, redis="127.0.0.1:1" + STACK_OPTIONS)
 
 
-@pytest.mark.parametrize("broken", [damaged, away])
-def test_a_store_that_does_not_answer_is_not_taken_for_a_lost_one(
+@pytest.mark.parametrize("broken", [damaged, unreachable])
+def test_an_unreachable_store_does_not_count_as_lost(
     broken: Callable[[Settings], Settings], tmp_path: Path
 ) -> None:
     (tmp_path / "var" / "feast").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Do the online stores that read and write in one go agree with the ways of Feast's own?"""
+"""The online stores read and write the same values as Feast's own stores."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
 
 @pytest.fixture
 def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The time zone of this process."""
+    """Set the time zone of this process."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
     yield request.param
@@ -85,7 +85,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"], indirect=True)
 @pytest.mark.parametrize("kind", ["Sqlite", pytest.param("Redis", marks=pytest.mark.long)])
-def test_one_reading_gives_what_the_sdk_gives(
+def test_one_query_returns_the_values_of_the_sdk(
     kind: str, zone: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     online: dict[str, Any] = {"type": f"features.{kind.lower()}_store.Lean{kind}OnlineStore"}
@@ -112,15 +112,15 @@ def test_one_reading_gives_what_the_sdk_gives(
             features=[f"{view}:{name}" for view in names for name in names[view]],
             entity_rows=rows,
         ).to_dict(include_event_timestamps=True)
-        for view, name in [(one, name) for one in names for name in names[one]]:
-            own = [one.values.get(name) for one in found[view]]
+        for view, name in [(each, name) for each in names for name in names[each]]:
+            own = [row.values.get(name) for row in found[view]]
             assert pd.Series(own, dtype=object).equals(pd.Series(sdk[name], dtype=object))
             assert [row.event_time for row in found[view]] == sdk[f"{name}__ts"]
     assert found["sales"][0].event_time == (AT - timedelta(hours=1)).timestamp()
-    for view, rows in batches:  # the way of `materialize`
+    for view, rows in batches:  # as `materialize` writes
         provider.online_write_batch(store.config, view, rows, None)
     assert read(KEYS[:1]) == list(found.values())
-    if kind == "Sqlite" and zone == "UTC":  # Feast's own takes local time for UTC
+    if kind == "Sqlite" and zone == "UTC":  # in other zones Feast treats local time as UTC
         stock = opened(tmp_path / "stock", {"type": "sqlite", "path": str(tmp_path / "stock.db")})
         stock.apply(views())
         for view, rows in batches:
@@ -151,7 +151,7 @@ def test_a_store_without_its_tables_holds_no_publication(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"], indirect=True)
-def test_the_hour_that_comes_twice_is_two_hours(zone: str, tmp_path: Path) -> None:
+def test_the_repeated_hour_of_autumn_is_two_hours(zone: str, tmp_path: Path) -> None:
     # 2013-11-03 in New York, 2013-10-27 in Berlin: half past one, and half past two.
     first = datetime(2013, 11, 3, 5, 30, tzinfo=UTC)
     if zone == "Europe/Berlin":

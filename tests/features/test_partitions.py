@@ -1,4 +1,4 @@
-"""A partition is there whole or not at all, and the same rows are the same bytes."""
+"""Partitions are written atomically, and the same rows give the same bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows(values: list[float], unit: str = "us") -> pd.DataFrame:
 def test_same_rows_give_same_bytes(tmp_path):
     frame = rows([1.0, 2.0, 3.0])
     whole = partitions.write_partition(frame, tmp_path / "a.parquet")
-    # Another index, another history of the frame, nanoseconds: still the same rows.
+    # Another index, another history of the frame, and nanoseconds: the same rows.
     other = pd.concat([rows([9.0], "ns"), rows([1.0, 2.0, 3.0], "ns")]).iloc[1:]
     assert (
         partitions.write_partition(other, tmp_path / "b.parquet").read_bytes() == whole.read_bytes()
@@ -74,7 +74,7 @@ def test_an_unfinished_file_is_no_partition(tmp_path):
     assert partitions.partition_days(tmp_path, "raw", "t") == [DAY]
 
 
-def test_a_file_that_is_not_whole_is_named(tmp_path):
+def test_an_error_names_a_damaged_file(tmp_path):
     target = partitions.write_partition(
         rows([1.0]), partitions.partition_path(tmp_path, "raw", "t", DAY)
     )
@@ -84,18 +84,18 @@ def test_a_file_that_is_not_whole_is_named(tmp_path):
     assert caught.value.__cause__ is not None
 
 
-def test_a_file_that_is_not_named_for_a_day_is_told(tmp_path):
+def test_an_error_names_a_file_that_is_not_named_after_a_day(tmp_path):
     partitions.write_partition(rows([1.0]), tmp_path / "raw" / "t" / "notes.parquet")
     with pytest.raises(LoopError, match="notes"):
         partitions.partition_days(tmp_path, "raw", "t")
 
 
-def test_whole_days_leave_out_the_last():
+def test_a_day_range_excludes_its_end():
     assert partitions.day_range(DAY, date(2030, 5, 3)) == [DAY, date(2030, 5, 2)]
     assert partitions.day_range(DAY, DAY) == []
 
 
-def test_a_note_is_stored_with_the_rows_and_not_read_with_them(tmp_path):
+def test_a_note_is_stored_in_the_file_and_not_read_with_the_rows(tmp_path):
     target = partitions.write_partition(rows([1.0]), tmp_path / "a.parquet", note={"made": "today"})
     assert partitions.partition_note(target) == {"made": "today"}
     assert partitions.read_partition(target).schema.metadata is None

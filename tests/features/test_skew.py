@@ -1,7 +1,7 @@
-"""Do training and serving see the same features, and neither anything from after the decision?
+"""Training and serving see the same features, and no data from after the decision.
 
-On real data: the first days of the source. The oracle for what is online is the offline join, and
-the other way round; the oracle for time is a world from which the future has been deleted.
+The data are the first days of the source. The offline join and the online store are each other's
+oracle. The oracle for time is a rebuild without later rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Home = Callable[..., Settings]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first days validated and their features built, and Feast's registry: made once."""
+    """Create, once, the first days validated, their features, and Feast's registry."""
     root = tmp_path_factory.mktemp("template")
     settings = Settings(home=root)
     for feed in FEEDS:
@@ -51,18 +51,18 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 partitions.write_partition(fetch(feed, day), target)
     build_tables(settings.data, FIRST, END, LAG)
     with pytest.MonkeyPatch.context() as patched:
-        enter(settings, patched)
+        use_home(settings, patched)
         feast_store.apply_definitions(settings)
     return root
 
 
 def link(one: str, other: str) -> None:
-    """Partitions are replaced and never written to, so a link is as good as a copy; notes are."""
+    """Link partitions, which are only ever replaced; copy other files."""
     (os.link if one.endswith(partitions.SUFFIX) else shutil.copy)(one, other)
 
 
-def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that Feast's configuration names are this home's, and so is the folder."""
+def use_home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables of Feast's configuration and the working folder to this home."""
     for name in ("MLOPS_FEAST_REGISTRY", "MLOPS_FEAST_ONLINE"):
         monkeypatch.setenv(name, settings.environment()[name])
     monkeypatch.chdir(settings.root)
@@ -70,7 +70,7 @@ def enter(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Makes a home with the days before `end`; what differs from the template is built anew."""
+    """Return a function that makes a home with the days before `end`, rebuilding changed days."""
 
     def make(
         name: str, change: Change | None = None, late: dict[datetime, datetime] | None = None,
@@ -92,7 +92,7 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
                     partitions.write_partition(changed_rows, part)
         for hour, published in (late or {}).items():
             record_late_publication(settings.data, hour, published)
-        enter(settings, monkeypatch)
+        use_home(settings, monkeypatch)
         build_tables(settings.data, FIRST, end, LAG)
         return settings
 
@@ -106,8 +106,8 @@ def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 
 
-def served(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
-    """What the online store gives each case at its moment, as rows are published one after one."""
+def online_rows(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
+    """Return the online values of each case at its decision time, publishing rows in order."""
     start = asked["decision_time"].iloc[0].to_pydatetime()
     publish_features(settings, start)
     publisher = Publisher(settings, start, END)
@@ -123,7 +123,7 @@ def served(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
 
 
 def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Equal value for value, NaN for NaN; the message names the columns that differ."""
+    """Compare value by value, with NaN equal to NaN; the message names the differing columns."""
     assert len(one) == len(other) > 0
     for name in CATEGORIES:
         assert list(one[name]) == list(other[name]), name
@@ -137,7 +137,7 @@ def test_online_equals_offline_value_for_value(home: Home) -> None:
     settings = home("on_time")
     asked = cases(settings, datetime(2013, 1, 4, tzinfo=UTC), END)
     assert len(asked) >= 5000
-    assert_same(served(settings, asked), training_frame(settings, asked))
+    assert_same(online_rows(settings, asked), training_frame(settings, asked))
 
 
 def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
@@ -149,19 +149,19 @@ def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
     settings = home("late", late=late)
     asked = cases(settings, start, start + timedelta(days=3))
     seen = training_frame(settings, asked)
-    assert_same(served(settings, asked), seen)
+    assert_same(online_rows(settings, asked), seen)
     on_time = training_frame(home("punctual"), asked)
     moved = (seen[NUMBERS].fillna(-1) != on_time[NUMBERS].fillna(-1)).any(axis=1)
-    assert moved.sum() > 100, "the delay must have been felt, or this test shows nothing"
+    assert moved.sum() > 100, "the delay had no effect, so this test shows nothing"
 
 
 def test_a_value_past_its_time_to_live_is_not_served(home: Home) -> None:
     settings = home("stale")
     moment = datetime(2013, 1, 6, 12, tzinfo=UTC)
     asked = cases(settings, moment + timedelta(hours=5), moment + timedelta(hours=6))
-    rebuild_online_store(settings, moment)  # and then the publishing stops
+    rebuild_online_store(settings, moment)  # publishing stops here
     rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
-    fresh = served(settings, asked)
+    fresh = online_rows(settings, asked)
     stopped = pd.DataFrame([row.values for row in rows])
     lost = stopped[NUMBERS].isna().mean() - fresh[NUMBERS].isna().mean()
     assert (lost > 0.9).sum() >= 8, "hourly features must be absent five hours after the last"
@@ -180,15 +180,15 @@ def test_no_feature_changes_when_the_future_is_deleted(home: Home, hours: int) -
 
     for cut in sorted(set(asked["decision_time"]))[-3:]:
         at = (asked["decision_time"] == cut).to_numpy()
-        # The last day is the one that the cut falls on; the days after it hold no row any more.
+        # The last day contains the cut; later days have no rows.
         end = cut.to_pydatetime().replace(hour=0, minute=0) + timedelta(days=1)
         past = training_frame(home(f"until_{cut:%d%H%M}", change=until, end=end), asked[at])
         assert_same(past, seen[at].reset_index(drop=True))
 
 
 def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
-    # Something happened at noon. Either it became known five hours later, or never: what was
-    # decided in between must be the same, though the event itself lies before the decisions.
+    # An event at noon becomes known five hours later, or never. Decisions in between must be the
+    # same in both cases, although the event itself precedes them.
     noon = pd.Timestamp(2013, 1, 6, 17, tzinfo=UTC)
 
     def happened(rows: pd.DataFrame) -> pd.Series:
@@ -215,43 +215,43 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
     assert (known[NUMBERS].fillna(-1) != never[NUMBERS].fillna(-1)).any(axis=None)
 
 
-def test_online_equals_offline_when_rows_are_stated_again(home: Home) -> None:
+def test_online_equals_offline_when_rows_are_restated(home: Home) -> None:
     settings = home("restated", change=restated)
     start = datetime(2013, 1, 5, tzinfo=UTC)
     asked = cases(settings, start, start + timedelta(days=2))
     assert asked["key"].is_unique
     seen = training_frame(settings, asked)
-    assert_same(served(settings, asked), seen)
+    assert_same(online_rows(settings, asked), seen)
     plain = training_frame(home("plain"), asked)
     moved = (seen[NUMBERS].fillna(-1) != plain[NUMBERS].fillna(-1)).any(axis=1)
-    assert moved.mean() > 0.5, "the statements must have been felt, or this test shows nothing"
+    assert moved.mean() > 0.5, "the restatements had no effect, so this test shows nothing"
 
 
-def test_what_is_online_follows_tables_that_were_replaced(home: Home) -> None:
+def test_the_online_store_follows_replaced_tables(home: Home) -> None:
     settings = home("replaced")
     moment = datetime(2013, 1, 7, 12, tzinfo=UTC)
     publish_features(settings, moment)
     asked = cases(settings, moment, moment + timedelta(hours=1)).assign(
         decision_time=pd.Timestamp(moment)
     )
-    before = online(settings, asked, moment)
+    before = online_frame(settings, asked, moment)
     place = partitions.partition_path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
     rows = pd.read_parquet(place)
     partitions.write_partition(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
     build_tables(settings.data, FIRST, END, LAG)
     publish_features(settings, moment + timedelta(seconds=1))
-    after = online(settings, asked, moment)
+    after = online_frame(settings, asked, moment)
     assert_same(after, training_frame(settings, asked))
     assert (before[NUMBERS].fillna(-1) != after[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.9
 
 
-def online(settings: Settings, asked: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+def online_frame(settings: Settings, asked: pd.DataFrame, moment: datetime) -> pd.DataFrame:
     rows = OnlineReader(settings).read(asked.to_dict("records"), [moment] * len(asked))
     return pd.DataFrame([row.values for row in rows]).astype(dict.fromkeys(NUMBERS, "float64"))
 
 
-def test_statements_made_later_change_no_feature(home: Home) -> None:
-    """The oracle: all rows known after the decision are deleted, and the tables built anew."""
+def test_later_statements_change_no_feature(home: Home) -> None:
+    """The oracle deletes all rows known after the decision, and rebuilds the tables."""
     settings = home("restated", change=restated)
     params = yaml.safe_load(PARAMS.read_text()) | {"first_day": FIRST}
     (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
@@ -264,7 +264,7 @@ def test_statements_made_later_change_no_feature(home: Home) -> None:
             assert_same(past, training_frame(settings, some))
 
 
-def test_day_by_day_and_all_at_once_give_the_same_bytes(home: Home) -> None:
+def test_daily_builds_and_one_build_give_the_same_bytes(home: Home) -> None:
     at_once = home("at_once")
     by_day = home("by_day")
     for part in (by_day.data / "features").rglob("*.parquet"):

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def lived(home: Path, zone: str) -> dict[str, Any]:
-    """What `tests.zoned` finds in this zone."""
+def run_in_zone(home: Path, zone: str) -> dict[str, Any]:
+    """Return the digests and answers of `tests.zoned` in this zone."""
     names = {
         name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")
     }  # fmt: skip
@@ -30,7 +30,7 @@ def lived(home: Path, zone: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(900)
 def test_a_slice_is_the_same_in_every_zone(tmp_path: Path) -> None:
-    expected = lived(tmp_path / "utc", "UTC")
+    expected = run_in_zone(tmp_path / "utc", "UTC")
     for window in expected.values():
         assert len(window["answers"]) >= 12
         for answer in window["answers"]:
@@ -40,7 +40,7 @@ def test_a_slice_is_the_same_in_every_zone(tmp_path: Path) -> None:
             assert not answer["degraded"]
             assert 0 <= (decided - at).total_seconds() <= 2 * 3600
     for zone in ("Europe/Berlin", "America/New_York"):
-        found = lived(tmp_path / zone, zone)
+        found = run_in_zone(tmp_path / zone, zone)
         for first, window in found.items():
             for what, of_window in window.items():
                 assert of_window == expected[first][what], f"{what} from {first} in {zone}"

@@ -1,4 +1,4 @@
-"""A feed that states a part of each day's rows again on the day after."""
+"""A feed that restates a part of each day's rows on the next day."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from usecase.source import FIRST_DAY, fetch
 
 
 def restated(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """With rows of the day before stated again: as they were, or corrected."""
+    """Return `rows` plus rows of the day before, unchanged or corrected."""
     day = rows["known_at"].iloc[0].date()
     if feed == "planes" or day == FIRST_DAY:
         return rows

@@ -1,4 +1,4 @@
-"""Are costs, metrics and slices what a hand computes, and are bad manners of a model seen?"""
+"""Costs, metrics and slices match values by hand; behaviour tests detect bad models."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def flights(n: int = 600) -> pd.DataFrame:
 def test_metrics_by_hand() -> None:
     assert evaluation.metrics(Y, P, COSTS) == pytest.approx(
         {
-            "auc": 3 / 4,  # of four pairs only 0.25 against 0.3 is the wrong way round
+            "auc": 3 / 4,  # of four pairs, only 0.25 and 0.3 are in the wrong order
             "log_loss": -sum(map(math.log, (0.8, 0.7, 0.25, 0.9))) / 4,
             "brier": (0.2**2 + 0.3**2 + 0.75**2 + 0.1**2) / 4,
             "calibration_gap": 0.5 - 0.3625,
-            "calibration_error": (0.1 + 0.75 + 0.3 + 0.2) / 4,  # ten bins: every case is its own
+            "calibration_error": (0.1 + 0.75 + 0.3 + 0.2) / 4,  # ten bins: one case in each
             "cost_per_1000": 250.0,
             "positive_rate": 0.75,
             "base_rate": 0.5,
@@ -61,13 +61,13 @@ def test_cost_of_one_flight(label: int, prob: float, cost: float) -> None:
     assert evaluation.case_costs([label], [prob], COSTS).tolist() == [cost]
 
 
-def test_costs_are_those_given() -> None:
+def test_costs_come_from_the_parameters() -> None:
     costs = {"false_alarm": 2.0, "miss": 7.0, "threshold": 0.28}
     assert evaluation.case_costs(Y, P, costs).tolist() == [0.0, 2.0, 7.0, 0.0]
     assert evaluation.cost_per_1000(Y, P, costs) == 2250.0
 
 
-def test_shipped_threshold_is_where_an_alarm_begins_to_pay() -> None:
+def test_the_shipped_threshold_is_where_an_alarm_pays() -> None:
     params = yaml.safe_load(
         (Path(__file__).resolve().parents[2] / "usecase" / "params.yaml").read_text()
     )
@@ -77,7 +77,7 @@ def test_shipped_threshold_is_where_an_alarm_begins_to_pay() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, -0.01, 1.01, math.inf])
-def test_what_is_no_probability_is_refused(bad: float) -> None:
+def test_invalid_probabilities_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         evaluation.metrics(Y, [*P[:3], bad], COSTS)
 
@@ -89,7 +89,7 @@ def test_one_label_alone_is_refused(label: int) -> None:
         evaluation.metrics([label] * 4, P, COSTS)
 
 
-def test_calibration_gap_forgives_what_averages_out_and_the_error_does_not() -> None:
+def test_errors_that_cancel_count_in_the_calibration_error_and_not_in_the_gap() -> None:
     y, p = [0] * 5 + [1] * 5, [0.4] * 5 + [0.6] * 5
     assert evaluation.calibration_gap(y, p) == pytest.approx(0.0)
     assert evaluation.calibration_error(y, p, bins=2) == pytest.approx(0.4)
@@ -107,7 +107,7 @@ def test_calibration_error_weighs_bins_by_their_cases() -> None:
     assert evaluation.calibration_error(*mixed, bins=3) == pytest.approx(expected)
 
 
-def test_slices_put_every_flight_into_one_group_of_each_kind() -> None:
+def test_every_flight_is_in_one_slice_of_each_kind() -> None:
     hours = [0.0, 8.0, 9.0, 12.0, 13.0, 16.0, 17.0, 23.0]
     frame = pd.DataFrame({"hour": hours, "carrier": "UA", "origin": ["EWR", "JFK"] * 4})
     found = evaluation.slices(frame)
@@ -119,7 +119,7 @@ def test_slices_put_every_flight_into_one_group_of_each_kind() -> None:
 
 
 def risk(rows: pd.DataFrame) -> np.ndarray:
-    """A well-behaved model: the risk grows with the delays around, and nearly only with them."""
+    """Score with a well-behaved model: the risk depends almost only on recent delays."""
     around = rows["origin_delay_rate_2h"] + rows["carrier_delay_rate_2h"]
     logit = 2 * around + rows["origin_mean_delay_6h"] / 40 + rows["plane_mean_delay_6h"] / 200 - 3
     return np.asarray(1 / (1 + np.exp(-logit)))
@@ -131,17 +131,17 @@ def trusts_the_tail_number(rows: pd.DataFrame) -> np.ndarray:
 
 
 def shifts_both_ways(rows: pd.DataFrame) -> np.ndarray:
-    """Reads the missing tail number too, with errors that cancel in the mean."""
+    """Score by the missing tail number too, with errors that cancel in the mean."""
     same = rows["plane_delay_rate_6h"] == rows["carrier_delay_rate_6h"]
     return risk(rows) + np.where(same, np.resize([0.2, -0.2], len(rows)), 0.0)
 
 
 def only_storms(rows: pd.DataFrame) -> np.ndarray:
-    """Knows a bad day, but takes a calm one for any other."""
+    """Score a bad day correctly, but a calm day like any other."""
     return np.maximum(risk(rows), 0.8)
 
 
-MANNERS: list[tuple[str, Callable[[pd.DataFrame], np.ndarray], str | None]] = [
+MODELS: list[tuple[str, Callable[[pd.DataFrame], np.ndarray], str | None]] = [
     ("well-behaved", risk, None),
     ("ignores its inputs", lambda rows: np.full(len(rows), 0.25), "delays all around"),
     ("reversed", lambda rows: 1 - risk(rows), "delays all around"),
@@ -153,7 +153,7 @@ MANNERS: list[tuple[str, Callable[[pd.DataFrame], np.ndarray], str | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("predict", "broken"), [each[1:] for each in MANNERS], ids=[each[0] for each in MANNERS]
+    ("predict", "broken"), [each[1:] for each in MODELS], ids=[each[0] for each in MODELS]
 )
 def test_behaviours(predict: Callable[[pd.DataFrame], np.ndarray], broken: str | None) -> None:
     found = evaluation.behaviours(predict, flights(), LIMITS)
@@ -162,7 +162,7 @@ def test_behaviours(predict: Callable[[pd.DataFrame], np.ndarray], broken: str |
 
 
 @pytest.mark.parametrize(
-    ("predict", "broken"), [each[1:] for each in MANNERS], ids=[each[0] for each in MANNERS]
+    ("predict", "broken"), [each[1:] for each in MODELS], ids=[each[0] for each in MODELS]
 )
 def test_gate_on_behaviour(
     predict: Callable[[pd.DataFrame], np.ndarray], broken: str | None
@@ -180,11 +180,11 @@ def test_gate_on_behaviour(
         assert verdict.margin < 0
 
 
-def test_gate_on_behaviour_names_the_worst_or_the_closest_call() -> None:
+def test_the_behaviour_gate_names_the_worst_or_the_closest_behaviour() -> None:
     frame = flights()
     none = np.full(len(frame), 0.5)
 
-    def named(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
+    def named_behaviour(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
         evidence = candidate_gates.GateInputs(
             frame, none, none, None, predict, {}, {}, COSTS, seed=1
         )
@@ -192,9 +192,9 @@ def test_gate_on_behaviour_names_the_worst_or_the_closest_call() -> None:
 
     found = evaluation.behaviours(risk, frame, LIMITS)
     margins = {name: abs(each["value"] - each["limit"]) for name, each in found.items()}
-    assert named(risk) == min(margins, key=lambda name: margins[name])
-    assert "a calm day" in named(only_storms)
-    assert "a withheld tail number" in named(trusts_the_tail_number)
+    assert named_behaviour(risk) == min(margins, key=lambda name: margins[name])
+    assert "a calm day" in named_behaviour(only_storms)
+    assert "a withheld tail number" in named_behaviour(trusts_the_tail_number)
 
 
 def test_behaviours_change_only_columns_that_the_model_has() -> None:

@@ -1,4 +1,4 @@
-"""Each rule refuses what it is for, real data pass, and a refusal leaves the last good state."""
+"""Each rule refuses its case, real data pass, and a refusal keeps the last good state."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DAY = date(2013, 3, 31)
 NOON = pd.Timestamp("2013-03-31T12:00Z")
 TWICE = "the row comes twice"
 
-# One cell of a real row, what is written there instead, and the rule that must find the row.
-# The rows broken have landed; (feed, column, value or function of the old value, rule).
+# One cell of a real row, its new value, and the rule that must refuse the row.
+# (feed, column, value or function of the old value, rule); all changed outcomes have landed.
 BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
     *((feed, column, None, f"{column} is given")
       for feed in source.FEEDS for column in [*KEYS[feed], *expectations.GIVEN[feed]]),
@@ -74,7 +74,7 @@ DAY_OF = dict.fromkeys(source.FEEDS, DAY) | {"planes": date(2013, 1, 1)}
 
 
 def batch(feed: str) -> pd.DataFrame:
-    """A real batch; of the outcomes, flights that landed come first."""
+    """Return a real batch; outcomes start with flights that landed."""
     rows = source.fetch(feed, DAY_OF[feed])
     order = rows["arr_delay"].isna() if feed == "outcomes" else pd.Series(0, index=rows.index)
     first = order.sort_values(kind="stable").index
@@ -83,11 +83,11 @@ def batch(feed: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module", params=source.FEEDS)
 def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], RowReasons]:
-    """A real batch with a row broken in each way: which rows, by which rule; and what was found."""
+    """Check a real batch with broken rows; return the expected and the found rules by row."""
     feed = request.param
     rows = batch(feed).astype(object)
     broken: dict[int, tuple[str, str]] = {}
-    # From row 8 on: at the very start of the day an hour less is another day.
+    # From row 8 on: in the first rows, an hour earlier would be another day.
     for number, (_, column, value, rule) in enumerate(
         (case for case in BROKEN_CELLS if case[0] == feed), start=8
     ):
@@ -103,13 +103,13 @@ def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], RowReasons]:
         {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
     )
     rules = pending_batches.feed_rules(feed)
-    rules.batches.clear()  # so many broken rows would refuse the batch
+    rules.batches.clear()  # so many broken rows would otherwise refuse the batch
     day = DAY_OF[feed]
     ((_, reasons),) = check_batches(feed, {day: table}, {day: []}, rules).accepted.values()
     return feed, broken, reasons
 
 
-def test_exactly_the_broken_rows_are_quarantined_each_for_its_rule(quarantined):
+def test_only_broken_rows_are_quarantined_each_for_its_rule(quarantined):
     feed, broken, reasons = quarantined
     assert set(reasons) == set(broken)
     missed = {
@@ -129,7 +129,7 @@ ABSURD: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("feed", ["schedule", "outcomes", "weather"])
-def test_a_value_beyond_all_sense_breaks_a_rule_and_not_the_arithmetic(feed):
+def test_an_absurd_value_breaks_a_rule_and_not_the_arithmetic(feed):
     day = DAY_OF[feed]
     table = pa.Table.from_pandas(batch(feed), preserve_index=False)
     cells = [(field.name, value) for field in SCHEMA[feed] for value in ABSURD[str(field.type)]]
@@ -180,7 +180,7 @@ def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
 
 @pytest.fixture(scope="module")
 def quarter(tmp_path_factory) -> tuple[Settings, dict[str, dict[str, Any]]]:
-    """January to March as they were, validated; and the summary."""
+    """Validate January to March; return the settings and the summary."""
     folder = tmp_path_factory.mktemp("quarter")
     (folder / "usecase").mkdir()
     shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
@@ -189,13 +189,13 @@ def quarter(tmp_path_factory) -> tuple[Settings, dict[str, dict[str, Any]]]:
     return settings, validate.validate_new_batches(settings, AS_OF)
 
 
-def test_real_data_pass_but_for_two_rows(quarter):
+def test_all_real_rows_but_two_pass(quarter):
     settings, summary = quarter
     found = {feed: (one["batches"], one["rows"], one["reasons"]) for feed, one in summary.items()}
     assert found == {
         "planes": (1, 3_322, {}),
         "schedule": (90, 81_759, {}),
-        # 10 March: the clock time of this landing does not exist, summer time began that night.
+        # 10 March: summer time began, so the local time of this landing does not exist.
         "outcomes": (90, 80_484, {"not known before it happened": 1}),
         # 12 February: 1,048 mph.
         "weather": (90, 6_448, {"wind_speed within bounds": 1}),
@@ -241,7 +241,7 @@ def in_celsius(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: (rows[name] - 32) * 5 / 9 for name in ("temp", "dewp")})
 
 
-# What is wrong with the newest batch of a feed, and what the message must say of it.
+# A fault of the newest batch of a feed, and the required part of the message.
 BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("planes", thinned(0.2), "n_rows is 664, expected min_value 1000, max_value 20000"),
     ("planes", without("year", 0.5), "null_share_year is 0.5"),
@@ -270,8 +270,8 @@ BROKEN_BATCHES: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = 
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("feed", "change", "told"), BROKEN_BATCHES)
-def test_a_broken_batch_is_refused_and_the_last_good_state_stands(quarter, feed, change, told):
+@pytest.mark.parametrize(("feed", "change", "message"), BROKEN_BATCHES)
+def test_a_broken_batch_is_refused_and_the_last_good_state_remains(quarter, feed, change, message):
     data, day = quarter[0].data, DAY_OF[feed]
     raw = partitions.partition_path(data, "raw", feed, day)
     validated = partitions.partition_path(data, "validated", feed, day)
@@ -283,12 +283,12 @@ def test_a_broken_batch_is_refused_and_the_last_good_state_stands(quarter, feed,
         before = state(data)
         with pytest.raises(LoopError, match=f"{feed} for {day} is refused") as caught:
             validate.validate_new_batches(quarter[0], AS_OF)
-        assert told in str(caught.value)
+        assert message in str(caught.value)
         assert refused.exists()
         assert not raw.exists()
         refused.unlink()
         assert state(data) == before
-    finally:  # as it was, for the next case
+    finally:  # restored for the next case
         refused.unlink(missing_ok=True)
         raw.write_bytes(good)
         validated.write_bytes(done)

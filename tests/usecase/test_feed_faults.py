@@ -1,4 +1,4 @@
-"""Does each fault change what it says it does, and nothing that it was given?"""
+"""Each fault changes its own feeds, and never the given rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def real(feed: str, day: date) -> pd.DataFrame:
 
 
 def publish(feed: str, day: date) -> pd.DataFrame:
-    """What the fault may do with as it likes: a copy."""
+    """Return a copy, which the fault may change."""
     return real(feed, day).copy()
 
 
 def published(fault: FeedFault, feed: str) -> pd.DataFrame:
-    """What is published instead; no row where nothing is."""
+    """Return the faulty batch, without rows if nothing is published."""
     try:
         return fault.change(publish, feed, DAY, SINCE).reset_index(drop=True)
     except LookupError:
@@ -37,24 +37,24 @@ def feeds(day: date) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.told)
-def test_a_fault_is_seen_in_what_is_published(fault: FeedFault) -> None:
+def test_a_fault_changes_some_feeds(fault: FeedFault) -> None:
     changed = [
         feed for feed in feeds(DAY)
         if not published(fault, feed).equals(real(feed, DAY).reset_index(drop=True))
     ]  # fmt: skip
-    assert changed, "this fault would do nothing"
-    assert len(changed) < len(feeds(DAY)), "a fault is of one source"
+    assert changed, "this fault changes nothing"
+    assert len(changed) < len(feeds(DAY)), "a fault must not change all feeds"
 
 
-def test_what_is_benign_keeps_every_row_or_has_more_of_the_same() -> None:
-    as_they_were, _, more, reordered = BENIGN
+def test_benign_changes_keep_or_add_rows() -> None:
+    unchanged, _, more, shuffled = BENIGN
     for feed in feeds(DAY):
         rows = real(feed, DAY).reset_index(drop=True)
-        assert published(as_they_were, feed).equals(rows)
+        assert published(unchanged, feed).equals(rows)
         assert len(published(more, feed)) >= len(rows)
-        again = published(reordered, feed)
+        other_order = published(shuffled, feed)
         columns = list(rows.columns)
         pd.testing.assert_frame_equal(
-            again.sort_values(columns, ignore_index=True),
+            other_order.sort_values(columns, ignore_index=True),
             rows.sort_values(columns, ignore_index=True),
         )

@@ -1,4 +1,4 @@
-"""Is the baseline the rate a hand computes, and do the candidates fit, repeat and take gaps?"""
+"""The baseline matches rates by hand; candidates fit, are reproducible and accept gaps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ["logistic_regression", "gradient_boosting"]
 
 
 def past(rows: list[tuple[str, str, float, int, int]]) -> pd.DataFrame:
-    """Flights from (origin, dest, hour, how many, how many of them disrupted)."""
+    """Return flights from (origin, dest, hour, number, number disrupted)."""
     parts = [
         pd.DataFrame({"origin": origin, "dest": dest, "hour": hour,
                       "label": [1] * bad + [0] * (count - bad)})
@@ -32,12 +32,12 @@ def past(rows: list[tuple[str, str, float, int, int]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def asked(*rows: tuple[str, str, float]) -> pd.DataFrame:
+def route_hours(*rows: tuple[str, str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["origin", "dest", "hour"])
 
 
 def flights(n: int = 1500, seed: int = 0) -> pd.DataFrame:
-    """Flights with gaps, disrupted the more often the more delays are around."""
+    """Return flights with missing values; more recent delays mean more disruptions."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.random((n, len(NUMBERS))), columns=NUMBERS)
     means = [name for name in NUMBERS if "mean_delay" in name]
@@ -62,7 +62,7 @@ def test_baseline_by_hand() -> None:
     train = past([("JFK", "BOS", 8, 60, 30), ("JFK", "IAH", 9, 20, 2), ("LGA", "BOS", 8, 20, 1)])
     rates = baseline(
         train,
-        asked(("JFK", "BOS", 8), ("JFK", "IAH", 9), ("LGA", "BOS", 8), ("JFK", "BOS", 9)),
+        route_hours(("JFK", "BOS", 8), ("JFK", "IAH", 9), ("LGA", "BOS", 8), ("JFK", "BOS", 9)),
     )
     # JFK's rate is 32 of 80 = 0.4, LGA's 1 of 20 = 0.05; each counts as 20 flights.
     assert rates.tolist() == pytest.approx(
@@ -70,14 +70,14 @@ def test_baseline_by_hand() -> None:
     )
 
 
-def test_baseline_of_an_unseen_origin_is_the_rate_of_all() -> None:
+def test_baseline_of_an_unseen_origin_is_the_overall_rate() -> None:
     train = past([("JFK", "BOS", 8, 30, 3), ("LGA", "BOS", 8, 10, 5)])
-    assert baseline(train, asked(("EWR", "BOS", 8))).tolist() == pytest.approx([8 / 40])
+    assert baseline(train, route_hours(("EWR", "BOS", 8))).tolist() == pytest.approx([8 / 40])
 
 
-def test_baseline_follows_the_rows_that_are_asked() -> None:
+def test_baseline_follows_the_order_of_rows() -> None:
     train = past([("JFK", "BOS", 8, 60, 30), ("LGA", "IAH", 9, 20, 2)])
-    rows = asked(("LGA", "IAH", 9), ("JFK", "BOS", 8), ("LGA", "IAH", 9))
+    rows = route_hours(("LGA", "IAH", 9), ("JFK", "BOS", 8), ("LGA", "IAH", 9))
     rows.index = pd.Index([7, 3, 5])
     rates = baseline(train, rows)
     assert rates.dtype == np.float64
@@ -103,7 +103,7 @@ def fitted(request: pytest.FixtureRequest) -> Any:
     return small(request.param).fit(train[FEATURES], train["label"])
 
 
-def test_candidate_learns_and_takes_gaps(fitted: Any) -> None:
+def test_candidate_learns_and_accepts_missing_values(fitted: Any) -> None:
     train, new = flights(), flights(seed=9)
     prob = fitted.predict_proba(new[FEATURES])[:, 1]
     assert np.isfinite(prob).all()
@@ -112,7 +112,7 @@ def test_candidate_learns_and_takes_gaps(fitted: Any) -> None:
     assert abs(prob.mean() - train["label"].mean()) < 0.05
 
 
-def test_candidate_takes_what_it_never_saw(fitted: Any) -> None:
+def test_candidate_accepts_unseen_categories(fitted: Any) -> None:
     strange = flights(n=20).assign(carrier="ZZ", origin="QQQ", dest="YYY")
     strange[NUMBERS] = np.nan
     prob = fitted.predict_proba(strange[FEATURES])[:, 1]
@@ -121,7 +121,7 @@ def test_candidate_takes_what_it_never_saw(fitted: Any) -> None:
 
 def test_candidate_behaves(fitted: Any) -> None:
     rows = flights(seed=9)
-    # These rows know no hour of the day: what must be right early and late is asked of real ones.
+    # The rows' hours are random, so only real rows test the cases early and late.
     limits = PARAMS["gates"] | {"early_calm": 1.0, "late_storm": 0.0}
     found = behaviours(lambda r: fitted.predict_proba(r[FEATURES])[:, 1], rows, limits)
     assert [name for name, each in found.items() if not each["passed"]] == []

@@ -1,4 +1,4 @@
-"""Each row comes on the day on which it could be known, once, and in the columns it promises."""
+"""Each row arrives once, on the day on which it could be known, in the declared columns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_columns_and_types_are_those_of_the_schema(feed):
 
 
 @pytest.mark.parametrize("feed", source.FEEDS)
-def test_no_key_comes_twice(feed):
+def test_keys_are_unique(feed):
     rows = month(feed)
     assert rows[KEYS[feed]].notna().all(axis=None)
     assert not rows.duplicated(KEYS[feed]).any()
@@ -50,7 +50,7 @@ def test_the_same_day_gives_the_same_rows():
     assert first.equals(source.fetch("outcomes", ORDINARY))
 
 
-def test_a_caller_cannot_change_what_the_next_one_gets():
+def test_a_caller_cannot_change_later_results():
     source.fetch("weather", ORDINARY)["temp"] = -999.0
     assert (source.fetch("weather", ORDINARY)["temp"] > -999).all()
 
@@ -76,7 +76,7 @@ def test_an_outcome_is_known_at_landing():
     assert len(landed) > 800
 
 
-def test_a_disruption_is_known_when_arrival_was_due():
+def test_a_disruption_is_known_at_the_scheduled_arrival():
     outcomes = source.fetch("outcomes", date(2013, 2, 9))  # the storm
     lost = outcomes[outcomes["arr_delay"].isna()]
     assert (lost["known_at"] == lost["sched_arr"]).all()
@@ -105,12 +105,12 @@ def test_nothing_is_due_outside_the_data(feed, day):
         source.fetch(feed, day)
 
 
-def test_an_unknown_feed_is_told():
+def test_an_unknown_feed_is_an_error():
     with pytest.raises(LookupError, match="no feed 'trains'; the feeds are planes"):
         source.fetch("trains", ORDINARY)
 
 
-def test_the_world_goes_on_at_the_speed_of_the_clock():
+def test_the_simulated_time_runs_at_the_speed_of_the_clock():
     stood, since = datetime(2013, 4, 1, tzinfo=UTC), datetime(2028, 2, 29, 17, 30, tzinfo=UTC)
     found = source.world_time(since + timedelta(hours=30), as_of=stood, since=since)
     assert found == datetime(2013, 4, 2, 6, tzinfo=UTC)

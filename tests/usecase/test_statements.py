@@ -1,4 +1,4 @@
-"""Of several statements about an entity the newest counts, at every moment."""
+"""Of several statements about an entity, the newest known one counts at every moment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from usecase.windows import (
 START = datetime(2013, 1, 2, tzinfo=UTC)
 HOURS = 40
 NAMES = {2: ("n2", "rate2", "mean2"), 24: ("n24", "rate24", "mean24")}
-# A flight, the minute at which it was stated, its tail number and its delay.
+# A flight, the minute of the statement, its tail number and its delay.
 STATEMENT = st.tuples(
     st.integers(1, 3), st.integers(0, HOURS * 60), st.sampled_from(["N1", "N2", None]),
     st.sampled_from([None, -90, 0, 14, 15, 300]),
@@ -45,13 +45,13 @@ def outcomes(statements: list[tuple[int, int, str | None, int | None]]) -> pd.Da
 
 
 def expected(rows: pd.DataFrame, tail: str, hour: int, window: int) -> tuple[float, float, float]:
-    """By the definition: the newest statement of each flight made before the hour."""
+    """Compute by definition: the newest statement of each flight before the hour."""
     count, late, delays = 0, 0, []
     before = rows[rows["minute"] < hour * 60]
     for _, of_flight in before.groupby("flight"):
         last = of_flight.iloc[-1]
         delay = 0 if np.isnan(last["arr_delay"]) else last["arr_delay"]
-        landed = min(last["minute"], last["flight"] * 300 + delay)  # not from when it was stated
+        landed = min(last["minute"], last["flight"] * 300 + delay)  # not the statement
         if last["tailnum"] == tail and landed // 60 + 1 > hour - window:
             count += 1
             late += bool(np.isnan(last["arr_delay"]) or last["arr_delay"] >= 15)
@@ -66,10 +66,10 @@ def expected(rows: pd.DataFrame, tail: str, hour: int, window: int) -> tuple[flo
 @given(st.lists(STATEMENT, min_size=1, max_size=12))
 def test_windows_count_the_newest_statement_known_at_each_hour(statements):
     rows = outcomes(statements)
-    told = add_counting_hours(rows).dropna(subset=["tailnum"])
+    counted = add_counting_hours(rows).dropna(subset=["tailnum"])
     start, end = pd.Timestamp(START), pd.Timestamp(START) + timedelta(hours=HOURS)
-    dense = windows_every_hour(told, "tailnum", ["N1", "N2"], NAMES, start, end)
-    points = windows_at_changes(told, "tailnum", NAMES)
+    dense = windows_every_hour(counted, "tailnum", ["N1", "N2"], NAMES, start, end)
+    points = windows_at_changes(counted, "tailnum", NAMES)
     for row in dense.to_dict("records"):
         hour = int((row["event_timestamp"] - start) / timedelta(hours=1))
         known = points[
@@ -80,12 +80,12 @@ def test_windows_count_the_newest_statement_known_at_each_hour(statements):
             wanted = expected(rows, row["tailnum"], hour, window)
             found = [row[column] for column in columns]
             np.testing.assert_allclose(found, wanted, equal_nan=True)
-            # Between its change points a window stays as it is; before the first it is empty.
+            # A window is constant between change points, and empty before the first.
             last = known[list(columns)].iloc[-1] if len(known) else (0, np.nan, np.nan)
             np.testing.assert_allclose(list(last), wanted, equal_nan=True)
 
 
-def test_the_newest_row_before_a_moment_counts_and_the_order_of_rows_stays():
+def test_the_newest_row_before_a_moment_counts_and_rows_keep_their_order():
     at = [START + timedelta(hours=hour) for hour in (3, 1, 2, 2, 5)]
     rows = pd.DataFrame({"key": ["a", "b", "a", "b", "a"], "known_at": at, "n": range(5)})
     assert newest(rows, ["key"])["n"].tolist() == [3, 4]
@@ -95,7 +95,7 @@ def test_the_newest_row_before_a_moment_counts_and_the_order_of_rows_stays():
     assert newest(same, ["key"])["n"].tolist() == [2], "of two known together the later row counts"
 
 
-def test_a_case_is_as_it_was_scheduled_when_it_was_decided_on():
+def test_a_case_is_the_flight_as_scheduled_at_its_decision_time():
     departure = pd.Timestamp(START) + timedelta(days=1)
     decided = departure - LEAD
 
@@ -115,12 +115,12 @@ def test_a_case_is_as_it_was_scheduled_when_it_was_decided_on():
     assert KEY == ["carrier", "flight", "origin", "sched_dep"]
 
 
-def test_a_label_is_known_since_it_was_stated_first_and_a_repeated_one_is_no_news():
+def test_a_repeated_label_is_known_since_its_first_statement():
     rows = outcomes([(1, 60, "N1", 0), (1, 600, "N1", 0), (1, 900, "N1", 300), (2, 700, "N1", 0)])
     stated = labels(rows.assign(dest="LAX"))
     assert stated["label"].tolist() == [0, 0, 1]
     counts = newest(stated, ["key"], before=START + timedelta(minutes=900)).set_index("key")
-    known = {key[-5]: at for key, at in counts["known_at"].items()}  # by the flight's number
+    known = {key[-5]: at for key, at in counts["known_at"].items()}  # by flight number
     assert known == {
         "1": START + timedelta(minutes=60), "2": START + timedelta(minutes=700),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Feature tables follow the content of the batches that they were built from."""
+"""Feature tables follow the content of their input batches."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(template: Path, tmp_path: Path) -> Path:
-    """A copy: partitions are replaced, never written to, so links do for them."""
-    return linked(template, tmp_path / "data")
+    """Return a copy, with links to the partitions, which are only ever replaced."""
+    return link_copy(template, tmp_path / "data")
 
 
-def linked(one: Path, other: Path) -> Path:
+def link_copy(one: Path, other: Path) -> Path:
     def copy(source: str, target: str) -> None:
         (os.link if source.endswith(partitions.SUFFIX) else shutil.copy)(source, target)
 
@@ -72,8 +72,8 @@ def tables(data: Path) -> dict[str, bytes]:
 
 
 def rebuilt(data: Path, folder: Path) -> dict[str, bytes]:
-    """The tables of the same batches, built at once in a fresh folder."""
-    fresh = linked(data, folder)
+    """Return the tables of the same batches, built at once in a fresh folder."""
+    fresh = link_copy(data, folder)
     shutil.rmtree(fresh / "features")
     build_tables(fresh, FIRST, END, LAG)
     return tables(fresh)
@@ -88,7 +88,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     assert not build_manifest.is_up_to_date(data, END, LAG)
     done = build_tables(data, FIRST, END, LAG)
     assert tables(data) == rebuilt(data, tmp_path / "fresh") != before
-    # Outcomes reach a day ahead, so four of the six days depend on the two replaced ones.
+    # Outcomes affect the next day too, so four of six days depend on the two replaced ones.
     assert done == {
         "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
         "tail_delays": 4, "planes": 0, "fleets": 3, "routes": 1,
@@ -97,14 +97,14 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     assert set(build_tables(data, FIRST, END, LAG).values()) == {0}
 
 
-def test_what_begins_at_a_fixed_day_depends_on_all_days_since(data: Path, tmp_path: Path) -> None:
+def test_tables_from_a_fixed_day_on_depend_on_all_days_since(data: Path, tmp_path: Path) -> None:
     replace(data, "planes", 1, fewer)
     done = build_tables(data, FIRST, END, LAG)
     assert (done["planes"], done["fleets"], done["routes"]) == (1, DAYS, 0)
     assert tables(data) == rebuilt(data, tmp_path / "fresh")
 
 
-def test_days_built_one_by_one_know_what_they_were_built_from(data: Path, tmp_path: Path) -> None:
+def test_days_built_one_by_one_record_their_inputs(data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data / "features")
     for number in range(1, DAYS + 1):
         build_tables(data, FIRST, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number), LAG)
@@ -123,16 +123,16 @@ def test_a_day_that_lost_all_its_rows_loses_its_partition(data: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
+def test_a_killed_rebuild_ends_in_the_same_bytes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Killed after some partitions; then the batch comes again as it was at first."""
+    """A rebuild is killed after some partitions; then the original batch comes back."""
     before = tables(data)
-    kept = linked(data, tmp_path / "kept")
+    kept = link_copy(data, tmp_path / "kept")
     replace(data, "outcomes", 3, later)
     written: list[Path] = []
 
-    def dies(rows: pd.DataFrame, target: Path) -> Path:
+    def killed_write(rows: pd.DataFrame, target: Path) -> Path:
         if len(written) == after:
             raise KeyboardInterrupt
         written.append(target)
@@ -140,7 +140,7 @@ def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
 
     write = partitions.write_partition
     with monkeypatch.context() as patched:
-        patched.setattr(table_builder.partitions, "write_partition", dies)
+        patched.setattr(table_builder.partitions, "write_partition", killed_write)
         with pytest.raises(KeyboardInterrupt):
             build_tables(data, FIRST, END, LAG)
     place = partitions.partition_path(data, "validated", "outcomes", date(2013, 1, 3))
@@ -150,7 +150,7 @@ def test_a_rebuild_that_was_killed_ends_in_the_same_bytes(
     assert tables(data) == before
 
 
-def test_a_publication_noted_after_the_build_changes_when_rows_count(
+def test_a_late_publication_recorded_after_the_build_changes_the_tables(
     data: Path, tmp_path: Path
 ) -> None:
     hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
@@ -161,7 +161,7 @@ def test_a_publication_noted_after_the_build_changes_when_rows_count(
 
 
 @pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])
-def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None:
+def test_a_manifest_of_another_form_counts_as_unknown(data: Path, note: str) -> None:
     before = tables(data)
     (data / "features" / build_manifest.MANIFEST_FILE).write_text(note)
     (data / "features" / partitions.RECIPE).write_text("0f3a")
@@ -172,7 +172,7 @@ def test_a_note_of_another_form_counts_as_unknown(data: Path, note: str) -> None
     assert set(done) == set(TABLES)
 
 
-def test_a_publication_sees_that_tables_were_replaced(data: Path) -> None:
+def test_a_publication_detects_replaced_tables(data: Path) -> None:
     until = date(2013, 1, 4)
     published = build_manifest.tables_version(data, until)
     assert published["day"] == "2013-01-04"
@@ -180,7 +180,7 @@ def test_a_publication_sees_that_tables_were_replaced(data: Path) -> None:
     replace(data, "outcomes", 5, later)
     build_tables(data, FIRST, END, LAG)
     assert not build_manifest.tables_replaced_since(data, published), (
-        "the days up to the fourth are the same"
+        "the days up to the fourth are unchanged"
     )
     replace(data, "outcomes", 4, later)
     build_tables(data, FIRST, END, LAG)

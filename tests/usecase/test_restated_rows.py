@@ -1,4 +1,4 @@
-"""What becomes of a row that is stated again, and of an answer whose rows were replaced."""
+"""Restated rows in training, monitoring and traffic, and answers whose rows were replaced."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from usecase.request import payload
 from usecase.target import KEY, LABEL_FEED, SPINE_FEED, disrupted, key
 
 END = datetime(2013, 1, 8, tzinfo=UTC)
-AGAIN = date(2013, 1, 5)  # when outcomes of the days before are stated again
-CHANGED = date(2013, 1, 6)  # when flights of that day get another plane
+RESTATED = date(2013, 1, 5)  # the day on which earlier outcomes are restated
+CHANGED = date(2013, 1, 6)  # the day on which flights get another plane
 
 
-def late_then_on_time() -> pd.DataFrame:
-    """Outcomes that were late, known on the third, and are corrected on the fifth."""
+def corrected_rows() -> pd.DataFrame:
+    """Return corrections, known on the fifth, of late outcomes known on the third."""
     rows = source.fetch(LABEL_FEED, date(2013, 1, 3))
     rows = rows[rows["arr_delay"].between(15, 60)][:40]
     known = rows["known_at"] + timedelta(days=2)
-    # By an hour, so that the minute of arrival stays the same.
+    # By an hour, which keeps the minute of arrival.
     return rows.assign(arr_delay=rows["arr_delay"] - 60, known_at=known)
 
 
-def as_before() -> pd.DataFrame:
+def unchanged_rows() -> pd.DataFrame:
     rows = source.fetch(LABEL_FEED, date(2013, 1, 4))[:40]
     return rows.assign(known_at=rows["known_at"] + timedelta(days=1))
 
 
-def with_another_plane() -> pd.DataFrame:
+def changed_planes() -> pd.DataFrame:
     rows = source.fetch(SPINE_FEED, CHANGED - timedelta(days=1))
     rows = rows[rows["sched_dep"] >= pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=20)][:40]
     known = pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=5)
@@ -56,31 +56,31 @@ def with_another_plane() -> pd.DataFrame:
 
 
 def fetch(feed: str, day: date) -> pd.DataFrame:
-    rows, again = source.fetch(feed, day), []
-    if (feed, day) == (LABEL_FEED, AGAIN):
-        again = [late_then_on_time(), as_before()]
+    rows, more = source.fetch(feed, day), []
+    if (feed, day) == (LABEL_FEED, RESTATED):
+        more = [corrected_rows(), unchanged_rows()]
     elif (feed, day) == (SPINE_FEED, CHANGED):
-        again = [with_another_plane()]
-    return pd.concat([rows, *again], ignore_index=True)
+        more = [changed_planes()]
+    return pd.concat([rows, *more], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A week that came in by the usual way, with rows stated again; and three versions."""
+    """Create a home with a week of ingested rows, some restated, and three versions."""
     settings = registries.make_registry(tmp_path_factory.mktemp("restated") / "home")
     params = slice_params.slice_params()
     params["training"]["holdout_days"] = 2
     settings.params_file.write_text(yaml.safe_dump(params))
     with home_environment(settings):
         ingest.fetch_due_batches(settings, END, fetch)
-        told = validate.validate_new_batches(settings, END)
-        assert {found["quarantined"] for found in told.values()} == {0}
+        summary = validate.validate_new_batches(settings, END)
+        assert {each["quarantined"] for each in summary.values()} == {0}
         build_features.build_feature_tables(settings, END)
         yield settings
 
 
-def test_training_takes_the_newest_label_known(world: Settings) -> None:
-    corrected = set(key(late_then_on_time()))
+def test_training_uses_the_newest_known_label(world: Settings) -> None:
+    corrected = set(key(corrected_rows()))
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1), (END, 0)):
         assemble.assemble_training_set(world, as_of)
         frame, _ = assemble.load_training_set(world)
@@ -88,12 +88,12 @@ def test_training_takes_the_newest_label_known(world: Settings) -> None:
         some = frame[frame["key"].isin(corrected)]
         assert len(some) == len(corrected) > 10
         assert set(some["label"]) == {label}
-    repeated = frame.set_index("key").loc[key(as_before())]
-    assert list(repeated["label"]) == list(disrupted(as_before()).astype(int))
+    repeated = frame.set_index("key").loc[key(unchanged_rows())]
+    assert list(repeated["label"]) == list(disrupted(unchanged_rows()).astype(int))
 
 
-def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> None:
-    keys = list(key(late_then_on_time()))
+def test_monitoring_and_rollout_use_the_newest_known_label(world: Settings) -> None:
+    keys = list(key(corrected_rows()))
     at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
@@ -110,17 +110,17 @@ def test_monitoring_and_rollout_take_the_newest_label_known(world: Settings) -> 
     )
 
 
-def test_a_case_is_asked_once_and_as_it_was_scheduled_last(world: Settings) -> None:
+def test_a_case_is_requested_once_with_its_newest_schedule(world: Settings) -> None:
     start = datetime(2013, 1, 6, tzinfo=UTC)
     cases = traffic.cases_between(world, start, start + timedelta(days=2)).set_index("key")
     assert cases.index.is_unique
-    changed = cases.loc[key(with_another_plane()), "tailnum"]
+    changed = cases.loc[key(changed_planes()), "tailnum"]
     assert len(changed) > 10
     assert set(changed) == {"N1ANEW"}
 
 
 def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -> None:
-    model = Evaluator.load(world.home / "made" / "1" / "served", digest := made(world))
+    model = Evaluator.load(world.home / "made" / "1" / "served", digest := first_digest(world))
     case = traffic.cases_between(
         world, datetime(2013, 1, 6, 18, tzinfo=UTC), datetime(2013, 1, 6, 19, tzinfo=UTC)
     )[:1]
@@ -142,12 +142,12 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     log.append({**record, "request_id": "asked", "probability": probability})
     log.append({**record, "request_id": "forged", "probability": probability + 1e-12})
     log.close()
-    again = {"reproduced": "yes", "recorded": probability, "computed": probability}
+    recomputed = {"reproduced": "yes", "recorded": probability, "computed": probability}
     today = "Feature tables today"
 
-    told = prediction_lineage.explain_prediction(world, "asked")
-    assert told["Recomputed"] == again
-    assert told[today] == {"features": "the tables give the logged features today, too"}
+    lineage = prediction_lineage.explain_prediction(world, "asked")
+    assert lineage["Recomputed"] == recomputed
+    assert lineage[today] == {"features": "the tables give the logged features today, too"}
     assert (
         prediction_lineage.explain_prediction(world, "forged")["Recomputed"]["reproduced"] == "no"
     )
@@ -159,14 +159,14 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
     )
     build_features.build_feature_tables(world, END)
 
-    told = prediction_lineage.explain_prediction(world, "asked")
-    assert told["Recomputed"] == again
-    assert "differ today: the tables' rows were replaced" in told[today]["features"]
-    assert len(told[today]) > 1
+    lineage = prediction_lineage.explain_prediction(world, "asked")
+    assert lineage["Recomputed"] == recomputed
+    assert "differ today: the tables' rows were replaced" in lineage[today]["features"]
+    assert len(lineage[today]) > 1
 
 
-def made(settings: Settings) -> str:
-    """The digest of version 1."""
+def first_digest(settings: Settings) -> str:
+    """Return the digest of version 1."""
     from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
