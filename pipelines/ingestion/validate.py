@@ -41,11 +41,14 @@ EMPTY_SUMMARY = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "qua
 def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Check all raw partitions of days over at `as_of` that are new or were replaced.
 
-    Accepted days that other rules accepted are checked again, row by row. Return by feed:
-    `batches` accepted, `restated` (those of days that already had one), their `rows`, `quarantined`
-    rows, `reasons` (count by rule), `rows_restated` (rows whose key an earlier batch has) and
-    `judged_again` (accepted days that were checked again). Raise `LoopError` if a batch is refused
-    or missing, after everything accepted is stored.
+    Days accepted by other rules are checked again, row by row. Return counts by feed:
+
+    - `batches`: accepted ones; `restated`: those of days that already had a batch
+    - `rows` of these batches; `quarantined`: broken ones; `reasons`: quarantined rows by rule
+    - `rows_restated`: rows whose key an earlier batch has
+    - `judged_again`: accepted days that were checked again
+
+    Raise `LoopError` if a batch is refused or missing, after everything accepted is stored.
     """
     rules = accepted_batches.rules_digest()
     # An older version stored one digest for the whole folder.

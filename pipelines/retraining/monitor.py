@@ -32,9 +32,10 @@ def monitor_champion(
 
     Write the result to `var/monitoring`. Unless the settings turn pages off, write two pages to
     `var/reports` and a run to Evidently's workspace. A second call with the same time and champion
-    returns the stored result, unless a check could not run. Raise `LoopError` if nothing is served
-    or the champion has no predictions in the window, and `UserError` if the champion was trained on
-    data up to `as_of` or later.
+    returns the stored result, unless a check could not run.
+
+    Raise `LoopError` if nothing is served, or if the champion has no predictions in the window.
+    Raise `UserError` if the champion was trained on data up to `as_of` or later.
     """
     release = document.read_release(settings.release_file)
     if release is None:

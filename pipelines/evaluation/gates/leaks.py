@@ -31,9 +31,9 @@ def no_column_too_good(inputs: GateInputs, limits: Limits) -> Verdict:
 def no_value_tells(inputs: GateInputs, limits: Limits) -> Verdict:
     """No missing value and no single value of a column occurs only with the rarer outcome.
 
-    A column that hardly ranks the cases may still reveal a few of them, for example by a value
-    that is missing because of the outcome. Many cases of one bad hour share a value, so rates are
-    averaged over days, and a value on fewer than `min_days` days is not a pattern.
+    A column that hardly ranks the cases may still reveal a few of them. For example, a value may
+    be missing because of the outcome. Many cases of one bad hour share a value, so rates are
+    averaged over days. A value on fewer than `min_days` days is not a pattern.
     """
     y = inputs.y == (1 if inputs.y.mean() < 0.5 else 0)
     days, _ = pd.factorize(inputs.days)
