@@ -35,11 +35,7 @@ ON_DEMAND = [
 # The columns that the model sees, in this order: Feast's own order changes with the hash seed.
 CATEGORIES = ["carrier", "origin", "dest"]
 NUMBERS = [
-    *WEATHER,
-    *window_columns(ORIGIN),
-    *window_columns(CARRIER),
-    *window_columns(ROUTE),
-    "distance",
+    *WEATHER, *window_columns(ORIGIN), *window_columns(CARRIER), *window_columns(ROUTE), "distance",
     *ON_DEMAND,
-]
+]  # fmt: skip
 FEATURES = [*CATEGORIES, *NUMBERS]

@@ -112,63 +112,27 @@ def swap_columns(
 
 
 FAULTS = (
-    Fault(
-        "one carrier's labels reversed",
-        "calibrated in slices",
-        "fit",
-        reverse_labels_of_one_carrier,
-    ),
-    Fault(
-        "two carriers' scores shifted",
-        "calibrated in slices",
-        "scores",
-        shift_scores_of_two_carriers,
-    ),
-    Fault(
-        "labels of the early hours reversed",
-        "no slice worse than the champion",
-        "fit",
-        reverse_labels_of_early_hours,
-    ),
-    Fault(
-        "scores of a carrier interchanged on every other day",
-        "no slice left in doubt",
-        "scores",
-        shuffle_scores_every_other_day,
-    ),
-    Fault(
-        "scores of a late carrier interchanged", "slices hold", "scores", shuffle_scores_of("EV")
-    ),
-    Fault(
-        "scores of a punctual carrier interchanged",
-        "errors are even",
-        "scores",
-        shuffle_scores_of("UA"),
-    ),
-    Fault(
-        "gaps where the tail number is missing",
-        "no value tells",
-        "rows",
-        blank_planes_without_tail_number,
-    ),
-    Fault("delays of the other sign", "behaves", "rows", negate_delays),
-    Fault("the same in the refit alone", "behaves when served", "refit", negate_delays),
-    Fault(
-        "windows keyed by departure",
-        "known at the decision",
-        "tables",
-        {
-            "origin_delays": key_windows_by_departure(views.origin_delays),
-            "carrier_delays": key_windows_by_departure(views.carrier_delays),
-        },
-    ),
-    Fault(
-        "two columns swapped online",
-        "online as offline",
-        "online",
-        {
-            "origin_delays": swap_columns(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
-            "carrier_delays": swap_columns(views.carrier_delays, CARRIER[2][1], CARRIER[6][1]),
-        },
-    ),
-)
+    Fault("one carrier's labels reversed", "calibrated in slices", "fit",
+          reverse_labels_of_one_carrier),
+    Fault("two carriers' scores shifted", "calibrated in slices", "scores",
+          shift_scores_of_two_carriers),
+    Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
+          reverse_labels_of_early_hours),
+    Fault("scores of a carrier interchanged on every other day", "no slice left in doubt", "scores",
+          shuffle_scores_every_other_day),
+    Fault("scores of a late carrier interchanged", "slices hold", "scores",
+          shuffle_scores_of("EV")),
+    Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
+          shuffle_scores_of("UA")),
+    Fault("gaps where the tail number is missing", "no value tells", "rows",
+          blank_planes_without_tail_number),
+    Fault("signs of delays reversed", "behaves", "rows", negate_delays),
+    Fault("signs of delays reversed in the refit only", "behaves when served", "refit",
+          negate_delays),
+    Fault("windows keyed by departure", "known at the decision", "tables", {
+        "origin_delays": key_windows_by_departure(views.origin_delays),
+        "carrier_delays": key_windows_by_departure(views.carrier_delays)}),
+    Fault("two columns swapped online", "online as offline", "online", {
+        "origin_delays": swap_columns(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
+        "carrier_delays": swap_columns(views.carrier_delays, CARRIER[2][1], CARRIER[6][1])}),
+)  # fmt: skip

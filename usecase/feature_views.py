@@ -1,5 +1,10 @@
 """The definition of all features: per table a compute function and Feast's view of it.
 
+- `weather`: weather at the origin
+- `origin_delays`, `carrier_delays`, `route_delays`, `tail_delays`: recent delays, by `windows.py`
+- `planes`, `fleets`, `routes`: a flight's plane, its carrier's typical plane, its distance
+- `on_demand`: calendar features of the request, and the carrier's values for a missing plane
+
 A compute function takes `read(feed, first_day, last_day)`, which returns validated rows, and the
 first and last UTC day to build. It returns entity keys, features, `event_timestamp` (UTC) and
 `day`, the batch that completes the row. `features/table_builder.py` adds `created`, the time of
@@ -97,8 +102,8 @@ def _newest_observed(rows: pd.DataFrame) -> pd.Series:
 
 weather_view = _view("weather", origin, WEATHER, ttl=3 * HOUR)
 
-# Delays of recent flights. Origins and carriers have a row every hour; routes and tail numbers only
-# when a window changes.
+# Number of flights, delay rate and mean delay (minutes) over the last hours. Origins and carriers
+# have a row every hour; routes and tail numbers only when a window changes.
 
 
 def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
