@@ -34,7 +34,8 @@ PROJECT = Path(__file__).parents[3]
 STEPS = (
     "pipelines/ingestion/ingest", "pipelines/ingestion/validate",
     "pipelines/training/build_features", "features/online_publisher",
-    "pipelines/training/workspace", "pipelines/training/mlflow_tracking",
+    "pipelines/training/workspace", "pipelines/training/dvc_stages",
+    "pipelines/training/mlflow_tracking",
     "pipelines/registry/register", "pipelines/release/rollout_controller",
     "pipelines/training/training_outcome", "pipelines/retraining/monitor",
     "pipelines/runtime/retention", "serving/prediction_log/compaction",
