@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,7 +80,7 @@ def challenge(
         from pipelines.release.audit.release_document import recorded_arms
         from pipelines.release.audit.trail import describe_arms
 
-        role: Any = "canary" if canary else "shadow"
+        role: Literal["shadow", "canary"] = "canary" if canary else "shadow"
         settings, user = interactive_settings(), deciding_user(by)
         state = promotion.challenge(
             settings, version, role, canary, why=reason, by=user, again=again
