@@ -129,17 +129,10 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
             keys_by_view = [keys.serialize(rows) for keys in serializers]
             distinct = [list(dict.fromkeys(keys)) for keys in keys_by_view]
-            statement = " UNION ALL ".join(
-                [f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"]  # noqa: S608
-                + [
-                    f"{select}({','.join('?' * len(keys))})"
-                    for select, keys in zip(selects, distinct, strict=True)
-                ]
-            )
             stored: dict[tuple[int, bytes], StoredValues] = {}
             until = None
             for number, key, column, value, at in select_rows(
-                connection(), statement, [key for keys in distinct for key in keys]
+                connection(), _union(selects, distinct), [key for keys in distinct for key in keys]
             ):
                 if number < 0:
                     until = value
@@ -156,6 +149,16 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             ]
 
         return read
+
+
+def _union(selects: Sequence[str], keys_by_view: Sequence[Sequence[bytes]]) -> str:
+    """Return one statement for the record (number -1) and the values of all keys of all views."""
+    record = f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"  # noqa: S608
+    values = [
+        f"{select}({','.join('?' * len(keys))})"
+        for select, keys in zip(selects, keys_by_view, strict=True)
+    ]
+    return " UNION ALL ".join([record, *values])
 
 
 def _value_rows(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:

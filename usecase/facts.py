@@ -9,13 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-MEASURED_COLUMNS = (
-    "temp",
-    "dewp",
-    "humid",
-    "wind_speed",
-    "pressure",
-)  # none is constant for a whole day
+# None of these is constant for a whole day.
+MEASURED_COLUMNS = ("temp", "dewp", "humid", "wind_speed", "pressure")
 MIN_FLIGHTS = 20  # with fewer flights, a carrier's share of missing values is chance
 
 
