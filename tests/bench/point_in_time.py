@@ -39,9 +39,9 @@ def stores() -> Iterator[list[FeatureStore]]:
         yield opened
 
 
-def read(store: FeatureStore, asked: pd.DataFrame) -> pd.DataFrame:
+def read(store: FeatureStore, case_rows: pd.DataFrame) -> pd.DataFrame:
     job = store.get_historical_features(
-        asked, store.get_feature_service(LOOKUP.name), filter_by_created_timestamp=True
+        case_rows, store.get_feature_service(LOOKUP.name), filter_by_created_timestamp=True
     )
     return job.to_df().sort_values("key", ignore_index=True)
 
@@ -51,15 +51,15 @@ def main() -> None:
     settings, _ = cases()
     os.chdir(settings.root)
     known = partitions.read_days(settings.data, "validated", SPINE_FEED, FIRST_DAY, END.date())
-    asked = spine(known).sample(N_CASES, random_state=settings.params()["seed"])
-    asked = asked.rename(columns={"decision_time": "event_timestamp"})
+    case_rows = spine(known).sample(N_CASES, random_state=settings.params()["seed"])
+    case_rows = case_rows.rename(columns={"decision_time": "event_timestamp"})
     print("\n## The point-in-time join (`tests/bench/point_in_time.py`)\n")
     with stores() as (stock, ours):
-        expected, found = read(stock, asked), read(ours, asked)
+        expected, found = read(stock, case_rows), read(ours, case_rows)
         pd.testing.assert_frame_equal(expected, found[expected.columns], check_dtype=False)
         print(f"- {N_CASES:,} cases drawn from the year, {expected.shape[1]} columns: same values")
         what = "Feast's stock duckdb store, relative to the ASOF JOIN"
-        compare(what, lambda: read(stock, asked), lambda: read(ours, asked), repeats=3)
+        compare(what, lambda: read(stock, case_rows), lambda: read(ours, case_rows), repeats=3)
 
 
 if __name__ == "__main__":

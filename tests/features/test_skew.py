@@ -106,16 +106,16 @@ def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 
 
-def online_rows(settings: Settings, asked: pd.DataFrame) -> pd.DataFrame:
+def online_rows(settings: Settings, case_rows: pd.DataFrame) -> pd.DataFrame:
     """Return the online values of each case at its decision time, publishing rows in order."""
-    start = asked["decision_time"].iloc[0].to_pydatetime()
+    start = case_rows["decision_time"].iloc[0].to_pydatetime()
     publish_features(settings, start)
     publisher = Publisher(settings, start, END)
     reader = OnlineReader(settings)
     moments = pd.DatetimeIndex([start, *publisher.moments(END)])
-    group = moments.searchsorted(asked["decision_time"], side="right") - 1
+    group = moments.searchsorted(case_rows["decision_time"], side="right") - 1
     rows = []
-    for number, batch in asked.groupby(group):
+    for number, batch in case_rows.groupby(group):
         publisher.step(moments[int(str(number))].to_pydatetime())
         found = reader.read(batch.to_dict("records"), list(batch["decision_time"]))
         rows += [row.values for row in found]
@@ -135,9 +135,9 @@ def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 def test_online_equals_offline_value_for_value(home: Home) -> None:
     settings = home("on_time")
-    asked = cases(settings, datetime(2013, 1, 4, tzinfo=UTC), END)
-    assert len(asked) >= 5000
-    assert_same(online_rows(settings, asked), training_frame(settings, asked))
+    case_rows = cases(settings, datetime(2013, 1, 4, tzinfo=UTC), END)
+    assert len(case_rows) >= 5000
+    assert_same(online_rows(settings, case_rows), training_frame(settings, case_rows))
 
 
 def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
@@ -147,10 +147,10 @@ def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
         for hour, minutes in [(8, 7), (11, 40), (12, 90), (13, 31), (19, 200), (20, 15), (37, 59)]
     }
     settings = home("late", late=late)
-    asked = cases(settings, start, start + timedelta(days=3))
-    seen = training_frame(settings, asked)
-    assert_same(online_rows(settings, asked), seen)
-    on_time = training_frame(home("punctual"), asked)
+    case_rows = cases(settings, start, start + timedelta(days=3))
+    seen = training_frame(settings, case_rows)
+    assert_same(online_rows(settings, case_rows), seen)
+    on_time = training_frame(home("punctual"), case_rows)
     moved = (seen[NUMBERS].fillna(-1) != on_time[NUMBERS].fillna(-1)).any(axis=1)
     assert moved.sum() > 100, "the delay had no effect, so this test shows nothing"
 
@@ -158,10 +158,12 @@ def test_online_equals_offline_when_publishing_ran_late(home: Home) -> None:
 def test_a_value_past_its_time_to_live_is_not_served(home: Home) -> None:
     settings = home("stale")
     moment = datetime(2013, 1, 6, 12, tzinfo=UTC)
-    asked = cases(settings, moment + timedelta(hours=5), moment + timedelta(hours=6))
+    case_rows = cases(settings, moment + timedelta(hours=5), moment + timedelta(hours=6))
     rebuild_online_store(settings, moment)  # publishing stops here
-    rows = OnlineReader(settings).read(asked.to_dict("records"), list(asked["decision_time"]))
-    fresh = online_rows(settings, asked)
+    rows = OnlineReader(settings).read(
+        case_rows.to_dict("records"), list(case_rows["decision_time"])
+    )
+    fresh = online_rows(settings, case_rows)
     stopped = pd.DataFrame([row.values for row in rows])
     lost = stopped[NUMBERS].isna().mean() - fresh[NUMBERS].isna().mean()
     assert (lost > 0.9).sum() >= 8, "hourly features must be absent five hours after the last"
@@ -172,17 +174,17 @@ def test_a_value_past_its_time_to_live_is_not_served(home: Home) -> None:
 def test_no_feature_changes_when_the_future_is_deleted(home: Home, hours: int) -> None:
     moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
     settings = home("whole")
-    asked = cases(settings, moment - timedelta(minutes=59), moment + timedelta(seconds=1))
-    seen = training_frame(settings, asked)
+    case_rows = cases(settings, moment - timedelta(minutes=59), moment + timedelta(seconds=1))
+    seen = training_frame(settings, case_rows)
 
     def until(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
         return rows[rows["known_at"] <= cut].reset_index(drop=True)
 
-    for cut in sorted(set(asked["decision_time"]))[-3:]:
-        at = (asked["decision_time"] == cut).to_numpy()
+    for cut in sorted(set(case_rows["decision_time"]))[-3:]:
+        at = (case_rows["decision_time"] == cut).to_numpy()
         # The last day contains the cut; later days have no rows.
         end = cut.to_pydatetime().replace(hour=0, minute=0) + timedelta(days=1)
-        past = training_frame(home(f"until_{cut:%d%H%M}", change=until, end=end), asked[at])
+        past = training_frame(home(f"until_{cut:%d%H%M}", change=until, end=end), case_rows[at])
         assert_same(past, seen[at].reset_index(drop=True))
 
 
@@ -204,10 +206,10 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
         return rows[~happened(rows)].reset_index(drop=True) if feed == LABEL_FEED else rows
 
     world = home("world")
-    asked = cases(world, noon.to_pydatetime(), noon.to_pydatetime() + timedelta(hours=4))
-    late = training_frame(home("delayed", change=delayed), asked)
-    assert_same(late, training_frame(home("deleted", change=deleted), asked))
-    in_time = training_frame(world, asked)
+    case_rows = cases(world, noon.to_pydatetime(), noon.to_pydatetime() + timedelta(hours=4))
+    late = training_frame(home("delayed", change=delayed), case_rows)
+    assert_same(late, training_frame(home("deleted", change=deleted), case_rows))
+    in_time = training_frame(world, case_rows)
     assert (in_time[NUMBERS].fillna(-1) != late[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.5
     after = cases(world, noon + timedelta(hours=5), noon + timedelta(hours=6))
     known = training_frame(home("delayed_again", change=delayed), after)
@@ -218,11 +220,11 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
 def test_online_equals_offline_when_rows_are_restated(home: Home) -> None:
     settings = home("restated", change=restated)
     start = datetime(2013, 1, 5, tzinfo=UTC)
-    asked = cases(settings, start, start + timedelta(days=2))
-    assert asked["key"].is_unique
-    seen = training_frame(settings, asked)
-    assert_same(online_rows(settings, asked), seen)
-    plain = training_frame(home("plain"), asked)
+    case_rows = cases(settings, start, start + timedelta(days=2))
+    assert case_rows["key"].is_unique
+    seen = training_frame(settings, case_rows)
+    assert_same(online_rows(settings, case_rows), seen)
+    plain = training_frame(home("plain"), case_rows)
     moved = (seen[NUMBERS].fillna(-1) != plain[NUMBERS].fillna(-1)).any(axis=1)
     assert moved.mean() > 0.5, "the restatements had no effect, so this test shows nothing"
 
@@ -231,22 +233,22 @@ def test_the_online_store_follows_replaced_tables(home: Home) -> None:
     settings = home("replaced")
     moment = datetime(2013, 1, 7, 12, tzinfo=UTC)
     publish_features(settings, moment)
-    asked = cases(settings, moment, moment + timedelta(hours=1)).assign(
+    case_rows = cases(settings, moment, moment + timedelta(hours=1)).assign(
         decision_time=pd.Timestamp(moment)
     )
-    before = online_frame(settings, asked, moment)
+    before = online_frame(settings, case_rows, moment)
     place = partitions.partition_path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
     rows = pd.read_parquet(place)
     partitions.write_partition(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
     build_tables(settings.data, FIRST, END, LAG)
     publish_features(settings, moment + timedelta(seconds=1))
-    after = online_frame(settings, asked, moment)
-    assert_same(after, training_frame(settings, asked))
+    after = online_frame(settings, case_rows, moment)
+    assert_same(after, training_frame(settings, case_rows))
     assert (before[NUMBERS].fillna(-1) != after[NUMBERS].fillna(-1)).any(axis=1).mean() > 0.9
 
 
-def online_frame(settings: Settings, asked: pd.DataFrame, moment: datetime) -> pd.DataFrame:
-    rows = OnlineReader(settings).read(asked.to_dict("records"), [moment] * len(asked))
+def online_frame(settings: Settings, case_rows: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+    rows = OnlineReader(settings).read(case_rows.to_dict("records"), [moment] * len(case_rows))
     return pd.DataFrame([row.values for row in rows]).astype(dict.fromkeys(NUMBERS, "float64"))
 
 
@@ -257,9 +259,9 @@ def test_later_statements_change_no_feature(home: Home) -> None:
     (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
     for hours in (53, 131, 199):
         moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
-        asked = cases(settings, moment, moment + timedelta(hours=2))
-        for at in sorted(set(asked["decision_time"]))[::9]:
-            some = asked[asked["decision_time"] == at].reset_index(drop=True)
+        case_rows = cases(settings, moment, moment + timedelta(hours=2))
+        for at in sorted(set(case_rows["decision_time"]))[::9]:
+            some = case_rows[case_rows["decision_time"] == at].reset_index(drop=True)
             past = recompute.recompute_without_future(settings, some, at.to_pydatetime())
             assert_same(past, training_frame(settings, some))
 

@@ -198,19 +198,19 @@ def test_the_behaviour_gate_names_the_worst_or_the_closest_behaviour() -> None:
 
 
 def test_behaviours_change_only_columns_that_the_model_has() -> None:
-    asked: list[pd.DataFrame] = []
+    seen: list[pd.DataFrame] = []
 
     def remember(rows: pd.DataFrame) -> np.ndarray:
-        asked.append(rows)
+        seen.append(rows)
         return risk(rows)
 
     frame = flights()[FEATURES]
     kept = frame.copy()
     evaluation.behaviours(remember, frame, LIMITS)
-    assert len(asked) == 6
-    for rows in asked:
+    assert len(seen) == 6
+    for rows in seen:
         assert list(rows.columns) == FEATURES
         assert rows[CATEGORIES].equals(frame[CATEGORIES])
     assert frame.equals(kept)
-    changed = [{c for c in FEATURES if not rows[c].equals(frame[c])} for rows in asked[1:]]
+    changed = [{c for c in FEATURES if not rows[c].equals(frame[c])} for rows in seen[1:]]
     assert all(changed)

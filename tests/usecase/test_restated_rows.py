@@ -130,11 +130,11 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
         if name not in ("key", "decision_time")
     }
     features = {**seen, "a": 0.1 + 0.2, "b": None}
-    asked = case.iloc[0].to_dict()
+    case_row = case.iloc[0].to_dict()
     record = {
-        "key": asked["key"], "model_version": "1", "model_digest": digest, "arm": "champion",
-        "generation": 1, "decision": True, "decision_time": asked["decision_time"],
-        "features_as_of": None, "logged_at": datetime.now(UTC), "request": payload(asked),
+        "key": case_row["key"], "model_version": "1", "model_digest": digest, "arm": "champion",
+        "generation": 1, "decision": True, "decision_time": case_row["decision_time"],
+        "features_as_of": None, "logged_at": datetime.now(UTC), "request": payload(case_row),
         "features": features,
     }  # fmt: skip
     probability = float(model.predict([features])[0])

@@ -111,6 +111,6 @@ def test_an_unknown_feed_is_an_error():
 
 
 def test_the_simulated_time_runs_at_the_speed_of_the_clock():
-    stood, since = datetime(2013, 4, 1, tzinfo=UTC), datetime(2028, 2, 29, 17, 30, tzinfo=UTC)
-    found = source.world_time(since + timedelta(hours=30), as_of=stood, since=since)
+    start, since = datetime(2013, 4, 1, tzinfo=UTC), datetime(2028, 2, 29, 17, 30, tzinfo=UTC)
+    found = source.world_time(since + timedelta(hours=30), as_of=start, since=since)
     assert found == datetime(2013, 4, 2, 6, tzinfo=UTC)

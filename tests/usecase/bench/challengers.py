@@ -26,7 +26,9 @@ EVERY = 50  # requests between two looks at the scores
 def main() -> None:
     settings, frame = cases()
     params = settings.params()
-    table = pd.DataFrame([row for moment in MOMENTS for row in at(frame, moment, params)])
+    table = pd.DataFrame(
+        [row for moment in MOMENTS for row in challenger_rows(frame, moment, params)]
+    )
     policy = params["rollout"]
     days = params["turn"]["shadow_days"]
     shipped = policy["shadow"]["days"]
@@ -56,16 +58,17 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for name, part in table.groupby("challenger", sort=False):
         short, long = (
-            fates(part, {**policy["shadow"], "days": d}, policy) for d in (days, shipped)
+            simulate_shadows(part, {**policy["shadow"], "days": d}, policy) for d in (days, shipped)
         )
         gone = short[short["action"] == "withdraw"]
         row = [
-            name, f"{len(gone) / len(short):.0%}", dash(gone["day"]), dash(gone["labels"]),
+            name, f"{len(gone) / len(short):.0%}",
+            median_or_dash(gone["day"]), median_or_dash(gone["labels"]),
             f"{(short['action'] == 'advance').mean():.0%}",
             f"{(long['action'] == 'withdraw').mean():.0%}",
             f"{(long['action'] == 'advance').mean():.0%}",
-            f"{shown_worse(part, policy['shadow']):.0%}",
-            *(f"{dash(part[stop])}, in {part[stop].notna().mean():.0%}"
+            f"{share_shown_worse(part, policy['shadow']):.0%}",
+            *(f"{median_or_dash(part[stop])}, in {part[stop].notna().mean():.0%}"
               for stop in ("shadow_stop", "canary_stop")),
         ]  # fmt: skip
         print("| " + " | ".join(map(str, row)) + " |")
@@ -75,11 +78,13 @@ def median_and_range(values: pd.Series, form: str) -> str:
     return f"{values.median():{form}} ({values.min():{form}} to {values.max():{form}})"
 
 
-def dash(values: pd.Series) -> str:
+def median_or_dash(values: pd.Series) -> str:
     return f"{values.median():,.0f}" if values.notna().any() else "-"
 
 
-def at(frame: pd.DataFrame, moment: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def challenger_rows(
+    frame: pd.DataFrame, moment: Any, params: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield a row per challenger of `moment`: its differences, and when its scores stop it."""
     print(f"challengers: {moment:%d %B}", file=sys.stderr, flush=True)
     policy = params["rollout"]
@@ -131,7 +136,9 @@ def stopped_in_canary(
     return np.nan
 
 
-def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) -> pd.DataFrame:
+def simulate_shadows(
+    part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]
+) -> pd.DataFrame:
     """Return the outcomes of 300 shadows, whose days are drawn from all of `part`."""
     rng = np.random.default_rng(0)
     difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
@@ -143,7 +150,9 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
             labels = int(n[drawn[:day]].sum())
             evidence = ArmEvidence(
                 requests=labels, days=day, labels=labels, coverage=1.0,
-                cost=sequential.confidence_sequence(difference[drawn[:day]], **sequence_of(shadow)),
+                cost=sequential.confidence_sequence(
+                    difference[drawn[:day]], **sequence_options(shadow)
+                ),
             )  # fmt: skip
             decision = rollout_policy.next_rollout_step(
                 state, evidence, {**policy, "shadow": shadow}, MOMENTS[0]
@@ -154,13 +163,13 @@ def fates(part: pd.DataFrame, shadow: dict[str, Any], policy: dict[str, Any]) ->
     return pd.DataFrame(found)
 
 
-def shown_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
+def share_shown_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
     """Return the share that is shown to be worse within 60 days of daily looks."""
     rng = np.random.default_rng(0)
     days = np.concatenate(part["days"].to_list())
     found = [
         any(
-            sequential.confidence_sequence(drawn[:n], **sequence_of(shadow)).low
+            sequential.confidence_sequence(drawn[:n], **sequence_options(shadow)).low
             > shadow["margin_cost"]
             for n in range(1, 61)
         )
@@ -169,7 +178,7 @@ def shown_worse(part: pd.DataFrame, shadow: dict[str, Any]) -> float:
     return float(np.mean(found))
 
 
-def sequence_of(shadow: dict[str, Any]) -> dict[str, float]:
+def sequence_options(shadow: dict[str, Any]) -> dict[str, float]:
     return {name: shadow[name] for name in ("spread", "alpha", "focus")}
 
 
@@ -187,11 +196,11 @@ def challengers(
     yield "trained on 2,000 cases", predict(fit(known.iloc[-2000:], params), window)
     yield (
         "half of the labels shuffled",
-        predict(fit(known.assign(label=part_shuffled(known["label"], 0.5, rng)), params), window),
+        predict(fit(known.assign(label=shuffle_part(known["label"], 0.5, rng)), params), window),
     )
     yield (
         "all labels shuffled",
-        predict(fit(known.assign(label=part_shuffled(known["label"], 1.0, rng)), params), window),
+        predict(fit(known.assign(label=shuffle_part(known["label"], 1.0, rng)), params), window),
     )
     yield "labels reversed", predict(fit(known.assign(label=1 - known["label"]), params),
                                             window)  # fmt: skip
@@ -200,7 +209,7 @@ def challengers(
     yield "scores too high by 0.25", np.clip(healthy + 0.25, 0, 1)
 
 
-def part_shuffled(labels: pd.Series, share: float, rng: np.random.Generator) -> np.ndarray:
+def shuffle_part(labels: pd.Series, share: float, rng: np.random.Generator) -> np.ndarray:
     values = labels.to_numpy().copy()
     chosen = np.flatnonzero(rng.random(len(values)) < share)
     values[chosen] = rng.permutation(values[chosen])

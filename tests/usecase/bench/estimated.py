@@ -50,11 +50,11 @@ def weeks(frame: pd.DataFrame, params: dict[str, Any], starts: list[datetime]) -
         model = fit(frame[frame["known_at"] < start], params)
         parts.append(window.assign(probability=predict(model, window)))
         print(f"estimated: {start:%B} is done", file=sys.stderr, flush=True)
-    asked = pd.concat(parts)
-    week = ((asked["decision_time"] - STARTS[0]) // timedelta(days=7)).to_numpy()
-    p, costs = asked["probability"].to_numpy(), params["costs"]
+    scored = pd.concat(parts)
+    week = ((scored["decision_time"] - STARTS[0]) // timedelta(days=7)).to_numpy()
+    p, costs = scored["probability"].to_numpy(), params["costs"]
     by_week = pd.DataFrame({
-        "cost": 1000 * evaluation.case_costs(asked["label"], p, costs),
+        "cost": 1000 * evaluation.case_costs(scored["label"], p, costs),
         "by its probabilities": 1000 * evaluation.expected_costs(p, costs),
     }).groupby(week)  # fmt: skip
     table = by_week.mean()[by_week.size() > 1000]  # the last week may be a day

@@ -30,7 +30,7 @@ PERIOD = timedelta(weeks=8)
 def main() -> None:
     settings, frame = cases()
     params = settings.params()
-    added = departures(frame)
+    added = departure_columns(frame)
     wider = pd.concat([frame, added], axis=1)
     found: dict[str, list[np.ndarray]] = {
         "the baseline": [],
@@ -41,11 +41,11 @@ def main() -> None:
     start = STARTS[0]
     while start < END:
         decided, known = frame["decision_time"], (frame["known_at"] < start).to_numpy()
-        asked = ((decided >= start) & (decided < start + PERIOD)).to_numpy()
-        found["the baseline"].append(model.baseline(frame[known], frame[asked]))
-        found["as shipped"].append(predict(fit(frame[known], params), frame[asked]))
-        found["with departures"].append(_with(wider, list(added), known, asked, params))
-        labels.append(frame.loc[asked, "label"].to_numpy())
+        targets = ((decided >= start) & (decided < start + PERIOD)).to_numpy()
+        found["the baseline"].append(model.baseline(frame[known], frame[targets]))
+        found["as shipped"].append(predict(fit(frame[known], params), frame[targets]))
+        found["with departures"].append(_predict_with(wider, list(added), known, targets, params))
+        labels.append(frame.loc[targets, "label"].to_numpy())
         print(f"headroom: {start:%d %B} is done", file=sys.stderr, flush=True)
         start += PERIOD
     y = np.concatenate(labels)
@@ -63,8 +63,8 @@ def main() -> None:
         print(f"| {name} | {each['auc']:.3f} | {cost:.1f} | {1 - cost / usual:.1%} |")
 
 
-def _with(
-    frame: pd.DataFrame, added: list[str], known: np.ndarray, asked: np.ndarray,
+def _predict_with(
+    frame: pd.DataFrame, added: list[str], known: np.ndarray, targets: np.ndarray,
     params: dict[str, Any],
 ) -> np.ndarray:  # fmt: skip
     """Return the probabilities of a model that also sees the columns `added`."""
@@ -77,10 +77,10 @@ def _with(
     pipeline.set_params(**first, encode__transformers=wider)
     seen = [*FEATURES, *added]
     pipeline.fit(frame.loc[known, seen], frame.loc[known, "label"])
-    return np.asarray(pipeline.predict_proba(frame.loc[asked, seen])[:, 1])
+    return np.asarray(pipeline.predict_proba(frame.loc[targets, seen])[:, 1])
 
 
-def departures(frame: pd.DataFrame) -> pd.DataFrame:
+def departure_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the added columns for the rows of `frame`, as known at their decision times."""
     days = pd.date_range(source.FIRST_DAY, source.LAST_DAY).date
     flights = pd.concat([source.fetch(target.LABEL_FEED, day) for day in days], ignore_index=True)
@@ -93,12 +93,12 @@ def departures(frame: pd.DataFrame) -> pd.DataFrame:
     }
     found: dict[str, np.ndarray] = {}
     for name, (theirs, ours) in pairs.items():
-        found |= _of_entity(name, flights, theirs, ours, at)
-    found |= _of_plane(flights, frame)
+        found |= _entity_columns(name, flights, theirs, ours, at)
+    found |= _plane_columns(flights, frame)
     return pd.DataFrame(found, index=frame.index)
 
 
-def _of_plane(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+def _plane_columns(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the delay and age of the plane's last departure, and the flights due in its hour."""
     tails = pd.Series(flights["tailnum"].to_numpy(), index=target.key(flights))
     gone = flights.dropna(subset=["tailnum", "dep_delay"])
@@ -107,13 +107,13 @@ def _of_plane(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarra
         "tailnum": gone["tailnum"], "delay": gone["dep_delay"], "left": left,
         "at": left.dt.ceil("h") + timedelta(minutes=2),
     }).sort_values("at")  # fmt: skip
-    asked = pd.DataFrame({
+    targets = pd.DataFrame({
         "tailnum": tails.reindex(frame["key"]).to_numpy(), "at": frame["decision_time"].to_numpy(),
         "row": np.arange(len(frame)),
     }).dropna(subset=["tailnum"])  # fmt: skip
-    asked["at"] = pd.to_datetime(asked["at"], utc=True).astype(known["at"].dtype)
+    targets["at"] = pd.to_datetime(targets["at"], utc=True).astype(known["at"].dtype)
     last = pd.merge_asof(
-        asked.sort_values("at"), known, on="at", by="tailnum", tolerance=timedelta(hours=16)
+        targets.sort_values("at"), known, on="at", by="tailnum", tolerance=timedelta(hours=16)
     ).set_index("row").reindex(range(len(frame)))  # fmt: skip
     hour = frame["decision_time"].dt.floor("h")
     beside = frame.groupby(["origin", hour])["key"].transform("size")
@@ -124,11 +124,11 @@ def _of_plane(flights: pd.DataFrame, frame: pd.DataFrame) -> dict[str, np.ndarra
     }  # fmt: skip
 
 
-def _of_entity(
+def _entity_columns(
     name: str, flights: pd.DataFrame, theirs: pd.Series, ours: pd.Series, at: np.ndarray
 ) -> dict[str, np.ndarray]:
     codes, _ = pd.factorize(pd.concat([theirs, ours], ignore_index=True))
-    entity, asked = codes[: len(theirs)], codes[len(theirs) :]
+    entity, targets = codes[: len(theirs)], codes[len(theirs) :]
     delay = flights["dep_delay"]
     gone = delay.notna().to_numpy()
     minutes = delay.clip(SHORTEST, LONGEST).fillna(0).to_numpy()
@@ -137,7 +137,7 @@ def _of_entity(
     first = due.min() - 2 * max(WINDOWS)
     shape = (codes.max() + 1, due.max() - first + 60)
 
-    def counted(hours: np.ndarray, rows: np.ndarray, weights: np.ndarray | float) -> np.ndarray:
+    def cumulate(hours: np.ndarray, rows: np.ndarray, weights: np.ndarray | float) -> np.ndarray:
         """Return cumulative sums of `weights` by entity and hour."""
         grid = np.zeros(shape)
         np.add.at(
@@ -146,23 +146,23 @@ def _of_entity(
         return np.cumsum(grid, axis=1)
 
     at, everyone = at - first, np.ones(len(flights), dtype=bool)
-    n, late = counted(left, gone, 1.0), counted(left, gone, (minutes >= LATE).astype(float))
-    total, planned = counted(left, gone, minutes), counted(due, everyone, 1.0)
+    n, late = cumulate(left, gone, 1.0), cumulate(left, gone, (minutes >= LATE).astype(float))
+    total, planned = cumulate(left, gone, minutes), cumulate(due, everyone, 1.0)
     found = {}
     for hours in WINDOWS:
 
         def within(grid: np.ndarray, hours: int = hours) -> np.ndarray:
-            return np.asarray(grid[asked, at] - grid[asked, at - hours])
+            return np.asarray(grid[targets, at] - grid[targets, at - hours])
 
         with np.errstate(invalid="ignore", divide="ignore"):
             found[f"{name}_left_late_{hours}h"] = within(late) / within(n)
             found[f"{name}_left_delay_{hours}h"] = within(total) / within(n)
     # Flights that were due in the last hours and have not left.
     longest = max(WINDOWS)
-    waiting = planned[asked, at] - planned[asked, at - longest]
+    waiting = planned[targets, at] - planned[targets, at - longest]
     for ago in range(longest):
-        in_time = counted(due, gone & (left - due <= ago), 1.0)
-        waiting -= in_time[asked, at - ago] - in_time[asked, at - ago - 1]
+        in_time = cumulate(due, gone & (left - due <= ago), 1.0)
+        waiting -= in_time[targets, at - ago] - in_time[targets, at - ago - 1]
     return found | {f"{name}_overdue": waiting}
 
 
