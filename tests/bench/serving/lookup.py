@@ -12,14 +12,13 @@ from prepare import AT, END, load_or_build, setup_home
 
 
 def main() -> None:
-    from features.feast_store import open_store
-    from features.online_reader import OnlineReader
+    from features.feast_store import open_online_values, open_store
     from pipelines.runtime.traffic import cases_between
     from usecase.feature_views import LOOKUP, VIEWS
 
     load_or_build()
     settings = setup_home()
-    store, reader = open_store(settings), OnlineReader(settings)
+    store, read = open_store(settings), open_online_values(settings)
     service = store.get_feature_service(LOOKUP.name)
     rows = cases_between(settings, AT, END).head(100).to_dict("records")
     names = {name for view in VIEWS for name in view.entities}
@@ -33,11 +32,11 @@ def main() -> None:
     compare(
         "lookup of one case: Feast's SDK, relative to one query",
         lambda: [sdk([key]) for key in keys[:20]],
-        lambda: [reader._found([row]) for row in rows[:20]],
+        lambda: [read([row]) for row in rows[:20]],
     )  # fmt: skip
     compare(
         "lookup of a hundred cases at once: Feast's SDK, relative to one query",
-        lambda: sdk(keys), lambda: reader._found(rows),
+        lambda: sdk(keys), lambda: read(rows),
     )  # fmt: skip
 
 

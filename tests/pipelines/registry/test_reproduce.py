@@ -82,7 +82,7 @@ def test_a_version_of_v01_is_reproduced_with_the_code_of_its_commit(
     """Its modules have other names and places than the current ones."""
     home = make_home(tmp_path / "home", measured=False)
     for part in ("data", "var"):
-        shutil.copytree(v01.whole() / part, home.settings.home / part)
+        shutil.copytree(v01.whole_home() / part, home.settings.home / part)
     done = home.run("reproduce", "1")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "the same bit for bit" in done.stdout
