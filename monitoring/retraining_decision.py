@@ -7,7 +7,7 @@ A retraining starts when both are true:
   implausible slice, enough labels.
 
 A check that could not run is an alarm, and comes first in the reason. It is no reason to retrain:
-a model trained on data that cannot be checked is no cure.
+data that cannot be checked do not give a better model.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _cost_ratio(evidence: MonitoringEvidence, other: float) -> float | None:
 
 
 def _slices(evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> TriggerResult:
-    """Use the bias that the interval shows: of so many slices some are off by chance."""
+    """Use only the bias outside the 90% interval: of many slices, some differ by chance."""
     what = "calibration gap in a slice"
     judged = [each for each in evidence.slices or () if each["enough"]]
     if evidence.slices is not None and not judged:

@@ -222,7 +222,7 @@ def routes(read: Read, first: date, last: date) -> pd.DataFrame:
 
 
 def _published(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """Return the rows with the hour of their publication; of several in an hour the newest."""
+    """Return the rows with the hour of their publication: the newest of a key in each hour."""
     known = rows["known_at"]
     rows = rows.assign(event_timestamp=known.dt.floor("h") + HOUR, day=known.dt.date)
     return newest(rows, [*key, "event_timestamp"])

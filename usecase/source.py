@@ -59,7 +59,7 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
 
 
 def world_time(now: datetime, *, as_of: datetime, since: datetime) -> datetime:
-    """Return the simulated time for `now`; at the time `since` it was `as_of`.
+    """Return the simulated time at `now`. At the real time `since`, it was `as_of`.
 
     A fork with a live source returns `now`.
     """

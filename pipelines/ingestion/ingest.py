@@ -99,7 +99,7 @@ def _restated_by_source(settings: Settings, as_of: datetime) -> set[str]:
 def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool:
     """Store a raw batch, keep what it replaces, and return whether the content is new.
 
-    Columns take their declared types here, so that a column without values joins other days.
+    Columns take their declared types here, so that an empty column has the type of other days.
     """
     table = column_types.conform(column_types.to_arrow(rows), SCHEMA[feed])
     if _is_stored(settings.data, feed, day, table):

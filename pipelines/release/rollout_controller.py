@@ -1,8 +1,8 @@
 """The rollout controller: reads the evidence on the challenger and applies the rollout policy.
 
-Each move names the generation of the release document that it was decided on. Of two concurrent
-controllers one moves; the other gets `SupersededError` and stays. The next call completes a move
-whose process was killed.
+Each move names the generation of the release document that it was decided on. If two controllers
+run at once, one succeeds; the other gets `SupersededError` and changes nothing. The next call
+completes a move whose process was killed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ champion. Each guard withdraws the challenger; limits are in `rollout` of usecas
     cost    shown to be worse by more than `margin_cost`           shadow
     time    `max_days` without enough evidence                     shadow, canary
 
-The shadow compares cost as labels become known. The canary only looks for harm.
+The guards `errors`, `slow` and `scores` are checked first, in every stage (`find_harm`). The shadow
+also compares cost, as labels become known.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class ChallengerState:
 
 @dataclass(frozen=True)
 class RolloutDecision:
-    """An action, its reason as a sentence for people, and its stable code, one of `CODES`."""
+    """An action, its reason as a sentence for people, and its stable code.
+
+    The policy gives one of `CODES`. The controller adds `deleted`, and the codes of refusals.
+    """
 
     action: RolloutAction
     why: str

@@ -25,8 +25,8 @@ def not_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verdict:
     """Non-inferior in cost: the upper bound of the difference is within the margin.
 
     The bound is the upper end of the 90% interval from a paired bootstrap over days. A candidate
-    that is worse by exactly the margin passes in one of twenty fortnights. If the mean were
-    compared instead, it would pass in every second one.
+    that is worse by exactly the margin passes in 5% of the cases. A comparison of means alone would
+    pass it in 50%.
     """
     gate = "not worse than the champion"
     if inputs.champion is None:
@@ -50,8 +50,8 @@ def no_slice_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verd
 
     The p-value of a slice is the share of bootstrap draws with a difference within the margin.
     Holm's correction (1979) keeps the share of healthy candidates that any slice refuses at
-    `slice_alpha` or below. This gate needs proof of harm; `no_slice_left_in_doubt` needs proof of
-    its absence.
+    `slice_alpha` or below. This gate fails only if harm is shown; `no_slice_left_in_doubt` fails
+    unless harm is ruled out.
     """
     gate = "no slice worse than the champion"
     if inputs.champion is None:
