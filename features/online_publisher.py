@@ -112,7 +112,10 @@ class Publisher:
 
     def moments(self, until: datetime) -> list[datetime]:
         """Return the times at which rows become visible before `until`, in order."""
-        times = pd.concat([rows["created"] for rows in self._rows.values() if len(rows)])
+        created = [rows["created"] for rows in self._rows.values() if len(rows)]
+        if not created:  # a span between two publications
+            return []
+        times = pd.concat(created)
         ahead = times[(times > self._published) & (times < until)].drop_duplicates().sort_values()
         return [moment.to_pydatetime() for moment in ahead]
 

@@ -120,6 +120,14 @@ def test_a_lost_store_is_detected_and_rebuilt(home: Settings, cases: tuple[Any, 
     )
 
 
+def test_a_span_without_rows_is_published_at_once(home: Settings) -> None:
+    later = END + timedelta(seconds=1)
+    publisher = Publisher(home, END, later)
+    assert publisher.moments(later) == []
+    publisher.step(later)
+    assert published_until(home) == later
+
+
 @pytest.mark.parametrize("home", STORES, indirect=True)
 def test_a_loss_during_a_publication_is_not_recorded(home: Settings) -> None:
     publish_features(home, END - timedelta(hours=6))
