@@ -20,7 +20,7 @@ NUMERIC_COLUMNS = (
     "bias",
     "coverage",
     "drift_share",
-    "delay_hleft",
+    "delay_hours",
 )
 
 
