@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from monitoring.retraining_decision import decide_retraining
-from pipelines.replay import fast_replay, policies, simulated_day, trained_models
+from pipelines.replay import agreement, fast_replay, policies, simulated_day, trained_models
 from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
 from settings import LoopError, UserError
@@ -91,6 +91,13 @@ def test_a_schedule_trains_a_model_that_becomes_champion(
     assert days.loc[days["released"] > 0, "rollout"].str.startswith("promote").all()
     assert days["champion"].iloc[-1] != days["champion"].iloc[0]
     assert days["n"].sum() == pytest.approx(PER_DAY * len(days), rel=0.1)
+
+
+def test_a_day_holds_every_column_that_replays_are_compared_by(
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
+) -> None:
+    _, _, days = scheduled
+    assert set(agreement.DECISION_COLUMNS) | set(agreement.NUMERIC_COLUMNS) <= set(days)
 
 
 def test_a_stopped_replay_resumes_with_the_same_days(

@@ -191,6 +191,14 @@ def test_differing_days_and_columns_are_found(changes: dict[str, Any], differs: 
     assert summary == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
 
 
+@pytest.mark.parametrize("column", [*agreement.DECISION_COLUMNS, *agreement.NUMERIC_COLUMNS])
+def test_a_difference_in_any_compared_column_is_found(column: str) -> None:
+    fast = two_days()
+    served = two_days(**{column: 0.5})
+    fast[column] = fast.get(column)
+    assert column in agreement.differing_days(served, fast)
+
+
 def test_replays_of_other_days_are_not_compared() -> None:
     with pytest.raises(ValueError, match="not of the same days"):
         agreement.differing_days(two_days(), two_days().assign(day=["2013-01-19", "2013-01-21"]))
