@@ -76,10 +76,7 @@ def _hour_number(moment: pd.Timestamp) -> int:
 
 
 def _windows(
-    outcomes: pd.DataFrame,
-    by: str,
-    points: pd.DataFrame,
-    names: Mapping[int, tuple[str, str, str]],
+    outcomes: pd.DataFrame, by: str, points: pd.DataFrame, names: Mapping[int, tuple[str, str, str]]
 ) -> pd.DataFrame:
     # Sums of whole minutes: a day built alone gives the same bits as a whole year.
     delay = outcomes["arr_delay"].clip(MIN_DELAY, MAX_DELAY)

@@ -147,13 +147,13 @@ def analyse_experiment(
         interval = sequential.confidence_sequence(
             difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
         )
-        told = f"too early: {n_over} of {plan.days} planned days are over"
-        told = f"{told}; {_format_interval(interval, plan)}"
-        return ExperimentResult("early", interval, labels, n_over, told)
+        text = f"too early: {n_over} of {plan.days} planned days are over"
+        text = f"{text}; {_format_interval(interval, plan)}"
+        return ExperimentResult("early", interval, labels, n_over, text)
     interval = student_interval(difference, plan.alpha)
     verdict = experiment_verdict(interval, plan.effect)
-    told = f"{verdict.replace('_', ' ')}; {_format_interval(interval, plan)}"
-    return ExperimentResult(verdict, interval, labels, n_over, told)
+    text = f"{verdict.replace('_', ' ')}; {_format_interval(interval, plan)}"
+    return ExperimentResult(verdict, interval, labels, n_over, text)
 
 
 def experiment_verdict(interval: Interval, effect: float) -> str:

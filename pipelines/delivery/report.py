@@ -112,10 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", help="commit to compare with, or the folder of its report")
     parser.add_argument("--head", type=Path, help="folder of a report, instead of this checkout")
     parser.add_argument(
-        "--slice",
-        type=Path,
-        default=measurement.SLICE_FILE,
-        help="differences from params.yaml",
+        "--slice", type=Path, default=measurement.SLICE_FILE, help="differences from params.yaml"
     )
     options = parser.parse_args(arguments)
     base = None

@@ -13,11 +13,7 @@ import yaml
 from features import durable_files
 from pipelines.registry import governance, model_card
 from pipelines.registry.refit import refit_winner
-from pipelines.registry.versions import (
-    REGISTERED_MODEL,
-    find_registered_model,
-    version_of_training,
-)
+from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
 from pipelines.training import assemble, mlflow_tracking
 from pipelines.training.train import read_holdout_predictions
 from settings import Settings

@@ -13,15 +13,7 @@ DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
 )  # fmt: skip
-NUMERIC_COLUMNS = (
-    "cost",
-    "baseline_cost",
-    "gap",
-    "bias",
-    "coverage",
-    "drift_share",
-    "delay_hours",
-)
+NUMERIC_COLUMNS = ("cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours")
 
 
 def differing_days(served: pd.DataFrame, fast: pd.DataFrame) -> dict[str, list[str]]:

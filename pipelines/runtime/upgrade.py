@@ -89,8 +89,7 @@ def make_release_paths_relative(settings: Settings) -> None:
         tag = "FROM registered_model_tags WHERE key = 'release'"
         for row, text in connection.execute(f"SELECT rowid, value {tag}").fetchall():
             connection.execute(
-                "UPDATE registered_model_tags SET value = ? WHERE rowid = ?",
-                (_relative(text), row),
+                "UPDATE registered_model_tags SET value = ? WHERE rowid = ?", (_relative(text), row)
             )
 
 

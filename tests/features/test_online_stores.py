@@ -109,8 +109,7 @@ def test_one_query_returns_the_values_of_the_sdk(
     for rows in (KEYS, KEYS[3:4], KEYS[:1]):
         found = dict(zip(names, read(rows), strict=True))
         sdk = store.get_online_features(
-            features=[f"{view}:{name}" for view in names for name in names[view]],
-            entity_rows=rows,
+            features=[f"{view}:{name}" for view in names for name in names[view]], entity_rows=rows
         ).to_dict(include_event_timestamps=True)
         for view, name in [(each, name) for each in names for name in names[each]]:
             own = [row.values.get(name) for row in found[view]]

@@ -34,9 +34,7 @@ def test_after_kill_9_no_acknowledged_record_is_missing_and_none_is_doubled(
     assert (report.mixed, report.missing, report.doubled, report.unasked) == (0, 0, 0, 0)
 
 
-def test_too_many_clients_get_429_and_the_others_do_not_wait_long(
-    service: Service,
-) -> None:
+def test_too_many_clients_get_429_and_the_others_do_not_wait_long(service: Service) -> None:
     report, replies = scenarios.run_crowd(service, clients=10 * AT_ONCE, seconds=8)
     assert report.answered > 500
     assert report.refused > 500

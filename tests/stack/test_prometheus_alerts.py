@@ -306,9 +306,7 @@ def run_all(system: System, far: int) -> None:
     until(lambda: system.query("up") and not system.query("up == 0"), "all targets up")
 
 
-def test_an_alert_and_its_end_are_written_to_the_disk(
-    system: System,
-) -> None:
+def test_an_alert_and_its_end_are_written_to_the_disk(system: System) -> None:
     FakeMetrics.lines = 'mlops_up{part="postgres"} 0\nmlops_up{part="mlflow"} 0\n'
     [fired] = until(lambda: system.lines("PartDown", "firing", "part=postgres"), "the alert")
     assert fired["severity"] == "page"

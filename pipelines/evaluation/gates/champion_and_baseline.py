@@ -65,11 +65,11 @@ def no_slice_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verd
     if not slices:
         return Verdict(gate, False, None, None, "could not run: no slice has enough cases")
     p, (_, name, mean) = holm_adjust(np.array([each[0] for each in slices])), min(slices)
-    told = (
+    text = (
         f"smallest p-value, by Holm over {len(slices)} slices, that a slice costs more by over "
         f"{limits['margin_slice_cost']:g}: {name}, {mean:+.0f} per 1,000"
     )
-    return at_least(gate, float(p.min()), limits["slice_alpha"], told)
+    return at_least(gate, float(p.min()), limits["slice_alpha"], text)
 
 
 def no_slice_left_in_doubt(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -91,11 +91,11 @@ def no_slice_left_in_doubt(inputs: GateInputs, limits: Limits) -> Verdict:
     if not slices:
         return Verdict(gate, False, None, None, "could not run: no slice has enough cases")
     high, name, mean = max(slices)
-    told = (
+    text = (
         f"highest upper bound (one-sided 95%) of the difference to the champion in cost per 1,000, "
         f"of {len(slices)} slices: {name}, {mean:+.0f}"
     )
-    return at_most(gate, high, limits["margin_slice_proof"], told)
+    return at_most(gate, high, limits["margin_slice_proof"], text)
 
 
 def holm_adjust(p: np.ndarray) -> np.ndarray:
@@ -115,8 +115,8 @@ def _non_inferior(
     gate: str, difference: np.ndarray, inputs: GateInputs, limits: Limits, margin: str
 ) -> Verdict:
     if (days := inputs.days.nunique()) < limits["min_days"]:
-        told = f"days in the holdout; an interval needs at least {limits['min_days']}"
-        return Verdict(gate, False, days, limits["min_days"], told)
+        text = f"days in the holdout; an interval needs at least {limits['min_days']}"
+        return Verdict(gate, False, days, limits["min_days"], text)
     low, high = day_bootstrap(difference, inputs.days, inputs.seed)
     digits = 1 if margin == "margin_cost" else 4
     unit = "cost per 1,000" if margin == "margin_cost" else "log-loss"
@@ -127,11 +127,11 @@ def _non_inferior(
         conclusion = f"shown not to be worse by more than {limit:g}, not shown to be superior"
     else:
         conclusion = f"may be worse by more than {limit:g}"
-    told = (
+    text = (
         f"upper bound of the difference to the champion in {unit}: {difference.mean():+.{digits}f},"
         f" 90% interval {low:+.{digits}f} to {high:+.{digits}f}; {conclusion}"
     )
-    return at_most(gate, high, limit, told)
+    return at_most(gate, high, limit, text)
 
 
 def cost_difference(inputs: GateInputs) -> np.ndarray:

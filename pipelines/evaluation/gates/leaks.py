@@ -22,9 +22,9 @@ def no_column_too_good(inputs: GateInputs, limits: Limits) -> Verdict:
     verdicts = []
     for name in inputs.columns:
         auc = float(roc_auc_score(inputs.y, _ranking(inputs.frame[name], inputs.y)))
-        told = f"AUC of {name} alone, the best of {len(inputs.columns)} columns"
+        text = f"AUC of {name} alone, the best of {len(inputs.columns)} columns"
         limit = limits["max_column_auc"]
-        verdicts.append(at_most("no column too good", max(auc, 1 - auc), limit, told))
+        verdicts.append(at_most("no column too good", max(auc, 1 - auc), limit, text))
     return worst_verdict("no column too good", verdicts)
 
 
@@ -47,11 +47,11 @@ def no_value_tells(inputs: GateInputs, limits: Limits) -> Verdict:
             if n_days < limits["min_days"]:
                 continue
             value = "no value" if pd.isna(values[code]) else f"the value {values[code]}"
-            told = f"rarer outcome's daily share, {counts[code]:,} cases with {value} in {name}"
-            verdicts.append(at_most("no value tells", rate, limits["max_value_rate"], told))
+            text = f"rarer outcome's daily share, {counts[code]:,} cases with {value} in {name}"
+            verdicts.append(at_most("no value tells", rate, limits["max_value_rate"], text))
     if inputs.columns and not verdicts:
-        told = f"no value and no gap occurs in {limits['min_value_cases']} cases on enough days"
-        return at_most("no value tells", 0.0, limits["max_value_rate"], told)
+        text = f"no value and no gap occurs in {limits['min_value_cases']} cases on enough days"
+        return at_most("no value tells", 0.0, limits["max_value_rate"], text)
     return worst_verdict("no value tells", verdicts)
 
 

@@ -106,13 +106,13 @@ def signature_fits(refit: RefitModel, limits: Limits) -> Verdict:
     """
     needed = _form_columns(refit.folder)
     provided = dict.fromkeys(refit.columns, "number") | dict.fromkeys(refit.texts, "text")
-    told, differing = "", _differing(needed, provided)
+    text, differing = "", _differing(needed, provided)
     if refit.running is not None:
-        told = ", also compared with the running service"
+        text = ", also compared with the running service"
         differing |= _differing(needed, _form_columns(refit.running))
     return Verdict(
         "signature fits", not differing, float(len(differing)), 0.0,
-        f"columns that differ: {sorted(differing) or 'none'}{told}",
+        f"columns that differ: {sorted(differing) or 'none'}{text}",
     )  # fmt: skip
 
 
@@ -130,8 +130,8 @@ def near_the_evaluated_model(refit: RefitModel, limits: Limits) -> Verdict:
     """The refit, which saw the holdout, changes probabilities, but only a little."""
     change = np.abs(refit.evaluator.predict_frame(refit.frame) - refit.evaluated)
     if change.max() <= limits["max_parity_gap"]:
-        told = "no probability changed: this is the evaluated model, without a refit"
-        return Verdict("near the evaluated model", False, 0.0, limits["max_score_distance"], told)
+        text = "no probability changed: this is the evaluated model, without a refit"
+        return Verdict("near the evaluated model", False, 0.0, limits["max_score_distance"], text)
     return at_most(
         "near the evaluated model", float(change.mean()), limits["max_score_distance"],
         "mean |change of probability| by the refit",

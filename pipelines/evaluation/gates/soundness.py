@@ -18,11 +18,11 @@ def data_is_sound(inputs: GateInputs, limits: Limits) -> Verdict:
     counts = {side: inputs.manifest[f"n_{side}"] for side in ("train", "holdout")}
     for side, count in counts.items():
         if count < limits[f"min_{side}"]:
-            told = f"cases in {side}, at least"
-            return Verdict(gate, False, count, limits[f"min_{side}"], told)
+            text = f"cases in {side}, at least"
+            return Verdict(gate, False, count, limits[f"min_{side}"], text)
     if days < 0:
-        told = "days from the newest label to the training: the label was not known yet"
-        return Verdict(gate, False, days, 0.0, told)
+        text = "days from the newest label to the training: the label was not known yet"
+        return Verdict(gate, False, days, 0.0, text)
     return at_most(gate, days, limits["max_label_age_days"], "age of newest label, days")
 
 
@@ -42,8 +42,8 @@ def data_is_valid(inputs: GateInputs, limits: Limits) -> Verdict:
         "columns without any value": int(frame[list(inputs.columns)].isna().all().sum()),
     }
     faults = {name: count for name, count in broken.items() if count}
-    told = ", ".join(f"{name}: {count:,}" for name, count in faults.items())
-    return at_most(gate, sum(faults.values()), 0.0, told or f"faults in {len(frame):,} cases")
+    text = ", ".join(f"{name}: {count:,}" for name, count in faults.items())
+    return at_most(gate, sum(faults.values()), 0.0, text or f"faults in {len(frame):,} cases")
 
 
 def calibrated(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -68,9 +68,9 @@ def slices_hold(inputs: GateInputs, limits: Limits) -> Verdict:
     for name, rows in inputs.pooled_slices(limits["min_slice"]):
         own = cost_per_1000(inputs.y[rows], inputs.candidate[rows], inputs.costs)
         other = cost_per_1000(inputs.y[rows], inputs.baseline[rows], inputs.costs)
-        told = f"cost as a multiple of the baseline's in the worst slice, {name}"
+        text = f"cost as a multiple of the baseline's in the worst slice, {name}"
         limit = limits["max_slice_ratio"]
-        verdicts.append(at_most("slices hold", own / max(other, 1.0), limit, told))
+        verdicts.append(at_most("slices hold", own / max(other, 1.0), limit, text))
     return worst_verdict("slices hold", verdicts)
 
 
@@ -85,7 +85,7 @@ def errors_are_even(inputs: GateInputs, limits: Limits) -> Verdict:
     alarm = prob >= inputs.costs["threshold"]
     verdicts = []
     for name, rows in inputs.pooled_slices(limits["min_slice"]):
-        told = f"{name}: alarms {alarm[rows].mean():.2f}, base rate {y[rows].mean():.2f}"
+        text = f"{name}: alarms {alarm[rows].mean():.2f}, base rate {y[rows].mean():.2f}"
         for kind, wrong, truth, error_prob in (
             ("false alarms", alarm, ~y, 1 - prob), ("misses", ~alarm, y, prob),
         ):  # fmt: skip
@@ -93,7 +93,7 @@ def errors_are_even(inputs: GateInputs, limits: Limits) -> Verdict:
                 continue
             predicted = float((wrong * error_prob)[rows].sum() / error_prob[rows].sum())
             excess = float(wrong[affected].mean()) - predicted
-            what = f"rate of {kind} above the predicted {predicted:.2f}, {told}"
+            what = f"rate of {kind} above the predicted {predicted:.2f}, {text}"
             limit = limits["max_error_excess"]
             verdicts.append(at_most("errors are even", excess, limit, what))
     return worst_verdict("errors are even", verdicts)

@@ -48,9 +48,9 @@ def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict
     gate, verdicts = "data are those recorded", []
     for name in RECORDED_FOLDERS:
         md5 = folder_md5(sources.path / name)
-        told = f"folders with another md5: {name} has {md5}, recorded is {sources.md5s.get(name)}"
+        text = f"folders with another md5: {name} has {md5}, recorded is {sources.md5s.get(name)}"
         same = md5 == sources.md5s.get(name)
-        verdicts.append(Verdict(gate, same, float(not same), 0.0, told))
+        verdicts.append(Verdict(gate, same, float(not same), 0.0, text))
     return worst_verdict(gate, verdicts)
 
 
@@ -73,8 +73,8 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
         n_cases += len(rows)
     if not n_cases:
         return Verdict("known at the decision", False, None, None, "could not run: no case")
-    told = f"of {n_cases:,} cases at {len(moments)} times, values that need later data"
-    return at_most("known at the decision", sum(counts.values()), 0.0, told + _top_counts(counts))
+    text = f"of {n_cases:,} cases at {len(moments)} times, values that need later data"
+    return at_most("known at the decision", sum(counts.values()), 0.0, text + _top_counts(counts))
 
 
 def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
@@ -87,15 +87,15 @@ def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
         return Verdict(gate, False, None, 0.0, "nothing is published online")
     lag = (sources.as_of - published).total_seconds() / 3600
     if lag > limits["max_online_lag_hours"]:
-        told = "hours by which the online store is older than the training"
-        return Verdict(gate, False, lag, limits["max_online_lag_hours"], told)
+        text = "hours by which the online store is older than the training"
+        return Verdict(gate, False, lag, limits["max_online_lag_hours"], text)
     cases = _cases_near(sources.settings, published)
     cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
     if cases.empty:
         return Verdict(gate, False, None, None, f"could not run: no case near {published}")
     counts = parity.count_differing_rows(*parity.online_and_offline_rows(sources.settings, cases))
-    told = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
-    return at_most(gate, sum(counts.values()), 0.0, told + _top_counts(counts))
+    text = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
+    return at_most(gate, sum(counts.values()), 0.0, text + _top_counts(counts))
 
 
 def folder_md5(folder: Path) -> str:

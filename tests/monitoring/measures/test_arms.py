@@ -61,9 +61,7 @@ def test_shadow_evidence_uses_complete_days_whose_labels_are_due(policy: dict[st
     assert (before.cost and before.cost.n, before.labels) == (1, 4)
 
 
-def test_late_labels_lower_the_coverage(
-    policy: dict[str, Any],
-) -> None:
+def test_late_labels_lower_the_coverage(policy: dict[str, Any]) -> None:
     rows = mirrored(1)
     late = labels(rows)
     late.loc[1:, "known_at"] = AT + timedelta(days=9)

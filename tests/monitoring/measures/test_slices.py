@@ -44,9 +44,7 @@ def find_row(rows: list[dict[str, Any]], value: str) -> dict[str, Any]:
     return row
 
 
-def test_only_the_biased_slice_shows_a_bias(
-    params: dict[str, Any],
-) -> None:
+def test_only_the_biased_slice_shows_a_bias(params: dict[str, Any]) -> None:
     frame = joined()
     early = frame["hour"] <= 8
     biased = frame.assign(probability=frame["probability"].where(~early, frame["probability"] / 4))
@@ -66,9 +64,7 @@ def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
         assert sum(row["n"] for row in rows if row["slice"] == kind) == frame["label"].count()
 
 
-def test_labels_that_stop_in_a_slice_show_after_a_day(
-    params: dict[str, Any],
-) -> None:
+def test_labels_that_stop_in_a_slice_show_after_a_day(params: dict[str, Any]) -> None:
     frame = joined()
     late = (frame["hour"] > 16) & (frame["decision_time"] >= AS_OF - timedelta(days=3))
     stopped = frame.assign(label=frame["label"].mask(late))

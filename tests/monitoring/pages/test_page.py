@@ -96,9 +96,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     assert first == write_page(tmp_path / "second.html", predictions())
 
 
-def test_without_labels_and_drift_the_page_shows_the_predictions(
-    tmp_path: Path,
-) -> None:
+def test_without_labels_and_drift_the_page_shows_the_predictions(tmp_path: Path) -> None:
     unlabelled = predictions().assign(label=np.nan)
     text = write_page(
         tmp_path / "page.html", unlabelled,

@@ -259,8 +259,7 @@ def test_verdict_has_value_limit_and_comparison() -> None:
     assert "750" in verdict.told
 
     verdict = gates.not_worse_than_the_champion(
-        gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=580)),
-        LIMITS,
+        gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=580)), LIMITS
     )
     assert f"{80 / N * 1000:+.1f}, 90% interval" in verdict.told
     limit = LIMITS["margin_cost"]
@@ -268,8 +267,7 @@ def test_verdict_has_value_limit_and_comparison() -> None:
         f"; shown not to be worse by more than {limit:g}, not shown to be superior"
     )
     refused = gates.not_worse_than_the_champion(
-        gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=680)),
-        LIMITS,
+        gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=680)), LIMITS
     )
     assert not refused.passed
     assert refused.told.endswith(f"; may be worse by more than {limit:g}")
@@ -380,9 +378,7 @@ def test_missing_probability_is_refused() -> None:
     prob = scores(**FAIR)
     prob[7] = np.nan
     verdicts = run_gates(
-        gate_inputs(candidate=prob),
-        LIMITS,
-        (gates.log_loss_holds, gates.calibrated),
+        gate_inputs(candidate=prob), LIMITS, (gates.log_loss_holds, gates.calibrated)
     )
     assert [verdict.passed for verdict in verdicts] == [False, False]
 

@@ -46,9 +46,7 @@ def test_no_host_but_this_machine_is_looked_up(turned: tuple[Home, str]) -> None
     assert looked_up <= own
 
 
-def test_a_rerun_repeats_nothing_and_a_second_run_is_refused(
-    turned: tuple[Home, str],
-) -> None:
+def test_a_rerun_repeats_nothing_and_a_second_run_is_refused(turned: tuple[Home, str]) -> None:
     home, _ = turned
     before = home.state()
     files = {path: path.stat().st_mtime_ns for path in (home.settings.data).rglob("*.parquet")}

@@ -80,12 +80,7 @@ def test_a_broken_row_is_reported_with_its_rules_and_values():
     checked = check(batch(0), batch(1, amount=[10, 300, 12, 13]))
     assert reasons(checked) == [
         {},
-        {
-            1: {
-                "amount within bounds": "amount=300",
-                "amount is covered": "limit=200.5, amount=300",
-            }
-        },
+        {1: {"amount within bounds": "amount=300", "amount is covered": "limit=200.5, amount=300"}},
     ]
 
 

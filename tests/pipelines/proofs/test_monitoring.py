@@ -107,9 +107,7 @@ def test_a_real_fault_is_refused_or_stops_the_feed(
     assert proof.holds, proof
 
 
-def test_only_late_labels_of_a_slice_are_noticed(
-    slice_of_days: BaseTraining,
-) -> None:
+def test_only_late_labels_of_a_slice_are_noticed(slice_of_days: BaseTraining) -> None:
     late = first_fault("labels")._replace(days=5)
     proof = monitoring_proofs.build_fault_proof(late, simulate_fault(slice_of_days, late))
     assert proof.hours is not None

@@ -62,9 +62,7 @@ def test_a_guard_without_teeth_fails_its_cases(
     assert not rollout_proofs.print_challenger_proofs(proofs)
 
 
-def test_another_guard_or_a_late_stop_is_a_failure(
-    proofs: list[ChallengerProof],
-) -> None:
+def test_another_guard_or_a_late_stop_is_a_failure(proofs: list[ChallengerProof]) -> None:
     case = next(each.case for each in proofs if each.case.name == "errors, in the canary")
     decision = rollout_policy.RolloutDecision("withdraw", "slow, at last", "slow")
     other = replace(proofs[0], case=case, decision=decision, requests=10, days=0.1)

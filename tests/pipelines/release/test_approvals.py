@@ -104,9 +104,7 @@ def test_an_override_expires_and_is_shown(released: Settings) -> None:
         approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
 
 
-def test_an_override_replaces_the_approval_until_it_expires(
-    released: Settings,
-) -> None:
+def test_an_override_replaces_the_approval_until_it_expires(released: Settings) -> None:
     set_manual_policy(released)
     with pytest.raises(RefusedError, match="was not approved"):
         promotion.promote(released, "2", **ME)
@@ -120,9 +118,7 @@ def test_an_override_replaces_the_approval_until_it_expires(
     assert served_release(released).champion.version == "2"
 
 
-def test_approval_and_freeze_work_before_the_first_champion(
-    released: Settings,
-) -> None:
+def test_approval_and_freeze_work_before_the_first_champion(released: Settings) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     released.release_file.unlink()
     set_manual_policy(released)

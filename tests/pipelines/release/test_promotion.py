@@ -131,9 +131,7 @@ def test_a_users_mistake_changes_nothing(released: Settings) -> None:
     assert len(audit_entries(released)) == 1
 
 
-def test_a_second_challenger_and_one_without_a_champion_are_refused(
-    released: Settings,
-) -> None:
+def test_a_second_challenger_and_one_without_a_champion_are_refused(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
     with pytest.raises(UserError, match="Version 2 is the challenger"):
         promotion.challenge(released, "3", "shadow", **ME)
@@ -155,9 +153,7 @@ def test_a_release_without_audit_trail_is_adopted(released: Settings) -> None:
     assert json.loads(json.dumps(last.after))["champion"]["version"] == "2"
 
 
-def test_a_refused_rollout_does_not_fail_the_training(
-    released: Settings,
-) -> None:
+def test_a_refused_rollout_does_not_fail_the_training(released: Settings) -> None:
     from pipelines.flows import tasks
 
     rollback.freeze(released, why="it is Friday", by="ada")

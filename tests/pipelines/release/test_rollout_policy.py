@@ -207,9 +207,7 @@ def test_a_replay_ignores_the_wall_clock(policy: dict[str, Any]) -> None:
     assert decision.action == "stay", "a release that is later than the replay has no age"
 
 
-def test_a_canary_without_requests_is_withdrawn_in_the_end(
-    policy: dict[str, Any],
-) -> None:
+def test_a_canary_without_requests_is_withdrawn_in_the_end(policy: dict[str, Any]) -> None:
     idle = ArmEvidence(requests=4, days=1)
     assert step("canary", idle, policy).action == "stay"
     decision = step("canary", idle, policy, days=policy["canary"]["max_days"])

@@ -194,9 +194,7 @@ def test_predictions_of_other_versions_are_left_out(settings: Settings) -> None:
     assert result["probability"].max() < 1
 
 
-def test_a_feature_missing_from_the_log_is_an_alarm_until_it_returns(
-    settings: Settings,
-) -> None:
+def test_a_feature_missing_from_the_log_is_an_alarm_until_it_returns(settings: Settings) -> None:
     rows, lost = cases(seed=3), FEATURES[-1]
     log_predictions(
         settings, rows[::2],
@@ -282,9 +280,7 @@ def test_errors_without_predictions_or_a_model_name_the_next_command(settings: S
     assert files(settings) == {}
 
 
-def test_slices_of_an_empty_feature_are_named_and_the_others_measured(
-    settings: Settings,
-) -> None:
+def test_slices_of_an_empty_feature_are_named_and_the_others_measured(settings: Settings) -> None:
     absent, empty = CATEGORIES[:2]
 
     def without(record: dict[str, Any]) -> dict[str, Any]:

@@ -57,10 +57,7 @@ def test_the_lock_of_a_run_killed_with_9_is_free_though_its_child_lives(tmp_path
     with holder.stdout as output:
         orphan = int(output.readline())
         try:
-            with (
-                pytest.raises(UserError, match=f"pid {holder.pid}"),
-                exclusive.run_lock(settings),
-            ):
+            with pytest.raises(UserError, match=f"pid {holder.pid}"), exclusive.run_lock(settings):
                 pytest.fail("two runs at once")
             holder.kill()
             holder.wait(20)

@@ -96,11 +96,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     days = [as_of.date(), as_of.date() + timedelta(days=1)]
     with ThreadPoolExecutor(2) as pool:
         arriving = pool.submit(
-            ingest_during,
-            home,
-            path,
-            "pipelines.training.assemble",
-            as_of + timedelta(days=2),
+            ingest_during, home, path, "pipelines.training.assemble", as_of + timedelta(days=2)
         )
         ended, md5s = pool.submit(train, home, path, arriving).result()
     began, arrived = arriving.result()

@@ -43,9 +43,7 @@ def test_a_champion_whose_version_was_deleted_can_be_rolled_back(released: Setti
     assert approval_rules.barred_by(audit_entries(released), "2") == entry
 
 
-def test_every_change_works_after_the_champions_version_was_deleted(
-    released: Settings,
-) -> None:
+def test_every_change_works_after_the_champions_version_was_deleted(released: Settings) -> None:
     delete(released, "1")
     promotion.challenge(released, "2", "canary", 10, **ME)
     assert newest(released).details["gone"] == ["1"]
@@ -65,9 +63,7 @@ def test_a_challenger_whose_version_was_deleted_can_be_withdrawn(released: Setti
     assert newest(released).details == {"barred": "2", "gone": ["2"]}
 
 
-def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(
-    released: Settings,
-) -> None:
+def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     delete(released, "1")
     files = released.var / "models" / "1"
@@ -92,9 +88,7 @@ def test_a_deleted_version_can_not_be_promoted(released: Settings) -> None:
         promotion.promote(released, "2", **ME)
 
 
-def test_a_version_without_a_digest_allows_rollback_but_no_promotion(
-    released: Settings,
-) -> None:
+def test_a_version_without_a_digest_allows_rollback_but_no_promotion(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     for version in ("1", "3"):
         mlflow_tracking.mlflow_client(released).delete_model_version_tag(
@@ -105,9 +99,7 @@ def test_a_version_without_a_digest_allows_rollback_but_no_promotion(
     assert rollback.rollback(released, **ME)["version"] == "1"
 
 
-def test_a_deleted_registered_model_is_repaired_from_the_release_file(
-    released: Settings,
-) -> None:
+def test_a_deleted_registered_model_is_repaired_from_the_release_file(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     mlflow_tracking.mlflow_client(released).delete_registered_model(REGISTERED_MODEL)
     with pytest.raises(LoopError, match="mlops repair"):

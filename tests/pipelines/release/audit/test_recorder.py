@@ -44,10 +44,7 @@ def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
 
     promotion.promote(released, "2", **ME)
     assert served_release(released).champion.version == "2"
-    assert [entry.version for entry in audit_entries(released)] == [
-        "1",
-        "2",
-    ]
+    assert [entry.version for entry in audit_entries(released)] == ["1", "2"]
     assert verify_release(released)[0] == []
     model = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
     assert str(model.aliases["champion"]) == "2"
@@ -153,9 +150,7 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
         repair.repair_release_document(released, **ME)
 
 
-def test_a_lost_or_outdated_document_is_refused_and_repaired(
-    released: Settings,
-) -> None:
+def test_a_lost_or_outdated_document_is_refused_and_repaired(released: Settings) -> None:
     client = mlflow_tracking.mlflow_client(released)
     old = client.get_registered_model(REGISTERED_MODEL).tags["release"]
     promotion.promote(released, "2", **ME)
