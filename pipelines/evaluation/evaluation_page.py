@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from features import durable_files
 from monitoring.pages import charts
@@ -103,28 +102,20 @@ def _plots(
     metrics: dict[str, dict[str, float]], result: dict[str, Any], scores: pd.DataFrame
 ) -> str:
     names, slices = list(metrics), large_slices(result["slices"])
-    plots = [
-        _plot("Cost", "of the decisions on the same cases", charts.cost_figure(metrics)),
-        _plot("ROC", "how well alarms are ranked", charts.roc_figure(metrics, scores, names)),
-        _plot("Calibration", "on the diagonal, a probability means what it says",
-              charts.calibration_figure(scores, names)),
+    figures = [
+        ("Cost", "of the decisions on the same cases", charts.cost_figure(metrics)),
+        ("ROC", "how well cases are ranked", charts.roc_figure(metrics, scores, names)),
+        ("Calibration", "on the diagonal, predicted and observed rates agree",
+         charts.calibration_figure(scores, names)),
     ]  # fmt: skip
     for name in result["verdicts"]:
-        text = "better when the two classes are further apart"
-        plots.append(_plot(f"Probabilities of {name}", text, charts.histogram_figure(scores, name)))
+        caption = "better when the two classes are further apart"
+        figures.append((f"Probabilities of {name}", caption, charts.histogram_figure(scores, name)))
     for kind in dict.fromkeys(row["slice"] for row in slices):
         rows = [row for row in slices if row["slice"] == kind]
-        text = "cases in brackets; slices under 1% of them are in the table below"
-        plots.append(_plot(f"Cost by {kind}", text, charts.slice_cost_figure(rows, names)))
-    return f'<div class="plots">{"".join(plots)}</div>'
-
-
-def _plot(title: str, text: str, figure: Figure) -> str:
-    return (
-        f"<figure><figcaption>{escape(title)} <small>{escape(text)}</small></figcaption>"
-        f'<div role="img" aria-label="{escape(title)}: {escape(text)}">'
-        f"{charts.figure_to_svg(figure, title)}</div></figure>"
-    )
+        caption = "cases in brackets; slices under 1% of them are in the table below"
+        figures.append((f"Cost by {kind}", caption, charts.slice_cost_figure(rows, names)))
+    return f'<div class="plots">{"".join(charts.figure_html(*each) for each in figures)}</div>'
 
 
 def _metric_table(metrics: dict[str, dict[str, float]], winner: str | None) -> str:

@@ -97,11 +97,7 @@ def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]
                 charts.slice_cost_figure(rows, models),
             )
         )
-    return [
-        f"<figure><figcaption>{escape(title)} <small>{escape(caption)}</small></figcaption>"
-        f"{charts.figure_to_svg(figure, title)}</figure>"
-        for title, caption, figure in figures
-    ]
+    return [charts.figure_html(title, caption, figure) for title, caption, figure in figures]
 
 
 def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
