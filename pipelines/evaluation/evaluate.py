@@ -23,6 +23,7 @@ from usecase import evaluation
 def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Write metrics, verdicts, curves and the report to `data/evaluation/`; return the verdicts."""
     from pipelines.evaluation import evaluation_page
+    from serving.models import skops_file
 
     params = settings.params()
     frame, manifest = assemble.load_training_set(settings)
@@ -33,16 +34,12 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     champion = champion_scores(settings.data / "champion", holdout)
     if champion is not None:
         scores["champion"] = champion
-    candidates = list(json.loads((settings.data / "candidates" / "candidates.json").read_text()))
-    metrics = {
-        name: evaluation.metrics(scores["label"], scores[name], params["costs"])
-        for name in ("baseline", *candidates, *(["champion"] if champion is not None else []))
+    stored = settings.data / "candidates"
+    models = {
+        name: skops_file.load_skops((stored / f"{name}.skops").read_bytes())
+        for name in json.loads((stored / "candidates.json").read_text())
     }
-    verdicts = {}
-    for name in candidates:
-        inputs = _gate_inputs(settings, name, holdout, scores, manifest, params)
-        judged = run_gates(inputs, params["gates"], candidate_gates.CANDIDATE_GATES)
-        verdicts[name] = [verdict.as_dict() for verdict in judged]
+    metrics, verdicts = judge_candidates(models, holdout, scores, manifest, params)
     result = {
         "winner": choose_winner(verdicts, metrics), "verdicts": verdicts, "manifest": manifest,
         "slices": metrics_by_slice(holdout, scores, list(metrics), params["costs"]),
@@ -54,6 +51,28 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     write_curves(folder, scores, list(metrics))
     evaluation_page.write_evaluation_page(folder / "report.html", metrics, result, scores)
     return result
+
+
+def judge_candidates(
+    models: dict[str, Any], holdout: pd.DataFrame, scores: pd.DataFrame,
+    manifest: dict[str, Any], params: dict[str, Any],
+) -> tuple[dict[str, dict[str, float]], dict[str, list[dict[str, Any]]]]:  # fmt: skip
+    """Return the metrics of all models and the gate verdicts on the candidates, by name.
+
+    `models` are the fitted candidates. `scores` has probabilities on the holdout, in its order: a
+    column per candidate, `baseline` and, if there is a champion, `champion`.
+    """
+    metrics = {
+        name: evaluation.metrics(holdout["label"], scores[name], params["costs"])
+        for name in ("baseline", *models, "champion")
+        if name in scores
+    }
+    verdicts = {}
+    for name, model in models.items():
+        inputs = _gate_inputs(name, model, holdout, scores, manifest, params)
+        judged = run_gates(inputs, params["gates"], candidate_gates.CANDIDATE_GATES)
+        verdicts[name] = [verdict.as_dict() for verdict in judged]
+    return metrics, verdicts
 
 
 def choose_winner(
@@ -121,14 +140,11 @@ def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
 
 
 def _gate_inputs(
-    settings: Settings, name: str, holdout: pd.DataFrame, scores: pd.DataFrame,
+    name: str, model: Any, holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
 ) -> candidate_gates.GateInputs:  # fmt: skip
-    from serving.models import skops_file
     from usecase.columns import FEATURES
 
-    content = (settings.data / "candidates" / f"{name}.skops").read_bytes()
-    model = skops_file.load_skops(content)
     return candidate_gates.GateInputs(
         frame=holdout,
         candidate=scores[name].to_numpy(),

@@ -16,11 +16,10 @@ from sklearn.base import clone
 
 from features import durable_files
 from pipelines.evaluation import evaluate
-from pipelines.evaluation.gates import candidate_gates, refit_gates, verdict
+from pipelines.evaluation.gates import refit_gates, verdict
 from pipelines.training import assemble
 from pipelines.training.train import fit_candidate
 from serving.models import evaluator, skops_file
-from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.model import baseline, build_candidates
 
@@ -78,31 +77,22 @@ class ReplayModels:
             (self._frame["decision_time"] >= self._holdout_start(as_of, champion))
             & (self._frame["known_at"] < as_of)
         )
-        candidates = build_candidates(self._params)
         models = {
             name: self._fit(split, name, model, space)
-            for name, (model, space) in candidates.items()
+            for name, (model, space) in build_candidates(self._params).items()
         }
-        scores = {
-            name: model.predict_proba(split.holdout[FEATURES])[:, 1]
-            for name, model in models.items()
-        }
-        metrics = {
-            name: evaluation.metrics(split.holdout["label"], p, self._params["costs"])
-            for name, p in scores.items()
-        }
-        champion_scores = None if champion is None else champion.scores[rows]
-        baseline_scores = baseline(split.known, split.holdout)
-        verdicts = {
-            name: self._verdicts(
-                split, models[name], scores[name], baseline_scores, champion_scores
-            )
-            for name in models
-        }
+        scores = pd.DataFrame({"baseline": baseline(split.known, split.holdout)})
+        for name, model in models.items():
+            scores[name] = model.predict_proba(split.holdout[FEATURES])[:, 1]
+        if champion is not None:
+            scores["champion"] = champion.scores[rows]
+        metrics, verdicts = evaluate.judge_candidates(
+            models, split.holdout, scores, split.manifest, self._params
+        )
         winner = evaluate.choose_winner(verdicts, metrics)
-        best = winner or min(metrics, key=lambda name: metrics[name]["cost_per_1000"])
+        best = winner or min(models, key=lambda name: metrics[name]["cost_per_1000"])
         trained = TrainedModel(
-            f"{as_of:%Y-%m-%d}", as_of, rows, scores[best],
+            f"{as_of:%Y-%m-%d}", as_of, rows, scores[best].to_numpy(),
             np.full(len(self._frame), np.nan), metrics[best], verdicts[best],
         )  # fmt: skip
         if winner is None:
@@ -130,22 +120,6 @@ class ReplayModels:
                 skops_file.dump_skops(fit_candidate(model, space, split.known, self._params)[0]),
             )
         return skops_file.load_skops(path.read_bytes())
-
-    def _verdicts(
-        self, split: TrainingSplit, model: Any, scores: np.ndarray, baseline_scores: np.ndarray,
-        champion_scores: np.ndarray | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        subject = candidate_gates.GateInputs(
-            frame=split.holdout, candidate=scores, baseline=baseline_scores,
-            champion=champion_scores,
-            predict=lambda rows: model.predict_proba(rows[FEATURES])[:, 1],
-            slices=evaluation.slices(split.holdout), manifest=split.manifest,
-            costs=self._params["costs"], seed=self._params["seed"], columns=FEATURES,
-        )  # fmt: skip
-        verdicts = verdict.run_gates(
-            subject, self._params["gates"], candidate_gates.CANDIDATE_GATES
-        )
-        return [each.as_dict() for each in verdicts]
 
     def _refit(
         self,
