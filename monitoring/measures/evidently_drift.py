@@ -1,4 +1,4 @@
-"""Distances of columns, computed by Evidently: one by one, or as a report with a snapshot."""
+"""Distances of columns by the formulas of Evidently, and its report on the same columns."""
 
 from __future__ import annotations
 
@@ -72,45 +72,25 @@ def run_report(
         )
 
 
-def columns_of_report(
-    snapshot: Any, reference: pd.DataFrame, current: pd.DataFrame
-) -> dict[str, ColumnDrift]:
-    """Return the drift of each column, by name, as the snapshot has it."""
-    columns = {}
-    for metric in snapshot.dict()["metrics"]:
-        config = metric["config"]
-        if "column" not in config:
-            continue
-        name, score, limit = config["column"], float(metric["value"]), float(config["threshold"])
-        columns[name] = _column_drift(
-            reference[name], current[name], score, limit, config["method"]
-        )
-    return columns
-
-
 def measure_column(
     name: str, reference: pd.DataFrame, current: pd.DataFrame, *, categories: Sequence[str],
     limits: dict[str, Any],
 ) -> ColumnDrift:  # fmt: skip
-    """Return the drift of one column, by the function that Evidently's report uses."""
-    with quiet_evidently_imports():
-        from evidently.legacy.calculations.stattests import get_stattest
-    method, kind, limit = (
-        (CATEGORY, "cat", limits["category"]) if name in categories
-        else (NUMBER, "num", limits["prediction" if name == PREDICTION else "number"])
-    )  # fmt: skip
-    before, now = (
-        side[name].replace([-inf, inf], np.nan).dropna() for side in (reference, current)
-    )  # as the report does
-    score = get_stattest(before, now, kind, method)(before, now, kind, limit).drift_score
-    return _column_drift(reference[name], current[name], float(score), limit, method)
+    """Return the drift of one column, by the formulas of Evidently's report."""
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import wasserstein_distance
 
-
-def _column_drift(
-    reference: pd.Series, current: pd.Series, score: float, limit: float, method: str
-) -> ColumnDrift:
+    before, now = reference[name], current[name]
+    if name in categories:
+        method, limit = CATEGORY, limits["category"]
+        shares = pd.concat([side.value_counts(normalize=True) for side in (before, now)], axis=1)
+        score = jensenshannon(*shares.fillna(0).to_numpy().T)
+    else:
+        method, limit = NUMBER, limits["prediction" if name == PREDICTION else "number"]
+        finite = [side.replace([-inf, inf], np.nan).dropna() for side in (before, now)]
+        score = wasserstein_distance(*finite) / max(np.std(finite[0]), 0.001)
     return ColumnDrift(
-        score=score, limit=limit, drifted=score >= limit, method=method,
-        missing_reference=float(reference.isna().mean()),
-        missing_current=float(current.isna().mean()),
+        score=float(score), limit=limit, drifted=bool(score >= limit), method=method,
+        missing_reference=float(before.isna().mean()),
+        missing_current=float(now.isna().mean()),
     )  # fmt: skip

@@ -79,14 +79,33 @@ def test_a_drifted_column_is_named_with_its_score() -> None:
     assert result.target.drifted
 
 
-def test_without_a_snapshot_the_result_is_the_same() -> None:
-    moved = accounts(seed=3).assign(amount=lambda rows: rows["amount"] * 2, label=1)
+@pytest.mark.parametrize("n_rows", [3, 4000])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"amount": lambda rows: rows["amount"] * 2, "label": 1, "region": "east", "constant": 2.0},
+        {"age": lambda rows: rows["age"].where(rows["age"] < 60, np.inf), "label": np.nan},
+    ],
+)
+def test_the_scores_are_those_of_evidentlys_report(changes: dict[str, Any], n_rows: int) -> None:
+    current = accounts(seed=3).assign(**changes).head(n_rows)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    reported, _ = drift.measure_drift(accounts(), moved, **how)
-    measured, snapshot = drift.measure_drift(accounts(), moved, **how, with_snapshot=False)
-    assert measured == reported
-    assert drifted(measured) == ["amount"]
-    assert snapshot is None
+    result, snapshot = drift.measure_drift(accounts(), current, **how)
+    [_, *single] = snapshot.dict()["metrics"]  # the first counts the drifted columns
+    reported = {
+        metric["config"]["column"]: (
+            pytest.approx(metric["value"], rel=1e-12, abs=1e-12),
+            metric["config"]["threshold"],
+            metric["config"]["method"],
+        )
+        for metric in single
+    }
+    columns = result.features | {drift_report.PREDICTION: result.prediction}
+    if result.target is not None:
+        columns["label"] = result.target
+    assert {name: (c.score, c.limit, c.method) for name, c in columns.items()} == reported
+    assert drift.measure_drift(accounts(), current, **how, with_snapshot=False) == (result, None)
 
 
 def test_without_a_snapshot_no_label_is_needed() -> None:
