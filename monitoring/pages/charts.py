@@ -5,15 +5,11 @@ Colours mean roles: grey is the baseline, black the champion, any other colour a
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -138,35 +134,24 @@ def slice_cost_figure(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     return figure
 
 
+def slice_cost_figures(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], note: str
+) -> list[tuple[str, str, Figure]]:
+    """Return a titled figure of the cost for each kind of slice in `rows`."""
+    kinds = dict.fromkeys(row["slice"] for row in rows)
+    return [
+        (f"Cost by {kind}", note,
+         slice_cost_figure([row for row in rows if row["slice"] == kind], names))
+        for kind in kinds
+    ]  # fmt: skip
+
+
 def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Figure:
     """Plot by how much the log-loss rises when a column is shuffled; largest on top."""
     names = list(importance)[:largest][::-1]
     figure, axes = new_axes("rise of the log-loss", "", height=0.8 + 0.26 * len(names))
     axes.barh(names, [importance[name] for name in names], color=CANDIDATE_COLOURS[0])
     return figure
-
-
-def figure_to_svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element; text stays text, in the page's font.
-
-    The same figure gives the same bytes, so reports are reproducible. `name` keeps the ids of one
-    page's figures distinct.
-    """
-    buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
-    # Ids of groups repeat across figures, and nothing refers to them.
-    return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
-
-
-def figure_html(title: str, note: str, figure: Figure) -> str:
-    """Return an HTML figure with caption and description; its title is unique on the page."""
-    return (
-        f"<figure><figcaption>{escape(title)} <small>{escape(note)}</small></figcaption>"
-        f'<div role="img" aria-label="{escape(title)}: {escape(note)}">'
-        f"{figure_to_svg(figure, title)}</div></figure>"
-    )
 
 
 def new_axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features import durable_files
-from monitoring.pages import charts
+from monitoring.pages import charts, figure_markup
 from monitoring.pages.layout import number_cells, render_document, render_table
 from monitoring.pages.monitoring_figures import (
     daily_cost_figure,
@@ -68,7 +68,7 @@ def _figures(
         if unmeasured := result["drift"].get("unmeasured"):
             note += f"; not measured: {', '.join(unmeasured)}"
         figures.append(("Drift", note, drift_figure(result["drift"])))
-    return f'<div class="plots">{"".join(charts.figure_html(*each) for each in figures)}</div>'
+    return figure_markup.figure_grid(figures)
 
 
 def _one_frame(live: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files
-from monitoring.pages import charts
+from monitoring.pages import charts, figure_markup
 from monitoring.pages.layout import number_cells, render_document, render_table
 from pipelines.evaluation.formatting import (
     describe_refusal,
@@ -104,18 +104,16 @@ def _plots(
     names, slices = list(metrics), large_slices(result["slices"])
     figures = [
         ("Cost", "of the decisions on the same cases", charts.cost_figure(metrics)),
-        ("ROC", "how well cases are ranked", charts.roc_figure(metrics, scores, names)),
-        ("Calibration", "on the diagonal, predicted and observed rates agree",
+        ("ROC", "how well alarms are ranked", charts.roc_figure(metrics, scores, names)),
+        ("Calibration", "on the diagonal, a probability means what it says",
          charts.calibration_figure(scores, names)),
     ]  # fmt: skip
     for name in result["verdicts"]:
-        caption = "better when the two classes are further apart"
-        figures.append((f"Probabilities of {name}", caption, charts.histogram_figure(scores, name)))
-    for kind in dict.fromkeys(row["slice"] for row in slices):
-        rows = [row for row in slices if row["slice"] == kind]
-        caption = "cases in brackets; slices under 1% of them are in the table below"
-        figures.append((f"Cost by {kind}", caption, charts.slice_cost_figure(rows, names)))
-    return f'<div class="plots">{"".join(charts.figure_html(*each) for each in figures)}</div>'
+        note = "better when the two classes are further apart"
+        figures.append((f"Probabilities of {name}", note, charts.histogram_figure(scores, name)))
+    note = "cases in brackets; slices under 1% of them are in the table below"
+    figures += charts.slice_cost_figures(slices, names, note)
+    return figure_markup.figure_grid(figures)
 
 
 def _metric_table(metrics: dict[str, dict[str, float]], winner: str | None) -> str:

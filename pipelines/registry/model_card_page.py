@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring.pages import charts
+from monitoring.pages import charts, figure_markup
 from monitoring.pages.layout import number_cells, render_document, render_table
 from pipelines.evaluation.formatting import format_limit, format_number, large_slices
 from pipelines.registry import governance
@@ -41,7 +41,7 @@ def render_model_card_page(text: str, facts: Mapping[str, Any], scores: pd.DataF
                  format_number(measured[each]["cost_per_1000"])]
                 for each, tried in facts["tried"].items()]),
         "<h2>Metrics</h2>", _metrics(facts, models),
-        f'<div class="plots">{"".join(_plots(facts, scores, models))}</div>',
+        _plots(facts, scores, models),
         "<h2>Gates</h2>", _gates(facts["verdicts"]),
         "<h2>Behaviours</h2>",
         _table(["behaviour", "", "*value", "*limit"],
@@ -79,7 +79,7 @@ def _metrics(facts: Mapping[str, Any], models: Sequence[str]) -> str:
     )
 
 
-def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]) -> list[str]:
+def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]) -> str:
     measured = {model: facts["measured"][model] for model in models if model in scores}
     figures = [
         ("Calibration", "on the diagonal, predicted and observed rates agree",
@@ -88,16 +88,8 @@ def _plots(facts: Mapping[str, Any], scores: pd.DataFrame, models: Sequence[str]
         ("Feature importance", IMPORTANCE_CAPTION, charts.importance_figure(facts["importance"])),
     ]  # fmt: skip
     slices = large_slices(facts["slices"])
-    for kind in dict.fromkeys(row["slice"] for row in slices):
-        rows = [row for row in slices if row["slice"] == kind]
-        figures.append(
-            (
-                f"Cost by {kind}",
-                "number of cases in brackets",
-                charts.slice_cost_figure(rows, models),
-            )
-        )
-    return [charts.figure_html(title, caption, figure) for title, caption, figure in figures]
+    figures += charts.slice_cost_figures(slices, models, "number of cases in brackets")
+    return figure_markup.figure_grid(figures)
 
 
 def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files
-from monitoring.pages import charts, year_charts
+from monitoring.pages import figure_markup, year_charts
 from monitoring.pages.layout import render_document
 from pipelines.replay import (
     agreement,
@@ -93,9 +93,9 @@ def render_replay_page(
     limit = params["monitoring"]["policy"]["max_calibration_gap"]
     first, last = (escape(str(own["day"].iloc[at])) for at in (0, -1))
     retraining = [each for each in shipped if each != policies.NEVER_POLICY]
-    cost = charts.figure_html("Cost by week", "a dot marks a release to all traffic",
+    cost = figure_markup.figure_html("Cost by week", "a dot marks a release to all traffic",
                               year_charts.weekly_cost_figure(days, shipped))  # fmt: skip
-    drift = charts.figure_html(
+    drift = figure_markup.figure_html(
         "Drift by feature and week", "distance as a multiple of its limit; 1 has drifted",
         year_charts.drift_heatmap(own),
     )  # fmt: skip
@@ -112,7 +112,7 @@ def render_replay_page(
         "<h2>Cost</h2>", f'<div class="full">{cost}</div>',
         "<h2>Policies compared</h2>", replay_tables.render_policies(rows, prices),
         f"<h2>{'Default policy' if name == default else 'Policy'}: {escape(name)}</h2>",
-        '<div class="plots">', *(charts.figure_html(*each) for each in figures), "</div>",
+        figure_markup.figure_grid(figures),
         "<h2>Before and after each release</h2>", replay_tables.render_releases(own),
         "<h2>Platform</h2>", platform,
         "<h2>Drift</h2>", f'<div class="full">{drift}</div>',
