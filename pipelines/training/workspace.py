@@ -100,7 +100,7 @@ def copy_code(target: Path, root: Path = SOURCE_ROOT) -> None:
 
 def _code_files(root: Path = SOURCE_ROOT) -> list[Path]:
     files = [path for name in CODE_FOLDERS for path in (root / name).rglob("*") if path.is_file()]
-    code = [path for path in files if path.suffix in {".py", ".yaml", ".md"}]
+    code = [path for path in files if path.suffix in {".py", ".yaml", ".md", ".j2"}]
     return sorted(code) + [root / name for name in CODE_FILES]
 
 

@@ -119,3 +119,13 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     digest = refit.refit_winner(path, winner)
     assert digest == (undisturbed / "refit" / "digest").read_text()
     assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])
+
+
+def test_a_frozen_copy_has_the_templates_of_the_pages(tmp_path: Path) -> None:
+    workspace.copy_code(tmp_path)
+    source, copy = (
+        {path.relative_to(root) for each in workspace.CODE_FOLDERS
+         for path in (root / each).rglob("*.html.j2")}
+        for root in (workspace.SOURCE_ROOT, tmp_path)
+    )  # fmt: skip
+    assert copy == source != set()
