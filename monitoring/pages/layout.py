@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from monitoring.pages import figure_markup
+
 
 def render_page(template: str, **values: Any) -> str:
     """Return a self-contained page; `template` is a path below the source root.
@@ -21,13 +23,15 @@ def render_page(template: str, **values: Any) -> str:
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).resolve().parents[2]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["svg"] = figure_markup.figure_to_svg
+    return environment
 
 
 def render_document(title: str, sections: Iterable[str]) -> str:

@@ -151,7 +151,7 @@ def test_refusals_name_gate_candidate_and_distance(page_without_winner: str) -> 
 
 
 def test_gate_table_has_each_candidate_at_each_gate(page_without_winner: str) -> None:
-    rows = re.findall(r'<tr class="(passed|refused)">(.*?)</tr>', page_without_winner)
+    rows = re.findall(r'<tr class="(passed|refused)">(.*?)</tr>', page_without_winner, re.S)
     assert [kind for kind, _ in rows] == ["refused", "passed", "passed", "refused"]
     assert ["linear" in row for _, row in rows] == [True, False, True, False]
     cells = re.findall(r'<td class="number">(.*?)</td>', rows[0][1])
