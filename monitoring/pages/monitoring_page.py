@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from features import durable_files
-from monitoring.pages import charts, figure_markup
-from monitoring.pages.layout import number_cells, render_document, render_table
+from monitoring.pages import charts
+from monitoring.pages.layout import render_page
 from monitoring.pages.monitoring_figures import (
     daily_cost_figure,
     daily_rate_figure,
@@ -34,22 +33,18 @@ def write_monitoring_page(
     `days` is the result of `performance.daily_performance`. `live` (label NaN if unknown) and
     `reference` have `label` and `probability`.
     """
-    sections = [
-        f"<h1>Monitoring as of {pd.Timestamp(result['as_of']):%Y-%m-%d %H:%M} UTC</h1>",
-        f'<p class="soft">Version {escape(result["champion"])}, {result["n_predictions"]:,} '
-        f"predictions, {live['label'].notna().mean():.1%} with a known label.</p>",
-        _decision(result),
-        "<h2>Triggers</h2>", _triggers(result),
-        "<h2>Production</h2>", _figures(result, days, live, reference),
-        "<h2>Live against evaluation</h2>", _metrics(result),
-        "<details><summary>By slice</summary>", _slices(result), "</details>",
-    ]  # fmt: skip
-    durable_files.write_file(path, render_document(f"Monitoring {result['as_of'][:10]}", sections))
+    page = render_page(
+        "monitoring/pages/monitoring_page.html.j2",
+        result=result, as_of=f"{pd.Timestamp(result['as_of']):%Y-%m-%d %H:%M} UTC",
+        labelled=f"{live['label'].notna().mean():.1%}", metrics=_metrics(result),
+        figures=_figures(result, days, live, reference), number=_number, interval=_interval,
+    )  # fmt: skip
+    durable_files.write_file(path, page)
 
 
 def _figures(
     result: Mapping[str, Any], days: pd.DataFrame, live: pd.DataFrame, reference: pd.DataFrame
-) -> str:
+) -> list[tuple[str, str, Figure]]:
     figures: list[tuple[str, str, Figure]] = []
     if result["live"]:
         both = _one_frame(live.dropna(subset="label"), reference)
@@ -68,7 +63,7 @@ def _figures(
         if unmeasured := result["drift"].get("unmeasured"):
             note += f"; not measured: {', '.join(unmeasured)}"
         figures.append(("Drift", note, drift_figure(result["drift"])))
-    return figure_markup.figure_grid(figures)
+    return figures
 
 
 def _one_frame(live: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
@@ -81,61 +76,19 @@ def _one_frame(live: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _decision(result: Mapping[str, Any]) -> str:
-    answer = "Retrain" if result["retrain"] else "Keep the model"
-    mark = " none" if result["problems"] else ""
-    reasons = "".join(f"<li>{escape(part)}</li>" for part in result["reason"].split("; "))
-    return f'<div class="outcome{mark}"><strong>{answer}</strong><ul>{reasons}</ul></div>'
-
-
-def _triggers(result: Mapping[str, Any]) -> str:
-    rows = [
-        f"<tr><th>{escape(each['name'])}</th><td>{_state(each)}</td>"
-        f"<td>{'retraining' if each['acts'] else 'alert only'}</td>"
-        f"<td>{escape(each['told'])}</td></tr>"
-        for each in result["triggers"]
-    ]
-    return render_table(["trigger", "state", "effect", "measurement"], rows)
-
-
-def _state(trigger: Mapping[str, Any]) -> str:
-    if trigger["value"] is None:
-        return "not judged"
-    return "<b>fired</b>" if trigger["fired"] else "quiet"
-
-
-def _metrics(result: Mapping[str, Any]) -> str:
-    if not result["live"]:
-        return "<p>The labels known so far allow no metric.</p>"
+def _metrics(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each metric with its live value, interval and value in the evaluation."""
     live, rows = result["live"], []
+    if not live:
+        return []
     intervals = {
-        "cost_per_1000": f"{live['cost_low']:,.0f} to {live['cost_high']:,.0f}",
-        "bias": f"{live['bias_low']:+.3f} to {live['bias_high']:+.3f}",
-        "saving": f"{live['saving_low']:+.3f} to {live['saving_high']:+.3f}",
-    }
+        "cost_per_1000": _interval(live, "cost", ",.0f"), "bias": _interval(live, "bias", "+.3f"),
+        "saving": _interval(live, "saving", "+.3f"),
+    }  # fmt: skip
     for name in (*result["expected"], "bias", "cost_without", "saving"):
         values = [_number(result[side].get(name)) for side in ("live", "expected")]
-        cells = number_cells([values[0], intervals.get(name, ""), values[1]])
-        rows.append(f"<tr><th>{escape(name.replace('_', ' '))}</th>{cells}</tr>")
-    table = render_table(["metric", "*live", "*90%, over days", "*evaluation"], rows)
-    if result["estimated"] is None:
-        return table
-    week = f"Estimated cost of the last week: {result['estimated']:,.0f} per 1,000 decisions,"
-    return f'{table}<p class="soft">{week} by their probabilities, with and without a label.</p>'
-
-
-def _slices(result: Mapping[str, Any]) -> str:
-    rows = []
-    for row in result["slices"]:
-        slice_cells = f"<td>{escape(row['slice'])}</td><td>{escape(row['value'])}</td>"
-        cells = [_number(row[name]) for name in ("n", "base_rate", "cost_per_1000")]
-        cells += [_interval(row, "cost", ",.0f"), _number(row["bias"])]
-        cells += [_interval(row, "bias", "+.3f"), f"{row['missing']:.0%}"]
-        note = "" if row["enough"] else "too few labels to judge"
-        rows.append(f'<tr>{slice_cells}{number_cells(cells)}<td class="soft">{note}</td></tr>')
-    heads = ["slice", "value", "*labelled", "*base rate", "*cost per 1,000", "*90%, over days",
-             "*bias", "*90%, over days", "*due labels missing", ""]  # fmt: skip
-    return render_table(heads, rows)
+        rows.append((name.replace("_", " "), [values[0], intervals.get(name, ""), values[1]]))
+    return rows
 
 
 def _interval(row: Mapping[str, Any], name: str, form: str) -> str:
