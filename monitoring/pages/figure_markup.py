@@ -25,15 +25,15 @@ def figure_to_svg(figure: Figure, name: str) -> str:
     return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
 
 
-def figure_html(title: str, note: str, figure: Figure) -> str:
+def figure_html(title: str, caption: str, figure: Figure) -> str:
     """Return an HTML figure with caption and description; its title is unique on the page."""
     return (
-        f"<figure><figcaption>{escape(title)} <small>{escape(note)}</small></figcaption>"
-        f'<div role="img" aria-label="{escape(title)}: {escape(note)}">'
+        f"<figure><figcaption>{escape(title)} <small>{escape(caption)}</small></figcaption>"
+        f'<div role="img" aria-label="{escape(title)}: {escape(caption)}">'
         f"{figure_to_svg(figure, title)}</div></figure>"
     )
 
 
 def figure_grid(figures: Iterable[tuple[str, str, Figure]]) -> str:
-    """Return HTML figures side by side; each has a title, a note and the figure."""
+    """Return HTML figures side by side; each has a title, a caption and the figure."""
     return f'<div class="plots">{"".join(figure_html(*each) for each in figures)}</div>'

@@ -77,15 +77,15 @@ def _figures(
     names, slices = list(metrics), large_slices(result["slices"])
     figures = [
         ("Cost", "of the decisions on the same cases", charts.cost_figure(metrics)),
-        ("ROC", "how well alarms are ranked", charts.roc_figure(metrics, scores, names)),
-        ("Calibration", "on the diagonal, a probability means what it says",
+        ("ROC", "how well cases are ranked", charts.roc_figure(metrics, scores, names)),
+        ("Calibration", "on the diagonal, predicted and observed rates agree",
          charts.calibration_figure(scores, names)),
     ]  # fmt: skip
     for name in result["verdicts"]:
-        note = "better when the two classes are further apart"
-        figures.append((f"Probabilities of {name}", note, charts.histogram_figure(scores, name)))
-    note = "cases in brackets; slices under 1% of them are in the table below"
-    figures += charts.slice_cost_figures(slices, names, note)
+        caption = "better when the two classes are further apart"
+        figures.append((f"Probabilities of {name}", caption, charts.histogram_figure(scores, name)))
+    caption = "cases in brackets; slices under 1% of them are in the table below"
+    figures += charts.slice_cost_figures(slices, names, caption)
     return figures
 
 
