@@ -19,6 +19,7 @@ Publish and read online:
 - `feast_store.py`: open Feast and register the definitions
 Files:
 - `partitions.py`, `column_types.py`: daily Parquet partitions and their column types
+- `validated_cases.py`: cases and labels of a range of days
 - `durable_files.py`, `locks.py`, `data_lock.py`: atomic writes and locks between processes
 """
 

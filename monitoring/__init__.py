@@ -2,6 +2,7 @@
 
 - `retraining_triggers.py`: when each trigger fires, from the evidence (`evidence.py`)
 - `retraining_decision.py`: whether a retraining starts, from triggers, holds and the policy
+- `observation.py`: every measure and the decision, for monitoring and the fast replay
 - `measures/`: what is measured in production
 - `pages/`: HTML pages and figures
 - `stack/`: configuration of Prometheus, Alertmanager and Grafana

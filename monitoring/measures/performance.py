@@ -52,6 +52,12 @@ def days_watched(joined: pd.DataFrame, as_of: datetime) -> float:
     return float((as_of - joined["decision_time"].min()) / timedelta(days=1))
 
 
+def count_new_labels(labels: pd.DataFrame, since: datetime, as_of: datetime) -> int:
+    """Count the cases whose label became known, or was restated, from `since` to before `as_of`."""
+    known = labels["known_at"].between(since, as_of, inclusive="left")
+    return int(labels.loc[known, "key"].nunique())
+
+
 def due_label_coverage(
     joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
 ) -> float | None:

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
-from monitoring import retraining_decision
+from features.validated_cases import read_labels
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import home_environment, isolated_settings, link_or_copy_file
 from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
-from pipelines.replay.simulated_day import collect_evidence
+from pipelines.replay.simulated_day import observe_day
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
+from pipelines.runtime import traffic
 from pipelines.training import build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
@@ -154,14 +155,10 @@ def _batch_time(day: date) -> datetime:
 def _labelled_cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     """Return the cases decided from `first` on, with the newest label of each."""
     from usecase.statements import newest
-    from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
-    days = (first - 2 * DAY).date(), end.date()
-    cases = spine(partitions.read_days(own.data, "validated", SPINE_FEED, *days))
-    cases = cases[(cases["decision_time"] >= first) & (cases["decision_time"] < end)]
-    cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
-    truth = newest(labels(partitions.read_days(own.data, "validated", LABEL_FEED, *days)), ["key"])
-    return cases.merge(truth, on="key", how="left", validate="1:1")
+    labels = read_labels(own.data, (first - 2 * DAY).date(), end.date())
+    cases = traffic.cases_between(own, first, end)
+    return cases.merge(newest(labels, ["key"]), on="key", how="left", validate="1:1")
 
 
 def _with_features(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
@@ -182,21 +179,22 @@ def _monitor(
     policy = params["monitoring"]["policy"]
     policy = {**policy, "triggers": [name for name in policy["triggers"] if name != "schedule"]}
     models = ReplayModels(frame, params, training.scratch / "models")
-    world = ReplayWorld(frame, np.full(len(frame), np.nan), params, models, training.as_of)
+    labels = frame[["key", "label", "known_at"]].dropna()
+    no_baseline = np.full(len(frame), np.nan)
+    world = ReplayWorld(frame, labels, no_baseline, params, models, training.as_of)
     state = _initial_state(training, frame)
     predict_cases(world, state, world.rows(training.as_of, end))
     notices: dict[str, Notice] = {}
     retrained, day = False, training.as_of + DAY
     while day <= end:
-        evidence, _ = collect_evidence(world, state, day)
-        decision = retraining_decision.decide_retraining(evidence, policy, day)
-        messages = [("labels" if each.code == "coverage_low" else "drift", each.told)
-                for each in evidence.problems]  # fmt: skip
-        messages += [(WATCHER_BY_TRIGGER[each.name], each.told) for each in decision.triggers
-                 if each.fired and each.name in WATCHER_BY_TRIGGER]  # fmt: skip
+        result = observe_day(world, state, policy, day)
+        messages = [("labels" if each["code"] == "coverage_low" else "drift", each["told"])
+                    for each in result["problems"]]  # fmt: skip
+        messages += [(WATCHER_BY_TRIGGER[each["name"]], each["told"]) for each in result["triggers"]
+                     if each["fired"] and each["name"] in WATCHER_BY_TRIGGER]  # fmt: skip
         for watcher, text in messages:
             notices.setdefault(watcher, Notice(watcher, day, text))
-        retrained |= decision.retrain
+        retrained |= result["retrain"]
         day += DAY
     return list(notices.values()), retrained
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import partitions
+from features.validated_cases import read_cases
 from pipelines.evaluation.gates import source_gates
 from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs.base_training import BaseTraining
@@ -28,12 +28,7 @@ def use_case_fault(fault: Fault) -> GateCase:
 
 
 def _extra(training: BaseTraining) -> pd.DataFrame:
-    from usecase.target import SPINE_FEED, spine
-
-    until = training.as_of.date()
-    return spine(
-        partitions.read_days(training.settings.data, "validated", SPINE_FEED, date.min, until)
-    )
+    return read_cases(training.settings.data, date.min, training.as_of.date())
 
 
 def _fit(training: BaseTraining, fault: Fault) -> list[Verdict]:

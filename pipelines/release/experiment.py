@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import pandas as pd
 
+from features.validated_cases import read_labels
 from monitoring.measures import experiment as analysis
 from monitoring.measures import performance
 from monitoring.measures.experiment import ExperimentPlan, ExperimentResult
@@ -147,7 +148,7 @@ def _labelled_log(settings: Settings, champion: str, as_of: datetime) -> pd.Data
 def _join_labels(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     first = rows["decision_time"].min() if len(rows) else as_of
     return performance.join_labels(
-        rows, rollout_evidence.read_known_labels(settings, first, as_of), as_of
+        rows, read_labels(settings.data, first.date(), as_of.date()), as_of
     )
 
 

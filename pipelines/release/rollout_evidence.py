@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from features import partitions
+from features.validated_cases import read_labels
 from monitoring.measures import arms
 from pipelines.release.audit import recorder
 from serving.prediction_log import reader
@@ -27,7 +27,7 @@ def gather_evidence(
     rows = rows[rows["model_version"] == document.champion.version]
     since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
     return arms.shadow_evidence(
-        rows, read_known_labels(settings, since, as_of), policy, params["costs"], as_of
+        rows, read_labels(settings.data, since.date(), as_of.date()), policy, params["costs"], as_of
     )
 
 
@@ -61,17 +61,3 @@ def stage_start_generation(release: recorder.RecordedRelease, challenger: Challe
             break
         first = entry.after["generation"]
     return first
-
-
-def read_known_labels(settings: Settings, since: datetime, as_of: datetime) -> pd.DataFrame:
-    """Return `key`, `label`, `known_at` of the validated outcomes from `since` to `as_of`.
-
-    The frame may be empty: harm is detected without labels, too.
-    """
-    from usecase.target import LABEL_FEED, labels
-
-    known = partitions.read_days(settings.data, "validated", LABEL_FEED, since.date(), as_of.date())
-    if known.empty:
-        none = pd.DataFrame({"key": [], "label": [], "known_at": pd.to_datetime([], utc=True)})
-        return none.astype({"key": object})
-    return labels(known)

@@ -13,6 +13,7 @@ DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
 )  # fmt: skip
+VALUE_COLUMNS = {"drift": 1e-3, "measured": 1e-6}  # values by name, with their tolerance
 NUMERIC_COLUMNS = ("cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours")
 
 
@@ -33,7 +34,12 @@ def differing_days(served: pd.DataFrame, fast: pd.DataFrame) -> dict[str, list[s
     differs |= {
         name: ~_close(served[name], fast[name]) for name in NUMERIC_COLUMNS if name in served
     }
-    differs["drift"] = ~_equal_drifts(served["drift"], fast["drift"])
+    # Records round the drift to three digits.
+    differs |= {
+        name: ~_equal_values(served[name], fast[name], tolerance)
+        for name, tolerance in VALUE_COLUMNS.items()
+        if name in served and name in fast
+    }
     differs["gates"] = ~_equal(served["verdicts"].map(_refusals), fast["verdicts"].map(_refusals))
     return {name: days[each].tolist() for name, each in differs.items() if each.any()}
 
@@ -55,13 +61,18 @@ def _close(served: pd.Series, fast: pd.Series) -> pd.Series:
     return ((left - right).abs() <= 1e-9) | (left.isna() & right.isna())
 
 
-def _equal_drifts(served: pd.Series, fast: pd.Series) -> pd.Series:
-    """Compare the drift of each feature, to the third digit, to which records are rounded."""
+def _equal_values(served: pd.Series, fast: pd.Series, tolerance: float) -> pd.Series:
+    """Compare values by name: the drift of each feature, or what each trigger measured."""
 
     def equal(left: Any, right: Any) -> bool:
         if not (isinstance(left, dict) and isinstance(right, dict)):
             return isinstance(left, dict) == isinstance(right, dict)
-        return set(left) == set(right) and all(abs(left[k] - right[k]) <= 1e-3 for k in left)
+        return left.keys() == right.keys() and all(
+            left[name] == right[name]
+            if None in (left[name], right[name])
+            else abs(left[name] - right[name]) <= tolerance
+            for name in left
+        )
 
     return pd.Series([equal(a, b) for a, b in zip(served, fast, strict=True)], index=served.index)
 

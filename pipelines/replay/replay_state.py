@@ -19,9 +19,13 @@ DAY = timedelta(days=1)
 
 @dataclass
 class ReplayWorld:
-    """All cases by decision time, with features, label and `known_at`; the baseline's scores."""
+    """All cases by decision time, with features, label and `known_at`; the baseline's scores.
+
+    `labels` holds every label as it became known; `frame` has the newest of each case.
+    """
 
     frame: pd.DataFrame
+    labels: pd.DataFrame
     baseline: np.ndarray
     params: dict[str, Any]
     models: ReplayModels
@@ -31,6 +35,10 @@ class ReplayWorld:
         """Return the row numbers of the cases decided from `start` until before `end`."""
         at = self.frame["decision_time"].searchsorted([pd.Timestamp(start), pd.Timestamp(end)])
         return slice(int(at[0]), int(at[1]))
+
+    def labels_since(self, start: datetime) -> pd.DataFrame:
+        """Return the labels of the batches from the day of `start` on."""
+        return self.labels[self.labels["known_at"] >= pd.Timestamp(start).floor("D")]
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from features import durable_files
+from features.validated_cases import read_labels
 from monitoring.measures import performance
-from pipelines.release import rollout_controller, rollout_evidence
+from pipelines.release import rollout_controller
 from serving.prediction_log import reader
 from serving.release.document import Release
 from settings import LoopError, Settings
@@ -55,7 +57,7 @@ def build_day_record(
         "withdrawn": sum(each.action == "withdraw" for each in entries),
         "rollout": "; ".join(steps),
         **training_fields(outcome),
-        **_monitoring_fields(decision),
+        **(monitoring_fields(decision) if decision else {}),
         "champion": training_day_of(settings, release.champion.version),
         "challenger": None
         if challenger is None
@@ -68,7 +70,7 @@ def build_day_record(
 def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
     """Return the cost of the day before `day`, by the labels known at the end of `day`."""
     log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
-    labels = rollout_evidence.read_known_labels(settings, day - DAY, day + DAY)
+    labels = read_labels(settings.data, (day - DAY).date(), (day + DAY).date())
     joined = performance.join_labels(log, labels, day + DAY)
     known = joined[joined["label"].notna()]
     costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])
@@ -100,21 +102,20 @@ def training_fields(outcome: dict[str, Any] | None) -> dict[str, Any]:
     return {"trained": 1, "training": outcome["training_id"], "verdicts": verdicts}
 
 
-def _monitoring_fields(decision: dict[str, Any] | None) -> dict[str, Any]:
-    if decision is None:
-        return {}
-    live, drift = decision["live"], decision["drift"]
+def monitoring_fields(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record's fields of a monitoring result, the same in both replays."""
+    live, drift = result["live"], result["drift"]
     return {
-        "retrain": decision["retrain"], "reason": decision["reason"],
-        "codes": decision.get("codes"),
-        "fired": [each["name"] for each in decision["triggers"] if each["fired"]],
+        "retrain": result["retrain"], "reason": result["reason"], "codes": result["codes"],
+        "fired": [each["name"] for each in result["triggers"] if each["fired"]],
+        "measured": {each["name"]: each["value"] for each in result["triggers"]},
         "gap": live and live["calibration_gap"], "bias": live and live["bias"],
-        "coverage": decision["coverage"], "drift_share": drift and drift["share"],
+        "coverage": result["coverage"], "drift_share": drift and drift["share"],
         "drift": drift and {
             name: round(each["score"] / each["limit"], 3)
             for name, each in drift["features"].items()
         },
-        "delay_hours": decision["delay_hours"],
+        "delay_hours": result["delay_hours"],
     }  # fmt: skip
 
 

@@ -6,22 +6,21 @@ It depends on simulated time and data only: no clock, no service, no store.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from monitoring.evidence import MonitoringEvidence, MonitoringFinding
-from monitoring.measures import arms, drift, performance, slices
-from monitoring.retraining_decision import decide_retraining
+from monitoring import observation
+from monitoring.measures import arms, performance
 from pipelines.release import rollout_policy
+from pipelines.replay import served_record
 from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
 from pipelines.replay.trained_models import TrainedModel
 from settings import LoopError
 from usecase import evaluation
-from usecase.columns import CATEGORIES, FEATURES
+from usecase.columns import FEATURES
 
 
 def simulate_day(
@@ -90,28 +89,17 @@ def _arm_evidence(
     if state.stage == "canary":
         return arms.canary_evidence(log, world.params["rollout"], day)
     return arms.shadow_evidence(
-        log, cases[["key", "label", "known_at"]], world.params["rollout"], world.params["costs"],
-        day,
+        log, world.labels_since(entered), world.params["rollout"], world.params["costs"], day,
     )  # fmt: skip
 
 
 def _monitor(
     world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
 ) -> dict[str, Any]:
-    """Measure and decide; train if that is the decision."""
-    evidence, joined = collect_evidence(world, state, day)
-    decision = decide_retraining(evidence, policy, day)
-    record: dict[str, Any] = {
-        "retrain": decision.retrain, "reason": decision.reason, "codes": decision.codes,
-        "fired": [each.name for each in decision.triggers if each.fired],
-        "gap": None if evidence.live is None else evidence.live["calibration_gap"],
-        "bias": None if evidence.live is None else evidence.live["bias"],
-        "coverage": performance.label_coverage(joined),
-        "drift_share": evidence.drift and evidence.drift["share"],
-        "drift": evidence.drift and _multiples_of_limit(evidence.drift),
-        "delay_hours": performance.median_label_delay_hours(joined),
-    }  # fmt: skip
-    if decision.retrain:
+    """Observe and decide; train if that is the decision."""
+    result = observe_day(world, state, policy, day)
+    record = served_record.monitoring_fields(result)
+    if result["retrain"]:
         trained = world.models.train(day, state.champion)
         record |= {"trained": 1, "training": trained.name, "verdicts": trained.verdicts}
         state.last_training = day
@@ -120,52 +108,26 @@ def _monitor(
     return record
 
 
-def collect_evidence(
-    world: ReplayWorld, state: ReplayState, day: datetime
-) -> tuple[MonitoringEvidence, pd.DataFrame]:
-    """Return what monitoring measures before `day`, and the champion's predictions with labels."""
-    params, champion = world.params["monitoring"], state.champion
-    at = world.rows(day - params["window_days"] * DAY, day)
+def observe_day(
+    world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
+) -> dict[str, Any]:
+    """Return the result of monitoring at the start of `day`."""
+    champion, since = state.champion, day - world.params["monitoring"]["window_days"] * DAY
+    at = world.rows(since, day)
     # The champion's predictions during its own canary count, too.
     own = state.answered_by[at] == state.number(champion)
-    current = world.frame.iloc[at][own].assign(probability=state.probability[at][own])
-    joined = current.assign(label=current["label"].where(current["known_at"] < day))
-    problems: list[MonitoringFinding] = []
-    live, drift_result = None, None
-    if missing := performance.describe_missing_labels(joined, world.params, day):
-        problems.append(MonitoringFinding("coverage_low", missing))
-    try:
-        live = performance.live_metrics(joined, world.params["costs"], world.params["seed"])
-    except ValueError as error:
-        problems.append(MonitoringFinding("performance_unmeasured", f"performance ({error})"))
-    problems += slices.slice_problems(joined)
+    cases = world.frame.iloc[at][own].drop(columns=["label", "known_at"])
+    log = cases.assign(probability=state.probability[at][own], logged_at=cases["decision_time"])
+    joined = performance.join_labels(log, world.labels_since(since), day)
     reference = world.frame.iloc[champion.holdout].assign(probability=champion.holdout_scores)
-    try:
-        measured, _ = drift.measure_drift(
-            reference, joined, features=FEATURES, categories=CATEGORIES, limits=params["drift"],
-            seed=world.params["seed"], with_snapshot=False,
-        )  # fmt: skip
-        drift_result = asdict(measured)
-        problems += drift.drift_problems(measured)
-    except LoopError as error:
-        problems.append(MonitoringFinding("drift_unmeasured", f"drift ({error})"))
-    new_labels = world.frame["known_at"].between(champion.as_of, day, "left")
-    return MonitoringEvidence(
-        champion=champion.name, data_until=champion.as_of,
-        n_labelled=int(joined["label"].notna().sum()), live=live, expected=champion.expected,
-        drift=drift_result, problems=problems, last_training=state.last_training,
-        n_new=int(new_labels.sum()),
+    window = observation.ProductionWindow(
+        champion=champion.name, data_until=champion.as_of, expected=champion.expected,
+        reference=reference, predictions=joined, features=joined[FEATURES],
+        last_training=state.last_training,
+        n_new=performance.count_new_labels(world.labels, champion.as_of, day),
         under_way=None if state.challenger is None else state.challenger.name,
-        slices=slices.measure_slices(joined, joined, world.params, day),
-        days=performance.days_watched(joined, day),
-    ), joined  # fmt: skip
-
-
-def _multiples_of_limit(drift_result: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: round(each["score"] / each["limit"], 3)
-        for name, each in drift_result["features"].items()
-    }
+    )  # fmt: skip
+    return observation.observe_production(window, world.params, policy, day)
 
 
 def _predict_day(world: ReplayWorld, state: ReplayState, day: datetime) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from features import durable_files
+from features.validated_cases import read_labels
 from pipelines.replay.replay_state import ReplayWorld
 from pipelines.replay.trained_models import ReplayModels
 from pipelines.runtime import stage_command
@@ -32,7 +33,8 @@ def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWor
     frame = pd.read_parquet(home.data / "training" / "training.parquet")
     params = settings.params()
     models = ReplayModels(frame, params, settings.var / "replay" / "models")
-    return ReplayWorld(frame, baseline_scores(frame, first, end), params, models, first)
+    labels = read_labels(home.data, date.min, date.max)
+    return ReplayWorld(frame, labels, baseline_scores(frame, first, end), params, models, first)
 
 
 def baseline_scores(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,12 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files
-from monitoring import retraining_decision
-from monitoring.evidence import MonitoringEvidence, MonitoringFinding
+from features.validated_cases import read_labels
+from monitoring import observation
 from monitoring.measures import performance
-from monitoring.measures import slices as slice_measures
 from pipelines.retraining import production_data
 from serving.release import document
 from settings import LoopError, Settings, UserError
-
-logger = logging.getLogger(__name__)
 
 
 def monitor_champion(
@@ -66,41 +61,37 @@ def measure_window(
     settings: Settings, as_of: datetime, release: document.Release, folder: Path,
     card: dict[str, Any], policy: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Run the checks on the champion, whose files are in `folder`, decide, and write the pages."""
+    """Observe the champion, whose files are in `folder`, and write the pages."""
     params, champion, challenger = settings.params(), release.champion.version, release.challenger
     # An experiment runs for weeks. Versions trained meanwhile are registered and wait.
     under_way = challenger is not None and challenger.stage != "experiment"
-    retraining_decision.check_policy(policy)
-    reference = pd.read_parquet(folder / "reference.parquet")
-    predictions = production_data.read_labelled_predictions(settings, as_of, params, champion)
-    live, problems = _live_metrics(predictions, params, as_of)
-    slices, slice_problems = _slices(predictions, params, as_of)
-    drift, drift_problems = _drift(settings, reference, predictions, params, as_of)
-    problems += [*slice_problems, *drift_problems]
     data_until = datetime.fromisoformat(card["data_until"])
-    decision = retraining_decision.decide_retraining(
-        MonitoringEvidence(
-            champion=champion, data_until=data_until,
-            n_labelled=int(predictions["label"].notna().sum()),
-            live=live, expected=card["evaluation"], drift=drift, problems=problems,
-            last_training=production_data.last_training_time(settings, as_of),
-            n_new=production_data.count_new_labels(settings, data_until, as_of),
-            under_way=challenger.model.version if challenger and under_way else None,
-            slices=slices, days=performance.days_watched(predictions, as_of),
-        ),
-        policy, as_of,
+    predictions = production_data.read_labelled_predictions(settings, as_of, params, champion)
+    labels = read_labels(settings.data, data_until.date(), as_of.date())
+    window = observation.ProductionWindow(
+        champion=champion, data_until=data_until, expected=card["evaluation"],
+        reference=pd.read_parquet(folder / "reference.parquet"), predictions=predictions,
+        features=production_data.logged_features(predictions),
+        last_training=production_data.last_training_time(settings, as_of),
+        n_new=performance.count_new_labels(labels, data_until, as_of),
+        under_way=challenger.model.version if challenger and under_way else None,
     )  # fmt: skip
-    result = {
-        **decision.as_dict(), "champion": champion,
-        "n_predictions": len(predictions), "coverage": performance.label_coverage(predictions),
-        "delay_hours": performance.median_label_delay_hours(predictions), "live": live,
-        "drift": drift, "expected": card["evaluation"], "slices": slices or [],
-        "problems": [asdict(each) for each in problems],
-        "label_coverage": performance.due_label_coverage(predictions, params, as_of),
-        "estimated": performance.estimated_cost(predictions, params["costs"], as_of),
-    }  # fmt: skip
-    if settings.pages:
-        _write_page(settings, result, predictions, reference, params, as_of)
+    if not settings.pages:
+        return observation.observe_production(window, params, policy, as_of)
+    from monitoring.pages import drift_report, monitoring_page
+
+    reports = settings.var / "reports"
+    result = observation.observe_production(
+        window, params, policy, as_of,
+        lambda snapshot: drift_report.publish_drift_report(
+            snapshot, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
+            name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
+        ),
+    )  # fmt: skip
+    monitoring_page.write_monitoring_page(
+        reports / f"monitoring-{as_of:%Y-%m-%d}.html", result,
+        performance.daily_performance(predictions, params["costs"]), predictions, window.reference,
+    )  # fmt: skip
     return result
 
 
@@ -108,67 +99,3 @@ def latest_result(settings: Settings) -> dict[str, Any] | None:
     """Return the newest stored result; None if there is none."""
     stored = sorted((settings.var / "monitoring").glob("*.json"))
     return json.loads(stored[-1].read_text()) if stored else None
-
-
-def _live_metrics(
-    predictions: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[dict[str, float] | None, list[MonitoringFinding]]:
-    """Return the metrics, None if there are none, and the problems with them."""
-    missing = performance.describe_missing_labels(predictions, params, as_of)
-    problems = [MonitoringFinding("coverage_low", missing)] if missing else []
-    try:
-        return performance.live_metrics(predictions, params["costs"], params["seed"]), problems
-    except ValueError as error:
-        failed = MonitoringFinding("performance_unmeasured", f"performance ({error})")
-        return None, [*problems, failed]
-
-
-def _slices(
-    predictions: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> tuple[list[dict[str, Any]] | None, list[MonitoringFinding]]:
-    features = production_data.logged_features(predictions)
-    try:
-        measured = slice_measures.measure_slices(predictions, features, params, as_of)
-        return measured, slice_measures.slice_problems(features)
-    except Exception as error:  # any error: a check that could not run has failed
-        logger.exception("The check of slices stopped")
-        text = f"slices ({type(error).__name__}: {error})"
-        return None, [MonitoringFinding("slices_unmeasured", text)]
-
-
-def _drift(
-    settings: Settings, reference: pd.DataFrame, predictions: pd.DataFrame,
-    params: dict[str, Any], as_of: datetime,
-) -> tuple[dict[str, Any] | None, list[MonitoringFinding]]:  # fmt: skip
-    from monitoring.measures import drift
-    from monitoring.pages import drift_report
-    from usecase.columns import CATEGORIES, FEATURES
-
-    features = production_data.logged_features(predictions)
-    current = pd.concat([features, predictions[["probability", "label"]]], axis=1)
-    try:
-        measured, snapshot = drift.measure_drift(
-            reference, current, features=FEATURES, categories=CATEGORIES,
-            limits=params["monitoring"]["drift"], seed=params["seed"], with_snapshot=settings.pages,
-        )  # fmt: skip
-    except Exception as error:  # any error: a check that could not run has failed
-        if not isinstance(error, LoopError):
-            logger.exception("The drift check stopped")
-        return None, [MonitoringFinding("drift_unmeasured", f"drift ({error})")]
-    if settings.pages:
-        drift_report.publish_drift_report(
-            snapshot, settings.var / "reports" / f"drift-{as_of:%Y-%m-%d}.html",
-            settings.var / "evidently", name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
-        )  # fmt: skip
-    return asdict(measured), drift.drift_problems(measured)
-
-
-def _write_page(
-    settings: Settings, result: dict[str, Any], predictions: pd.DataFrame,
-    reference: pd.DataFrame, params: dict[str, Any], as_of: datetime,
-) -> None:  # fmt: skip
-    from monitoring.pages import monitoring_page
-
-    days = performance.daily_performance(predictions, params["costs"])
-    path = settings.var / "reports" / f"monitoring-{as_of:%Y-%m-%d}.html"
-    monitoring_page.write_monitoring_page(path, result, days, predictions, reference)

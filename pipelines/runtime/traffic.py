@@ -17,12 +17,12 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
-from features import partitions
 from features.online_publisher import Publisher, publish_features
+from features.validated_cases import read_cases
 from serving.http.access import bearer_header
 from settings import LoopError, Settings
 from usecase.request import payload
-from usecase.target import SPINE_FEED, spine
+from usecase.target import SPINE_FEED
 
 ReportProgress = Callable[[datetime, int, int], None]  # simulated time, cases done, all cases
 PostRequest = Callable[..., BaseHTTPResponse]  # takes path, body and headers
@@ -93,10 +93,9 @@ def service_connection(settings: Settings, clients: int) -> Iterator[PostRequest
 def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
     """Return the spine of the cases with a decision time in [since, until), sorted by it."""
     first = (since - timedelta(days=7)).astimezone(UTC).date()
-    known = partitions.read_days(settings.data, "validated", SPINE_FEED, first, until.date())
-    if known.empty:
+    cases = read_cases(settings.data, first, until.date())
+    if cases.empty:
         raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}. Run `mlops ingest`.")
-    cases = spine(known)
     chosen = cases[(cases["decision_time"] >= since) & (cases["decision_time"] < until)]
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 

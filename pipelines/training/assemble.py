@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files, partitions
+from features.validated_cases import read_cases, read_labels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 
@@ -22,19 +23,16 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     """
     from features.point_in_time import training_frame
     from usecase.statements import newest
-    from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
     params = settings.params()
     days = date.fromisoformat(str(params["first_day"])), as_of.date() - timedelta(days=1)
-    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, *days)
-    outcomes = partitions.read_days(settings.data, "validated", LABEL_FEED, *days)
-    if schedule.empty or outcomes.empty:
+    cases, labels = read_cases(settings.data, *days), read_labels(settings.data, *days)
+    if cases.empty or labels.empty:
         raise LoopError(
             f"There are no validated batches from {days[0]} to {days[1]} in {settings.data}. "
             "Run `mlops ingest` first."
         )
-    truth = newest(labels(outcomes), ["key"], before=as_of)
-    cases = spine(schedule).merge(truth, on="key", validate="1:1")
+    cases = cases.merge(newest(labels, ["key"], before=as_of), on="key", validate="1:1")
     cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
     features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
     frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")

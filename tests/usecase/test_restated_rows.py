@@ -12,12 +12,11 @@ import yaml
 
 from features import partitions
 from features.point_in_time import training_frame
+from features.validated_cases import read_labels
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.isolated_home import home_environment
-from pipelines.release import rollout_evidence
 from pipelines.release.audit import prediction_lineage
-from pipelines.retraining import production_data
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from serving.models.evaluator import Evaluator
@@ -97,14 +96,14 @@ def test_monitoring_and_rollout_use_the_newest_known_label(world: Settings) -> N
     at = pd.Timestamp(2013, 1, 3, tzinfo=UTC)
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
-        known = rollout_evidence.read_known_labels(world, datetime(2013, 1, 2, tzinfo=UTC), as_of)
+        known = read_labels(world.data, date(2013, 1, 2), as_of.date())
         joined = performance.join_labels(log, known, as_of)
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
     since = datetime(2013, 1, 4, tzinfo=UTC)
     rows = partitions.read_days(world.data, "validated", LABEL_FEED, since.date(), END.date())
     assert (
-        production_data.count_new_labels(world, since, END)
+        performance.count_new_labels(read_labels(world.data, since.date(), END.date()), since, END)
         == rows[KEY].drop_duplicates().shape[0]
         < len(rows)
     )

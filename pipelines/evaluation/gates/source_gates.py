@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import partitions
 from features.table_builder import Tables
+from features.validated_cases import read_cases
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
 from settings import Settings
 from usecase.feature_views import TABLES
@@ -122,20 +122,13 @@ def sampled_moments(sources: TrainingSources, n_moments: int) -> list[pd.Timesta
 
 
 def _cases(settings: Settings, keys: pd.Series, moment: pd.Timestamp) -> pd.DataFrame:
-    from usecase.target import SPINE_FEED, spine
-
-    # The spine lists a case some time before its decision; how long before differs.
-    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
-    cases = spine(schedule)
+    cases = read_cases(settings.data, date.min, moment.date())
     return cases[cases["key"].isin(set(keys))].reset_index(drop=True)
 
 
 def _cases_near(settings: Settings, moment: datetime) -> pd.DataFrame:
     """Return the cases decided within a day of `moment`."""
-    from usecase.target import SPINE_FEED, spine
-
-    schedule = partitions.read_days(settings.data, "validated", SPINE_FEED, date.min, moment.date())
-    cases = spine(schedule) if len(schedule) else pd.DataFrame({"decision_time": []})
+    cases = read_cases(settings.data, date.min, moment.date())
     near = (cases["decision_time"] - pd.Timestamp(moment)).abs() <= pd.Timedelta(days=1)
     return cases[near]
 

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from monitoring.retraining_decision import decide_retraining
 from pipelines.replay import agreement, fast_replay, policies, simulated_day, trained_models
 from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
@@ -62,7 +61,8 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
 def make_world(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
     params = parameters()
     models = trained_models.ReplayModels(frame, params, folder / "models")
-    return ReplayWorld(frame, baseline_scores(frame, FIRST, END), params, models, FIRST)
+    labels = frame[["key", "label", "known_at"]]
+    return ReplayWorld(frame, labels, baseline_scores(frame, FIRST, END), params, models, FIRST)
 
 
 def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
@@ -97,7 +97,8 @@ def test_a_day_holds_every_column_that_replays_are_compared_by(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     _, _, days = scheduled
-    assert set(agreement.DECISION_COLUMNS) | set(agreement.NUMERIC_COLUMNS) <= set(days)
+    compared = {*agreement.DECISION_COLUMNS, *agreement.NUMERIC_COLUMNS, *agreement.VALUE_COLUMNS}
+    assert compared <= set(days)
 
 
 def test_a_stopped_replay_resumes_with_the_same_days(
@@ -168,7 +169,7 @@ def test_labels_of_the_future_do_not_change_the_evidence(tmp_path: Path) -> None
         world = make_world(tmp_path / str(number), each)
         state = fast_replay.initial_state(world, FIRST)
         predict_cases(world, state, world.rows(FIRST, day))
-        evidence.append(simulated_day.collect_evidence(world, state, day)[0])
+        evidence.append(simulated_day.observe_day(world, state, policy(), day))
     assert evidence[0] == evidence[1]
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
@@ -180,10 +181,36 @@ def test_a_challenger_under_way_holds_a_retraining_back(
     state = fast_replay.initial_state(world, FIRST)
     predict_cases(world, state, world.rows(FIRST, FIRST + 8 * DAY))
     state.challenger = replace(state.champion, name="2013-01-22")
-    evidence, _ = simulated_day.collect_evidence(world, state, FIRST + 8 * DAY)
-    decision = decide_retraining(evidence, policy("schedule", every_days=7), FIRST + 8 * DAY)
-    assert not decision.retrain
-    assert "version 2013-01-22 is under way" in decision.reason
+    rule = policy("schedule", every_days=7)
+    result = simulated_day.observe_day(world, state, rule, FIRST + 8 * DAY)
+    assert not result["retrain"]
+    assert "version 2013-01-22 is under way" in result["reason"]
+
+
+def test_a_measure_that_fails_is_a_problem_as_in_monitoring(
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
+) -> None:
+    _, world, _ = scheduled
+    state, at = fast_replay.initial_state(world, FIRST), FIRST + 2 * DAY
+    predict_cases(world, state, world.rows(FIRST, at))
+    broken = replace(world, frame=world.frame.astype({"hour": object}).assign(hour="at noon"))
+    result = simulated_day.observe_day(broken, state, policy(), at)
+    assert result["codes"] == ["slices_unmeasured", "drift_unmeasured", "quiet"]
+
+
+def test_a_restated_label_counts_from_its_restatement_on(
+    scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
+) -> None:
+    _, world, _ = scheduled
+    state, day = fast_replay.initial_state(world, FIRST), FIRST + 2 * DAY
+    predict_cases(world, state, world.rows(FIRST, day))
+    cases = world.frame.iloc[world.rows(FIRST, FIRST + DAY)]
+    corrected = cases[["key"]].assign(label=1 - cases["label"], known_at=pd.Timestamp(day))
+    later = replace(world, labels=pd.concat([world.labels, corrected], ignore_index=True))
+    before, after = (simulated_day.observe_day(each, state, policy(), day + n * DAY)["live"]
+                     for each, n in ((later, 0), (later, 1)))  # fmt: skip
+    assert before == simulated_day.observe_day(world, state, policy(), day)["live"]
+    assert abs(after["base_rate"] - before["base_rate"]) > 0.05
 
 
 def test_a_refused_first_model_stops_the_replay(tmp_path: Path) -> None:

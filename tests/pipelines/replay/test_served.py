@@ -161,6 +161,7 @@ def two_days(**changes: Any) -> pd.DataFrame:
         "champion": "1", "challenger": None, "stage": None, "retrain": False, "fired": [],
         "gap": 0.04, "bias": -0.04, "coverage": 0.9, "drift_share": 0.1, "delay_hours": None,
         "cost": 30.0, "baseline_cost": 40.0, "drift": {"temp": 0.5}, "rollout": "some words",
+        "measured": {"slices": 0.1, "volume": 300, "target": None},
     }  # fmt: skip
     return pd.DataFrame([day(0, **quiet), day(1, **quiet | changes)])
 
@@ -180,6 +181,9 @@ def two_days(**changes: Any) -> pd.DataFrame:
         ({"drift": {"temp": 0.6}}, ["drift"]),
         ({"drift": {"wind": 0.5}}, ["drift"]),
         ({"drift": None}, ["drift"]),
+        ({"measured": {"slices": 0.1, "volume": 301, "target": None}}, ["measured"]),
+        ({"measured": {"slices": 0.11, "volume": 300, "target": None}}, ["measured"]),
+        ({"measured": {"slices": 0.1, "volume": 300, "target": 0.0}}, ["measured"]),
     ],
 )
 def test_differing_days_and_columns_are_found(changes: dict[str, Any], differs: list[str]) -> None:
@@ -246,7 +250,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
     own = served_replay.replay_home(home.settings, first, POLICY)
     real = served_costs.read_days_with_costs(home.settings, own, first, end)
-    assert set(agreement.NUMERIC_COLUMNS) <= set(real)
+    assert {*agreement.NUMERIC_COLUMNS, *agreement.VALUE_COLUMNS} <= set(real)
     assert agreement.differing_days(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "shadow and canary ran over HTTP, too"
     assert real["released"].sum() >= 2, "a month without a release shows little"

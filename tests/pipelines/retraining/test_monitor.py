@@ -225,6 +225,23 @@ def test_a_feature_missing_from_the_log_is_an_alarm_until_it_returns(settings: S
     assert repaired["drift"]["missing_change"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_measure_that_fails_is_a_problem_and_the_others_are_measured(settings: Settings) -> None:
+    rows = cases(seed=3)[::4]
+    log_predictions(
+        settings, rows, lambda each: each | {"features": each["features"] | {"hour": "at noon"}}
+    )
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert [each["code"] for each in result["problems"]] == [
+        "slices_unmeasured",
+        "drift_unmeasured",
+    ]
+    assert result["reason"].startswith("ALARM, a check could not run: slices (TypeError: ")
+    assert result["live"] is not None
+    assert (result["slices"], result["drift"]) == ([], None)
+    judged = {each["name"]: each["value"] for each in result["triggers"]}
+    assert [judged[name] for name in ("slices", "labels", "drift", "missing")] == [None] * 4
+
+
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
     log_predictions(settings, cases(seed=3)[::4])
     stopped = AS_OF.date() - timedelta(days=2)
