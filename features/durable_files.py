@@ -114,6 +114,11 @@ def read_lines(target: Path) -> list[bytes]:
         return []
 
 
+def read_json_lines(target: Path) -> list[Any]:
+    """Return the JSON values of the complete lines of a file; none if the file is missing."""
+    return [json.loads(line) for line in read_lines(target)]
+
+
 def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool]) -> bool:
     """Append `line` and sync it, unless `known(existing_lines)`; return whether it was appended.
 

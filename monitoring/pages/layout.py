@@ -1,16 +1,16 @@
-"""HTML pages from Jinja templates, with the frame and the tables that all share."""
+"""HTML pages from Jinja templates, and figures in them as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+import re
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from monitoring.pages import figure_markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -30,26 +30,19 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = figure_markup.figure_to_svg
+    environment.filters["svg"] = figure_to_svg
     return environment
 
 
-def render_document(title: str, sections: Iterable[str]) -> str:
-    """Return a self-contained page; `sections` are HTML."""
-    return render_page("monitoring/pages/document.html.j2", title=title, sections=sections)
+def figure_to_svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element; text stays text, in the page's font.
 
-
-def render_table(heads: Sequence[str], rows: Iterable[str]) -> str:
-    """Return a table of `rows` (HTML) that scrolls if it is too wide; `*…` heads are of numbers."""
-    cells = "".join(
-        f'<th class="number">{escape(head[1:])}</th>' if head.startswith("*")
-        else f"<th>{escape(head)}</th>" for head in heads
-    )  # fmt: skip
-    return (
-        f'<div class="wide"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def number_cells(texts: Iterable[str]) -> str:
-    return "".join(f'<td class="number">{escape(text)}</td>' for text in texts)
+    The same figure gives the same bytes, so reports are reproducible. `name` keeps the ids of one
+    page's figures distinct.
+    """
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    text = buffer.getvalue()
+    # Ids of groups repeat across figures, and nothing refers to them.
+    return re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])

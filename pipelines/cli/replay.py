@@ -35,7 +35,7 @@ def replay(
     """
     with report_errors():
         settings = home_settings()  # first: it limits the threads of the imports below
-        from pipelines.replay import fast_replay, policy_table, served_replay, stack_replay
+        from pipelines.replay import fast_replay, policies, served_replay, stack_replay
         from pipelines.runtime.stage_command import parse_time
         from settings import UserError
 
@@ -51,7 +51,7 @@ def replay(
             costs = served_replay.replay_through_service(settings, first, end, names)
         if sensitivity:
             costs |= fast_replay.replay_sensitivity(settings, first, end, typer.echo)
-        typer.echo(policy_table.format_policy_table(costs, settings.params()))
+        typer.echo(policies.format_policy_table(costs, settings.params()))
 
 
 @app.command()

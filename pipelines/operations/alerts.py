@@ -88,7 +88,7 @@ def append_alert(settings: Settings, alert: Mapping[str, str]) -> bool:
 
 def read_alerts(settings: Settings) -> list[dict[str, Any]]:
     """Return all lines of the log, the oldest first."""
-    return [json.loads(line) for line in durable_files.read_lines(alert_log_path(settings))]
+    return durable_files.read_json_lines(alert_log_path(settings))
 
 
 def latest_alerts(settings: Settings) -> list[dict[str, Any]]:

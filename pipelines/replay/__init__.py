@@ -11,7 +11,7 @@ Served, through flows, stores and the service:
 - `served_record.py`, `served_costs.py`, `time_meter.py`: a day's record, cost and time
 
 Reports:
-- `policies.py`, `policy_table.py`: policies and the comparison of their costs
-- `replay_page.py`, `replay_tables.py`, `platform_section.py`: the page of `mlops report`
+- `policies.py`: policies and the comparison of their costs
+- `replay_page.py`, `platform_section.py`: the page of `mlops report`
 - `agreement.py`: days on which the two replays differ
 """

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from html import escape
 from typing import Any
 
 import pandas as pd
 
 from features import durable_files
-from monitoring.pages.layout import number_cells, render_table
 from pipelines.replay import time_meter
 from settings import Settings
 
@@ -70,12 +68,12 @@ def count_rollout_steps(days: pd.DataFrame) -> dict[str, int]:
     return {action: actions.count(action) for action in ("advance", "promote", "withdraw")}
 
 
-def render_platform_section(figures: dict[str, Any], agreement: str) -> str:
-    """Return the figures as an HTML table; `agreement` is that of the fast replay's days."""
+def format_figures(figures: dict[str, Any], agreement: str) -> list[tuple[str, str]]:
+    """Return the figures as texts by name; `agreement` is that of the fast replay's days."""
     waits, steps = figures["days_to_promotion"], figures["steps"]
     waited = f"{min(waits)} to {max(waits)} days in {len(waits)} releases" if waits else "none yet"
     gates = ", ".join(f"{name}: {n}" for name, n in figures["refusals"].items()) or "none"
-    rows = [
+    return [
         ("From trigger to full traffic, simulated", waited),
         ("Shadow passed, canary passed, withdrawn",
          f"{steps['advance']}, {steps['promote']}, {steps['withdraw']}"),
@@ -88,9 +86,6 @@ def render_platform_section(figures: dict[str, Any], agreement: str) -> str:
         *((f"CPU of a day, {name}", _format(each, "s"))
           for part in ("cpu_a_day", "stage_a_day") for name, each in figures[part].items()),
     ]  # fmt: skip
-    lines = [f"<tr><th>{escape(name)}</th>{number_cells([value])}</tr>" for name, value in rows]
-    size = f"{figures['days']} days and {figures['predictions']:,} predictions over HTTP"
-    return f'<p class="soft">{size}.</p>' + render_table(["figure", "*value"], lines)
 
 
 def format_time_spent(figures: dict[str, Any]) -> str:

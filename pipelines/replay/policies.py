@@ -1,4 +1,4 @@
-"""Retraining policies of a replay, and the comparison of their costs. Pure functions."""
+"""Retraining policies of a replay, and the comparison of their costs, also as a table."""
 
 from __future__ import annotations
 
@@ -87,3 +87,35 @@ def _compare_with_never(
         "saving": float(np.sum(saved)) / total, "low": low / per_day, "high": high / per_day,
         "net": [float(np.sum(saved)) - price * trained for price in prices],
     }  # fmt: skip
+
+
+def policy_cells(
+    rows: Sequence[Mapping[str, Any]], prices: Sequence[float]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and, per row of `compare_policies`, the texts of a table."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    nets = [f"net at {price:,}" for price in prices]
+    heads = ["policy", "trained", "released", "cost per 1,000", "saving over never",
+             "90%, over days", "against no model", *nets]  # fmt: skip
+    cells = [
+        [
+            str(row["policy"]), f"{row['trained']}", f"{row['released']}",
+            f"{row['cost_per_1000']:.1f}", share(row["saving"]),
+            "–" if row["low"] is None else f"{share(row['low'])} to {share(row['high'])}",
+            share(row["against_baseline"]),
+            *([f"{net:,.0f}" for net in row["net"]] or ["–"] * len(prices)),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return heads, cells
+
+
+def format_policy_table(days: Mapping[str, pd.DataFrame], params: Mapping[str, Any]) -> str:
+    """Return a Markdown table with a row per policy."""
+    prices = params["replay"]["prices"]
+    heads, cells = policy_cells(compare_policies(days, prices, params["seed"]), prices)
+    lines = [f"| {' | '.join(each)} |" for each in (heads, *cells)]
+    return "\n".join(["", lines[0], "|---" * len(heads) + "|", *lines[1:]])

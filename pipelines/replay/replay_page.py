@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from features import durable_files
-from monitoring.pages import figure_markup, year_charts
-from monitoring.pages.layout import render_document
+from monitoring.pages import year_charts
+from monitoring.pages.layout import render_page
+from monitoring.retraining_decision import ALERT_ONLY
 from pipelines.replay import (
     agreement,
     fast_replay,
     platform_section,
     policies,
-    replay_tables,
     served_record,
     served_replay,
 )
 from settings import Settings, UserError
 
+DAYS_AFTER_RELEASE = 7
+
 
 def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Path:
     """Write `var/reports/year.html`. Raises `UserError` without a replay of the period."""
-    days = read_replayed_days(settings, first, end)
-    platform = build_platform_section(settings, first, end)
+    days, params = read_replayed_days(settings, first, end), settings.params()
+    rows = policies.compare_policies(days, params["replay"]["prices"], params["seed"])
+    default = params["replay"]["default"]
+    row = next((each for each in rows if each["policy"] == default), rows[-1])
+    own = days[row["policy"]]
+    shipped = [name for name in days if name in params["replay"]["policies"]]
+    retraining = [name for name in shipped if name != policies.NEVER_POLICY]
+    heads, cells = policies.policy_cells(rows, params["replay"]["prices"])
+    limit = params["monitoring"]["policy"]["max_calibration_gap"]
+    page = render_page(
+        "pipelines/replay/replay_page.html.j2", row=row, default=default,
+        days=own["day"].tolist(), n_fired=int(own["fired"].map(_is_filled).sum()),
+        heads=heads, policies=cells, releases=_releases(own), decisions=_decisions(own),
+        platform=read_platform(settings, first, end),
+        cost=("Cost by week", "a dot marks a release to all traffic",
+              year_charts.weekly_cost_figure(days, shipped)),
+        figures=[
+            ("Saving against never", "in units of one false alarm",
+             year_charts.cumulative_saving_figure(days, retraining)),
+            ("Calibration", "red: releases; dashed: the limit of the trigger `calibration`",
+             year_charts.bias_figure(own, limit)),
+            ("Label delay", "median of the window", year_charts.label_delay_figure(own)),
+        ],
+        drift=("Drift by feature and week", "distance as a multiple of its limit; 1 has drifted",
+               year_charts.drift_heatmap(own)),
+    )  # fmt: skip
     path = settings.var / "reports" / "year.html"
-    durable_files.write_file(path, render_replay_page(days, settings.params(), platform))
+    durable_files.write_file(path, page)
     return path
 
 
-def build_platform_section(settings: Settings, first: datetime, end: datetime) -> str:
-    """Return the section on the default policy's served replay, or a note if there is none."""
+def read_platform(settings: Settings, first: datetime, end: datetime) -> dict[str, Any] | None:
+    """Return the figures of the default policy's served replay, and their `rows`, if it has run."""
     default = settings.params()["replay"]["default"]
     own = served_replay.replay_home(settings, first, default)
-    records = served_record.read_day_records(own)[: (end - first).days]
-    if not records:
-        return (
-            '<p class="soft">Only the fast replay has run: <code>mlops replay</code> without '
-            "<code>--fast</code> measures the platform.</p>"
-        )
-    served = pd.DataFrame(records)
-    file = fast_replay.replay_folder(settings, first, default) / fast_replay.DAYS_FILE
-    fast = _read_days(file).head(len(served)) if file.exists() else pd.DataFrame()
+    served = pd.DataFrame(served_record.read_day_records(own)[: (end - first).days])
+    if served.empty:
+        return None
+    fast = _read_days(fast_replay.replay_folder(settings, first, default)).head(len(served))
     comparable = len(fast) == len(served)
     agreed = agreement.format_agreement(served, fast) if comparable else "not replayed"
     figures = platform_section.platform_figures(own, served)
-    return platform_section.render_platform_section(figures, agreed)
+    return figures | {"rows": platform_section.format_figures(figures, agreed)}
 
 
 def read_replayed_days(
@@ -60,11 +78,11 @@ def read_replayed_days(
     """Return the days of each completely replayed policy, those of the parameters first."""
     folder = fast_replay.replay_folder(settings, first, "x").parent
     known = list(settings.params()["replay"]["policies"])
-    files = {path.parent.name: path for path in sorted(folder.glob(f"*/{fast_replay.DAYS_FILE}"))}
-    names = [name for name in known if name in files]
-    names += [name for name in files if name not in known]
+    found = sorted(path.parent.name for path in folder.glob(f"*/{fast_replay.DAYS_FILE}"))
+    names = [name for name in known if name in found]
+    names += [name for name in found if name not in known]
     n_days = (end - first).days
-    days = {name: _read_days(files[name]).head(n_days) for name in names}
+    days = {name: _read_days(folder / name).head(n_days) for name in names}
     complete = {name: frame for name, frame in days.items() if len(frame) == n_days}
     if policies.NEVER_POLICY not in complete or len(complete) < 2:
         raise UserError(
@@ -74,48 +92,33 @@ def read_replayed_days(
     return complete
 
 
-def _read_days(path: Path) -> pd.DataFrame:
-    # A running replay may be writing an incomplete last line.
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return pd.DataFrame([json.loads(line) for line in lines])
+def _read_days(folder: Path) -> pd.DataFrame:
+    return pd.DataFrame(durable_files.read_json_lines(folder / fast_replay.DAYS_FILE))
 
 
-def render_replay_page(
-    days: Mapping[str, pd.DataFrame], params: Mapping[str, Any], platform: str
-) -> str:
-    """Return the page as HTML; `platform` is the HTML of its platform section."""
-    prices = params["replay"]["prices"]
-    rows = policies.compare_policies(days, prices, params["seed"])
-    default = params["replay"]["default"]
-    name = default if default in days else str(rows[-1]["policy"])
-    own, shipped = days[name], [each for each in days if each in params["replay"]["policies"]]
-    row = next(each for each in rows if each["policy"] == name)
-    limit = params["monitoring"]["policy"]["max_calibration_gap"]
-    first, last = (escape(str(own["day"].iloc[at])) for at in (0, -1))
-    retraining = [each for each in shipped if each != policies.NEVER_POLICY]
-    cost = figure_markup.figure_html("Cost by week", "a dot marks a release to all traffic",
-                              year_charts.weekly_cost_figure(days, shipped))  # fmt: skip
-    drift = figure_markup.figure_html(
-        "Drift by feature and week", "distance as a multiple of its limit; 1 has drifted",
-        year_charts.drift_heatmap(own),
-    )  # fmt: skip
-    figures = (
-        ("Saving against never", "in units of one false alarm",
-         year_charts.cumulative_saving_figure(days, retraining)),
-        ("Calibration", "red: releases; dashed: the limit of the trigger `calibration`",
-         year_charts.bias_figure(own, limit)),
-        ("Label delay", "median of the window", year_charts.label_delay_figure(own)),
-    )  # fmt: skip
-    sections = [
-        f"<h1>Cost by retraining policy, {first} to {last}</h1>",
-        replay_tables.render_summary(row, own),
-        "<h2>Cost</h2>", f'<div class="full">{cost}</div>',
-        "<h2>Policies compared</h2>", replay_tables.render_policies(rows, prices),
-        f"<h2>{'Default policy' if name == default else 'Policy'}: {escape(name)}</h2>",
-        figure_markup.figure_grid(figures),
-        "<h2>Before and after each release</h2>", replay_tables.render_releases(own),
-        "<h2>Platform</h2>", platform,
-        "<h2>Drift</h2>", f'<div class="full">{drift}</div>',
-        "<h2>Decisions</h2>", replay_tables.render_decisions(own),
+def _releases(days: pd.DataFrame) -> list[tuple[str, list[str], str]]:
+    """Return the day of each release, its bias on the day before and later, and its last step."""
+    bias = days["bias"].map(lambda value: "–" if pd.isna(value) else f"{value:+.3f}")
+    return [
+        (days["day"][at], [bias[at - 1], bias[min(at + DAYS_AFTER_RELEASE, len(days) - 1)]],
+         days["rollout"][at])
+        for at in days.index[days["released"] > 0]
     ]  # fmt: skip
-    return render_document("Cost by retraining policy", sections)
+
+
+def _decisions(days: pd.DataFrame) -> list[tuple[str, bool, str, str]]:
+    """Return day, success, reason and result of each training and each withdrawal."""
+    rows = []
+    for day in days[(days["trained"] > 0) | (days["withdrawn"] > 0)].to_dict("records"):
+        refusals = [
+            f"{each['gate']}: {each['told']}" for each in day["verdicts"] if not each["passed"]
+        ]
+        verdict = f"refused by {'; '.join(refusals)}" if refusals else "passed every gate"
+        result = day["rollout"] if day["withdrawn"] else verdict
+        reason = str(day["reason"]).split(f"; {ALERT_ONLY}")[0]
+        rows.append((day["day"], not (refusals or day["withdrawn"]), reason, result))
+    return rows
+
+
+def _is_filled(fired: Any) -> bool:
+    return isinstance(fired, list) and bool(fired)  # the first day was not monitored

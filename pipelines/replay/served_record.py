@@ -127,7 +127,7 @@ def training_day_of(settings: Settings, version: str) -> str:
 
 def read_day_records(settings: Settings) -> list[dict[str, Any]]:
     """Return the records of the complete days."""
-    return [json.loads(line) for line in durable_files.read_lines(_path(settings))]
+    return durable_files.read_json_lines(_path(settings))
 
 
 def append_day_record(settings: Settings, record: dict[str, Any]) -> None:

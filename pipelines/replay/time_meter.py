@@ -66,7 +66,7 @@ def meter_path(settings: Settings) -> Path:
 
 def read_meter_lines(settings: Settings) -> list[dict[str, Any]]:
     """Return the lines, empty without a replay. A day run twice has two lines, and both count."""
-    return [json.loads(line) for line in durable_files.read_lines(meter_path(settings))]
+    return durable_files.read_json_lines(meter_path(settings))
 
 
 def _by_process(settings: Settings) -> dict[str, float]:

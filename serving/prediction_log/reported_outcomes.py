@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ def outcomes_file(predictions: Path) -> Path:
 
 def reported_labels(predictions: Path) -> pd.DataFrame:
     """Return the reported outcomes in the form of `usecase.target.labels`."""
-    lines = [json.loads(line) for line in durable_files.read_lines(outcomes_file(predictions))]
+    lines = durable_files.read_json_lines(outcomes_file(predictions))
     frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
     known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
     return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)

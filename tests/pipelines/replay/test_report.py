@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.main import app
-from pipelines.replay import fast_replay, policy_table, replay_page, served_record, served_replay
+from pipelines.replay import fast_replay, policies, replay_page, served_record, served_replay
 from settings import Settings, UserError
 from tests import slice_params
 
@@ -65,17 +65,17 @@ def test_the_page_compares_the_served_replay_with_the_fast_one(tmp_path: Path) -
     own = served_replay.replay_home(settings, FIRST, "hybrid")
     for each in days(53, released_at=8)[:-1]:
         served_record.append_day_record(own, each)
-    row = "<th>Days on which the fast replay differs</th>"
-    page = replay_page.build_platform_section(settings, FIRST, END)
-    assert f'{row}<td class="number">0 of 19</td>' in page
-    last = days(53)[-1] | {"trained": 1}
-    served_record.append_day_record(own, last)
-    page = replay_page.build_platform_section(settings, FIRST, END)
-    assert f'{row}<td class="number">1 of 20: trained</td>' in page
+    name = "Days on which the fast replay differs"
+    page = replay_page.write_replay_page(settings, FIRST, END).read_text()
+    assert "19 days and 1,900 predictions over HTTP" in page
+    assert f'<th>{name}</th><td class="number">0 of 19</td>' in page
+    served_record.append_day_record(own, days(53)[-1] | {"trained": 1})
+    page = replay_page.write_replay_page(settings, FIRST, END).read_text()
+    assert f'<th>{name}</th><td class="number">1 of 20: trained</td>' in page
     (fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE).unlink()
-    assert f'{row}<td class="number">not replayed</td>' in replay_page.build_platform_section(
-        settings, FIRST, END
-    )
+    platform = replay_page.read_platform(settings, FIRST, END)
+    assert platform is not None
+    assert (name, "not replayed") in platform["rows"]
 
 
 def test_a_loss_is_not_reported_as_a_saving(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_incomplete_policies_and_half_written_days_are_left_out(tmp_path: Path) 
 def test_the_table_has_a_row_for_each_policy() -> None:
     replayed = {name: pd.DataFrame(each) for name, each in
              {"never": days(60), "hybrid": days(53, released_at=8)}.items()}  # fmt: skip
-    table = policy_table.format_policy_table(replayed, slice_params.slice_params())
+    table = policies.format_policy_table(replayed, slice_params.slice_params())
     assert "| never | 0 | 0 | 609.5 | 0.0% | " in table
     assert "| hybrid | 1 | 1 | 539.5 | 11.5% | " in table
 
