@@ -103,7 +103,7 @@ def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answ
 def repair(reason: Reason, by: By) -> None:
     """Rebuild the registry's release document from the served release, when it is invalid."""
     with report_errors():
-        from pipelines.release.audit.repair import repair_release_document
+        from pipelines.release.audit.verification import repair_release_document
 
         state = repair_release_document(interactive_settings(), why=reason, by=by)
         typer.echo(f"The release document is the served one again, generation {state.generation}.")

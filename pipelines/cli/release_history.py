@@ -9,7 +9,12 @@ from rich.console import Console
 from pipelines.registry.versions import missing_versions
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.recorder import RecordedRelease, read_recorded_release
-from pipelines.release.audit.trail import StoredEntry, format_entry, traffic_shares_at
+from pipelines.release.audit.trail import (
+    StoredEntry,
+    arm_versions,
+    format_entry,
+    traffic_shares_at,
+)
 from pipelines.release.audit.verification import verify_release
 from settings import Settings
 
@@ -37,8 +42,7 @@ def print_history(settings: Settings) -> None:
 
 def _deleted_lines(settings: Settings, recorded: RecordedRelease) -> list[str]:
     arms = [each for entry in recorded.trail.entries for each in (entry.before, entry.after)]
-    served = [each[arm] for each in arms for arm in ("champion", "challenger") if each[arm]]
-    deleted = missing_versions(settings, *sorted({each["version"] for each in served}))
+    deleted = missing_versions(settings, *arm_versions(*arms))
     return [
         f"Deleted: version {version} is missing in the registry. Its entries and its files in "
         f"{settings.var / 'models' / version} stay."

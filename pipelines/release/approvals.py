@@ -11,7 +11,7 @@ from pipelines.registry.versions import reraise_mlflow_errors
 from pipelines.release import rollout_policy
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
-from pipelines.release.audit.release_document import ReleaseChange, ReleaseDocument
+from pipelines.release.audit.release_document import ReleaseDocument
 from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
@@ -117,7 +117,7 @@ def _record_decision(
             f"{version} has {digest[:12]}. Look at the version again."
         )
 
-    def decide(recorded: recorder.RecordedRelease) -> ReleaseChange:
+    def decide(recorded: recorder.RecordedRelease) -> recorder.ReleaseChange:
         check(recorded)
         return recorded.propose_change(action, version, details={"digest": digest, **details})
 

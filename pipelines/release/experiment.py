@@ -123,7 +123,7 @@ def read_experiment_plan(
             each for each in entry_store.read_entries(settings, client)
             if each.tags.get("digest") == entry.digest
         )  # fmt: skip
-        text = entry_store.read_evidence(client, stored.run_id)
+        text = entry_store.read_evidence(stored.run_id)
     if sha256(text.encode()).hexdigest() != entry.evidence:
         raise LoopError(
             f"The plan of the experiment (audit entry {entry.seq}) was changed after the start. "

@@ -11,19 +11,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipelines.registry import versions
 from pipelines.registry.download import download_version
 from pipelines.release import approvals
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED, LIFTS_BAR, RefusedError
-from pipelines.release.audit.recorder import RecordedRelease, record_change
-from pipelines.release.audit.release_document import (
-    ReleaseChange,
-    ReleaseDocument,
-    read_release_document,
-)
+from pipelines.release.audit.recorder import RecordedRelease, ReleaseChange, record_change
+from pipelines.release.audit.release_document import ReleaseDocument, read_release_document
 from pipelines.training import mlflow_tracking
-from serving.release.document import Challenger, ServedModel, Stage
+from serving.release.document import Challenger, ServedModel, Stage, first_fault
 from settings import Settings, UserError
 
 EvidenceFields = Mapping[str, Any]
@@ -81,8 +79,9 @@ def challenge(
     served = download_version(settings, version)
     try:
         wanted = Challenger(served, stage, percent, at, name)
-    except ValueError as error:
-        raise UserError(f"Version {version} can't be this challenger: {error}.") from error
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise UserError(f"Version {version} can't be this challenger: {fault}.") from error
 
     def decide(recorded: RecordedRelease) -> ReleaseChange | None:
         current = recorded.document.challenger

@@ -12,9 +12,13 @@ from typing import Any
 from pipelines.registry.download import download_version
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED
-from pipelines.release.audit.recorder import RecordedRelease, record_change
-from pipelines.release.audit.release_document import ReleaseChange, ReleaseDocument
-from pipelines.release.audit.release_lock import release_lock
+from pipelines.release.audit.recorder import (
+    RecordedRelease,
+    ReleaseChange,
+    record_change,
+    release_lock,
+)
+from pipelines.release.audit.release_document import ReleaseDocument
 from pipelines.release.promotion import EvidenceFields, bar_lift_details
 from serving.release import document as release
 from serving.release.document import Release, ServedModel

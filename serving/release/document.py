@@ -3,137 +3,96 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from features import durable_files
 from settings import LoopError
 
 Stage = Literal["shadow", "canary", "experiment"]
 GENESIS = "0" * 64  # the head of an empty history
+# Unknown fields are refused, too: a reader that ignores an arm would silently misroute.
+STRICT = ConfigDict(extra="forbid", strict=True)
+Text = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # sha256 in hexadecimal
+UtcTime = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 
 
-def _require_digest(name: str, value: object) -> None:
-    if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise ValueError(f"{name} must be a sha256 in hexadecimal, not {value!r}")
-
-
-def _utc(name: str, moment: object) -> datetime:
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise ValueError(f"{name} must be a time with a time zone, not {moment!r}")
-    return moment.astimezone(UTC)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ServedModel:
     """A version of the model. Its decision is yes from the probability `threshold` on."""
 
-    version: str
-    digest: str  # from serving.models.evaluator.export_model
-    path: str  # of the exported folder; relative to the document's folder
-    threshold: float
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.version, str) and self.version):
-            raise ValueError(f"version must be a non-empty text, not {self.version!r}")
-        _require_digest("digest", self.digest)
-        if not (isinstance(self.path, str) and self.path):
-            raise ValueError(f"path must be a non-empty text, not {self.path!r}")
-        if type(self.threshold) not in (int, float) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be a number from 0 to 1, not {self.threshold!r}")
+    version: Text
+    digest: Digest  # from serving.models.evaluator.export_model
+    path: Text  # of the exported folder; relative to the document's folder
+    threshold: Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Challenger:
     """A version next to the champion: scores every request as a shadow, or answers some of them."""
 
     model: ServedModel
     stage: Stage
-    percent: float  # of the keys that it answers, above 0 up to 100; 0 as a shadow
-    since: datetime  # UTC; start of this stage at this percentage
-    name: str | None = None  # of the experiment, if it is one
+    percent: Annotated[float, Field(ge=0, le=100)]  # of the keys that it answers; a shadow: 0
+    since: UtcTime  # start of this stage at this percentage
+    name: Text | None = None  # of the experiment, if it is one
 
-    def __post_init__(self) -> None:
-        if self.stage not in get_args(Stage):
-            raise ValueError(f"stage must be one of {get_args(Stage)}, not {self.stage!r}")
-        if type(self.percent) not in (int, float) or not 0 <= self.percent <= 100:
-            raise ValueError(f"percent must be a number from 0 to 100, not {self.percent!r}")
+    @model_validator(mode="after")
+    def _require_fitting_percent(self) -> Challenger:
         if (self.stage == "shadow") != (self.percent == 0):
             raise ValueError(f"a {self.stage} can't answer {self.percent} % of the keys")
-        if self.name is not None and not (isinstance(self.name, str) and self.name):
-            raise ValueError(f"name must be a non-empty text or null, not {self.name!r}")
-        object.__setattr__(self, "since", _utc("since", self.since))
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class HistoryHead:
     """The number of entries in the release history, and the digest of the newest one."""
 
-    count: int = 0
-    head: str = GENESIS
+    count: Annotated[int, Field(ge=0)] = 0
+    head: Digest = GENESIS
 
-    def __post_init__(self) -> None:
-        if type(self.count) is not int or self.count < 0:
-            raise ValueError(f"count must be a whole number from 0, not {self.count!r}")
-        _require_digest("head", self.head)
+    @model_validator(mode="after")
+    def _require_fitting_head(self) -> HistoryHead:
         if (self.count == 0) != (self.head == GENESIS):
             raise ValueError(f"a history of {self.count} entries can't have the head {self.head}")
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Release:
-    """The models to serve from `changed_at` (UTC) on. Every change has a higher `generation`.
+    """The models to serve from `changed_at` on. Every change has a higher `generation`.
 
     `frozen`: the champion answers alone, and nothing is released until the freeze ends.
     """
 
-    generation: int
+    generation: Annotated[int, Field(ge=1)]
     champion: ServedModel
-    changed_at: datetime
+    changed_at: UtcTime
     challenger: Challenger | None = None
     frozen: bool = False
     history: HistoryHead = HistoryHead()
 
-    def __post_init__(self) -> None:
-        if type(self.generation) is not int or self.generation < 1:
-            raise ValueError(f"generation must be a whole number from 1, not {self.generation!r}")
-        if type(self.frozen) is not bool:
-            raise ValueError(f"frozen must be true or false, not {self.frozen!r}")
-        if self.challenger is not None:
-            if self.frozen:
-                raise ValueError("a frozen release can't have a challenger")
-            if self.challenger.model.version == self.champion.version:
-                raise ValueError(f"version {self.champion.version} can't challenge itself")
-        object.__setattr__(self, "changed_at", _utc("changed_at", self.changed_at))
-
-
-def parse_release(fields: Any) -> Release:
-    """Return the release in the JSON value `fields`.
-
-    Raises one of `MALFORMED_ERRORS` if it is malformed, also for unknown fields: a reader that
-    ignores an arm would silently misroute.
-    """
-    fields = dict(fields)
-    challenger = fields.pop("challenger", None)
-    return Release(
-        champion=ServedModel(**fields.pop("champion")),
-        changed_at=datetime.fromisoformat(fields.pop("changed_at")),
-        challenger=None if challenger is None else _challenger(challenger),
-        history=HistoryHead(**fields.pop("history", {})),
-        **fields,
-    )
-
-
-def _challenger(fields: dict[str, Any]) -> Challenger:
-    fields = dict(fields)
-    return Challenger(
-        model=ServedModel(**fields.pop("model")),
-        since=datetime.fromisoformat(fields.pop("since")),
-        **fields,
-    )
+    @model_validator(mode="after")
+    def _require_fitting_challenger(self) -> Release:
+        if self.challenger is not None and self.frozen:
+            raise ValueError("a frozen release can't have a challenger")
+        if self.challenger and self.challenger.model.version == self.champion.version:
+            raise ValueError(f"version {self.champion.version} can't challenge itself")
+        return self
 
 
 def document_json(document: Any) -> str:
@@ -141,20 +100,23 @@ def document_json(document: Any) -> str:
     return json.dumps(asdict(document), indent=2, default=datetime.isoformat)
 
 
-#: Raised for a malformed document, by `parse_release` or by the JSON parser.
-MALFORMED_ERRORS = (ValueError, TypeError, KeyError, AttributeError)
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault of a malformed document: field and reason, in one line."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
 
 
 def read_release(path: Path) -> Release | None:
     """Return the release at `path`; None if missing. Raises `LoopError` if it is malformed."""
     try:
-        return parse_release(json.loads(path.read_bytes()))
+        return TypeAdapter(Release).validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, *MALFORMED_ERRORS) as error:
+    except (OSError, ValidationError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise LoopError(
-            f"The release document {path} is malformed ({type(error).__name__}: {error}). The "
-            "service keeps its models. `mlops repair` writes the document again from the registry."
+            f"The release document {path} is malformed ({fault}). The service keeps its models. "
+            "`mlops repair` writes the document again from the registry."
         ) from error
 
 

@@ -46,15 +46,13 @@ def active_overrides(
     entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
 ) -> dict[str, AuditEntry]:
     """Return the guards overridden for these files at `at`, each with its newest entry."""
-    overrides = [
-        e for e in entries
-        if e.action == "override" and e.version == version and e.details["digest"] == digest
-    ]  # fmt: skip
     return {
         entry.details["gate"]: entry
-        for entry in overrides
-        if at < datetime.fromisoformat(entry.details["until"])
-    }
+        for entry in entries
+        if entry.action == "override" and entry.version == version
+        and entry.details["digest"] == digest
+        and at < datetime.fromisoformat(entry.details["until"])
+    }  # fmt: skip
 
 
 def barred_by(entries: Sequence[AuditEntry], version: str) -> AuditEntry | None:
@@ -70,11 +68,6 @@ def barred_by(entries: Sequence[AuditEntry], version: str) -> AuditEntry | None:
 def version_tags(entry: AuditEntry) -> dict[str, dict[str, str]]:
     """Return the registry tags that describe this entry, by version and name of the tag."""
     author = f"by {entry.by} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.why}"
-    bar_tags: dict[str, dict[str, str]] = {}
-    if entry.details.get(BARRED):
-        bar_tags[entry.details[BARRED]] = {BARRED: author}
-    if entry.version is None:
-        return bar_tags
     until = entry.details.get("until", "")[:16]
     tags = {
         "approve": {"approval": f"approved until {until} {author}"},
@@ -83,4 +76,6 @@ def version_tags(entry: AuditEntry) -> dict[str, dict[str, str]]:
     }.get(entry.action, {})
     if entry.details.get(LIFTS_BAR):
         tags = {**tags, BARRED: f"no more: {entry.action} {author}"}
-    return {entry.version: tags} | bar_tags if tags else bar_tags
+    barred = entry.details.get(BARRED)
+    by_version = {entry.version: tags, barred: {BARRED: author}}
+    return {version: tags for version, tags in by_version.items() if version and tags}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipelines.registry import versions
+from pipelines.registry.versions import REGISTERED_MODEL
+from pipelines.release.audit.approval_rules import version_tags
 from pipelines.release.audit.trail import AuditEntry, StoredEntry
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings
 
 AUDIT_EXPERIMENT = "releases"
 EVIDENCE_FILE = "evidence.json"
-ABANDONED_STATUS = "KILLED"
 
 
 def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: str) -> str:
@@ -27,54 +27,56 @@ def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: s
     return str(run.info.run_id)
 
 
-def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> list[StoredEntry]:
-    """Return all stored entries, also deleted ones; with `evidence`, digest the evidence files."""
-    from mlflow.entities import ViewType
+def conclude_entry(client: Any, entry: AuditEntry, run_id: str) -> None:
+    """Tag the version with the decision, then mark the entry as concluded.
 
-    experiment = client.get_experiment_by_name(AUDIT_EXPERIMENT)
-    if experiment is None:
-        return []
-    runs, token = [], None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000,
-            page_token=token,
-        )  # fmt: skip
-        runs += page
-        token = page.token
-        if not token:
-            break
-    return [
-        StoredEntry(
-            run_id=run.info.run_id, tags=run.data.tags,
-            concluded=run.info.status == "FINISHED",
-            deleted=run.info.lifecycle_stage == "deleted",
-            evidence=_evidence_digest(client, run.info.run_id) if evidence else None,
-        )
-        for run in runs
-    ]  # fmt: skip
+    A version that was deleted in the registry gets no tags; the entry has all facts.
+    """
+    for version, tags in version_tags(entry).items():
+        if versions.find_version(client, version) is not None:
+            for name, text in tags.items():
+                client.set_model_version_tag(REGISTERED_MODEL, version, name, text)
+    client.set_terminated(run_id, status="FINISHED")
 
 
 def close_unfinished_entry(client: Any, stored: StoredEntry) -> None:
     """Close the run of a killed change. The run is kept, and shown as unfinished."""
-    run = client.get_run(stored.run_id)
-    if run.info.status == "RUNNING" and not stored.deleted:
-        client.set_terminated(stored.run_id, status=ABANDONED_STATUS)
+    if client.get_run(stored.run_id).info.status == "RUNNING" and not stored.deleted:
+        client.set_terminated(stored.run_id, status="KILLED")
 
 
-def read_evidence(client: Any, run_id: str) -> str:
+def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> list[StoredEntry]:
+    """Return all stored entries, also deleted ones; with `evidence`, digest the evidence files."""
+    import mlflow
+    from mlflow.entities import ViewType
+
+    experiment = client.get_experiment_by_name(AUDIT_EXPERIMENT)
+    runs = experiment and mlflow.search_runs(
+        [experiment.experiment_id], run_view_type=ViewType.ALL, output_format="list"
+    )
+    return [
+        StoredEntry(
+            run.info.run_id, run.data.tags, concluded=run.info.status == "FINISHED",
+            deleted=run.info.lifecycle_stage == "deleted",
+            evidence=_evidence_digest(run.info.run_id) if evidence else None,
+        )
+        for run in runs or ()
+    ]  # fmt: skip
+
+
+def read_evidence(run_id: str) -> str:
     """Return the text of the evidence file. Raises `LoopError` if it is missing."""
+    from mlflow.artifacts import load_text
     from mlflow.exceptions import MlflowException
 
-    with TemporaryDirectory() as folder:
-        try:
-            return Path(client.download_artifacts(run_id, EVIDENCE_FILE, folder)).read_text()
-        except (MlflowException, OSError) as error:
-            raise LoopError(f"The evidence of run {run_id} is missing: {error}") from error
-
-
-def _evidence_digest(client: Any, run_id: str) -> str:
     try:
-        return sha256(read_evidence(client, run_id).encode()).hexdigest()
+        return load_text(f"runs:/{run_id}/{EVIDENCE_FILE}")
+    except (MlflowException, OSError) as error:
+        raise LoopError(f"The evidence of run {run_id} is missing: {error}") from error
+
+
+def _evidence_digest(run_id: str) -> str:
+    try:
+        return sha256(read_evidence(run_id).encode()).hexdigest()
     except LoopError:
         return "gone"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
+import pandas as pd
+
 from pipelines.registry import versions
-from pipelines.release.audit import approval_rules, recorder, rescoring
+from pipelines.registry.download import download_version
+from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.trail import AuditEntry, format_entry
 from pipelines.training import mlflow_tracking
+from serving.models.evaluator import Evaluator
 from serving.prediction_log import reader
-from settings import Settings, UserError
+from settings import LoopError, Settings, UserError
 
 VERSION_DELETED = {"unknown": "the version was deleted in the registry"}
+MAX_NAMED_FEATURES = 5  # differing features that a comparison lists
 
 
 def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
@@ -30,29 +33,32 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
             f"There is no prediction {request_id} in {settings.predictions}. Check the "
             "X-Request-Id of the answer."
         )
-    row = rows.iloc[0].to_dict()
-    logged = json.loads(rows.iloc[0].to_json(date_format="iso", double_precision=15))
-    fields = {name: value for name, value in logged.items() if value is not None}
-    version = str(fields["model_version"])
+    logged = _with_none(rows.iloc[0])
+    known = {name: value for name, value in logged.items() if value is not None}
+    version = str(logged["model_version"])
     entries = recorder.read_recorded_release(settings).trail.entries
     with versions.reraise_mlflow_errors(settings):
         client = mlflow_tracking.mlflow_client(settings)
         registered = versions.find_version(client, version)
         gates = _read_gates(client, registered.run_id) if registered else VERSION_DELETED
     return {
-        "Prediction": {name: value for name, value in fields.items() if "." not in name},
-        "Request": _fields_with_prefix("request.", fields),
-        "Features": _fields_with_prefix("features.", fields),
-        "Recomputed": rescoring.rescore_prediction(settings, row),
-        "Feature tables today": rescoring.compare_with_feature_tables(settings, row),
+        "Prediction": {name: value for name, value in known.items() if "." not in name},
+        "Request": _part("request.", known),
+        "Features": _part("features.", known),
+        "Recomputed": rescore_prediction(settings, logged),
+        "Feature tables today": compare_with_feature_tables(settings, logged),
         f"Version {version}": dict(registered.tags) if registered else VERSION_DELETED,
         "Gates": gates,
-        "Release": release_of_prediction(entries, fields),
+        "Release": release_of_prediction(entries, logged),
     }
 
 
-def _fields_with_prefix(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name[len(prefix) :]: fields[name] for name in fields if name.startswith(prefix)}
+def _with_none(row: pd.Series) -> dict[str, Any]:
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
+
+
+def _part(prefix: str, logged: Mapping[str, Any]) -> dict[str, Any]:
+    return {n[len(prefix) :]: value for n, value in logged.items() if n.startswith(prefix)}
 
 
 def _read_gates(client: Any, run_id: str) -> dict[str, str]:
@@ -71,19 +77,77 @@ def _read_gates(client: Any, run_id: str) -> dict[str, str]:
 
 
 def release_of_prediction(
-    entries: Sequence[AuditEntry], fields: Mapping[str, Any]
+    entries: Sequence[AuditEntry], logged: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return the audit entry under which the answer was given, the approval and the overrides."""
-    version, digest = str(fields["model_version"]), str(fields["model_digest"])
-    moment = datetime.fromisoformat(str(fields["logged_at"]))
-    served = [e for e in entries if e.after["generation"] == fields.get("generation")]
+    version, digest = str(logged["model_version"]), str(logged["model_digest"])
+    moment = logged["logged_at"]
+    served = [e for e in entries if e.after["generation"] == logged.get("generation")]
     before = [e for e in entries if e.at <= moment]
     approval, problem = approval_rules.find_approval(before, version, digest, moment)
     approved = approval and f"by {approval.by} at {approval.at:%Y-%m-%d %H:%M} UTC: {approval.why}"
-    release = {
+    overrides = approval_rules.active_overrides(before, version, digest, moment)
+    return {
         "entry": "; ".join(format_entry(served[-1])) if served else "not in the audit trail",
         "approval": approved or problem,
+        **{f"override of '{gate}'": f"by {e.by}: {e.why}" for gate, e in overrides.items()},
     }
-    for gate, entry in approval_rules.active_overrides(before, version, digest, moment).items():
-        release[f"override of '{gate}'"] = f"by {entry.by}: {entry.why}"
-    return release
+
+
+def rescore_prediction(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `reproduced` (yes or no), and the `recorded` and `computed` probability.
+
+    `logged` is a row of the log. Its features are scored with the files of its version, which must
+    have the logged digest. No feature table is read. If this fails, `reproduced` says no and why.
+    """
+    recorded, version = float(logged["probability"]), str(logged["model_version"])
+    files, digest = settings.var / "models" / version / "served", str(logged["model_digest"])
+    try:
+        try:  # the local files may outlive a version that was deleted in the registry
+            evaluator = Evaluator.load(files, digest)
+        except LoopError:
+            download_version(settings, version)
+            evaluator = Evaluator.load(files, digest)
+        computed = float(evaluator.predict([_part("features.", logged)])[0])
+    except LoopError as error:
+        return {"reproduced": f"no: scoring failed ({error})", "recorded": recorded}
+    same = "yes" if computed == recorded else "no"
+    return {"reproduced": same, "recorded": recorded, "computed": computed}
+
+
+def compare_with_feature_tables(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which features differ from a point-in-time join on today's tables, in words."""
+    request, served = _part("request.", logged), _part("features.", logged)
+    if not any(value is not None for value in request.values()):
+        return {"features": "not looked up: they came with the request"}
+    if not (settings.data / "features").is_dir():
+        return {"features": f"not compared: no tables in {settings.data / 'features'}"}
+    try:
+        today = _join_features(settings, request)
+    except (LoopError, ValueError) as error:
+        return {"features": f"not compared: {error}"}
+    differing = [name for name, value in served.items() if name in today and today[name] != value]
+    if not differing:
+        return {"features": "the tables give the logged features today, too"}
+    return {
+        "features": f"{len(differing)} of {len(served)} differ today: the tables' rows were "
+        "replaced, or the online store did not hold them at the time. The answer used the logged "
+        "ones",
+        **{
+            name: f"logged {served[name]}, today {today[name]}"
+            for name in differing[:MAX_NAMED_FEATURES]
+        },
+    }
+
+
+def _join_features(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
+    from features.point_in_time import training_frame
+    from usecase import request as cases
+
+    # A log column with missing values stores integers as floats.
+    case = cases.PredictRequest.model_validate(
+        {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in request.items()}
+    )
+    moment = pd.Timestamp(cases.decision_time(case)).as_unit("us")
+    row = {"key": cases.key(case), "decision_time": moment, **cases.entity_row(case)}
+    return _with_none(training_frame(settings, pd.DataFrame([row])).iloc[0])

@@ -11,31 +11,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from features import locks
 from pipelines.registry import versions
-from pipelines.release.audit import entry_store, publish
+from pipelines.release.audit import entry_store
 from pipelines.release.audit.release_document import (
-    ReleaseChange,
     ReleaseDocument,
     next_document,
     read_release_document,
+    read_served_release,
     recorded_arms,
+    sync_file_and_aliases,
     write_release_document,
 )
-from pipelines.release.audit.release_lock import release_lock
-from pipelines.release.audit.trail import AuditEntry, AuditTrail, verify_trail
+from pipelines.release.audit.trail import AuditEntry, AuditTrail, arm_versions, verify_trail
 from pipelines.training import mlflow_tracking
+from serving.release.document import HistoryHead
 from settings import LoopError, Settings, UserError
+
+LOCK_TIMEOUT_S = 60.0  # seconds; a change takes about one, and more if it downloads files
 
 
 class SupersededError(LoopError):
     """The release changed after the caller's decision, so the change was not made."""
 
     code = "superseded"
+
+
+@dataclass(frozen=True)
+class ReleaseChange:
+    """A change, and the document that it leads to, which lacks only its time and history."""
+
+    action: str
+    version: str | None
+    document: ReleaseDocument
+    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,25 +68,36 @@ class RecordedRelease:
         entries = self.trail.entries
         return bool(entries) and dict(entries[-1].after) == recorded_arms(self.document)
 
-    def propose_change(self, action: str, version: str | None, **changed: Any) -> ReleaseChange:
-        """Return a change; `changed` may hold champion, challenger, frozen and details."""
-        document = self.document
-        unchanged: dict[str, Any] = {
-            "champion": document.champion, "challenger": document.challenger,
-            "frozen": document.frozen, "details": {},
-        }  # fmt: skip
-        return ReleaseChange(action, version, **(unchanged | changed))
+    def propose_change(
+        self, action: str, version: str | None, *, details: Mapping[str, Any] | None = None,
+        **changed: Any,
+    ) -> ReleaseChange:  # fmt: skip
+        """Return a change; `changed` may hold champion, challenger and frozen."""
+        document = next_document(self.document, **changed)
+        return ReleaseChange(action, version, document, details or {})
 
 
-def read_recorded_release(settings: Settings) -> RecordedRelease:
-    """Return document and trail. Raises `LoopError` for a malformed document or without MLflow."""
+def release_lock(
+    settings: Settings, patience: float = LOCK_TIMEOUT_S
+) -> AbstractContextManager[None]:
+    """Hold `var/release/lock`: one change at a time among all processes that share `var/`.
+
+    Raises `LoopError` if another process holds it for `patience` seconds.
+    """
+    return locks.hold_lock(
+        settings.release_file.with_name("lock"), patience, what="Another release"
+    )
+
+
+def read_recorded_release(settings: Settings, *, evidence: bool = False) -> RecordedRelease:
+    """Return document and trail; with `evidence`, the evidence files are verified, too.
+
+    Raises `LoopError` for a malformed document or without MLflow.
+    """
     with versions.reraise_mlflow_errors(settings):
-        return _read(settings, mlflow_tracking.mlflow_client(settings))
-
-
-def _read(settings: Settings, client: Any) -> RecordedRelease:
-    document = read_release_document(settings, client)
-    stored = entry_store.read_entries(settings, client)
+        client = mlflow_tracking.mlflow_client(settings)
+        document = read_release_document(settings, client)
+        stored = entry_store.read_entries(settings, client, evidence=evidence)
     return RecordedRelease(document, verify_trail(stored, document.history))
 
 
@@ -89,10 +115,9 @@ def record_change(
     """
     require_name_and_reason(by, why)
     with release_lock(settings), versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
-        recorded = _read(settings, client)
+        recorded = read_recorded_release(settings)
         document = recorded.document
-        _complete_killed_change(settings, client, recorded)
+        _complete_killed_change(settings, recorded)
         if generation is not None and generation != document.generation:
             raise SupersededError(
                 f"Nothing was changed: the decision was based on generation {generation} of the "
@@ -101,10 +126,7 @@ def record_change(
         change = decide(recorded)
         if change is None:
             return document, document
-        moment = at or datetime.now(UTC)
-        after = apply_change(
-            settings, client, document, change, by=by, why=why, evidence=evidence or {}, at=moment
-        )
+        after = apply_change(settings, document, change, by=by, why=why, evidence=evidence, at=at)
         return document, after
 
 
@@ -118,25 +140,26 @@ def require_name_and_reason(by: str, why: str) -> None:
 
 
 def apply_change(
-    settings: Settings, client: Any, document: ReleaseDocument, change: ReleaseChange, *,
-    by: str, why: str, evidence: Mapping[str, Any], at: datetime,
+    settings: Settings, document: ReleaseDocument, change: ReleaseChange, *, by: str, why: str,
+    evidence: Mapping[str, Any] | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
     """Write entry, document, file, aliases and tags, in this order. The caller holds the lock.
 
     Raises `SupersededError` if another writer without the lock overwrote the document.
     """
-    details = dict(change.details)
-    if missing := missing_arm_versions(client, document, change):
-        details["gone"] = missing
-    text = json.dumps(dict(evidence), sort_keys=True, indent=1, default=str)
+    client = mlflow_tracking.mlflow_client(settings)
+    before, arms = recorded_arms(document), recorded_arms(change.document)
+    # Deleted in the registry, but served from files.
+    gone = versions.missing_versions(settings, *arm_versions(before, arms))
+    text = json.dumps(dict(evidence or {}), sort_keys=True, indent=1, default=str)
     entry = AuditEntry(
-        seq=document.history.count + 1, at=at.astimezone(UTC), by=by, action=change.action,
-        version=change.version, why=why, before=recorded_arms(document),
-        after=recorded_arms(change, document.generation + 1),
+        seq=document.history.count + 1, at=(at or datetime.now(UTC)).astimezone(UTC), by=by,
+        action=change.action, version=change.version, why=why, before=before, after=arms,
         evidence=sha256(text.encode()).hexdigest(), previous=document.history.head,
-        details=details,
+        details={**change.details, **({"gone": gone} if gone else {})},
     )  # fmt: skip
-    after = next_document(document, change, entry)
+    head = HistoryHead(entry.seq, entry.digest)
+    after = replace(change.document, changed_at=entry.at, history=head)
     run_id = entry_store.append_entry(settings, client, entry, text)
     write_release_document(client, after)
     # The lock covers one machine: another machine, or a person in MLflow's UI, may write as well.
@@ -145,22 +168,15 @@ def apply_change(
             f"Generation {written.generation} of the release was written without the lock, over "
             "this change. The services did not change. Run `mlops history --verify`."
         )
-    publish.sync_file_and_aliases(settings, client, after)
-    publish.conclude_entry(client, entry, run_id)
+    sync_file_and_aliases(settings, client, after)
+    entry_store.conclude_entry(client, entry, run_id)
     return after
 
 
-def missing_arm_versions(client: Any, *sources: ReleaseDocument | ReleaseChange) -> list[str]:
-    """Return the versions of these arms that were deleted in the registry (served from files)."""
-    served = {each.champion.version for each in sources if each.champion}
-    served |= {each.challenger.model.version for each in sources if each.challenger}
-    return sorted(each for each in served if versions.find_version(client, each) is None)
-
-
-def _complete_killed_change(settings: Settings, client: Any, recorded: RecordedRelease) -> None:
+def _complete_killed_change(settings: Settings, recorded: RecordedRelease) -> None:
     """Complete a change that was killed. Raise `LoopError` if the release file is ahead."""
     document, trail = recorded.document, recorded.trail
-    served = publish.read_served_release(settings)
+    served = read_served_release(settings)
     if served is not None and served.generation > document.generation:
         raise LoopError(
             f"{settings.release_file} has generation {served.generation}, but the registry only "
@@ -173,9 +189,10 @@ def _complete_killed_change(settings: Settings, client: Any, recorded: RecordedR
             "was changed by hand. Serving is unaffected. Run `mlops history --verify` to see the "
             "change, and `mlops repair` to restore the document from the release file."
         )
+    client = mlflow_tracking.mlflow_client(settings)
     if document.generation:
-        publish.sync_file_and_aliases(settings, client, document)
+        sync_file_and_aliases(settings, client, document)
     if trail.newest is not None and not trail.newest.concluded and trail.entries:
-        publish.conclude_entry(client, trail.entries[-1], trail.newest.run_id)
+        entry_store.conclude_entry(client, trail.entries[-1], trail.newest.run_id)
     for each in trail.unfinished:
         entry_store.close_unfinished_entry(client, each)

@@ -1,82 +1,61 @@
-"""The release document in the registry: the tag `release` of the registered model, as JSON.
+"""The release document in the registry, and its copies: the services' release file, the aliases.
 
-It has the same fields as the services' release file (`serving.release.document`).
+The document is the tag `release` of the registered model, as JSON with the fields of the services'
+release file (`serving.release.document`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from pipelines.registry import versions
 from pipelines.registry.versions import REGISTERED_MODEL
-from pipelines.release.audit.trail import AuditEntry
 from serving.release import document as release
-from serving.release.document import MALFORMED_ERRORS, Challenger, HistoryHead, Release, ServedModel
+from serving.release.document import HistoryHead, Release, UtcTime, first_fault
 from settings import LoopError, Settings
 
 RELEASE_TAG = "release"
+MODEL_FIELDS = ("version", "digest", "threshold")  # that an audit entry records
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=release.STRICT)
 class Unreleased:
     """The document before the first champion: approvals and a freeze are already possible."""
 
     generation: int
-    changed_at: datetime
-    frozen: bool = False
-    history: HistoryHead = field(default_factory=HistoryHead)
-    champion: None = None
+    changed_at: UtcTime
+    champion: None
     challenger: None = None
+    frozen: bool = False
+    history: HistoryHead = HistoryHead()
 
 
 ReleaseDocument = Release | Unreleased
 
 
-@dataclass(frozen=True)
-class ReleaseChange:
-    """A change of the document. An approval changes neither champion nor challenger."""
-
-    action: str
-    version: str | None
-    champion: ServedModel | None
-    challenger: Challenger | None
-    frozen: bool
-    details: Mapping[str, Any]
+def next_document(document: ReleaseDocument, **changed: Any) -> ReleaseDocument:
+    """Return the next generation; `changed` may hold any other field."""
+    fields = {**vars(document), **changed, "generation": document.generation + 1}
+    return Release(**fields) if fields["champion"] else Unreleased(**fields)
 
 
-def next_document(
-    document: ReleaseDocument, change: ReleaseChange, entry: AuditEntry
-) -> ReleaseDocument:
-    """Return the document after `change`, with `entry` as its newest audit entry."""
-    generation, history = document.generation + 1, HistoryHead(entry.seq, entry.digest)
-    if change.champion is None:
-        return Unreleased(generation, entry.at, change.frozen, history)
-    return Release(generation, change.champion, entry.at, change.challenger, change.frozen, history)
-
-
-def recorded_arms(
-    source: ReleaseDocument | ReleaseChange, generation: int | None = None
-) -> dict[str, Any]:
-    """Return what `source` serves in the form of an audit entry; a change needs `generation`."""
-    champion, challenger = source.champion, source.challenger
+def recorded_arms(document: ReleaseDocument) -> dict[str, Any]:
+    """Return what `document` serves in the form of an audit entry."""
+    champion, challenger = document.champion, document.challenger
     return {
-        "generation": generation if isinstance(source, ReleaseChange) else source.generation,
-        "champion": champion and _recorded_model(champion),
+        "generation": document.generation,
+        "champion": champion and {name: getattr(champion, name) for name in MODEL_FIELDS},
         "challenger": challenger
         and {
-            **_recorded_model(challenger.model),
+            **{name: getattr(challenger.model, name) for name in MODEL_FIELDS},
             "stage": challenger.stage, "percent": challenger.percent, "name": challenger.name,
         },
-        "frozen": source.frozen,
+        "frozen": document.frozen,
     }  # fmt: skip
-
-
-def _recorded_model(model: ServedModel) -> dict[str, Any]:
-    return {"version": model.version, "digest": model.digest, "threshold": model.threshold}
 
 
 def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
@@ -86,36 +65,24 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
     """
     model = versions.find_registered_model(client)
     text = model.tags.get(RELEASE_TAG) if model else None
-    if text is None:
-        return _document_of_older_release(settings)
-    try:
-        fields = json.loads(text)
-        if fields["champion"] is not None:
-            return release.parse_release(fields)
-        return Unreleased(
-            fields["generation"], datetime.fromisoformat(fields["changed_at"]), fields["frozen"],
-            HistoryHead(**fields["history"]),
-        )  # fmt: skip
-    except MALFORMED_ERRORS as error:
-        raise LoopError(
-            f"The release document (tag `{RELEASE_TAG}` of the registered model "
-            f"{REGISTERED_MODEL}) cannot be used ({type(error).__name__}: {error}). Serving is "
-            "unaffected. Run `mlops repair` to rewrite it from the release file."
-        ) from error
-
-
-def _document_of_older_release(settings: Settings) -> ReleaseDocument:
+    where = f"(tag `{RELEASE_TAG}` of the registered model {REGISTERED_MODEL})"
+    if text is not None:
+        document: TypeAdapter[ReleaseDocument] = TypeAdapter(ReleaseDocument)
+        try:
+            return document.validate_json(text)
+        except ValidationError as error:
+            raise LoopError(
+                f"The release document {where} cannot be used ({first_fault(error)}). Serving is "
+                "unaffected. Run `mlops repair` to rewrite it from the release file."
+            ) from error
     served = release.read_release(settings.release_file)
-    if served is None:
-        return Unreleased(0, datetime.fromtimestamp(0, UTC))
-    if served.history.count:
+    if served is not None and served.history.count:
         raise LoopError(
-            f"The registry has lost its release document (tag `{RELEASE_TAG}` of the registered "
-            f"model {REGISTERED_MODEL}), but {settings.release_file} has generation "
-            f"{served.generation}. Serving is unaffected. Run `mlops repair` to rewrite the "
-            "document from this file."
+            f"The registry has lost its release document {where}, but {settings.release_file} has "
+            f"generation {served.generation}. Serving is unaffected. Run `mlops repair` to rewrite "
+            "the document from this file."
         )
-    return served
+    return served or Unreleased(0, datetime.fromtimestamp(0, UTC), champion=None)
 
 
 def write_release_document(client: Any, document: ReleaseDocument) -> None:
@@ -126,3 +93,31 @@ def write_release_document(client: Any, document: ReleaseDocument) -> None:
     if versions.find_registered_model(client) is None:
         client.create_registered_model(REGISTERED_MODEL)
     client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, release.document_json(document))
+
+
+def sync_file_and_aliases(settings: Settings, client: Any, document: ReleaseDocument) -> None:
+    """Write the document to the services' release file and to the registry's aliases.
+
+    A version that was deleted in the registry gets no alias; aliases are for people to read.
+    """
+    if isinstance(document, Release) and read_served_release(settings) != document:
+        release.write_release(settings.release_file, document)
+    model = versions.find_registered_model(client)
+    aliases = model.aliases if model else {}
+    arms = recorded_arms(document)
+    for alias in ("champion", "challenger"):
+        version = arms[alias] and arms[alias]["version"]
+        if version is not None and str(aliases.get(alias)) == version:
+            continue
+        if version is not None and versions.find_version(client, version) is not None:
+            client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
+        elif alias in aliases:
+            client.delete_registered_model_alias(REGISTERED_MODEL, alias)
+
+
+def read_served_release(settings: Settings) -> Release | None:
+    """Return the services' release file; None if it is missing or malformed."""
+    try:
+        return release.read_release(settings.release_file)
+    except LoopError:
+        return None

@@ -13,7 +13,9 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from serving.release.document import GENESIS, MALFORMED_ERRORS, HistoryHead
+from pydantic import TypeAdapter, ValidationError
+
+from serving.release.document import GENESIS, HistoryHead, first_fault
 
 Arms = Mapping[str, Any]  # champion, challenger, frozen, generation: what was served
 
@@ -45,18 +47,15 @@ class AuditEntry:
 
     @classmethod
     def parse(cls, body: str) -> AuditEntry:
-        """Parse an entry's `body`. Raises one of `MALFORMED_ERRORS` if it is not an entry."""
-        fields = json.loads(body)
-        return cls(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+        """Parse an entry's `body`. Raises `ValidationError` if it is not an entry."""
+        return TypeAdapter(cls).validate_json(body)
 
     def readable_tags(self) -> dict[str, str]:
         """Return the tags by which a person finds the entry; verification compares them, too."""
-        serving = {
-            name: describe_arms(arms) for name, arms in (("from", self.before), ("to", self.after))
-        }
         return {
             "seq": str(self.seq), "at": self.at.isoformat(), "by": self.by, "action": self.action,
-            "version": self.version or "", "why": self.why, **serving,
+            "version": self.version or "", "why": self.why,
+            "from": describe_arms(self.before), "to": describe_arms(self.after),
         }  # fmt: skip
 
 
@@ -83,16 +82,15 @@ class AuditTrail:
 
 def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTrail:
     """Follow the chain of digests from the document's newest entry back to the first one."""
-    by_digest = {each.tags.get("digest", ""): each for each in stored}
-    unlinked = dict(by_digest)
+    unlinked = {each.tags.get("digest", ""): each for each in stored}
+    newest, head = unlinked.get(history.head), history.head
     entries: list[AuditEntry] = []
     problems: list[str] = []
-    head, newest = history.head, by_digest.get(history.head)
     for seq in range(history.count, 0, -1):
         linked = unlinked.pop(head, None)
-        entry, problem = _verify_entry(linked, seq, head)
         if linked is not None and linked.deleted:
             problems.append(f"Entry {seq} was deleted. Restore it with `mlflow runs restore`.")
+        entry, problem = _verify_entry(linked, seq, head)
         if entry is None:
             problems.append(f"{problem} Older entries can't be verified.")
             break
@@ -102,8 +100,7 @@ def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTr
     else:
         if head != GENESIS:
             problems.append("The first entry has a previous one: the document's count was changed.")
-    # Behind a break, concluded entries are unlinked because of the break.
-    if len(entries) == history.count:
+        # Behind a break, concluded entries are unlinked because of the break.
         problems += [
             f"Entry {each.tags.get('seq')} ({each.tags.get('action')}) was concluded, but the "
             "release document does not contain it: the document was set back."
@@ -123,17 +120,22 @@ def _verify_entry(
     body = stored.tags.get("entry", "")
     try:
         entry = AuditEntry.parse(body)
-    except MALFORMED_ERRORS as error:
-        return None, f"Entry {seq} was changed: it can't be read ({error})."
+    except ValidationError as error:
+        return None, f"Entry {seq} was changed: it can't be read ({first_fault(error)})."
     if sha256(body.encode()).hexdigest() != digest or entry.seq != seq:
         return None, f"Entry {seq} was changed: it does not match its digest {digest[:12]}."
     tags = entry.readable_tags()
-    changed = [name for name, text in tags.items() if stored.tags.get(name) != text]
-    if changed:
+    if changed := [name for name, text in tags.items() if stored.tags.get(name) != text]:
         return entry, f"Entry {seq} was changed: the tags {', '.join(changed)} contradict it."
     if stored.evidence not in (None, entry.evidence):
         return entry, f"Entry {seq} was changed: its evidence differs from the recorded one."
     return entry, ""
+
+
+def arm_versions(*served: Arms) -> list[str]:
+    """Return the versions of these champions and challengers, sorted, each once."""
+    arms = [each[arm] for each in served for arm in ("champion", "challenger") if each[arm]]
+    return sorted({arm["version"] for arm in arms})
 
 
 def traffic_shares_at(entries: Sequence[AuditEntry], moment: datetime) -> dict[str, float]:
@@ -141,17 +143,13 @@ def traffic_shares_at(entries: Sequence[AuditEntry], moment: datetime) -> dict[s
 
     A shadow has the share 0. Empty before the first release.
     """
-    before = [entry for entry in entries if entry.at <= moment]
-    return traffic_shares(before[-1].after) if before else {}
-
-
-def traffic_shares(arms: Arms) -> dict[str, float]:
-    champion, challenger = arms["champion"], arms["challenger"]
-    if champion is None:
+    served = next((e.after for e in reversed(entries) if e.at <= moment), None)
+    if served is None or served["champion"] is None:
         return {}
-    percent = challenger["percent"] if challenger else 0.0
-    shares = {champion["version"]: 1 - percent / 100}
-    return shares | ({challenger["version"]: percent / 100} if challenger else {})
+    challenger = served["challenger"]
+    share = challenger["percent"] / 100 if challenger else 0.0
+    shares = {served["champion"]["version"]: 1 - share}
+    return shares | ({challenger["version"]: share} if challenger else {})
 
 
 def describe_arms(arms: Arms) -> str:
@@ -170,7 +168,6 @@ def format_entry(entry: AuditEntry) -> list[str]:
     lines = [f"{entry.seq:>4}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action}{about}, by {entry.by}"]
     if (before := describe_arms(entry.before)) != (after := describe_arms(entry.after)):
         lines.append(f"      from {before} to {after}")
-    details = {name: value for name, value in entry.details.items() if name != "digest"}
-    if details:
-        lines.append("      " + ", ".join(f"{name}: {value}" for name, value in details.items()))
+    details = [f"{name}: {value}" for name, value in entry.details.items() if name != "digest"]
+    lines += [f"      {', '.join(details)}"] if details else []
     return [*lines, f"      why: {entry.why}"]

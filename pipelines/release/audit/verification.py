@@ -1,13 +1,24 @@
-"""Verification: audit trail, release document and release file agree (`mlops history --verify`)."""
+"""Verification of the record (`mlops history --verify`), and repair of the release document.
+
+The repair rewrites a malformed, lost or outdated document from the services' release file, which is
+the last good one. It is an audit entry like any other change, and does not restore missing entries:
+the verification continues to report them.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pipelines.registry import versions
-from pipelines.release.audit import entry_store, publish, recorder
-from pipelines.release.audit.release_document import read_release_document
-from pipelines.release.audit.trail import AuditTrail, verify_trail
-from pipelines.training import mlflow_tracking
-from settings import Settings
+from pipelines.release.audit import recorder
+from pipelines.release.audit.release_document import (
+    RELEASE_TAG,
+    ReleaseDocument,
+    next_document,
+    read_served_release,
+)
+from pipelines.release.audit.trail import AuditTrail
+from settings import LoopError, Settings, UnreachableError, UserError
 
 
 def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
@@ -15,15 +26,11 @@ def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
 
     Raises `LoopError` if the release document is malformed or MLflow is unavailable.
     """
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
-        document = read_release_document(settings, client)
-        entries = entry_store.read_entries(settings, client, evidence=True)
-        trail = verify_trail(entries, document.history)
-    problems = list(trail.problems)
-    if not problems and not recorder.RecordedRelease(document, trail).is_consistent:
+    recorded = recorder.read_recorded_release(settings, evidence=True)
+    document, problems = recorded.document, list(recorded.trail.problems)
+    if not problems and not recorded.is_consistent:
         problems.append("The release document was changed by hand: its newest entry differs.")
-    served = publish.read_served_release(settings)
+    served = read_served_release(settings)
     if served is not None and (served.generation, served.history) != (
         document.generation, document.history,
     ):  # fmt: skip
@@ -31,4 +38,46 @@ def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
             f"{settings.release_file} has generation {served.generation}, the registry "
             f"{document.generation}: a change was killed, or one of them was set back."
         )
-    return problems, trail
+    return problems, recorded.trail
+
+
+def repair_release_document(
+    settings: Settings, *, why: str, by: str, at: datetime | None = None
+) -> ReleaseDocument:
+    """Rewrite the release document from the release file; return it.
+
+    Raises `UserError` if the document is valid and not older than the file. Raises `LoopError` if
+    the file is unusable, too: delete the document's tag, then `mlops promote` starts a new one.
+    """
+    recorder.require_name_and_reason(by, why)
+    with recorder.release_lock(settings), versions.reraise_mlflow_errors(settings):
+        served = read_served_release(settings)
+        generation, found = _valid_generation(settings)
+        if generation is not None and (served is None or served.generation <= generation):
+            raise UserError(
+                f"The release document is valid (generation {generation}): there is nothing to "
+                "repair. The next change completes a change that was killed."
+            )
+        if served is None:
+            raise LoopError(
+                f"{found} And there is no usable {settings.release_file} to repair it from. "
+                f"Delete the tag `{RELEASE_TAG}` of the registered model, then run `mlops promote "
+                "VERSION`."
+            )
+        change = recorder.ReleaseChange(
+            "repair", served.champion.version, next_document(served), {"found": found}
+        )
+        return recorder.apply_change(settings, served, change, by=by, why=why, at=at)
+
+
+def _valid_generation(settings: Settings) -> tuple[int | None, str]:
+    """The document's generation, None if it is unusable or its newest entry contradicts it; why."""
+    try:
+        recorded = recorder.read_recorded_release(settings)
+    except UnreachableError:
+        raise
+    except LoopError as error:
+        return None, str(error)[:300]
+    if not recorded.is_consistent and read_served_release(settings) != recorded.document:
+        return None, "its newest entry contradicts it"
+    return recorded.document.generation, f"generation {recorded.document.generation}"

@@ -10,9 +10,9 @@ from pipelines.cli.release_history import approval_lines, print_history
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
-from pipelines.release.audit import approval_rules, recorder, repair
+from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.trail import AuditEntry
-from pipelines.release.audit.verification import verify_release
+from pipelines.release.audit.verification import repair_release_document, verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
@@ -104,7 +104,7 @@ def test_a_deleted_registered_model_is_repaired_from_the_release_file(released: 
     mlflow_tracking.mlflow_client(released).delete_registered_model(REGISTERED_MODEL)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
-    repair.repair_release_document(released, **ME)
+    repair_release_document(released, **ME)
     assert newest(released).details["gone"] == ["2"]
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert verify_release(released)[0] == []

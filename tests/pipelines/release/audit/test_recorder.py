@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
-from pipelines.release.audit import entry_store, recorder, release_lock, repair
-from pipelines.release.audit.verification import verify_release
+from pipelines.release.audit import entry_store, recorder
+from pipelines.release.audit.verification import repair_release_document, verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
@@ -88,7 +88,7 @@ def test_a_held_lock_raises_after_the_timeout_and_a_kill_frees_it(
     held = FORK.Event()
 
     def hold() -> None:
-        with release_lock.release_lock(released):
+        with recorder.release_lock(released):
             held.set()
             go_on.wait(60)
 
@@ -97,13 +97,13 @@ def test_a_held_lock_raises_after_the_timeout_and_a_kill_frees_it(
     assert held.wait(30)
     with (
         pytest.raises(LoopError, match="is at work"),
-        release_lock.release_lock(released, patience=0.1),
+        recorder.release_lock(released, patience=0.1),
     ):
         pass
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)  # the kernel releases the lock
     holder.join()
-    with release_lock.release_lock(released, patience=10):
+    with recorder.release_lock(released, patience=10):
         pass
 
 
@@ -140,14 +140,14 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
         with pytest.raises(LoopError, match="cannot be used"):
             rollback.freeze(released, **ME)
         assert released.release_file.read_text() == good
-    repair.repair_release_document(released, **ME)
+    repair_release_document(released, **ME)
     assert verify_release(released)[0] == []
     assert served_release(released).champion.version == "1"
     promotion.promote(released, "2", **ME)
     actions = [entry.action for entry in audit_entries(released)]
     assert actions == ["promote", "repair", "promote"]
     with pytest.raises(UserError, match="nothing to repair"):
-        repair.repair_release_document(released, **ME)
+        repair_release_document(released, **ME)
 
 
 def test_a_lost_or_outdated_document_is_refused_and_repaired(released: Settings) -> None:
@@ -165,7 +165,7 @@ def test_a_lost_or_outdated_document_is_refused_and_repaired(released: Settings)
     assert "set back" in " ".join(verify_release(released)[0])
     assert released.release_file.read_bytes() == served_now
 
-    repair.repair_release_document(released, **ME)
+    repair_release_document(released, **ME)
     assert served_release(released).champion.version == "2"
     assert verify_release(released)[0] == []
 
@@ -185,7 +185,7 @@ def test_a_valid_edit_of_the_document_is_detected_and_not_served(
     with pytest.raises(LoopError, match="changed by hand"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
-    repair.repair_release_document(released, **ME)
+    repair_release_document(released, **ME)
     assert verify_release(released)[0] == []
     assert (
         served_release(released).champion.version,
