@@ -14,8 +14,12 @@ def to_arrow(rows: pd.DataFrame | pa.Table) -> pa.Table:
     column mixes types.
     """
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+    columns = [
+        (name, pa.timestamp("us", kind.tz) if types.is_timestamp(kind) else kind)
+        for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+    ]
     # pandas' metadata names its version: the same rows must give the same bytes.
-    return table.cast(pa.schema([_in_microseconds(field) for field in table.schema]), safe=False)
+    return table.cast(pa.schema(columns), safe=False)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -28,16 +32,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     Any other difference remains as a change of schema: types that hold other values, and columns
     that are missing, added or in another order.
     """
-    for position, field in enumerate(table.schema):
-        if field.name not in schema.names or schema.field(field.name).type == field.type:
-            continue
-        wanted = schema.field(field.name).type
-        column = table.column(position)
-        if column.null_count == len(column):
-            column = _nulls(len(column), wanted)
-        elif _compatible(field.type, wanted):
-            column = _cast_if_lossless(column, wanted)
-        table = table.set_column(position, pa.field(field.name, column.type), column)
+    for position, name in enumerate(table.schema.names):
+        if name in schema.names:
+            column = _conform_column(table.column(position), schema.field(name).type)
+            table = table.set_column(position, name, column)
     return table
 
 
@@ -49,13 +47,14 @@ def widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     columns = []
     for field in schema:
-        if field.name not in table.schema.names:
-            columns.append(_nulls(table.num_rows, field.type))
-            continue
-        column = table.column(field.name)
-        empty = column.null_count == len(column)
+        found = field.name in table.schema.names
+        column = table.column(field.name) if found else pa.chunked_array([pa.nulls(len(table))])
         try:
-            columns.append(_nulls(len(column), field.type) if empty else column.cast(field.type))
+            columns.append(
+                column.cast(field.type)
+                if column.null_count < len(column)
+                else _nulls(column, field.type)
+            )
         except pa.ArrowException as error:
             raise ValueError(
                 f"the column {field.name} does not convert from {column.type} to {field.type} "
@@ -64,12 +63,12 @@ def widen(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _nulls(length: int, kind: pa.DataType) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(length, kind)])
-
-
-def _cast_if_lossless(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
-    """Return `column` cast to `wanted`, or unchanged if the cast would change a value."""
+def _conform_column(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    if column.null_count == len(column):
+        return _nulls(column, wanted)
+    kinds = _values_of(column.type), _values_of(wanted)
+    if kinds[0] != kinds[1] and kinds != ("numbers", pa.bool_()):
+        return column
     try:
         cast = column.cast(wanted)
         # Arrow rejects fractions and overflow, but accepts a decimal as a float and 2 as a boolean.
@@ -81,25 +80,18 @@ def _cast_if_lossless(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.Chunke
         return column
 
 
-def _compatible(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Return whether the two types can hold the same values."""
-    if types.is_timestamp(found) and types.is_timestamp(wanted):
-        return (found.tz is None) == (wanted.tz is None)
-    text = _is_text(found) or (types.is_dictionary(found) and _is_text(found.value_type))
-    return (text and _is_text(wanted)) or (
-        _is_number(found) and (_is_number(wanted) or types.is_boolean(wanted))
-    )
+def _nulls(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(len(column), kind)])
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
-
-
-def _in_microseconds(field: pa.Field) -> pa.Field:
-    if types.is_timestamp(field.type):
-        return pa.field(field.name, pa.timestamp("us", tz=field.type.tz))
-    return pa.field(field.name, field.type)
+def _values_of(kind: pa.DataType) -> str | pa.DataType:
+    """Name the values that a type can hold; the type itself if no other can hold the same."""
+    if types.is_dictionary(kind):
+        return _values_of(kind.value_type)
+    if types.is_timestamp(kind):
+        return "local times" if kind.tz is None else "times"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "numbers"
+    return kind

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -18,7 +16,7 @@ from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
-from features import durable_files, locks
+from features import build_manifest, durable_files, locks
 from features.online_values import ReadOnline
 from usecase.feature_views import OBJECTS, VIEWS
 
@@ -48,24 +46,20 @@ def apply_definitions(settings: configuration.Settings) -> FeatureStore:
     registry = settings.var / "feast" / "registry.db"
     existed = registry.exists() and settings.feast_registry is None
     store = open_store(settings)
-    version = f"{definitions_version()} feast {feast.__version__}"
+    version = f"{build_manifest.definitions_version()[:16]} feast {feast.__version__}"
     if _applied(store) == version:
         return store
     with locks.hold_lock(registry.with_name("lock"), what="Another registration"):
         store = open_store(settings)
         if (before := _applied(store)) != version:
             if existed:
-                _rename_old(registry, before or "unknown")
+                name = f"{registry.name}.{(before or 'unknown').replace(' ', '-')}.bak"
+                registry.replace(registry.with_name(name))
+                durable_files.sync(registry.parent)
                 store = open_store(settings)
             store.apply(OBJECTS)
             store.registry.apply_project(Project(name=store.project, tags={VERSION_TAG: version}))
     return store
-
-
-def _rename_old(registry: Path, version: str) -> None:
-    """Keep a registry with definitions `version` under a name of its own."""
-    registry.replace(registry.with_name(f"{registry.name}.{version.replace(' ', '-')}.bak"))
-    durable_files.sync(registry.parent)
 
 
 def _applied(store: FeatureStore) -> str | None:
@@ -98,37 +92,3 @@ def _with_keys(view: FeatureView) -> FeatureView:
 def registered_views(store: FeatureStore) -> list[FeatureView]:
     """Return the registered views, with the keys that Feast sets when it applies a view."""
     return [store.get_feature_view(view.name) for view in VIEWS]
-
-
-@functools.cache
-def definitions_version() -> str:
-    """Return a digest of all definitions without time stamps: the registry's version in lineage.
-
-    Cached from the first call in a process, because Feast changes definitions when it applies them.
-    """
-    digest = hashlib.sha256()
-    for definition in OBJECTS:
-        digest.update(_stable_text(definition).encode())
-    return digest.hexdigest()[:16]
-
-
-def _stable_text(definition: Any) -> str:
-    proto = definition.to_proto()
-    _clear_unstable(proto)
-    return str(proto)
-
-
-def _clear_unstable(message: Any) -> None:
-    """Remove time stamps and pickled functions, which differ by moment and folder.
-
-    The source text of a function remains.
-    """
-    for field, value in message.ListFields():
-        if field.name in {"meta", "body"}:
-            message.ClearField(field.name)
-        elif field.message_type:
-            mapped = field.message_type.GetOptions().map_entry
-            parts = value.values() if mapped else value if field.is_repeated else [value]
-            for part in parts:
-                if hasattr(part, "ListFields"):  # excludes maps of strings
-                    _clear_unstable(part)

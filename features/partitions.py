@@ -26,23 +26,20 @@ def partition_path(data: Path, layer: str, table: str, day: date) -> Path:
 
 
 def write_partition(
-    rows: pd.DataFrame | pa.Table,
-    target: Path,
-    *,
-    schema: pa.Schema | None = None,
-    note: Mapping[str, str] | None = None,
+    rows: pd.DataFrame | pa.Table, target: Path, *, note: Mapping[str, str] | None = None
 ) -> Path:
     """Write a partition atomically. The same rows give the same bytes.
 
-    Timestamps become microseconds. A column without any value takes its type from `schema`, or
-    becomes text: Parquet's null type breaks a union over days. `partition_note` reads `note` from
-    the file. Raise `pyarrow.ArrowException` (a ValueError or TypeError) if a column mixes types.
+    Timestamps become microseconds. A column without any value becomes text: Parquet's null type
+    breaks a union over days. `partition_note` reads `note` from the file. Raise
+    `pyarrow.ArrowException` (a ValueError or TypeError) if a column mixes types.
     """
     table = column_types.to_arrow(rows)
-    if schema is not None:
-        table = column_types.conform(table, schema)
-    fields = [_without_null_type(field) for field in table.schema]
-    stored = pa.schema(fields, metadata=dict(note or {}) or None)
+    columns = [
+        (field.name, pa.string() if pa.types.is_null(field.type) else field.type)
+        for field in table.schema
+    ]
+    stored = pa.schema(columns, metadata=note or None)
     with durable_files.atomic_replace(target) as unfinished:
         pq.write_table(table.cast(stored), unfinished)
     return target
@@ -60,11 +57,6 @@ def partition_note(target: Path) -> dict[str, str]:
     with _readable(target):
         metadata = pq.read_schema(target).metadata or {}
     return {name.decode(): value.decode() for name, value in metadata.items()}
-
-
-def partition_digest(target: Path) -> str:
-    """Return a digest of the content of a partition."""
-    return recipe_digest(target)
 
 
 def n_rows(target: Path) -> int:
@@ -117,27 +109,6 @@ def _readable(target: Path) -> Iterator[None]:
             f"The partition {target} cannot be read ({error}). Remove it, then rerun the command "
             "that writes it: for a raw partition, `mlops ingest`."
         ) from error
-
-
-def _without_null_type(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, pa.string()) if pa.types.is_null(field.type) else field
-
-
-def discard_if_recipe_changed(folder: Path, recipe: str) -> bool:
-    """Remove the partitions in `folder` if another recipe made them; return whether any were.
-
-    `recipe` is a digest of the code and parameters that make the partitions. Partitions are added
-    day by day: without this check, changed code would apply to new days only.
-    """
-    note = folder / RECIPE
-    if note.exists() and note.read_text() == recipe:
-        return False
-    stale = [part for part in files_below(folder) if part.suffix == SUFFIX]
-    for part in stale:
-        part.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    durable_files.write_file(note, recipe)
-    return bool(stale)
 
 
 def recipe_digest(*parts: Path | str) -> str:

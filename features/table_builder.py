@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from features import build_manifest, partitions
-from features.build_manifest import PUBLICATIONS, PartitionDigests, Span
+from features.build_manifest import PUBLICATIONS
 from usecase.feature_views import TABLES, Read
 from usecase.source import due
 
 DAY = timedelta(days=1)
 ComputeTable = Callable[[Read, date, date], pd.DataFrame]
 Tables = Mapping[str, tuple[ComputeTable, str]]
-DaysRead = dict[str, Span]  # by feed, the days that a table was computed from
+DaysRead = dict[str, tuple[date, date]]  # by feed: first and last day, both included
 
 
 def build_tables(
@@ -34,9 +35,11 @@ def build_tables(
     inputs, late = build_manifest.partition_digests(data), late_publications(data)
     n_built = {}
     for table, (compute, feed) in tables.items():
+        days = partitions.day_range(first, as_of.astimezone(UTC).date())
         outdated = [
-            day for day in _due_days(inputs, feed, first, as_of)
-            if not build_manifest.is_day_current(data, manifest, inputs, table, day)
+            day for day in days
+            if due(feed, day) and day.isoformat() in inputs.get(feed, {})
+            and not build_manifest.is_day_current(data, manifest, inputs, table, day.isoformat())
         ]  # fmt: skip
         manifest["feeds"][table] = feed
         entries = manifest["tables"].setdefault(table, {})
@@ -47,12 +50,17 @@ def build_tables(
         for start, end in _consecutive(outdated):
             rows, days_read = _compute(data, compute, start, end)
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
-            _write_days(data, table, rows, start, end)
+            by_day = dict(list(rows.groupby("day")))
             for day in partitions.day_range(start, end + DAY):
-                has_rows = partitions.partition_path(data, "features", table, day).exists()
-                entries[day.isoformat()] = build_manifest.manifest_entry(
-                    inputs, days_read(day), day, rows=has_rows
-                )
+                target = partitions.partition_path(data, "features", table, day)
+                if day in by_day:
+                    day_rows = by_day[day].drop(columns="day").reset_index(drop=True)
+                    partitions.write_partition(day_rows, target)
+                else:
+                    target.unlink(missing_ok=True)
+                name, spans = day.isoformat(), days_read(day)
+                digest = build_manifest.inputs_digest(inputs, spans, name)
+                entries[name] = {"read": spans, "digest": digest, "rows": day in by_day}
         if outdated:
             build_manifest.write_manifest(data, manifest)
         n_built[table] = len(outdated)
@@ -61,18 +69,18 @@ def build_tables(
 
 def _current_manifest(data: Path, lag: timedelta) -> dict[str, Any]:
     """Return the manifest; if another recipe made the tables, remove them and start empty."""
-    manifest, recipe = build_manifest.read_manifest(data), build_manifest.build_recipe(data, lag)
+    manifest, recipe = build_manifest.read_manifest(data), build_manifest.build_recipe(lag)
     if manifest["recipe"] == recipe:
         return manifest
-    for part in (data / "features").rglob(f"*{partitions.SUFFIX}"):
-        part.unlink()
-    (data / "features" / partitions.RECIPE).unlink(missing_ok=True)  # of an earlier layout
+    for path in partitions.files_below(data / "features"):
+        if path.suffix == partitions.SUFFIX or path.name == partitions.RECIPE:  # of an old layout
+            path.unlink()
     return {"recipe": recipe, "feeds": {}, "tables": {}}
 
 
 def _compute(
     data: Path, compute: ComputeTable, start: date, end: date
-) -> tuple[pd.DataFrame, Callable[[date], DaysRead]]:
+) -> tuple[pd.DataFrame, Callable[[date], build_manifest.Spans]]:
     """Return the rows of `start` to `end`, and a function from a day to the days it depends on.
 
     A long range reads more days than any single day of it. A second call for the last day alone
@@ -80,35 +88,20 @@ def _compute(
     """
     whole: DaysRead = {}
     rows = compute(_recording_reader(data, whole), start, end)
-    last: DaysRead = {}
-    if start == end:
-        last = whole
-    else:
+    last = dict(whole)
+    if start != end:
+        last.clear()
         compute(_recording_reader(data, last), end, end)
 
-    def days_read(day: date) -> DaysRead:
-        return {
-            feed: (
-                day - (start - since)
-                if feed in last and end - last[feed][0] == start - since
-                else since,
-                day + (until - end),
-            )
-            for feed, (since, until) in whole.items()
-        }
+    def days_read(day: date) -> build_manifest.Spans:
+        spans = {}
+        for feed, (since, until) in whole.items():
+            moves = feed in last and end - last[feed][0] == start - since
+            first = day - (start - since) if moves else since
+            spans[feed] = first.isoformat(), (day + (until - end)).isoformat()
+        return spans
 
     return rows, days_read
-
-
-def _write_days(data: Path, table: str, rows: pd.DataFrame, start: date, end: date) -> None:
-    by_day = dict(list(rows.groupby("day")))
-    for day in partitions.day_range(start, end + DAY):
-        target = partitions.partition_path(data, "features", table, day)
-        if day in by_day:
-            day_rows = by_day[day].drop(columns="day").reset_index(drop=True)
-            partitions.write_partition(day_rows, target)
-        else:
-            target.unlink(missing_ok=True)
 
 
 def record_late_publication(data: Path, hour: datetime, published: datetime) -> None:
@@ -139,10 +132,8 @@ def publication_times(
 ) -> pd.Series[pd.Timestamp]:
     """Return when rows with these event times were published: as planned, or later as in `late`."""
     planned = (events + lag).astype("datetime64[us, UTC]")
-    if late.empty:
-        return planned
     actual = events.map(late)
-    return planned.where(actual.isna() | (actual <= planned), actual)
+    return planned.mask(actual > planned, actual)
 
 
 def _recording_reader(data: Path, days_read: DaysRead) -> Read:
@@ -156,16 +147,10 @@ def _recording_reader(data: Path, days_read: DaysRead) -> Read:
     return read
 
 
-def _due_days(inputs: PartitionDigests, feed: str, first: date, as_of: datetime) -> list[date]:
-    days = partitions.day_range(first, as_of.astimezone(UTC).date())
-    return [day for day in days if due(feed, day) and day in inputs.get(feed, {})]
-
-
 def _consecutive(days: Sequence[date]) -> Iterator[tuple[date, date]]:
     """Yield runs of consecutive days, as (first, last)."""
-    start = None
-    for number, day in enumerate(days):
-        start = start or day
-        if number + 1 == len(days) or days[number + 1] != day + timedelta(days=1):
-            yield start, day
-            start = None
+    # Within a run, a day minus its position is constant.
+    runs = itertools.groupby(enumerate(days), lambda each: each[1] - each[0] * DAY)
+    for _, run in runs:
+        run_days = [day for _, day in run]
+        yield run_days[0], run_days[-1]

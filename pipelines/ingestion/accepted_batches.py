@@ -45,7 +45,7 @@ def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> Days
         if not raw.exists():
             continue
         note = partitions.partition_note(partitions.partition_path(data, "validated", feed, day))
-        if "raw" in note and note["raw"] != partitions.partition_digest(raw):
+        if "raw" in note and note["raw"] != partitions.recipe_digest(raw):
             recheck.restated.append(day)
         elif note.get("rules") != rules:
             recheck.outdated.append(day)
@@ -59,7 +59,7 @@ def store_batch(
 
     Keep the partitions that it replaces if their rows differ.
     """
-    raw = partitions.partition_digest(partitions.partition_path(data, "raw", feed, day))
+    raw = partitions.recipe_digest(partitions.partition_path(data, "raw", feed, day))
     good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
     validated = partitions.partition_path(data, "validated", feed, day)
     earlier = partitions.partition_note(validated).get("raw", raw) if validated.exists() else None
@@ -129,9 +129,7 @@ def _accepted_raw(data: Path, feed: str, day: date) -> Path | None:
         return None
     digest = partitions.partition_note(validated).get("raw")
     kept = (data / REPLACED_FOLDER).glob(f"*/raw/{feed}/{day.isoformat()}{partitions.SUFFIX}")
-    return next(
-        (path for path in sorted(kept) if partitions.partition_digest(path) == digest), None
-    )
+    return next((path for path in sorted(kept) if partitions.recipe_digest(path) == digest), None)
 
 
 def _same_values(old: pa.Table, new: pa.Table) -> bool:

@@ -73,7 +73,7 @@ def make_training_set(settings: Settings, until: datetime) -> None:
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     note = settings.data / "training" / "RECIPE"
-    recipe = f"{build_manifest.build_recipe(settings.data, lag)} {until.isoformat()}"
+    recipe = f"{build_manifest.build_recipe(lag)} {until.isoformat()}"
     if note.exists() and note.read_text() == recipe:
         return
     from pipelines.ingestion import ingest, validate
@@ -88,9 +88,7 @@ def make_training_set(settings: Settings, until: datetime) -> None:
     for step in steps:
         print(f"the replay's data: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
-    durable_files.write_file(
-        note, f"{build_manifest.build_recipe(settings.data, lag)} {until.isoformat()}"
-    )
+    durable_files.write_file(note, f"{build_manifest.build_recipe(lag)} {until.isoformat()}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from typing import Any
 
 import yaml
 
+from features.build_manifest import definitions_version
 from pipelines.training.workspace import SOURCE_ROOT, code_digest
 from settings import Settings
 
 
 def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
     """Return the lineage of the training run in `path`; `md5s` are those of its outputs."""
-    from features.feast_store import definitions_version
-
     params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
     manifest: dict[str, Any] = json.loads(
         (path / "data" / "training" / "manifest.json").read_text()

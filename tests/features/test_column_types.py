@@ -127,7 +127,8 @@ def test_days_with_and_without_values_can_be_concatenated(tmp_path):
     ]
     for number, frame in enumerate(frames):
         path = partitions.partition_path(tmp_path, "any", "t", date(2030, 5, 1 + number))
-        partitions.write_partition(frame, path, schema=schema)
+        table = column_types.conform(column_types.to_arrow(frame), schema)
+        partitions.write_partition(table, path)
     rows = partitions.read_days(tmp_path, "any", "t", date.min, date.max)
     assert rows.dtypes.astype(str).to_dict() == {"value": "float64", "at": "datetime64[us, UTC]"}
     assert rows["value"].tolist()[1] == 1.5

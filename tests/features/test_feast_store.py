@@ -35,6 +35,10 @@ def version(code: Path) -> str:
     return run.stdout.strip()
 
 
+def test_only_feast_is_imported_without_typeguards_checks():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", UNCHECKED_CODE], cwd=ROOT, check=True)
+
+
 def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: Path):
     copy = tmp_path / "copy"
     for name in ("features", "usecase"):

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from features import durable_files, partitions
+from features import durable_files, partitions, table_builder
 from settings import UserError, load_settings
 
 Home = Any  # of conftest.py
@@ -106,10 +107,11 @@ def test_a_second_name_is_a_link_or_on_another_disk_a_copy(disk: Path, tmp_path:
 def test_partitions_behind_links_are_found_and_follow_their_recipe(tmp_path: Path) -> None:
     (tmp_path / "disk" / "table").mkdir(parents=True)
     (tmp_path / "disk" / "table" / "2013-01-01.parquet").touch()
-    (tmp_path / "layer").mkdir()
-    (tmp_path / "layer" / "table").symlink_to(tmp_path / "disk" / "table")
-    assert [each.name for each in partitions.files_below(tmp_path / "layer")] == [
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "table").symlink_to(tmp_path / "disk" / "table")
+    assert [each.name for each in partitions.files_below(tmp_path / "features")] == [
         "2013-01-01.parquet"
     ]
-    assert partitions.discard_if_recipe_changed(tmp_path / "layer", "another")
+    as_of = datetime(2013, 1, 2, tzinfo=UTC)
+    table_builder.build_tables(tmp_path, as_of.date(), as_of, timedelta(0), tables={})
     assert os.listdir(tmp_path / "disk" / "table") == []
