@@ -6,16 +6,15 @@ table. This room builds, joins and publishes these tables.
 Build `data/features`:
 - `table_builder.py`: call the compute functions; write one file per table and day
 - `build_manifest.py`: record the inputs of each day; tell which days are out of date
-- `recompute.py`: features computed without later rows, for the gate against leaks
 Read for training:
 - `point_in_time.py`: join features to cases at their decision times
+- `skew_checks.py`: features without later rows, and online against offline, for the gates
 - `asof_store.py`: Feast's offline store on DuckDB's `ASOF JOIN`
 Publish and read online:
 - `online_publisher.py`: write new rows to the online store, or rebuild it
 - `publication_record.py`: the store's record of its newest complete publication
 - `online_reader.py`: look up features for requests, within their time to live
-- `online_values.py`, `sqlite_store.py`, `sqlite_file.py`, `redis_store.py`: the stores themselves
-- `parity.py`: compare online and offline values
+- `online_values.py`, `sqlite_store.py`, `redis_store.py`: the stores themselves
 - `feast_store.py`: open Feast and register the definitions
 Files:
 - `partitions.py`, `column_types.py`: daily Parquet partitions and their column types

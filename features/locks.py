@@ -49,13 +49,11 @@ def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock file `path` now."""
     if not path.exists():
         return False
-    lock = FileLock(path, poll_interval=POLL)
-    try:
-        lock.acquire(timeout=4 * POLL)  # another `is_locked` also holds it for a moment
+    try:  # another `is_locked` also holds it for a moment
+        with FileLock(path, poll_interval=POLL).acquire(timeout=4 * POLL):
+            return False
     except Timeout:
         return True
-    lock.release()
-    return False
 
 
 def _acquire(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from feast import FeatureView
 
 import settings as configuration
 from features import build_manifest, data_lock, durable_files, partitions
@@ -86,15 +87,14 @@ class Publisher:
         self._record = record_text(since) if expected_record is None else expected_record
         self._store = apply_definitions(settings)
         self._provider = self._store._get_provider()
-        self._rows: dict[str, pd.DataFrame] = {}
-        self._stored: dict[str, list[Any]] = {}  # the same rows, as Feast stores them
-        # From the registry: Feast sets a view's keys when it applies the view.
-        self._views = registered_views(self._store)
         tables = build_manifest.tables_version(settings.data, until.astimezone(UTC).date())
-        for view in self._views:
-            rows = self._rows[view.name] = self._read(view.name, view.entities[0], since, until)
-            convert = self._provider._prep_rows_to_write_for_ingestion
-            self._stored[view.name] = convert(view, rows) if len(rows) else []
+        # The last list holds the same rows as Feast stores them.
+        self._new: list[tuple[FeatureView, pd.DataFrame, list[Any]]] = []
+        for view in registered_views(self._store):
+            rows = self._read(view.name, view.entities[0], since, until)
+            if len(rows):
+                stored = self._provider._prep_rows_to_write_for_ingestion(view, rows)
+                self._new.append((view, rows, stored))
         # Before the rows: after a kill in between, the next publication rebuilds the store.
         durable_files.write_json(_tables_file(settings), tables)
 
@@ -112,12 +112,8 @@ class Publisher:
 
     def moments(self, until: datetime) -> list[datetime]:
         """Return the times at which rows become visible before `until`, in order."""
-        created = [rows["created"] for rows in self._rows.values() if len(rows)]
-        if not created:  # a span between two publications
-            return []
-        times = pd.concat(created)
-        ahead = times[(times > self._published) & (times < until)].drop_duplicates().sort_values()
-        return [moment.to_pydatetime() for moment in ahead]
+        times = {moment for _, rows, _ in self._new for moment in rows["created"].unique()}
+        return [each.to_pydatetime() for each in sorted(times) if self._published < each < until]
 
     def step(self, until: datetime) -> None:
         """Publish the rows that became visible since the last step and by `until`.
@@ -125,15 +121,12 @@ class Publisher:
         Raise `LoopError` if the store lost the previous publication.
         """
         batches = []
-        for view in self._views:
-            rows = self._rows[view.name]
-            if rows.empty:
-                continue
+        for view, rows, stored in self._new:
             start, end = rows["created"].searchsorted([self._published, until], side="right")
             # Only the newest row of each key: older ones would be overwritten.
             new = rows[view.entities[0]].iloc[start:end].drop_duplicates(keep="last").index
             if len(new):
-                batches.append((view, [self._stored[view.name][number] for number in new]))
+                batches.append((view, [stored[number] for number in new]))
         online, config = self._provider.online_store, self._store.config
         if not online.write_views(config, batches, self._record, record_text(until)):
             raise configuration.LoopError(

@@ -39,29 +39,27 @@ ReadOnline = Callable[[Sequence[Mapping[str, Any]]], list[list[StoredValues]] | 
 RowsToWrite = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
 
 
-class EntityKeys:
-    """Serializes the entity keys of a view; cached, because most requests repeat known entities."""
+def key_serializer(
+    config: RepoConfig, view: FeatureView
+) -> Callable[[Sequence[Mapping[str, Any]]], list[bytes]]:
+    """Return a function from rows with the view's join keys to the stored key of each row.
 
-    def __init__(self, config: RepoConfig, view: FeatureView) -> None:
-        self.names = tuple(view.join_keys)
-        types = [column.dtype.to_value_type() for column in view.entity_columns]
+    Cached, because most requests repeat known entities.
+    """
+    types = [column.dtype.to_value_type() for column in view.entity_columns]
 
-        @lru_cache(maxsize=1 << 16)
-        def serialize(values: tuple[Any, ...]) -> bytes:
-            typed = [
-                python_values_to_proto_values([value], kind)[0]
-                for value, kind in zip(values, types, strict=True)
-            ]
-            return serialize_entity_key(
-                EntityKey(join_keys=self.names, entity_values=typed),
-                entity_key_serialization_version=config.entity_key_serialization_version,
-            )
+    @lru_cache(maxsize=1 << 16)
+    def serialize(values: tuple[Any, ...]) -> bytes:
+        typed = [
+            python_values_to_proto_values([value], kind)[0]
+            for value, kind in zip(values, types, strict=True)
+        ]
+        return serialize_entity_key(
+            EntityKey(join_keys=view.join_keys, entity_values=typed),
+            entity_key_serialization_version=config.entity_key_serialization_version,
+        )
 
-        self._serialize = serialize
-
-    def serialize(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes]:
-        """Return the serialized key of each row's entity, from its join key columns."""
-        return [self._serialize(tuple(row[name] for name in self.names)) for row in rows]
+    return lambda rows: [serialize(tuple(row[name] for name in view.join_keys)) for row in rows]
 
 
 def decode_value(stored: bytes) -> Any:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from features.sqlite_file import connect_read_only, is_missing_table
 from settings import Settings, UnreachableError
 
 RECORD = "published"  # a table of one row in SQLite, a hash in Redis
@@ -59,13 +59,8 @@ def _in_file(path: Path) -> str | None:
     if not path.exists():
         return None
     with closing(connect_read_only(path, TIMEOUT)) as connection:
-        try:
-            row = connection.execute(f"SELECT {FIELD} FROM {RECORD}").fetchone()  # noqa: S608
-        except sqlite3.OperationalError as error:
-            if is_missing_table(error):
-                return None
-            raise
-    return row[0] if row else None
+        rows = list(select_rows(connection, f"SELECT {FIELD} FROM {RECORD}"))  # noqa: S608
+    return rows[0][0] if rows else None
 
 
 def redis_client(address: str, seconds: float) -> Any:
@@ -85,3 +80,24 @@ def redis_client(address: str, seconds: float) -> Any:
         "retry": Retry(NoBackoff(), 0),
     }  # fmt: skip
     return Redis(host=host, port=int(port), **{**options, **limits})
+
+
+def connect_read_only(path: Path, seconds: float) -> sqlite3.Connection:
+    """Return a connection that creates no file and waits `seconds` for a lock."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=seconds, check_same_thread=False
+    )
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def select_rows(
+    connection: sqlite3.Connection, statement: str, values: Sequence[Any] = ()
+) -> Iterable[tuple[Any, ...]]:
+    """Return the rows; none if the file has no such table yet."""
+    try:
+        return connection.execute(statement, values)
+    except sqlite3.OperationalError as error:
+        if str(error).startswith("no such table"):  # SQLite has no error code for this
+            return ()
+        raise

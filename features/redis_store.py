@@ -12,11 +12,11 @@ from redis.exceptions import WatchError
 
 from features.online_values import (
     NO_VALUES,
-    EntityKeys,
     ReadOnline,
     RowsToWrite,
     StoredValues,
     decode_value,
+    key_serializer,
 )
 from features.publication_record import FIELD, RECORD, redis_client
 
@@ -64,7 +64,7 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             online = config.online_store
             self._client = redis_client(online.connection_string, online.seconds)
         project = config.project.encode()
-        serializers = [EntityKeys(config, view) for view in views]
+        serializers = [key_serializer(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
         fields = [_fields(config, view) for view in views]
 
@@ -72,8 +72,8 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             # Views of one entity share its hash: one command for all of them.
             commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
             spans_by_view = []
-            for keys, view_fields in zip(serializers, fields, strict=True):
-                row_keys = [key + project for key in keys.serialize(rows)]
+            for serialize, view_fields in zip(serializers, fields, strict=True):
+                row_keys = [key + project for key in serialize(rows)]
                 starts = {}
                 for key in dict.fromkeys(row_keys):
                     hash_fields = commands.setdefault(key, [])

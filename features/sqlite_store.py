@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +16,13 @@ from feast.utils import to_naive_utc
 
 from features.online_values import (
     NO_VALUES,
-    EntityKeys,
     ReadOnline,
     RowsToWrite,
     StoredValues,
     decode_value,
+    key_serializer,
 )
-from features.publication_record import FIELD, RECORD
-from features.sqlite_file import connection_to_current_file, file_id, remove_leftovers, select_rows
+from features.publication_record import FIELD, RECORD, connect_read_only, select_rows
 
 
 class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
@@ -48,12 +47,15 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if not self._conn:
             path = Path(self._get_db_path(config))
-            remove_leftovers(path)
+            if not path.exists() or not path.stat().st_size:
+                # SQLite would treat the side files of a removed database as parts of the new one.
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
             connection = super()._get_conn(config)
             # Readers do not wait for writers, and a commit costs one sync instead of three.
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {RECORD} ({FIELD} TEXT)")
-            self._file = file_id(path)
+            self._file = _file_id(path)
         return self._conn
 
     def write_views(
@@ -66,7 +68,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         since it was opened.
         """
         connection = self._get_conn(config)
-        if file_id(Path(self._get_db_path(config))) != self._file:
+        if _file_id(Path(self._get_db_path(config))) != self._file:
             return False
         with connection:
             moved = connection.execute(
@@ -74,13 +76,12 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                 (until, expected),
             )
             for view, rows in batches if moved.rowcount else ():
-                connection.executemany(self._upsert(config, view), _value_rows(config, rows))
+                _write_rows(connection, config, view, rows)
         return bool(moved.rowcount)
 
     def withdraw(self, config: RepoConfig) -> None:
         """Empty the record: from now on the store holds no complete publication."""
-        connection = self._get_conn(config)
-        with connection:
+        with self._get_conn(config) as connection:
             connection.execute(f"DELETE FROM {RECORD}")  # noqa: S608
             connection.execute(f"INSERT INTO {RECORD} VALUES ('')")  # noqa: S608
 
@@ -89,9 +90,8 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         progress: Callable[[int], Any] | None,
     ) -> None:  # fmt: skip
         """Write as Feast does, except that Feast treats naive UTC times as local time."""
-        connection = self._get_conn(config)
-        with connection:
-            connection.executemany(self._upsert(config, table), _value_rows(config, data))
+        with self._get_conn(config) as connection:
+            _write_rows(connection, config, table, data)
         if progress:
             progress(len(data))
 
@@ -100,39 +100,41 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         rows = super().online_read(*args, **options)
         return [(at and at.replace(tzinfo=None).astimezone(UTC), values) for at, values in rows]
 
-    def _upsert(self, config: RepoConfig, view: FeatureView) -> str:
-        return (
-            f"INSERT OR REPLACE INTO {sqlite._quote_id(self._table(config, view))} "  # noqa: S608
-            "(entity_key, feature_name, value, value_text, event_ts, created_ts) "
-            "VALUES (?, ?, ?, ?, ?, ?)"
-        )
-
-    @staticmethod
-    def _table(config: RepoConfig, view: FeatureView) -> str:
-        versioned = config.registry.enable_online_feature_view_versioning
-        return str(sqlite._table_id(config.project, view, versioned))
-
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
         """Return a function that reads all views of each row's entity, raising `sqlite3.Error`."""
+        path, seconds = Path(self._get_db_path(config)), config.online_store.seconds
         # Not Feast's own connection, which would convert each value's time to a datetime.
-        connection = connection_to_current_file(
-            Path(self._get_db_path(config)), config.online_store.seconds
-        )
-        serializers = [EntityKeys(config, view) for view in views]
-        tables = [self._table(config, view) for view in views]
+        connection: sqlite3.Connection | None = None
+        opened: tuple[int, int] | None = None
+        serializers = [key_serializer(config, view) for view in views]
+        record = f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"  # noqa: S608
         selects = [
             f"SELECT {number}, entity_key, feature_name, value, event_ts "  # noqa: S608
-            f"FROM {sqlite._quote_id(table)} WHERE entity_key IN "
-            for number, table in enumerate(tables)
+            f"FROM {_table(config, view)} WHERE entity_key IN "
+            for number, view in enumerate(views)
         ]
 
         def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
-            keys_by_view = [keys.serialize(rows) for keys in serializers]
+            nonlocal connection, opened
+            # A connection would keep reading a file that was removed or replaced.
+            if (existing := _file_id(path)) != opened:
+                if connection is not None:
+                    connection.close()
+                connection = connect_read_only(path, seconds) if existing else None
+                opened = existing
+            if connection is None:
+                return None
+            keys_by_view = [serialize(rows) for serialize in serializers]
             distinct = [list(dict.fromkeys(keys)) for keys in keys_by_view]
+            parts = [
+                f"{select}({','.join('?' * len(keys))})"
+                for select, keys in zip(selects, distinct, strict=True)
+            ]
+            statement = " UNION ALL ".join([record, *parts])
             stored: dict[tuple[int, bytes], StoredValues] = {}
             until = None
             for number, key, column, value, at in select_rows(
-                connection(), _union(selects, distinct), [key for keys in distinct for key in keys]
+                connection, statement, [key for keys in distinct for key in keys]
             ):
                 if number < 0:
                     until = value
@@ -151,26 +153,42 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         return read
 
 
-def _union(selects: Sequence[str], keys_by_view: Sequence[Sequence[bytes]]) -> str:
-    """Return one statement for the record (number -1) and the values of all keys of all views."""
-    record = f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"  # noqa: S608
-    values = [
-        f"{select}({','.join('?' * len(keys))})"
-        for select, keys in zip(selects, keys_by_view, strict=True)
-    ]
-    return " UNION ALL ".join([record, *values])
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Return the file's device and inode, which change when it is recreated; None if missing."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
-def _value_rows(config: RepoConfig, rows: RowsToWrite) -> Iterator[tuple[Any, ...]]:
-    """Yield one row per value, in the columns of Feast's tables."""
-    for key, values, at, created in rows:
-        stored_key = serialize_entity_key(
-            key, entity_key_serialization_version=config.entity_key_serialization_version
-        )
-        times = _epoch(at), None if created is None else _epoch(created)
-        for name, value in values.items():
-            text = extract_text_and_num(value, False)[0]
-            yield stored_key, name, value.SerializeToString(), text, *times
+def _table(config: RepoConfig, view: FeatureView) -> str:
+    versioned = config.registry.enable_online_feature_view_versioning
+    return str(sqlite._quote_id(sqlite._table_id(config.project, view, versioned)))
+
+
+def _write_rows(
+    connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: RowsToWrite
+) -> None:
+    """Write one row per value, in the columns of Feast's tables."""
+    connection.executemany(
+        f"INSERT OR REPLACE INTO {_table(config, view)} "  # noqa: S608
+        "(entity_key, feature_name, value, value_text, event_ts, created_ts) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (
+                stored_key, name, value.SerializeToString(),
+                extract_text_and_num(value, False)[0], _epoch(at), created and _epoch(created),
+            )
+            for key, values, at, created in rows
+            for stored_key in [
+                serialize_entity_key(
+                    key, entity_key_serialization_version=config.entity_key_serialization_version
+                )
+            ]
+            for name, value in values.items()
+        ),
+    )  # fmt: skip
 
 
 def _epoch(moment: datetime) -> int:

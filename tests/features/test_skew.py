@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from features import feast_store, partitions, recompute
+from features import feast_store, partitions, skew_checks
 from features.online_publisher import Publisher, publish_features, rebuild_online_store
 from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
@@ -262,7 +262,7 @@ def test_later_statements_change_no_feature(home: Home) -> None:
         case_rows = cases(settings, moment, moment + timedelta(hours=2))
         for at in sorted(set(case_rows["decision_time"]))[::9]:
             some = case_rows[case_rows["decision_time"] == at].reset_index(drop=True)
-            past = recompute.recompute_without_future(settings, some, at.to_pydatetime())
+            past = skew_checks.recompute_without_future(settings, some, at.to_pydatetime())
             assert_same(past, training_frame(settings, some))
 
 

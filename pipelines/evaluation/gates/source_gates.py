@@ -56,7 +56,7 @@ def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict
 
 def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     """Features rebuilt only from data known at the decision equal those of the training set."""
-    from features import parity, recompute
+    from features import skew_checks
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
     counts: dict[str, int] = {}
@@ -64,11 +64,11 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     for moment in moments:
         rows = sources.frame[sources.frame["decision_time"] == moment]
         cases = _cases(sources.workspace, rows["key"], moment)
-        rebuilt = recompute.recompute_without_future(
+        rebuilt = skew_checks.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
         trained = rows.set_index("key").loc[rebuilt["key"]].reset_index()
-        for name, count in parity.count_differing_rows(rebuilt, trained).items():
+        for name, count in skew_checks.count_differing_rows(rebuilt, trained).items():
             counts[name] = counts.get(name, 0) + count
         n_cases += len(rows)
     if not n_cases:
@@ -79,7 +79,7 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
 
 def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     """The online store is as new as the training and returns the same value for each feature."""
-    from features import parity
+    from features import skew_checks
     from features.publication_record import published_until
 
     gate, published = "online as offline", published_until(sources.settings)
@@ -93,7 +93,8 @@ def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
     if cases.empty:
         return Verdict(gate, False, None, None, f"could not run: no case near {published}")
-    counts = parity.count_differing_rows(*parity.online_and_offline_rows(sources.settings, cases))
+    compared = skew_checks.online_and_offline_rows(sources.settings, cases)
+    counts = skew_checks.count_differing_rows(*compared)
     text = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
     return at_most(gate, sum(counts.values()), 0.0, text + _top_counts(counts))
 
