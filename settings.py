@@ -11,11 +11,11 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
@@ -26,7 +26,25 @@ PARAMETER_SECTIONS = (
 )  # fmt: skip
 # In a path, the tools treat these as a pattern, an option or a variable, and use another path.
 UNUSABLE_IN_PATHS = frozenset("*[?$")
+Port = Annotated[int, Field(ge=1, le=65535)]
 OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # hosts of the servers that a command starts
+FIXED_ENVIRONMENT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # lower levels only log how it creates its database
+    "DVC_NO_ANALYTICS": "1",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "FEAST_USAGE": "False",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GX_ANALYTICS_ENABLED": "false",
+    "OMP_NUM_THREADS": "1",  # under contention more wait for each other and slow down fits
+    "GIT_PYTHON_REFRESH": "quiet",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
 
 
 class LoopError(Exception):
@@ -54,73 +72,45 @@ class UnreachableError(LoopError):
 
 
 class Settings(BaseSettings):
-    """Paths, addresses and limits; see each field's description."""
+    """Paths, addresses and limits. An empty variable counts as unset, as Compose passes it."""
 
-    model_config = SettingsConfigDict(env_prefix="MLOPS_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MLOPS_", extra="ignore", env_ignore_empty=True)
 
-    home: Path = Field(default_factory=Path.cwd, description="The project, with var/ and .dvc/")
-    workspace: Path | None = Field(
-        None, description="Folder with data/ and usecase/params.yaml; the project if unset"
-    )
-    tracking_uri: str | None = Field(None, description="URL of MLflow; SQLite in var/ if unset")
-    feast_registry: str | None = Field(None, description="SQLAlchemy URL of Feast's registry")
-    redis: str | None = Field(
-        None, description="Online store, as `host:port,password=…`; a SQLite file in var/ if unset"
-    )
-    prefect_url: str = Field("", description="API of a Prefect server; started here if unset")
-    service_url: str = Field("", description="URL of a running service; started here if unset")
-    service_host: str = Field("127.0.0.1", description="Address where `mlops serve` listens")
-    stage: Literal["production", "staging"] = Field(
-        "production", description="The release document that a service follows"
-    )
-    staging_url: str | None = Field(
-        None, description="URL of a service in staging; if set, a release passes through it first"
-    )
-    service_home: Path | None = Field(
-        None, description="Folder of a service's metrics; each instance needs its own"
-    )
-    prediction_log: Path | None = Field(
-        None, description="Folder of the prediction log; var/log/predictions if unset"
-    )
-    tokens_file: Path | None = Field(
-        None, description="Clients of the service: a line `role sha256 name` for each token"
-    )
-    tokens: SecretStr | None = Field(None, description="The same lines, separated by commas")
-    token: SecretStr | None = Field(None, description="Token of the project's own clients")
-    requests_per_second: float = Field(
-        1000.0, gt=0, description="Average requests per second of one client"
-    )
-    requests_at_once: int = Field(64, ge=1, description="Concurrent requests; more get 429")
-    lookup_seconds: float = Field(
-        0.1, gt=0, description="Limit of a feature lookup; beyond it, features count as missing"
-    )
-    evidently_url: str | None = Field(
-        None, description="URL of Evidently's pages; if set, `mlops watch` checks them"
-    )
-    pages: bool = Field(True, description="Whether validation and monitoring write HTML pages")
-    dvc_remote: str | None = Field(None, description="URL of DVC's remote; var/dvc/remote if unset")
-    commit: str | None = Field(None, description="Commit of the code, where git is missing")
-    prefect_port: int = Field(4200, ge=1, le=65535)
-    service_port: int = Field(3000, ge=1, le=65535)
-    mlflow_port: int = Field(5000, ge=1, le=65535)
-    evidently_port: int = Field(8000, ge=1, le=65535)
-    docs_port: int = Field(8080, ge=1, le=65535)
-    watch_port: int = Field(9108, ge=1, le=65535)
+    home: Path = Field(default_factory=Path.cwd)  # the project, with var/ and .dvc/
+    workspace: Path | None = None  # with data/ and usecase/params.yaml; the project if unset
+    tracking_uri: str | None = None  # URL of MLflow; SQLite in var/ if unset
+    feast_registry: str | None = None  # SQLAlchemy URL of Feast's registry; SQLite if unset
+    redis: str | None = None  # online store, as `host:port,password=…`; a SQLite file if unset
+    prefect_url: str = ""  # API of a Prefect server; started here if unset
+    service_url: str = ""  # a running service; started here if unset
+    service_host: str = "127.0.0.1"  # where `mlops serve` listens
+    stage: Literal["production", "staging"] = "production"  # the release that a service follows
+    staging_url: str | None = None  # a service in staging; every release must then pass it
+    service_home: Path | None = None  # of a service's metrics; each instance needs its own
+    prediction_log: Path | None = None  # a folder; var/log/predictions if unset
+    tokens_file: Path | None = None  # the service's clients: a line `role sha256 name` per token
+    tokens: SecretStr | None = None  # the same lines, separated by commas
+    token: SecretStr | None = None  # of the project's own clients
+    requests_per_second: float = Field(1000.0, gt=0)  # average of one client
+    requests_at_once: int = Field(64, ge=1)  # concurrent requests; more get 429
+    lookup_seconds: float = Field(0.1, gt=0)  # beyond it, looked up features count as missing
+    evidently_url: str | None = None  # Evidently's pages; `mlops watch` checks them if set
+    pages: bool = True  # whether validation and monitoring write HTML pages
+    dvc_remote: str | None = None  # URL of DVC's remote; var/dvc/remote if unset
+    commit: str | None = None  # of the code, where git is missing
+    prefect_port: Port = 4200
+    service_port: Port = 3000
+    mlflow_port: Port = 5000
+    evidently_port: Port = 8000
+    docs_port: Port = 8080
+    watch_port: Port = 9108
 
     _owns_prefect: bool = PrivateAttr(True)
     _owns_service: bool = PrivateAttr(True)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
-        # Compose passes an unset variable as an empty string.
-        default = cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
-        return default if value == "" else value
-
     @model_validator(mode="after")
     def _default_urls(self) -> Self:
-        self._owns_prefect = not self.prefect_url
-        self._owns_service = not self.service_url
+        self._owns_prefect, self._owns_service = not self.prefect_url, not self.service_url
         self.prefect_url = self.prefect_url or f"http://127.0.0.1:{self.prefect_port}/api"
         self.service_url = self.service_url or f"http://127.0.0.1:{self.service_port}"
         return self
@@ -164,7 +154,6 @@ class Settings(BaseSettings):
 
     @cached_property
     def staging_file(self) -> Path:
-        """The release document of staging."""
         return self.var / "release" / "staging.json"
 
     @cached_property
@@ -184,17 +173,14 @@ class Settings(BaseSettings):
     @cached_property
     def online_store(self) -> dict[str, str | float]:
         """Feast's configuration of the online store, which `feature_store.yaml` includes."""
-        if self.redis:
-            return {
-                "type": "features.redis_store.LeanRedisOnlineStore",
-                "connection_string": self.redis,
-                "seconds": self.lookup_seconds,
-            }
-        return {
+        store = {
             "type": "features.sqlite_store.LeanSqliteOnlineStore",
             "path": str(self.online_file),
-            "seconds": self.lookup_seconds,
         }
+        if self.redis:
+            kind = "features.redis_store.LeanRedisOnlineStore"
+            store = {"type": kind, "connection_string": self.redis}
+        return {**store, "seconds": self.lookup_seconds}
 
     def params(self) -> dict[str, Any]:
         """Return the parameters. Raise `UserError` if the file is missing or malformed."""
@@ -206,9 +192,8 @@ class Settings(BaseSettings):
                 "or set MLOPS_HOME to one."
             ) from error
         except yaml.YAMLError as error:
-            raise UserError(
-                f"{self.params_file} is not valid YAML: {error}. Correct it."
-            ) from error
+            message = f"{self.params_file} is not valid YAML: {error}. Correct it."
+            raise UserError(message) from error
         if not isinstance(loaded, dict):
             raise UserError(f"{self.params_file} must hold a mapping, not {type(loaded).__name__}.")
         if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
@@ -216,37 +201,19 @@ class Settings(BaseSettings):
         return loaded
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every process: addresses, folders, and no telemetry.
-
-        `OMP_NUM_THREADS` is 1, because more threads wait for each other under contention and slow
-        down fits and the service.
-        """
+        """Return the environment of every process: addresses, folders, and no telemetry."""
+        var = self.var
         return {
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "MLFLOW_LOGGING_LEVEL": "WARNING",  # lower levels only log how it creates its database
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_SITE_CACHE_DIR": str(self.var / "dvc" / "site"),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "FEAST_USAGE": "False",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "GX_ANALYTICS_ENABLED": "false",
-            "OMP_NUM_THREADS": "1",
+            **FIXED_ENVIRONMENT,
+            "DVC_SITE_CACHE_DIR": str(var / "dvc" / "site"),
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
             # For MLflow's own default experiment. Its folder would be below the working folder,
             # and a quote in that path breaks an SQL statement.
-            "_MLFLOW_SERVER_ARTIFACT_ROOT": (self.var / "mlflow" / "artifacts").as_uri(),
-            "GIT_PYTHON_REFRESH": "quiet",
-            "PREFECT_HOME": str(self.var / "prefect"),
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": (var / "mlflow" / "artifacts").as_uri(),
+            "PREFECT_HOME": str(var / "prefect"),
             "PREFECT_API_URL": self.prefect_url,
-            "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
-            "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-            "BENTOML_HOME": str(self.var / "bentoml"),
-            "MLOPS_FEAST_REGISTRY": self.feast_registry
-            or f"sqlite:///{self.var}/feast/registry.db",
+            "BENTOML_HOME": str(var / "bentoml"),
+            "MLOPS_FEAST_REGISTRY": self.feast_registry or f"sqlite:///{var}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
             **self.proxy_exceptions(),
@@ -261,28 +228,22 @@ class Settings(BaseSettings):
         """
         given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
         entries = [each.strip() for each in given.split(",") if each.strip()]
-        if "*" in entries:  # some clients accept it only as the sole entry
-            hosts = "*"
-        else:
-            hosts = ",".join(dict.fromkeys([*entries, *OWN_HOSTS, *self._own_hosts()]))
-        return {"NO_PROXY": hosts, "no_proxy": hosts}
-
-    def _own_hosts(self) -> list[str]:
-        urls = (
+        servers = (
             self.tracking_uri, self.prefect_url, self.service_url, self.staging_url,
             self.evidently_url,
         )  # fmt: skip
-        hosts = [urlsplit(url or "").hostname for url in urls]
-        return [host for host in hosts if host and _is_own(host)]
+        named = [urlsplit(url or "").hostname or "" for url in servers]
+        own = [*OWN_HOSTS, *(host for host in named if _is_own(host))]
+        # Some clients accept `*` only as the sole entry.
+        hosts = "*" if "*" in entries else ",".join(dict.fromkeys([*entries, *own]))
+        return {"NO_PROXY": hosts, "no_proxy": hosts}
 
     def apply_environment(self) -> None:
         """Set `environment()` in this process; the user's own variables take precedence.
 
         Only `NO_PROXY` is extended.
         """
-        for name, value in self.environment().items():
-            os.environ.setdefault(name, value)
-        os.environ.update(self.proxy_exceptions())
+        os.environ.update(self.environment() | dict(os.environ) | self.proxy_exceptions())
 
 
 def _is_own(host: str) -> bool:
@@ -290,7 +251,7 @@ def _is_own(host: str) -> bool:
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." not in host
+        return bool(host) and "." not in host
 
 
 def load_settings() -> Settings:
