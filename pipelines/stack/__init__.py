@@ -7,6 +7,6 @@ schema.py: migrates MLflow's database, checks Prefect's, then starts the server
 databases.sh, databases-healthy.sh: create and check the databases in Postgres
 backup.py, restore.py: `make backup` and `make restore`
 backup_folder.py: the files of a backup and their verification
-docker_commands.py, docker_engine.py: the commands that copy data, and how they run
+docker_engine.py: the commands of the engine, and how they run
 facts.py: counts what a backup holds, inside a container
 """

@@ -15,30 +15,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack import backup_folder, docker_commands, docker_engine
+from pipelines.stack import backup_folder, docker_engine
 from pipelines.stack.backup_folder import StackError
-from pipelines.stack.docker_commands import Stack, compose
-from pipelines.stack.docker_engine import run_command
+from pipelines.stack.docker_engine import Stack, compose, run_command
 
 REQUIRED_SERVICES = {"postgres", "redis", "mlflow"}
 IMAGE_LABEL_PREFIX = "org.opencontainers.image."
+# Through a file: on a pipe, redis-cli appends its end-of-transfer mark to the data.
+SNAPSHOT_SCRIPT = """set -e
+export REDISCLI_AUTH="$REDIS_PASSWORD"
+trap 'rm -f /data/backup.rdb' EXIT
+redis-cli --rdb /data/backup.rdb >&2
+cat /data/backup.rdb
+"""
+# Exit code 1: a file grew meanwhile, such as the prediction log. A cut line does not count.
+PACK_SCRIPT = """tar --create --warning=no-file-changed --warning=no-file-removed --directory "$0" .
+test $? -lt 2"""
 
 
 def back_up(target: Path) -> dict[str, Any]:
     """Write a whole backup to `target`, or nothing; return its manifest. Raises `StackError`."""
     stack = docker_engine.describe_stack()
-    running = set(run_command(compose("ps", "--services", "--status", "running")).split())
-    if missing := REQUIRED_SERVICES - running:
-        raise StackError(
-            f"{', '.join(sorted(missing))} must run for a backup. Start them: make up."
-        )
+    running = run_command(compose("ps", "--services", "--status", "running")).split()
+    if missing := REQUIRED_SERVICES.difference(running):
+        raise StackError(f"{', '.join(sorted(missing))} must run for a backup. Run make up.")
     docker_engine.require_no_user_command(stack)
-    image, labels = running_image()
+    # The image that runs can differ from the image that this checkout builds.
+    identity = run_command(compose("ps", "--quiet", "mlflow"))
+    [mlflow] = json.loads(run_command(["docker", "inspect", identity]))
+    image, labels = mlflow["Image"], mlflow["Config"]["Labels"]
     draft = backup_folder.make_draft(target)
     try:
         with worker_stopped():
             files = copy_data(stack, image, draft)
-            contents = count_contents(stack, image, draft / "predictions.tar")
+            contents = docker_engine.count_contents(stack, image, draft / "predictions.tar")
         manifest = {
             "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "version": labels.get(f"{IMAGE_LABEL_PREFIX}version", "unknown"),
@@ -50,16 +60,6 @@ def back_up(target: Path) -> dict[str, Any]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)  # a finished draft is renamed
     return manifest
-
-
-def running_image() -> tuple[str, dict[str, str]]:
-    """Return the image that the stack runs, and its labels.
-
-    It can differ from the image that this checkout builds.
-    """
-    identity = run_command(compose("ps", "--quiet", "mlflow"))
-    [description] = json.loads(run_command(["docker", "inspect", identity]))
-    return description["Image"], description["Config"]["Labels"]
 
 
 @contextmanager
@@ -84,16 +84,13 @@ def worker_stopped() -> Iterator[None]:
 
 def copy_data(stack: Stack, image: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Copy each database and volume to its file; return sizes and sha256 by file name."""
-    commands = {
-        f"{name}.dump": docker_commands.dump_database(name) for name in backup_folder.DATABASES
-    }
-    commands[backup_folder.REDIS_FILE] = docker_commands.redis_shell(
-        docker_commands.SNAPSHOT_SCRIPT
-    )
-    commands |= {
-        f"{name}.tar": docker_commands.pack_volume(stack, image, name)
-        for name in backup_folder.VOLUMES
-    }
+    dump = compose("exec", "-T", "postgres", "pg_dump", "-U", "postgres", "-Fc")
+    commands = {f"{name}.dump": [*dump, name] for name in backup_folder.DATABASES}
+    commands[backup_folder.REDIS_FILE] = docker_engine.redis_shell(SNAPSHOT_SCRIPT)
+    for name, path in backup_folder.VOLUMES.items():
+        mounts = {stack.volumes[name]: f"{path}:ro"}
+        pack = docker_engine.container(image, "sh", "-c", PACK_SCRIPT, path, mounts=mounts)
+        commands[f"{name}.tar"] = pack
     files = {}
     for name, command in commands.items():
         files[name] = docker_engine.save_output(command, folder / name)
@@ -102,35 +99,17 @@ def copy_data(stack: Stack, image: str, folder: Path) -> dict[str, dict[str, Any
     return files
 
 
-def count_contents(stack: Stack, image: str, log: Path) -> dict[str, Any]:
-    """Return the counts that a restore must reproduce; `log` is the archived prediction log."""
-    facts: dict[str, Any] = json.loads(
-        run_command(docker_commands.stack_facts(stack, image), stdin=log).splitlines()[-1]
-    )
-    keys = run_command(docker_commands.redis_shell(docker_commands.COUNT_KEYS_COMMAND))
-    return {**facts, "online_keys": int(keys)}
-
-
-def main() -> int:
+def main() -> None:
     folder = sys.argv[1] if len(sys.argv) > 1 else ""
     target = Path(folder or time.strftime("backups/%Y-%m-%dT%H%M%SZ", time.gmtime()))
-    try:
-        with docker_engine.hold_stack_lock():
-            manifest = back_up(target)
-    except StackError as problem:
-        print(f"error: {problem}\nNo backup was written.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. No backup was written.", file=sys.stderr)
-        return 130
-    contents = manifest["contents"]
+    contents = back_up(target)["contents"]
     print(f"{target}: {backup_folder.summarise_contents(contents)}.")
     if contents["champion"] != contents["released"]:
         print(f"MLflow's champion differs from the release ({contents['released']}): mlops doctor.")
     print("It leaves out .env with the passwords, and the data of Prometheus and Grafana.")
     print(f"Next: copy it to another machine. To restore it: make restore FROM={target}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    outcome = "No backup was written."
+    sys.exit(docker_engine.run_script(main, interrupted=outcome, failed=f"\n{outcome}"))

@@ -30,7 +30,6 @@ BACKUP_FILES = (
     REDIS_FILE,
     *(f"{name}.tar" for name in VOLUMES),
 )
-CHUNK_SIZE = 1 << 20
 
 
 class StackError(Exception):
@@ -42,10 +41,8 @@ def make_draft(target: Path) -> Path:
 
     Removes the draft of a killed backup. Raises `StackError` if `target` is not empty.
     """
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise StackError(
-            f"{target} exists and is not an empty folder. Choose another: TO=<folder>."
-        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StackError(f"{target} exists and is not an empty folder. Choose another: TO=...")
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(draft, ignore_errors=True)
@@ -83,20 +80,14 @@ def read_verified_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the backup in `folder`; raise `StackError` if a file differs."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        listed = {str(name): dict(each) for name, each in manifest["files"].items()}
-        known = manifest["format"] == BACKUP_FORMAT
+        listed = {name: dict(each) for name, each in manifest["files"].items()}
+        known = manifest["format"] == BACKUP_FORMAT and "contents" in manifest
     except FileNotFoundError as error:
-        raise StackError(
-            f"{folder} is no backup: it has no {MANIFEST}. Choose another folder."
-        ) from error
+        raise StackError(f"{folder} is no backup: it has no {MANIFEST}.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StackError(
-            f"{folder / MANIFEST} can't be read ({error!r}). Choose another backup."
-        ) from error
-    if not known or set(listed) != set(BACKUP_FILES) or "contents" not in manifest:
-        raise StackError(
-            f"{folder} has an unknown format. Restore it with the version that wrote it."
-        )
+        raise StackError(f"{folder / MANIFEST} can't be read ({error!r}).") from error
+    if not known or set(listed) != set(BACKUP_FILES):
+        raise StackError(f"{folder} has an unknown format: it needs the version that wrote it.")
     for name in BACKUP_FILES:
         if not (folder / name).is_file():
             raise StackError(f"{folder} lacks {name} and can't be restored. Choose another backup.")
@@ -110,21 +101,19 @@ def read_verified_manifest(folder: Path) -> dict[str, Any]:
 
 def size_and_sha256(path: Path) -> dict[str, Any]:
     """Return the size and sha256 of a file, as in the manifest."""
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(CHUNK_SIZE):
+        for piece in iter(lambda: file.read(1 << 20), b""):
             digest.update(piece)
-            size += len(piece)
-    return {"size": size, "sha256": digest.hexdigest()}
+    return {"size": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def summarise_contents(contents: Mapping[str, Any]) -> str:
     """Return a line about the contents of a backup."""
-    champion = contents["champion"]
+    champion = f"champion {contents['champion']}" if contents["champion"] else "no champion"
     return (
         f"{contents['predictions']:,} predictions, {contents['versions']} versions of the model, "
-        f"{f'champion {champion}' if champion else 'no champion'}, "
-        f"{contents['online_keys']:,} keys online"
+        f"{champion}, {contents['online_keys']:,} keys online"
     )
 
 

@@ -1,86 +1,87 @@
-"""Run the engine's commands for backup and restore, with clear errors and safe interruption."""
+"""The engine's commands for backup and restore, with clear errors and safe interruption."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from pipelines.stack.backup_folder import CHUNK_SIZE, StackError
-from pipelines.stack.docker_commands import Stack, compose
+from pipelines.stack.backup_folder import VOLUMES, StackError, size_and_sha256
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_command(command: list[str], *, stdin: Path | None = None) -> str:
-    """Run the command and return its output; raise `StackError` with its errors if it fails."""
-    with (stdin or Path(os.devnull)).open("rb") as input_file:
-        run = subprocess.run(
-            command, cwd=ROOT, stdin=input_file, capture_output=True, text=True, check=False
-        )
-    if run.returncode != 0:
-        raise StackError(
-            f"`{_short(command)}` failed: {(run.stderr or run.stdout).strip()[-2000:]}"
-        )
-    return run.stdout.strip()
+@dataclass(frozen=True)
+class Stack:
+    """The names that Compose derives from docker-compose.yml and .env."""
+
+    project: str
+    volumes: dict[str, str]  # the engine's names by ours
+    network: str
+    image: str
+    redis: str  # image of Redis
 
 
-def pipe_command(command: list[str], into: list[str]) -> str:
-    """Pipe the command's output into `into` and return the output of `into`.
+def compose(*command: str) -> list[str]:
+    return ["docker", "compose", *command]
 
-    Raises `StackError` if either fails.
+
+def container(image: str, *command: str, mounts: dict[str, str], options: str = "") -> list[str]:
+    """Return a run of a command in a hardened container; unlike `compose run`, it keeps no log.
+
+    Without `options` it has no network.
     """
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+    volumes = [f"--volume={name}:{path}" for name, path in mounts.items()]
+    run = ["docker", "run", "--rm", "--init", "--interactive", "--pull=never", "--log-driver=none"]
+    hardened = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    return [*run, *hardened, *volumes, *(options or "--network=none").split(), image, *command]
+
+
+def redis_shell(script: str) -> list[str]:
+    return compose("exec", "-T", "redis", "sh", "-c", script)
+
+
+def run_command(
+    command: list[str], *, stdin: Path | None = None, stdout: IO[bytes] | int = subprocess.PIPE
+) -> str:
+    """Run the command and return its output; raise `StackError` with its errors if it fails."""
+    with (stdin or Path(os.devnull)).open("rb") as source:
         run = subprocess.run(
-            into, cwd=ROOT, stdin=process.stdout, capture_output=True, text=True, check=False
-        )
-    if run.returncode != 0 or process.returncode != 0:
-        raise StackError(
-            f"`{_short(command)} | {_short(into)}` failed: {run.stderr.strip()[-2000:]}"
-        )
-    return run.stdout.strip()
+            command, cwd=ROOT, stdin=source, stdout=stdout, stderr=subprocess.PIPE, text=True,
+            errors="replace", check=False,
+        )  # fmt: skip
+    if run.returncode != 0:
+        short = " ".join(word for word in command if not word.startswith("-"))[:200]
+        problem = (run.stderr or run.stdout or "").strip()[-2000:]
+        raise StackError(f"`{short}` failed: {problem}")
+    return (run.stdout or "").strip()
 
 
 def save_output(command: list[str], path: Path) -> dict[str, Any]:
     """Write the command's output to `path`, a new file; return its size and sha256."""
-    digest, size = hashlib.sha256(), 0
-    with tempfile.TemporaryFile() as errors, path.open("xb") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-        )
-        with process:
-            try:
-                for piece in iter(lambda: process.stdout.read(CHUNK_SIZE), b""):  # type: ignore[union-attr]
-                    digest.update(piece)
-                    size += len(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException as error:
-                process.terminate()
-                if isinstance(error, OSError):
-                    raise StackError(f"{path} can't be written ({error}).") from error
-                raise
-        if process.returncode != 0:
-            errors.seek(0)
-            text = errors.read().decode(errors="replace").strip()
-            raise StackError(f"`{_short(command)}` failed: {text[-2000:]}")
-    return {"size": size, "sha256": digest.hexdigest()}
+    try:
+        with path.open("xb") as file:
+            run_command(command, stdout=file)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StackError(f"{path} can't be written ({error}).") from error
+    return size_and_sha256(path)
 
 
 def describe_stack() -> Stack:
     """Return the stack's names from Compose; raise `StackError` without an engine or .env."""
-    return Stack.from_config(
-        json.loads(run_command(compose("--profile", "*", "config", "--format", "json")))
-    )
+    config = json.loads(run_command(compose("--profile", "*", "config", "--format", "json")))
+    volumes = {name: volume["name"] for name, volume in config["volumes"].items()}
+    images = [config["services"][name]["image"] for name in ("api", "redis")]
+    return Stack(config["name"], volumes, config["networks"]["default"]["name"], *images)
 
 
 def require_no_user_command(stack: Stack) -> None:
@@ -91,37 +92,58 @@ def require_no_user_command(stack: Stack) -> None:
         raise StackError(f"A command runs in the stack: {running}. Wait until it has ended.")
 
 
-@contextmanager
-def hold_stack_lock() -> Iterator[None]:
-    """Allow one backup or restore of this checkout; SIGTERM and SIGHUP interrupt like Ctrl-C."""
+def count_contents(stack: Stack, image: str, archived: Path | None = None) -> dict[str, Any]:
+    """Return the counts that a restore must reproduce, by code of `image`, which fits its data.
 
-    def interrupted(*_: object) -> None:
+    The prediction log is the tar `archived`, or else its volume.
+    """
+    log = "cat" if archived else f"tar --create --directory {VOLUMES['predictions']} ."
+    mounts = {stack.volumes[name]: f"{VOLUMES[name]}:ro" for name in ("state", "predictions")}
+    options = f"--network={stack.network} --env=MLOPS_TRACKING_URI=http://mlflow:5000"
+    count = ("sh", "-c", f"{log} | python -m pipelines.stack.facts")
+    printed = run_command(container(image, *count, mounts=mounts, options=options), stdin=archived)
+    keys = run_command(redis_shell('REDISCLI_AUTH="$REDIS_PASSWORD" exec redis-cli dbsize'))
+    return {**json.loads(printed.splitlines()[-1]), "online_keys": int(keys)}
+
+
+def run_script(script: Callable[[], None], *, interrupted: str, failed: str = "") -> int:
+    """Run a backup or restore, only one in this checkout at a time; return the exit code.
+
+    Print its error with the text `failed`. SIGTERM and SIGHUP interrupt it like Ctrl-C: then print
+    `interrupted`.
+    """
+
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+        signal.signal(number, interrupt)
     os.umask(0o077)
-    with (ROOT / "docker-compose.yml").open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StackError(
-                "Another backup or restore is running. Wait until it has ended."
-            ) from error
-        yield
+    try:
+        with (ROOT / "docker-compose.yml").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StackError(
+                    "Another backup or restore is running. Wait until it has ended."
+                ) from error
+            script()
+    except StackError as problem:
+        print(f"error: {problem}{failed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"Interrupted. {interrupted}", file=sys.stderr)
+        return 130
+    return 0
 
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
     """Ignore SIGINT, SIGTERM and SIGHUP during a clean-up."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in zip(numbers, handlers):  # noqa: B905 - older than Python 3.10
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _short(command: list[str]) -> str:
-    return " ".join(word for word in command if not word.startswith("-"))[:200]

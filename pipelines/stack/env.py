@@ -7,7 +7,6 @@ are set in `.env`. The standard library only: any Python 3 can run it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -50,23 +49,18 @@ def add_missing_secrets(folder: Path) -> list[str]:
 
 def write_env_file(folder: Path) -> bool:
     """Write `folder/.env`, readable by its owner only; return False if it exists."""
-    example = (folder / ".env.example").read_text()
-    number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")  # mode 600
+    text = add_token_hashes(fill_secrets((folder / ".env.example").read_text()))
     try:
-        with os.fdopen(number, "w") as file:
-            file.write(add_token_hashes(fill_secrets(example)))
-        os.link(draft, folder / ".env")  # atomic, and never replaces a file
+        # "x" never replaces a file, also not that of a concurrent call.
+        with open(folder / ".env", "x", opener=_open_private) as file:
+            file.write(text)
     except FileExistsError:
         return False
-    except OSError:  # a file system without links: not safe against a concurrent write
-        if (folder / ".env").exists():
-            return False
-        os.rename(draft, folder / ".env")
-        return True
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
     return True
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def set_variables(folder: Path, chosen: list[str]) -> None:

@@ -27,10 +27,9 @@ def count_predictions(archive: IO[bytes]) -> int:
     lines, held, rows = {}, set[str](), 0
     with tarfile.open(fileobj=archive, mode="r|") as members:
         for member in members:
-            content = members.extractfile(member)
-            if content is None:
-                continue  # a folder
             name = member.name.rpartition("/")[2]
+            if not (content := members.extractfile(member)):
+                continue  # a folder
             if name.endswith(segments.SEGMENT_SUFFIX):
                 lines[name] = content.read().count(b"\n")
             elif name.endswith(parquet_files.PARQUET_SUFFIX):
@@ -43,24 +42,19 @@ def count_predictions(archive: IO[bytes]) -> int:
 def registry_facts(settings: Settings) -> dict[str, Any]:
     """Return the number of registered versions, the champion and the released version."""
     from pipelines.registry.versions import REGISTERED_MODEL
-    from pipelines.release.promotion import champion_version
-    from pipelines.training import mlflow_tracking
-    from serving.release import document
+    from pipelines.release.audit.recorder import read_recorded_release
+    from pipelines.training.mlflow_tracking import mlflow_client
+    from serving.release.document import read_release
 
-    versions = mlflow_tracking.mlflow_client(settings).search_model_versions(
-        f"name = '{REGISTERED_MODEL}'"
-    )
-    released = document.read_release(settings.release_file)
+    versions = mlflow_client(settings).search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    recorded, served = read_recorded_release(settings).document, read_release(settings.release_file)
     return {
         "versions": len(versions),
-        "champion": champion_version(settings),
-        "released": released.champion.version if released else None,
+        "champion": recorded.champion and recorded.champion.version,
+        "released": served and served.champion.version,
     }
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {"predictions": count_predictions(sys.stdin.buffer), **registry_facts(load_settings())}
-        )
-    )
+    counted = count_predictions(sys.stdin.buffer)
+    print(json.dumps({"predictions": counted, **registry_facts(load_settings())}))

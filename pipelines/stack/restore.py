@@ -7,42 +7,49 @@ worker, from starting (`schema.py`): a partly restored stack must not train.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.stack import backup_folder, docker_commands, docker_engine
+from pipelines.stack import backup_folder, docker_engine
 from pipelines.stack.backup_folder import StackError
-from pipelines.stack.docker_commands import Stack, compose, container
-from pipelines.stack.docker_engine import run_command
+from pipelines.stack.docker_engine import Stack, compose, container, run_command
 
 MARKED_VOLUME, MARK_FILE = "artefacts", "/artefacts/.restoring"
 READY_URL = "http://127.0.0.1:3000/readyz"
-RestoreStep = tuple[str, Callable[[], object]]
+LOAD_OPTIONS = ("--exit-on-error", "--single-transaction", "--no-owner")
+# An append-only file starts with a snapshot: https://redis.io, "Multi-part AOF".
+FILL_REDIS_SCRIPT = """set -e
+mkdir /data/appendonlydir
+cd /data/appendonlydir
+cat > appendonly.aof.1.base.rdb
+redis-check-rdb appendonly.aof.1.base.rdb > /dev/null
+echo 'file appendonly.aof.1.base.rdb seq 1 type b' > appendonly.aof.manifest
+"""
 
 
 def restore(folder: Path, force: bool) -> dict[str, Any]:
-    """Replace the stack's data by the backup and start it; return the manifest.
+    """Replace the stack's data by the backup and start it; return the counts of the backup.
 
     Raises `StackError`.
     """
     print(f"Checking {folder} ...", flush=True)
     manifest = backup_folder.read_verified_manifest(folder)
-    summary = backup_folder.summarise_contents(manifest["contents"])
+    contents: dict[str, Any] = manifest["contents"]
+    summary = backup_folder.summarise_contents(contents)
     print(f"  made at {manifest['made_at']}: {summary}", flush=True)
     stack = docker_engine.describe_stack()
     run_command(["docker", "image", "inspect", "--format", "ok", stack.image, stack.redis])
     docker_engine.require_no_user_command(stack)
-    existing = set(run_command(["docker", "volume", "ls", "--quiet"]).split())
     ours = [stack.volumes[name] for name in ("postgres", "redis", *backup_folder.VOLUMES)]
+    existing = _existing_volumes()
     taken = [name for name in ours if name in existing]
     if taken and not force:
         confirm_removal(taken, folder)
-    restore_data(stack, folder, taken, manifest["contents"])
-    start_stack(manifest["contents"]["released"])
-    return manifest
+    restore_data(stack, folder, taken, contents)
+    start_stack(contents["released"])
+    return contents
 
 
 def confirm_removal(taken: list[str], folder: Path) -> None:
@@ -58,54 +65,65 @@ def confirm_removal(taken: list[str], folder: Path) -> None:
 
 
 def restore_data(stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any]) -> None:
-    """Replace the stack's data by the backup's; at the end only its databases and MLflow run."""
+    """Replace the stack's data by the backup's; at the end only its databases and MLflow run.
+
+    Raises `StackError` if a step fails, or unless all counts equal those of the backup.
+    """
     done: list[str] = []
-    for title, step in restore_steps(stack, folder, taken, contents):
+    title = ""
+    try:
+        for title, command, source in restore_steps(stack, folder, taken):
+            print(f"{title} ...", flush=True)
+            run_command(command, stdin=source)
+            done.append(title[0].lower() + title[1:])
+        title = "Counting the restored data"
         print(f"{title} ...", flush=True)
-        try:
-            step()
-        except (StackError, KeyboardInterrupt) as error:
-            with docker_engine.ignore_interrupts():
-                state = stop_and_mark(stack, begun=bool(done))
+        restored = docker_engine.count_contents(stack, stack.image)
+        if wrong := [name for name in contents if restored.get(name) != contents[name]]:
             raise StackError(
-                f"{str(error) or 'Interrupted.'}\nThe restore failed at: {title}. "
-                f"Done before: {', '.join(done) or 'nothing'}. {state} "
-                f"The backup is unchanged. Try again: make restore FROM={folder} FORCE=1"
-            ) from error
-        done.append(title[0].lower() + title[1:])
+                "The restored data differ from the backup: "
+                + "; ".join(f"{name} {restored.get(name)}, not {contents[name]}" for name in wrong)
+            )
+    except (StackError, KeyboardInterrupt) as error:
+        with docker_engine.ignore_interrupts():
+            state = stop_and_mark(stack, begun=bool(done))
+        raise StackError(
+            f"{str(error) or 'Interrupted.'}\nThe restore failed at: {title}. "
+            f"Done before: {', '.join(done) or 'nothing'}. {state} "
+            f"The backup is unchanged. Try again: make restore FROM={folder} FORCE=1"
+        ) from error
 
 
 def restore_steps(
-    stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any]
-) -> list[RestoreStep]:
-    """Return the steps in order, from the removal of the data to the comparison of the counts."""
+    stack: Stack, folder: Path, taken: list[str]
+) -> Iterator[tuple[str, list[str], Path | None]]:
+    """Yield title, command and stdin of each step, up to the start of MLflow."""
     marked = stack.volumes[MARKED_VOLUME]
-    # The marked volume goes last, so that an interrupted removal leaves a marked stack.
-    remove = ["docker", "volume", "rm", *sorted(taken, key=lambda name: name == marked)]
-    mark, unmark = mark_command(stack, "touch"), mark_command(stack, "rm")
-    down = compose("--profile", "*", "down", "--remove-orphans")
-    archives = [f"{name}.tar" for name in backup_folder.VOLUMES]
-    redis = backup_folder.REDIS_FILE
-    return [
-        ("Stopping the stack", lambda: run_command(down)),
-        ("Marking its data", lambda: run_command(mark) if marked in taken else None),
-        ("Removing its data", lambda: run_command(remove) if taken else None),
-        ("Creating empty volumes", lambda: run_command(compose("up", "--no-start"))),
-        ("Marking the stack as incomplete", lambda: run_command(mark)),
-        *((f"Restoring {name}", _unpack(stack, folder / name)) for name in archives),
-        (
-            f"Restoring {redis}",
-            lambda: run_command(docker_commands.fill_redis(stack), stdin=folder / redis),
-        ),
-        ("Starting the databases", lambda: run_command(_up("postgres", "redis"))),
-        *((f"Restoring {name}.dump", _load(folder, name)) for name in backup_folder.DATABASES),
-        ("Removing the mark", lambda: run_command(unmark)),
-        ("Starting MLflow", lambda: run_command(_up("mlflow"))),
-        (
-            "Counting the restored data",
-            lambda: require_equal_contents(count_restored(stack), contents),
-        ),
-    ]
+    mark = mark_command(stack, "touch")
+    yield "Stopping the stack", compose("--profile", "*", "down", "--remove-orphans"), None
+    if marked in taken:
+        yield "Marking its data", mark, None
+    if taken:
+        # The marked volume goes last, so that an interrupted removal leaves a marked stack.
+        last = sorted(taken, key=lambda name: name == marked)
+        yield "Removing its data", ["docker", "volume", "rm", *last], None
+    yield "Creating empty volumes", compose("up", "--no-start"), None
+    yield "Marking the stack as incomplete", mark, None
+    for name, path in backup_folder.VOLUMES.items():
+        how = ("tar", "--extract", "--preserve-permissions", "--directory", path, "--file", "-")
+        unpack = container(stack.image, *how, mounts={stack.volumes[name]: path})
+        yield f"Restoring {name}.tar", unpack, folder / f"{name}.tar"
+    mounts = {stack.volumes["redis"]: "/data"}
+    options = "--network=none --user=redis --entrypoint=sh"
+    fill = container(stack.redis, "-c", FILL_REDIS_SCRIPT, mounts=mounts, options=options)
+    yield "Restoring redis.rdb", fill, folder / backup_folder.REDIS_FILE
+    yield "Starting the databases", _up("postgres", "redis"), None
+    load = compose("exec", "-T", "postgres", "pg_restore", "-U", "postgres", *LOAD_OPTIONS)
+    for name in backup_folder.DATABASES:  # the database's user becomes the owner
+        loaded = [*load, f"--role={name}", f"--dbname={name}"]
+        yield f"Restoring {name}.dump", loaded, folder / f"{name}.dump"
+    yield "Removing the mark", mark_command(stack, "rm"), None
+    yield "Starting MLflow", _up("mlflow"), None
 
 
 def stop_and_mark(stack: Stack, *, begun: bool) -> str:
@@ -114,10 +132,7 @@ def stop_and_mark(stack: Stack, *, begun: bool) -> str:
         return "The data are unchanged: make up starts the stack again."
     try:
         run_command(compose("--profile", "*", "stop"))
-        if (
-            stack.volumes[MARKED_VOLUME]
-            in run_command(["docker", "volume", "ls", "--quiet"]).split()
-        ):
+        if stack.volumes[MARKED_VOLUME] in _existing_volumes():
             run_command(mark_command(stack, "touch"))
     except StackError as problem:
         return f"The stack is incomplete and could not be marked ({problem}): don't start it."
@@ -126,25 +141,7 @@ def stop_and_mark(stack: Stack, *, begun: bool) -> str:
 
 def mark_command(stack: Stack, tool: str) -> list[str]:
     mounts = {stack.volumes[MARKED_VOLUME]: "/artefacts"}
-    return container(stack.image, tool, MARK_FILE, mounts=mounts, options=("--network=none",))
-
-
-def count_restored(stack: Stack) -> dict[str, Any]:
-    """Return the counts of the restored data, as in the manifest."""
-    log = docker_commands.pack_volume(stack, stack.image, "predictions")
-    count = docker_commands.stack_facts(stack, stack.image)
-    facts: dict[str, Any] = json.loads(docker_engine.pipe_command(log, count).splitlines()[-1])
-    keys = run_command(docker_commands.redis_shell(docker_commands.COUNT_KEYS_COMMAND))
-    return {**facts, "online_keys": int(keys)}
-
-
-def require_equal_contents(restored: dict[str, Any], contents: dict[str, Any]) -> None:
-    """Raise `StackError` unless all restored counts equal those of the backup."""
-    if wrong := [name for name, value in contents.items() if restored.get(name) != value]:
-        raise StackError(
-            "The restored data differ from the backup: "
-            + "; ".join(f"{name} {restored.get(name)}, not {contents[name]}" for name in wrong)
-        )
+    return container(stack.image, tool, MARK_FILE, mounts=mounts)
 
 
 def start_stack(released: str | None) -> None:
@@ -166,35 +163,18 @@ def _up(*services: str) -> list[str]:
     return compose("up", "--detach", "--wait", *services)
 
 
-def _unpack(stack: Stack, archive: Path) -> Callable[[], object]:
-    return lambda: run_command(docker_commands.unpack_volume(stack, archive.stem), stdin=archive)
+def _existing_volumes() -> list[str]:
+    return run_command(["docker", "volume", "ls", "--quiet"]).split()
 
 
-def _load(folder: Path, database: str) -> Callable[[], object]:
-    return lambda: run_command(
-        docker_commands.load_database(database), stdin=folder / f"{database}.dump"
-    )
-
-
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="make restore")
     parser.add_argument("folder", type=Path, help="FROM=backups/<UTC time>")
     parser.add_argument("--force", action="store_true", help="FORCE=1: remove the stack's data")
-    arguments = parser.parse_args()
-    try:
-        with docker_engine.hold_stack_lock():
-            manifest = restore(arguments.folder, arguments.force)
-    except StackError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. Nothing was changed.", file=sys.stderr)
-        return 130
-    summary = backup_folder.summarise_contents(manifest["contents"])
-    print(f"Restored, verified and started: {summary}.")
+    contents = restore(**vars(parser.parse_args()))
+    print(f"Restored, verified and started: {backup_folder.summarise_contents(contents)}.")
     print("Next: docker compose run --rm loop mlops status")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(docker_engine.run_script(main, interrupted="Nothing was changed."))

@@ -27,9 +27,7 @@ TOOL_DATABASES = {  # the variable with the database's URL, and the folder of mi
     ),
 }
 RESTORE_MARK = Path("/artefacts/.restoring")  # written by pipelines/stack/restore.py
-STACK_RECOVERY_HINT = (
-    "Start the newer image again, or restore an older backup: make restore FROM=..."
-)
+STACK_RECOVERY_HINT = "Start the newer image again, or restore a backup: make restore FROM=..."
 
 
 def current_revisions(url: str) -> set[str]:
@@ -38,8 +36,9 @@ def current_revisions(url: str) -> set[str]:
     with psycopg.connect(libpq, connect_timeout=10) as connection:
         if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
             return set()
-        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        return {str(revision) for (revision,) in rows}
+        return {
+            str(row) for (row,) in connection.execute("SELECT version_num FROM alembic_version")
+        }
 
 
 def prepare_database(tool: str) -> None:
