@@ -20,10 +20,10 @@ import pandas as pd
 import yaml
 
 from features import durable_files
-from pipelines.registry import refit as refitting
-from pipelines.registry import register
+from pipelines.registry import refit
 from pipelines.runtime import stage_command
 from pipelines.training import dvc_stages, lineage, workspace
+from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 
 REPORT_FORMAT = 1  # of report.json: the report to compare with may be older
@@ -85,23 +85,22 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         for name in dvc_stages.recipe_stages(path):
             print(f"  {name}", flush=True)
             dvc_stages.run_stage(settings, path, name)
-        evaluation = path / "data" / "evaluation"
-        gates = json.loads((evaluation / "gates.json").read_text())
-        winner, refit = gates["winner"], []
-        if winner is not None:
+        files = TrainingFiles(path)
+        gates, metrics = files.gates, files.metrics
+        on_refit: list[dict[str, Any]] = []
+        if gates["winner"] is not None:
             print("  refit", flush=True)
-            refit = register.run_refit_gates(path, winner, refitting.refit_winner(path, winner))
-        shutil.copyfile(evaluation / "report.html", folder / "evaluation.html")
-        predictions = path / "data" / "candidates" / "predictions.parquet"
+            _, on_refit = refit.refit_training(path)
+        shutil.copyfile(path / "data/evaluation/report.html", folder / "evaluation.html")
+        predictions = path / "data/candidates/predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")
-        metrics = json.loads((evaluation / "metrics.json").read_text())
     report = {
         "format": REPORT_FORMAT,
         "commit": lineage.git_commit(),
         "params": params,
         "measured": metrics,
         **gates,
-        "artefact": refit,
+        "artefact": on_refit,
     }
     durable_files.write_json(folder / "report.json", report)
 

@@ -19,10 +19,13 @@ from features import durable_files
 from pipelines.delivery import measurement, report_markdown
 from pipelines.delivery.report_markdown import ChangeReport
 from pipelines.evaluation.formatting import describe_refusal
-from pipelines.evaluation.gates import candidate_gates, verdict
+from pipelines.evaluation.gates import champion_and_baseline, verdict
 from settings import LoopError
 
-COMPARISON_GATES = (candidate_gates.not_worse_than_the_champion, candidate_gates.log_loss_holds)
+COMPARISON_GATES = (
+    champion_and_baseline.not_worse_than_the_champion,
+    champion_and_baseline.log_loss_holds,
+)
 
 
 def compare_with_main(
@@ -37,7 +40,7 @@ def compare_with_main(
         return []
     champion = theirs[["key", base["winner"]]].rename(columns={base["winner"]: "champion"})
     both = ours.merge(champion, on="key", validate="1:1")
-    inputs = candidate_gates.GateInputs(
+    inputs = verdict.GateInputs(
         frame=both, candidate=both[head["winner"]].to_numpy(), baseline=both["baseline"].to_numpy(),
         champion=both["champion"].to_numpy(), predict=_refuse_to_predict, slices={}, manifest={},
         costs=head["params"]["costs"], seed=head["params"]["seed"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,37 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.evaluation.gates import candidate_gates
-from pipelines.evaluation.gates.verdict import run_gates
+from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.gates.verdict import GateInputs, run_gates
 from pipelines.runtime import stage_command
-from pipelines.training import assemble
-from pipelines.training.train import read_holdout_predictions
+from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
 from usecase import evaluation
+from usecase.columns import FEATURES
+
+Verdicts = dict[str, list[dict[str, Any]]]  # by candidate
+Metrics = dict[str, dict[str, float]]  # by model
 
 
 def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Write metrics, verdicts, curves and the report to `data/evaluation/`; return the verdicts."""
     from pipelines.evaluation import evaluation_page
-    from serving.models import skops_file
 
-    params = settings.params()
-    frame, manifest = assemble.load_training_set(settings)
-    _, holdout = assemble.split_holdout(frame, manifest)
-    scores = read_holdout_predictions(settings.data)
+    params, files = settings.params(), TrainingFiles(settings.root)
+    holdout, scores = files.holdout, files.scores
     if not scores["key"].equals(holdout["key"]):
         raise LoopError("Candidates and training set do not match. Run `dvc repro train`.")
     champion = champion_scores(settings.data / "champion", holdout)
     if champion is not None:
         scores["champion"] = champion
-    stored = settings.data / "candidates"
-    models = {
-        name: skops_file.load_skops((stored / f"{name}.skops").read_bytes())
-        for name in json.loads((stored / "candidates.json").read_text())
-    }
-    metrics, verdicts = judge_candidates(models, holdout, scores, manifest, params)
+    models = {name: files.model(name) for name in files.candidates}
+    metrics, verdicts = judge_candidates(models, holdout, scores, files.manifest, params)
     result = {
-        "winner": choose_winner(verdicts, metrics), "verdicts": verdicts, "manifest": manifest,
+        "winner": choose_winner(verdicts, metrics), "verdicts": verdicts,
+        "manifest": files.manifest,
         "slices": metrics_by_slice(holdout, scores, list(metrics), params["costs"]),
     }  # fmt: skip
     folder = settings.data / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
     durable_files.write_json(folder / "metrics.json", metrics)
     durable_files.write_json(folder / "gates.json", result)
     write_curves(folder, scores, list(metrics))
@@ -56,7 +53,7 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
 def judge_candidates(
     models: dict[str, Any], holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
-) -> tuple[dict[str, dict[str, float]], dict[str, list[dict[str, Any]]]]:  # fmt: skip
+) -> tuple[Metrics, Verdicts]:  # fmt: skip
     """Return the metrics of all models and the gate verdicts on the candidates, by name.
 
     `models` are the fitted candidates. `scores` has probabilities on the holdout, in its order: a
@@ -69,18 +66,33 @@ def judge_candidates(
     }
     verdicts = {}
     for name, model in models.items():
-        inputs = _gate_inputs(name, model, holdout, scores, manifest, params)
-        judged = run_gates(inputs, params["gates"], candidate_gates.CANDIDATE_GATES)
+        inputs = GateInputs(
+            frame=holdout, candidate=scores[name].to_numpy(),
+            baseline=scores["baseline"].to_numpy(),
+            champion=scores["champion"].to_numpy() if "champion" in scores else None,
+            predict=partial(predict_with, model), slices=evaluation.slices(holdout),
+            manifest=manifest, costs=params["costs"], seed=params["seed"], columns=FEATURES,
+        )  # fmt: skip
+        judged = run_gates(inputs, params["gates"], CANDIDATE_GATES)
         verdicts[name] = [verdict.as_dict() for verdict in judged]
     return metrics, verdicts
 
 
-def choose_winner(
-    verdicts: dict[str, list[dict[str, Any]]], metrics: dict[str, dict[str, float]]
-) -> str | None:
+def predict_with(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities of a fitted candidate on `rows`, shape (n_rows,)."""
+    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
+
+
+def choose_winner(verdicts: Verdicts, metrics: Metrics) -> str | None:
     """Return the cheapest candidate that passed every gate; None if none did."""
     passed = [name for name, judged in verdicts.items() if all(each["passed"] for each in judged)]
     return min(passed, key=lambda name: metrics[name]["cost_per_1000"], default=None)
+
+
+def best_candidate(verdicts: Verdicts, metrics: Metrics) -> str:
+    """Return the winner, or the cheapest candidate if none passed every gate."""
+    cheapest = min(verdicts, key=lambda name: metrics[name]["cost_per_1000"])
+    return choose_winner(verdicts, metrics) or cheapest
 
 
 def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
@@ -118,45 +130,17 @@ def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
 
     roc, calibration = [], []
     for name in names:
-        false_rate, true_rate, _ = roc_curve(scores["label"], scores[name])
-        at = np.unique(np.linspace(0, len(false_rate) - 1, 100).astype(int))
-        roc.append(
-            pd.DataFrame(
-                {
-                    "model": name,
-                    "false_positive_rate": false_rate[at],
-                    "true_positive_rate": true_rate[at],
-                }
-            )
-        )
+        x, y, _ = roc_curve(scores["label"], scores[name])
+        at = np.unique(np.linspace(0, len(x) - 1, 100).astype(int))
+        points = {"model": name, "false_positive_rate": x[at], "true_positive_rate": y[at]}
+        roc.append(pd.DataFrame(points))
         observed, predicted = calibration_curve(
             scores["label"], scores[name], n_bins=10, strategy="quantile"
         )
-        calibration.append(
-            pd.DataFrame({"model": name, "predicted": predicted, "observed": observed})
-        )
+        points = {"model": name, "predicted": predicted, "observed": observed}
+        calibration.append(pd.DataFrame(points))
     pd.concat(roc).to_csv(folder / "roc.csv", index=False)
     pd.concat(calibration).to_csv(folder / "calibration.csv", index=False)
-
-
-def _gate_inputs(
-    name: str, model: Any, holdout: pd.DataFrame, scores: pd.DataFrame,
-    manifest: dict[str, Any], params: dict[str, Any],
-) -> candidate_gates.GateInputs:  # fmt: skip
-    from usecase.columns import FEATURES
-
-    return candidate_gates.GateInputs(
-        frame=holdout,
-        candidate=scores[name].to_numpy(),
-        baseline=scores["baseline"].to_numpy(),
-        champion=scores["champion"].to_numpy() if "champion" in scores else None,
-        predict=lambda rows: model.predict_proba(rows[FEATURES])[:, 1],
-        slices=evaluation.slices(holdout),
-        manifest=manifest,
-        costs=params["costs"],
-        seed=params["seed"],
-        columns=FEATURES,
-    )
 
 
 if __name__ == "__main__":

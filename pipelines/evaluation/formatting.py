@@ -50,10 +50,11 @@ def large_slices(rows: Sequence[Mapping[str, Any]], share: float = 0.01) -> list
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table of texts; marks within the texts are escaped."""
     lines = [heads, ["-"] * len(heads), *rows]
-    return "\n".join("|" + "|".join(map(_escape_cell, line)) + "|" for line in lines)
+    return "\n".join("|" + "|".join(map(escape_cell, line)) + "|" for line in lines)
 
 
-def _escape_cell(text: str) -> str:
+def escape_cell(text: str) -> str:
+    """Escape the marks that would break a cell of a Markdown table, and HTML."""
     for mark, escaped in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
     return text

@@ -121,9 +121,7 @@ def write_outcome(
 ) -> dict[str, Any]:  # fmt: skip
     from pipelines.training import training_outcome
 
-    return training_outcome.write_outcome(
-        load_settings(), Path(path), registered, entered, reason, codes
-    )
+    return training_outcome.write_outcome(Path(path), registered, entered, reason, codes)
 
 
 @task

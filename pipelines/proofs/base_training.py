@@ -18,14 +18,15 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.evaluation.gates.inputs import GateInputs
 from pipelines.evaluation.gates.refit_gates import RefitModel
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
+from pipelines.evaluation.gates.verdict import GateInputs
 from pipelines.proofs.isolated_home import home_environment, isolated_settings
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
-from usecase.columns import CATEGORIES, FEATURES
+from usecase.columns import FEATURES
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class BaseTraining:
         return RefitModel(
             model=refit, folder=folder, digest=evaluator.export_model(refit, folder),
             frame=self.holdout, evaluated=evaluated.predict_proba(self.holdout[FEATURES])[:, 1],
-            columns=FEATURES, texts=CATEGORIES, seed=self.seed, running=self.running,
+            seed=self.seed, running=self.running,
         )  # fmt: skip
 
     @cached_property
@@ -134,8 +135,7 @@ class BaseTraining:
         """Return the inputs of the source gates, as a registration does."""
         return replace(
             TrainingSources(
-                settings=self.settings, path=self.settings.home, seed=self.seed, columns=FEATURES,
-                frame=self.frame, as_of=self.as_of, holdout_start=self.start,
+                settings=self.settings, path=self.settings.home, seed=self.seed,
                 md5s=json.loads((self.settings.home / "md5s.json").read_text()),
             ),
             **changes,
@@ -160,9 +160,11 @@ def open_base_training(settings: Settings) -> BaseTraining:
 def read_base_training(home: Path) -> BaseTraining:
     """Return the base training in `home`."""
     own = isolated_settings(home)
-    frame, manifest = assemble.load_training_set(own)
-    as_of, start = (stage_command.parse_time(manifest[name]) for name in ("as_of", "holdout_start"))
-    return BaseTraining(own, frame, as_of, start, own.params()["seed"])
+    files = TrainingFiles(home)
+    as_of, start = (
+        stage_command.parse_time(files.manifest[name]) for name in ("as_of", "holdout_start")
+    )
+    return BaseTraining(own, files.frame, as_of, start, own.params()["seed"])
 
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:

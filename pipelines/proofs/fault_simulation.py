@@ -201,12 +201,12 @@ def _monitor(
 
 def _initial_state(training: BaseTraining, frame: pd.DataFrame) -> ReplayState:
     """Return a state whose champion is the refit on all known cases."""
-    rows = np.arange(len(training.holdout))
     holdout_scores = training.healthy.predict_proba(training.holdout[FEATURES])[:, 1]
     scores = training.refit.predict_proba(frame[FEATURES])[:, 1]
     expected: dict[str, Any] = evaluation.metrics(
         training.holdout["label"], holdout_scores, training.params["costs"]
     )
-    champion = TrainedModel("champion", training.as_of, rows, holdout_scores, scores, expected, [])
+    reference = training.holdout.assign(probability=holdout_scores)
+    champion = TrainedModel("champion", training.as_of, reference, expected, [], scores)
     n_cases = len(frame)
     return ReplayState(champion, training.as_of, np.full(n_cases, np.nan), np.full(n_cases, -1))

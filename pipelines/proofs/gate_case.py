@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
-from pipelines.evaluation.gates.verdict import Verdict, run_gates
+from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import home_environment
 
@@ -20,7 +20,7 @@ class GateCase:
     run: Callable[[BaseTraining], list[Verdict]]
 
 
-def judge_candidate(training: BaseTraining, inputs: candidate_gates.GateInputs) -> list[Verdict]:
+def judge_candidate(training: BaseTraining, inputs: GateInputs) -> list[Verdict]:
     """Run the gates on a candidate's scores."""
     return run_gates(inputs, training.params["gates"], candidate_gates.CANDIDATE_GATES)
 

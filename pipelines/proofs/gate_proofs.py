@@ -76,7 +76,7 @@ def build_gate_proof(
 
 def list_unproven_gates(proofs: Sequence[GateProof]) -> list[str]:
     """Return the gates that no proof shows to refuse."""
-    from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates, verdict
+    from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
 
     proven = {proof.gate for proof in proofs if proof.holds}
     gates: list[Callable[..., Verdict]] = [
@@ -84,7 +84,7 @@ def list_unproven_gates(proofs: Sequence[GateProof]) -> list[str]:
         *refit_gates.REFIT_GATES,
         *source_gates.SOURCE_GATES,
     ]
-    return sorted({verdict.gate_name(each) for each in gates} - proven)
+    return sorted({each.__name__.replace("_", " ") for each in gates} - proven)
 
 
 def write_gate_proofs_page(page: Path, proofs: Sequence[GateProof]) -> None:

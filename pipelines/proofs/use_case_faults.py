@@ -15,6 +15,7 @@ from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.gate_case import GateCase, judge_candidate, judge_refit, judge_sources
 from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
 from pipelines.training import assemble
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 from usecase.faults import FAULTS, Fault
 
@@ -76,14 +77,13 @@ def _tables(training: BaseTraining, fault: Fault) -> list[Verdict]:
     own = _rebuilt_home(training, "tables", fault.change)
     with home_environment(own):
         assemble.assemble_training_set(own, training.as_of)
-        frame = assemble.load_training_set(own)[0]
+        frame = TrainingFiles(own.home).frame
     leaking = BaseTraining(training.settings, frame, training.as_of, training.start, training.seed)
     changed = {
         name: (fault.change.get(name, compute), feed) for name, (compute, feed) in TABLES.items()
     }
     changed_sources = training.training_sources(
         path=own.home,
-        frame=frame,
         tables=changed,
         md5s={
             name: source_gates.folder_md5(own.home / name) for name in source_gates.RECORDED_FOLDERS

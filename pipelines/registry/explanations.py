@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from pipelines.training import assemble
-from pipelines.training.train import read_holdout_predictions
+from pipelines.evaluation.evaluate import predict_with
+from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
+from pipelines.training.training_files import TrainingFiles
 from usecase import evaluation
 from usecase.columns import FEATURES
 
 SAMPLE_CASES = 1000  # more cases change the importance in the third digit only
 
 
-def explanation_facts(path: Path, winner: str) -> dict[str, Any]:
-    """Return `tried`, `intervals`, `behaviours` and `importance` of the training in `path`."""
-    from serving.models import skops_file
-
-    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-    holdout = assemble.split_holdout(frame, manifest)[1]
-    scores = read_holdout_predictions(path / "data")[winner].to_numpy()
-    model = skops_file.load_skops((path / "data" / "candidates" / f"{winner}.skops").read_bytes())
-    tried = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
-    sample = holdout.sample(min(len(holdout), SAMPLE_CASES), random_state=params["seed"])
+def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
+    """Return `tried`, `intervals`, `behaviours` and `importance` of a training."""
+    params, holdout, model = files.params, files.holdout, files.model(winner)
+    scores, seed = files.scores[winner].to_numpy(), params["seed"]
+    sample = holdout.sample(min(len(holdout), SAMPLE_CASES), random_state=seed)
     return {
         "tried": {
             name: {"draws": max(1, len(each["trials"])), "params": each["params"]}
-            for name, each in tried.items()
+            for name, each in files.candidates.items()
         },
-        "intervals": metric_intervals(holdout, scores, params["costs"], params["seed"]),
-        "behaviours": evaluation.behaviours(
-            lambda rows: model.predict_proba(rows[FEATURES])[:, 1], sample, params["gates"]
-        ),
-        "importance": permutation_importances(model, sample, params["seed"]),
-    }  # fmt: skip
+        "intervals": metric_intervals(holdout, scores, params["costs"], seed),
+        "behaviours": evaluation.behaviours(partial(predict_with, model), sample, params["gates"]),
+        "importance": permutation_importances(model, sample, seed),
+    }
 
 
 def metric_intervals(
@@ -48,9 +38,8 @@ def metric_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return the 90% interval of each metric that is a mean over cases, by bootstrap of days."""
     y, days = holdout["label"].to_numpy(), holdout["decision_time"].dt.floor("D")
-    of_label = np.where(y == 1, scores, 1 - scores)
     cases = {
-        "log_loss": -np.log(np.clip(of_label, 1e-15, 1)),
+        "log_loss": case_log_losses(y, scores),
         "brier": (scores - y) ** 2,
         "cost_per_1000": 1000 * evaluation.case_costs(y, scores, costs),
         "positive_rate": (scores >= costs["threshold"]).astype(float),

@@ -1,4 +1,8 @@
-"""The model card in Markdown: the use case's text, then lineage and results of the version."""
+"""The model card: the use case's text, then lineage and results of the version.
+
+One template gives the card in Markdown, and with less detail the description in the registry. The
+HTML page is the same Markdown with plots.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.formatting import (
-    format_limit,
-    format_number,
-    large_slices,
-    markdown_table,
-)
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+
+from monitoring.pages import charts
+from monitoring.pages.layout import render_page
+from pipelines.evaluation.formatting import escape_cell, format_limit, format_number, large_slices
 from pipelines.registry import governance
-from pipelines.registry.governance import Governance
 from settings import LoopError
 
 # Characters; MLflow on Postgres refuses a longer description.
@@ -30,7 +34,6 @@ LINEAGE_TITLES = {
 DESCRIPTION_FACTS = (*LINEAGE_TITLES, "candidate", "measured", "verdicts", "slices")
 EXPLANATION_FACTS = ("tried", "intervals", "behaviours", "importance")
 IMPORTANCE_CAPTION = "Rise of the log-loss on unseen cases when a column is shuffled."
-REFIT_NOTE = "Evaluated on unseen cases, then refitted on all cases: the metrics precede the refit."
 
 
 def read_use_case_card() -> str:
@@ -38,27 +41,32 @@ def read_use_case_card() -> str:
     return (Path(__file__).resolve().parents[2] / "usecase" / "card.md").read_text()
 
 
-def render_model_card(text: str, facts: Mapping[str, Any]) -> str:
-    """Return the whole card in Markdown: the use case's `text`, then the facts of the version.
+def render_model_card(text: str, facts: Mapping[str, Any], *, short: bool = False) -> str:
+    """Return the card in Markdown: the use case's `text`, then the facts of the version.
 
     `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts`, `slices` (as in
-    `gates.json`) and the facts of `pipelines.registry.explanations`. Raises `LoopError` if a fact
-    is missing.
+    `gates.json`) and, unless `short`, those of `pipelines.registry.explanations`. Raises
+    `LoopError` if a fact is missing.
     """
     governed, prose = governance.parse_governance(text)
-    _require_facts(facts, (*DESCRIPTION_FACTS, *EXPLANATION_FACTS))
-    sections = [
-        *_head(governed, prose, facts),
-        "## Candidates tried", _tried(facts),
-        "## Metrics", *_metrics(facts),
-        "## Gates", _gates(facts["verdicts"]),
-        "## Behaviours", _behaviours(facts["behaviours"]),
-        "## Feature importance", IMPORTANCE_CAPTION, _importance(facts["importance"]),
-        "## Slices against the baseline", _slices(facts["slices"], facts["candidate"]),
-        "## Risks, as approved", _risks(governed),
-        "## Monitoring plan", "\n".join(f"- {each}" for each in governed.monitoring),
-    ]  # fmt: skip
-    return "\n\n".join(sections) + "\n"
+    needed = DESCRIPTION_FACTS if short else (*DESCRIPTION_FACTS, *EXPLANATION_FACTS)
+    if missing := [name for name in needed if facts.get(name) in (None, "", [], {})]:
+        raise LoopError(
+            f"The model card lacks {', '.join(missing)}. Without them no version is registered."
+        )
+    name = facts["candidate"]
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined,
+        finalize=lambda value: value if hasattr(value, "__html__") else escape_cell(str(value)),
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # Markdown; `finalize` escapes marks
+    )  # fmt: skip
+    return templates.get_template("model_card.md.j2").render(
+        name=name, facts=facts, governed=governed, prose=prose, short=short,
+        others=_models(facts)[1:], slices=_weakest_and_strongest(facts["slices"], name),
+        lineage=LINEAGE_TITLES, importance_caption=IMPORTANCE_CAPTION, number=format_number,
+        limit=format_limit,
+    )  # fmt: skip
 
 
 def render_registry_description(text: str, facts: Mapping[str, Any]) -> str:
@@ -66,115 +74,50 @@ def render_registry_description(text: str, facts: Mapping[str, Any]) -> str:
 
     Raises `LoopError` if a fact is missing or the card is too long.
     """
-    governed, prose = governance.parse_governance(text)
-    _require_facts(facts, DESCRIPTION_FACTS)
-    passed = sum(each["passed"] for each in facts["verdicts"])
-    sections = [
-        *_head(governed, prose, facts), "## Metrics", *_metrics(facts),
-        "## Gates", f"{passed} of {len(facts['verdicts'])} passed.",
-        "## Slices against the baseline", _slices(facts["slices"], facts["candidate"]),
-        "Gates, behaviours, importance, risks and plots: `card.html`, among the run's artifacts.",
-    ]  # fmt: skip
-    card = "\n\n".join(sections) + "\n"
-    if len(card) > MAX_DESCRIPTION_LENGTH:
+    card = render_model_card(text, facts, short=True)
+    if (excess := len(card) - MAX_DESCRIPTION_LENGTH) > 0:
         raise LoopError(
             f"The model card has {len(card):,} characters, but the registry allows "
-            f"{MAX_DESCRIPTION_LENGTH:,}. Shorten usecase/card.md by "
-            f"{len(card) - MAX_DESCRIPTION_LENGTH:,}."
+            f"{MAX_DESCRIPTION_LENGTH:,}. Shorten usecase/card.md by {excess:,}."
         )
     return card
 
 
-def _require_facts(facts: Mapping[str, Any], needed: Sequence[str]) -> None:
-    if missing := [name for name in needed if facts.get(name) in (None, "", [], {})]:
-        raise LoopError(
-            f"The model card lacks {', '.join(missing)}. Without them no version is registered."
-        )
+def render_model_card_page(card: str, facts: Mapping[str, Any], scores: pd.DataFrame) -> str:
+    """Return `card` (Markdown) and its plots as HTML that loads no other file.
+
+    `scores` has a column of holdout probabilities for each model.
+    """
+    models = _models(facts)
+    measured = {model: facts["measured"][model] for model in models if model in scores}
+    figures = [
+        ("Calibration", "on the diagonal, predicted and observed rates agree",
+         charts.calibration_figure(scores, list(measured))),
+        ("ROC", "how well cases are ranked", charts.roc_figure(measured, scores, list(measured))),
+        ("Feature importance", IMPORTANCE_CAPTION, charts.importance_figure(facts["importance"])),
+        *charts.slice_cost_figures(
+            large_slices(facts["slices"]), models, "number of cases in brackets"
+        ),
+    ]  # fmt: skip
+    return render_page(
+        "pipelines/registry/model_card.html.j2", name=facts["candidate"], figures=figures,
+        card=MarkdownIt("commonmark", {"html": False}).enable("table").render(card),
+    )  # fmt: skip
 
 
-def _head(governed: Governance, prose: str, facts: Mapping[str, Any]) -> list[str]:
-    lineage = [[title, f"`{_short(facts[fact])}`"] for fact, title in LINEAGE_TITLES.items()]
-    approved = f"{governed.risks_approved_by}, {governed.risks_approved_at}"
+def _models(facts: Mapping[str, Any]) -> list[str]:
     return [
-        f"# Model card: {facts['candidate']}", governed.purpose,
-        f"**Owner:** {governed.owner}. **Contact:** {governed.contact}. **Risks approved by:** "
-        f"{approved}.",
-        prose, "## This version", REFIT_NOTE, markdown_table(["fact", "value"], lineage),
-    ]  # fmt: skip
+        each for each in (facts["candidate"], "baseline", "champion") if each in facts["measured"]
+    ]
 
 
-def _metrics(facts: Mapping[str, Any]) -> list[str]:
-    name, measured = facts["candidate"], facts["measured"]
-    models = [model for model in (name, "baseline", "champion") if model in measured]
-    intervals = facts.get("intervals", {})
-    rows = []
-    for metric in measured[name]:
-        low, high = intervals.get(metric, (None, None))
-        interval = "" if low is None else f"{format_number(low)} to {format_number(high)}"
-        values = [format_number(measured[model][metric]) for model in models]
-        rows.append([metric.replace("_", " "), values[0], interval, *values[1:]])
-    return [markdown_table(["metric", models[0], "90% interval", *models[1:]], rows)]
-
-
-def _tried(facts: Mapping[str, Any]) -> str:
+def _weakest_and_strongest(
+    slices: Sequence[Mapping[str, Any]], name: str, each_end: int = 2
+) -> list[tuple[Mapping[str, Any], float]]:
+    """The large slices in which the model saves least and most of the baseline's cost."""
     rows = [
-        [name, format_number(each["draws"]), format_params(each["params"]),
-         format_number(facts["measured"][name]["cost_per_1000"])]
-        for name, each in facts["tried"].items()
-    ]  # fmt: skip
-    return markdown_table(["candidate", "draws", "chosen", "cost per 1,000"], rows)
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in params.items())
-
-
-def _behaviours(behaviours: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        [name, "holds" if each["passed"] else "FAILS", format_number(each["value"]),
-         format_limit(each)]
-        for name, each in behaviours.items()
-    ]  # fmt: skip
-    return markdown_table(["behaviour", "", "value", "limit"], rows)
-
-
-def _importance(importance: Mapping[str, float], largest: int = 12) -> str:
-    rows = [[name, f"{value:+.4f}"] for name, value in list(importance.items())[:largest]]
-    return markdown_table(["column", "rise of the log-loss"], rows)
-
-
-def _risks(governed: Governance) -> str:
-    rows = [[each.harmed, each.how, each.limited_by] for each in governed.risks]
-    return markdown_table(["who may be harmed", "how", "what limits it"], rows)
-
-
-def _gates(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [each["gate"], "passed" if each["passed"] else "REFUSED", format_number(each["value"]),
-         format_limit(each), format_number(each["margin"], sign=True)]
-        for each in verdicts
-    ]  # fmt: skip
-    return markdown_table(["gate", "", "value", "limit", "margin"], rows)
-
-
-def _slices(slices: Sequence[Mapping[str, Any]], name: str, each_end: int = 2) -> str:
-    """The large slices in which the model saves least and most against the baseline."""
-
-    def saving(row: Mapping[str, Any]) -> float:
-        baseline = float(row["baseline_cost"])
-        return 1 - row[f"{name}_cost"] / baseline if baseline else 0.0
-
-    ordered = sorted(large_slices(slices), key=saving)
-    chosen = ordered[:each_end] + ordered[each_end:][-each_end:]
-    rows = [
-        [f"{row['slice']} {row['value']}", format_number(row["n"]), format_number(row["base_rate"]),
-         format_number(row[f"{name}_cost"]), f"{saving(row):+.0%}"]
-        for row in chosen
-    ]  # fmt: skip
-    return markdown_table(["slice", "cases", "base rate", "cost", "saving"], rows)
-
-
-def _short(value: Any) -> str:
-    """Shorten a long hash to 16 characters; the version's tags have the full one."""
-    text = str(value)
-    return text if len(text) <= 48 else f"{text[:16]}…"
+        (row, 1 - row[f"{name}_cost"] / row["baseline_cost"] if row["baseline_cost"] else 0.0)
+        for row in large_slices(slices)
+    ]
+    rows.sort(key=lambda row: row[1])
+    return rows[:each_end] + rows[each_end:][-each_end:]

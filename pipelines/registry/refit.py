@@ -1,46 +1,78 @@
-"""Refit of a training's winner on every case with a known label.
+"""Refit of a training's winner on every case with a known label, and the gates on it.
 
-`python -m pipelines.registry.refit CANDIDATE` repeats search and refit in a workspace, and prints
-the digest. `mlops reproduce` runs it with the code of the version's commit.
+A training and the fast replay call the same functions. `python -m pipelines.registry.refit
+CANDIDATE` repeats search and refit in a workspace, and prints the digest. `mlops reproduce` runs it
+with the code of the version's commit.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
-import yaml
 
 from features import durable_files
+from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
+from pipelines.evaluation.gates.verdict import Limits, Verdict, run_gates
+from pipelines.training.training_files import TrainingFiles
+from serving.models import evaluator, skops_file
+from usecase.columns import FEATURES
+
+RefitGates = Sequence[Callable[[RefitModel, Limits], Verdict]]
 
 
-def refit_winner(path: Path, winner: str) -> str:
-    """Fit the winner with its chosen parameters on every known case; return the digest.
+def refit_training(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Refit the winner of the training in `path`; return its digest and the verdicts on it."""
+    files, champion = TrainingFiles(path), path / "data" / "champion" / "served"
+    winner = files.gates["winner"]
+    digest = refit_model(files.model(winner), files.frame, path / "refit")
+    verdicts = refit_verdicts(
+        path / "refit", files.holdout, files.scores[winner].to_numpy(), files.params,
+        champion if champion.exists() else None,
+    )  # fmt: skip
+    return digest, verdicts
 
-    Write `refit/` in the workspace atomically. An existing refit is kept. The digest is that of
-    the served form (`serving.models.evaluator.export_model`).
+
+def refit_model(fitted: Any, frame: pd.DataFrame, folder: Path) -> str:
+    """Fit a model with the parameters of `fitted` on `frame`; return the digest.
+
+    Write the model and its served form to `folder` atomically. An existing refit is kept. The
+    digest is that of the served form (`serving.models.evaluator.export_model`).
     """
-    from serving.models import evaluator, skops_file
-    from usecase.columns import FEATURES
-    from usecase.model import build_candidates
+    from sklearn.base import clone
 
-    target = path / "refit"
-    if not target.exists():
-        params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-        frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-        chosen = json.loads((path / "data" / "candidates" / "candidates.json").read_text())
-        model, _ = build_candidates(params)[winner]
-        model.set_params(**chosen[winner]["params"]).fit(frame[FEATURES], frame["label"])
-        draft = path / ".refit"
+    if not folder.exists():
+        model = clone(fitted).fit(frame[FEATURES], frame["label"])
+        draft = folder.with_name(f".{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         digest = evaluator.export_model(model, draft / "served")
         (draft / "model.skops").write_bytes(skops_file.dump_skops(model))
         (draft / "digest").write_text(digest)
-        durable_files.publish_folder(draft, target)
-    return (target / "digest").read_text()
+        durable_files.publish_folder(draft, folder)
+    return (folder / "digest").read_text()
+
+
+def refit_verdicts(
+    folder: Path, holdout: pd.DataFrame, evaluated: np.ndarray, params: dict[str, Any],
+    running: Path | None, gates: RefitGates = REFIT_GATES,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the verdicts of `gates` on the refit in `folder`.
+
+    `evaluated`: probabilities of the evaluated model on the holdout. `running`: served form of the
+    champion, if there is one.
+    """
+    subject = RefitModel(
+        model=skops_file.load_skops((folder / "model.skops").read_bytes()),
+        folder=folder / "served", digest=(folder / "digest").read_text(), frame=holdout,
+        evaluated=evaluated, seed=params["seed"], running=running,
+    )  # fmt: skip
+    limits = {**params["gates"], **params["gates"]["artefact"]}
+    return [each.as_dict() for each in run_gates(subject, limits, gates)]
 
 
 def main() -> None:
@@ -51,7 +83,8 @@ def main() -> None:
 
     workspace = settings.load_settings()
     train.train_candidates(workspace, stage_command.parse_time(workspace.params()["as_of"]))
-    print("digest", refit_winner(workspace.root, sys.argv[1]))
+    files = TrainingFiles(workspace.root)
+    print("digest", refit_model(files.model(sys.argv[1]), files.frame, files.path / "refit"))
 
 
 if __name__ == "__main__":

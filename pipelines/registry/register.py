@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from features import durable_files
-from pipelines.registry import governance, model_card
-from pipelines.registry.refit import refit_winner
+from features import partitions
+from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
+from pipelines.evaluation.gates.verdict import run_gates
+from pipelines.registry import explanations, governance, model_card, refit
 from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
-from pipelines.training import assemble, mlflow_tracking
-from pipelines.training.train import read_holdout_predictions
+from pipelines.training import lineage, mlflow_tracking
+from pipelines.training.training_files import TrainingFiles
+from serving.models import skops_file
 from settings import Settings
+from usecase.columns import FEATURES
 
 
 def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
@@ -25,25 +27,27 @@ def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> di
     Return `version` (None if the gates refused every candidate or the refit), `why`, and the
     `verdicts` on the refit. A training that is already registered is found by its tag.
     """
-    gates = json.loads((path / "data" / "evaluation" / "gates.json").read_text())
-    if gates["winner"] is None:
-        return {"version": None, "why": describe_refusals(gates["verdicts"]), "verdicts": []}
+    files = TrainingFiles(path)
+    winner = files.gates["winner"]
+    if winner is None:
+        why = describe_refusals(files.gates["verdicts"])
+        return {"version": None, "why": why, "verdicts": []}
     existing = version_of_training(settings, path.name)
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
     # Fails before the expensive refit if the card has no owner or approved risks.
     governance.parse_governance(model_card.read_use_case_card())
-    digest = refit_winner(path, gates["winner"])
-    verdicts = run_source_gates(settings, path, md5s)
-    verdicts += run_refit_gates(path, gates["winner"], digest)
+    digest, on_refit = refit.refit_training(path)
+    verdicts = source_verdicts(settings, files, md5s) + on_refit
     if not all(verdict["passed"] for verdict in verdicts):
-        why = describe_refusals({f"refit of {gates['winner']}": verdicts})
+        why = describe_refusals({f"refit of {winner}": verdicts})
         return {"version": None, "why": why, "verdicts": verdicts}
-    version = _create_version(settings, path, gates, verdicts, md5s, digest)
+    tags = lineage.lineage_tags(path, md5s) | {"candidate": winner, "digest": digest}
+    version = _create_version(settings, files, verdicts, tags)
     return {"version": version, "why": "passed every gate", "verdicts": verdicts}
 
 
-def describe_refusals(verdicts: dict[str, list[dict[str, Any]]]) -> str:
+def describe_refusals(verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Return which gate refused which candidate, and by how much."""
     parts = []
     for name, of_candidate in verdicts.items():
@@ -54,118 +58,59 @@ def describe_refusals(verdicts: dict[str, list[dict[str, Any]]]) -> str:
     return "; ".join(parts)
 
 
-def run_refit_gates(path: Path, winner: str, digest: str) -> list[dict[str, Any]]:
-    """Return the verdicts of the gates on the refit."""
-    from pipelines.evaluation.gates import refit_gates, verdict
-    from serving.models import skops_file
-    from usecase.columns import CATEGORIES, FEATURES
-
-    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-    limits = {**params["gates"], **params["gates"]["artefact"]}
-    subject = refit_gates.RefitModel(
-        model=skops_file.load_skops((path / "refit" / "model.skops").read_bytes()),
-        folder=path / "refit" / "served",
-        digest=digest,
-        frame=_holdout(path),
-        evaluated=read_holdout_predictions(path / "data")[winner].to_numpy(),
-        columns=FEATURES,
-        texts=CATEGORIES,
-        seed=params["seed"],
-        running=champion if (champion := path / "data" / "champion" / "served").exists() else None,
-    )
-    return [each.as_dict() for each in verdict.run_gates(subject, limits, refit_gates.REFIT_GATES)]
-
-
-def run_source_gates(settings: Settings, path: Path, md5s: dict[str, str]) -> list[dict[str, Any]]:
+def source_verdicts(
+    settings: Settings, files: TrainingFiles, md5s: dict[str, str]
+) -> list[dict[str, Any]]:
     """Return the verdicts of the gates on the training's data, and on the online store."""
-    from pipelines.evaluation.gates import source_gates, verdict
-    from pipelines.runtime.stage_command import parse_time
-    from usecase.columns import FEATURES
+    gates = files.params["gates"]
+    subject = TrainingSources(settings, files.path, md5s, files.params["seed"])
+    verdicts = run_gates(subject, {**gates, **gates["sources"]}, SOURCE_GATES)
+    return [each.as_dict() for each in verdicts]
 
-    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-    limits = {**params["gates"], **params["gates"]["sources"]}
-    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    subject = source_gates.TrainingSources(
-        settings=settings, path=path, md5s=md5s, seed=params["seed"], columns=FEATURES,
-        frame=pd.read_parquet(path / "data" / "training" / "training.parquet"),
-        as_of=parse_time(manifest["as_of"]), holdout_start=parse_time(manifest["holdout_start"]),
-    )  # fmt: skip
-    return [
-        each.as_dict() for each in verdict.run_gates(subject, limits, source_gates.SOURCE_GATES)
-    ]
+
+def reference_cases(holdout: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
+    """Return the reference of drift: the holdout cases with the winner's probabilities.
+
+    The probabilities are from before the refit, so the cases were unseen.
+    """
+    return holdout.assign(probability=scores.to_numpy())
 
 
 def _create_version(
-    settings: Settings, path: Path, gates: dict[str, Any], verdicts: list[dict[str, Any]],
-    md5s: dict[str, str], digest: str,
-) -> str:  # fmt: skip
-    from pipelines.registry import explanations, model_card_page
-    from pipelines.training import lineage
-    from serving.models import skops_file
-    from usecase.columns import FEATURES
-
-    winner, use_case_card = gates["winner"], model_card.read_use_case_card()
-    tags = lineage.lineage_tags(path, md5s) | {"candidate": winner, "digest": digest}
-    facts = _card_facts(path, gates, verdicts, tags) | explanations.explanation_facts(path, winner)
+    settings: Settings, files: TrainingFiles, verdicts: list[dict[str, Any]], tags: dict[str, str]
+) -> str:
+    winner, made = tags["candidate"], files.path / "refit"
+    use_case_card = model_card.read_use_case_card()
+    tags = tags | {"data_until": tags["as_of"]}
+    facts = {
+        **tags, **explanations.explanation_facts(files, winner),
+        "registered_at": datetime.now(UTC).isoformat(), "evaluation": files.metrics[winner],
+        "measured": files.metrics, "verdicts": files.gates["verdicts"][winner] + verdicts,
+        "slices": files.gates["slices"],
+    }  # fmt: skip
     card = model_card.render_model_card(use_case_card, facts)
+    reference = made / "reference.parquet"
+    partitions.write_partition(reference_cases(files.holdout, files.scores[winner]), reference)
     client = mlflow_tracking.mlflow_client(settings)
     with mlflow_tracking.start_run(
         settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
     ) as run:
         run_id = run.info.run_id
-        model = skops_file.load_skops((path / "refit" / "model.skops").read_bytes())
-        logged = mlflow_tracking.log_model(
-            settings, model, _holdout(path)[FEATURES].tail(5), run_id
-        )
+        model = skops_file.load_skops((made / "model.skops").read_bytes())
+        example = files.holdout[FEATURES].tail(5)
+        logged = mlflow_tracking.log_model(settings, model, example, run_id)
         client.log_dict(run_id, facts, "facts.json")
         client.log_text(run_id, card, "card.md")
-        page = model_card_page.render_model_card_page(
-            use_case_card, facts, read_holdout_predictions(path / "data")
-        )
+        page = model_card.render_model_card_page(card, facts, files.scores)
         client.log_text(run_id, page, "card.html")
-        client.log_artifacts(run_id, str(path / "refit" / "served"), "served")
-        client.log_artifact(run_id, str(path / "usecase" / "params.yaml"))
-        _write_reference(path)
-        client.log_artifact(run_id, str(path / "refit" / "reference.parquet"))
+        client.log_artifacts(run_id, str(made / "served"), "served")
+        for file in (files.path / "usecase" / "params.yaml", reference):
+            client.log_artifact(run_id, str(file))
     if find_registered_model(client) is None:
         client.create_registered_model(REGISTERED_MODEL)
     # Last, in one call with its tags: a kill before leaves no incomplete version.
     version = client.create_model_version(
-        REGISTERED_MODEL, logged.model_uri, run_id, model_id=logged.model_id,
-        tags=tags | {"data_until": tags["as_of"]},
+        REGISTERED_MODEL, logged.model_uri, run_id, model_id=logged.model_id, tags=tags,
         description=model_card.render_registry_description(use_case_card, facts),
     )  # fmt: skip
     return str(version.version)
-
-
-def _card_facts(
-    path: Path, gates: dict[str, Any], verdicts: list[dict[str, Any]], tags: dict[str, str]
-) -> dict[str, Any]:
-    measured = json.loads((path / "data" / "evaluation" / "metrics.json").read_text())
-    return {
-        **tags,
-        "data_until": tags["as_of"],
-        "registered_at": datetime.now(UTC).isoformat(),
-        "evaluation": measured[gates["winner"]],
-        "measured": measured,
-        "verdicts": gates["verdicts"][gates["winner"]] + verdicts,
-        "slices": gates["slices"],
-    }
-
-
-def _holdout(path: Path) -> pd.DataFrame:
-    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
-    frame = pd.read_parquet(path / "data" / "training" / "training.parquet")
-    return assemble.split_holdout(frame, manifest)[1]
-
-
-def _write_reference(path: Path) -> None:
-    """Write the reference of drift: the holdout cases with the winner's probabilities.
-
-    The probabilities are from before the refit, so the cases were unseen.
-    """
-    winner = json.loads((path / "data" / "evaluation" / "gates.json").read_text())["winner"]
-    scores = read_holdout_predictions(path / "data")[["key", winner]]
-    reference = _holdout(path).merge(scores.rename(columns={winner: "probability"}))
-    with durable_files.atomic_replace(path / "refit" / "reference.parquet") as unfinished:
-        reference.to_parquet(unfinished, index=False)

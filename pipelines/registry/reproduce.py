@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from features import durable_files
 from pipelines.training import dvc_stages, workspace
+from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
+from usecase import evaluation
 
 REQUIRED_TAGS = (
     "digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256",
@@ -106,7 +107,9 @@ def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -
     dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
     durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
-    rebuilt = _evaluate(path, tags["candidate"])
+    files = TrainingFiles(path)
+    prob = files.scores[tags["candidate"]]
+    rebuilt = evaluation.metrics(files.scores["label"], prob, files.params["costs"])
     differing = {
         name: (value, rebuilt[name])
         for name, value in record.metrics.items()
@@ -171,17 +174,6 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     if run.returncode:
         raise LoopError(f"The training failed: {run.stderr[-2000:]}")
     return run.stdout.split()[-1]
-
-
-def _evaluate(path: Path, candidate: str) -> dict[str, float]:
-    import yaml
-
-    from pipelines.training.train import read_holdout_predictions
-    from usecase import evaluation
-
-    scores = read_holdout_predictions(path / "data")
-    params: dict[str, Any] = yaml.safe_load((path / workspace.PARAMS_FILE).read_text())
-    return evaluation.metrics(scores["label"], scores[candidate], params["costs"])
 
 
 def _environment_notes(tags: dict[str, str]) -> list[str]:

@@ -11,7 +11,9 @@ from typing import Any
 from features import durable_files
 from features.validated_cases import read_labels
 from monitoring.measures import performance
+from pipelines.evaluation import evaluate
 from pipelines.release import rollout_controller
+from pipelines.training.training_files import TrainingFiles
 from serving.prediction_log import reader
 from serving.release.document import Release
 from settings import LoopError, Settings
@@ -93,12 +95,10 @@ def training_fields(outcome: dict[str, Any] | None) -> dict[str, Any]:
     """Return the record's fields of the training with this outcome."""
     if outcome is None:
         return {"trained": 0, "training": None, "verdicts": []}
-    folder = Path(outcome["report"]).parent
-    gates = json.loads((folder / "gates.json").read_text())
-    metrics = json.loads((folder / "metrics.json").read_text())
-    cheapest = min(gates["verdicts"], key=lambda each: metrics[each]["cost_per_1000"])
+    files = TrainingFiles(Path(outcome["report"]).parents[2])
+    best = evaluate.best_candidate(files.gates["verdicts"], files.metrics)
     # Without a winner the outcome has no verdicts on sources and refit.
-    verdicts = gates["verdicts"][gates["winner"] or cheapest] + outcome["verdicts"]
+    verdicts = files.gates["verdicts"][best] + outcome["verdicts"]
     return {"trained": 1, "training": outcome["training_id"], "verdicts": verdicts}
 
 

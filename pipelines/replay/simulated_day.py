@@ -119,10 +119,9 @@ def observe_day(
     cases = world.frame.iloc[at][own].drop(columns=["label", "known_at"])
     log = cases.assign(probability=state.probability[at][own], logged_at=cases["decision_time"])
     joined = performance.join_labels(log, world.labels_since(since), day)
-    reference = world.frame.iloc[champion.holdout].assign(probability=champion.holdout_scores)
     window = observation.ProductionWindow(
         champion=champion.name, data_until=champion.as_of, expected=champion.expected,
-        reference=reference, predictions=joined, features=joined[FEATURES],
+        reference=champion.reference, predictions=joined, features=joined[FEATURES],
         last_training=state.last_training,
         n_new=performance.count_new_labels(world.labels, champion.as_of, day),
         under_way=None if state.challenger is None else state.challenger.name,

@@ -7,6 +7,7 @@ train.py: fitting the candidates of usecase/model.py, with a time-ordered search
 workspace.py: the frozen copy of code, data and parameters that a training runs in
 dvc_stages.py: running the stages of dvc.yaml there, pushing and restoring outputs
 mlflow_tracking.py: logging candidates to MLflow, and access to its client and runs
+training_files.py: reading the outputs of the stages
 lineage.py: the tags by which a version can be traced and rebuilt
 training_outcome.py: the outcome of each training, and its sentence for people
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -59,12 +58,17 @@ def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> 
     }
 
 
-def holdout_start(params: dict[str, Any], as_of: datetime) -> datetime:
+def holdout_start(
+    params: dict[str, Any], as_of: datetime, data_until: datetime | None = None
+) -> datetime:
     """Return the time (UTC) from which on no candidate sees a case.
 
-    A retraining sets `training.holdout_start`, so that the champion has not seen them either.
+    If there is a champion, which knows the data before `data_until`, it is the middle of the time
+    since then: candidates train through the first half, and both are scored on the second.
     """
-    configured = params["training"].get("holdout_start")
+    if data_until is not None:
+        return data_until + (as_of - data_until) / 2
+    configured = params["training"].get("holdout_start")  # set in a workspace with a champion
     if configured:
         return stage_command.parse_time(configured, "training.holdout_start")
     return as_of - timedelta(days=params["training"]["holdout_days"])
@@ -79,18 +83,6 @@ def split_holdout(
         frame[frame["known_at"] < start].reset_index(drop=True),
         frame[frame["decision_time"] >= start].reset_index(drop=True),
     )
-
-
-def load_training_set(settings: Settings) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the training set and its manifest. Raise `LoopError` if there is none."""
-    folder = settings.data / "training"
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        return pd.read_parquet(folder / "training.parquet"), manifest
-    except FileNotFoundError as error:
-        raise LoopError(
-            f"There is no training set in {folder}. Run `dvc repro assemble`."
-        ) from error
 
 
 if __name__ == "__main__":

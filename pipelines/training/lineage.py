@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from features.build_manifest import definitions_version
+from pipelines.training.training_files import TrainingFiles
 from pipelines.training.workspace import SOURCE_ROOT, code_digest
 from settings import Settings
 
 
 def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
     """Return the lineage of the training run in `path`; `md5s` are those of its outputs."""
-    params = yaml.safe_load((path / "usecase" / "params.yaml").read_text())
-    manifest: dict[str, Any] = json.loads(
-        (path / "data" / "training" / "manifest.json").read_text()
-    )
-    lock = path / "requirements.lock"
+    files, lock = TrainingFiles(path), path / "requirements.lock"
     return {
         "training_id": path.name,
-        "as_of": manifest["as_of"],
-        "holdout_start": manifest["holdout_start"],
+        "as_of": files.manifest["as_of"],
+        "holdout_start": files.manifest["holdout_start"],
         "dvc_md5_training": md5s["data/training"],
         "dvc_md5_validated": md5s["data/validated"],
         "git_commit": git_commit(),
         "code_sha256": code_digest(path),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none",
-        "seed": str(params["seed"]),
+        "seed": str(files.params["seed"]),
         "feast_registry_version": definitions_version(),
     }
 

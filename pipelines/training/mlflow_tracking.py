@@ -6,10 +6,7 @@ killed training leaves no half-logged run in MLflow.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import pandas as pd
 
 from features import locks
 from pipelines.runtime import embedded_databases, upgrade
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 
 EXPERIMENT_NAME = "mlops-loop"
@@ -31,19 +29,12 @@ def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[s
     """
     from pipelines.training import lineage
 
-    data = path / "data"
-    metrics = json.loads((data / "evaluation" / "metrics.json").read_text())
-    fitted = json.loads((data / "candidates" / "candidates.json").read_text())
-    gates = json.loads((data / "evaluation" / "gates.json").read_text())
-    tags = lineage.lineage_tags(path, md5s)
-    runs = {}
-    for name in ("baseline", *fitted):
-        logged = find_mlflow_run(settings, {"training_id": path.name, "candidate": name})
-        runs[name] = logged or _log_candidate(
-            settings, path, name, fitted.get(name, {}), metrics[name],
-            tags | {"candidate": name, **_gate_tags(gates, name)},
-        )  # fmt: skip
-    return runs
+    files, tags = TrainingFiles(path), lineage.lineage_tags(path, md5s)
+    return {
+        name: _find_candidate(settings, path.name, name)
+        or _log_candidate(settings, files, name, tags)
+        for name in ("baseline", *files.candidates)
+    }
 
 
 def mlflow_client(settings: Settings) -> Any:
@@ -61,39 +52,23 @@ def redact_credentials(text: str) -> str:
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
-def find_mlflow_run(settings: Settings, tags: dict[str, str]) -> str | None:
-    """Return the id of the finished run with these tags; None if there is none."""
-    mlflow = _mlflow(settings)
-    query = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
-    runs = mlflow.search_runs(
-        experiment_names=[EXPERIMENT_NAME],
-        filter_string=f"{query} and attributes.status = 'FINISHED'",
-        output_format="list",
-        max_results=1,
-    )
-    return str(runs[0].info.run_id) if runs else None
-
-
 def close_leftover_runs(settings: Settings) -> int:
     """Mark the runs that a killed process left RUNNING as KILLED; return their number."""
-    mlflow = _mlflow(settings)
-    client = mlflow.MlflowClient()
-    running = mlflow.search_runs(
-        experiment_names=[EXPERIMENT_NAME], filter_string="attributes.status = 'RUNNING'",
-        output_format="list",
-    )  # fmt: skip
+    running = _search_runs(settings, "attributes.status = 'RUNNING'")
     for run in running:
-        client.set_terminated(run.info.run_id, status="KILLED")
+        mlflow_client(settings).set_terminated(run.info.run_id, status="KILLED")
     return len(running)
 
 
-@contextmanager
-def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Iterator[Any]:
-    """Start a run that has these tags from the beginning; it becomes FAILED if the block raises."""
+def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Any:
+    """Start a run that has these tags from the beginning.
+
+    It is a context manager of the run, which becomes FAILED if the block raises.
+    """
     mlflow = _mlflow(settings)
-    mlflow.set_experiment(EXPERIMENT_NAME)
-    with mlflow.start_run(run_name=name, tags=tags) as run:
-        yield run
+    return mlflow.start_run(
+        run_name=name, tags=tags, experiment_id=_experiment(settings, mlflow, EXPERIMENT_NAME)
+    )
 
 
 def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str) -> Any:
@@ -113,38 +88,46 @@ def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str
     )  # fmt: skip
 
 
+def _find_candidate(settings: Settings, training_id: str, name: str) -> str | None:
+    runs = _search_runs(
+        settings,
+        f"tags.training_id = '{training_id}' and tags.candidate = '{name}' "
+        "and attributes.status = 'FINISHED'",
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _search_runs(settings: Settings, query: str) -> list[Any]:
+    found: list[Any] = _mlflow(settings).search_runs(
+        experiment_names=[EXPERIMENT_NAME], filter_string=query, output_format="list"
+    )
+    return found
+
+
 def _log_candidate(
-    settings: Settings, path: Path, name: str, summary: dict[str, Any],
-    metrics: dict[str, float], tags: dict[str, str],
-) -> str:  # fmt: skip
+    settings: Settings, files: TrainingFiles, name: str, tags: dict[str, str]
+) -> str:
     from monitoring.pages.charts import evaluation_figures
-    from pipelines.training.train import read_holdout_predictions
+    from usecase.columns import FEATURES
 
     mlflow = _mlflow(settings)
-    scores = read_holdout_predictions(path / "data")
+    summary, metrics = files.candidates.get(name, {}), files.metrics[name]
+    tags = tags | {"candidate": name, **_gate_tags(files.gates, name)}
+    facts = {key: summary[key] for key in ("n_train", "seed", "seconds") if summary}
     with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as run:
         run_id = str(run.info.run_id)
-        mlflow.log_params(_logged_params(summary))
+        mlflow.log_params(facts | summary.get("params", {}))
         mlflow.log_metrics(metrics)
         for step, trial in enumerate(summary.get("trials", [])):
             mlflow.log_metric("search_log_loss", trial["log_loss"], step=step)
         mlflow.log_dict(summary, "search.json")
-        for title, figure in evaluation_figures({name: metrics}, scores, name).items():
+        for title, figure in evaluation_figures({name: metrics}, files.scores, name).items():
             mlflow.log_figure(figure, f"plots/{title}.png")
         for artifact in ("gates.json", "report.html", "roc.csv", "calibration.csv"):
-            mlflow.log_artifact(str(path / "data" / "evaluation" / artifact), "evaluation")
+            mlflow.log_artifact(str(files.path / "data" / "evaluation" / artifact), "evaluation")
         if summary:
-            _log_fitted(settings, path, name, run_id)
+            log_model(settings, files.model(name), files.frame[FEATURES].tail(5), run_id)
     return run_id
-
-
-def _log_fitted(settings: Settings, path: Path, name: str, run_id: str) -> None:
-    from serving.models import skops_file
-    from usecase.columns import FEATURES
-
-    model = skops_file.load_skops((path / "data" / "candidates" / f"{name}.skops").read_bytes())
-    training = pd.read_parquet(path / "data" / "training" / "training.parquet", columns=FEATURES)
-    log_model(settings, model, training.tail(5), run_id)
 
 
 def _gate_tags(gates: dict[str, Any], name: str) -> dict[str, str]:
@@ -157,11 +140,6 @@ def _gate_tags(gates: dict[str, Any], name: str) -> dict[str, str]:
     }
 
 
-def _logged_params(summary: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: summary[name] for name in ("n_train", "seed", "seconds") if name in summary}
-    return facts | summary.get("params", {})
-
-
 def _mlflow(settings: Settings) -> Any:
     """Return `mlflow` set to the project's server or file, and create an embedded database."""
     import mlflow
@@ -172,13 +150,10 @@ def _mlflow(settings: Settings) -> Any:
         database = embedded_databases.mlflow_database(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
         upgrade.upgrade_home(settings)
-        # A half-created database would look like that of an older version.
-        with (
-            nullcontext()
-            if database.exists()
-            else locks.hold_lock(upgrade.state_lock_file(settings))
-        ):
-            _experiment(settings, mlflow, EXPERIMENT_NAME)
+        if not database.exists():
+            # A half-created database would look like that of an older version.
+            with locks.hold_lock(upgrade.state_lock_file(settings)):
+                _experiment(settings, mlflow, EXPERIMENT_NAME)
     return mlflow
 
 
@@ -187,7 +162,6 @@ def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     # Artefacts of the embedded server are beside its database.
-    location = (
-        embedded_databases.artefact_root_uri(settings) if settings.tracking_uri is None else None
-    )
+    embedded = settings.tracking_uri is None
+    location = embedded_databases.artefact_root_uri(settings) if embedded else None
     return str(mlflow.create_experiment(name, artifact_location=location))

@@ -10,27 +10,32 @@ from typing import Any
 
 import pandas as pd
 
-from features import durable_files
+from features import durable_files, partitions
 from pipelines.runtime import stage_command
 from pipelines.training import assemble
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 
 
 def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Write each fitted model and all predictions on the holdout to `data/candidates/`.
+    """Write each fitted model and all predictions on the holdout to `data/candidates/`."""
+    files, folder = TrainingFiles(settings.root), settings.data / "candidates"
+    known, holdout = assemble.split_holdout(files.frame, files.manifest)
+    shutil.rmtree(folder, ignore_errors=True)
+    return fit_candidates(known, holdout, settings.params(), folder)
 
-    Fit only on cases whose label was known before the holdout's start.
+
+def fit_candidates(
+    known: pd.DataFrame, holdout: pd.DataFrame, params: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Fit each candidate on `known`; write it and its predictions on `holdout` to `folder`.
+
+    The summary of each fit is returned, and written last: `candidates.json`.
     """
     from serving.models import skops_file
     from usecase.columns import FEATURES
     from usecase.model import baseline, build_candidates
 
-    params = settings.params()
-    frame, manifest = assemble.load_training_set(settings)
-    known, holdout = assemble.split_holdout(frame, manifest)
-    folder = settings.data / "candidates"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     predictions = holdout[["key", "decision_time", "label"]].copy()
     predictions["baseline"] = baseline(known, holdout)
     summary = {}
@@ -39,8 +44,7 @@ def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
         fitted, summary[name] = fit_candidate(model, space, known, params)
         predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
         durable_files.write_file(folder / f"{name}.skops", skops_file.dump_skops(fitted))
-    with durable_files.atomic_replace(folder / "predictions.parquet") as unfinished:
-        predictions.to_parquet(unfinished, index=False)
+    partitions.write_partition(predictions, folder / "predictions.parquet")
     durable_files.write_json(folder / "candidates.json", summary)
     return summary
 
@@ -58,10 +62,10 @@ def fit_candidate(
 
     from usecase.columns import FEATURES
 
-    started = time.perf_counter()
+    started, trials = time.perf_counter(), []
     X, y = known[FEATURES], known["label"]
     if not space:
-        fitted, trials = model.fit(X, y), []
+        fitted = model.fit(X, y)
     else:
         search = RandomizedSearchCV(
             model, space, n_iter=params["training"]["search"]["n_iter"],
@@ -72,26 +76,17 @@ def fit_candidate(
         # on all cores, where threads wait for each other half of the time.
         with parallel_config(backend="threading"):
             search.fit(X, y)
-        fitted, trials = search.best_estimator_, _trials(search.cv_results_)
-    chosen = {name: fitted.get_params()[name] for name in space}
+        fitted, found = search.best_estimator_, search.cv_results_
+        columns = found["params"], found["mean_test_score"], found["std_test_score"]
+        trials = [
+            {"params": dict(drawn), "log_loss": -float(score), "spread": float(spread)}
+            for drawn, score, spread in zip(*columns, strict=True)
+        ]
     return fitted, {
-        "params": chosen, "trials": trials, "n_train": len(known), "seed": params["seed"],
+        "params": {name: fitted.get_params()[name] for name in space}, "trials": trials,
+        "n_train": len(known), "seed": params["seed"],
         "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
-
-
-def _trials(results: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"params": dict(drawn), "log_loss": -float(score), "spread": float(spread)}
-        for drawn, score, spread in zip(
-            results["params"], results["mean_test_score"], results["std_test_score"], strict=True
-        )
-    ]
-
-
-def read_holdout_predictions(data: Path) -> pd.DataFrame:
-    """Return `key`, `decision_time`, `label` and one probability per candidate, by holdout case."""
-    return pd.read_parquet(data / "candidates" / "predictions.parquet")
 
 
 if __name__ == "__main__":

@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from features import durable_files
+from pipelines.runtime.stage_command import parse_time
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 
 
 def write_outcome(
-    settings: Settings, path: Path, registered: dict[str, Any], released: dict[str, Any] | None,
-    reason: str, codes: Sequence[str],
+    path: Path, registered: dict[str, Any], released: dict[str, Any] | None, reason: str,
+    codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Write `outcome.json` of the training in `path`, with a sentence for people, and return it."""
-    manifest = json.loads((path / "data" / "training" / "manifest.json").read_text())
+    released = released or {}
     outcome = {
         "training_id": path.name,
-        "as_of": manifest["as_of"],
+        "as_of": TrainingFiles(path).manifest["as_of"],
         "reason": reason,
         "codes": list(codes),  # from the decision to train
         "version": registered["version"],
-        "stage": released.get("stage") if released else None,
-        "before": released.get("before") if released else None,
-        "refused": released.get("refused") if released else None,
-        "refused_code": released.get("code") if released else None,
+        **{name: released.get(name) for name in ("stage", "before", "refused")},
+        "refused_code": released.get("code"),
         "why": registered["why"],
         "verdicts": registered["verdicts"],  # on sources and refit; those on candidates: gates.json
         "concluded_at": datetime.now(UTC).isoformat(),
@@ -39,26 +39,21 @@ def write_outcome(
 
 def describe_outcome(outcome: dict[str, Any]) -> str:
     """Describe in a sentence whether the version was promoted, is in shadow or was refused."""
-    if outcome["version"] is None:
-        return f"No version registered, the champion stays: {outcome['why']}"
+    version, before, why = outcome["version"], outcome["before"], outcome["why"]
+    if version is None:
+        return f"No version registered, the champion stays: {why}"
     if outcome.get("refused"):
-        return f"Version {outcome['version']} registered, the champion stays: {outcome['refused']}"
-    before = outcome["before"]
+        return f"Version {version} registered, the champion stays: {outcome['refused']}"
     if outcome.get("stage") == "shadow":
-        return (
-            f"Version {outcome['version']} registered, in shadow of champion version {before}: "
-            f"{outcome['why']}"
-        )
-    after = f" in place of version {before}" if before not in (None, outcome["version"]) else ""
-    return f"Version {outcome['version']} promoted to champion{after}: {outcome['why']}"
+        return f"Version {version} registered, in shadow of champion version {before}: {why}"
+    after = f" in place of version {before}" if before not in (None, version) else ""
+    return f"Version {version} promoted to champion{after}: {why}"
 
 
 def find_outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
     """Return the newest concluded training as of `as_of`; None if there is none."""
-    outcomes = [
-        each for each in list_outcomes(settings) if datetime.fromisoformat(each["as_of"]) == as_of
-    ]
-    return outcomes[-1] if outcomes else None
+    newest_first = reversed(list_outcomes(settings))
+    return next((each for each in newest_first if parse_time(each["as_of"]) == as_of), None)
 
 
 def list_outcomes(settings: Settings) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ import yaml
 
 from features import data_lock, durable_files, partitions
 from features.build_manifest import MANIFEST_FILE
+from pipelines.training import assemble
 from pipelines.training.dvc_stages import init_dvc
 from settings import Settings, UserError
 
@@ -141,9 +142,7 @@ def _write_params(
     params = settings.params()
     params["as_of"] = as_of.isoformat()
     if champion:
-        # Split the time after the champion's data: the challenger trains through the first half,
-        # and both are scored on the second.
         data_until = datetime.fromisoformat(champion["data_until"])
-        holdout_start = data_until + (as_of - data_until) / 2
-        params["training"]["holdout_start"] = holdout_start.isoformat()
+        start = assemble.holdout_start(params, as_of, data_until)
+        params["training"]["holdout_start"] = start.isoformat()
     durable_files.write_file(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))

@@ -150,8 +150,6 @@ ALLOWED = {
     "serving/prediction_log/segments.py": "lines, locked by the worker that writes them; measured",
     "serving/prediction_log/writer.py": "appends whole lines and syncs them in groups; measured",
     "pipelines/registry/refit.py": "a draft, renamed when complete",
-    "pipelines/registry/register.py": "a table within `atomic_replace`",
-    "pipelines/training/train.py": "a table within `atomic_replace`",
     "pipelines/evaluation/evaluate.py": "outputs of a stage, which DVC rebuilds after a kill",
     "serving/http/client.py": "rows of answers, within `atomic_replace`",
     "pipelines/cli/reference.py": "docs/cli.md, which `make docs` rewrites",

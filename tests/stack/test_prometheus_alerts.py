@@ -198,8 +198,8 @@ def write_loop_state(settings: Settings) -> None:
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training_outcome.write_outcome(
-        settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
-        "first", ["first_model"],
+        path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None}, "first",
+        ["first_model"],
     )  # fmt: skip
     live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98,
             "cost_without": 700.0, "cost_low": 380.0, "cost_high": 420.0, "bias": 0.01,

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.evaluation.gates import candidate_gates
-from pipelines.evaluation.gates.verdict import run_gates
+from pipelines.evaluation.gates import soundness
+from pipelines.evaluation.gates.verdict import GateInputs, run_gates
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.feature_views import CARRIERS, ORIGINS
@@ -169,10 +169,10 @@ def test_gate_on_behaviour(
 ) -> None:
     frame = flights()
     none = np.full(len(frame), 0.5)
-    evidence = candidate_gates.GateInputs(
+    evidence = GateInputs(
         frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
     )
-    verdict = run_gates(evidence, LIMITS, (candidate_gates.behaves,))[0]
+    verdict = run_gates(evidence, LIMITS, (soundness.behaves,))[0]
     assert verdict.passed is (broken is None)
     assert "could not run" not in verdict.told
     if broken and verdict.value is not None:
@@ -185,10 +185,8 @@ def test_the_behaviour_gate_names_the_worst_or_the_closest_behaviour() -> None:
     none = np.full(len(frame), 0.5)
 
     def named_behaviour(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
-        evidence = candidate_gates.GateInputs(
-            frame, none, none, None, predict, {}, {}, COSTS, seed=1
-        )
-        return candidate_gates.behaves(evidence, LIMITS).told
+        evidence = GateInputs(frame, none, none, None, predict, {}, {}, COSTS, seed=1)
+        return soundness.behaves(evidence, LIMITS).told
 
     found = evaluation.behaviours(risk, frame, LIMITS)
     margins = {name: abs(each["value"] - each["limit"]) for name, each in found.items()}

@@ -19,6 +19,7 @@ from pipelines.proofs.isolated_home import home_environment
 from pipelines.release.audit import prediction_lineage
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
+from pipelines.training.training_files import TrainingFiles
 from serving.models.evaluator import Evaluator
 from serving.prediction_log import writer
 from settings import Settings
@@ -82,7 +83,7 @@ def test_training_uses_the_newest_known_label(world: Settings) -> None:
     corrected = set(key(corrected_rows()))
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1), (END, 0)):
         assemble.assemble_training_set(world, as_of)
-        frame, _ = assemble.load_training_set(world)
+        frame = TrainingFiles(world.root).frame
         assert frame["key"].is_unique
         some = frame[frame["key"].isin(corrected)]
         assert len(some) == len(corrected) > 10

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from pipelines.evaluation.gates.inputs import GateInputs
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_least, at_most
+from pipelines.evaluation.gates.verdict import (
+    GateInputs,
+    Limits,
+    Verdict,
+    at_most,
+    could_not_run,
+)
 from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_means
 
 MIN_PROBABILITY = 1e-15  # scikit-learn clips probabilities at the same value
@@ -13,12 +20,11 @@ MIN_PROBABILITY = 1e-15  # scikit-learn clips probabilities at the same value
 
 def beats_the_baseline(inputs: GateInputs, limits: Limits) -> Verdict:
     """Cost is below the baseline's by at least the share `min_saving`."""
-    own = cost_per_1000(inputs.y, inputs.candidate, inputs.costs)
-    other = cost_per_1000(inputs.y, inputs.baseline, inputs.costs)
-    limit = other * (1 - limits["min_saving"])
-    return at_most(
-        "beats the baseline", own, limit, f"cost per 1,000; the baseline's is {other:.0f}"
+    own, other = (
+        cost_per_1000(inputs.y, prob, inputs.costs) for prob in (inputs.candidate, inputs.baseline)
     )
+    text = f"cost per 1,000; the baseline's is {other:.0f}"
+    return at_most(own, other * (1 - limits["min_saving"]), text)
 
 
 def not_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -28,21 +34,21 @@ def not_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verdict:
     that is worse by exactly the margin passes in 5% of the cases. A comparison of means alone would
     pass it in 50%.
     """
-    gate = "not worse than the champion"
+    margin = limits["margin_cost"]
     if inputs.champion is None:
-        return _no_champion(gate, limits["margin_cost"])
-    return _non_inferior(gate, cost_difference(inputs), inputs, limits, "margin_cost")
+        return _no_champion(margin)
+    return _non_inferior(cost_difference(inputs), inputs, limits, margin, "cost per 1,000", 1)
 
 
 def log_loss_holds(inputs: GateInputs, limits: Limits) -> Verdict:
     """Non-inferior in log-loss; without a champion, below the baseline's log-loss."""
-    gate = "log loss holds"
+    own = case_log_losses(inputs.y, inputs.candidate)
     if inputs.champion is not None:
-        difference = _log_losses(inputs, inputs.candidate) - _log_losses(inputs, inputs.champion)
-        return _non_inferior(gate, difference, inputs, limits, "margin_log_loss")
-    own = float(_log_losses(inputs, inputs.candidate).mean())
-    baseline = float(_log_losses(inputs, inputs.baseline).mean())
-    return at_most(gate, own, baseline, f"log-loss; the baseline's is {baseline:.4f}")
+        difference = own - case_log_losses(inputs.y, inputs.champion)
+        margin = limits["margin_log_loss"]
+        return _non_inferior(difference, inputs, limits, margin, "log-loss", 4)
+    baseline = float(case_log_losses(inputs.y, inputs.baseline).mean())
+    return at_most(float(own.mean()), baseline, f"log-loss; the baseline's is {baseline:.4f}")
 
 
 def no_slice_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -53,23 +59,22 @@ def no_slice_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verd
     `slice_alpha` or below. This gate fails only if harm is shown; `no_slice_left_in_doubt` fails
     unless harm is ruled out.
     """
-    gate = "no slice worse than the champion"
+    alpha = limits["slice_alpha"]
     if inputs.champion is None:
-        return _no_champion(gate, limits["slice_alpha"])
-    difference = cost_difference(inputs)
+        return _no_champion(alpha)
     slices = []
-    for name, rows in inputs.pooled_slices(limits["min_slice"]):
-        means = day_means(difference[rows], inputs.days[rows], inputs.seed, draws=2000)
+    for name, rows, difference in _slice_differences(inputs, limits["min_slice"]):
+        means = day_means(difference, inputs.days[rows], inputs.seed, draws=2000)
         within = float(np.mean(means <= limits["margin_slice_cost"]))
-        slices.append((max(within, 1 / len(means)), name, float(difference[rows].mean())))
+        slices.append((max(within, 1 / len(means)), name, float(difference.mean())))
     if not slices:
-        return Verdict(gate, False, None, None, "could not run: no slice has enough cases")
+        return could_not_run("no slice has enough cases")
     p, (_, name, mean) = holm_adjust(np.array([each[0] for each in slices])), min(slices)
     text = (
         f"smallest p-value, by Holm over {len(slices)} slices, that a slice costs more by over "
         f"{limits['margin_slice_cost']:g}: {name}, {mean:+.0f} per 1,000"
     )
-    return at_least(gate, float(p.min()), limits["slice_alpha"], text)
+    return Verdict(bool(p.min() >= alpha), float(p.min()), alpha, text)
 
 
 def no_slice_left_in_doubt(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -80,22 +85,21 @@ def no_slice_left_in_doubt(inputs: GateInputs, limits: Limits) -> Verdict:
     passes at most one time in twenty. As an intersection-union test (Berger 1982), this needs no
     correction for the number of slices.
     """
-    gate = "no slice left in doubt"
+    margin = limits["margin_slice_proof"]
     if inputs.champion is None:
-        return _no_champion(gate, limits["margin_slice_proof"])
-    difference = cost_difference(inputs)
-    slices = []
-    for name, rows in inputs.pooled_slices(limits["min_slice_compared"]):
-        _, high = day_bootstrap(difference[rows], inputs.days[rows], inputs.seed)
-        slices.append((high, name, float(difference[rows].mean())))
+        return _no_champion(margin)
+    slices = [
+        (day_bootstrap(difference, inputs.days[rows], inputs.seed)[1], name, difference.mean())
+        for name, rows, difference in _slice_differences(inputs, limits["min_slice_compared"])
+    ]
     if not slices:
-        return Verdict(gate, False, None, None, "could not run: no slice has enough cases")
+        return could_not_run("no slice has enough cases")
     high, name, mean = max(slices)
     text = (
         f"highest upper bound (one-sided 95%) of the difference to the champion in cost per 1,000, "
         f"of {len(slices)} slices: {name}, {mean:+.0f}"
     )
-    return at_most(gate, high, limits["margin_slice_proof"], text)
+    return at_most(high, margin, text)
 
 
 def holm_adjust(p: np.ndarray) -> np.ndarray:
@@ -107,33 +111,6 @@ def holm_adjust(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _no_champion(gate: str, limit: float) -> Verdict:
-    return Verdict(gate, True, None, limit, "no champion yet: nothing to compare")
-
-
-def _non_inferior(
-    gate: str, difference: np.ndarray, inputs: GateInputs, limits: Limits, margin: str
-) -> Verdict:
-    if (days := inputs.days.nunique()) < limits["min_days"]:
-        text = f"days in the holdout; an interval needs at least {limits['min_days']}"
-        return Verdict(gate, False, days, limits["min_days"], text)
-    low, high = day_bootstrap(difference, inputs.days, inputs.seed)
-    digits = 1 if margin == "margin_cost" else 4
-    unit = "cost per 1,000" if margin == "margin_cost" else "log-loss"
-    limit = limits[margin]
-    if high < 0:
-        conclusion = "superior"
-    elif high <= limit:
-        conclusion = f"shown not to be worse by more than {limit:g}, not shown to be superior"
-    else:
-        conclusion = f"may be worse by more than {limit:g}"
-    text = (
-        f"upper bound of the difference to the champion in {unit}: {difference.mean():+.{digits}f},"
-        f" 90% interval {low:+.{digits}f} to {high:+.{digits}f}; {conclusion}"
-    )
-    return at_most(gate, high, limit, text)
-
-
 def cost_difference(inputs: GateInputs) -> np.ndarray:
     """Return the cost of the candidate minus the champion's for each case, per 1,000."""
     if inputs.champion is None:
@@ -142,8 +119,43 @@ def cost_difference(inputs: GateInputs) -> np.ndarray:
     return np.asarray(1000 * (own - case_costs(inputs.y, inputs.champion, inputs.costs)))
 
 
-def _log_losses(inputs: GateInputs, prob: np.ndarray | None) -> np.ndarray:
-    if prob is None or not np.all((prob >= 0) & (prob <= 1)):
+def case_log_losses(y: np.ndarray, prob: np.ndarray) -> np.ndarray:
+    """Return the log-loss of each case, shape (n,)."""
+    if not np.all((prob >= 0) & (prob <= 1)):
         raise ValueError("Probabilities must be between 0 and 1, without missing values.")
-    outcome_prob = np.where(inputs.y == 1, prob, 1 - prob)
+    outcome_prob = np.where(y == 1, prob, 1 - prob)
     return np.asarray(-np.log(np.clip(outcome_prob, MIN_PROBABILITY, 1.0)))
+
+
+def _slice_differences(
+    inputs: GateInputs, min_cases: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield name and mask of each pooled slice, and its cost differences."""
+    difference = cost_difference(inputs)
+    for name, rows in inputs.pooled_slices(min_cases):
+        yield name, rows, difference[rows]
+
+
+def _no_champion(limit: float) -> Verdict:
+    return Verdict(True, None, limit, "no champion yet: nothing to compare")
+
+
+def _non_inferior(
+    difference: np.ndarray, inputs: GateInputs, limits: Limits, margin: float, unit: str,
+    digits: int,
+) -> Verdict:  # fmt: skip
+    if (days := inputs.days.nunique()) < limits["min_days"]:
+        text = f"days in the holdout; an interval needs at least {limits['min_days']}"
+        return Verdict(False, days, limits["min_days"], text)
+    low, high = day_bootstrap(difference, inputs.days, inputs.seed)
+    if high < 0:
+        conclusion = "superior"
+    elif high <= margin:
+        conclusion = f"shown not to be worse by more than {margin:g}, not shown to be superior"
+    else:
+        conclusion = f"may be worse by more than {margin:g}"
+    text = (
+        f"upper bound of the difference to the champion in {unit}: {difference.mean():+.{digits}f},"
+        f" 90% interval {low:+.{digits}f} to {high:+.{digits}f}; {conclusion}"
+    )
+    return at_most(high, margin, text)

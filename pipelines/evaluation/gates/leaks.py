@@ -6,15 +6,20 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipelines.evaluation.gates.inputs import GateInputs
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
+from pipelines.evaluation.gates.verdict import (
+    GateInputs,
+    Limits,
+    Verdict,
+    at_most,
+    worst_verdict,
+)
 from usecase.evaluation import metrics
 
 
 def not_too_good_to_be_true(inputs: GateInputs, limits: Limits) -> Verdict:
     """AUC is not far above the field's best known results, which would suggest a leak."""
     auc = metrics(inputs.y, inputs.candidate, inputs.costs)["auc"]
-    return at_most("not too good to be true", auc, limits["max_auc"], "AUC on the holdout")
+    return at_most(auc, limits["max_auc"], "AUC on the holdout")
 
 
 def no_column_too_good(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -23,9 +28,8 @@ def no_column_too_good(inputs: GateInputs, limits: Limits) -> Verdict:
     for name in inputs.columns:
         auc = float(roc_auc_score(inputs.y, _ranking(inputs.frame[name], inputs.y)))
         text = f"AUC of {name} alone, the best of {len(inputs.columns)} columns"
-        limit = limits["max_column_auc"]
-        verdicts.append(at_most("no column too good", max(auc, 1 - auc), limit, text))
-    return worst_verdict("no column too good", verdicts)
+        verdicts.append(at_most(max(auc, 1 - auc), limits["max_column_auc"], text))
+    return worst_verdict(verdicts)
 
 
 def no_value_tells(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -44,15 +48,14 @@ def no_value_tells(inputs: GateInputs, limits: Limits) -> Verdict:
         daily = pd.Series(y).groupby([codes, days]).mean().groupby(level=0).agg(["mean", "count"])
         for code in np.flatnonzero(counts >= limits["min_value_cases"]):
             rate, n_days = daily.loc[code]
-            if n_days < limits["min_days"]:
-                continue
-            value = "no value" if pd.isna(values[code]) else f"the value {values[code]}"
-            text = f"rarer outcome's daily share, {counts[code]:,} cases with {value} in {name}"
-            verdicts.append(at_most("no value tells", rate, limits["max_value_rate"], text))
+            if n_days >= limits["min_days"]:
+                value = "no value" if pd.isna(values[code]) else f"the value {values[code]}"
+                text = f"rarer outcome's daily share, {counts[code]:,} cases with {value} in {name}"
+                verdicts.append(at_most(rate, limits["max_value_rate"], text))
     if inputs.columns and not verdicts:
         text = f"no value and no gap occurs in {limits['min_value_cases']} cases on enough days"
-        return at_most("no value tells", 0.0, limits["max_value_rate"], text)
-    return worst_verdict("no value tells", verdicts)
+        return at_most(0.0, limits["max_value_rate"], text)
+    return worst_verdict(verdicts)
 
 
 def _ranking(values: pd.Series, y: np.ndarray) -> np.ndarray:

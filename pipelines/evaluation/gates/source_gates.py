@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -14,7 +15,14 @@ import pandas as pd
 
 from features.table_builder import Tables
 from features.validated_cases import read_cases
-from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, worst_verdict
+from pipelines.evaluation.gates.verdict import (
+    Limits,
+    Verdict,
+    at_most,
+    could_not_run,
+    worst_verdict,
+)
+from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 from usecase.feature_views import TABLES
 
@@ -23,7 +31,7 @@ RECORDED_FOLDERS = ("data/training", "data/candidates")
 
 @dataclass(frozen=True)
 class TrainingSources:
-    """A training run in the workspace `path`, and the home (`settings`) whose store serves it.
+    """A training in the workspace `path`, and the home (`settings`) whose store serves it.
 
     `md5s` are the recorded ones by path; `seed` draws the samples.
     """
@@ -31,12 +39,12 @@ class TrainingSources:
     settings: Settings
     path: Path
     md5s: Mapping[str, str]
-    frame: pd.DataFrame
-    as_of: datetime
-    holdout_start: datetime
-    columns: list[str]
     seed: int
     tables: Tables = field(default_factory=lambda: TABLES)
+
+    @cached_property
+    def files(self) -> TrainingFiles:
+        return TrainingFiles(self.path)
 
     @cached_property
     def workspace(self) -> Settings:
@@ -45,13 +53,12 @@ class TrainingSources:
 
 def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict:
     """Training set and candidates have the recorded md5, by which they can be restored."""
-    gate, verdicts = "data are those recorded", []
+    verdicts = []
     for name in RECORDED_FOLDERS:
-        md5 = folder_md5(sources.path / name)
-        text = f"folders with another md5: {name} has {md5}, recorded is {sources.md5s.get(name)}"
-        same = md5 == sources.md5s.get(name)
-        verdicts.append(Verdict(gate, same, float(not same), 0.0, text))
-    return worst_verdict(gate, verdicts)
+        md5, recorded = folder_md5(sources.path / name), sources.md5s.get(name)
+        text = f"folders with another md5: {name} has {md5}, recorded is {recorded}"
+        verdicts.append(at_most(float(md5 != recorded), 0.0, text))
+    return worst_verdict(verdicts)
 
 
 def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
@@ -59,22 +66,21 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     from features import skew_checks
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
-    counts: dict[str, int] = {}
-    n_cases = 0
+    frame, counts, n_cases = sources.files.frame, Counter[str](), 0
     for moment in moments:
-        rows = sources.frame[sources.frame["decision_time"] == moment]
-        cases = _cases(sources.workspace, rows["key"], moment)
+        rows = frame[frame["decision_time"] == moment]
+        cases = read_cases(sources.workspace.data, date.min, moment.date())
+        cases = cases[cases["key"].isin(set(rows["key"]))].reset_index(drop=True)
         rebuilt = skew_checks.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
         trained = rows.set_index("key").loc[rebuilt["key"]].reset_index()
-        for name, count in skew_checks.count_differing_rows(rebuilt, trained).items():
-            counts[name] = counts.get(name, 0) + count
+        counts.update(skew_checks.count_differing_rows(rebuilt, trained))
         n_cases += len(rows)
     if not n_cases:
-        return Verdict("known at the decision", False, None, None, "could not run: no case")
+        return could_not_run("no case")
     text = f"of {n_cases:,} cases at {len(moments)} times, values that need later data"
-    return at_most("known at the decision", sum(counts.values()), 0.0, text + _top_counts(counts))
+    return at_most(counts.total(), 0.0, text + _top_counts(counts))
 
 
 def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
@@ -82,21 +88,24 @@ def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     from features import skew_checks
     from features.publication_record import published_until
 
-    gate, published = "online as offline", published_until(sources.settings)
+    published = published_until(sources.settings)
     if published is None:
-        return Verdict(gate, False, None, 0.0, "nothing is published online")
-    lag = (sources.as_of - published).total_seconds() / 3600
+        return Verdict(False, None, 0.0, "nothing is published online")
+    as_of = datetime.fromisoformat(sources.files.manifest["as_of"])
+    lag = (as_of - published).total_seconds() / 3600
     if lag > limits["max_online_lag_hours"]:
         text = "hours by which the online store is older than the training"
-        return Verdict(gate, False, lag, limits["max_online_lag_hours"], text)
-    cases = _cases_near(sources.settings, published)
-    cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
+        return Verdict(False, lag, limits["max_online_lag_hours"], text)
+    cases = read_cases(sources.settings.data, date.min, published.date())
+    distance = (cases["decision_time"] - pd.Timestamp(published)).abs()
+    cases = cases[distance <= pd.Timedelta(days=1)]
     if cases.empty:
-        return Verdict(gate, False, None, None, f"could not run: no case near {published}")
-    compared = skew_checks.online_and_offline_rows(sources.settings, cases)
-    counts = skew_checks.count_differing_rows(*compared)
+        return could_not_run(f"no case near {published}")
+    cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
+    rows = skew_checks.online_and_offline_rows(sources.settings, cases)
+    counts = Counter(skew_checks.count_differing_rows(*rows))
     text = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
-    return at_most(gate, sum(counts.values()), 0.0, text + _top_counts(counts))
+    return at_most(counts.total(), 0.0, text + _top_counts(counts))
 
 
 def folder_md5(folder: Path) -> str:
@@ -114,29 +123,15 @@ def folder_md5(folder: Path) -> str:
 
 def sampled_moments(sources: TrainingSources, n_moments: int) -> list[pd.Timestamp]:
     """Draw decision times of the holdout by the seed, with probabilities by number of cases."""
-    times = sources.frame["decision_time"]
-    counts = times[times >= sources.holdout_start].value_counts().sort_index()
+    counts = sources.files.holdout["decision_time"].value_counts().sort_index()
     drawn = np.random.default_rng(sources.seed).choice(
         len(counts), size=min(n_moments, len(counts)), replace=False, p=counts / counts.sum()
     )
     return [counts.index[number] for number in sorted(drawn)]
 
 
-def _cases(settings: Settings, keys: pd.Series, moment: pd.Timestamp) -> pd.DataFrame:
-    cases = read_cases(settings.data, date.min, moment.date())
-    return cases[cases["key"].isin(set(keys))].reset_index(drop=True)
-
-
-def _cases_near(settings: Settings, moment: datetime) -> pd.DataFrame:
-    """Return the cases decided within a day of `moment`."""
-    cases = read_cases(settings.data, date.min, moment.date())
-    near = (cases["decision_time"] - pd.Timestamp(moment)).abs() <= pd.Timedelta(days=1)
-    return cases[near]
-
-
-def _top_counts(counts: Mapping[str, int]) -> str:
-    names = sorted(counts, key=lambda name: -counts[name])[:5]
-    return "".join(f"; {name}: {counts[name]}" for name in names)
+def _top_counts(counts: Counter[str]) -> str:
+    return "".join(f"; {name}: {count}" for name, count in counts.most_common(5))
 
 
 SOURCE_GATES: tuple[Callable[[TrainingSources, Limits], Verdict], ...] = (

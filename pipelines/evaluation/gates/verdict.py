@@ -1,25 +1,68 @@
-"""The verdict of a gate, and the loop that runs gates. A gate that raises counts as failed."""
+"""The input of the gates on a candidate, the verdict of a gate, and the loop that runs gates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 Limits = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """The holdout and probabilities on it; arrays have shape (n_cases,) and the same order.
+
+    `frame` has the model's `columns`, `label` and `decision_time`. `champion` is None without a
+    champion. `predict` returns the candidate's probabilities on changed rows.
+    """
+
+    frame: pd.DataFrame
+    candidate: np.ndarray
+    baseline: np.ndarray
+    champion: np.ndarray | None
+    predict: Callable[[pd.DataFrame], np.ndarray]
+    slices: Mapping[str, pd.Series]
+    manifest: Mapping[str, Any]
+    costs: dict[str, float]
+    seed: int
+    columns: Sequence[str] = ()
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.frame["label"].to_numpy()
+
+    @property
+    def days(self) -> pd.Series:
+        """The UTC day of each decision; the bootstrap treats days, not cases, as independent."""
+        return self.frame["decision_time"].dt.floor("D")
+
+    def pooled_slices(self, min_cases: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and mask of each slice with at least `min_cases` cases.
+
+        Smaller slices of a kind are pooled, so that their cases count too. A pool that is still
+        too small is left out.
+        """
+        for kind, values in self.slices.items():
+            counts = values.value_counts()
+            small = set(counts[counts < min_cases].index)
+            groups = values.where(~values.isin(small), "others, pooled").to_numpy()
+            for value in sorted(set(groups)):
+                rows = groups == value
+                if rows.sum() >= min_cases:
+                    yield f"{kind} {value} ({rows.sum():,} cases)", rows
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The result of a gate: `value` against `limit`, and `told`, the words for people.
 
-    `margin` is the distance to the limit, below 0 if the gate failed. `code` is stable, for tests
-    and logs: `run_gates` sets it to the name of the gate's function.
+    `code` is stable, for tests and logs: `run_gates` sets it to the name of the gate's function.
     """
 
-    gate: str
     passed: bool
     value: float | None
     limit: float | None
@@ -27,37 +70,53 @@ class Verdict:
     code: str = ""
 
     @property
+    def gate(self) -> str:
+        """The name of the gate: that of its function, in words."""
+        return self.code.replace("_", " ")
+
+    @property
     def margin(self) -> float | None:
+        """The distance to the limit, below 0 if the gate failed."""
         if self.value is None or self.limit is None:
             return None
         return abs(self.value - self.limit) * (1 if self.passed else -1)
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "margin": self.margin}
+        return {"gate": self.gate, **asdict(self), "margin": self.margin}
 
 
-def at_most(gate: str, value: float, limit: float, told: str) -> Verdict:
+def at_most(value: float, limit: float, told: str) -> Verdict:
     """Return a verdict that passes if `value` is not above `limit`."""
-    return Verdict(gate, bool(value <= limit), float(value), float(limit), told)
+    return Verdict(bool(value <= limit), float(value), float(limit), told)
 
 
-def at_least(gate: str, value: float, limit: float, told: str) -> Verdict:
-    """Return a verdict that passes if `value` is not below `limit`."""
-    return Verdict(gate, bool(value >= limit), float(value), float(limit), told)
+def could_not_run(why: object) -> Verdict:
+    """Return the verdict of a gate that could not run: it has failed."""
+    return Verdict(False, None, None, f"could not run: {why}")
 
 
-def worst_verdict(gate: str, verdicts: Sequence[Verdict]) -> Verdict:
+def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdict that fails most, or passes most narrowly; without any, the gate fails."""
-    if not verdicts:
-        return Verdict(gate, False, None, None, "could not run: no case to judge")
-    return min(
-        verdicts,
-        key=lambda each: (each.passed, each.margin if each.passed else _failed_margin(each)),
-    )
+
+    def rank(verdict: Verdict) -> tuple[bool, float]:
+        margin = verdict.margin
+        return verdict.passed, -np.inf if margin is None or np.isnan(margin) else margin
+
+    return min(verdicts, key=rank) if verdicts else could_not_run("no case to judge")
 
 
-def _failed_margin(verdict: Verdict) -> float:
-    return -np.inf if verdict.margin is None or np.isnan(verdict.margin) else verdict.margin
+def judge_behaviours(
+    predict: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame, limits: Limits, seed: int
+) -> Verdict:
+    """Return the verdict on the use case's behaviours; `told` names the weakest."""
+    from usecase.evaluation import behaviours
+
+    sample = frame.sample(min(len(frame), limits["behaviour_rows"]), random_state=seed)
+    results = behaviours(predict, sample, dict(limits))
+    return worst_verdict([
+        Verdict(bool(each["passed"]), each["value"], each["limit"], name)
+        for name, each in results.items()
+    ])  # fmt: skip
 
 
 def run_gates(
@@ -69,17 +128,9 @@ def run_gates(
         try:
             verdict = gate(inputs, limits)
             if verdict.value is not None and not np.isfinite(verdict.value):
-                verdict = Verdict(
-                    verdict.gate, False, None, verdict.limit, "the value is not finite"
-                )
+                verdict = Verdict(False, None, verdict.limit, "the value is not finite")
         except Exception as error:  # any error: a gate that could not run has failed
-            verdict = Verdict(
-                gate_name(gate),
-                False,
-                None,
-                None,
-                f"could not run: {type(error).__name__}: {error}",
-            )
+            verdict = could_not_run(f"{type(error).__name__}: {error}")
         verdicts.append(replace(verdict, code=gate.__name__))
     return verdicts
 
@@ -87,8 +138,3 @@ def run_gates(
 def verdict_code(stored: Mapping[str, Any]) -> str:
     """Return the code of a stored verdict; older versions stored only the name."""
     return str(stored.get("code") or stored["gate"].replace(" ", "_"))
-
-
-def gate_name(gate: Callable[..., Verdict]) -> str:
-    """Return the name of a gate: that of its function, in words."""
-    return gate.__name__.replace("_", " ")

@@ -15,7 +15,8 @@ import yaml
 
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import candidate_gates
-from pipelines.training.train import read_holdout_predictions, train_candidates
+from pipelines.training.train import train_candidates
+from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -162,7 +163,7 @@ def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
 def test_leaking_candidate_is_refused(own: Settings) -> None:
     """A candidate that knows the label scores best and is refused."""
     file = own.data / "candidates" / "predictions.parquet"
-    scores = read_holdout_predictions(own.data)
+    scores = TrainingFiles(own.root).scores
     names = candidates(own)
     scores[names[0]] = 0.1 + 0.7 * scores["label"]
     scores.to_parquet(file, index=False)
@@ -175,7 +176,7 @@ def test_leaking_candidate_is_refused(own: Settings) -> None:
 
 def test_candidates_of_another_training_set_are_refused(own: Settings) -> None:
     file = own.data / "candidates" / "predictions.parquet"
-    scores = read_holdout_predictions(own.data)
+    scores = TrainingFiles(own.root).scores
     scores.iloc[::-1].to_parquet(file, index=False)
     with pytest.raises(LoopError, match="do not match"):
         evaluate.evaluate_candidates(own, AS_OF)

@@ -14,10 +14,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.evaluation.gates import candidate_gates as gates
-from pipelines.evaluation.gates import refit_gates, source_gates
-from pipelines.evaluation.gates.champion_and_baseline import holm_adjust
-from pipelines.evaluation.gates.verdict import Limits, Verdict, gate_name, run_gates, verdict_code
+from pipelines.evaluation.gates import champion_and_baseline as compared
+from pipelines.evaluation.gates import (
+    leaks,
+    refit_gates,
+    soundness,
+    source_gates,
+)
+from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates, verdict_code
 from settings import CODE_PATTERN
 
 N, N_POSITIVE = 4000, 1000
@@ -57,7 +62,7 @@ def cost(prob: np.ndarray) -> float:
     return float(1000 * np.mean(np.where(LABEL == 1, 4.0 * ~alarm, 1.0 * alarm)))
 
 
-def gate_inputs(**changes: Any) -> gates.GateInputs:
+def gate_inputs(**changes: Any) -> GateInputs:
     """Sound inputs: 20 days, a fair candidate, a baseline that always alarms, no champion."""
     hours = pd.date_range("2020-04-10", periods=N, freq="7min", tz="UTC")
     sides = pd.Series(np.where(np.arange(N) < N // 2, "north", "south"))
@@ -77,7 +82,7 @@ def gate_inputs(**changes: Any) -> gates.GateInputs:
     }
     for name, change in changes.pop("cells", {}).items():
         defaults["frame"] = defaults["frame"].assign(**{name: change(defaults["frame"][name])})
-    return gates.GateInputs(**(defaults | changes))
+    return GateInputs(**(defaults | changes))
 
 
 def noise() -> np.ndarray:
@@ -140,95 +145,97 @@ def constant(prob: float) -> np.ndarray:
 # Champion and candidate differ by `false_alarms / N * 1000`: 125 of 4,000 are 31.25 per 1,000.
 CHAMPION = scores(misses=100, false_alarms=500)
 CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
-    ("enough cases", gates.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
-    ("too few to train", gates.data_is_sound, manifest(n_train=999), False),
-    ("too few to judge", gates.data_is_sound, manifest(n_holdout=499), False),
-    ("labels at the limit", gates.data_is_sound,
+    ("enough cases", soundness.data_is_sound, manifest(n_train=1000, n_holdout=500), True),
+    ("too few to train", soundness.data_is_sound, manifest(n_train=999), False),
+    ("too few to judge", soundness.data_is_sound, manifest(n_holdout=499), False),
+    ("labels at the limit", soundness.data_is_sound,
      manifest(newest_label="2020-04-29T00:00:00+00:00"), True),
-    ("labels too old", gates.data_is_sound,
+    ("labels too old", soundness.data_is_sound,
      manifest(newest_label="2020-04-28T23:59:59+00:00"), False),
-    ("label from the future", gates.data_is_sound,
+    ("label from the future", soundness.data_is_sound,
      manifest(newest_label="2020-05-01T00:00:01+00:00"), False),
     # The baseline costs 750; a quarter less is 562.5, which 2,250 false alarms cost.
-    ("saves just enough", gates.beats_the_baseline, candidate(false_alarms=2250), True),
-    ("saves too little", gates.beats_the_baseline, candidate(false_alarms=2251), False),
-    ("dearer than no model", gates.beats_the_baseline, candidate(misses=1000), False),
-    ("no champion", gates.not_worse_than_the_champion, {}, True),
-    ("as good as the champion", gates.not_worse_than_the_champion, {"champion": CHAMPION,
+    ("saves just enough", compared.beats_the_baseline, candidate(false_alarms=2250), True),
+    ("saves too little", compared.beats_the_baseline, candidate(false_alarms=2251), False),
+    ("dearer than no model", compared.beats_the_baseline, candidate(misses=1000), False),
+    ("no champion", compared.not_worse_than_the_champion, {}, True),
+    ("as good as the champion", compared.not_worse_than_the_champion, {"champion": CHAMPION,
      "candidate": CHAMPION.copy()}, True),
-    ("worse within the margin", gates.not_worse_than_the_champion,
+    ("worse within the margin", compared.not_worse_than_the_champion,
      against(CHAMPION, misses=100, false_alarms=600), True),
     # The mean is within the margin; the upper bound of the interval is not.
-    ("worse by the margin", gates.not_worse_than_the_champion,
+    ("worse by the margin", compared.not_worse_than_the_champion,
      against(CHAMPION, misses=100, false_alarms=625), False),
-    ("worse beyond the margin", gates.not_worse_than_the_champion,
+    ("worse beyond the margin", compared.not_worse_than_the_champion,
      against(CHAMPION, misses=100, false_alarms=700), False),
-    ("too few days for an interval", gates.not_worse_than_the_champion,
+    ("too few days for an interval", compared.not_worse_than_the_champion,
      {"champion": CHAMPION, "candidate": CHAMPION.copy(),
       **cells(decision_time=lambda times: times.min() + (times - times.min()) / 5)}, False),
-    ("no champion in any slice", gates.no_slice_worse_than_the_champion, {}, True),
-    ("as good in every slice", gates.no_slice_worse_than_the_champion,
+    ("no champion in any slice", compared.no_slice_worse_than_the_champion, {}, True),
+    ("as good in every slice", compared.no_slice_worse_than_the_champion,
      {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
-    ("one slice worse", gates.no_slice_worse_than_the_champion,
+    ("one slice worse", compared.no_slice_worse_than_the_champion,
      {"champion": scores(**FAIR), **south(lambda prob: prob * 0 + 0.1)}, False),
-    ("no champion for slices", gates.no_slice_left_in_doubt, {}, True),
-    ("equal in every slice", gates.no_slice_left_in_doubt,
+    ("no champion for slices", compared.no_slice_left_in_doubt, {}, True),
+    ("equal in every slice", compared.no_slice_left_in_doubt,
      {"champion": CHAMPION, "candidate": CHAMPION.copy()}, True),
     # Not worse overall, but unstable over days: neither harm nor its absence is shown.
-    ("one slice alternates", gates.no_slice_worse_than_the_champion,
+    ("one slice alternates", compared.no_slice_worse_than_the_champion,
      {"champion": scores(**FAIR), **alternating_in_the_south()}, True),
-    ("one slice in doubt", gates.no_slice_left_in_doubt,
+    ("one slice in doubt", compared.no_slice_left_in_doubt,
      {"champion": scores(**FAIR), **alternating_in_the_south()}, False),
-    ("no slice to compare", gates.no_slice_left_in_doubt,
+    ("no slice to compare", compared.no_slice_left_in_doubt,
      {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}}, False),
-    ("whole", gates.data_is_valid, {}, True),
-    ("a case twice", gates.data_is_valid, cells(key=lambda key: key.clip(1)), False),
-    ("a label of 2", gates.data_is_valid, cells(label=lambda label: label.replace(1, 2)), False),
-    ("an infinite value", gates.data_is_valid, cells(x=lambda x: x.mask(x > 3, np.inf)), False),
-    ("a column without values", gates.data_is_valid, cells(x=lambda x: x * np.nan), False),
-    ("a column that is absent", gates.data_is_valid, {"columns": ["x", "y"]}, False),
-    ("calibrated in both slices", gates.calibrated_in_slices, {"candidate": constant(0.25)}, True),
-    ("calibrated only on average", gates.calibrated_in_slices,
+    ("whole", soundness.data_is_valid, {}, True),
+    ("a case twice", soundness.data_is_valid, cells(key=lambda key: key.clip(1)), False),
+    ("a label of 2", soundness.data_is_valid,
+     cells(label=lambda label: label.replace(1, 2)), False),
+    ("an infinite value", soundness.data_is_valid, cells(x=lambda x: x.mask(x > 3, np.inf)), False),
+    ("a column without values", soundness.data_is_valid, cells(x=lambda x: x * np.nan), False),
+    ("a column that is absent", soundness.data_is_valid, {"columns": ["x", "y"]}, False),
+    ("calibrated in both slices", soundness.calibrated_in_slices,
+     {"candidate": constant(0.25)}, True),
+    ("calibrated only on average", soundness.calibrated_in_slices,
      {"candidate": np.where(np.arange(N) < N // 2, 0.1, 0.4)}, False),
-    ("errors as predicted", gates.errors_are_even, {}, True),
-    ("more errors in the south", gates.errors_are_even,
+    ("errors as predicted", soundness.errors_are_even, {}, True),
+    ("more errors in the south", soundness.errors_are_even,
      south(np.random.default_rng(0).permutation), False),
-    ("a column of noise", gates.no_column_too_good, {}, True),
-    ("a column that ranks", gates.no_column_too_good,
+    ("a column of noise", leaks.no_column_too_good, {}, True),
+    ("a column that ranks", leaks.no_column_too_good,
      cells(x=lambda x: x + 2 * LABEL), False),
-    ("a column that ranks backwards", gates.no_column_too_good,
+    ("a column that ranks backwards", leaks.no_column_too_good,
      cells(x=lambda x: x - 2 * LABEL), False),
-    ("a text column that reveals the label", gates.no_column_too_good,
+    ("a text column that reveals the label", leaks.no_column_too_good,
      cells(x=lambda x: np.where(LABEL == 1, "a", "b")), False),
-    ("gaps here and there", gates.no_value_tells, cells(x=gaps(np.arange(N))), True),
-    ("gaps where the label is 1", gates.no_value_tells, cells(x=gaps(POSITIVE)), False),
-    ("gaps in one bad hour", gates.no_value_tells,
+    ("gaps here and there", leaks.no_value_tells, cells(x=gaps(np.arange(N))), True),
+    ("gaps where the label is 1", leaks.no_value_tells, cells(x=gaps(POSITIVE)), False),
+    ("gaps in one bad hour", leaks.no_value_tells,
      cells(x=lambda x: x.mask(x.index.isin(POSITIVE[:40]))), True),
-    ("a value where the label is 1", gates.no_value_tells,
+    ("a value where the label is 1", leaks.no_value_tells,
      cells(x=lambda x: gaps(POSITIVE)(x).fillna(-1.0)), False),
-    ("log-loss of the champion", gates.log_loss_holds, against(CHAMPION, misses=100,
+    ("log-loss of the champion", compared.log_loss_holds, against(CHAMPION, misses=100,
      false_alarms=500), True),
-    ("log-loss 0.004 above the champion's", gates.log_loss_holds,
+    ("log-loss 0.004 above the champion's", compared.log_loss_holds,
      {"champion": constant(0.25), "candidate": constant(0.29)}, True),
-    ("log-loss 0.015 above the champion's", gates.log_loss_holds,
+    ("log-loss 0.015 above the champion's", compared.log_loss_holds,
      {"champion": constant(0.25), "candidate": constant(0.33)}, False),
-    ("log-loss below the baseline's", gates.log_loss_holds, candidate(false_alarms=600), True),
-    ("confident and wrong", gates.log_loss_holds, candidate(low=0.001, high=0.999,
+    ("log-loss below the baseline's", compared.log_loss_holds, candidate(false_alarms=600), True),
+    ("confident and wrong", compared.log_loss_holds, candidate(low=0.001, high=0.999,
      misses=200, false_alarms=600), False),
-    ("calibrated", gates.calibrated, {"candidate": constant(0.25)}, True),
-    ("off by the limit", gates.calibrated, {"candidate": constant(0.375)}, True),
-    ("too high", gates.calibrated, {"candidate": constant(0.376)}, False),
-    ("too low", gates.calibrated, {"candidate": constant(0.124)}, False),
-    ("every slice good", gates.slices_hold, {}, True),
-    ("a slice at the limit", gates.slices_hold, one_bad_slice(1.25), True),
-    ("one bad slice", gates.slices_hold, one_bad_slice(1.3), False),
-    ("smallest slice that counts", gates.slices_hold, sliced(1000), True),
-    ("small ones pooled", gates.slices_hold, sliced(999), True),
-    ("small ones pooled, and bad", gates.slices_hold,
+    ("calibrated", soundness.calibrated, {"candidate": constant(0.25)}, True),
+    ("off by the limit", soundness.calibrated, {"candidate": constant(0.375)}, True),
+    ("too high", soundness.calibrated, {"candidate": constant(0.376)}, False),
+    ("too low", soundness.calibrated, {"candidate": constant(0.124)}, False),
+    ("every slice good", soundness.slices_hold, {}, True),
+    ("a slice at the limit", soundness.slices_hold, one_bad_slice(1.25), True),
+    ("one bad slice", soundness.slices_hold, one_bad_slice(1.3), False),
+    ("smallest slice that counts", soundness.slices_hold, sliced(1000), True),
+    ("small ones pooled", soundness.slices_hold, sliced(999), True),
+    ("small ones pooled, and bad", soundness.slices_hold,
      sliced(0) | {"candidate": constant(0.1)}, False),
-    ("no slice with enough cases", gates.slices_hold, {"slices": {}}, False),
-    ("a good model", gates.not_too_good_to_be_true, {}, True),
-    ("too good to be true", gates.not_too_good_to_be_true,
+    ("no slice with enough cases", soundness.slices_hold, {"slices": {}}, False),
+    ("a good model", leaks.not_too_good_to_be_true, {}, True),
+    ("too good to be true", leaks.not_too_good_to_be_true,
      candidate(misses=100, false_alarms=100), False),
 ]  # fmt: skip
 
@@ -245,20 +252,20 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
     """`behaves` needs the use case's columns; its cases are in tests/usecase/test_evaluation.py."""
-    assert gates.behaves in gates.CANDIDATE_GATES
-    generic = set(gates.CANDIDATE_GATES) - {gates.behaves}
+    assert soundness.behaves in CANDIDATE_GATES
+    generic = set(CANDIDATE_GATES) - {soundness.behaves}
     for outcome in (True, False):
         assert {gate for _, gate, _, passed in CASES if passed is outcome} == generic
 
 
 def test_verdict_has_value_limit_and_comparison() -> None:
     prob = scores(misses=250)
-    verdict = gates.beats_the_baseline(gate_inputs(candidate=prob), LIMITS)
+    verdict = compared.beats_the_baseline(gate_inputs(candidate=prob), LIMITS)
     assert verdict.value == cost(prob) == 250.0
     assert verdict.limit == 562.5
     assert "750" in verdict.told
 
-    verdict = gates.not_worse_than_the_champion(
+    verdict = compared.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=580)), LIMITS
     )
     assert f"{80 / N * 1000:+.1f}, 90% interval" in verdict.told
@@ -266,12 +273,12 @@ def test_verdict_has_value_limit_and_comparison() -> None:
     assert verdict.told.endswith(
         f"; shown not to be worse by more than {limit:g}, not shown to be superior"
     )
-    refused = gates.not_worse_than_the_champion(
+    refused = compared.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=100, false_alarms=680)), LIMITS
     )
     assert not refused.passed
     assert refused.told.endswith(f"; may be worse by more than {limit:g}")
-    better = gates.not_worse_than_the_champion(
+    better = compared.not_worse_than_the_champion(
         gate_inputs(champion=CHAMPION, candidate=scores(misses=50, false_alarms=400)), LIMITS
     )
     assert better.told.endswith("; superior")
@@ -279,21 +286,21 @@ def test_verdict_has_value_limit_and_comparison() -> None:
 
 def test_log_loss_is_compared_with_the_champion_if_there_is_one() -> None:
     with_champion = gate_inputs(champion=constant(0.25) + np.where(LABEL == 1, 0.2, -0.1))
-    assert "champion" in gates.log_loss_holds(with_champion, LIMITS).told
-    alone = gates.log_loss_holds(gate_inputs(), LIMITS)
+    assert "champion" in compared.log_loss_holds(with_champion, LIMITS).told
+    alone = compared.log_loss_holds(gate_inputs(), LIMITS)
     assert "baseline" in alone.told
     # No margin above the baseline: a model must be better than none.
-    assert not gates.log_loss_holds(gate_inputs(candidate=constant(0.26)), LIMITS).passed
+    assert not compared.log_loss_holds(gate_inputs(candidate=constant(0.26)), LIMITS).passed
 
 
 def test_gate_is_named_as_its_function() -> None:
-    for gate in gates.CANDIDATE_GATES:
-        if gate is not gates.behaves:
-            assert gate(gate_inputs(champion=CHAMPION), LIMITS).gate == gate_name(gate)
+    for gate in CANDIDATE_GATES:
+        verdict = run_gates(gate_inputs(champion=CHAMPION), LIMITS, [gate])[0]
+        assert verdict.gate == verdict.as_dict()["gate"] == gate.__name__.replace("_", " ")
 
 
 def test_every_gate_has_a_unique_code_that_the_documents_list() -> None:
-    every = [*gates.CANDIDATE_GATES, *refit_gates.REFIT_GATES, *source_gates.SOURCE_GATES]
+    every = [*CANDIDATE_GATES, *refit_gates.REFIT_GATES, *source_gates.SOURCE_GATES]
     codes = [run_gates(None, {}, [each])[0].code for each in every]
     assert codes == [each.__name__ for each in every]
     assert len(set(codes)) == len(every)
@@ -305,14 +312,16 @@ def test_every_gate_has_a_unique_code_that_the_documents_list() -> None:
 
 
 def test_holm_adjusts_no_more_than_needed() -> None:
-    assert holm_adjust(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
-    assert holm_adjust(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+    assert compared.holm_adjust(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx(
+        [0.03, 0.06, 0.06]
+    )
+    assert compared.holm_adjust(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
 
 
 def test_worst_slice_is_named() -> None:
     assert (
         "side south (2,000 cases)"
-        in gates.slices_hold(gate_inputs(**one_bad_slice(1.3)), LIMITS).told
+        in soundness.slices_hold(gate_inputs(**one_bad_slice(1.3)), LIMITS).told
     )
 
 
@@ -324,13 +333,13 @@ def test_worst_slice_is_named() -> None:
 def test_margin_is_positive_inside_and_negative_outside(
     passed: bool, value: float | None, limit: float | None, margin: float | None
 ) -> None:
-    verdict = Verdict("any", passed, value, limit, "")
+    verdict = Verdict(passed, value, limit, "")
     assert verdict.margin == margin
     assert json.loads(json.dumps(verdict.as_dict()))["margin"] == margin
 
 
 def test_sound_training_passes_all_generic_gates() -> None:
-    generic = tuple(gate for gate in gates.CANDIDATE_GATES if gate is not gates.behaves)
+    generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)
     assert len(generic) == 14
     verdicts = run_gates(gate_inputs(), LIMITS, generic)
     assert [verdict.passed for verdict in verdicts] == [True] * 14, verdicts
@@ -340,7 +349,7 @@ def test_gate_that_raises_fails_with_its_error() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
 
-    verdict = run_gates(gate_inputs(predict=broken), LIMITS, (gates.behaves,))[0]
+    verdict = run_gates(gate_inputs(predict=broken), LIMITS, (soundness.behaves,))[0]
     assert not verdict.passed
     assert verdict.gate == "behaves"
     assert "could not run: KeyError" in verdict.told
@@ -349,13 +358,15 @@ def test_gate_that_raises_fails_with_its_error() -> None:
 
 def test_other_gates_run_after_one_that_raises() -> None:
     short = gate_inputs(champion=np.array([0.5, 0.5]))
-    verdicts = run_gates(short, LIMITS, (gates.not_worse_than_the_champion, gates.calibrated))
+    verdicts = run_gates(
+        short, LIMITS, (compared.not_worse_than_the_champion, soundness.calibrated)
+    )
     assert [verdict.passed for verdict in verdicts] == [False, True]
 
 
 @pytest.mark.parametrize(
     "gate",
-    [each for each in gates.CANDIDATE_GATES if each not in (gates.behaves, gates.data_is_valid)],
+    [each for each in CANDIDATE_GATES if each not in (soundness.behaves, soundness.data_is_valid)],
 )
 def test_gate_without_its_limits_fails(gate: Callable[..., Verdict]) -> None:
     verdict = run_gates(gate_inputs(champion=CHAMPION), {}, (gate,))[0]
@@ -365,8 +376,8 @@ def test_gate_without_its_limits_fails(gate: Callable[..., Verdict]) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_value_that_is_not_finite_fails(value: float) -> None:
-    def claims(inputs: gates.GateInputs, limits: Limits) -> Verdict:
-        return Verdict("claims", True, value, 1.0, "always passes")
+    def claims(inputs: GateInputs, limits: Limits) -> Verdict:
+        return Verdict(True, value, 1.0, "always passes")
 
     verdict = run_gates(gate_inputs(), LIMITS, (claims,))[0]
     assert not verdict.passed
@@ -378,7 +389,7 @@ def test_missing_probability_is_refused() -> None:
     prob = scores(**FAIR)
     prob[7] = np.nan
     verdicts = run_gates(
-        gate_inputs(candidate=prob), LIMITS, (gates.log_loss_holds, gates.calibrated)
+        gate_inputs(candidate=prob), LIMITS, (compared.log_loss_holds, soundness.calibrated)
     )
     assert [verdict.passed for verdict in verdicts] == [False, False]
 
@@ -387,7 +398,7 @@ def test_the_parameters_hold_every_limit_that_gates_read() -> None:
     file = Path(__file__).resolve().parents[3] / "usecase" / "params.yaml"
     params = yaml.safe_load(file.read_text())
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
-    generic = tuple(gate for gate in gates.CANDIDATE_GATES if gate is not gates.behaves)
+    generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)
     for inputs in (sound, replace(sound, champion=sound.candidate)):
         told = [each.told for each in run_gates(inputs, params["gates"], generic)]
         assert not [text for text in told if "could not run" in text]

@@ -49,8 +49,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.RefitModel:
     running = served(earlier, folder / "running")["folder"]
     return refit_gates.RefitModel(
         model=model, frame=frame.assign(label=label), running=running, seed=7,
-        evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], columns=FEATURES,
-        texts=CATEGORIES, **served(model, folder / "model"),
+        evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], **served(model, folder / "model"),
     )  # fmt: skip
 
 
@@ -91,9 +90,18 @@ def test_changed_files(healthy: refit_gates.RefitModel, tmp_path: Path) -> None:
     assert "digest holds" in failed_gates(replace(healthy, **files))
 
 
-def test_other_columns(healthy: refit_gates.RefitModel) -> None:
-    assert "signature fits" in failed_gates(replace(healthy, columns=FEATURES[:-1]))
-    assert "signature fits" in failed_gates(replace(healthy, texts=CATEGORIES[:-1]))
+@pytest.mark.parametrize("change", ["a column less", "a text column as number"])
+def test_other_columns(healthy: refit_gates.RefitModel, tmp_path: Path, change: str) -> None:
+    form = json.loads((healthy.folder / "evaluator.json").read_text())
+    assert refit_gates.signature_fits(healthy, LIMITS).passed
+    if change == "a column less":
+        form["columns"].remove(NUMBERS[0])
+    else:
+        del form["categories"][CATEGORIES[0]]
+    (tmp_path / "evaluator.json").write_text(json.dumps(form))
+    verdict = refit_gates.signature_fits(replace(healthy, folder=tmp_path), LIMITS)
+    assert not verdict.passed
+    assert (NUMBERS[0] if change == "a column less" else CATEGORIES[0]) in verdict.told
 
 
 def test_columns_that_the_running_service_does_not_provide(
@@ -124,7 +132,7 @@ def test_a_gate_that_cannot_run_fails(healthy: refit_gates.RefitModel) -> None:
 
 def test_nothing_is_registered_if_no_candidate_passed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    verdict = Verdict("calibrated", False, 0.2, 0.08, "|mean prediction - rate|").as_dict()
+    verdict = Verdict(False, 0.2, 0.08, "|mean prediction - rate|", "calibrated").as_dict()
     result = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
     path = tmp_path / "var" / "training" / "refused"
     (path / "data" / "evaluation").mkdir(parents=True)

@@ -15,10 +15,10 @@ from pipelines.proofs import case_catalogue, gate_proofs
 from pipelines.proofs.base_training import BaseTraining
 from settings import Settings, UserError
 
-OWN = Verdict("calibrated", False, 0.2, 0.1, "off")
-OTHER = Verdict("fast enough", False, 9.0, 5.0, "slow")
-BROKEN = Verdict("calibrated", False, None, None, "could not run: KeyError")
-GOOD = Verdict("calibrated", True, 0.0, 0.1, "right")
+OWN = Verdict(False, 0.2, 0.1, "off", code="calibrated")
+OTHER = Verdict(False, 9.0, 5.0, "slow", code="fast_enough")
+BROKEN = Verdict(False, None, None, "could not run: KeyError", code="calibrated")
+GOOD = Verdict(True, 0.0, 0.1, "right", code="calibrated")
 # One of each kind; the long ones rebuild tables or stores.
 QUICK = (
     "labels of three days ago", "cases twice", "leaked label", "tampered with after evaluation",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.registry import governance, model_card, model_card_page
+from pipelines.registry import governance, model_card
 from settings import LoopError
 
 GOVERNED: dict[str, Any] = {
@@ -90,7 +90,7 @@ def test_metrics_are_shown_with_baseline_and_champion() -> None:
 
 def test_gates_are_shown_with_their_values() -> None:
     text = model_card.render_model_card(TEXT, facts())
-    assert "|calibrated|passed|0.0112|≤ 0.0800|+0.0688|\n" in text
+    assert r"|calibrated|passed|0.0112|≤ 0.0800|+0.0688|\|a - b\||" + "\n" in text
     refused = verdict("calibrated", passed=False, value=0.1, margin=-0.02)
     assert "|calibrated|REFUSED|0.1000|≤ 0.0800|-0.0200|" in model_card.render_model_card(
         TEXT, facts(verdicts=[refused])
@@ -181,7 +181,8 @@ def test_the_page_has_the_same_facts_and_loads_no_other_file() -> None:
     rng = np.random.default_rng(0)
     scores = pd.DataFrame(rng.random((200, 3)), columns=["baseline", "linear", "trees"])
     scores["label"] = rng.integers(0, 2, 200)
-    html = model_card_page.render_model_card_page(TEXT, facts(), scores)
+    card = model_card.render_model_card(TEXT, facts())
+    html = model_card.render_model_card_page(card, facts(), scores)
     for fact in ("the tests", "a tester", "2020-04-01", "who waits", "patience", "a column",
                  "watched by the tests", "more of it raises", "490 to 540", "6666"):  # fmt: skip
         assert fact in html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,10 +15,15 @@ import pandas as pd
 import pytest
 import yaml
 
+from features import durable_files, partitions
+from pipelines.evaluation import evaluate
+from pipelines.registry import refit, register
 from pipelines.replay import agreement, fast_replay, policies, simulated_day, trained_models
 from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
-from settings import LoopError, UserError
+from pipelines.training import assemble, train
+from pipelines.training.training_files import TrainingFiles
+from settings import LoopError, Settings, UserError
 from tests import slice_params
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 
@@ -79,6 +85,48 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayWor
         world,
         fast_replay.replay_policy(folder / "own", world, "own", rule, END, lambda _: None),
     )
+
+
+def stage_a_training(home: Path, frame: pd.DataFrame, champion: Any) -> TrainingFiles:
+    """Run the stages and the refit of a training as of a week after the champion's."""
+    settings, as_of = Settings(home=home, workspace=None), FIRST + 7 * DAY
+    params = parameters()
+    start = assemble.holdout_start(params, as_of, champion.as_of)
+    params["training"]["holdout_start"] = start.isoformat()
+    known = frame[frame["known_at"] < as_of]
+    durable_files.write_file(settings.params_file, yaml.safe_dump(params))
+    partitions.write_partition(known, settings.data / "training" / "training.parquet")
+    durable_files.write_json(
+        settings.data / "training" / "manifest.json",
+        assemble.training_manifest(known, as_of, assemble.holdout_start(params, as_of)),
+    )
+    shutil.copytree(champion.served, settings.data / "champion" / "served")
+    card = {"digest": champion.digest}
+    durable_files.write_json(settings.data / "champion" / "card.json", card)
+    train.train_candidates(settings, as_of)
+    evaluate.evaluate_candidates(settings, as_of)
+    return TrainingFiles(settings.root)
+
+
+def test_a_replayed_training_has_the_results_of_a_training(tmp_path: Path) -> None:
+    """Verdicts, with their order and words, model and reference are those of the stages."""
+    frame = cases()
+    for name in ("decision_time", "known_at"):
+        frame[name] = frame[name].dt.as_unit("us")  # as in Parquet
+    models = make_world(tmp_path, frame).models
+    champion = models.train(FIRST, None)
+    replayed = models.train(FIRST + 7 * DAY, champion)
+    files = stage_a_training(tmp_path / "home", frame, champion)
+    winner = files.gates["winner"]
+    assert replayed.passed
+    assert replayed.expected == files.metrics[winner]
+    digest, verdicts = refit.refit_training(files.path)
+    assert replayed.digest == digest
+    timed = [each for each in verdicts if each["code"] != "fast_enough"]
+    assert len(timed) == len(verdicts) - 1
+    assert replayed.verdicts == files.gates["verdicts"][winner] + timed
+    reference = register.reference_cases(files.holdout, files.scores[winner])
+    pd.testing.assert_frame_equal(replayed.reference, reference)
 
 
 def test_a_schedule_trains_a_model_that_becomes_champion(

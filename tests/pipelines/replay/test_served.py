@@ -146,11 +146,14 @@ def test_cpu_and_failed_runs_are_reported(tmp_path: Path) -> None:
 def test_the_record_contains_the_verdicts_on_the_refit(tmp_path: Path) -> None:
     passed = {"gate": "calibrated", "passed": True}
     refused = {"gate": "behaves when served", "passed": False}
-    (tmp_path / "gates.json").write_text(
+    folder = tmp_path / "data" / "evaluation"
+    folder.mkdir(parents=True)
+    (folder / "gates.json").write_text(
         json.dumps({"winner": "trees", "verdicts": {"trees": [passed]}})
     )
-    (tmp_path / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
-    outcome = {"report": str(tmp_path / "report.html"), "training_id": "x", "verdicts": [refused]}
+    (folder / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
+    report = str(folder / "report.html")
+    outcome = {"report": report, "training_id": "x", "verdicts": [refused]}
     kept = served_record.training_fields(outcome)
     assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
 

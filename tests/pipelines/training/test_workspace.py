@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -115,8 +114,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
         assert repo.status() == {}, "a stage would run again"
     predictions = Path("data", "candidates", "predictions.parquet")
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
-    winner = json.loads((path / "data" / "evaluation" / "gates.json").read_text())["winner"]
-    digest = refit.refit_winner(path, winner)
+    digest, _ = refit.refit_training(path)
     assert digest == (undisturbed / "refit" / "digest").read_text()
     assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])
 

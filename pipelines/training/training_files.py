@@ -1,0 +1,77 @@
+"""The files of a training, each read once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pipelines.training import assemble
+from settings import LoopError
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """The stages' outputs below `path`: a workspace, or a checkout after `dvc repro`.
+
+    A missing file raises `LoopError`.
+    """
+
+    path: Path
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load(self._file("usecase/params.yaml").read_text())
+        return loaded
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return self._json("data/training/manifest.json")
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All cases, with features, `label` and `known_at`."""
+        return pd.read_parquet(self._file("data/training/training.parquet"))
+
+    @cached_property
+    def holdout(self) -> pd.DataFrame:
+        return assemble.split_holdout(self.frame, self.manifest)[1]
+
+    @cached_property
+    def candidates(self) -> dict[str, Any]:
+        """The summary of each fit (`train.fit_candidate`), by candidate."""
+        return self._json("data/candidates/candidates.json")
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """`key`, `decision_time`, `label`, a probability per model, by case of the holdout."""
+        return pd.read_parquet(self._file("data/candidates/predictions.parquet"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of each model on the holdout."""
+        return self._json("data/evaluation/metrics.json")
+
+    @cached_property
+    def gates(self) -> dict[str, Any]:
+        """The result of the evaluation: `winner`, `verdicts` by candidate, `slices`, `manifest`."""
+        return self._json("data/evaluation/gates.json")
+
+    def model(self, name: str) -> Any:
+        """Load a fitted candidate."""
+        from serving.models import skops_file
+
+        return skops_file.load_skops(self._file(f"data/candidates/{name}.skops").read_bytes())
+
+    def _json(self, name: str) -> Any:
+        return json.loads(self._file(name).read_text())
+
+    def _file(self, name: str) -> Path:
+        if not (self.path / name).exists():
+            raise LoopError(f"There is no {name} in {self.path}. Run `dvc repro` there.")
+        return self.path / name
