@@ -12,7 +12,7 @@ data that cannot be checked do not give a better model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.retraining_triggers import (
     DAY,
-    TRIGGER_LIMITS,
+    TRIGGERS,
     TriggerResult,
     evaluate_triggers,
     format_days,
@@ -31,8 +31,8 @@ HOLD_CODES = ("under_way", "cooldown", "slice_implausible", "labels_few")
 QUIET_CODE = "quiet"  # no trigger asks for a retraining
 ALERT_ONLY = "alert only: "  # in a reason, before a fired trigger that the policy does not list
 REQUIRED_SETTINGS = (
-    *TRIGGER_LIMITS.values(), "triggers", "cool_down_days", "min_labelled", "min_labels_due",
-    "implausible_gap", "settled_days", "early_missing_change",
+    *(each.limit for each in TRIGGERS.values()), "triggers", "cool_down_days", "min_labelled",
+    "min_labels_due", "implausible_gap", "settled_days", "early_missing_change",
 )  # fmt: skip
 
 
@@ -66,16 +66,17 @@ def decide_retraining(
     check_policy(policy)
     triggers = evaluate_triggers(evidence, policy, as_of)
     asking = [each for each in triggers if each.fired and each.acts]
-    holds = _holds(evidence, policy, as_of) if asking else []
+    holds = list(_holds(evidence, policy, as_of)) if asking else []
     return RetrainingDecision(
         retrain=bool(asking) and not holds,
         reason=_reason(triggers, asking, holds, evidence.problems),
         as_of=as_of,
         decision_id=f"{as_of:%Y%m%dT%H%M%SZ}-{evidence.champion}",
         triggers=triggers,
-        codes=[each.code for each in evidence.problems]
-        + [each.code for each in holds]
-        + ([each.code for each in asking] or [QUIET_CODE]),
+        codes=[
+            *(each.code for each in (*evidence.problems, *holds)),
+            *([each.code for each in asking] or [QUIET_CODE]),
+        ],
     )
 
 
@@ -86,42 +87,44 @@ def check_policy(policy: Mapping[str, Any]) -> None:
             f"Settings are missing: {', '.join(absent)}. They belong to monitoring.policy in the "
             "parameters. Add them."
         )
-    if unknown := sorted(set(policy["triggers"]) - set(TRIGGER_LIMITS)):
+    if unknown := sorted(set(policy["triggers"]) - set(TRIGGERS)):
         raise UserError(
             f"Unknown triggers: {', '.join(unknown)}. They are listed in "
-            f"monitoring.policy.triggers. Choose from {', '.join(TRIGGER_LIMITS)}."
+            f"monitoring.policy.triggers. Choose from {', '.join(TRIGGERS)}."
         )
 
 
 def _holds(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
-) -> list[MonitoringFinding]:
-    """Return what holds a retraining back, in the order of `HOLD_CODES`."""
-    holds = []
+) -> Iterator[MonitoringFinding]:
+    """Yield what holds a retraining back, in the order of `HOLD_CODES`."""
     if evidence.under_way is not None:
-        text = f"version {evidence.under_way} is under way, and only one challenger runs at a time"
-        holds.append(MonitoringFinding("under_way", text))
+        yield MonitoringFinding(
+            "under_way",
+            f"version {evidence.under_way} is under way, and only one challenger runs at a time",
+        )
     last = max(evidence.data_until, evidence.last_training or evidence.data_until)
     days, wait = (as_of - last) / DAY, policy["cool_down_days"]
     # Without the cool-down, a refused retraining would be repeated at every look.
     if days < wait:
-        text = f"the last training was {format_days(days)} ago (cool-down {format_days(wait)})"
-        holds.append(MonitoringFinding("cooldown", text))
-    gaps = [abs(each["bias"]) for each in evidence.slices or () if each["enough"]]
+        yield MonitoringFinding(
+            "cooldown",
+            f"the last training was {format_days(days)} ago (cool-down {format_days(wait)})",
+        )
+    gap = max((abs(each["bias"]) for each in evidence.slices or () if each["enough"]), default=0.0)
     # A model trained on labels that a broken source inverts is also evaluated on them.
-    if max(gaps, default=0.0) > policy["implausible_gap"]:
-        text = (
-            f"the bias of a slice is {max(gaps):.2g}, which is implausible (limit "
-            f"{policy['implausible_gap']:g}): check its labels"
+    if gap > policy["implausible_gap"]:
+        yield MonitoringFinding(
+            "slice_implausible",
+            f"the bias of a slice is {gap:.2g}, which is implausible (limit "
+            f"{policy['implausible_gap']:g}): check its labels",
         )
-        holds.append(MonitoringFinding("slice_implausible", text))
     if evidence.n_labelled < policy["min_labelled"]:
-        text = (
+        yield MonitoringFinding(
+            "labels_few",
             f"{evidence.n_labelled:,} labels are known and {policy['min_labelled']:,} needed "
-            "to learn anything new"
+            "to learn anything new",
         )
-        holds.append(MonitoringFinding("labels_few", text))
-    return holds
 
 
 def _reason(

@@ -6,7 +6,7 @@ assigns a request to one model, so arms are compared.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,9 +38,6 @@ class ArmEvidence:
     labels: int = 0
     coverage: float | None = None  # share of due labels that are known
     cost: Interval | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def requests_in_stage(log: pd.DataFrame, version: str, stage: Stage) -> pd.DataFrame:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,18 +27,11 @@ N_RANDOM_SPLITS = 20  # of the log, to estimate the daily spread between arms of
 POWER = 0.8
 
 
-def _brier(y: pd.Series, p: pd.Series, costs: dict[str, float]) -> Floats:
-    return 1000 * (p.to_numpy(dtype="float64") - y.to_numpy(dtype="float64")) ** 2
-
-
-def _cost(y: pd.Series, p: pd.Series, costs: dict[str, float]) -> Floats:
-    return 1000 * evaluation.case_costs(y, p, costs)
-
-
+# Per 1,000 cases; less is better.
 EXPERIMENT_METRICS: dict[str, PerCase] = {
-    "cost": _cost,
-    "brier": _brier,
-}  # per 1,000 cases; less is better
+    "cost": lambda y, p, costs: 1000 * evaluation.case_costs(y, p, costs),
+    "brier": lambda y, p, costs: 1000 * (p - y).to_numpy(dtype="float64") ** 2,
+}
 
 
 @dataclass(frozen=True)
@@ -57,18 +49,12 @@ class ExperimentPlan:
     days_needed: int  # to detect a true difference of `effect` with a power of 80%
     planned_at: str  # its `as_of` (UTC)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-EXPERIMENT_VERDICTS = ("early", "better", "worse", "no_difference", "undecided")
-
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """The verdict on the challenger, a code of `EXPERIMENT_VERDICTS`; `told` is for people."""
+    """The verdict on the challenger; `told` is for people."""
 
-    verdict: str
+    verdict: str  # early, better, worse, no_difference or undecided
     interval: Interval
     labels: tuple[int, int]  # champion, challenger
     days: int  # planned days that are over
@@ -133,27 +119,29 @@ def analyse_experiment(
     label_hours: float,
 ) -> ExperimentResult:  # fmt: skip
     """Analyse the planned days as of `as_of`; later days are left out."""
-    first = rows["decision_time"].min().floor("D") if len(rows) else None
-    over = as_of - timedelta(hours=label_hours)
-    ends = rows["decision_time"].dt.floor("D") + timedelta(days=1)
-    due = rows[ends <= over]
-    if first is not None:
-        due = due[due["decision_time"] < first + timedelta(days=plan.days)]
-    days = daily_arm_difference(due, plan.metric, costs, min_labels=plan.min_labels)
+    over = pd.Timestamp(as_of) - timedelta(hours=label_hours)
+    day = rows["decision_time"].dt.floor("D")
+    first = day.min() if len(rows) else over
+    planned = (day < first + timedelta(days=plan.days)) & (day + timedelta(days=1) <= over)
+    days = daily_arm_difference(rows[planned], plan.metric, costs, min_labels=plan.min_labels)
     labels = (int(days["champion"].sum()), int(days["challenger"].sum()))
-    n_over = 0 if first is None else min(plan.days, max(0, (pd.Timestamp(over) - first).days))
+    n_over = min(plan.days, max(0, (over - first).days))
     difference = days["difference"].to_numpy(dtype="float64")
     if n_over < plan.days:
         interval = sequential.confidence_sequence(
             difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
         )
-        text = f"too early: {n_over} of {plan.days} planned days are over"
-        text = f"{text}; {_format_interval(interval, plan)}"
-        return ExperimentResult("early", interval, labels, n_over, text)
-    interval = student_interval(difference, plan.alpha)
-    verdict = experiment_verdict(interval, plan.effect)
-    text = f"{verdict.replace('_', ' ')}; {_format_interval(interval, plan)}"
-    return ExperimentResult(verdict, interval, labels, n_over, text)
+        verdict, text = "early", f"too early: {n_over} of {plan.days} planned days are over"
+    else:
+        interval = student_interval(difference, plan.alpha)
+        verdict = experiment_verdict(interval, plan.effect)
+        text = verdict.replace("_", " ")
+    told = (
+        f"{text}; {plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
+        f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "
+        f"the smallest effect that matters is {plan.effect:g}"
+    )
+    return ExperimentResult(verdict, interval, labels, n_over, told)
 
 
 def experiment_verdict(interval: Interval, effect: float) -> str:
@@ -176,14 +164,6 @@ def student_interval(values: Floats, alpha: float) -> Interval:
         return Interval(n, mean, -math.inf, math.inf)
     half = float(t.ppf(1 - alpha / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Interval(n, mean, mean - half, mean + half)
-
-
-def _format_interval(interval: Interval, plan: ExperimentPlan) -> str:
-    return (
-        f"{plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
-        f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "
-        f"the smallest effect that matters is {plan.effect:g}"
-    )
 
 
 def _points(keys: pd.Series, salt: int) -> Floats:

@@ -73,12 +73,12 @@ def describe_missing_labels(
 
     Fewer than `min_labelled` due labels are not judged: they do not show whether a feed stopped.
     """
-    due = joined[joined["decision_time"] < labels_due_before(params, as_of)]
-    share, least = label_coverage(due), params["monitoring"]["min_coverage"]
-    if len(due) < params["monitoring"]["policy"]["min_labelled"] or share >= least:
+    n_due = int((joined["decision_time"] < labels_due_before(params, as_of)).sum())
+    share, least = due_label_coverage(joined, params, as_of), params["monitoring"]["min_coverage"]
+    if share is None or share >= least or n_due < params["monitoring"]["policy"]["min_labelled"]:
         return None
     return (
-        f"labels are missing ({share:.0%} of {len(due):,} due labels are known, at least "
+        f"labels are missing ({share:.0%} of {n_due:,} due labels are known, at least "
         f"{least:.0%} should be). Run `mlops ingest` and check what validation refused"
     )
 
@@ -96,24 +96,27 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
         )
     y, p = known["label"].to_numpy(dtype="float64"), known["probability"].to_numpy()
     days = known["decision_time"].dt.floor("D")
-    cost_low, cost_high = evaluation.day_bootstrap(
-        1000 * evaluation.case_costs(y, p, costs), days, seed
-    )
-    gap_low, gap_high = evaluation.day_bootstrap(p - y, days, seed)
+    case_costs = evaluation.case_costs(y, p, costs)
     # The saving is against the better of the two constant answers, which need no model.
     constant = evaluation.constant_costs(y, costs)
-    saved = constant - evaluation.case_costs(y, p, costs)
-    saved_low, saved_high = evaluation.day_bootstrap(saved, days, seed)
     cost_without = float(constant.mean())
+    saved = (constant - case_costs) / cost_without
     return {
         **evaluation.metrics(y, p, costs),
-        "mean_prediction": float(p.mean()),
-        "coverage": label_coverage(joined),
-        "cost_low": cost_low, "cost_high": cost_high,
-        "bias": float(np.mean(p - y)), "bias_low": gap_low, "bias_high": gap_high,
-        "cost_without": 1000 * cost_without, "saving": float(saved.mean()) / cost_without,
-        "saving_low": saved_low / cost_without, "saving_high": saved_high / cost_without,
+        "mean_prediction": float(p.mean()), "coverage": label_coverage(joined),
+        "cost_without": 1000 * cost_without,
+        "bias": float(np.mean(p - y)), "saving": float(saved.mean()),
+        **day_interval("cost", 1000 * case_costs, days, seed),
+        **day_interval("bias", p - y, days, seed), **day_interval("saving", saved, days, seed),
     }  # fmt: skip
+
+
+def day_interval(
+    name: str, values: evaluation.Floats, days: pd.Series, seed: int
+) -> dict[str, float]:
+    """Return `<name>_low` and `<name>_high`: the 90% interval of the mean, over days."""
+    low, high = evaluation.day_bootstrap(values, days, seed)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetime) -> float | None:
@@ -131,13 +134,11 @@ def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetim
 def daily_performance(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
     """Return `n`, `cost_per_1000`, `mean_prediction` and `base_rate` per day (UTC) of decision."""
     known = joined[joined["label"].notna()]
-    rows = [
-        {
-            "day": day, "n": len(part),
-            "cost_per_1000": evaluation.cost_per_1000(part["label"], part["probability"], costs),
-            "mean_prediction": float(part["probability"].mean()),
-            "base_rate": float(part["label"].mean()),
-        }
-        for day, part in known.groupby(known["decision_time"].dt.floor("D"))
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    frame = known.assign(
+        day=known["decision_time"].dt.floor("D"),
+        cost=1000 * evaluation.case_costs(known["label"], known["probability"], costs),
+    )
+    return frame.groupby("day", as_index=False).agg(
+        n=("label", "size"), cost_per_1000=("cost", "mean"),
+        mean_prediction=("probability", "mean"), base_rate=("label", "mean"),
+    )  # fmt: skip

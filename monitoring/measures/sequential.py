@@ -12,8 +12,7 @@ Statistics 52 (2024), with a floor.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +31,6 @@ class Interval:
     mean: float
     low: float
     high: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def half_width(n: float, spread: float, alpha: float, focus: float) -> float:
@@ -86,18 +82,6 @@ def daily_paired_difference(
     return frame[frame["n"] >= min_labels].reset_index(drop=True)
 
 
-def days_until_narrow(
-    effect: float, *, spread: float, alpha: float, focus: float, most: int = 366
-) -> int:
-    """Return after how many days half the interval is narrower than `effect`; `most` at most.
-
-    A true difference of `effect` is then detected with even odds, one of twice the size nearly
-    always.
-    """
-    narrow = (n for n in range(1, most) if half_width(n, spread, alpha, focus) <= abs(effect))
-    return next(narrow, most)
-
-
 def difference_of_means(
     one: npt.ArrayLike, other: npt.ArrayLike, *, alpha: float, focus: float
 ) -> Interval:
@@ -112,8 +96,6 @@ def difference_of_means(
         return Interval(n, math.nan, -math.inf, math.inf)
     widest = max(first.var(ddof=1), second.var(ddof=1))
     variance = n * widest * (1 / len(first) + 1 / len(second))
-    mean, half = (
-        float(first.mean() - second.mean()),
-        half_width(n, math.sqrt(variance), alpha, focus),
-    )
+    mean = float(first.mean() - second.mean())
+    half = half_width(n, math.sqrt(variance), alpha, focus)
     return Interval(n, mean, mean - half, mean + half)

@@ -16,7 +16,6 @@ from monitoring.evidence import MonitoringFinding
 from monitoring.measures import performance
 from usecase import evaluation
 
-DAY = timedelta(days=1)
 NO_VALUE = ("nan", "None", "NaT", "<NA>")  # missing values as pandas turns them into text
 MEASURES = (
     "base_rate", "cost_per_1000", "cost_low", "cost_high", "bias", "bias_low", "bias_high", "shown",
@@ -34,7 +33,9 @@ def measure_slices(
     share of those labels that is not known. Kinds of slices whose feature has no value are left
     out; `slice_problems` names them.
     """
-    due = due_on_newest_day(joined, params, as_of).to_numpy()
+    end = performance.labels_due_before(params, as_of)
+    newest_due = joined["decision_time"].between(end - timedelta(days=1), end, inclusive="left")
+    due = newest_due.to_numpy()
     measured = joined[["decision_time", "label", "probability"]]  # copies no features per slice
     rows = []
     for kind, values in evaluation.slices(features).items():
@@ -53,26 +54,13 @@ def measure_slices(
 def slice_problems(features: pd.DataFrame) -> list[MonitoringFinding]:
     """Return a problem that names the kinds of slices whose feature has no value."""
     empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
-    if not empty:
-        return []
-    return [
-        MonitoringFinding(
-            "slices_unmeasured", f"slices by {', '.join(empty)} (no value in the log)"
-        )
-    ]
+    text = f"slices by {', '.join(empty)} (no value in the log)"
+    return [MonitoringFinding("slices_unmeasured", text)] if empty else []
 
 
 def _is_empty(values: pd.Series) -> bool:
     # A use case returns its slices as text, so a missing value is text, too.
     return len(values) > 0 and bool(values.isna().all() or values.astype(str).isin(NO_VALUE).all())
-
-
-def due_on_newest_day(
-    joined: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> pd.Series[bool]:
-    """Mark the predictions of the newest day of decisions whose labels are all due."""
-    end = performance.labels_due_before(params, as_of)
-    return (joined["decision_time"] >= end - DAY) & (joined["decision_time"] < end)
 
 
 def _slice_metrics(cases: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
@@ -81,13 +69,12 @@ def _slice_metrics(cases: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any
         return {"n": 0, "enough": False, **dict.fromkeys(MEASURES)}
     y, p = known["label"].to_numpy(dtype="float64"), known["probability"].to_numpy()
     costs = 1000 * evaluation.case_costs(y, p, params["costs"])
-    days = known["decision_time"].dt.floor("D")
-    cost_low, cost_high = evaluation.day_bootstrap(costs, days, params["seed"])
-    low, high = evaluation.day_bootstrap(p - y, days, params["seed"])
+    days, seed = known["decision_time"].dt.floor("D"), params["seed"]
+    bias = performance.day_interval("bias", p - y, days, seed)
     return {
         "n": len(known), "enough": len(known) >= params["monitoring"]["min_slice"],
-        "base_rate": float(y.mean()),
-        "cost_per_1000": float(costs.mean()), "cost_low": cost_low, "cost_high": cost_high,
-        "bias": float(np.mean(p - y)), "bias_low": low, "bias_high": high,
-        "shown": max(low, -high, 0.0),
+        "base_rate": float(y.mean()), "cost_per_1000": float(costs.mean()),
+        **performance.day_interval("cost", costs, days, seed),
+        "bias": float(np.mean(p - y)), **bias,
+        "shown": max(bias["bias_low"], -bias["bias_high"], 0.0),
     }  # fmt: skip

@@ -7,6 +7,7 @@ So the analysis at the end is the one that was recorded before any label was kno
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -65,7 +66,7 @@ def start_experiment(
     name = f"{metric} of {version} against {champion.version} from {as_of:%Y-%m-%d}"
     promotion.challenge(
         settings, version, "experiment", plan.percent, name=name, why=why, by=by,
-        evidence={"plan": plan.as_dict()}, generation=release.document.generation,
+        evidence={"plan": asdict(plan)}, generation=release.document.generation,
     )  # fmt: skip
     return plan
 
@@ -87,8 +88,8 @@ def stop_experiment(
     promotion.withdraw(
         settings, why=ended[:1000], by=by, bar=False, generation=release.document.generation,
         evidence={
-            "plan": plan.as_dict(), "verdict": result.verdict, "labels": list(result.labels),
-            "days": result.days, **result.interval.as_dict(), "as_of": as_of.isoformat(),
+            "plan": asdict(plan), "verdict": result.verdict, "labels": list(result.labels),
+            "days": result.days, **asdict(result.interval), "as_of": as_of.isoformat(),
         },
     )  # fmt: skip
     return plan, result

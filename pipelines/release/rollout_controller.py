@@ -8,6 +8,7 @@ completes a move whose process was killed.
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +56,7 @@ def control_rollout(
         as_of, live=live, overridden=overridden,
     )  # fmt: skip
     recorded = {
-        **evidence.as_dict(), "as_of": as_of.isoformat(),
+        **asdict(evidence), "as_of": as_of.isoformat(),
         "overridden": overridden, "shadow_days": params["rollout"]["shadow"]["days"],
     }  # fmt: skip
     percent = params["rollout"]["canary"]["percent"]

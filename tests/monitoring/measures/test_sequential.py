@@ -101,7 +101,7 @@ def test_different_arms_are_distinguished_from_equal_ones() -> None:
 
 
 def test_a_small_effect_needs_more_days_than_a_large_one() -> None:
-    large = sequential.days_until_narrow(100.0, **SETTINGS)
-    small = sequential.days_until_narrow(25.0, **SETTINGS)
-    assert 1 < large < small < 366
-    assert sequential.days_until_narrow(0.01, **SETTINGS, most=50) == 50
+    def days(effect: float) -> int:
+        return next(n for n in range(1, 366) if sequential.half_width(n, **SETTINGS) <= effect)
+
+    assert 1 < days(100.0) < days(25.0) < 365
