@@ -41,14 +41,18 @@ class Predictor:
     def __init__(self) -> None:
         # Imported here: BentoML's supervising process imports this module and needs none of it.
         from serving import service_logging
+        from serving.http.access import AccessControl
+        from serving.http.api import Api
+        from serving.http.routes import ROUTES
         from serving.metrics import Metrics
         from serving.wiring import wire_service
 
         service_logging.configure_logging()
         settings = configuration.load_settings()
+        access = AccessControl(settings)  # first, since it may raise
         metrics = Metrics()
         self.parts = wire_service(settings, metrics)
-        self.api = self.parts.api
+        self.api = Api(ROUTES, self.parts, access)
         self.parts.models.start()
         gc.collect()
         gc.freeze()  # loaded objects stay: collecting them again and again delays requests

@@ -1,4 +1,4 @@
-"""Builds the service from its parts, the same way in production and in tests."""
+"""Builds the parts of the service, the same way in production and in tests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.online_reader import OnlineReader
-from serving.http.access import AccessControl
-from serving.http.api import Api
-from serving.http.explain import ExplanationHandler
-from serving.http.feedback import FeedbackHandler
-from serving.http.predict import PredictionHandlers
-from serving.http.routes import route_table
-from serving.http.status_pages import StatusPages
 from serving.lookup import FeatureLookup
 from serving.metrics import Metrics
 from serving.models.holder import ModelHolder
@@ -26,12 +19,13 @@ PACKAGED_RELEASE = Path(__file__).resolve().parents[1] / "packaged" / "release.j
 
 @dataclass(frozen=True)
 class ServiceParts:
-    """The parts of a running service. Call `close` at its end."""
+    """What the handlers of the routes use. Call `close` at the end of the service."""
 
-    api: Api
-    models: ModelHolder
+    settings: Settings
+    metrics: Metrics
     log: PredictionLog
-    predictions: PredictionHandlers
+    models: ModelHolder
+    lookup: FeatureLookup
 
     def close(self) -> None:
         self.models.stop()
@@ -39,8 +33,7 @@ class ServiceParts:
 
 
 def wire_service(settings: Settings, metrics: Metrics) -> ServiceParts:
-    """Build the service. Raises `UserError` if it would be reachable by others without tokens."""
-    access = AccessControl(settings)  # first, since it may raise
+    """Open the prediction log, load the release and connect to the online store."""
     log = PredictionLog(settings.predictions)
     models = ModelHolder(
         settings.followed_file,
@@ -48,10 +41,6 @@ def wire_service(settings: Settings, metrics: Metrics) -> ServiceParts:
         packaged=PACKAGED_RELEASE if PACKAGED_RELEASE.exists() else None,
         on_change=metrics.record_release,
     )
-    lookup = FeatureLookup(OnlineReader(settings), metrics)
-    predictions = PredictionHandlers(lookup, models, log, metrics)
-    explanations = ExplanationHandler(lookup, predictions)
-    feedback = FeedbackHandler(settings.predictions, metrics)
-    routes = route_table(predictions, explanations, feedback, StatusPages(models, log, metrics))
-    api = Api(routes, access, metrics, settings.requests_at_once)
-    return ServiceParts(api, models, log, predictions)
+    return ServiceParts(
+        settings, metrics, log, models, FeatureLookup(OnlineReader(settings), metrics)
+    )

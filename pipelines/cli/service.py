@@ -26,7 +26,7 @@ def serve() -> None:
         settings = home_settings()
         require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
         url = f"http://{settings.service_host}:{settings.service_port}"
-        typer.echo(f"Serving on {url}; its API: {url}/docs.json")
+        typer.echo(f"Serving on {url}; its API: {url}/docs")
         command = serve_command(settings)
         os.execve(command[0], command, {**os.environ, **serve_environment(settings)})
 

@@ -2,59 +2,91 @@
 
 It runs as an ASGI middleware before BentoML's own routes. So every response has one error format,
 no requested path becomes a metric label, and the hot path is one call. BentoML's own endpoints
-(Starlette's routing, a context, serialisers) take longer for the same response (docs/serving.md).
+(Starlette's routing, a context, serialisers) take longer for the same response:
+docs/decisions/12-a-front-of-our-own.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
-from serving.errors import Refusal, invalid_request, part_unavailable
-from serving.http import asgi
+from serving.errors import TOO_MANY, Refusal, invalid_request, part_unavailable, too_many
 from serving.http.access import AccessControl, Role
-from serving.http.asgi import DisconnectedError, Receive, Request, Response, Send
-from serving.metrics import Metrics
+from serving.wiring import ServiceParts
 from settings import LoopError
 
 logger = logging.getLogger("serving")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")  # safe for logs and file names
+
+
+class DisconnectedError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as a handler gets it."""
+
+    id: str  # in the response, the prediction log and the log lines
+    client: str  # the name of its token; its address if no token is needed
+    body: Any = None  # an instance of the route's `request`
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response. Handlers return one for what is not JSON."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Route:
-    """A handler, and the conditions under which it is called."""
+    """A handler, the schemas of its JSON, and the conditions under which it is called."""
 
     method: str
-    handle: Callable[[Request], Response]
-    role: Role | None  # that a token needs; None: open to anyone
+    handle: Callable[[ServiceParts, Request], Any]
+    summary: str
+    response: type | None = None  # None: not in the OpenAPI document
+    request: type[BaseModel] | None = None  # None: no body
+    role: Role | None = None  # that a token needs; None: open to anyone
     limit: int = 0  # bytes of the body
     heavy: bool = False  # takes long, so it runs in a thread, one at a time
 
 
 class Api:
-    """The ASGI application. Beyond `max_under_way` requests at once, it answers 429."""
+    """The ASGI application. Beyond the limit of requests at once, it answers 429."""
 
     def __init__(
-        self, routes: Mapping[str, Route], access: AccessControl, metrics: Metrics,
-        max_under_way: int,
-    ) -> None:  # fmt: skip
-        self._routes, self._access, self._metrics = routes, access, metrics
-        self._max_under_way = max_under_way
+        self, routes: Mapping[str, Route], parts: ServiceParts, access: AccessControl
+    ) -> None:
+        self._routes, self._parts, self._access = routes, parts, access
+        self._metrics = parts.metrics
+        self._at_once = parts.settings.requests_at_once or math.inf
         self._under_way = 0
         self._heavy = asyncio.Semaphore(1)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers = dict(scope["headers"])
         route = self._routes.get(scope["path"])
         label = scope["path"] if route else "other"
-        request_id = asgi.choose_request_id(headers)
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self._under_way += 1
         self._metrics.under_way.set(self._under_way)
         try:
@@ -76,48 +108,62 @@ class Api:
             self._metrics.under_way.set(self._under_way)
         # Counted before it is sent: a client that has its response finds it in the metrics.
         self._metrics.count_request(label, response.status, began)
-        await asgi.send_response(response, request_id, send)
+        sent = [
+            (b"content-type", response.content_type.encode()),
+            (b"content-length", str(len(response.body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": sent})
+        await send({"type": "http.response.body", "body": response.body})
 
     async def _respond(
-        self, route: Route | None, scope: Any, headers: dict[bytes, bytes], request_id: str,
+        self, route: Route | None, scope: Scope, headers: dict[bytes, bytes], request_id: str,
         receive: Receive,
     ) -> Response:  # fmt: skip
         if route is None:
             raise Refusal(404, "unknown path", "GET / lists the paths.")
-        method = scope["method"]
-        if method != route.method and not (method == "HEAD" and route.method == "GET"):
+        if scope["method"] != route.method and (scope["method"], route.method) != ("HEAD", "GET"):
             raise Refusal(
                 405, "wrong method", f"This path takes {route.method}.",
                 headers={"Allow": route.method},
             )  # fmt: skip
         client = self._access.admit(route.role, headers, scope.get("client"))
-        if route.method == "GET":
-            return route.handle(Request(request_id, b"", client, headers))
-        if self._under_way > self._max_under_way:
-            raise self._overloaded()
-        _require_json(headers)
-        content = await asgi.read_body(headers, receive, route.limit)
+        if route.request is None:
+            return self._handle(route, request_id, client, b"")
+        self._refuse_excess(headers)
+        if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+            raise Refusal(
+                415, "wrong content type",
+                "Send JSON with the header Content-Type: application/json.",
+            )  # fmt: skip
+        content = await _read_body(headers, receive, route.limit)
         # Count all requests that have arrived before computing one. Otherwise each would be alone,
         # and the limit would never apply.
         await asyncio.sleep(0)
-        if self._under_way > self._max_under_way:
-            raise self._overloaded()
-        request = Request(request_id, content, client, headers)
+        self._refuse_excess(headers)
+        if route.heavy:
+            async with self._heavy:
+                return await asyncio.to_thread(self._handle, route, request_id, client, content)
+        return self._handle(route, request_id, client, content)
+
+    def _handle(self, route: Route, request_id: str, client: str, content: bytes) -> Response:
         try:
-            if route.heavy:
-                async with self._heavy:
-                    return await asyncio.to_thread(route.handle, request)
-            return route.handle(request)
+            body = route.request.model_validate_json(content) if route.request else None
         except ValidationError as error:
             raise invalid_request(error) from error
+        result = route.handle(self._parts, Request(request_id, client, body))
+        return result if isinstance(result, Response) else Response(to_json(result))
 
-    def _overloaded(self) -> Refusal:
-        self._metrics.overloaded.inc()
-        return Refusal(
-            429, "overloaded",
-            f"{self._max_under_way} requests are under way. Ask again in a second.",
-            headers={"Retry-After": "1"},
-        )  # fmt: skip
+    def _refuse_excess(self, headers: dict[bytes, bytes]) -> None:
+        # The stack's proxy limits all replicas together, and has a replica word and count it.
+        reason = headers.get(b"x-refusal", b"").decode("latin-1")
+        if self._under_way > self._at_once:
+            reason = "overloaded"
+        if reason == "overloaded":
+            self._metrics.overloaded.inc()
+        if reason in TOO_MANY:
+            raise too_many(reason)
 
 
 def _refuse(refusal: Refusal, request_id: str, label: str) -> Response:
@@ -132,9 +178,21 @@ def _refuse(refusal: Refusal, request_id: str, label: str) -> Response:
     return Response(refusal.body(request_id), refusal.status, headers=refusal.headers)
 
 
-def _require_json(headers: dict[bytes, bytes]) -> None:
-    given = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if given != b"application/json":
-        raise Refusal(
-            415, "wrong content type", "Send JSON with the header Content-Type: application/json."
-        )
+async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+    """Return the whole body. Raises `Refusal` (413) if it is longer than `limit` bytes."""
+    announced = headers.get(b"content-length", b"")
+    size, parts, more = int(announced) if announced.isdigit() else 0, [], True
+    while more and size <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        parts.append(message.get("body", b""))
+        size = sum(map(len, parts))
+        more = message.get("more_body", False)
+    if size <= limit:
+        return b"".join(parts)
+    # The rest of the body stays unread, so the connection can't carry another request.
+    raise Refusal(
+        413, "body too large", f"The body is longer than {limit} bytes. Send less at once.",
+        headers={"Connection": "close"},
+    )  # fmt: skip

@@ -1,14 +1,15 @@
-"""The OpenAPI document, built from the schemas that validate the requests."""
+"""Descriptions of the routes, built from the schemas that validate the requests."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
-REF = "#/components/schemas/{model}"
-PostRoutes = dict[str, tuple[type[BaseModel], type[BaseModel], str]]
+from serving.http.api import Route
+from serving.http.schemas import Error
+
 REFUSALS = {
     400: "The body is invalid; `fields` names the faults.",
     401: "The token is missing or wrong.",
@@ -23,51 +24,54 @@ REFUSALS = {
 }
 
 
-def openapi_document(
-    posts: PostRoutes, gets: dict[str, str], error: type[BaseModel]
-) -> dict[str, Any]:
-    """Return the document. `posts`: path to request, response, summary; `gets`: path to summary."""
-    models = [model for request, response, _ in posts.values() for model in (request, response)]
-    modes = [(model, "validation") for model in dict.fromkeys([*models, error])]
-    _, schemas = models_json_schema(modes, ref_template=REF)  # type: ignore[arg-type]
-    refusals = {str(status): _refusal(text, error) for status, text in REFUSALS.items()}
+def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
+    """Return the OpenAPI document of the routes that declare a response."""
+    documented = {path: route for path, route in routes.items() if route.response}
+    types = {each: None for one in documented.values() for each in (one.request, one.response)}
+    mode: Literal["validation"] = "validation"
+    schemas, definitions = TypeAdapter.json_schemas(
+        [(each, mode, TypeAdapter(each)) for each in (*types, Error) if each],
+        ref_template="#/components/schemas/{model}",
+    )
+
+    def described(text: str, each: type) -> dict[str, Any]:
+        return {"description": text, "content": content(each)}
+
+    def content(each: type) -> dict[str, Any]:
+        return {"application/json": {"schema": schemas[each, mode]}}
+
     paths: dict[str, Any] = {}
-    for path, (request, response, summary) in posts.items():
-        paths[path] = {
-            "post": {
-                "summary": summary,
-                "security": [{}, {"token": []}],
-                "requestBody": {"required": True, "content": _content(request)},
-                "responses": {
-                    "200": {"description": "The response.", "content": _content(response)},
-                    **refusals,
-                },
-            }
+    for path, route in documented.items():
+        refusals = REFUSALS if route.request else {503: REFUSALS[503]}
+        operation: dict[str, Any] = {
+            "summary": route.summary,
+            "responses": {"200": described("The response.", route.response or dict)}
+            | {str(status): described(text, Error) for status, text in refusals.items()},
         }
-    for path, summary in gets.items():
-        paths[path] = {"get": {"summary": summary, "responses": _get_responses(error)}}
+        if route.request:
+            operation["security"] = [{}, {"token": []}]
+            operation["requestBody"] = {"required": True, "content": content(route.request)}
+        paths[path] = {route.method.lower(): operation}
     return {
         "openapi": "3.1.0",
         "info": {"title": "MLOps Loop: predictions", "version": "1"},
         "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _get_responses(error: type[BaseModel]) -> dict[str, Any]:
-    anything: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+def client_schema(routes: Mapping[str, Route]) -> dict[str, Any]:
+    """Return the POST routes as `bentoml.SyncHTTPClient` reads them, each a method."""
     return {
-        "200": {"description": "The response.", "content": anything},
-        "503": _refusal(REFUSALS[503], error),
-    }
-
-
-def _refusal(text: str, error: type[BaseModel]) -> dict[str, Any]:
-    return {"description": text, "content": _content(error)}
-
-
-def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}}}
+        "routes": [
+            {
+                "name": path.removeprefix("/"), "route": path, "doc": route.summary,
+                "input": route.request.model_json_schema(),
+                "output": TypeAdapter[Any](route.response or dict).json_schema(),
+            }
+            for path, route in routes.items() if route.request
+        ]
+    }  # fmt: skip

@@ -1,74 +1,65 @@
-"""The table of all routes, and their OpenAPI document."""
+"""The table of all routes, and the routes that describe them."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
-from pydantic_core import to_json
-
+from serving.http import schemas, swagger
 from serving.http.api import Route
-from serving.http.asgi import Request, Response
-from serving.http.explain import ExplanationHandler
-from serving.http.feedback import FeedbackHandler
-from serving.http.openapi import PostRoutes, openapi_document
-from serving.http.predict import PredictionHandlers
-from serving.http.schemas import (
-    BatchRequest,
-    BatchResponse,
-    Error,
-    ExplainResponse,
-    FeedbackRequest,
-    FeedbackResponse,
-    ScoreRequest,
-)
-from serving.http.status_pages import StatusPages
+from serving.http.explain import explain
+from serving.http.feedback import feedback
+from serving.http.openapi import client_schema, openapi_document
+from serving.http.predict import predict, predict_batch, score
+from serving.http.status_pages import alive, prometheus_metrics, ready, release
 from usecase.request import PredictRequest, PredictResponse
 
 KIB = 1024
-POST_ROUTES: PostRoutes = {
-    "/predict": (PredictRequest, PredictResponse, "One prediction, from the online features"),
-    "/predict_batch": (BatchRequest, BatchResponse, "Many predictions: all are answered, or none"),
-    "/score": (ScoreRequest, PredictResponse, "One prediction, from features in the request"),
-    "/explain": (PredictRequest, ExplainResponse, "An explanation of one prediction"),
-    "/feedback": (FeedbackRequest, FeedbackResponse, "The outcome of a predicted case"),
-}
-GET_ROUTES = {
-    "/": "The routes",
-    "/livez": "Whether the process answers",
-    "/readyz": "Whether it can predict, and why a release is not served",
-    "/release": "The served release",
-}
-
-
-def route_table(
-    predictions: PredictionHandlers,
-    explanations: ExplanationHandler,
-    feedback: FeedbackHandler,
-    pages: StatusPages,
-) -> dict[str, Route]:
-    """Return the route of each path."""
-    return {
-        "/predict": Route("POST", predictions.predict, "predict", 64 * KIB),
-        "/predict_batch": Route(
-            "POST", predictions.predict_batch, "predict", 512 * KIB, heavy=True
-        ),
-        "/score": Route("POST", predictions.score, "predict", 64 * KIB),
-        "/explain": Route("POST", explanations.explain, "predict", 64 * KIB, heavy=True),
-        "/feedback": Route("POST", feedback.record, "feedback", 4 * KIB, heavy=True),
-        "/": Route("GET", pages.index, None),
-        "/livez": Route("GET", pages.alive, None),
-        "/readyz": Route("GET", pages.ready, None),
-        "/release": Route("GET", pages.release, None),
-        "/metrics": Route("GET", pages.metrics, None),
-        "/docs.json": Route("GET", _docs, None),
-    }
-
-
-def _docs(_: Request) -> Response:
-    return Response(openapi_json())
 
 
 @cache
-def openapi_json() -> bytes:
+def openapi() -> dict[str, Any]:
     """Return the OpenAPI document."""
-    return to_json(openapi_document(POST_ROUTES, GET_ROUTES, Error))
+    return openapi_document(ROUTES)
+
+
+def _index(*_: object) -> dict[str, str]:
+    return {path: f"{route.method}: {route.summary}" for path, route in ROUTES.items()}
+
+
+_post = partial(Route, "POST", limit=64 * KIB, role="predict")
+_get = partial(Route, "GET")
+
+ROUTES: dict[str, Route] = {
+    "/predict": _post(
+        predict, "One prediction, from the online features", PredictResponse, PredictRequest
+    ),
+    "/predict_batch": _post(
+        predict_batch, "Many predictions: all are answered, or none", schemas.BatchResponse,
+        schemas.BatchRequest, limit=512 * KIB, heavy=True,
+    ),
+    "/score": _post(
+        score, "One prediction, from features in the request", PredictResponse,
+        schemas.ScoreRequest,
+    ),
+    "/explain": _post(
+        explain, "An explanation of one prediction", schemas.ExplainResponse, PredictRequest,
+        heavy=True,
+    ),
+    "/feedback": _post(
+        feedback, "The outcome of a predicted case", schemas.FeedbackResponse,
+        schemas.FeedbackRequest, role="feedback", limit=4 * KIB, heavy=True,
+    ),
+    "/": _get(_index, "The routes", dict),
+    "/livez": _get(alive, "Whether the process answers", dict),
+    "/readyz": _get(ready, "Whether it can predict, and why a release is not served", dict),
+    "/release": _get(release, "The served release", dict),
+    "/metrics": _get(prometheus_metrics, "Metrics for Prometheus"),
+    "/docs": _get(lambda *_: swagger.page(), "A page to try the routes on"),
+    **{
+        f"/docs/{name}": _get(partial(swagger.asset, name), "A file of this page")
+        for name in swagger.ASSETS
+    },
+    "/docs.json": _get(lambda *_: openapi(), "The OpenAPI document"),
+    "/schema.json": _get(lambda *_: client_schema(ROUTES), "The routes for BentoML's client"),
+}  # fmt: skip

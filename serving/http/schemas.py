@@ -16,15 +16,11 @@ Number = float | None
 Category = Annotated[str, Field(max_length=64)] | None
 
 
-def _features() -> type[BaseModel]:
-    """Return a schema of the model's columns: all required, each nullable."""
-    fields: dict[str, Any] = {
-        name: (Category if name in CATEGORIES else Number, ...) for name in FEATURES
-    }
-    return create_model("Features", __config__=STRICT, **fields)
-
-
-Features = _features()
+# The model's columns: all required, each nullable.
+COLUMNS: dict[str, Any] = {
+    name: (Category if name in CATEGORIES else Number, ...) for name in FEATURES
+}
+Features = create_model("Features", __config__=STRICT, **COLUMNS)
 
 
 class BatchRequest(BaseModel):
@@ -50,7 +46,7 @@ class ScoreRequest(BaseModel):
         pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="Joins the outcome to the prediction"
     )
     decision_time: Moment = Field(examples=["2013-04-01T12:15:00Z"])
-    features: Features  # type: ignore[valid-type]
+    features: Features
 
 
 class ExplainResponse(BaseModel):

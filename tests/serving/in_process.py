@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -16,6 +17,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
+from serving.http.access import AccessControl
+from serving.http.api import Api
+from serving.http.routes import ROUTES
 from serving.metrics import Metrics
 from serving.models.evaluator import export_model
 from serving.release.document import Release, ServedModel, write_release
@@ -63,15 +67,23 @@ def small_trees() -> Pipeline:
     return fitted_pipeline(HistGradientBoostingClassifier(max_iter=5))
 
 
-def service_parts(settings: Settings) -> ServiceParts:
+@dataclass(frozen=True)
+class LocalService(ServiceParts):
+    """The parts of a service in this process, and its ASGI application."""
+
+    api: Api
+
+
+def service_parts(settings: Settings) -> LocalService:
     """Return the service's parts with `small_trees` released as version 1."""
     digest = export_model(small_trees(), settings.var / "models" / "1")
     champion = ServedModel("1", digest, "../models/1", 0.5)
     write_release(settings.followed_file, Release(1, champion, datetime.now(UTC)))
-    return wire_service(settings, shared_metrics())
+    parts = wire_service(settings, shared_metrics())
+    return LocalService(**vars(parts), api=Api(ROUTES, parts, AccessControl(settings)))
 
 
-def send_request(parts: ServiceParts, method: str, path: str, **options: Any) -> httpx.Response:
+def send_request(parts: LocalService, method: str, path: str, **options: Any) -> httpx.Response:
     """Send one request through the service's whole ASGI application."""
 
     async def send() -> httpx.Response:
@@ -82,7 +94,7 @@ def send_request(parts: ServiceParts, method: str, path: str, **options: Any) ->
     return asyncio.run(send())
 
 
-def post_json(parts: ServiceParts, path: str, body: Any, **headers: str) -> httpx.Response:
+def post_json(parts: LocalService, path: str, body: Any, **headers: str) -> httpx.Response:
     """Post `body`: as it is if bytes or text, else as JSON."""
     content = body if isinstance(body, str | bytes) else json.dumps(body)
     return send_request(parts, "POST", path, content=content, headers=JSON | headers)

@@ -14,9 +14,9 @@ from features.online_reader import VIEW_COLUMNS
 from features.online_values import NO_VALUES
 from serving.lookup import PAUSE_SECONDS
 from serving.prediction_log.reader import read_predictions
-from serving.wiring import ServiceParts
 from settings import Settings
 from tests.serving.in_process import (
+    LocalService,
     example_request,
     post_json,
     send_request,
@@ -28,7 +28,7 @@ BUDGET = 0.2
 
 
 @pytest.fixture
-def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceParts]:
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalService]:
     """Return a service whose Redis accepts connections and never answers."""
     for name in ("MLOPS_FEAST_ONLINE", "MLOPS_FEAST_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
@@ -40,7 +40,7 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service
 
 
 def test_a_store_that_hangs_costs_its_budget_once_and_the_response_is_degraded(
-    hanging: ServiceParts,
+    hanging: LocalService,
 ) -> None:
     def fallbacks() -> float:
         return shared_metrics().lookups.labels("fallback", "unreachable")._value.get()  # type: ignore[no-any-return]
@@ -48,7 +48,7 @@ def test_a_store_that_hangs_costs_its_budget_once_and_the_response_is_degraded(
     assert post_json(hanging, "/predict", example_request()).json()[
         "degraded"
     ]  # the first request imports
-    hanging.predictions._lookup._paused_until = 0.0
+    hanging.lookup._paused_until = 0.0
     before = fallbacks()
     began = time.monotonic()
     answers = [post_json(hanging, "/predict", example_request()) for _ in range(5)]
@@ -70,7 +70,7 @@ def test_a_store_that_is_available_again_is_read_again(
         monkeypatch.delenv(name, raising=False)
     parts = service_parts(Settings(home=tmp_path))
     try:
-        lookup = parts.predictions._lookup
+        lookup = parts.lookup
         reads: list[int] = []
 
         def gone(*_: object) -> None:

@@ -250,9 +250,32 @@ def test_a_prediction_that_cannot_be_logged_is_refused_so_that_another_replica_g
 
 
 def test_pages_describe_the_service_and_load_nothing_from_elsewhere(service: Service) -> None:
-    assert service.client.get("/").json()["predict"] == "POST /predict"
+    assert service.client.get("/").json()["/predict"].startswith("POST")
     schema = service.client.get("/docs.json").json()
     assert "/predict" in schema["paths"]
+    assert "://" not in service.client.get("/docs").text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of BentoML's own imports
+def test_bentomls_client_has_a_method_for_each_route(service: Service) -> None:
+    import bentoml
+
+    case = example_request()
+    client = bentoml.SyncHTTPClient(service.settings.service_url)
+    with client, client._temp_dir:  # which `close` leaves to the garbage collector
+        one = client.predict(**case)
+        [same] = client.predict_batch(requests=[case])["predictions"]
+        features = dict.fromkeys(FEATURES)
+        given = client.score(key="a-case", decision_time=one["decision_time"], features=features)
+        why = client.explain(**case)
+        told = client.feedback(
+            request_id=one["request_id"], outcome=True, known_at=one["decision_time"]
+        )
+        with pytest.raises(bentoml.exceptions.InvalidArgument, match="invalid request"):
+            client.predict(**{**case, **dict.fromkeys(case)})
+    assert one["probability"] == same["probability"] == why["probability"]
+    assert given["model_version"] == "1"
+    assert told["status"] == "recorded"
 
 
 def test_metrics_count_by_version_and_outcome(service: Service) -> None:

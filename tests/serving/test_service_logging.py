@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 
 from serving import service_logging
-from serving.wiring import ServiceParts
 from settings import LoopError, Settings
-from tests.serving.in_process import example_request, post_json, send_request, service_parts
+from tests.serving.in_process import (
+    LocalService,
+    example_request,
+    post_json,
+    send_request,
+    service_parts,
+)
 from usecase.columns import FEATURES
 
 SCORE = {
@@ -39,13 +44,13 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[ServiceParts]:
+def parts(tmp_path: Path) -> Iterator[LocalService]:
     parts = service_parts(Settings(home=tmp_path))
     yield parts
     parts.close()
 
 
-def test_an_answered_request_has_no_line(lines: Lines, parts: ServiceParts) -> None:
+def test_an_answered_request_has_no_line(lines: Lines, parts: LocalService) -> None:
     before = len(lines())
     assert post_json(parts, "/score", SCORE).status_code == 200
     assert send_request(parts, "GET", "/livez").status_code == 200
@@ -53,7 +58,7 @@ def test_an_answered_request_has_no_line(lines: Lines, parts: ServiceParts) -> N
 
 
 def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
-    lines: Lines, parts: ServiceParts, monkeypatch: pytest.MonkeyPatch
+    lines: Lines, parts: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = len(lines())
     post_json(

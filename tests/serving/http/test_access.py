@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 
 from serving.http.access import RateLimiter, parse_tokens, require_tokens
-from serving.wiring import ServiceParts
 from settings import Settings, UserError
-from tests.serving.in_process import example_request, post_json, send_request, service_parts
+from tests.serving.in_process import (
+    LocalService,
+    example_request,
+    post_json,
+    send_request,
+    service_parts,
+)
 
 TOKENS = "predict:{p}:shop,feedback {f} desk, admin {a} ops"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     digests = {name: sha256(name.encode()).hexdigest() for name in "pfa"}
     settings = Settings(
         home=tmp_path_factory.mktemp("guarded"), service_host="0.0.0.0",  # noqa: S104
@@ -36,7 +41,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
     ],
 )  # fmt: skip
 def test_a_token_has_to_be_known_and_have_the_role(
-    authorization: str | None, status: int, guarded: ServiceParts
+    authorization: str | None, status: int, guarded: LocalService
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
     answer = post_json(guarded, "/predict", example_request(), **headers)  # type: ignore[arg-type]
@@ -46,7 +51,7 @@ def test_a_token_has_to_be_known_and_have_the_role(
     assert send_request(guarded, "GET", "/livez").status_code == 200
 
 
-def test_a_client_above_its_rate_gets_429_with_retry_after(guarded: ServiceParts) -> None:
+def test_a_client_above_its_rate_gets_429_with_retry_after(guarded: LocalService) -> None:
     answers = [
         post_json(guarded, "/predict", example_request(), Authorization="Bearer p")
         for _ in range(6)

@@ -11,32 +11,31 @@ import pytest
 from monitoring.measures.performance import join_labels
 from serving.prediction_log import compaction, reported_outcomes
 from serving.prediction_log.reader import read_predictions
-from serving.wiring import ServiceParts
 from settings import Settings
-from tests.serving.in_process import example_request, post_json, service_parts
+from tests.serving.in_process import LocalService, example_request, post_json, service_parts
 
 TWO_MONTHS = timedelta(days=60)
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     parts = service_parts(Settings(home=tmp_path_factory.mktemp("home")))
     yield parts
     parts.close()
 
 
-def predict(parts: ServiceParts, name: str) -> datetime:
+def predict(parts: LocalService, name: str) -> datetime:
     """Log a prediction and return its decision time."""
     response = post_json(parts, "/predict", example_request(), **{"X-Request-Id": name})
     return datetime.fromisoformat(response.json()["decision_time"])
 
 
-def report(parts: ServiceParts, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
+def report(parts: LocalService, name: str, outcome: bool, known_at: datetime) -> httpx.Response:
     body = {"request_id": name, "outcome": outcome, "known_at": known_at.isoformat()}
     return post_json(parts, "/feedback", body)
 
 
-def test_an_outcome_is_recorded_once_and_never_changed(parts: ServiceParts) -> None:
+def test_an_outcome_is_recorded_once_and_never_changed(parts: LocalService) -> None:
     known = predict(parts, "one") + timedelta(hours=5)
     assert report(parts, "one", True, known).json()["status"] == "recorded"
     assert report(parts, "one", True, known).json()["status"] == "already recorded"
@@ -44,7 +43,7 @@ def test_an_outcome_is_recorded_once_and_never_changed(parts: ServiceParts) -> N
     assert list(reported_outcomes.reported_labels(parts.log.path.parent)["label"]) == [1]
 
 
-def test_late_unknown_and_impossible_outcomes(parts: ServiceParts) -> None:
+def test_late_unknown_and_impossible_outcomes(parts: LocalService) -> None:
     decided = predict(parts, "late")
     assert report(parts, "late", True, decided + TWO_MONTHS).json()["status"] == "recorded late"
     assert report(parts, "never-asked", True, decided).status_code == 404
@@ -52,7 +51,7 @@ def test_late_unknown_and_impossible_outcomes(parts: ServiceParts) -> None:
     assert (early.status_code, early.json()["fields"][0]["field"]) == (400, "known_at")
 
 
-def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: ServiceParts) -> None:
+def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: LocalService) -> None:
     known = predict(parts, "torn") + timedelta(hours=5)
     file = reported_outcomes.outcomes_file(parts.log.path.parent)
     file.parent.mkdir(exist_ok=True)

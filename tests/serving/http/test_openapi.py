@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +16,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from serving.http.routes import openapi_json
-from serving.wiring import ServiceParts
+from serving.http.routes import openapi
 from settings import Settings
-from tests.serving.in_process import service_parts
+from tests.serving.in_process import LocalService, service_parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 CHECKS = [
@@ -31,20 +29,20 @@ POSITIVE, NEGATIVE = schemathesis.GenerationMode.POSITIVE, schemathesis.Generati
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     parts = service_parts(Settings(home=tmp_path_factory.mktemp("home"), requests_per_second=1e6))
     yield parts
     parts.close()
 
 
 @pytest.fixture(scope="module")
-def schema(parts: ServiceParts) -> Any:
+def schema(parts: LocalService) -> Any:
     return schemathesis.openapi.from_asgi("/docs.json", parts.api)
 
 
 OPERATIONS = [
     (path, mode)
-    for path, methods in json.loads(openapi_json())["paths"].items()
+    for path, methods in openapi()["paths"].items()
     for mode in ((POSITIVE, NEGATIVE) if "post" in methods else (POSITIVE,))
 ]
 

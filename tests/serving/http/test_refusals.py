@@ -13,9 +13,9 @@ import pytest
 
 from serving.http.schemas import MAX_ROWS
 from serving.prediction_log.reader import read_predictions
-from serving.wiring import ServiceParts
 from settings import Settings
 from tests.serving.in_process import (
+    LocalService,
     example_request,
     post_json,
     send_request,
@@ -41,7 +41,7 @@ SCORE = {
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceParts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), requests_per_second=1e6)
     parts = service_parts(settings)
     yield parts
@@ -108,7 +108,7 @@ REFUSED: list[tuple[str, str, Any, int, str | None]] = [
         f"requests.1.{TIME}",
     ),
     ("unknown path", "/predict/", example_request(), 404, None),
-    ("unknown path", "/schema.json", example_request(), 404, None),
+    ("unknown path", "/static_content/index.css", example_request(), 404, None),
     ("wrong method", "/livez", example_request(), 405, None),
 ]
 
@@ -116,7 +116,7 @@ REFUSED: list[tuple[str, str, Any, int, str | None]] = [
 @pytest.mark.parametrize(("row", "path", "body", "status", "field"), REFUSED)
 def test_a_mistake_is_refused_with_its_reason(
     row: str, path: str, body: Any, status: int, field: str | None,
-    parts: ServiceParts, caplog: pytest.LogCaptureFixture,
+    parts: LocalService, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with caplog.at_level(logging.DEBUG):
         answer = post_json(parts, path, body)
@@ -133,7 +133,7 @@ def test_a_mistake_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize("given", [None, "text/plain", "multipart/form-data; boundary=x", "json"])
-def test_a_body_needs_the_content_type_json(given: str | None, parts: ServiceParts) -> None:
+def test_a_body_needs_the_content_type_json(given: str | None, parts: LocalService) -> None:
     headers = {} if given is None else {"Content-Type": given}
     answer = send_request(
         parts, "POST", "/predict", content=json.dumps(example_request()), headers=headers
@@ -141,19 +141,20 @@ def test_a_body_needs_the_content_type_json(given: str | None, parts: ServicePar
     assert (answer.status_code, answer.json()["error"]) == (415, "wrong content type")
 
 
-def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: ServiceParts) -> None:
+def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: LocalService) -> None:
     post_json(parts, "/a/path/of/a/stranger", {})
     send_request(parts, "BREW", "/predict")
     page = send_request(parts, "GET", "/metrics").text
     assert "stranger" not in page
     assert set(re.findall(r'service_requests_total\{path="([^"]+)"', page)) <= {
         "/predict", "/predict_batch", "/score", "/livez", "/metrics", "other",
-        "/feedback", "/explain", "/", "/readyz", "/release", "/docs.json",
+        "/feedback", "/explain", "/", "/readyz", "/release", "/docs.json", "/docs",
+        "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/schema.json",
     }  # fmt: skip
     assert read_predictions(parts.log.path.parent).empty
 
 
-def test_too_many_requests_at_once_get_429(parts: ServiceParts) -> None:
+def test_too_many_requests_at_once_get_429(parts: LocalService) -> None:
     parts.api._under_way += 64
     try:
         answer = post_json(parts, "/predict", example_request())

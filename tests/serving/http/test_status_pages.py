@@ -14,20 +14,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from serving.prediction_log.writer import PredictionLog
 from serving.errors import Refusal
-from serving.http.status_pages import StatusPages
+from serving.http import status_pages
 
 log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
 release = SimpleNamespace(champion=SimpleNamespace(version="1"), generation=1)
 models = SimpleNamespace(current=SimpleNamespace(release=release), problem=None)
-pages = StatusPages(models, log, None)
-print(pages.ready(None).status)
+parts = SimpleNamespace(models=models, log=log)
+print(status_pages.ready(parts, None))
 reading, writing = os.pipe()
 os.dup2(writing, log._file)
 log.append({"request_id": "1"})
 while log.failure is None:
     time.sleep(0.005)
 try:
-    pages.ready(None)
+    status_pages.ready(parts, None)
 except Refusal as error:
     print(error.status, error.detail)
 """
@@ -39,6 +39,6 @@ def test_a_log_that_cannot_be_synced_makes_the_service_unready(tmp_path: Path) -
         capture_output=True, text=True, check=True, timeout=100,
     )  # fmt: skip
     ready, unready = done.stdout.strip().split("\n")
-    assert ready == "200"
+    assert ready == str({"ready": True, "version": "1", "generation": 1, "problem": None})
     assert unready.startswith("503 The prediction log")
     assert "could not be synced" in unready
