@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     tokens_file: Path | None = None  # the service's clients: a line `role sha256 name` per token
     tokens: SecretStr | None = None  # the same lines, separated by commas
     token: SecretStr | None = None  # of the project's own clients
-    requests_per_second: float = Field(1000.0, gt=0)  # average of one client
-    requests_at_once: int = Field(64, ge=1)  # concurrent requests; more get 429
+    requests_per_second: float = Field(1000.0, ge=0)  # average of one client; 0: no limit
+    requests_at_once: int = Field(64, ge=0)  # concurrent requests; more get 429; 0: no limit
     lookup_seconds: float = Field(0.1, gt=0)  # beyond it, looked up features count as missing
     evidently_url: str | None = None  # Evidently's pages; `mlops watch` checks them if set
     pages: bool = True  # whether validation and monitoring write HTML pages

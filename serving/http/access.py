@@ -92,7 +92,7 @@ class AccessControl:
     def __init__(self, settings: Settings) -> None:
         require_tokens(settings)
         self._tokens = configured_tokens(settings)
-        per_second = settings.requests_per_second
+        per_second = settings.requests_per_second  # 0: no limit
         self._rate = RateLimiter(per_second) if per_second else None
 
     def admit(

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from monitoring.measures.serving_cost import sum_samples
 from tests.stack.chaos import find_losses, run_faults
 from tests.stack.faults import train_to_completion
 from tests.stack.load import Load, cases
@@ -137,15 +138,16 @@ def test_refusals_have_one_format_behind_the_proxy_too(turned: Stack):
         ({"MLOPS_REQUESTS_PER_SECOND": "1"}, 3, 1, "too many requests"),
     ],
 )
-def test_excess_clients_are_refused_behind_the_proxy_too(
+def test_three_replicas_have_one_limit(
     turned: Stack, limit: dict[str, str], clients: int, many: int, why: str
 ):
-    up = ("up", "--detach", "--wait", "--no-deps", "--scale", "api=3", "api")
+    up = ("up", "--detach", "--wait", "--no-deps", "--scale", "api=3", "api", "proxy")
     turned.with_variables(**limit).compose(*up)
     try:
         time.sleep(2)  # the proxy resolves the names every second
         body, name = {"requests": cases(DAY, 1)[:many]}, why.split()[0]
         url, who = turned.address("proxy", 8080), {"Authorization": f"Bearer {turned.token()}"}
+        began = time.monotonic()
         with ThreadPoolExecutor(clients) as threads:
             posted = [
                 threads.submit(
@@ -156,14 +158,20 @@ def test_excess_clients_are_refused_behind_the_proxy_too(
                 for number in range(clients)
             ]  # fmt: skip
         answers = [answer for each in posted for answer in each.result()]
+        took = time.monotonic() - began
+        metrics = [_metrics(turned, index) for index in (1, 2, 3)]
     finally:
         turned.compose(*up)
     assert Counter(answer.status_code for answer in answers).keys() == {200, 429}
     refused = [answer for answer in answers if answer.status_code == 429]
     assert {answer.json()["error"] for answer in refused} == {why}
     assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
-    # The proxy tried each replica before it refused the client.
-    assert all(answer.headers["X-Served-By"].count(":") == 3 for answer in refused)
+    # One replica words and counts the refusal.
+    assert all(answer.headers["X-Served-By"].count(":") == 1 for answer in refused)
+    counted = sum(page.get("service_overloaded_total", 0) for page in metrics)
+    assert counted == (len(refused) if why == "overloaded" else 0)
+    if why == "too many requests":  # all clients have one token, hence one bucket of two requests
+        assert len(answers) - len(refused) <= 2 + took
     logged = [each for each in turned.state()["logged"] if each.startswith(name)]
     answered = [
         each["request_id"]
@@ -204,6 +212,13 @@ def _post_without_waiting(
             client.post("/predict_batch", json=body, headers={"X-Request-Id": f"{name}-{number}"})
             for number in range(20)
         ]
+
+
+def _metrics(stack: Stack, index: int) -> dict[str, float]:
+    ask = "import urllib.request as r; print(r.urlopen('http://localhost:3000/metrics').read().decode())"
+    return sum_samples(
+        stack.compose("exec", "-T", "--index", str(index), "api", "python", "-c", ask)
+    )
 
 
 def _version(stack: Stack, index: int) -> str:

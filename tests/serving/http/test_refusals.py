@@ -154,6 +154,30 @@ def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: LocalSer
     assert read_predictions(parts.log.path.parent).empty
 
 
+@pytest.mark.parametrize(
+    ("reason", "status", "counted"),
+    [("overloaded", 429, 1), ("too many requests", 429, 0), ("of a client", 200, 0)],
+)
+def test_a_replica_words_and_counts_what_the_proxy_refuses(
+    reason: str, status: int, counted: int, parts: LocalService
+) -> None:
+    before = shared_metrics().overloaded._value.get()
+    answer = post_json(parts, "/predict", example_request(), **{"X-Refusal": reason})
+    assert answer.status_code == status
+    assert shared_metrics().overloaded._value.get() == before + counted
+    if status == 429:
+        assert (answer.json()["error"], answer.headers["retry-after"]) == (reason, "1")
+    assert send_request(parts, "GET", "/livez", headers={"X-Refusal": reason}).status_code == 200
+
+
+def test_a_service_without_limits_accepts_any_number(tmp_path: Path) -> None:
+    free = service_parts(Settings(home=tmp_path, requests_per_second=0, requests_at_once=0))
+    free.api._under_way += 1000
+    answers = [post_json(free, "/predict", example_request()).status_code for _ in range(5)]
+    free.close()
+    assert answers == [200] * 5
+
+
 def test_too_many_requests_at_once_get_429(parts: LocalService) -> None:
     parts.api._under_way += 64
     try:

@@ -1,0 +1,38 @@
+"""The stack's limits as nginx reads them, from the variables of docker-compose.yml."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "serving" / "stack" / "limits.sh"
+
+
+def limits(per_second: str, at_once: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(SCRIPT)], capture_output=True, text=True, check=False,
+        env={"MLOPS_REQUESTS_PER_SECOND": per_second, "MLOPS_REQUESTS_AT_ONCE": at_once,
+             "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("per_second", "rate", "burst"),
+    [("1000", "60000r/m", 1999), ("1", "60r/m", 1), ("0.5", "30r/m", 1), ("2.5", "150r/m", 4)],
+)
+def test_a_client_may_send_twice_its_rate_at_once(per_second: str, rate: str, burst: int) -> None:
+    lines = limits(per_second, "64").stdout.splitlines()
+    assert lines[0].endswith(f" rate={rate};")
+    assert lines[1] == f"limit_req zone=per_second burst={burst} nodelay;"
+    assert lines[3] == "limit_conn at_once 64;"
+
+
+@pytest.mark.parametrize(
+    ("per_second", "at_once"), [("0", "64"), ("-1", "64"), ("many", "64"), ("1000", "0"), ("", "")]
+)
+def test_a_limit_that_nginx_cannot_hold_stops_the_start(per_second: str, at_once: str) -> None:
+    done = limits(per_second, at_once)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "must be positive numbers" in done.stderr
