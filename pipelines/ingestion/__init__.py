@@ -8,8 +8,8 @@ pending_batches.py: which batches need a check, in which order, with which histo
 batch_checks.py: broken rows and refused batches, from the rules of the use case
 batch_facts.py: the facts of a whole batch, such as row count and shares of missing values
 expectation_suites.py: all calls of Great Expectations, and its data docs
-accepted_batches.py: storing accepted batches, refusing batches, keeping replaced ones
-restatements.py: the count of rows that repeat a key of an earlier batch
+accepted_batches.py: storing accepted batches, refusing batches, keeping replaced ones, and
+counting rows that repeat a key of an earlier batch
 
 The rules themselves are in usecase/expectations.py, the source in usecase/source.py.
 """

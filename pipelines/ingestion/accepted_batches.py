@@ -5,27 +5,25 @@ The validated partition itself holds both digests, so a day is old or new, never
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features import column_types, durable_files, partitions
 from settings import Settings
 from usecase import source
+from usecase.schema import KEYS
 
 if TYPE_CHECKING:
     from pipelines.ingestion.batch_checks import RowReasons
 
 REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
-
-
-class DaysToRecheck(NamedTuple):
-    """The accepted days that need another check."""
-
-    restated: list[date]  # their raw rows changed after the check
-    outdated: list[date]  # checked by other rules, or by a version that stored no digests
 
 
 def rules_digest() -> str:
@@ -34,22 +32,25 @@ def rules_digest() -> str:
     return partitions.recipe_digest(code / "schema.py", code / "expectations.py")
 
 
-def days_to_recheck(data: Path, feed: str, days: list[date], rules: str) -> DaysToRecheck:
-    """Return the accepted `days` whose raw rows or rules changed after their check.
+def days_to_recheck(
+    data: Path, feed: str, days: list[date], rules: str
+) -> tuple[list[date], list[date]]:
+    """Return the accepted `days` that need another check, in two lists.
 
-    A day without raw rows needs no check.
+    Those whose raw rows changed after the check, and those checked by other rules, or by a version
+    that stored no digests. A day without raw rows needs no check.
     """
-    recheck = DaysToRecheck([], [])
+    restated, outdated = [], []
     for day in days:
         raw = partitions.partition_path(data, "raw", feed, day)
         if not raw.exists():
             continue
         note = partitions.partition_note(partitions.partition_path(data, "validated", feed, day))
         if "raw" in note and note["raw"] != partitions.recipe_digest(raw):
-            recheck.restated.append(day)
+            restated.append(day)
         elif note.get("rules") != rules:
-            recheck.outdated.append(day)
-    return recheck
+            outdated.append(day)
+    return restated, outdated
 
 
 def store_batch(
@@ -59,30 +60,34 @@ def store_batch(
 
     Keep the partitions that it replaces if their rows differ.
     """
-    raw = partitions.recipe_digest(partitions.partition_path(data, "raw", feed, day))
+    raw, validated, quarantine, refused = (
+        partitions.partition_path(data, layer, name, day)
+        for layer, name in (
+            ("raw", feed), ("validated", feed), ("quarantine", feed),
+            ("quarantine", f"refused/{feed}"),
+        )
+    )  # fmt: skip
+    digest = partitions.recipe_digest(raw)
     good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
-    validated = partitions.partition_path(data, "validated", feed, day)
-    earlier = partitions.partition_note(validated).get("raw", raw) if validated.exists() else None
-    if earlier and (earlier != raw or not _same_values(partitions.read_partition(validated), good)):
-        keep_replaced(data, feed, day, "validated", "quarantine")
-    quarantine = partitions.partition_path(data, "quarantine", feed, day)
+    earlier = None
+    if validated.exists():
+        earlier = partitions.partition_note(validated).get("raw", digest)
+        if earlier != digest or not _same_values(partitions.read_partition(validated), good):
+            keep_replaced(data, feed, day, "validated", "quarantine")
     if reasons:
         bad = sorted(reasons)
         texts = [
             "; ".join(f"{rule} ({values})" for rule, values in reasons[row].items()) for row in bad
         ]
-        partitions.write_partition(
-            table.take(bad).append_column("reasons", pa.array(texts)), quarantine
-        )
+        broken = table.take(bad).append_column("reasons", pa.array(texts))
+        partitions.write_partition(broken, quarantine)
     else:
         quarantine.unlink(missing_ok=True)
-    if earlier != raw:
+    if earlier != digest:
         # The source fixed this batch. A file that remains in refused/ still needs a decision.
-        partitions.partition_path(data, "quarantine", f"refused/{feed}", day).unlink(
-            missing_ok=True
-        )
+        refused.unlink(missing_ok=True)
     # Last, because it marks the batch as done: a run that dies earlier checks the batch again.
-    partitions.write_partition(good, validated, note={"raw": raw, "rules": rules})
+    partitions.write_partition(good, validated, note={"raw": digest, "rules": rules})
 
 
 def refuse_batch(data: Path, feed: str, day: date) -> Path:
@@ -95,31 +100,53 @@ def refuse_batch(data: Path, feed: str, day: date) -> Path:
     raw = partitions.partition_path(data, "raw", feed, day)
     durable_files.write_file(target, raw.read_bytes())
     accepted = _accepted_raw(data, feed, day)
-    if accepted is None:
-        raw.unlink()
-    else:
+    if accepted:  # no longer replaced
         durable_files.write_file(raw, accepted.read_bytes())
-        accepted.unlink()  # no longer replaced
+    (accepted or raw).unlink()
     return target
 
 
 def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
     """Copy the partitions of a day, before their replacement, to a folder named by UTC time."""
     # Copied, not linked: an edit of the old file in place must not change the copy.
-    now = datetime.now(UTC)
+    folder = data / REPLACED_FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     for layer in layers:
         old = partitions.partition_path(data, layer, feed, day)
         if old.exists():
-            folder = data / REPLACED_FOLDER / f"{now:%Y%m%dT%H%M%S.%fZ}"
-            durable_files.write_file(
-                partitions.partition_path(folder, layer, feed, day), old.read_bytes()
-            )
+            copy = partitions.partition_path(folder, layer, feed, day)
+            durable_files.write_file(copy, old.read_bytes())
 
 
 def count_quarantined_rows(settings: Settings) -> int:
     """Count the quarantined rows over all feeds and days."""
     files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
     return sum(partitions.n_rows(file) for file in files)
+
+
+def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
+    """Count the validated rows of `days` whose key a batch of an earlier day also has."""
+    until = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
+    paths = [partitions.partition_path(data, "validated", feed, day) for day in until]
+    tables = [pq.read_table(path, columns=KEYS[feed], use_threads=False) for path in paths]
+    keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    batch = np.repeat(np.arange(len(until)), [table.num_rows for table in tables])
+    key_ids = keys.groupby(KEYS[feed], sort=False).ngroup().to_numpy()  # -1: no key
+    first = pd.Series(batch).groupby(key_ids).transform("min").to_numpy()
+    requested = np.isin(batch, [number for number, day in enumerate(until) if day in set(days)])
+    return int((requested & (batch > first) & (key_ids >= 0)).sum())
+
+
+def record_restatements(settings: Settings, feed: str, days: Collection[date]) -> int:
+    """Count the restatements of `days` and store the number for the metrics."""
+    count = count_restatements(settings.data, feed, days)
+    counts = read_restatements(settings) | {feed: count}
+    durable_files.write_json(_restatements_file(settings), counts)
+    return count
+
+
+def read_restatements(settings: Settings) -> dict[str, int]:
+    """Return by feed the restatements in the batches that were validated last."""
+    return durable_files.read_json(_restatements_file(settings)) or {}
 
 
 def _accepted_raw(data: Path, feed: str, day: date) -> Path | None:
@@ -139,3 +166,7 @@ def _same_values(old: pa.Table, new: pa.Table) -> bool:
         return bool(column_types.widen(old, both).equals(new.select(both.names)))
     except ValueError:
         return False
+
+
+def _restatements_file(settings: Settings) -> Path:
+    return settings.var / "restated.json"

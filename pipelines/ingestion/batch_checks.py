@@ -14,6 +14,7 @@ import pyarrow as pa
 from features import column_types
 from pipelines.ingestion import batch_facts, expectation_suites
 from settings import UserError
+from usecase import expectations, facts, schema
 
 # By row number: the rules that a row breaks, each with the row's values.
 RowReasons = dict[int, dict[str, str]]
@@ -29,6 +30,18 @@ class FeedRules:
     rows: list[Any]
     batches: list[Any]
     facts: Callable[[pd.DataFrame], dict[str, float]] = lambda rows: {}  # besides the general ones
+
+
+def feed_rules(feed: str) -> FeedRules:
+    """Return the rules of the use case for `feed`."""
+    return FeedRules(
+        schema=schema.SCHEMA[feed],
+        key=schema.KEYS[feed],
+        checks=lambda rows: schema.checks(feed, rows),
+        rows=expectations.row_rules(feed),
+        batches=expectations.batch_rules(feed),
+        facts=lambda rows: facts.facts(feed, rows),
+    )
 
 
 @dataclass
@@ -49,26 +62,22 @@ def check_batches(
     `history` holds for each day the row counts of earlier batches.
     """
     checked = CheckedBatches()
-    typed = {day: column_types.conform(table, rules.schema) for day, table in tables.items()}
-    schemas = pd.DataFrame(
-        {"schema": [batch_facts.schema_text(table.schema) for table in typed.values()]}
-    )
+    parts = [column_types.conform(table, rules.schema) for table in tables.values()]
+    schemas = pd.DataFrame({"schema": [batch_facts.schema_text(part.schema) for part in parts]})
     expected = expectation_suites.schema_expectations(batch_facts.schema_text(rules.schema))
-    days = _days_before_refusal(checked, expected, list(typed), schemas, f"{feed}_schema")
+    days = _days_before_refusal(checked, expected, list(tables), schemas, f"{feed}_schema")
     if days:
-        parts = [typed[day] for day in days]
+        parts = parts[: len(days)]
         reasons = _row_reasons(checked, rules, days, parts, f"{feed}_rows")
-        facts = [
-            batch_facts.compute_batch_facts(
-                rows, day, key=rules.key, n_quarantined=len(broken), history=history[day],
+        measured = []
+        for day, part, broken in zip(days, parts, reasons, strict=True):
+            rows = part.to_pandas()
+            general = batch_facts.compute_batch_facts(
+                rows, day, key=rules.key, n_quarantined=len(broken), history=history[day]
             )
-            | rules.facts(rows)
-            for day, rows, broken in zip(
-                days, (part.to_pandas() for part in parts), reasons, strict=True
-            )
-        ]  # fmt: skip
+            measured.append(general | rules.facts(rows))
         accepted = _days_before_refusal(
-            checked, rules.batches, days, pd.DataFrame(facts), f"{feed}_batches"
+            checked, rules.batches, days, pd.DataFrame(measured), f"{feed}_batches"
         )
         checked.accepted = dict(zip(accepted, zip(parts, reasons, strict=True), strict=False))
     return checked
@@ -144,15 +153,14 @@ def _row_reasons(
     row_rules = [*expectation_suites.known_at_expectations(), *rules.rows]
     broken, result = expectation_suites.run_suite(row_rules, rows, suite)
     checked.results.append(result)
-    starts = np.cumsum([0, *sizes])
+    batch_of = np.repeat(np.arange(len(parts)), sizes).tolist()
+    row_of = [row for size in sizes for row in range(size)]
     reasons: list[RowReasons] = [{} for _ in parts]
     for rule in row_rules:
-        for number in broken[rule.meta["rule"]]:
-            part = int(np.searchsorted(starts, number, side="right")) - 1
-            values = ", ".join(
-                f"{name}={format_value(rows.at[number, name])}" for name in _rule_columns(rule)
-            )
-            reasons[part].setdefault(number - int(starts[part]), {})[rule.meta["rule"]] = values
+        name, columns = rule.meta["rule"], _rule_columns(rule)
+        for number in broken[name]:
+            values = ", ".join(f"{each}={format_value(rows.at[number, each])}" for each in columns)
+            reasons[batch_of[number]].setdefault(row_of[number], {})[name] = values
     return reasons
 
 

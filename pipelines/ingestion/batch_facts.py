@@ -43,22 +43,15 @@ def compute_batch_facts(
     known = rows["known_at"]
     newest = known[(known >= start) & (known < end)].max()
     n_rows = len(rows)
+    usual = median(history) if len(history) >= MIN_HISTORY else float("nan")
+    shares = {
+        "duplicate_share": int(rows.duplicated(list(key), keep=False).sum()),
+        "quarantined_share": n_quarantined,
+        **{f"null_share_{name}": int(count) for name, count in rows.isna().sum().items()},
+    }
     return {
         "n_rows": n_rows,
-        "n_rows_ratio": _ratio(n_rows, history),
+        "n_rows_ratio": n_rows / usual if usual else float("inf"),
         "hours_before_end": 24.0 if pd.isna(newest) else (end - newest).total_seconds() / 3600,
-        "duplicate_share": _share(int(rows.duplicated(list(key), keep=False).sum()), n_rows),
-        "quarantined_share": _share(n_quarantined, n_rows),
-        **{f"null_share_{name}": _share(int(n), n_rows) for name, n in rows.isna().sum().items()},
+        **{name: count / n_rows if n_rows else 0.0 for name, count in shares.items()},
     }
-
-
-def _ratio(n_rows: int, history: Sequence[int]) -> float:
-    if len(history) < MIN_HISTORY:
-        return float("nan")
-    usual = median(history)
-    return n_rows / usual if usual else float("inf")
-
-
-def _share(count: int, n_rows: int) -> float:
-    return count / n_rows if n_rows else 0.0

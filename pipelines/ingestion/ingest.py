@@ -7,11 +7,10 @@ quarantine them visibly. A stored day is fetched again only on request.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from features import column_types, data_lock, partitions
 from pipelines.ingestion import accepted_batches
@@ -60,7 +59,15 @@ def fetch_due_batches(
                 if day not in present:
                     break
     if failures:
-        raise LoopError(_describe_failures(failures, len(stored))) from failures[0][2]
+        lines = [
+            f"The feed {feed} could not be fetched for {day}: {type(error).__name__}: {error}"
+            for feed, day, error in failures
+        ]
+        advice = (
+            f"Other new batches stored: {len(stored)}. Fix the cause, then run `mlops ingest` "
+            "again. It continues from the day that failed."
+        )
+        raise LoopError("\n".join([*lines, advice])) from failures[0][2]
     return stored
 
 
@@ -102,33 +109,13 @@ def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> 
     Columns take their declared types here, so that an empty column has the type of other days.
     """
     table = column_types.conform(column_types.to_arrow(rows), SCHEMA[feed])
-    if _is_stored(settings.data, feed, day, table):
-        return False
+    target = partitions.partition_path(settings.data, "raw", feed, day)
+    with suppress(LoopError):  # missing or unreadable: store it
+        if column_types.conform(partitions.read_partition(target), SCHEMA[feed]).equals(table):
+            return False
     accepted_batches.keep_replaced(settings.data, feed, day, "raw")
-    partitions.write_partition(table, partitions.partition_path(settings.data, "raw", feed, day))
+    partitions.write_partition(table, target)
     return True
-
-
-def _is_stored(data: Path, feed: str, day: date, table: pa.Table) -> bool:
-    stored = partitions.partition_path(data, "raw", feed, day)
-    try:
-        return bool(
-            column_types.conform(partitions.read_partition(stored), SCHEMA[feed]).equals(table)
-        )
-    except LoopError:  # missing or unreadable: store it
-        return False
-
-
-def _describe_failures(failures: list[tuple[str, date, Exception]], n_stored: int) -> str:
-    lines = [
-        f"The feed {feed} could not be fetched for {day}: {type(error).__name__}: {error}"
-        for feed, day, error in failures
-    ]
-    advice = (
-        f"Other new batches stored: {n_stored}. Fix the cause, then run `mlops ingest` again. "
-        "It continues from the day that failed."
-    )
-    return "\n".join([*lines, advice])
 
 
 if __name__ == "__main__":

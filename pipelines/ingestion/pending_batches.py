@@ -14,21 +14,16 @@ from pipelines.ingestion import accepted_batches, ingest
 from settings import Settings
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.ingestion.batch_checks import CheckedBatches, FeedRules
+    from pipelines.ingestion.batch_checks import CheckedBatches
 
 
 def new_days(settings: Settings, feed: str, as_of: datetime) -> tuple[list[date], date | None]:
     """Return the new days up to the first due day without a raw batch, and that missing day."""
-    validated = set(partitions.partition_days(settings.data, "validated", feed))
-    raw = set(partitions.partition_days(settings.data, "raw", feed))
-    new: list[date] = []
-    for day in ingest.due_days(settings, feed, as_of):
-        if day in validated:
-            continue
-        if day not in raw:
-            return new, day
-        new.append(day)
-    return new, None
+    validated = partitions.partition_days(settings.data, "validated", feed)
+    raw = partitions.partition_days(settings.data, "raw", feed)
+    new = sorted(set(ingest.due_days(settings, feed, as_of)) - set(validated))
+    missing = min(set(new) - set(raw), default=None)
+    return [day for day in new if missing is None or day < missing], missing
 
 
 def check_pending(
@@ -42,44 +37,25 @@ def check_pending(
     data = settings.data
     validated = set(partitions.partition_days(data, "validated", feed))
     due = [day for day in ingest.due_days(settings, feed, as_of) if day in validated]
-    recheck = accepted_batches.days_to_recheck(data, feed, due, rules)
-    if recheck.outdated:
-        from pipelines.ingestion.batch_checks import recheck_accepted
+    restated, outdated = accepted_batches.days_to_recheck(data, feed, due, rules)
+    if not (restated or outdated or new):
+        return
+    from pipelines.ingestion import batch_checks
 
-        tables = _raw_tables(data, feed, recheck.outdated)
-        yield "judged_again", recheck_accepted(feed, tables, feed_rules(feed))
-    days = recheck.restated
-    while days:
-        checked = _check_days(settings, feed, days, "_restated")
-        yield "restated", checked
-        # Days after a refused restatement do not wait: each of them has an accepted batch.
-        days = [day for day in days if checked.refused and day > checked.refused]
-    if new:
-        yield "new", _check_days(settings, feed, new)
-
-
-def feed_rules(feed: str) -> FeedRules:
-    """Return the rules of the use case for `feed`."""
-    from pipelines.ingestion.batch_checks import FeedRules
-    from usecase import expectations, facts, schema
-
-    return FeedRules(
-        schema=schema.SCHEMA[feed],
-        key=schema.KEYS[feed],
-        checks=lambda rows: schema.checks(feed, rows),
-        rows=expectations.row_rules(feed),
-        batches=expectations.batch_rules(feed),
-        facts=lambda rows: facts.facts(feed, rows),
-    )
-
-
-def _check_days(settings: Settings, feed: str, days: list[date], page: str = "") -> CheckedBatches:
-    from pipelines.ingestion.batch_checks import check_batches
-
+    of_feed = batch_checks.feed_rules(feed)
+    if outdated:
+        tables = _raw_tables(data, feed, outdated)
+        yield "judged_again", batch_checks.recheck_accepted(feed, tables, of_feed)
     length = settings.params()["validation"]["history_batches"]
-    history = _history(settings.data, feed, days, length)
-    tables = _raw_tables(settings.data, feed, days)
-    return check_batches(f"{feed}{page}", tables, history, feed_rules(feed))
+    for kind, page, days in (("restated", f"{feed}_restated", restated), ("new", feed, new)):
+        while days:
+            history = _history(data, feed, days, length)
+            tables = _raw_tables(data, feed, days)
+            checked = batch_checks.check_batches(page, tables, history, of_feed)
+            yield kind, checked
+            # Days after a refused restatement do not wait: each of them has an accepted batch.
+            again = checked.refused if kind == "restated" else None
+            days = [day for day in days if again and day > again]
 
 
 def _raw_tables(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:
@@ -94,11 +70,8 @@ def _history(data: Path, feed: str, new: list[date], length: int) -> dict[date, 
 
     A batch in the history that this run refuses does no harm: later days wait for a new check.
     """
-    raw = [day for day in partitions.partition_days(data, "raw", feed) if day <= new[-1]]
-    since = max(0, raw.index(new[0]) - length)
-    sizes = {
-        day: partitions.n_rows(partitions.partition_path(data, "raw", feed, day))
-        for day in raw[since:]
-    }
-    counts, position = list(sizes.values()), {day: number for number, day in enumerate(sizes)}
-    return {day: counts[max(0, position[day] - length) : position[day]] for day in new}
+    raw = partitions.partition_days(data, "raw", feed)
+    days = raw[max(0, raw.index(new[0]) - length) : raw.index(new[-1]) + 1]
+    paths = (partitions.partition_path(data, "raw", feed, day) for day in days)
+    counts = [partitions.n_rows(path) for path in paths]
+    return {day: counts[max(0, at - length) : at] for at, day in enumerate(days) if day in new}

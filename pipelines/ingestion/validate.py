@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features import data_lock, partitions
-from pipelines.ingestion import accepted_batches, pending_batches, restatements
+from pipelines.ingestion import accepted_batches, pending_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase import source
@@ -91,7 +91,7 @@ def _validate_feed(
         _add_to_summary(summary, kind, checked)
         days += [] if kind == "judged_again" else list(checked.accepted)
     if days:
-        summary["rows_restated"] = restatements.record_restatements(settings, feed, days)
+        summary["rows_restated"] = accepted_batches.record_restatements(settings, feed, days)
     if missing:
         problems["new"].append(f"There is no raw batch of {feed} for {missing}.")
     return summary

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from features import publication_record
-from pipelines.ingestion import accepted_batches, ingest, restatements, validate
+from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import alerts
 from pipelines.operations.metric_samples import MetricSample
 from pipelines.operations.probes import TIMEOUT
@@ -59,7 +59,7 @@ def batch_samples(settings: Settings) -> Iterator[MetricSample]:
         yield MetricSample("batches_missing", n_missing, {"feed": feed})
         n_quarantined = validate.count_newest_quarantined(settings.data, feed)
         yield MetricSample("rows_quarantined", n_quarantined, {"feed": feed})
-    for feed, n_rows in restatements.read_restatements(settings).items():
+    for feed, n_rows in accepted_batches.read_restatements(settings).items():
         yield MetricSample("rows_restated", n_rows, {"feed": feed})
     yield MetricSample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")

@@ -13,7 +13,13 @@ import pyarrow as pa
 import pytest
 
 from features import partitions
-from pipelines.ingestion import batch_facts, expectation_suites, ingest, pending_batches, validate
+from pipelines.ingestion import (
+    batch_checks,
+    batch_facts,
+    expectation_suites,
+    ingest,
+    validate,
+)
 from pipelines.ingestion.batch_checks import RowReasons, check_batches
 from settings import LoopError, Settings
 from usecase import expectations, facts, source
@@ -102,7 +108,7 @@ def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], RowReasons]:
     table = pa.table(
         {name: pa.array(rows[name], types[name], from_pandas=True) for name in rows.columns}
     )
-    rules = pending_batches.feed_rules(feed)
+    rules = batch_checks.feed_rules(feed)
     rules.batches.clear()  # so many broken rows would otherwise refuse the batch
     day = DAY_OF[feed]
     ((_, reasons),) = check_batches(feed, {day: table}, {day: []}, rules).accepted.values()
@@ -136,7 +142,7 @@ def test_an_absurd_value_breaks_a_rule_and_not_the_arithmetic(feed):
     columns = table.to_pydict()
     for number, (column, value) in enumerate(cells):
         columns[column][number] = value
-    rules = pending_batches.feed_rules(feed)
+    rules = batch_checks.feed_rules(feed)
     rules.batches.clear()
     verdict = check_batches(feed, {day: pa.table(columns, SCHEMA[feed])}, {day: []}, rules)
     ((_, reasons),) = verdict.accepted.values()
@@ -208,7 +214,7 @@ def test_a_weather_feed_that_stops_within_the_day_is_refused():
     last = date(2013, 12, 30)
     table = pa.Table.from_pandas(source.fetch("weather", last).head(3), preserve_index=False)
     verdict = check_batches(
-        "weather", {last: table}, {last: [72] * 28}, pending_batches.feed_rules("weather")
+        "weather", {last: table}, {last: [72] * 28}, batch_checks.feed_rules("weather")
     )
     assert verdict.refused == last
     assert "n_rows_ratio within bounds: n_rows_ratio is 0.0417" in verdict.refusal_reasons[0]

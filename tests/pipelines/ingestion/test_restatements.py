@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from features import data_lock, partitions
-from pipelines.ingestion import ingest, restatements, validate
+from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
 from usecase import source
@@ -217,9 +217,9 @@ def test_rows_that_repeat_a_key_are_counted(full, copy):
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
     partitions.write_partition(repeated, path(copy, "validated", 5))
-    assert restatements.count_restatements(copy.data, LAST, [day(5)]) == 4
-    assert restatements.count_restatements(copy.data, LAST, [day(2)]) == 0
-    assert restatements.record_restatements(copy, LAST, [day(5), day(6)]) == 4
+    assert accepted_batches.count_restatements(copy.data, LAST, [day(5)]) == 4
+    assert accepted_batches.count_restatements(copy.data, LAST, [day(2)]) == 0
+    assert accepted_batches.record_restatements(copy, LAST, [day(5), day(6)]) == 4
     samples = {
         s.labels["feed"]: s.value
         for s in loop_metrics.batch_samples(copy)
