@@ -17,7 +17,8 @@ from features import durable_files, partitions
 MANIFEST_FILE = "BUILT"
 PUBLICATIONS = ("raw", "publications")
 FEATURE_CODE = (
-    "columns.py", "feature_views.py", "schema.py", "statements.py", "target.py", "windows.py",
+    "columns.py", "feature_tables.py", "feature_views.py", "schema.py", "statements.py",
+    "target.py", "windows.py",
 )  # fmt: skip
 Spans = Mapping[str, tuple[str, str] | list[str]]  # by feed: first and last day, both included
 PartitionDigests = Mapping[str, Mapping[str, str]]  # by feed and day: of a validated partition

@@ -16,7 +16,8 @@ from features.point_in_time import training_frame
 from features.publication_record import published_until
 from features.table_builder import Tables, late_publications, publication_times
 from usecase.columns import FEATURES, NUMBERS
-from usecase.feature_views import TABLES, VIEWS
+from usecase.feature_tables import TABLES
+from usecase.feature_views import VIEWS
 
 DAY = timedelta(days=1)
 

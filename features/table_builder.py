@@ -12,11 +12,10 @@ import pandas as pd
 
 from features import build_manifest, partitions
 from features.build_manifest import PUBLICATIONS
-from usecase.feature_views import TABLES, Read
+from usecase.feature_tables import TABLES, ComputeTable, Read
 from usecase.source import due
 
 DAY = timedelta(days=1)
-ComputeTable = Callable[[Read, date, date], pd.DataFrame]
 Tables = Mapping[str, tuple[ComputeTable, str]]
 DaysRead = dict[str, tuple[date, date]]  # by feed: first and last day, both included
 

@@ -27,6 +27,7 @@ ORIGIN = _window_names("origin", 2, 6, 24)
 CARRIER = _window_names("carrier", 2, 6, 24)
 ROUTE = _window_names("route", 6, 24)
 TAIL = _window_names("tail", 6, 24)
+BANDS = ["registered_size", "registered_age"]  # of planes
 ON_DEMAND = [
     "hour", "minute_of_day", "weekday", "plane_size", "plane_age",
     "plane_delay_rate_6h", "plane_mean_delay_6h", "plane_delay_rate_24h", "plane_mean_delay_24h",

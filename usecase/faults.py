@@ -5,7 +5,7 @@ The `kind` is the place of the fault:
 - "rows": the same for all rows, including those of the evaluation
 - "refit": the same for the rows of the refit
 - "scores": `change(rows, scores)` of the candidate's probabilities
-- "tables": compute functions by table, which replace those of `feature_views` everywhere
+- "tables": compute functions by table, which replace those of `feature_tables` everywhere
 - "online": the same, only for the values published online
 `extra` has the columns of the schedule that the model does not see, with their `key`.
 """
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from usecase import feature_views as views
 from usecase.columns import CARRIER, FEATURES, ORIGIN
+from usecase.feature_tables import TABLES, ComputeTable, Read
 from usecase.target import UNKNOWN_TAIL
 
 # The candidate that fits and predicts fastest.
@@ -83,10 +83,10 @@ def shift_scores_of_two_carriers(rows: pd.DataFrame, scores: np.ndarray) -> np.n
     return np.clip(scores + shift, 0.001, 0.999)
 
 
-def key_windows_by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+def key_windows_by_departure(compute: ComputeTable) -> ComputeTable:
     """Count a flight in windows from its scheduled departure, before its delay is known."""
 
-    def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
+    def computed(read: Read, first: date, last: date) -> pd.DataFrame:
         def read_early(feed: str, start: date, end: date) -> pd.DataFrame:
             rows = read(feed, start, end)
             if feed == "outcomes" and len(rows):
@@ -98,17 +98,10 @@ def key_windows_by_departure(compute: Callable[..., pd.DataFrame]) -> Callable[.
     return computed
 
 
-def swap_columns(
-    compute: Callable[..., pd.DataFrame], first_column: str, second_column: str
-) -> Callable[..., Any]:
+def swap_columns(compute: ComputeTable, first_column: str, second_column: str) -> ComputeTable:
     """Return the same rows with two columns exchanged."""
-
     exchanged = {first_column: second_column, second_column: first_column}
-
-    def computed(read: views.Read, first: date, last: date) -> pd.DataFrame:
-        return compute(read, first, last).rename(columns=exchanged)
-
-    return computed
+    return lambda read, first, last: compute(read, first, last).rename(columns=exchanged)
 
 
 FAULTS = (
@@ -130,9 +123,9 @@ FAULTS = (
     Fault("signs of delays reversed in the refit only", "behaves when served", "refit",
           negate_delays),
     Fault("windows keyed by departure", "known at the decision", "tables", {
-        "origin_delays": key_windows_by_departure(views.origin_delays),
-        "carrier_delays": key_windows_by_departure(views.carrier_delays)}),
+        "origin_delays": key_windows_by_departure(TABLES["origin_delays"][0]),
+        "carrier_delays": key_windows_by_departure(TABLES["carrier_delays"][0])}),
     Fault("two columns swapped online", "online as offline", "online", {
-        "origin_delays": swap_columns(views.origin_delays, ORIGIN[2][1], ORIGIN[6][1]),
-        "carrier_delays": swap_columns(views.carrier_delays, CARRIER[2][1], CARRIER[6][1])}),
+        "origin_delays": swap_columns(TABLES["origin_delays"][0], ORIGIN[2][1], ORIGIN[6][1]),
+        "carrier_delays": swap_columns(TABLES["carrier_delays"][0], CARRIER[2][1], CARRIER[6][1])}),
 )  # fmt: skip

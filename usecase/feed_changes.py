@@ -23,13 +23,18 @@ DAY = timedelta(days=1)
 REPEATED_SPAN = 28 * DAY  # how far back the repeated weeks are
 
 
-def change_batches(change: Rows, *feeds: str) -> Change:
-    """Apply `change` to each batch of `feeds`."""
+def on_feeds(change: Change, *feeds: str) -> Change:
+    """Apply `change` to `feeds`; the others stay unchanged."""
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-        return change(publish(feed, day)) if feed in feeds else publish(feed, day)
+        return change(publish, feed, day, since) if feed in feeds else publish(feed, day)
 
     return changed
+
+
+def change_batches(change: Rows, *feeds: str) -> Change:
+    """Apply `change` to each batch of `feeds`."""
+    return on_feeds(lambda publish, feed, day, since: change(publish(feed, day)), *feeds)
 
 
 def change_landings(change: Rows, back: int) -> Change:
@@ -39,8 +44,6 @@ def change_landings(change: Rows, back: int) -> Change:
     """
 
     def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-        if feed != "outcomes":
-            return publish(feed, day)
         around = [day + number * DAY for number in range(-back, 2)]
         rows = pd.concat([publish(feed, each) for each in around], ignore_index=True)
         old = rows["known_at"] < pd.Timestamp(since, tz="UTC")
@@ -48,7 +51,7 @@ def change_landings(change: Rows, back: int) -> Change:
         start = pd.Timestamp(day, tz="UTC")
         return rows[(rows["known_at"] >= start) & (rows["known_at"] < start + DAY)]
 
-    return changed
+    return on_feeds(changed, "outcomes")
 
 
 def land_later(rows: pd.DataFrame, minutes: pd.Series) -> pd.DataFrame:
@@ -90,26 +93,14 @@ def raise_temperatures(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def freeze_column(column: str) -> Change:
-    """Repeat the last value from before the fault at all stations."""
-
-    def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-        rows = publish(feed, day)
-        if feed != "weather":
-            return rows
-        last = publish(feed, since - DAY).dropna(subset=column)[column].iloc[-1]
-        return rows.assign(**{column: last})
-
-    return changed
+def freeze_pressure(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+    """Repeat the last pressure from before the fault at all stations."""
+    before = publish(feed, since - DAY)["pressure"].dropna()
+    return publish(feed, day).assign(pressure=before.iloc[-1])
 
 
-def stop_feeds(*feeds: str) -> Change:
-    def changed(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-        if feed in feeds:
-            raise LookupError("nothing was published")
-        return publish(feed, day)
-
-    return changed
+def publish_nothing(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+    raise LookupError("nothing was published")
 
 
 def duplicate_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,15 +108,12 @@ def duplicate_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def send_previous_day(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
-    return publish(feed, day - DAY) if feed in FLIGHTS else publish(feed, day)
+    return publish(feed, day - DAY)
 
 
-def set_weather_clock_ahead(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
+def set_clock_ahead(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
     """Set the stations' clocks an hour ahead, in every column."""
-    rows = publish(feed, day)
-    if feed != "weather":
-        return rows
-    rows = pd.concat([publish(feed, day - DAY), rows])
+    rows = pd.concat([publish(feed, day - DAY), publish(feed, day)])
     for column in ("time_hour", "known_at"):
         rows[column] += timedelta(hours=1)
     local = rows["time_hour"].dt.tz_convert(TIME_ZONE).dt

@@ -21,6 +21,7 @@ from usecase.target import LEAD, UNKNOWN_TAIL
 
 # Accepted departures: the year of the source, and a year of schedules after it.
 EARLIEST, END = datetime(2013, 1, 1, tzinfo=UTC), datetime(2015, 1, 1, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
 ISO_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$"
 
 
@@ -112,13 +113,12 @@ def alternatives(request: PredictRequest) -> list[tuple[str, PredictRequest]]:
     A departure can move by half an hour to six hours. Destination, carrier and weather cannot
     change.
     """
-    changes = []
-    for half_hours in range(1, 13):
-        for sign, word in ((-1, "earlier"), (1, "later")):
-            moved = request.sched_dep + sign * timedelta(minutes=30 * half_hours)
-            description = f"{half_hours / 2:g} h {word}"
-            changes.append((description, request.model_copy(update={"sched_dep": moved})))
-    return changes
+    moves = [
+        (f"{half_hours / 2:g} h {word}", request.sched_dep + sign * half_hours * HALF_HOUR)
+        for half_hours in range(1, 13)
+        for sign, word in ((-1, "earlier"), (1, "later"))
+    ]
+    return [(word, request.model_copy(update={"sched_dep": moved})) for word, moved in moves]
 
 
 def payload(case: dict[str, Any]) -> dict[str, Any]:

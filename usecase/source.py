@@ -16,19 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from usecase.schema import SCHEMA
+from usecase.target import TIME_ZONE
+
 FEEDS = ("planes", "schedule", "outcomes", "weather")
 FIRST_DAY = date(2013, 1, 1)
 LAST_DAY = date(2013, 12, 31)
-NEW_YORK = "America/New_York"
-
-SCHEDULE = [
-    "year", "month", "day", "hour", "minute", "carrier", "flight", "tailnum", "origin", "dest",
-    "distance", "time_hour", "sched_dep", "sched_arr", "known_at",
-]  # fmt: skip
-OUTCOMES = [
-    "carrier", "flight", "tailnum", "origin", "dest", "sched_dep", "sched_arr",
-    "dep_time", "arr_time", "dep_delay", "arr_delay", "air_time", "known_at",
-]  # fmt: skip
 
 
 def due(feed: str, day: date) -> bool:
@@ -97,10 +90,10 @@ def _weather() -> pd.DataFrame:
 
 def _schedule() -> pd.DataFrame:
     flights = _flights()
-    midnight = pd.to_datetime(flights[["year", "month", "day"]]).dt.tz_localize(NEW_YORK)
-    start = pd.Timestamp(FIRST_DAY, tz=NEW_YORK)
+    midnight = pd.to_datetime(flights[["year", "month", "day"]]).dt.tz_localize(TIME_ZONE)
+    start = pd.Timestamp(FIRST_DAY, tz=TIME_ZONE)
     published = (midnight - pd.DateOffset(days=1)).clip(lower=start)
-    return flights.assign(known_at=_micro(published.dt.tz_convert("UTC")))[SCHEDULE]
+    return flights.assign(known_at=_micro(published.dt.tz_convert("UTC")))[SCHEMA["schedule"].names]
 
 
 def _outcomes() -> pd.DataFrame:
@@ -109,7 +102,7 @@ def _outcomes() -> pd.DataFrame:
     landed = _next_local(left, flights["arr_time"], flights["zone"])
     # A cancelled or diverted flight is known to be disrupted at its scheduled arrival.
     known = landed.where(flights["arr_delay"].notna(), flights["sched_arr"])
-    return flights.assign(known_at=_micro(known))[OUTCOMES]
+    return flights.assign(known_at=_micro(known))[SCHEMA["outcomes"].names]
 
 
 @cache

@@ -51,11 +51,7 @@ def superseded_from(rows: pd.DataFrame, key: Sequence[str], counts_from: np.ndar
     ends = np.full(len(rows), NEVER)
     order = rows["known_at"].argsort(kind="stable").to_numpy()
     restated = order[rows.iloc[order].duplicated(list(key), keep=False).to_numpy()]
-    if not len(restated):
-        return ends
-    entities = rows.iloc[restated].groupby(list(key), dropna=False).ngroup().to_numpy()
-    by_entity = np.argsort(entities, kind="stable")
-    restated, entities = restated[by_entity], entities[by_entity]
-    has_next = entities[1:] == entities[:-1]
-    ends[restated[:-1][has_next]] = counts_from[restated[1:][has_next]]
+    stated = rows.iloc[restated][list(key)].assign(counts_from=counts_from[restated])
+    following = stated.groupby(list(key), dropna=False)["counts_from"]
+    ends[restated] = following.shift(-1, fill_value=NEVER)
     return ends

@@ -58,7 +58,7 @@ def _refit(training: BaseTraining, fault: Fault) -> list[Verdict]:
 def _rebuilt_home(training: BaseTraining, name: str, tables: Any) -> Settings:
     """Return a home whose `tables` are computed by other functions."""
     from features.table_builder import build_tables
-    from usecase.feature_views import TABLES
+    from usecase.feature_tables import TABLES
 
     own = copy_home(training.settings, training.scratch / name)
     for table in tables:
@@ -72,7 +72,7 @@ def _rebuilt_home(training: BaseTraining, name: str, tables: Any) -> Settings:
 
 def _tables(training: BaseTraining, fault: Fault) -> list[Verdict]:
     """Train a candidate on other tables; its sources reveal the leak."""
-    from usecase.feature_views import TABLES
+    from usecase.feature_tables import TABLES
 
     own = _rebuilt_home(training, "tables", fault.change)
     with home_environment(own):

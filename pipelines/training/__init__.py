@@ -1,7 +1,7 @@
 """From validated batches to fitted candidates, in a workspace that DVC tracks and MLflow logs.
 
 build_features.py: the stage that builds feature tables. How each feature is computed:
-    usecase/windows.py and usecase/feature_views.py, called by features/table_builder.py
+    usecase/windows.py and usecase/feature_tables.py, called by features/table_builder.py
 assemble.py: the training set by a point-in-time join (features/point_in_time.py), and the holdout
 train.py: fitting the candidates of usecase/model.py, with a time-ordered search
 workspace.py: the frozen copy of code, data and parameters that a training runs in

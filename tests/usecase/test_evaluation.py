@@ -16,7 +16,7 @@ from pipelines.evaluation.gates import soundness
 from pipelines.evaluation.gates.verdict import GateInputs, run_gates
 from usecase import evaluation
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
-from usecase.feature_views import CARRIERS, ORIGINS
+from usecase.schema import CARRIERS, ORIGINS
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 LIMITS: dict[str, Any] = yaml.safe_load(

@@ -13,8 +13,8 @@ import yaml
 from serving.models import skops_file
 from usecase.columns import CATEGORIES, FEATURES, NUMBERS
 from usecase.evaluation import behaviours
-from usecase.feature_views import CARRIERS, ORIGINS
 from usecase.model import baseline, build_candidates
+from usecase.schema import CARRIERS, ORIGINS
 
 PARAMS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "usecase" / "params.yaml").read_text()

@@ -14,7 +14,7 @@ import pytest
 
 from features import build_manifest, partitions, table_builder
 from features.table_builder import build_tables, record_late_publication
-from usecase.feature_views import TABLES
+from usecase.feature_tables import TABLES
 from usecase.source import FEEDS, due, fetch
 
 FIRST, DAYS = date(2013, 1, 1), 6

@@ -24,7 +24,7 @@ from pipelines.evaluation.gates.verdict import (
 )
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
-from usecase.feature_views import TABLES
+from usecase.feature_tables import TABLES
 
 RECORDED_FOLDERS = ("data/training", "data/candidates")
 
