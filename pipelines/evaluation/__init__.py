@@ -3,8 +3,7 @@
 evaluate.py: the stage that measures all models on the holdout, runs the gates, chooses the winner
 gates/: the gates, by subject; gates/champion_and_baseline.py compares with the champion
 evaluation_page.py: the HTML page of an evaluation
-formatting.py: numbers, limits and refusals as text, for pages and model cards
-results.py: reading the verdicts and metrics of an earlier evaluation
+formatting.py: numbers, limits, refusals and metrics as text, for pages and model cards
 
 Metrics, costs, slices and behaviours are defined in usecase/evaluation.py; limits are in the
 section `gates` of usecase/params.yaml.

@@ -46,7 +46,8 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     durable_files.write_json(folder / "metrics.json", metrics)
     durable_files.write_json(folder / "gates.json", result)
     write_curves(folder, scores, list(metrics))
-    evaluation_page.write_evaluation_page(folder / "report.html", metrics, result, scores)
+    page = evaluation_page.render_evaluation_page(metrics, result, scores)
+    durable_files.write_file(folder / "report.html", page)
     return result
 
 
@@ -112,10 +113,8 @@ def metrics_by_slice(
     rows = []
     for kind, values in evaluation.slices(holdout).items():
         for value, part in scores.groupby(values.to_numpy()):
-            row = {
-                "slice": kind, "value": str(value), "n": len(part),
-                "base_rate": float(part["label"].mean()),
-            }  # fmt: skip
+            row = {"slice": kind, "value": str(value), "n": len(part)}
+            row["base_rate"] = float(part["label"].mean())
             for name in names:
                 row[f"{name}_cost"] = evaluation.cost_per_1000(part["label"], part[name], costs)
                 row[f"{name}_mean"] = float(part[name].mean())

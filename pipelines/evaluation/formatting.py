@@ -1,4 +1,4 @@
-"""Format numbers, limits and verdicts the same way in every report and model card."""
+"""Numbers, limits, verdicts and metrics as text, the same in every report and model card."""
 
 from __future__ import annotations
 
@@ -58,3 +58,12 @@ def escape_cell(text: str) -> str:
     for mark, escaped in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
     return text
+
+
+def metric_lines(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a line per model with its metrics on the holdout."""
+    return [
+        f"  {name}: AUC {each['auc']:.3f}, log-loss {each['log_loss']:.3f}, "
+        f"cost per 1,000 {each['cost_per_1000']:.0f}"
+        for name, each in metrics.items()
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.flows.journal import Journal
 from pipelines.runtime import clock
 from pipelines.training import training_outcome
+from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
 
 RETRAINING_TIMEOUT = 600.0  # seconds from the event to the end of the retraining
@@ -71,14 +72,15 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
 
 def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:
     """Report the metrics, the gates and the registered version of a training."""
-    from pipelines.evaluation import results
+    from pipelines.evaluation import formatting
 
+    files = TrainingFiles(settings.var / "training" / outcome["training_id"])
     with journal.component("4 Evaluation and gates") as entry:
-        for line in results.metric_lines(settings, outcome["training_id"]):
+        for line in formatting.metric_lines(files.metrics):
             journal.say(line)
-        passed, total = results.count_gates(settings, outcome["training_id"])
-        entry.ran = f"{total} gates on candidates"
-        entry.decided = f"{passed} passed, {total - passed} refused"
+        passed = [each["passed"] for judged in files.gates["verdicts"].values() for each in judged]
+        entry.ran = f"{len(passed)} gates on candidates"
+        entry.decided = f"{sum(passed)} passed, {len(passed) - sum(passed)} refused"
         entry.evidence = str(outcome["report"])
     with journal.component("5 Registry and versioning") as entry:
         journal.say(outcome["told"])

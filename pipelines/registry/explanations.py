@@ -18,10 +18,20 @@ SAMPLE_CASES = 1000  # more cases change the importance in the third digit only
 
 
 def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
-    """Return `tried`, `intervals`, `behaviours` and `importance` of a training."""
+    """Return `tried`, `intervals`, `behaviours` and `importance` of a training.
+
+    The importance of a column is the rise of the log-loss when it is shuffled; largest first.
+    """
+    from sklearn.inspection import permutation_importance
+
     params, holdout, model = files.params, files.holdout, files.model(winner)
     scores, seed = files.scores[winner].to_numpy(), params["seed"]
     sample = holdout.sample(min(len(holdout), SAMPLE_CASES), random_state=seed)
+    rises = permutation_importance(
+        model, sample[FEATURES], sample["label"], scoring="neg_log_loss", n_repeats=2,
+        random_state=seed,
+    ).importances_mean  # fmt: skip
+    importance = zip(FEATURES, map(float, rises), strict=True)
     return {
         "tried": {
             name: {"draws": max(1, len(each["trials"])), "params": each["params"]}
@@ -29,7 +39,7 @@ def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
         },
         "intervals": metric_intervals(holdout, scores, params["costs"], seed),
         "behaviours": evaluation.behaviours(partial(predict_with, model), sample, params["gates"]),
-        "importance": permutation_importances(model, sample, seed),
+        "importance": dict(sorted(importance, key=lambda pair: -pair[1])),
     }
 
 
@@ -46,17 +56,3 @@ def metric_intervals(
         "base_rate": y.astype(float),
     }
     return {name: evaluation.day_bootstrap(values, days, seed) for name, values in cases.items()}
-
-
-def permutation_importances(
-    model: Any, rows: pd.DataFrame, seed: int, repeats: int = 2
-) -> dict[str, float]:
-    """Return the rise of the log-loss when a column is shuffled, by column; largest first."""
-    from sklearn.inspection import permutation_importance
-
-    result = permutation_importance(
-        model, rows[FEATURES], rows["label"], scoring="neg_log_loss", n_repeats=repeats,
-        random_state=seed,
-    )  # fmt: skip
-    pairs = zip(FEATURES, map(float, result.importances_mean), strict=True)
-    return dict(sorted(pairs, key=lambda pair: -pair[1]))

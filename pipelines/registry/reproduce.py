@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features import durable_files
-from pipelines.training import dvc_stages, workspace
+from pipelines.registry.versions import find_version
+from pipelines.training import dvc_stages, mlflow_tracking, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 from usecase import evaluation
@@ -42,7 +43,6 @@ print("digest", register.refit(here.root, sys.argv[1]))
 class RecordedVersion:
     """A version in the registry: lineage tags, parameters (text of params.yaml) and metrics."""
 
-    version: str
     tags: dict[str, str]
     params: bytes
     metrics: dict[str, float]
@@ -52,7 +52,6 @@ class RecordedVersion:
 class Reproduction:
     """The rebuilt digest, whether it is the `same`, and the metrics and facts that differ."""
 
-    version: str
     same: bool
     digest: str
     differing_metrics: dict[str, tuple[float, float]]  # recorded and rebuilt value
@@ -74,50 +73,38 @@ def reproduce_version(settings: Settings, version: str) -> Reproduction:
 
 def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
     """Return the version's record. Raises `UserError` if the version or a tag is missing."""
-    from mlflow.exceptions import MlflowException
-
-    from pipelines.registry.versions import REGISTERED_MODEL
-    from pipelines.training import mlflow_tracking
-
     client = mlflow_tracking.mlflow_client(settings)
-    try:
-        registered = client.get_model_version(REGISTERED_MODEL, version)
-    except MlflowException as error:
-        raise UserError(
-            f"There is no version {version} in the registry. See `mlops ui`."
-        ) from error
+    registered = find_version(client, version)
+    if registered is None:
+        raise UserError(f"There is no version {version} in the registry. See `mlops ui`.")
     if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
         raise UserError(
             f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
         )
     with tempfile.TemporaryDirectory() as folder:
-        files = [
-            Path(client.download_artifacts(registered.run_id, name, folder))
+        params, facts = (
+            Path(client.download_artifacts(registered.run_id, name, folder)).read_bytes()
             for name in ("params.yaml", "facts.json")
-        ]
-        params, facts = files[0].read_bytes(), json.loads(files[1].read_text())
-    return RecordedVersion(version, dict(registered.tags), params, facts["evaluation"])
+        )
+    return RecordedVersion(dict(registered.tags), params, json.loads(facts)["evaluation"])
 
 
 def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -> Reproduction:
     """Refit the recorded candidate in the empty folder `path` and compare."""
-    tags = record.tags
+    tags, files = record.tags, TrainingFiles(path)
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
     durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
     digest = _fit(settings, path, tags["candidate"])
-    files = TrainingFiles(path)
-    prob = files.scores[tags["candidate"]]
-    rebuilt = evaluation.metrics(files.scores["label"], prob, files.params["costs"])
+    prob, costs = files.scores[tags["candidate"]], files.params["costs"]
+    rebuilt = evaluation.metrics(files.scores["label"], prob, costs)
     differing = {
         name: (value, rebuilt[name])
         for name, value in record.metrics.items()
         if value != rebuilt[name]
     }
-    return Reproduction(
-        record.version, digest == tags["digest"], digest, differing, _environment_notes(tags)
-    )
+    return Reproduction(digest == tags["digest"], digest, differing, _environment_notes(tags))
 
 
 @contextmanager
@@ -160,16 +147,14 @@ def _git(*command: str, of: str) -> None:
 
 def _fit(settings: Settings, path: Path, candidate: str) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
-    environment = {**inherited, **settings.environment(), "MLOPS_WORKSPACE": str(path)}
     # First on the path, so that it wins over an installed copy of this project.
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    places = [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"MLOPS_WORKSPACE": str(path), "PYTHONPATH": os.pathsep.join(places)}
     flat = not (path / "pipelines" / "registry" / "refit.py").exists()
     command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.registry.refit"]
     run = subprocess.run(
-        [sys.executable, *command, candidate], cwd=path, env=environment,
-        capture_output=True, text=True, check=False,
+        [sys.executable, *command, candidate], cwd=path, capture_output=True, text=True,
+        env={**inherited, **settings.environment(), **own}, check=False,
     )  # fmt: skip
     if run.returncode:
         raise LoopError(f"The training failed: {run.stderr[-2000:]}")
@@ -181,9 +166,8 @@ def _environment_notes(tags: dict[str, str]) -> list[str]:
     notes = []
     if tags["git_commit"].endswith("-dirty"):
         same = workspace.code_digest(workspace.SOURCE_ROOT) == tags["code_sha256"]
-        why = "the current code is the same, but not in git" if same else (
-            "its uncommitted changes were not in the code"
-        )  # fmt: skip
+        missing = "its uncommitted changes were not in the code"
+        why = "the current code is the same, but not in git" if same else missing
         notes.append(f"Its commit is {tags['git_commit']}: {why}")
     lock = workspace.SOURCE_ROOT / "requirements.lock"
     if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
