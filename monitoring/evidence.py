@@ -1,4 +1,4 @@
-"""What monitoring measures at one look: the evidence for the retraining decision."""
+"""What monitoring knows and measures at one look: the evidence for the retraining decision."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ class MonitoringFinding:
 
 @dataclass(frozen=True)
 class MonitoringEvidence:
-    """The measurements of one look; times are aware UTC. A failed check is None and a problem."""
+    """Facts on the champion, then the measurements of one look; times are aware UTC.
+
+    `observation.observe_production` adds the measurements. A failed one is None and a problem.
+    """
 
     champion: str
     data_until: datetime  # the champion was trained on labels known before
-    n_labelled: int  # predictions of the window whose label is known
-    live: Mapping[str, Any] | None  # result of `performance.live_metrics`
-    expected: Mapping[str, Any]  # the same metrics, of the champion's evaluation
-    drift: Mapping[str, Any] | None  # `drift.DriftResult` as a dict
-    problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why
+    expected: Mapping[str, Any]  # metrics of the champion's evaluation
     last_training: datetime | None = None  # its `as_of`; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
     under_way: str | None = None  # version of the challenger in shadow or canary
-    days: float | None = None  # since the first decision of the window
+    n_labelled: int = 0  # predictions of the window whose label is known
+    live: Mapping[str, Any] | None = None  # result of `performance.live_metrics`
+    drift: Mapping[str, Any] | None = None  # `drift.DriftResult` as a dict
     slices: Sequence[Mapping[str, Any]] | None = None  # result of `slices.measure_slices`
+    days: float | None = None  # since the first decision of the window
+    problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why

@@ -7,14 +7,13 @@ categories. Both drop missing values first, so the shares of missing values are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 import pandas as pd
 
-from monitoring.evidence import MonitoringFinding
 from monitoring.measures.evidently_drift import (
     PREDICTION,
     TARGET,
@@ -24,6 +23,7 @@ from monitoring.measures.evidently_drift import (
 )
 from settings import LoopError
 
+SIDES = ("the champion's reference", "the prediction log")
 DRIFT_ADVICE = (
     "Check the feature tables and the online publication before you trust these predictions"
 )
@@ -58,19 +58,22 @@ def measure_drift(
     each are compared, drawn with `seed`. `DriftResult.unmeasured` names the features without a
     column or a value. Raises `LoopError` without a row, a prediction, or a measurable feature.
     """
-    sides = {"the champion's reference": reference, "the prediction log": current}
     texts, whole = [*categories, TARGET], [*features, PREDICTION, TARGET]
-    samples = [_sample(frame, whole, texts, limits["max_rows"], seed) for frame in sides.values()]
-    unmeasured = _columns_without_values(
-        dict(zip(sides, samples, strict=True)), [*features, PREDICTION]
-    )
+    samples = [
+        _sample(frame, whole, texts, limits["max_rows"], seed) for frame in (reference, current)
+    ]
+    unmeasured: dict[str, str] = {}
+    for side, sample in zip(SIDES, samples, strict=True):
+        if sample.empty:
+            raise LoopError(f"There is no row in {side}: nothing to compare.")
+        empty = [name for name in [*features, PREDICTION] if sample[name].isna().all()]
+        reason = f"no value in {len(sample):,} rows of {side}"
+        unmeasured = dict.fromkeys(empty, reason) | unmeasured
     measured = [name for name in features if name not in unmeasured]
     if PREDICTION in unmeasured or not measured:
         why = "; ".join(dict.fromkeys(unmeasured.values())) or "there is no feature"
         raise LoopError(f"Drift can't be measured: {why}. {DRIFT_ADVICE}")
-    columns = [*measured, PREDICTION]
-    if samples[1][TARGET].notna().any():
-        columns.append(TARGET)
+    columns = [*measured, PREDICTION, *([TARGET] if samples[1][TARGET].notna().any() else [])]
     before, now = (frame[list(features)].isna().mean() for frame in samples)
     samples = [frame[columns] for frame in samples]
     how: dict[str, Any] = {"categories": texts, "limits": limits}
@@ -78,9 +81,8 @@ def measure_drift(
     snapshot = run_report(*samples, features=measured, **how) if with_snapshot else None
     if not isfinite(drifts[PREDICTION].score):
         raise LoopError("There is no score for the predictions.")
-    unscored = [name for name in measured if not isfinite(drifts[name].score)]
-    unmeasured |= dict.fromkeys(unscored, "there is no score")
-    scored = {name: drifts[name] for name in measured if name not in unscored}
+    scored = {name: drifts[name] for name in measured if isfinite(drifts[name].score)}
+    unmeasured |= {name: "there is no score" for name in measured if name not in scored}
     n_drifted = sum(column.drifted for column in scored.values()) + len(unmeasured)
     return DriftResult(
         share=n_drifted / len(features), missing_change=float((now - before).abs().max()),
@@ -89,26 +91,10 @@ def measure_drift(
     ), snapshot  # fmt: skip
 
 
-def drift_problems(drift: DriftResult) -> list[MonitoringFinding]:
-    """Return a problem that names each unmeasured feature; empty if there is none."""
-    if not drift.unmeasured:
-        return []
+def describe_unmeasured(drift: DriftResult) -> str | None:
+    """Return a message that names each unmeasured feature, or None."""
     names = ", ".join(f"{name} ({why})" for name, why in drift.unmeasured.items())
-    return [MonitoringFinding("feature_unmeasured", f"drift of {names}. {DRIFT_ADVICE}")]
-
-
-def _columns_without_values(
-    sides: Mapping[str, pd.DataFrame], columns: Sequence[str]
-) -> dict[str, str]:
-    """Return the reason by column. Raises `LoopError` for a side without rows."""
-    reasons: dict[str, str] = {}
-    for side, frame in sides.items():
-        if frame.empty:
-            raise LoopError(f"There is no row in {side}: nothing to compare.")
-        for name in columns:
-            if frame[name].isna().all():
-                reasons.setdefault(name, f"no value in {len(frame):,} rows of {side}")
-    return reasons
+    return f"drift of {names}. {DRIFT_ADVICE}" if names else None
 
 
 def _sample(

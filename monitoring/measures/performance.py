@@ -47,11 +47,6 @@ def labels_due_before(params: dict[str, Any], as_of: datetime) -> pd.Timestamp:
     return pd.Timestamp(as_of).floor("D") - timedelta(hours=params["monitoring"]["label_hours"])
 
 
-def days_watched(joined: pd.DataFrame, as_of: datetime) -> float:
-    """Return the days from the first decision to `as_of`."""
-    return float((as_of - joined["decision_time"].min()) / timedelta(days=1))
-
-
 def count_new_labels(labels: pd.DataFrame, since: datetime, as_of: datetime) -> int:
     """Count the cases whose label became known, or was restated, from `since` to before `as_of`."""
     known = labels["known_at"].between(since, as_of, inclusive="left")

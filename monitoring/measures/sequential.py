@@ -75,11 +75,11 @@ def daily_paired_difference(
     label = paired["label"]
     champion = evaluation.case_costs(label, paired["probability"], costs)
     challenger = evaluation.case_costs(label, paired["challenger"], costs)
-    days = paired["decision_time"].dt.floor("D").rename("day")
-    difference = pd.Series(1000 * (challenger - champion), index=paired.index)
-    frame = difference.groupby(days).agg(["size", "mean"])
-    frame = frame.rename(columns={"size": "n", "mean": "difference"}).reset_index()
-    return frame[frame["n"] >= min_labels].reset_index(drop=True)
+    cases = paired[["label"]].assign(
+        day=paired["decision_time"].dt.floor("D"), cost=1000 * (challenger - champion)
+    )
+    days = cases.groupby("day", as_index=False).agg(n=("cost", "size"), difference=("cost", "mean"))
+    return days[days["n"] >= min_labels].reset_index(drop=True)
 
 
 def difference_of_means(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.evidence import MonitoringFinding
 from monitoring.measures import performance
 from usecase import evaluation
 
@@ -31,7 +30,7 @@ def measure_slices(
     `enough`: whether there are enough labelled cases to judge. `shown`: distance of the bias's
     interval from zero. `due`: cases of the newest day whose labels are all due. `missing`: the
     share of those labels that is not known. Kinds of slices whose feature has no value are left
-    out; `slice_problems` names them.
+    out; `describe_empty_slices` names them.
     """
     end = performance.labels_due_before(params, as_of)
     newest_due = joined["decision_time"].between(end - timedelta(days=1), end, inclusive="left")
@@ -51,11 +50,10 @@ def measure_slices(
     return rows
 
 
-def slice_problems(features: pd.DataFrame) -> list[MonitoringFinding]:
-    """Return a problem that names the kinds of slices whose feature has no value."""
+def describe_empty_slices(features: pd.DataFrame) -> str | None:
+    """Return a message with the kinds of slices whose feature has no value, or None."""
     empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
-    text = f"slices by {', '.join(empty)} (no value in the log)"
-    return [MonitoringFinding("slices_unmeasured", text)] if empty else []
+    return f"slices by {', '.join(empty)} (no value in the log)" if empty else None
 
 
 def _is_empty(values: pd.Series) -> bool:

@@ -6,6 +6,7 @@ Colours mean roles: grey is the baseline, black the champion, any other colour a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ CANDIDATE_COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d", "#65
 ROLE_COLOURS = {"baseline": "#94a3b8", "champion": "#0f172a"}
 LABEL_COLOURS = {0: "#94a3b8", 1: "#dc2626"}
 TEXT_COLOUR, GRID_COLOUR = "#334155", "#e2e8f0"
+LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": TEXT_COLOUR}
 
 
 def evaluation_figures(
@@ -39,10 +41,8 @@ def evaluation_figures(
 def model_colours(names: Sequence[str]) -> dict[str, str]:
     """Return a colour per model; a candidate's does not depend on whether there is a champion."""
     candidates = [name for name in names if name not in ROLE_COLOURS]
-    chosen = {
-        name: CANDIDATE_COLOURS[at % len(CANDIDATE_COLOURS)] for at, name in enumerate(candidates)
-    }
-    return {name: ROLE_COLOURS.get(name, chosen.get(name, TEXT_COLOUR)) for name in names}
+    colours = ROLE_COLOURS | dict(zip(candidates, cycle(CANDIDATE_COLOURS), strict=False))
+    return {name: colours[name] for name in names}
 
 
 def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
@@ -128,9 +128,7 @@ def slice_cost_figure(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -
         )  # fmt: skip
     axes.set_yticks(at, [f"{_plain(row['value'])}  ({row['n']:,})" for row in ordered])
     axes.set_ylim(len(ordered) - 0.4, -0.6)
-    figure.legend(
-        loc="outside upper left", ncols=2, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR
-    )
+    figure.legend(loc="outside upper left", ncols=2, **LEGEND)
     return figure
 
 
@@ -138,12 +136,12 @@ def slice_cost_figures(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], note: str
 ) -> list[tuple[str, str, Figure]]:
     """Return a titled figure of the cost for each kind of slice in `rows`."""
-    kinds = dict.fromkeys(row["slice"] for row in rows)
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_kind.setdefault(row["slice"], []).append(row)
     return [
-        (f"Cost by {kind}", note,
-         slice_cost_figure([row for row in rows if row["slice"] == kind], names))
-        for kind in kinds
-    ]  # fmt: skip
+        (f"Cost by {kind}", note, slice_cost_figure(own, names)) for kind, own in by_kind.items()
+    ]
 
 
 def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Figure:
@@ -154,8 +152,9 @@ def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Fig
     return figure
 
 
-def new_axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, height), layout="constrained")
+def new_axes(x: str, y: str, height: float = 3.6, width: float = 4.8) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches, and its empty axes with the labels `x` and `y`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x, color=TEXT_COLOUR, fontsize=9)
     axes.set_ylabel(y, color=TEXT_COLOUR, fontsize=9)
@@ -166,8 +165,8 @@ def new_axes(x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def add_legend(axes: Axes, place: str) -> None:
-    axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=TEXT_COLOUR)
+def add_legend(axes: Axes, place: str, **options: Any) -> None:
+    axes.legend(**{"loc": place, **LEGEND, **options})
 
 
 def format_dates(axes: Axes) -> None:

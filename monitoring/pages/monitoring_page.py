@@ -13,21 +13,14 @@ from matplotlib.figure import Figure
 from features import durable_files
 from monitoring.pages import charts
 from monitoring.pages.layout import render_page
-from monitoring.pages.monitoring_figures import (
-    daily_cost_figure,
-    daily_rate_figure,
-    drift_figure,
-    prediction_histogram,
-)
+
+LIVE_COLOUR = charts.CANDIDATE_COLOURS[0]
 
 
 def write_monitoring_page(
-    path: Path,
-    result: Mapping[str, Any],
-    days: pd.DataFrame,
-    live: pd.DataFrame,
+    path: Path, result: Mapping[str, Any], days: pd.DataFrame, live: pd.DataFrame,
     reference: pd.DataFrame,
-) -> None:
+) -> None:  # fmt: skip
     """Write the page of a monitoring `result` (as `pipelines.retraining.monitor` stores it).
 
     `days` is the result of `performance.daily_performance`. `live` (label NaN if unknown) and
@@ -47,14 +40,18 @@ def _figures(
 ) -> list[tuple[str, str, Figure]]:
     figures: list[tuple[str, str, Figure]] = []
     if result["live"]:
-        both = _one_frame(live.dropna(subset="label"), reference)
+        # The calibration figure needs one frame; each side has rows of its own.
+        both = pd.concat(
+            frame[["label"]].assign(**{side: frame["probability"]})
+            for side, frame in (("live", live), ("evaluation", reference))
+        )
         figures += [
             ("Cost", "by day of decision, per 1,000 cases",
              daily_cost_figure(days, result["expected"]["cost_per_1000"])),
             ("Predicted and observed", "by day of decision, labels known so far",
              daily_rate_figure(days)),
             ("Calibration", "on the diagonal, predictions equal observed rates",
-             charts.calibration_figure(both, ["live", "evaluation"])),
+             charts.calibration_figure(both.dropna(subset="label"), ["live", "evaluation"])),
         ]  # fmt: skip
     note = "with and without a label, against those of the evaluation"
     figures.append(("Predictions", note, prediction_histogram(live, reference)))
@@ -66,29 +63,73 @@ def _figures(
     return figures
 
 
-def _one_frame(live: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    # The calibration figure needs one frame; each side has rows of its own.
-    return pd.concat(
-        [
-            live[["label"]].assign(live=live["probability"], evaluation=np.nan),
-            reference[["label"]].assign(live=np.nan, evaluation=reference["probability"]),
-        ]
-    )
+def daily_cost_figure(days: pd.DataFrame, expected: float) -> Figure:
+    """Plot the cost per 1,000 cases by day, against the evaluation's."""
+    figure, axes = charts.new_axes("", "cost per 1,000 cases")
+    axes.bar(days["day"], days["cost_per_1000"], color=LIVE_COLOUR, width=0.8)
+    axes.axhline(expected, color=charts.ROLE_COLOURS["champion"], linewidth=1.2, label="evaluation")
+    axes.set_ylim(0, max(expected, days["cost_per_1000"].max()) * 1.2)
+    return _finish(figure, "upper left", dates=True)
+
+
+def daily_rate_figure(days: pd.DataFrame) -> Figure:
+    """Plot the mean prediction and the observed rate by day."""
+    figure, axes = charts.new_axes("", "share of cases")
+    axes.plot(days["day"], days["mean_prediction"], color=LIVE_COLOUR, label="predicted")
+    axes.plot(days["day"], days["base_rate"], color=charts.LABEL_COLOURS[1], label="observed")
+    axes.set_ylim(0, days[["mean_prediction", "base_rate"]].max(axis=None) * 1.25)
+    return _finish(figure, "upper left", dates=True)
+
+
+def prediction_histogram(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
+    """Plot the distribution of the served probabilities, against the evaluation's."""
+    figure, axes = charts.new_axes("probability", "share of cases")
+    for name, frame, colour in (
+        ("evaluation", reference, charts.ROLE_COLOURS["baseline"]), ("live", live, LIVE_COLOUR),
+    ):  # fmt: skip
+        weights = np.full(len(frame), 1 / max(len(frame), 1))
+        axes.hist(
+            frame["probability"], bins=np.linspace(0, 1, 41).tolist(), weights=weights,
+            color=colour, alpha=0.6, label=name,
+        )  # fmt: skip
+    return _finish(figure, "upper right")
+
+
+def drift_figure(drift: Mapping[str, Any], most: int = 12) -> Figure:
+    """Plot the features that moved most, each as a multiple of its limit."""
+    columns = {**drift["features"], "probability": drift["prediction"]}
+    moved = pd.Series({name: each["score"] / each["limit"] for name, each in columns.items()})
+    moved = moved.sort_values(ascending=False, kind="stable").head(most)
+    figure, axes = charts.new_axes("distance, as a multiple of its limit", "")
+    drifted, quiet = charts.LABEL_COLOURS[1], charts.ROLE_COLOURS["baseline"]
+    axes.barh(moved.index, moved, color=np.where(moved >= 1, drifted, quiet), height=0.6)
+    axes.axvline(1, color=charts.ROLE_COLOURS["champion"], linewidth=1.2)
+    axes.invert_yaxis()
+    return figure
+
+
+def _finish(figure: Figure, legend: str, *, dates: bool = False) -> Figure:
+    [axes] = figure.axes
+    charts.add_legend(axes, legend)
+    if dates:
+        charts.format_dates(axes)
+    return figure
 
 
 def _metrics(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return each metric with its live value, interval and value in the evaluation."""
-    live, rows = result["live"], []
+    live, expected = result["live"], result["expected"]
     if not live:
         return []
     intervals = {
         "cost_per_1000": _interval(live, "cost", ",.0f"), "bias": _interval(live, "bias", "+.3f"),
         "saving": _interval(live, "saving", "+.3f"),
     }  # fmt: skip
-    for name in (*result["expected"], "bias", "cost_without", "saving"):
-        values = [_number(result[side].get(name)) for side in ("live", "expected")]
-        rows.append((name.replace("_", " "), [values[0], intervals.get(name, ""), values[1]]))
-    return rows
+    return [
+        (name.replace("_", " "),
+         [_number(live.get(name)), intervals.get(name, ""), _number(expected.get(name))])
+        for name in (*expected, "bias", "cost_without", "saving")
+    ]  # fmt: skip
 
 
 def _interval(row: Mapping[str, Any], name: str, form: str) -> str:

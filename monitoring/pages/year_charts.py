@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,7 @@ BASELINE_COLOUR = charts.ROLE_COLOURS["baseline"]
 
 def weekly_cost_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
     """Plot each policy's weekly cost per 1,000 cases; a dot marks a release to all traffic."""
-    figure, axes = charts.new_axes("", "cost per 1,000 cases")
-    figure.set_size_inches(9.6, 3.6)
+    figure, axes = charts.new_axes("", "cost per 1,000 cases", width=9.6)
     for name, colour in _colours(names).items():
         weeks = weekly_totals(days[name])
         axes.plot(weeks["day"], weeks["per_1000"], color=colour, linewidth=1.6, label=name)
@@ -60,12 +58,8 @@ def drift_heatmap(frame: pd.DataFrame) -> Figure:
     known = frame.dropna(subset="drift")
     table = pd.DataFrame(list(known["drift"]), index=_moments(known)).resample("7D").mean()
     table = table.loc[:, table.mean().sort_values(ascending=False).index]
-    figure, axes = charts.new_axes("", "", height=1.2 + 0.17 * table.shape[1])
-    figure.set_size_inches(9.6, 1.2 + 0.17 * table.shape[1])
-    mesh = axes.pcolormesh(
-        np.arange(len(table) + 1), np.arange(table.shape[1] + 1), table.to_numpy().T,
-        cmap="Blues", vmin=0, vmax=1.5, rasterized=False,
-    )  # fmt: skip
+    figure, axes = charts.new_axes("", "", height=1.2 + 0.17 * table.shape[1], width=9.6)
+    mesh = axes.pcolormesh(table.to_numpy().T, cmap="Blues", vmin=0, vmax=1.5)
     axes.set_yticks(np.arange(table.shape[1]) + 0.5, [str(name) for name in table], fontsize=7)
     every = max(1, len(table) // 9)
     axes.set_xticks(
@@ -95,10 +89,9 @@ def weekly_totals(frame: pd.DataFrame) -> pd.DataFrame:
     return sums.assign(per_1000=1000 * sums["cost"] / sums["n"].clip(lower=1))
 
 
-def _colours(names: Sequence[str]) -> dict[str, Any]:
+def _colours(names: Sequence[str]) -> dict[str, str]:
     rest = [name for name in names if name != "never"]
-    own = dict(zip(rest, (*charts.CANDIDATE_COLOURS, *charts.CANDIDATE_COLOURS), strict=False))
-    return {name: own.get(name, BASELINE_COLOUR) for name in names}
+    return dict.fromkeys(names, BASELINE_COLOUR) | charts.model_colours(rest)
 
 
 def _moments(frame: pd.DataFrame) -> pd.Series:
@@ -106,7 +99,7 @@ def _moments(frame: pd.DataFrame) -> pd.Series:
 
 
 def _fit(axes: Axes) -> None:
-    axes.legend(loc="upper left", frameon=False, fontsize=8, labelcolor=charts.TEXT_COLOUR, ncols=3)
+    charts.add_legend(axes, "upper left", fontsize=8, ncols=3)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.25 * (high - low))
     charts.format_dates(axes)

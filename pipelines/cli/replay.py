@@ -40,18 +40,20 @@ def replay(
         from settings import UserError
 
         first, end = parse_time(since, "--from"), parse_time(until, "--to")
-        names = policy or [settings.params()["replay"]["default"]]
+        params = settings.params()
         if sensitivity and not fast:
             raise UserError("--sensitivity works only in the fast replay. Add --fast.")
-        if fast:
-            costs = fast_replay.replay_policies(settings, first, end, names, typer.echo)
-        elif stack_replay.uses_running_stack(settings):
+        if not fast and stack_replay.uses_running_stack(settings):
             costs = stack_replay.replay_on_stack(settings, first, end, policy or [])
         else:
-            costs = served_replay.replay_through_service(settings, first, end, names)
-        if sensitivity:
-            costs |= fast_replay.replay_sensitivity(settings, first, end, typer.echo)
-        typer.echo(policies.format_policy_table(costs, settings.params()))
+            chosen = policies.choose_policies(params, policy or [params["replay"]["default"]])
+            chosen |= policies.sensitivity_policies(params) if sensitivity else {}
+            costs = (
+                fast_replay.replay_policies(settings, first, end, chosen, typer.echo)
+                if fast
+                else served_replay.replay_through_service(settings, first, end, chosen)
+            )
+        typer.echo(policies.format_policy_table(costs, params))
 
 
 @app.command()

@@ -21,8 +21,7 @@ from features.validated_cases import read_labels
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import home_environment, isolated_settings, link_or_copy_file
-from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
-from pipelines.replay.simulated_day import observe_day
+from pipelines.replay.simulated_day import DAY, ReplayState, ReplayWorld, observe_day, predict_cases
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.runtime import traffic
 from pipelines.training import build_features
@@ -182,7 +181,7 @@ def _monitor(
     labels = frame[["key", "label", "known_at"]].dropna()
     no_baseline = np.full(len(frame), np.nan)
     world = ReplayWorld(frame, labels, no_baseline, params, models, training.as_of)
-    state = _initial_state(training, frame)
+    state = ReplayState.start(world, _champion(training, frame))
     predict_cases(world, state, world.rows(training.as_of, end))
     notices: dict[str, Notice] = {}
     retrained, day = False, training.as_of + DAY
@@ -199,14 +198,12 @@ def _monitor(
     return list(notices.values()), retrained
 
 
-def _initial_state(training: BaseTraining, frame: pd.DataFrame) -> ReplayState:
-    """Return a state whose champion is the refit on all known cases."""
+def _champion(training: BaseTraining, frame: pd.DataFrame) -> TrainedModel:
+    """Return the refit on all known cases."""
     holdout_scores = training.healthy.predict_proba(training.holdout[FEATURES])[:, 1]
     scores = training.refit.predict_proba(frame[FEATURES])[:, 1]
     expected: dict[str, Any] = evaluation.metrics(
         training.holdout["label"], holdout_scores, training.params["costs"]
     )
     reference = training.holdout.assign(probability=holdout_scores)
-    champion = TrainedModel("champion", training.as_of, reference, expected, [], scores)
-    n_cases = len(frame)
-    return ReplayState(champion, training.as_of, np.full(n_cases, np.nan), np.full(n_cases, -1))
+    return TrainedModel("champion", training.as_of, reference, expected, [], scores)

@@ -1,47 +1,57 @@
-"""Comparison of a policy's two replays, served and fast: the days on which they differ."""
+"""Days of a served replay as those of the fast one: their costs, and the days that differ.
+
+Labels and the no-model baseline come from the replay's world, which has all labels.
+"""
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
+from numbers import Real
 from typing import Any
 
 import pandas as pd
 
 from pipelines.evaluation.gates.verdict import verdict_code
+from pipelines.replay import served_record, world_data
+from serving.prediction_log import reader
+from settings import LoopError, Settings
+from usecase import evaluation
 
-# Decisions and models; the texts of rollout steps may differ in wording.
 DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
     "codes",
 )  # fmt: skip
-VALUE_COLUMNS = {"drift": 1e-3, "measured": 1e-6}  # values by name, with their tolerance
 NUMERIC_COLUMNS = ("cost", "baseline_cost", "gap", "bias", "coverage", "drift_share", "delay_hours")
+# By column, the largest difference of two equal numbers. Records round the drift to three digits.
+# The texts of rollout steps may differ in wording.
+COMPARED_COLUMNS = {
+    **dict.fromkeys(DECISION_COLUMNS, 0.0), **dict.fromkeys(NUMERIC_COLUMNS, 1e-9),
+    "drift": 1e-3, "measured": 1e-6,
+}  # fmt: skip
 
 
 def differing_days(served: pd.DataFrame, fast: pd.DataFrame) -> dict[str, list[str]]:
     """Return the days on which the replays differ, by column, or by `gates` for refusals.
 
-    Both frames hold a row per day, of the same days. Columns that `served` lacks are not compared:
-    costs are added later (`served_costs.read_days_with_costs`).
+    Both frames hold a row per day, of the same days. Columns that one of them lacks are not
+    compared: costs are added later (`read_days_with_costs`), and older versions
+    recorded less.
     """
-    days = served["day"]
-    if list(days) != list(fast["day"]):
+    if list(served["day"]) != list(fast["day"]):
         raise ValueError("The replays are not of the same days.")
-    differs = {
-        name: ~_equal(served[name], fast[name])
-        for name in DECISION_COLUMNS
-        if name in served and name in fast  # a replay of an older version has no codes
+    compared = [name for name in COMPARED_COLUMNS if name in served and name in fast]
+    left = served[compared].assign(gates=served["verdicts"].map(_refusals))
+    right = fast[compared].assign(gates=fast["verdicts"].map(_refusals))
+    differing = {
+        name: [
+            str(day)
+            for day, one, other in zip(served["day"], left[name], right[name], strict=True)
+            if not _same(one, other, COMPARED_COLUMNS.get(name, 0.0))
+        ]
+        for name in left
     }
-    differs |= {
-        name: ~_close(served[name], fast[name]) for name in NUMERIC_COLUMNS if name in served
-    }
-    # Records round the drift to three digits.
-    differs |= {
-        name: ~_equal_values(served[name], fast[name], tolerance)
-        for name, tolerance in VALUE_COLUMNS.items()
-        if name in served and name in fast
-    }
-    differs["gates"] = ~_equal(served["verdicts"].map(_refusals), fast["verdicts"].map(_refusals))
-    return {name: days[each].tolist() for name, each in differs.items() if each.any()}
+    return {str(name): days for name, days in differing.items() if days}
 
 
 def format_agreement(served: pd.DataFrame, fast: pd.DataFrame) -> str:
@@ -51,31 +61,61 @@ def format_agreement(served: pd.DataFrame, fast: pd.DataFrame) -> str:
     return f"{len(days)} of {len(served)}" + (f": {', '.join(differs)}" if differs else "")
 
 
-def _equal(served: pd.Series, fast: pd.Series) -> pd.Series:
-    left, right = (each.astype(object).where(each.notna(), None) for each in (served, fast))
-    return pd.Series([a == b for a, b in zip(left, right, strict=True)], index=served.index)
-
-
-def _close(served: pd.Series, fast: pd.Series) -> pd.Series:
-    left, right = served.astype("float64"), fast.astype("float64")
-    return ((left - right).abs() <= 1e-9) | (left.isna() & right.isna())
-
-
-def _equal_values(served: pd.Series, fast: pd.Series, tolerance: float) -> pd.Series:
-    """Compare values by name: the drift of each feature, or what each trigger measured."""
-
-    def equal(left: Any, right: Any) -> bool:
-        if not (isinstance(left, dict) and isinstance(right, dict)):
-            return isinstance(left, dict) == isinstance(right, dict)
-        return left.keys() == right.keys() and all(
-            left[name] == right[name]
-            if None in (left[name], right[name])
-            else abs(left[name] - right[name]) <= tolerance
-            for name in left
-        )
-
-    return pd.Series([equal(a, b) for a, b in zip(served, fast, strict=True)], index=served.index)
+def _same(one: Any, other: Any, tolerance: float) -> bool:
+    """Compare two cells; None and NaN are both a missing value."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        same = (_same(one[name], other.get(name), tolerance) for name in one)
+        return one.keys() == other.keys() and all(same)
+    if isinstance(one, Real) and isinstance(other, Real) and one == one and other == other:
+        return math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)
+    missing = [value is None or value != value for value in (one, other)]
+    return all(missing) or (not any(missing) and bool(one == other))
 
 
 def _refusals(verdicts: list[dict[str, Any]]) -> list[str]:
     return [verdict_code(each) for each in verdicts if not each["passed"]]
+
+
+def read_days_with_costs(
+    settings: Settings, own: Settings, first: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return the records of the days from `first` to `end` in the home `own`, with their costs.
+
+    Raises `LoopError` if a case is not in the log exactly once.
+    """
+    records = pd.DataFrame(
+        served_record.read_day_records(served_record.records_folder(own))[: (end - first).days]
+    )
+    world = world_data.build_world(settings, first, end)
+    at = world.rows(first, end)
+    log = reader.read_predictions(own.predictions, since=first, until=end)
+    cases = match_answers(world.frame.iloc[at][["key", "decision_time", "label"]], log)
+    costs = world.params["costs"]
+    return records.drop(columns="n").merge(
+        pd.DataFrame({
+            "day": cases["decision_time"].dt.strftime("%Y-%m-%d"), "n": 1,
+            "cost": evaluation.case_costs(cases["label"], cases["probability"], costs),
+            "baseline_cost": evaluation.case_costs(cases["label"], world.baseline[at], costs),
+        }).groupby("day", as_index=False).sum(),
+        on="day", validate="1:1",
+    )  # fmt: skip
+
+
+def match_answers(cases: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
+    """Return `cases` with the probability that the service predicted.
+
+    Raises `LoopError` if a case is not in the log, is there twice, or was degraded.
+    """
+    matched = cases.merge(log[["key", "probability", "degraded"]], on="key", how="left")
+    missing, twice = int(matched["probability"].isna().sum()), len(matched) - len(cases)
+    if missing or twice:
+        raise LoopError(
+            f"Of {len(cases):,} cases {missing:,} are not in the log, and {twice:,} are in it "
+            "twice, so their cost is unknown. Remove the replay's home and run the replay again."
+        )
+    if degraded := int(matched["degraded"].astype(bool).sum()):
+        raise LoopError(
+            f"{degraded:,} cases were predicted without the online store, so their cost is not the "
+            "model's. Check logs/service.log of the replay, remove its home, and run it again."
+        )
+    return matched

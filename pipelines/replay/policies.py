@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from features.partitions import recipe_digest
 from monitoring import retraining_decision
 from settings import UserError
 from usecase.evaluation import day_bootstrap
 
 NEVER_POLICY = "never"
+IRRELEVANT_SECTIONS = ("replay", "retention", "schedules", "turn")  # they do not affect a replay
+
+
+def params_digest(params: Mapping[str, Any]) -> str:
+    """Return a digest of the parameters that affect a replay: other ones start a new replay."""
+    relevant = {name: params[name] for name in params if name not in IRRELEVANT_SECTIONS}
+    return recipe_digest(json.dumps(relevant, sort_keys=True, default=str))
+
+
+def choose_policies(params: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the policies `names`; `all` means all policies of the parameters."""
+    known = list(params["replay"]["policies"])
+    chosen = [each for name in names for each in (known if name == "all" else [name])]
+    return {name: find_policy(params, name) for name in chosen}
+
+
+def sensitivity_policies(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the default policy with other limits of the trigger `calibration`."""
+    default = params["replay"]["default"]
+    policy = find_policy(params, default)
+    return {
+        f"{default} at {gap:g}": {**policy, "max_calibration_gap": gap}
+        for gap in params["replay"]["sensitivity"]
+    }
 
 
 def find_policy(params: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -27,24 +52,19 @@ def find_policy(params: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"There is no policy {', '.join(unknown)} in replay.policies. Choose from "
             f"{', '.join(known)}."
         )
-    combined: dict[str, Any] = {}
-    triggers: list[str] = []
+    policy: dict[str, Any] = {}
+    triggers: set[str] = set()
     for part in parts:
-        changes = {key: value for key, value in known[part].items() if key != "triggers"}
-        if clashes := [key for key in changes if combined.get(key, changes[key]) != changes[key]]:
+        changes = {"triggers": shipped["triggers"], **known[part]}
+        triggers |= set(changes.pop("triggers"))
+        if clashes := [key for key in changes if policy.get(key, changes[key]) != changes[key]]:
             raise UserError(
                 f"The policies {name} contradict each other on {clashes[0]}. Combine others."
             )
-        combined |= changes
-        triggers += known[part].get("triggers", shipped["triggers"])
-    policy = {**shipped, **combined, "triggers": sorted(set(triggers))}
+        policy |= changes
+    policy = {**shipped, **policy, "triggers": sorted(triggers)}
     retraining_decision.check_policy(policy)
     return policy
-
-
-def with_calibration_limit(policy: Mapping[str, Any], gap: float) -> dict[str, Any]:
-    """Return the policy with another limit of the trigger `calibration`."""
-    return {**policy, "max_calibration_gap": gap}
 
 
 def compare_policies(
@@ -59,34 +79,24 @@ def compare_policies(
     """
     rows = []
     for name, own in days.items():
-        cost, baseline, n = (own[column].sum() for column in ("cost", "baseline_cost", "n"))
-        row = {
+        cost, baseline, n = (float(own[part].sum()) for part in ("cost", "baseline_cost", "n"))
+        row: dict[str, Any] = {
             "policy": name, "trained": int(own["trained"].sum()),
             "released": int(own["released"].sum()), "n": int(n),
-            "cost_per_1000": 1000 * float(cost / n),
-            "baseline_per_1000": 1000 * float(baseline / n),
-            "against_baseline": 1 - float(cost / baseline),
+            "cost_per_1000": 1000 * cost / n, "baseline_per_1000": 1000 * baseline / n,
+            "against_baseline": 1 - cost / baseline,
             "saving": None, "low": None, "high": None, "net": [],
         }  # fmt: skip
-        if NEVER_POLICY in days and days[NEVER_POLICY]["day"].tolist() == own["day"].tolist():
-            row |= _compare_with_never(days[NEVER_POLICY], own, prices, seed)
+        never = days.get(NEVER_POLICY)
+        if never is not None and never["day"].tolist() == own["day"].tolist():
+            saved = never["cost"].to_numpy("float64") - own["cost"].to_numpy("float64")
+            # A row is a day, so the mean over rows is the mean over days of the bootstrap.
+            shares = saved / float(never["cost"].mean())
+            row["saving"] = float(shares.mean())
+            row["low"], row["high"] = day_bootstrap(shares, own["day"], seed)
+            row["net"] = [float(saved.sum()) - price * row["trained"] for price in prices]
         rows.append(row)
     return rows
-
-
-def _compare_with_never(
-    never: pd.DataFrame, own: pd.DataFrame, prices: Sequence[float], seed: int
-) -> dict[str, Any]:
-    saved = (never["cost"].to_numpy() - own["cost"].to_numpy()).astype("float64")
-    total = float(never["cost"].sum())
-    # A row is a day, so the mean over rows is the mean over days that the bootstrap needs.
-    low, high = day_bootstrap(saved, own["day"], seed)
-    per_day = total / len(own)
-    trained = int(own["trained"].sum())
-    return {
-        "saving": float(np.sum(saved)) / total, "low": low / per_day, "high": high / per_day,
-        "net": [float(np.sum(saved)) - price * trained for price in prices],
-    }  # fmt: skip
 
 
 def policy_cells(

@@ -15,7 +15,7 @@ from monitoring.retraining_decision import ALERT_ONLY
 from pipelines.replay import (
     agreement,
     fast_replay,
-    platform_section,
+    platform_figures,
     policies,
     served_record,
     served_replay,
@@ -38,7 +38,7 @@ def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Pat
     limit = params["monitoring"]["policy"]["max_calibration_gap"]
     page = render_page(
         "pipelines/replay/replay_page.html.j2", row=row, default=default,
-        days=own["day"].tolist(), n_fired=int(own["fired"].map(_is_filled).sum()),
+        days=own["day"].tolist(), n_fired=sum(own["fired"].map(len, na_action="ignore") > 0),
         heads=heads, policies=cells, releases=_releases(own), decisions=_decisions(own),
         platform=read_platform(settings, first, end),
         cost=("Cost by week", "a dot marks a release to all traffic",
@@ -62,14 +62,16 @@ def read_platform(settings: Settings, first: datetime, end: datetime) -> dict[st
     """Return the figures of the default policy's served replay, and their `rows`, if it has run."""
     default = settings.params()["replay"]["default"]
     own = served_replay.replay_home(settings, first, default)
-    served = pd.DataFrame(served_record.read_day_records(own)[: (end - first).days])
+    served = pd.DataFrame(
+        served_record.read_day_records(served_record.records_folder(own))[: (end - first).days]
+    )
     if served.empty:
         return None
     fast = _read_days(fast_replay.replay_folder(settings, first, default)).head(len(served))
     comparable = len(fast) == len(served)
     agreed = agreement.format_agreement(served, fast) if comparable else "not replayed"
-    figures = platform_section.platform_figures(own, served)
-    return figures | {"rows": platform_section.format_figures(figures, agreed)}
+    figures = platform_figures.platform_figures(own, served)
+    return figures | {"rows": platform_figures.format_figures(figures, agreed)}
 
 
 def read_replayed_days(
@@ -78,7 +80,7 @@ def read_replayed_days(
     """Return the days of each completely replayed policy, those of the parameters first."""
     folder = fast_replay.replay_folder(settings, first, "x").parent
     known = list(settings.params()["replay"]["policies"])
-    found = sorted(path.parent.name for path in folder.glob(f"*/{fast_replay.DAYS_FILE}"))
+    found = sorted(path.parent.name for path in folder.glob(f"*/{served_record.DAYS_FILE}"))
     names = [name for name in known if name in found]
     names += [name for name in found if name not in known]
     n_days = (end - first).days
@@ -93,7 +95,7 @@ def read_replayed_days(
 
 
 def _read_days(folder: Path) -> pd.DataFrame:
-    return pd.DataFrame(durable_files.read_json_lines(folder / fast_replay.DAYS_FILE))
+    return pd.DataFrame(served_record.read_day_records(folder))
 
 
 def _releases(days: pd.DataFrame) -> list[tuple[str, list[str], str]]:
@@ -118,7 +120,3 @@ def _decisions(days: pd.DataFrame) -> list[tuple[str, bool, str, str]]:
         reason = str(day["reason"]).split(f"; {ALERT_ONLY}")[0]
         rows.append((day["day"], not (refusals or day["withdrawn"]), reason, result))
     return rows
-
-
-def _is_filled(fired: Any) -> bool:
-    return isinstance(fired, list) and bool(fired)  # the first day was not monitored

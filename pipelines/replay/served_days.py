@@ -15,16 +15,16 @@ from typing import Any
 
 from rich.console import Console
 
+from features import durable_files
 from pipelines.flows import processes, turn, turn_rollout, turn_steps
 from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
-from pipelines.replay import served_record, stack_replay, time_meter
+from pipelines.replay import platform_figures, served_record, stack_replay
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
 from settings import LoopError, Settings, load_settings
 
 DAY = timedelta(days=1)
-RunnerCheck = Callable[[], object]
 
 
 def run_days(settings: Settings, first: datetime, end: datetime) -> None:
@@ -34,7 +34,6 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
     """
     from pipelines.flows import flow_runs
 
-    batch_days = settings.params()["replay"]["batch_days"]
     log = settings.var / "logs" / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
@@ -42,62 +41,54 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
         turn.clear_killed_run(settings, journal)
         if stack_replay.uses_running_stack(settings):
             stack_replay.claim_stack(settings, first)
-        done = served_record.read_day_records(settings)
-        if len(done) >= (end - first).days:
+        n_done, n_days = (
+            len(served_record.read_day_records(served_record.records_folder(settings))),
+            (end - first).days,
+        )
+        if n_done >= n_days:
             return
         with processes.prefect_server(settings):
-            meter = time_meter.Meter(settings)
-            start_with_first_model(settings, journal, first)
+            meter = platform_figures.Meter(settings)
+            clock.advance_to(settings, first)
+            online = turn_steps.is_online_store_before(settings, first)
+            turn_steps.run_ingestion(settings, journal, first, online=online)
+            turn_steps.train_first_model(settings, journal, first)  # champion at once
             await_service = processes.start_service(settings)
             await_runner = processes.start_runner(settings)
             await_service()
             require_runner = await_runner()
             meter.close("the first model")
             try:
-                for number in range(len(done), (end - first).days):
+                for number in range(n_done, n_days):
                     day = first + number * DAY
-                    if number == len(done) or number % batch_days == 0:
-                        until = first + (number // batch_days + 1) * batch_days * DAY
-                        ingest_ahead(meter, min(until, end))
-                    record = run_day(settings, journal, meter, first, day, require_runner)
-                    served_record.append_day_record(settings, record)
-                    seconds = meter.close(record["day"])["seconds"]
-                    print(served_record.format_day_line(settings, record, seconds), flush=True)
+                    run_day(settings, journal, meter, first, end, day, require_runner,
+                            ingest=number == n_done)  # fmt: skip
                 clock.advance_to(settings, end)
             finally:
-                meter.write_flow_run_counts(flow_runs.count_runs_by_state(settings))
-
-
-def start_with_first_model(settings: Settings, journal: Journal, first: datetime) -> None:
-    """Ingest the batches up to `first`, and train the first model, which is champion at once."""
-    clock.advance_to(settings, first)
-    turn_steps.run_ingestion(
-        settings, journal, first, online=turn_steps.is_online_store_before(settings, first)
-    )
-    turn_steps.train_first_model(settings, journal, first)
-
-
-def ingest_ahead(meter: time_meter.Meter, until: datetime) -> None:
-    """Ingest the batches of several days up to `until`, and compact the log's closed segments.
-
-    Each row records when it became known, and no step uses it earlier; `mlops run` does the same.
-    """
-    from pipelines.flows import flows
-
-    with meter.stage("ingest"):
-        flows.ingest_flow(as_of=until, online=False)
-    with meter.stage("log"):
-        flows.compact_flow()
+                counts = flow_runs.count_runs_by_state(settings)
+                durable_files.write_json(platform_figures.flow_run_counts_path(settings), counts)
 
 
 def run_day(
-    settings: Settings, journal: Journal, meter: time_meter.Meter, first: datetime, day: datetime,
-    require_runner: RunnerCheck,
-) -> dict[str, Any]:  # fmt: skip
-    """Run the day that begins at `day`; return its record."""
+    settings: Settings, journal: Journal, meter: platform_figures.Meter, first: datetime,
+    end: datetime, day: datetime, require_runner: Callable[[], object], *, ingest: bool,
+) -> None:  # fmt: skip
+    """Run the day that begins at `day`, store its record and print its line.
+
+    With `ingest`, or on the first day of a batch, the batch's days are ingested and the log's
+    closed segments are compacted. Each row records when it became known, and no step uses it
+    earlier; `mlops run` does the same.
+    """
     from pipelines.flows import flows
     from pipelines.runtime import traffic
 
+    batch, at = settings.params()["replay"]["batch_days"], (day - first).days
+    if ingest or at % batch == 0:
+        with meter.stage("ingest"):
+            until = first + (at // batch + 1) * batch * DAY
+            flows.ingest_flow(as_of=min(until, end), online=False)
+        with meter.stage("log"):
+            flows.compact_flow()
     clock.advance_to(settings, day)
     rollout: dict[str, Any] = {}
     decision: dict[str, Any] | None = None
@@ -114,9 +105,12 @@ def run_day(
         turn_rollout.wait_for_release(settings)
         n_sent = traffic.send_cases(settings, day, day + DAY, together=True)
     outcome = training_outcome.find_outcome(settings, day) if day > first else None
-    return served_record.build_day_record(
+    record = served_record.build_day_record(
         settings, day, sum(n_sent.values()), rollout, decision, outcome
     )
+    served_record.append_day_record(served_record.records_folder(settings), record)
+    seconds = meter.close(record["day"])["seconds"]
+    print(served_record.format_day_line(settings, record, seconds), flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Records of a served replay: a JSON line per simulated day, in the form of the fast replay."""
+"""Records of a replay: a JSON line per simulated day, in one form for both replays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from settings import LoopError, Settings
 from usecase import evaluation
 
 DAY = timedelta(days=1)
-RECORDS_FILE = "days.jsonl"
+DAYS_FILE = "days.jsonl"
 ROLLOUT_STEPS = {"challenge": "advance", "promote": "promote", "withdraw": "withdraw"}
 
 
@@ -35,7 +35,11 @@ def build_day_record(
     was killed and run again has them, too.
     """
     current = rollout_controller.recover_and_read_release(settings)
-    before = read_day_records(settings)
+    before, release = read_day_records(records_folder(settings)), current.document
+    if not isinstance(release, Release):
+        raise LoopError(
+            f"Nothing is released at the end of {day:%Y-%m-%d}. Check the release record."
+        )
     n_entries = before[-1]["entries"] if before else 1  # of the first model
     entries = [
         each
@@ -45,38 +49,23 @@ def build_day_record(
     steps = [f"{ROLLOUT_STEPS[each.action]}: {each.why}" for each in entries]
     if rollout.get("action") == "stay":
         steps.append(f"stay: {rollout['told'].partition(': ')[2]}")
-    release = current.document
-    if not isinstance(release, Release):
-        raise LoopError(
-            f"Nothing is released at the end of {day:%Y-%m-%d}. Check the release record."
-        )
+    # The cost of the day before, by the labels known at the end of `day`.
+    log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
+    labels = read_labels(settings.data, (day - DAY).date(), (day + DAY).date())
+    known = performance.join_labels(log, labels, day + DAY).dropna(subset="label")
+    costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])
     challenger = release.challenger
     return {
-        "day": day.date().isoformat(),
-        "n": n,
-        **_known_cost(settings, day),
+        "day": day.date().isoformat(), "n": n,
+        "known_n": len(known), "known_cost": float(costs.sum()),
         "released": sum(each.action == "promote" for each in entries),
         "withdrawn": sum(each.action == "withdraw" for each in entries),
         "rollout": "; ".join(steps),
-        **training_fields(outcome),
-        **(monitoring_fields(decision) if decision else {}),
+        **training_fields(outcome), **(monitoring_fields(decision) if decision else {}),
         "champion": training_day_of(settings, release.champion.version),
-        "challenger": None
-        if challenger is None
-        else training_day_of(settings, challenger.model.version),
-        "stage": None if challenger is None else challenger.stage,
-        "entries": release.history.count,
-    }
-
-
-def _known_cost(settings: Settings, day: datetime) -> dict[str, Any]:
-    """Return the cost of the day before `day`, by the labels known at the end of `day`."""
-    log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
-    labels = read_labels(settings.data, (day - DAY).date(), (day + DAY).date())
-    joined = performance.join_labels(log, labels, day + DAY)
-    known = joined[joined["label"].notna()]
-    costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])
-    return {"known_n": len(known), "known_cost": float(costs.sum())}
+        "challenger": challenger and training_day_of(settings, challenger.model.version),
+        "stage": challenger and challenger.stage, "entries": release.history.count,
+    }  # fmt: skip
 
 
 def describe_events(record: dict[str, Any]) -> list[str]:
@@ -125,29 +114,26 @@ def training_day_of(settings: Settings, version: str) -> str:
     return str(card["data_until"][:10])
 
 
-def read_day_records(settings: Settings) -> list[dict[str, Any]]:
+def records_folder(settings: Settings) -> Path:
+    """Return the folder of a served replay's records, in its home."""
+    return settings.var / "replay"
+
+
+def read_day_records(folder: Path) -> list[dict[str, Any]]:
     """Return the records of the complete days."""
-    return durable_files.read_json_lines(_path(settings))
+    return durable_files.read_json_lines(folder / DAYS_FILE)
 
 
-def append_day_record(settings: Settings, record: dict[str, Any]) -> None:
+def append_day_record(folder: Path, record: dict[str, Any]) -> None:
     """Add the record of a complete day."""
-    lines = "".join(json.dumps(each) + "\n" for each in [*read_day_records(settings), record])
-    durable_files.write_file(_path(settings), lines)
+    lines = "".join(json.dumps(each) + "\n" for each in [*read_day_records(folder), record])
+    durable_files.write_file(folder / DAYS_FILE, lines)
 
 
 def format_day_line(settings: Settings, record: dict[str, Any], seconds: float) -> str:
     """Return a line with the day, the cost so far by known labels, and the day's events."""
-    days = read_day_records(settings)
+    days = read_day_records(records_folder(settings))
     cost, n = (sum(each[column] for each in days) for column in ("known_cost", "known_n"))
     running = f"cost {1000 * cost / n:.0f} per 1,000" if n else "cost not known yet"
-    return "; ".join(
-        [
-            f"{record['day']}: {record['n']} cases, {running}, {seconds:.1f} s",
-            *describe_events(record),
-        ]
-    )
-
-
-def _path(settings: Settings) -> Path:
-    return settings.var / "replay" / RECORDS_FILE
+    line = f"{record['day']}: {record['n']} cases, {running}, {seconds:.1f} s"
+    return "; ".join([line, *describe_events(record)])

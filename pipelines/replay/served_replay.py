@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,43 +18,35 @@ import pandas as pd
 import yaml
 
 from features import durable_files
-from pipelines.replay import fast_replay, platform_section, policies, served_costs
+from pipelines.replay import agreement, fast_replay, platform_figures, policies
 from pipelines.runtime import child_processes, exclusive
 from settings import LoopError, Settings, UserError
 
-IRRELEVANT_SECTIONS = ("replay", "retention", "schedules")  # they do not affect a replay
-
 
 def replay_through_service(
-    settings: Settings, first: datetime, end: datetime, names: Iterable[str]
+    settings: Settings, first: datetime, end: datetime, chosen: Mapping[str, dict[str, Any]]
 ) -> dict[str, pd.DataFrame]:
-    """Replay each policy of `names` from `first` to `end`; return the days by policy name.
+    """Replay each of the `chosen` policies from `first` to `end`; return the days by policy name.
 
     Each runs in a process of its own, which prints its days on this terminal. Raises `UserError`
-    for an invalid period or policy, `LoopError` if a replay stops early.
+    for an invalid period, `LoopError` if a replay stops early.
     """
-    params = settings.params()
-    fast_replay.check_period(params, first, end)
-    chosen = {
-        name: policies.find_policy(params, name)
-        for name in fast_replay.expand_policy_names(params, names)
-    }
+    fast_replay.check_period(settings.params(), first, end)
     days = {}
     for name, policy in chosen.items():
         own = prepare_replay_home(settings, first, name, policy)
-        run_days_process(own, replay_environment(own), name, first, end)
-        days[name] = served_costs.read_days_with_costs(settings, own, first, end)
-        figures = platform_section.platform_figures(own, days[name])
-        print(platform_section.format_time_spent(figures), flush=True)
+        days[name] = run_replay(settings, own, replay_environment(own), name, first, end)
     return days
 
 
-def run_days_process(
-    own: Settings, environment: Mapping[str, str], name: str, first: datetime, end: datetime
-) -> None:
-    """Run the days in a process with `environment`.
+def run_replay(
+    settings: Settings, own: Settings, environment: Mapping[str, str], name: str,
+    first: datetime, end: datetime,
+) -> pd.DataFrame:  # fmt: skip
+    """Run the days in a process with `environment`, print where the time went, return the days.
 
-    Raises `UserError` if the process refused to start, `LoopError` if it stopped early.
+    `own` are the settings of the replay's home. Raises `UserError` if the process refused to start,
+    `LoopError` if it stopped early.
     """
     period = [moment.isoformat() for moment in (first, end)]
     done = subprocess.run(
@@ -69,6 +61,10 @@ def run_days_process(
             f"The replay of {name} stopped early. See the output above and {own.var / 'logs'}. "
             "The same command continues from there."
         )
+    days = agreement.read_days_with_costs(settings, own, first, end)
+    figures = platform_figures.platform_figures(own, days)
+    print(platform_figures.format_time_spent(figures), flush=True)
+    return days
 
 
 def replay_home(settings: Settings, first: datetime, name: str) -> Settings:
@@ -94,7 +90,7 @@ def prepare_replay_home(
     params["gates"]["artefact"]["max_latency_ms"] = 60_000.0  # this machine's speed must not decide
     # Not `own.params()`: parameters of an older version may lack required settings.
     before = yaml.safe_load(own.params_file.read_text()) if own.params_file.exists() else None
-    if before is not None and relevant_params(before) != relevant_params(params):
+    if before is not None and policies.params_digest(before) != policies.params_digest(params):
         with exclusive.run_lock(own):
             child_processes.stop_children(own)
         shutil.rmtree(own.home)
@@ -102,11 +98,6 @@ def prepare_replay_home(
         folder.mkdir(parents=True, exist_ok=True)
     durable_files.write_file(own.params_file, yaml.safe_dump(params, sort_keys=False))
     return own
-
-
-def relevant_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters without the sections that do not affect a replay."""
-    return {key: value for key, value in params.items() if key not in IRRELEVANT_SECTIONS}
 
 
 def replay_environment(own: Settings) -> dict[str, str]:

@@ -6,21 +6,99 @@ It depends on simulated time and data only: no clock, no service, no store.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from monitoring import observation
+from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import arms, performance
 from pipelines.release import rollout_policy
 from pipelines.replay import served_record
-from pipelines.replay.replay_state import DAY, ReplayState, ReplayWorld, predict_cases
-from pipelines.replay.trained_models import TrainedModel
-from settings import LoopError
+from pipelines.replay.trained_models import ReplayModels, TrainedModel
+from serving.release import routing
+from serving.release.document import Stage
 from usecase import evaluation
 from usecase.columns import FEATURES
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class ReplayWorld:
+    """All cases by decision time, with features, label and `known_at`; the baseline's scores.
+
+    `labels` holds every label as it became known; `frame` has the newest of each case.
+    """
+
+    frame: pd.DataFrame
+    labels: pd.DataFrame
+    baseline: np.ndarray
+    params: dict[str, Any]
+    models: ReplayModels
+    first: datetime
+
+    def rows(self, start: datetime, end: datetime) -> slice:
+        """Return the row numbers of the cases decided from `start` until before `end`."""
+        at = self.frame["decision_time"].searchsorted([pd.Timestamp(start), pd.Timestamp(end)])
+        return slice(int(at[0]), int(at[1]))
+
+    def labels_since(self, start: datetime) -> pd.DataFrame:
+        """Return the labels of the batches from the day of `start` on."""
+        return self.labels[self.labels["known_at"] >= pd.Timestamp(start).floor("D")]
+
+
+@dataclass
+class ReplayState:
+    """Champion, challenger and all predictions so far."""
+
+    champion: TrainedModel
+    last_training: datetime
+    probability: np.ndarray  # NaN: not predicted yet
+    answered_by: np.ndarray  # name of the model that predicted
+    challenger: TrainedModel | None = None
+    stage: Stage = "shadow"  # of the challenger
+    entered: datetime | None = None  # start of the stage
+
+    @classmethod
+    def start(cls, world: ReplayWorld, champion: TrainedModel) -> ReplayState:
+        """Return the state of a champion that has not predicted yet."""
+        n_cases = len(world.frame)
+        nobody = np.full(n_cases, None, dtype=object)
+        return cls(champion, champion.as_of, np.full(n_cases, np.nan), nobody)
+
+    def take_step(self, action: str, day: datetime) -> None:
+        """Apply a step of the rollout policy, or nothing if the challenger stays."""
+        if action == "advance":
+            self.stage, self.entered = "canary", day
+        elif action == "promote" and self.challenger is not None:
+            self.champion, self.challenger = self.challenger, None
+        elif action == "withdraw":
+            self.challenger = None
+
+    def train(self, world: ReplayWorld, day: datetime) -> TrainedModel:
+        """Train as of `day`; a model that passes the gates becomes challenger."""
+        model = world.models.train(day, self.champion)
+        self.last_training = day
+        if model.passed:
+            self.challenger, self.stage, self.entered = model, "shadow", day
+        return model
+
+
+def predict_cases(world: ReplayWorld, state: ReplayState, at: slice) -> None:
+    """Fill in the predictions of the cases `at`, by the model that each is routed to."""
+    state.probability[at] = state.champion.scores[at]
+    state.answered_by[at] = state.champion.name
+    if state.challenger is not None and state.stage == "canary":
+        percent, digest = world.params["rollout"]["canary"]["percent"], state.challenger.digest
+        keys = world.frame["key"].to_numpy()[at]
+        chosen = [routing.goes_to_challenger(key, digest, percent) for key in keys]
+        routed = np.flatnonzero(chosen) + at.start
+        state.probability[routed] = state.challenger.scores[routed]
+        state.answered_by[routed] = state.challenger.name
 
 
 def simulate_day(
@@ -31,81 +109,54 @@ def simulate_day(
         "day": day.date().isoformat(), "trained": 0, "released": 0, "withdrawn": 0,
         "rollout": "", "verdicts": [], "training": None,
     }  # fmt: skip
-    if state.challenger is not None:
-        record |= _roll_out(world, state, day)
+    if state.challenger is not None and state.entered is not None:
+        record |= _roll_out(world, state, state.challenger, state.entered, day)
     if day > world.first:  # nothing was predicted before the first day
-        record |= _monitor(world, state, policy, day)
-    record |= _predict_day(world, state, day)
-    record |= {
+        result = observe_day(world, state, policy, day)
+        record |= served_record.monitoring_fields(result)
+        if result["retrain"]:
+            trained = state.train(world, day)
+            record |= {"trained": 1, "training": trained.name, "verdicts": trained.verdicts}
+    at = world.rows(day, day + DAY)
+    predict_cases(world, state, at)
+    labels, costs = world.frame["label"].to_numpy()[at], world.params["costs"]
+    return record | {
+        "n": len(labels),
+        "cost": float(evaluation.case_costs(labels, state.probability[at], costs).sum()),
+        "baseline_cost": float(evaluation.case_costs(labels, world.baseline[at], costs).sum()),
         "champion": state.champion.name,
         "challenger": None if state.challenger is None else state.challenger.name,
         "stage": None if state.challenger is None else state.stage,
     }
-    return record
 
 
-def _roll_out(world: ReplayWorld, state: ReplayState, day: datetime) -> dict[str, Any]:
-    """Take the challenger's next step."""
-    challenger, entered = state.challenger, state.entered
-    if challenger is None or entered is None:
-        raise LoopError("There is no challenger to roll out.")
-    evidence = _arm_evidence(world, state, challenger, entered, day)
+def _roll_out(
+    world: ReplayWorld, state: ReplayState, challenger: TrainedModel, entered: datetime,
+    day: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Take the challenger's next step; return the record's fields."""
+    params, at = world.params, world.rows(entered, day)
+    log = world.frame.iloc[at][["key", "decision_time"]].assign(
+        logged_at=world.frame["decision_time"].iloc[at], probability=state.probability[at],
+        scoring_ms=0.0, shadow_ms=0.0, shadow_error=None, challenger_error=None,
+        shadow_probability=challenger.scores[at],
+        arm=np.where(state.answered_by[at] == challenger.name, "challenger", "champion"),
+    )  # fmt: skip
+    if state.stage == "canary":
+        evidence = arms.canary_evidence(log, params["rollout"], day)
+    else:
+        labels = world.labels_since(entered)
+        evidence = arms.shadow_evidence(log, labels, params["rollout"], params["costs"], day)
     current = rollout_policy.ChallengerState(challenger.name, state.stage, entered)
     decision = rollout_policy.next_rollout_step(
-        current, evidence, world.params["rollout"], day, live=False
+        current, evidence, params["rollout"], day, live=False
     )
-    record: dict[str, Any] = {"rollout": f"{decision.action}: {decision.why}"}
-    if decision.action == "advance":
-        state.stage, state.entered = "canary", day
-    elif decision.action == "promote":
-        state.promote_challenger()
-        record["released"] = 1
-    elif decision.action == "withdraw":
-        state.challenger = None
-        record["withdrawn"] = 1
-    return record
-
-
-def _arm_evidence(
-    world: ReplayWorld,
-    state: ReplayState,
-    challenger: TrainedModel,
-    entered: datetime,
-    day: datetime,
-) -> arms.ArmEvidence:
-    at = world.rows(entered, day)
-    cases = world.frame.iloc[at]
-    log = pd.DataFrame({
-        "key": cases["key"].to_numpy(), "decision_time": cases["decision_time"].to_numpy(),
-        "logged_at": cases["decision_time"].to_numpy(), "probability": state.probability[at],
-        "scoring_ms": 0.0, "shadow_ms": 0.0, "shadow_error": None, "challenger_error": None,
-        "shadow_probability": challenger.scores[at],
-        "arm": np.where(
-            state.answered_by[at] == state.number(challenger), "challenger", "champion"
-        ),
-    })  # fmt: skip
-    for name in ("decision_time", "logged_at"):
-        log[name] = pd.to_datetime(log[name], utc=True)
-    if state.stage == "canary":
-        return arms.canary_evidence(log, world.params["rollout"], day)
-    return arms.shadow_evidence(
-        log, world.labels_since(entered), world.params["rollout"], world.params["costs"], day,
-    )  # fmt: skip
-
-
-def _monitor(
-    world: ReplayWorld, state: ReplayState, policy: Mapping[str, Any], day: datetime
-) -> dict[str, Any]:
-    """Observe and decide; train if that is the decision."""
-    result = observe_day(world, state, policy, day)
-    record = served_record.monitoring_fields(result)
-    if result["retrain"]:
-        trained = world.models.train(day, state.champion)
-        record |= {"trained": 1, "training": trained.name, "verdicts": trained.verdicts}
-        state.last_training = day
-        if trained.passed:
-            state.start_shadow(trained, day)
-    return record
+    state.take_step(decision.action, day)
+    return {
+        "rollout": f"{decision.action}: {decision.why}",
+        "released": int(decision.action == "promote"),
+        "withdrawn": int(decision.action == "withdraw"),
+    }
 
 
 def observe_day(
@@ -115,28 +166,15 @@ def observe_day(
     champion, since = state.champion, day - world.params["monitoring"]["window_days"] * DAY
     at = world.rows(since, day)
     # The champion's predictions during its own canary count, too.
-    own = state.answered_by[at] == state.number(champion)
+    own = state.answered_by[at] == champion.name
     cases = world.frame.iloc[at][own].drop(columns=["label", "known_at"])
     log = cases.assign(probability=state.probability[at][own], logged_at=cases["decision_time"])
     joined = performance.join_labels(log, world.labels_since(since), day)
-    window = observation.ProductionWindow(
-        champion=champion.name, data_until=champion.as_of, expected=champion.expected,
-        reference=champion.reference, predictions=joined, features=joined[FEATURES],
-        last_training=state.last_training,
+    known = MonitoringEvidence(
+        champion.name, champion.as_of, champion.expected, last_training=state.last_training,
         n_new=performance.count_new_labels(world.labels, champion.as_of, day),
         under_way=None if state.challenger is None else state.challenger.name,
     )  # fmt: skip
-    return observation.observe_production(window, world.params, policy, day)
-
-
-def _predict_day(world: ReplayWorld, state: ReplayState, day: datetime) -> dict[str, Any]:
-    """Predict the cases of the day; return their number and costs."""
-    at = world.rows(day, day + DAY)
-    predict_cases(world, state, at)
-    labels = world.frame["label"].to_numpy()[at]
-    costs = world.params["costs"]
-    return {
-        "n": len(labels),
-        "cost": float(evaluation.case_costs(labels, state.probability[at], costs).sum()),
-        "baseline_cost": float(evaluation.case_costs(labels, world.baseline[at], costs).sum()),
-    }
+    return observation.observe_production(
+        known, joined, joined[FEATURES], champion.reference, world.params, policy, day
+    )

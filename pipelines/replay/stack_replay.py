@@ -6,8 +6,6 @@ release and policy.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,13 +13,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from features import durable_files
-from pipelines.replay import (
-    fast_replay,
-    platform_section,
-    served_costs,
-    served_record,
-    served_replay,
-)
+from pipelines.replay import fast_replay, policies, served_record, served_replay
 from pipelines.retraining import monitor
 from pipelines.training import training_outcome
 from serving.prediction_log import reader
@@ -52,10 +44,7 @@ def replay_on_stack(
             f"A running stack has one policy, {POLICY_SETTING} in usecase/params.yaml. Leave out "
             "--policy, or replay several policies without a stack."
         )
-    served_replay.run_days_process(settings, dict(os.environ), POLICY_SETTING, first, end)
-    days = served_costs.read_days_with_costs(settings, settings, first, end)
-    figures = platform_section.platform_figures(settings, days)
-    print(platform_section.format_time_spent(figures), flush=True)
+    days = served_replay.run_replay(settings, settings, os.environ, POLICY_SETTING, first, end)
     return {POLICY_SETTING: days}
 
 
@@ -64,30 +53,26 @@ def claim_stack(settings: Settings, first: datetime) -> None:
 
     Raises `UserError` if the stack runs another replay, or was used without one.
     """
-    params = json.dumps(
-        served_replay.relevant_params(settings.params()), sort_keys=True, default=str
-    )
-    claim = {"from": first.isoformat(), "params": hashlib.sha256(params.encode()).hexdigest()}
+    claim = {"from": first.isoformat(), "params": policies.params_digest(settings.params())}
     note = settings.var / "replay" / "stack.json"
-    existing = durable_files.read_json(note)
-    if existing is None and (served := document.read_release(settings.release_file)):
-        raise UserError(
-            f"Version {served.champion.version} is released on this stack, but not by a replay. "
-            f"{START_OVER}"
-        )
-    if existing and existing["from"] != claim["from"]:
-        raise UserError(
-            f"This stack runs a replay from {existing['from'][:10]}, not {first:%Y-%m-%d}. "
-            f"{START_OVER}"
-        )
-    if existing and existing != claim:
-        raise UserError(f"This stack runs a replay with other parameters. {START_OVER}")
-    day = first + len(served_record.read_day_records(settings)) * DAY
-    if activity := list_later_activity(settings, day):
-        raise UserError(
+    existing, served = durable_files.read_json(note), document.read_release(settings.release_file)
+    day = first + len(served_record.read_day_records(served_record.records_folder(settings))) * DAY
+    problem = ""
+    if existing is None and served:
+        version = served.champion.version
+        problem = f"Version {version} is released on this stack, but not by a replay."
+    elif existing and existing["from"] != claim["from"]:
+        since = existing["from"][:10]
+        problem = f"This stack runs a replay from {since}, not {first:%Y-%m-%d}."
+    elif existing and existing != claim:
+        problem = "This stack runs a replay with other parameters."
+    elif activity := list_later_activity(settings, day):
+        problem = (
             f"The replay is at {day:%Y-%m-%d}, but the stack has continued without it: "
-            f"{'; '.join(activity)}. {START_OVER}"
+            f"{'; '.join(activity)}."
         )
+    if problem:
+        raise UserError(f"{problem} {START_OVER}")
     durable_files.write_json(note, claim)
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from features import durable_files
 from features.validated_cases import read_labels
-from pipelines.replay.replay_state import ReplayWorld
+from pipelines.replay.simulated_day import ReplayWorld
 from pipelines.replay.trained_models import ReplayModels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
@@ -41,12 +41,10 @@ def baseline_scores(frame: pd.DataFrame, first: datetime, end: datetime) -> np.n
     """Return the no-model score of each case, from all labels known before its week."""
     scores = np.full(len(frame), np.nan)
     decided = frame["decision_time"]
-    start = first
-    while start < end:
+    for start in pd.date_range(first, end, freq=BASELINE_REFRESH, inclusive="left"):
         rows = np.flatnonzero((decided >= start) & (decided < start + BASELINE_REFRESH))
         if len(rows):
             scores[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
-        start += BASELINE_REFRESH
     return scores
 
 
@@ -80,15 +78,13 @@ def make_training_set(settings: Settings, until: datetime) -> None:
     from pipelines.training import assemble, build_features
 
     steps: tuple[Any, ...] = (
-        ingest.fetch_due_batches,
-        validate.validate_new_batches,
-        build_features.build_feature_tables,
-        assemble.assemble_training_set,
-    )
+        ingest.fetch_due_batches, validate.validate_new_batches,
+        build_features.build_feature_tables, assemble.assemble_training_set,
+    )  # fmt: skip
     for step in steps:
         print(f"the replay's data: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
-    durable_files.write_file(note, f"{build_manifest.build_recipe(lag)} {until.isoformat()}")
+    durable_files.write_file(note, recipe)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,5 @@ When a retraining is triggered: monitoring/retraining_triggers.py holds the trig
 fires, monitoring/retraining_decision.py decides with the policy (`monitoring.policy` in
 usecase/params.yaml). Prefect starts the training by an event (pipelines/flows/deployments.py).
 
-monitor.py: one look at production: checks, decision, stored result and pages
-production_data.py: what it reads: logged predictions with labels, new labels, earlier trainings
+monitor.py: one look at production: what it reads, the stored result and the pages
 """

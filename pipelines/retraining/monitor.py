@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features import durable_files
 from features.validated_cases import read_labels
 from monitoring import observation
+from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import performance
-from pipelines.retraining import production_data
+from pipelines.training import training_outcome
+from serving.prediction_log import reader, reported_outcomes
 from serving.release import document
 from settings import LoopError, Settings, UserError
 
@@ -49,9 +52,9 @@ def monitor_champion(
         return dict(stored)  # this decision led to the current champion
     if stored and stored["champion"] == champion.version and not stored["problems"]:
         return dict(stored)
-    policy = dict(settings.params()["monitoring"]["policy"])
+    policy = settings.params()["monitoring"]["policy"]
     if every_days is not None:
-        policy["every_days"] = every_days
+        policy = policy | {"every_days": every_days}
     result = measure_window(settings, as_of, release, folder, card, policy)
     durable_files.write_json(path, result)
     return result
@@ -64,34 +67,37 @@ def measure_window(
     """Observe the champion, whose files are in `folder`, and write the pages."""
     params, champion, challenger = settings.params(), release.champion.version, release.challenger
     # An experiment runs for weeks. Versions trained meanwhile are registered and wait.
-    under_way = challenger is not None and challenger.stage != "experiment"
+    under_way = challenger if challenger and challenger.stage != "experiment" else None
     data_until = datetime.fromisoformat(card["data_until"])
-    predictions = production_data.read_labelled_predictions(settings, as_of, params, champion)
+    predictions = read_labelled_predictions(settings, as_of, params, champion)
     labels = read_labels(settings.data, data_until.date(), as_of.date())
-    window = observation.ProductionWindow(
-        champion=champion, data_until=data_until, expected=card["evaluation"],
-        reference=pd.read_parquet(folder / "reference.parquet"), predictions=predictions,
-        features=production_data.logged_features(predictions),
-        last_training=production_data.last_training_time(settings, as_of),
+    trainings = [
+        datetime.fromisoformat(each["as_of"]) for each in training_outcome.list_outcomes(settings)
+    ]
+    known = MonitoringEvidence(
+        champion, data_until, card["evaluation"],
+        last_training=max((time for time in trainings if time < as_of), default=None),
         n_new=performance.count_new_labels(labels, data_until, as_of),
-        under_way=challenger.model.version if challenger and under_way else None,
+        under_way=under_way.model.version if under_way else None,
     )  # fmt: skip
+    reference = pd.read_parquet(folder / "reference.parquet")
+    observed = (known, predictions, logged_features(predictions), reference, params, policy, as_of)
     if not settings.pages:
-        return observation.observe_production(window, params, policy, as_of)
+        return observation.observe_production(*observed)
     from monitoring.pages import drift_report, monitoring_page
 
     reports = settings.var / "reports"
-    result = observation.observe_production(
-        window, params, policy, as_of,
-        lambda snapshot: drift_report.publish_drift_report(
+
+    def publish(snapshot: Any) -> None:
+        drift_report.publish_drift_report(
             snapshot, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
             name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
-        ),
-    )  # fmt: skip
-    monitoring_page.write_monitoring_page(
-        reports / f"monitoring-{as_of:%Y-%m-%d}.html", result,
-        performance.daily_performance(predictions, params["costs"]), predictions, window.reference,
-    )  # fmt: skip
+        )  # fmt: skip
+
+    result = observation.observe_production(*observed, publish)
+    days = performance.daily_performance(predictions, params["costs"])
+    page = reports / f"monitoring-{as_of:%Y-%m-%d}.html"
+    monitoring_page.write_monitoring_page(page, result, days, predictions, reference)
     return result
 
 
@@ -99,3 +105,41 @@ def latest_result(settings: Settings) -> dict[str, Any] | None:
     """Return the newest stored result; None if there is none."""
     stored = sorted((settings.var / "monitoring").glob("*.json"))
     return json.loads(stored[-1].read_text()) if stored else None
+
+
+def read_labelled_predictions(
+    settings: Settings, as_of: datetime, params: dict[str, Any], champion: str
+) -> pd.DataFrame:
+    """Return the champion's predictions in the window before `as_of`, with labels known by then.
+
+    The window is one of decision times, because a replay logs at other times than it decides.
+    Raise `LoopError` if there are no predictions or no validated labels.
+    """
+    since = as_of - timedelta(days=params["monitoring"]["window_days"])
+    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
+    log = log[log["model_version"] == champion]
+    if log.empty:
+        raise LoopError(
+            f"No prediction by version {champion} from {since:%Y-%m-%d} to {as_of:%Y-%m-%d} is in "
+            "the log. Send requests to the service (`mlops serve`), or run `mlops run`."
+        )
+    truth = read_labels(settings.data, since.date(), as_of.date())
+    if truth.empty:
+        raise LoopError(
+            f"There are no validated labels since {since:%Y-%m-%d}. Run `mlops ingest`."
+        )
+    reported = reported_outcomes.reported_labels(settings.predictions)  # sent to the service
+    if len(reported):
+        truth = pd.concat([truth, reported], ignore_index=True)
+    return performance.join_labels(log, truth, as_of)
+
+
+def logged_features(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the logged features of each prediction under the model's names; NaN if not logged."""
+    from usecase.columns import FEATURES
+
+    features = predictions.reindex(columns=[f"features.{name}" for name in FEATURES])
+    features.columns = pd.Index(FEATURES)
+    # A column of None only has no type. With NaN it is measured like any other empty column.
+    empty = [name for name in FEATURES if features[name].isna().all()]
+    return features.assign(**dict.fromkeys(empty, np.nan))

@@ -33,7 +33,7 @@ print(
             "logged": list(log["request_id"]),
             "keys": list(log["key"]),
             "monitored": monitor.latest_result(settings),
-            "days": served_record.read_day_records(settings),
+            "days": served_record.read_day_records(served_record.records_folder(settings)),
             "told_twice": int(log.attrs.get("duplicates", 0)),
         }
     )

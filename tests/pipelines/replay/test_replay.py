@@ -18,8 +18,15 @@ import yaml
 from features import durable_files, partitions
 from pipelines.evaluation import evaluate
 from pipelines.registry import refit, register
-from pipelines.replay import agreement, fast_replay, policies, simulated_day, trained_models
-from pipelines.replay.replay_state import DAY, ReplayWorld, predict_cases
+from pipelines.replay import (
+    agreement,
+    fast_replay,
+    policies,
+    served_record,
+    simulated_day,
+    trained_models,
+)
+from pipelines.replay.simulated_day import DAY, ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
 from pipelines.training import assemble, train
 from pipelines.training.training_files import TrainingFiles
@@ -145,24 +152,23 @@ def test_a_day_holds_every_column_that_replays_are_compared_by(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     _, _, days = scheduled
-    compared = {*agreement.DECISION_COLUMNS, *agreement.NUMERIC_COLUMNS, *agreement.VALUE_COLUMNS}
-    assert compared <= set(days)
+    assert set(agreement.COMPARED_COLUMNS) <= set(days)
 
 
 def test_a_stopped_replay_resumes_with_the_same_days(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
     folder, world, days = scheduled
-    whole = (folder / "own" / fast_replay.DAYS_FILE).read_text()
+    whole = (folder / "own" / served_record.DAYS_FILE).read_text()
     lines = whole.splitlines(keepends=True)
     place = folder / "stopped"
     rule = policy("schedule", every_days=7)
     fast_replay.replay_policy(place, world, "own", rule, FIRST + DAY, lambda _: None)
     # Stopped during the first canary, in the middle of writing a line.
     upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
-    (place / fast_replay.DAYS_FILE).write_text("".join(lines[: upto + 1]) + '{"day": "20')
+    (place / served_record.DAYS_FILE).write_text("".join(lines[: upto + 1]) + '{"day": "20')
     again = fast_replay.replay_policy(place, world, "own", rule, END, lambda _: None)
-    assert (place / fast_replay.DAYS_FILE).read_text() == whole
+    assert (place / served_record.DAYS_FILE).read_text() == whole
     assert again["cost"].tolist() == days["cost"].tolist()
 
 

@@ -42,7 +42,7 @@ def settings_with(home: Path, replayed: dict[str, list[dict[str, Any]]]) -> Sett
     for name, records in replayed.items():
         place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)
-        (place / fast_replay.DAYS_FILE).write_text(
+        (place / served_record.DAYS_FILE).write_text(
             "".join(json.dumps(each) + "\n" for each in records)
         )
     return settings
@@ -64,15 +64,17 @@ def test_the_page_compares_the_served_replay_with_the_fast_one(tmp_path: Path) -
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53, released_at=8)})
     own = served_replay.replay_home(settings, FIRST, "hybrid")
     for each in days(53, released_at=8)[:-1]:
-        served_record.append_day_record(own, each)
+        served_record.append_day_record(served_record.records_folder(own), each)
     name = "Days on which the fast replay differs"
     page = replay_page.write_replay_page(settings, FIRST, END).read_text()
     assert "19 days and 1,900 predictions over HTTP" in page
     assert f'<th>{name}</th><td class="number">0 of 19</td>' in page
-    served_record.append_day_record(own, days(53)[-1] | {"trained": 1})
+    served_record.append_day_record(
+        served_record.records_folder(own), days(53)[-1] | {"trained": 1}
+    )
     page = replay_page.write_replay_page(settings, FIRST, END).read_text()
     assert f'<th>{name}</th><td class="number">1 of 20: trained</td>' in page
-    (fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE).unlink()
+    (fast_replay.replay_folder(settings, FIRST, "hybrid") / served_record.DAYS_FILE).unlink()
     platform = replay_page.read_platform(settings, FIRST, END)
     assert platform is not None
     assert (name, "not replayed") in platform["rows"]
@@ -86,7 +88,7 @@ def test_a_loss_is_not_reported_as_a_saving(tmp_path: Path) -> None:
 
 def test_incomplete_policies_and_half_written_days_are_left_out(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, {"never": days(60), "hybrid": days(53)[:-1]})
-    path = fast_replay.replay_folder(settings, FIRST, "hybrid") / fast_replay.DAYS_FILE
+    path = fast_replay.replay_folder(settings, FIRST, "hybrid") / served_record.DAYS_FILE
     path.write_text(path.read_text() + '{"day": "2013-04')
     with pytest.raises(UserError, match="mlops replay --fast --from 2013-04-01 --to 2013-04-21"):
         replay_page.write_replay_page(settings, FIRST, END)

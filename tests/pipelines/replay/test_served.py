@@ -16,15 +16,14 @@ import psutil
 import pytest
 import yaml
 
+from features import durable_files
 from pipelines.replay import (
     agreement,
     fast_replay,
-    platform_section,
+    platform_figures,
     policies,
-    served_costs,
     served_record,
     served_replay,
-    time_meter,
 )
 from pipelines.runtime.stage_command import parse_time
 from pipelines.training.mlflow_tracking import mlflow_client
@@ -75,15 +74,15 @@ def test_a_home_with_other_parameters_starts_over(tmp_path: Path) -> None:
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
     assert own.var.is_relative_to(settings.var / "replay")
     assert own.params()["monitoring"]["policy"] == rule
-    served_record.append_day_record(own, day(0))
+    served_record.append_day_record(served_record.records_folder(own), day(0))
     changed = slice_params.month_params() | {"schedules": {}}  # irrelevant for a replay
     settings.params_file.write_text(yaml.safe_dump(changed))
     served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
-    assert served_record.read_day_records(own) == [day(0)]
+    assert served_record.read_day_records(served_record.records_folder(own)) == [day(0)]
     served_replay.prepare_replay_home(
-        settings, parse_time(FIRST), POLICY, policies.with_calibration_limit(rule, 0.3)
+        settings, parse_time(FIRST), POLICY, rule | {"max_calibration_gap": 0.3}
     )
-    assert served_record.read_day_records(own) == []
+    assert served_record.read_day_records(served_record.records_folder(own)) == []
     assert settings.params()["schedules"] == {}
 
 
@@ -102,12 +101,15 @@ def test_a_replay_uses_no_store_of_the_project(
 
 def test_a_half_written_day_is_replaced(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    served_record.append_day_record(settings, day(0))
-    path = settings.var / "replay" / served_record.RECORDS_FILE
+    served_record.append_day_record(served_record.records_folder(settings), day(0))
+    path = served_record.records_folder(settings) / served_record.DAYS_FILE
     path.write_text(path.read_text() + '{"day": "2013')
-    assert served_record.read_day_records(settings) == [day(0)]
-    served_record.append_day_record(settings, day(1))
-    assert served_record.read_day_records(settings) == [day(0), day(1)]
+    assert served_record.read_day_records(served_record.records_folder(settings)) == [day(0)]
+    served_record.append_day_record(served_record.records_folder(settings), day(1))
+    assert served_record.read_day_records(served_record.records_folder(settings)) == [
+        day(0),
+        day(1),
+    ]
     line = served_record.format_day_line(settings, day(1, rollout="promote: no harm"), 1.5)
     assert line == "2013-01-20: 100 cases, cost 600 per 1,000, 1.5 s; promote: no harm"
 
@@ -119,27 +121,28 @@ def test_the_platform_figures_are_those_of_the_days() -> None:
         day(2, rollout="advance: fine"), day(4, rollout="promote: no harm", released=1),
         day(5, trained=1), day(6, rollout="withdraw: costs; and more", withdrawn=1),
     ])  # fmt: skip
-    assert platform_section.days_to_promotion(days) == [3]
-    assert platform_section.count_gate_refusals(days) == {"calibrated": 1}
-    assert platform_section.count_rollout_steps(days) == {"advance": 1, "promote": 1, "withdraw": 1}
+    assert platform_figures.days_to_promotion(days) == [3]
+    assert platform_figures.count_gate_refusals(days) == {"calibrated": 1}
+    assert platform_figures.count_rollout_steps(days) == {"advance": 1, "promote": 1, "withdraw": 1}
 
 
 def test_cpu_and_failed_runs_are_reported(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    meter = time_meter.Meter(settings)
+    meter = platform_figures.Meter(settings)
     with meter.stage("cases"):
         sum(number * number for number in range(300_000))
     meter.close("2013-01-19")
-    meter.write_flow_run_counts({"COMPLETED": 7, "CRASHED": 1, "FAILED": 2})
-    figures = platform_section.platform_figures(settings, pd.DataFrame([day(0)]))
+    counts = {"COMPLETED": 7, "CRASHED": 1, "FAILED": 2}
+    durable_files.write_json(platform_figures.flow_run_counts_path(settings), counts)
+    figures = platform_figures.platform_figures(settings, pd.DataFrame([day(0)]))
     assert (figures["runs"], figures["failed"]) == (10, 3)
     assert 0 < figures["stage_a_day"]["cases"] <= figures["cpu_a_day"]["replay"] + 0.02
-    texts = dict(platform_section.format_figures(figures, "1 of 2: fired"))
+    texts = dict(platform_figures.format_figures(figures, "1 of 2: fired"))
     assert texts["Flow runs, and failed or crashed ones"] == "10, 3"
     assert texts["Days on which the fast replay differs"] == "1 of 2: fired"
     assert re.fullmatch(
         r"A simulated day: \d+\.\d s, CPU \d+\.\d s \(replay \d+\.\d\), by stage cases \d+\.\d\.",
-        platform_section.format_time_spent(figures),
+        platform_figures.format_time_spent(figures),
     )
 
 
@@ -196,7 +199,7 @@ def test_differing_days_and_columns_are_found(changes: dict[str, Any], differs: 
     assert summary == (f"1 of 2: {', '.join(differs)}" if differs else "0 of 2")
 
 
-@pytest.mark.parametrize("column", [*agreement.DECISION_COLUMNS, *agreement.NUMERIC_COLUMNS])
+@pytest.mark.parametrize("column", agreement.COMPARED_COLUMNS)
 def test_a_difference_in_any_compared_column_is_found(column: str) -> None:
     fast = two_days()
     served = two_days(**{column: 0.5})
@@ -228,7 +231,7 @@ def test_missing_double_and_degraded_predictions_are_refused(
     cases = pd.DataFrame({"key": ["a", "b"], "label": [1, 0]})
     predicted = pd.DataFrame(log, columns=["key", "degraded"]).assign(probability=0.3)
     with pytest.raises(LoopError, match=refusal):
-        served_costs.match_answers(cases, predicted)
+        agreement.match_answers(cases, predicted)
 
 
 @pytest.mark.long
@@ -249,11 +252,11 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     assert fast.returncode == 0, fast.stdout[-3000:] + fast.stderr[-3000:]
 
     first, end = parse_time(FIRST), parse_time(END)
-    place = fast_replay.replay_folder(home.settings, first, POLICY) / fast_replay.DAYS_FILE
+    place = fast_replay.replay_folder(home.settings, first, POLICY) / served_record.DAYS_FILE
     quick = pd.DataFrame([json.loads(line) for line in place.read_text().splitlines()])
     own = served_replay.replay_home(home.settings, first, POLICY)
-    real = served_costs.read_days_with_costs(home.settings, own, first, end)
-    assert {*agreement.NUMERIC_COLUMNS, *agreement.VALUE_COLUMNS} <= set(real)
+    real = agreement.read_days_with_costs(home.settings, own, first, end)
+    assert set(agreement.COMPARED_COLUMNS) <= set(real)
     assert agreement.differing_days(real, quick) == {}
     assert {"shadow", "canary"} <= set(real["stage"]), "shadow and canary ran over HTTP, too"
     assert real["released"].sum() >= 2, "a month without a release shows little"

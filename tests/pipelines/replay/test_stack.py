@@ -82,7 +82,9 @@ def test_a_replay_resumes_its_own_stack(stack: Settings) -> None:
     trained(stack, slice_params.FIRST)
     predicted(stack, slice_params.FIRST)
     stack_replay.claim_stack(stack, FIRST)
-    served_record.append_day_record(stack, {"day": slice_params.FIRST})
+    served_record.append_day_record(
+        served_record.records_folder(stack), {"day": slice_params.FIRST}
+    )
     stack_replay.claim_stack(stack, FIRST)
 
 
@@ -106,7 +108,9 @@ def test_a_stack_that_continued_without_the_replay_is_refused(
     stack: Settings, disturb: Disturb, refusal: str
 ) -> None:
     stack_replay.claim_stack(stack, FIRST)
-    served_record.append_day_record(stack, {"day": slice_params.FIRST})
+    served_record.append_day_record(
+        served_record.records_folder(stack), {"day": slice_params.FIRST}
+    )
     disturb(stack)
     with pytest.raises(UserError, match=refusal):
         stack_replay.claim_stack(stack, FIRST)

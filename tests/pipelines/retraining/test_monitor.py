@@ -17,7 +17,7 @@ import yaml
 
 from features import partitions
 from pipelines.operations import loop_metrics, metric_samples
-from pipelines.retraining import monitor, production_data
+from pipelines.retraining import monitor
 from serving.prediction_log.writer import PredictionLog
 from serving.release import document
 from settings import LoopError, Settings, UserError
@@ -189,7 +189,7 @@ def test_predictions_of_other_versions_are_left_out(settings: Settings) -> None:
         return record | {"model_version": "6", "probability": 1.0}
 
     log_predictions(settings, rows, other)
-    result = production_data.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
+    result = monitor.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
     assert set(result["key"]) == own
     assert result["probability"].max() < 1
 

@@ -1,37 +1,90 @@
-"""The report's section on the platform: delays, flow runs, CPU and refusals of a served replay."""
+"""The platform in a served replay: time of each simulated day, flow runs, delays and refusals.
+
+Time depends on the machine and its load, so it is stored apart from the days' records.
+"""
 
 from __future__ import annotations
 
+import json
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from features import durable_files
-from pipelines.replay import time_meter
+from pipelines.runtime import child_processes
 from settings import Settings
 
 FAILED_STATES = ("FAILED", "CRASHED")
 
 
+class Meter:
+    """Seconds since the last line; CPU seconds of this process, and of our servers by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._start_line()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the block's time to the stage `name` of the current line."""
+        began, cpu = time.monotonic(), sum(_cpu_by_process(self._settings).values())
+        try:
+            yield
+        finally:
+            spent = self._stages.setdefault(name, {"seconds": 0.0, "cpu": 0.0})
+            spent["seconds"] += time.monotonic() - began
+            spent["cpu"] += sum(_cpu_by_process(self._settings).values()) - cpu
+
+    def close(self, name: str) -> dict[str, Any]:
+        """Write the line `name` (a day) and start the next one; return the line."""
+        cpu, before = _cpu_by_process(self._settings), self._cpu
+        line = {
+            "name": name, "seconds": time.monotonic() - self._began, "stages": self._stages,
+            "cpu": {each: cpu[each] - before.get(each, 0.0) for each in cpu},
+        }  # fmt: skip
+        path = meter_path(self._settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as lines:
+            lines.write(json.dumps(line) + "\n")
+        self._start_line()
+        return line
+
+    def _start_line(self) -> None:
+        self._stages: dict[str, dict[str, float]] = {}
+        self._began, self._cpu = time.monotonic(), _cpu_by_process(self._settings)
+
+
+def flow_run_counts_path(settings: Settings) -> Path:
+    """Return the file with the number of flow runs by state, which Prefect's server knows."""
+    return settings.var / "replay" / "runs.json"
+
+
+def meter_path(settings: Settings) -> Path:
+    """Return the file with the meter's lines. A day run twice has two lines, and both count."""
+    return settings.var / "replay" / "meter.jsonl"
+
+
 def platform_figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
-    """Return figures from the records of `days` and the time lines of the home `settings`.
+    """Return figures from the records of `days` and the meter's lines of the home `settings`.
 
     `days_to_promotion`: simulated days from each trigger to its version as champion. CPU is in
     seconds of this machine; the service's is that of the days, without its start.
     """
-    lines = time_meter.read_meter_lines(settings)
-    names = set(days["day"])
-    spent = [line for line in lines if line["name"] in names]
-    path = time_meter.flow_run_counts_path(settings)
-    runs: dict[str, int] = durable_files.read_json(path) or {}
+    lines = durable_files.read_json_lines(meter_path(settings))
+    spent = [line for line in lines if line["name"] in set(days["day"])]
+    runs: dict[str, int] = durable_files.read_json(flow_run_counts_path(settings)) or {}
     cpu: Counter[str] = Counter()
     stages: Counter[str] = Counter()
     for line in spent:
         cpu.update(line["cpu"])
         stages.update({name: each["cpu"] for name, each in line["stages"].items()})
-    n = int(days["n"].sum())
-    n_days = len({line["name"] for line in spent})
+    n, n_days = int(days["n"].sum()), len({line["name"] for line in spent})
     return {
         "days_to_promotion": days_to_promotion(days), "days": len(days), "predictions": n,
         "runs": sum(runs.values()), "failed": sum(runs.get(kind, 0) for kind in FAILED_STATES),
@@ -105,3 +158,22 @@ def format_time_spent(figures: dict[str, Any]) -> str:
 
 def _format(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.2f} {unit}"
+
+
+def _cpu_by_process(settings: Settings) -> dict[str, float]:
+    """Return CPU seconds so far by process, with those of ended descendants."""
+    # The children of this process are the servers, which are counted by name.
+    spent = {"replay": _cpu(psutil.Process())}
+    for record in child_processes.read_child_records(settings):
+        if record.pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                server = psutil.Process(record.pid)
+                spent[record.name] = sum(map(_cpu, [server, *server.children(recursive=True)]))
+    return spent
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Return user and system time, its own and that of its ended children."""
+    with suppress(psutil.NoSuchProcess):
+        return float(sum(process.cpu_times()[:4]))
+    return 0.0
