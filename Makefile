@@ -129,8 +129,8 @@ run-stack:              ## runs one full turn of the loop in the running stack
 chaos: install          ## breaks the running stack on purpose, part by part, and reports the effects
 	$(BIN)/python -m tests.stack.chaos $(CHAOS)
 
-bench-serving: install  ## measures the service beside common alternatives, to docs/benchmarks/serving.md; needs wrk
-	$(BIN)/python -W ignore tests/bench/serving/run.py
+bench-serving: install  ## measures the service beside alternatives and v0.1 (PARTS=v0.1 alone), to docs/benchmarks/serving.md; needs wrk
+	$(BIN)/python -W ignore tests/bench/serving/run.py $(PARTS)
 
 bench-load: export OMP_NUM_THREADS := 1
 bench-load: install     ## measures swaps, kills and crowds under load, to docs/benchmarks/load.md; needs hey

@@ -1,11 +1,14 @@
 """Compare the service's speed with its alternatives; `make bench-serving` writes the page.
 
-All servers run at once and take turns, so that other load on the machine affects all of them. wrk
-(https://github.com/wg/wrk, `apt-get install wrk`) sends the same rows over real connections.
+The servers of a part run at once and take turns, so that other load on the machine affects all of
+them. wrk (https://github.com/wg/wrk, `apt-get install wrk`) sends the same rows over real
+connections. `make bench-serving PARTS="fronts v0.1"` measures some parts again, and replaces their
+sections of the page.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 import psutil
 from measure import machine
 from prepare import HOME, ROOT, load_or_build, setup_home
-from servers import SHORTCUTS, Server, await_answer, redis, running, servers, shortcuts
+from servers import Server, await_answer, fronts, previous, redis, running, servers, shortcuts
 
 CONNECTIONS = (1, 8, 32)
 # Lower values are enough for a trial run.
 ROUNDS, SECONDS = (int(os.environ.get(f"BENCH_{name}", 3)) for name in ("ROUNDS", "SECONDS"))
-BASELINE = "mlflow models serve"
+PAGE = ROOT / "docs" / "benchmarks" / "serving.md"
+HEAD = "# Speed of the service\n\nWritten by `make bench-serving`.\n"
 LUA = """
 local bodies = {{ {bodies} }}
 local number = 0
@@ -42,6 +46,7 @@ function request()
   return wrk.format(nil, "{path}", nil, bodies[number])
 end
 """
+Notes = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Measurement:
     p99: float
     cpu: float  # milliseconds of the server's processes per request
     failed: int
+
+
+Results = dict[tuple[str, int], list[Measurement]]
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -91,10 +99,68 @@ def script(server: Server) -> Path:
     return path
 
 
-def batch(server: Server) -> str:
+def take_turns(compared: list[Server], connections: Iterable[int], rounds: int) -> Results:
+    """Measure all servers in each round. Every second round takes them in the reverse order."""
+    results: Results = defaultdict(list)
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(running(server)) for server in compared]
+        for server, process in zip(compared, processes, strict=True):
+            await_answer(server, process)
+        turns = [(one, p, script(one)) for one, p in zip(compared, processes, strict=True)]
+        for _ in range(rounds):
+            for number in connections:
+                for server, process, lua in turns:
+                    one = measure(server, process, number, lua)
+                    results[server.name, number].append(one)
+                    print(server.name, number, one, file=sys.stderr, flush=True)
+            turns.reverse()
+    return results
+
+
+def markdown(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def compare_alternatives(notes: Notes) -> str:
+    """Return the tables. Ratios are within a round: the machine's speed varies between rounds."""
+    with redis() as address:
+        compared = servers(notes, address)
+        results = take_turns(compared, CONNECTIONS, ROUNDS)
+    [baseline] = [one.name for one in compared if one.name.startswith("mlflow")]
+    head = [
+        "server", "requests per second", "CPU per request", "p50", "p99",
+        "throughput relative to MLflow's", "MLflow's p99 relative to it",
+        "MLflow's CPU relative to it", "failed",
+    ]  # fmt: skip
+
+    def row(name: str, connections: int) -> list[str]:
+        rounds = results[name, connections]
+        pairs = list(zip(rounds, results[baseline, connections], strict=True))
+        one = _median(rounds)
+        return [
+            name, f"{one.per_second:,.0f}", f"{one.cpu:.2f} ms", f"{one.p50:.2f} ms",
+            f"{one.p99:.2f} ms",
+            _ratio(ours.per_second / of.per_second for ours, of in pairs),
+            _ratio(of.p99 / ours.p99 for ours, of in pairs),
+            _ratio(of.cpu / ours.cpu for ours, of in pairs),
+            str(sum(each.failed for each in rounds)),
+        ]  # fmt: skip
+
+    tables = [
+        f"### {number} connection{'s' if number > 1 else ''}\n\n"
+        + markdown(head, [row(server.name, number) for server in compared])
+        for number in CONNECTIONS
+    ]
+    store = "Redis runs for this benchmark alone." if address else "There was no Redis."
+    return f"{store}\n\n" + "\n\n".join(tables)
+
+
+def compare_batch(notes: Notes) -> str:
     """Return the server's CPU time of a row alone and in a batch of 1,000, as a sentence."""
     import httpx
 
+    server = next(one for one in servers(notes, None) if one.path == "/predict")
     rows = [json.loads(server.bodies[n % len(server.bodies)]) for n in range(1000)]
     with running(server) as process, httpx.Client(
         base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False
@@ -119,65 +185,64 @@ def _cost(process: psutil.Process, client: Any, path: str, bodies: list[Any], ro
     return 1000 * (cpu_seconds(process) - before) / (len(bodies) * rows)
 
 
-def compare_shortcuts(notes: dict[str, Any]) -> str:
-    """Return the table of what each shortcut saves. All variants run at once and take turns."""
-    variants = shortcuts(notes)
-    results: dict[str, list[Measurement]] = defaultdict(list)
-    with contextlib.ExitStack() as stack:
-        processes = {n: stack.enter_context(running(one)) for n, one in variants.items()}
-        for name, one in variants.items():
-            await_answer(one, processes[name])
-        scripts = {name: script(one) for name, one in variants.items()}
-        for _ in range(ROUNDS):
-            for name, one in variants.items():
-                results[name].append(measure(one, processes[name], 8, scripts[name]))
-                print(
-                    f"without {name or 'nothing'}", results[name][-1], file=sys.stderr, flush=True
-                )
-    whole = _median(results[""])
-    lines = [
-        "| shortcut | CPU per request with it | without it | p99 with it | without it |",
-        "|---|---|---|---|---|",
+def compare_shortcuts(notes: Notes) -> str:
+    whole, *variants = shortcuts(notes)
+    results = take_turns([whole, *variants], [8], ROUNDS)
+    full = _median(results[whole.name, 8])
+    rows = [
+        [name, f"{full.cpu:.2f} ms", f"{one.cpu:.2f} ms", f"{full.p99:.1f} ms", f"{one.p99:.1f} ms"]
+        for name in (variant.name for variant in variants)
+        for one in [_median(results[name, 8])]
     ]
-    for name, label in SHORTCUTS.items():
-        one = _median(results[name])
-        lines.append(
-            f"| {label} | {whole.cpu:.2f} ms | {one.cpu:.2f} ms | {whole.p99:.1f} ms | "
-            f"{one.p99:.1f} ms |"
-        )
-    return "\n".join(lines)
+    head = ["shortcut", "CPU per request with it", "without it", "p99 with it", "without it"]
+    return "At 8 connections, with `/score`.\n\n" + markdown(head, rows)
 
 
-def table(results: dict[tuple[str, int], list[Measurement]], names: list[str]) -> str:
-    """Return the tables. Ratios are within a round: the machine's speed varies between rounds."""
-    lines = []
-    for connections in CONNECTIONS:
-        baseline = results[BASELINE, connections]
-        lines += [
-            f"\n## {connections} connection{'s' if connections > 1 else ''}\n",
-            "| server | requests per second | CPU per request | p50 | p99 | throughput "
-            "relative to MLflow's | MLflow's p99 relative to it | MLflow's CPU relative to it "
-            "| failed |",
-            "|---|---|---|---|---|---|---|---|---|",
+def compare_fronts(notes: Notes) -> str:
+    """Return the table of the fronts. Models, log, metrics and options are the same."""
+    compared = fronts(notes)
+    results = take_turns(compared, [8], ROUNDS)
+    ours = results[compared[0].name, 8]
+    rows = [
+        [
+            server.name, f"{_median(rounds).per_second:,.0f}", f"{_median(rounds).cpu:.2f} ms",
+            _ratio(one.cpu / own.cpu for one, own in zip(rounds, ours, strict=True)),
+            str(sum(each.failed for each in rounds)),
         ]
-        for name in names:
-            rounds = results[name, connections]
-            pairs = list(zip(rounds, baseline, strict=True))
-            one = _median(rounds)
-            lines.append(
-                f"| {name} | {one.per_second:,.0f} | {one.cpu:.2f} ms | {one.p50:.2f} ms | "
-                f"{one.p99:.2f} ms "
-                f"| {_ratio(ours.per_second / of.per_second for ours, of in pairs)} "
-                f"| {_ratio(of.p99 / ours.p99 for ours, of in pairs)} "
-                f"| {_ratio(of.cpu / ours.cpu for ours, of in pairs)} "
-                f"| {sum(each.failed for each in rounds)} |"
-            )
-    return "\n".join(lines)
+        for server in compared
+        for rounds in [results[server.name, 8]]
+    ]  # fmt: skip
+    head = ["front", "requests per second", "CPU per request", "relative to ours", "failed"]
+    return "At 8 connections, with `/score`.\n\n" + markdown(head, rows)
+
+
+def compare_v01(notes: Notes) -> str:
+    """Return the table of today's service beside v0.1's."""
+    compared = previous(notes)
+    rounds = 3 * ROUNDS
+    results = take_turns(compared, CONNECTIONS, rounds)
+    today, old = (server.name for server in compared)
+    rows = []
+    for number in CONNECTIONS:
+        pairs = list(zip(results[today, number], results[old, number], strict=True))
+        new_cpu, old_cpu = (_median(results[name, number]).cpu for name in (today, old))
+        rows.append([
+            str(number),
+            _ratio(new.per_second / before.per_second for new, before in pairs),
+            _ratio(new.cpu / before.cpu for new, before in pairs),
+            f"{new_cpu:.2f} ms", f"{old_cpu:.2f} ms",
+            str(sum(new.failed + before.failed for new, before in pairs)),
+        ])  # fmt: skip
+    head = [
+        "connections", "requests per second of one worker, relative to v0.1",
+        "CPU per request, relative to v0.1", "CPU today", "CPU of v0.1", "failed",
+    ]  # fmt: skip
+    return f"`/score`, in {rounds} rounds.\n\n" + markdown(head, rows)
 
 
 def _ratio(of_rounds: Iterable[float]) -> str:
     ratios = sorted(of_rounds)
-    return f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def _median(rounds: list[Measurement]) -> Measurement:
@@ -187,42 +252,41 @@ def _median(rounds: list[Measurement]) -> Measurement:
     return Measurement(median("per_second"), median("p50"), median("p99"), median("cpu"), 0)
 
 
+PARTS: dict[str, tuple[str, Callable[[Notes], str]]] = {
+    "alternatives": ("Beside its alternatives", compare_alternatives),
+    "batch": ("In bulk", compare_batch),
+    "shortcuts": ("What each shortcut saves", compare_shortcuts),
+    "fronts": ("Behind other fronts", compare_fronts),
+    "v0.1": ("Beside v0.1", compare_v01),
+}
+
+
+def sections() -> Iterator[tuple[str, str]]:
+    """Yield title and text of each section of the page."""
+    for part in PAGE.read_text().split("\n## ")[1:] if PAGE.exists() else []:
+        title, _, text = part.partition("\n\n")
+        yield title, text.strip()
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all by default")
+    wanted = parser.parse_args().parts or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no such part: {', '.join(unknown)}")
     if shutil.which("wrk") is None:
         sys.exit("make bench-serving needs wrk: apt-get install wrk")
     setup_home()
-    notes = load_or_build()
-    results: dict[tuple[str, int], list[Measurement]] = defaultdict(list)
-    began = time.monotonic()
-    with redis() as address, contextlib.ExitStack() as stack:
-        every = servers(notes, address)
-        processes = [stack.enter_context(running(server)) for server in every]
-        for server, process in zip(every, processes, strict=True):
-            await_answer(server, process)
-        print(f"{time.monotonic() - began:.0f} s: all answer", file=sys.stderr, flush=True)
-        scripts = [script(server) for server in every]
-        for _ in range(ROUNDS):
-            for connections in CONNECTIONS:
-                for server, process, lua in zip(every, processes, scripts, strict=True):
-                    one = measure(server, process, connections, lua)
-                    results[server.name, connections].append(one)
-                    print(server.name, connections, one, file=sys.stderr, flush=True)
-    lookup = next(server for server in servers(notes, None) if server.path == "/predict")
-    page = [
-        "# Speed of the service\n\nWritten by `make bench-serving`.\n", machine(),
-        f"\nEach server has one worker. wrk sends {notes['rows']} real rows in turn, with one "
-        f"thread, in {ROUNDS} interleaved rounds of {SECONDS} s. The tables show medians. "
-        f"Ratios are taken within a round and shown with their range. "
-        f"{'Redis runs for this benchmark alone' if address else 'There was no Redis'}. "
-        f"The benchmark took {time.monotonic() - began:.0f} s.",
-        table(results, [server.name for server in every]),
-        f"\n## In bulk\n\n{batch(lookup)}",
-        "\n## What each shortcut saves\n\nAt 8 connections, with `/score`, in interleaved "
-        f"rounds.\n\n{compare_shortcuts(notes)}\n",
-    ]  # fmt: skip
-    target = ROOT / "docs" / "benchmarks" / "serving.md"
-    target.write_text("\n".join(page))
-    print(target.read_text())
+    notes, page = load_or_build(), dict(sections())
+    for name in wanted:
+        title, compare = PARTS[name]
+        began = time.monotonic()
+        text = compare(notes)
+        took = f"It took {time.monotonic() - began:.0f} s."
+        page[title] = f"{text}\n\nRounds of {SECONDS} s. {took} {machine()}"
+        print(f"## {title}\n\n{page[title]}\n", flush=True)
+        kept = [(title, page[title]) for title, _ in PARTS.values() if title in page]
+        PAGE.write_text("\n".join([HEAD, *(f"## {title}\n\n{text}\n" for title, text in kept)]))
 
 
 if __name__ == "__main__":

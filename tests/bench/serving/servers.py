@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -30,6 +31,15 @@ SHORTCUTS = {
     "middleware": "BentoML's access log, metrics and tracing switched off",
     "freeze": "loaded objects excluded from garbage collection",
 }
+#: v0.1, and what its own benchmark says of its server, as JSON.
+V01 = "ce026cd"
+DESCRIBE_V01 = """
+import dataclasses, json, sys
+sys.path.insert(0, "tests/bench/serving")
+from prepare import made
+from servers import _own
+print(json.dumps(dataclasses.asdict(_own("v0.1", "/score", made()["score"]))))
+"""
 
 
 @dataclass(frozen=True)
@@ -49,19 +59,15 @@ def free_port() -> int:
 
 
 def servers(notes: dict[str, Any], redis: str | None) -> list[Server]:
+    score, predict = ("/score", notes["score"]), ("/predict", notes["predict"])
     own = [
-        _own("features given, log", "/score", notes["score"]),
-        _own("features given, log, shadow", "/score", notes["score"], MLOPS_STAGE="staging"),
-        _own("online lookup in SQLite, log", "/predict", notes["predict"]),
-        _own(
-            "online lookup in SQLite, log, shadow", "/predict", notes["predict"],
-            MLOPS_STAGE="staging",
-        ),
-    ]  # fmt: skip
+        _own("this service: features given, log", *score),
+        _own("this service: features given, log, shadow", *score, MLOPS_STAGE="staging"),
+        _own("this service: online lookup in SQLite, log", *predict),
+        _own("this service: online lookup in SQLite, log, shadow", *predict, MLOPS_STAGE="staging"),
+    ]
     if redis is not None:
-        own.append(
-            _own("online lookup in Redis, log", "/predict", notes["predict"], MLOPS_REDIS=redis)
-        )
+        own.append(_own("this service: online lookup in Redis, log", *predict, MLOPS_REDIS=redis))
     mlflow, fastapi, bare = free_port(), free_port(), free_port()
     models = {
         "BENCH_MODEL": str(HOME / "model.joblib"), "BENCH_SERVED": notes["served"],
@@ -94,22 +100,57 @@ def _own(name: str, path: str, bodies: list[str], **variables: str) -> Server:
     if "MLOPS_REDIS" in variables:
         online = Settings(home=HOME, redis=variables["MLOPS_REDIS"])
         environment |= {"MLOPS_FEAST_ONLINE": online.environment()["MLOPS_FEAST_ONLINE"]}
-    return Server(f"this service: {name}", port, path, bodies, serve_command(settings), environment)
+    return Server(name, port, path, bodies, serve_command(settings), environment)
 
 
-def shortcuts(notes: dict[str, Any]) -> dict[str, Server]:
-    """Return the full service (key ""), and the service without each of its shortcuts."""
-    found = {"": _own("full", "/score", notes["score"])}
-    for name in SHORTCUTS:
-        whole = _own(f"without {name}", "/score", notes["score"])
-        changed = {"serving.service:Predictor": "variants:Predictor", str(CODE): str(HERE)}
-        command = [changed.get(part, part) for part in whole.command]
-        environment = {
-            **whole.environment, "BENCH_WITHOUT": name,
-            "BENCH_MODEL": str(HOME / "model.joblib"), "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        found[name] = replace(whole, command=command, environment=environment)
-    return found
+def shortcuts(notes: dict[str, Any]) -> list[Server]:
+    """Return the full service, then the service without each of its shortcuts."""
+    model = str(HOME / "model.joblib")
+    return [
+        _own("full", "/score", notes["score"]),
+        *(
+            _variant(label, "variants:Predictor", notes, BENCH_WITHOUT=name, BENCH_MODEL=model)
+            for name, label in SHORTCUTS.items()
+        ),
+    ]
+
+
+def fronts(notes: dict[str, Any]) -> list[Server]:
+    """Return the service, then its scoring behind the fronts of tests/bench/serving/fronts.py."""
+    return [
+        _own("an ASGI application of our own", "/score", notes["score"]),
+        _variant("FastAPI, mounted by `bentoml.asgi_app`", "fronts:FastapiFront", notes),
+        _variant("BentoML's `@api`", "fronts:BentomlApi", notes),
+    ]
+
+
+def _variant(name: str, service: str, notes: dict[str, Any], **variables: str) -> Server:
+    """Return a server of another BentoML service, in a module of this folder."""
+    own = _own(name, "/score", notes["score"])
+    changed = {"serving.service:Predictor": service, str(CODE): str(HERE)}
+    command = [changed.get(part, part) for part in own.command]
+    environment = {**own.environment, **variables, "PYTHONPATH": str(ROOT)}
+    return replace(own, command=command, environment=environment)
+
+
+def previous(notes: dict[str, Any]) -> list[Server]:
+    """Return the service, then v0.1's: its code, its own home, its own models and rows."""
+    code = HOME / "v0.1"
+    if not code.exists():
+        code.mkdir(parents=True)
+        packed = subprocess.run(
+            ["git", "archive", V01], cwd=ROOT, stdout=subprocess.PIPE, check=True
+        )  # fmt: skip
+        subprocess.run(["tar", "-x", "-C", str(code)], input=packed.stdout, check=True)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+    environment = {**inherited, "PYTHONPATH": str(code)}
+    described = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DESCRIBE_V01], cwd=code, env=environment,
+        stdout=subprocess.PIPE, check=True,
+    ).stdout.splitlines()[-1]  # fmt: skip
+    old = Server(**json.loads(described))
+    old = replace(old, name="v0.1", environment=old.environment | {"PYTHONPATH": str(code)})
+    return [_own("today", "/score", notes["score"]), old]
 
 
 def _uvicorn(
