@@ -19,7 +19,7 @@ Publish and read online:
 Files:
 - `partitions.py`, `column_types.py`: daily Parquet partitions and their column types
 - `validated_cases.py`: cases and labels of a range of days
-- `durable_files.py`, `locks.py`, `data_lock.py`: atomic writes and locks between processes
+- `durable_files.py`, `locks.py`: atomic writes and locks between processes
 """
 
 import sys

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from features import locks
+from filelock import FileLock
 
 UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore lists it
 _number = itertools.count()
@@ -101,17 +101,10 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
         shutil.copyfile(source, target)
 
 
-def complete_lines(content: bytes) -> list[bytes]:
-    """Return the complete lines of `content`, without their newlines."""
-    return content[: content.rfind(b"\n") + 1].splitlines()
-
-
 def read_lines(target: Path) -> list[bytes]:
-    """Return the complete lines of a file; none if the file is missing."""
-    try:
-        return complete_lines(target.read_bytes())
-    except FileNotFoundError:
-        return []
+    """Return the complete lines of a file, without their newlines; none if the file is missing."""
+    content = target.read_bytes() if target.exists() else b""
+    return content[: content.rfind(b"\n") + 1].splitlines()
 
 
 def read_json_lines(target: Path) -> list[Any]:
@@ -125,15 +118,13 @@ def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool])
     A lock beside the file admits one process at a time. An incomplete last line is removed: its
     writer never reported success.
     """
-    with locks.hold_lock(target.with_name(f"{target.name}.lock")):
+    with FileLock(f"{target}.lock", mode=0o664):
         new = not target.exists()
+        if known(read_lines(target)):
+            return False
         with target.open("ab+") as file:
             file.seek(0)
-            content = file.read()
-            lines = complete_lines(content)
-            if known(lines):
-                return False
-            file.truncate(content.rfind(b"\n") + 1)
+            file.truncate(file.read().rfind(b"\n") + 1)
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

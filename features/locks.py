@@ -1,4 +1,7 @@
-"""Locks between processes, by filelock. A lock names its holder and is released when it dies."""
+"""Locks between processes, by filelock. A lock names its holder and is released when it dies.
+
+The lock on `data/`: one command at a time writes partitions, tables or the online store.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
-from settings import LoopError
+from features import durable_files
+from settings import LoopError, Settings
 
+P = ParamSpec("P")
+R = TypeVar("R")
+PATIENCE = 600.0  # seconds for the data lock; ingesting a whole year takes less
 POLL = 0.05  # seconds between two attempts to take a lock
 SILENT = 2.0  # seconds of waiting before the user sees a message
 
@@ -83,3 +92,24 @@ def lock_holder(path: Path) -> str:
         return f"pid {holder['pid']}, since {holder['since']} ({holder['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "a process that has just taken it"
+
+
+@contextmanager
+def hold_data_lock(settings: Settings) -> Iterator[None]:
+    """Hold the lock on the data of `settings`; not re-entrant. Raise `LoopError` after 600 s."""
+    with hold_lock(settings.data / ".lock", PATIENCE, what="Another command that writes"):
+        durable_files.remove_unfinished(settings.data)
+        yield
+
+
+def with_data_lock(
+    step: Callable[Concatenate[Settings, P], R],
+) -> Callable[Concatenate[Settings, P], R]:
+    """Decorate `step(settings, ...)` to hold the data lock while it runs."""
+
+    @wraps(step)
+    def locked_step(settings: Settings, *args: P.args, **kwargs: P.kwargs) -> R:
+        with hold_data_lock(settings):
+            return step(settings, *args, **kwargs)
+
+    return cast(Callable[Concatenate[Settings, P], R], locked_step)

@@ -12,7 +12,7 @@ import pandas as pd
 from feast import FeatureView
 
 import settings as configuration
-from features import build_manifest, data_lock, durable_files, partitions
+from features import build_manifest, durable_files, locks, partitions
 from features.feast_store import apply_definitions, registered_views
 from features.publication_record import published_until, record_text
 from features.table_builder import late_publications
@@ -24,7 +24,7 @@ REBUILD_AFTER = timedelta(days=1)
 MAX_DELAY = timedelta(days=2)
 
 
-@data_lock.with_data_lock
+@locks.with_data_lock
 def publish_features(settings: configuration.Settings, as_of: datetime) -> None:
     """Bring the online store to the state of `as_of`, from any earlier or later state.
 

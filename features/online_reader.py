@@ -64,8 +64,22 @@ class OnlineReader:
         Raise `UnreachableError` if the online store does not answer, `IncompleteError` if it
         holds no complete publication.
         """
+        from redis.exceptions import RedisError
+
+        try:
+            stored = self._read(entity_rows)
+        except (RedisError, sqlite3.Error, OSError) as error:
+            raise configuration.UnreachableError(
+                f"The online store does not answer ({type(error).__name__}: {error}). There are no "
+                "features to predict from. Check Redis, or the disk of var/feast."
+            ) from error
+        if stored is None:
+            raise IncompleteError(
+                "The online store holds no complete publication: it is new, was lost, or is being "
+                "rebuilt. There are no features to predict from. Run `mlops features`."
+            )
         times = [moment.timestamp() for moment in decision_times]
-        return self._assemble(entity_rows, times, self._lookup(entity_rows))
+        return self._assemble(entity_rows, times, stored)
 
     def read_without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
         """Return the same rows for an empty store: only the features of the request itself."""
@@ -101,20 +115,3 @@ class OnlineReader:
             )
             for values, time in zip(zip(*clean, strict=True), newest, strict=True)
         ]
-
-    def _lookup(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]]:
-        from redis.exceptions import RedisError
-
-        try:
-            stored = self._read(entity_rows)
-        except (RedisError, sqlite3.Error, OSError) as error:
-            raise configuration.UnreachableError(
-                f"The online store does not answer ({type(error).__name__}: {error}). There are no "
-                "features to predict from. Check Redis, or the disk of var/feast."
-            ) from error
-        if stored is None:
-            raise IncompleteError(
-                "The online store holds no complete publication: it is new, was lost, or is being "
-                "rebuilt. There are no features to predict from. Run `mlops features`."
-            )
-        return stored

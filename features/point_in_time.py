@@ -28,13 +28,7 @@ def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.
         filter_by_created_timestamp=True,
     ).to_df()
     stored = {name: joined[name].tolist() for name in joined.columns}
-    computed = pd.DataFrame(on_demand.feature_transformation.udf(stored), index=joined.index)
-    frame = pd.concat([joined, computed], axis=1)[["key", "event_timestamp", *FEATURES]]
-    frame = frame.rename(columns={"event_timestamp": "decision_time"})
-    times = frame["decision_time"].astype("datetime64[us, UTC]")
-    frame = frame.assign(decision_time=times).astype(
-        dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(CATEGORIES, "object")
-    )
-    if not frame["key"].equals(spine["key"].reset_index(drop=True)):
-        frame = frame.set_index("key").loc[spine["key"]].reset_index()
-    return frame
+    times = joined["event_timestamp"].astype("datetime64[us, UTC]")
+    computed = on_demand.feature_transformation.udf(stored)
+    frame = joined.assign(decision_time=times, **computed)[["key", "decision_time", *FEATURES]]
+    return frame.astype(dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(CATEGORIES, "object"))

@@ -84,24 +84,20 @@ def write_data_docs(results: Sequence[Any], folder: Path) -> None:
 
     One process at a time: trainings write their own data, but the same pages.
     """
-    with locks.hold_lock(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
-        _write_data_docs(results, folder)
-
-
-def _write_data_docs(results: Sequence[Any], folder: Path) -> None:
     draft = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    context = gx.get_context(mode="file", project_root_dir=draft)
-    context.variables.progress_bars = {"globally": False}
-    for result in results:
-        suite = ExpectationSuiteIdentifier(result.suite_name)
-        run = RunIdentifier(run_name="newest")
-        page = ValidationResultIdentifier(suite, run, batch_identifier=result.suite_name)
-        context.validation_results_store.set(page, result)
-    context.build_data_docs()
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with locks.hold_lock(folder.with_name(f"{folder.name}.lock"), what="Another validation"):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        context = gx.get_context(mode="file", project_root_dir=draft)
+        context.variables.progress_bars = {"globally": False}
+        for result in results:
+            suite = ExpectationSuiteIdentifier(result.suite_name)
+            run = RunIdentifier(run_name="newest")
+            page = ValidationResultIdentifier(suite, run, batch_identifier=result.suite_name)
+            context.validation_results_store.set(page, result)
+        context.build_data_docs()
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
 
 
 def _first_error(outcome: Any) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 
-from features import column_types, data_lock, partitions
+from features import column_types, locks, partitions
 from pipelines.ingestion import accepted_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
@@ -22,7 +22,7 @@ from usecase.schema import SCHEMA
 FetchBatch = Callable[[str, date], pd.DataFrame]
 
 
-@data_lock.with_data_lock
+@locks.with_data_lock
 def fetch_due_batches(
     settings: Settings,
     as_of: datetime,

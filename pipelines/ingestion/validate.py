@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features import data_lock, partitions
+from features import locks, partitions
 from pipelines.ingestion import accepted_batches, pending_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
@@ -37,7 +37,7 @@ ADVICE = {
 EMPTY_SUMMARY = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
 
 
-@data_lock.with_data_lock
+@locks.with_data_lock
 def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[str, Any]]:
     """Check all raw partitions of days over at `as_of` that are new or were replaced.
 

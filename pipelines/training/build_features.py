@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from features import data_lock
+from features import locks
 from pipelines.runtime import stage_command
 from settings import Settings
 
 
-@data_lock.with_data_lock
+@locks.with_data_lock
 def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Build the missing days of each table before `as_of`; return the days built by table."""
     from features import build_manifest

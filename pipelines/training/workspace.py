@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from features import data_lock, durable_files, partitions
+from features import durable_files, locks, partitions
 from features.build_manifest import MANIFEST_FILE
 from pipelines.training import assemble
 from pipelines.training.dvc_stages import init_dvc
@@ -50,7 +50,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     copy_code(draft)
-    with data_lock.hold_data_lock(settings):  # partitions, tables and manifests of one moment
+    with locks.hold_data_lock(settings):  # partitions, tables and manifests of one moment
         _link_data(settings, draft, as_of)
     champion = _copy_champion(settings, draft)
     _write_params(settings, draft, as_of, champion)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from features import data_lock, partitions
+from features import locks, partitions
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
@@ -257,9 +257,9 @@ def test_concurrent_ingests_succeed_with_equal_results(full, tmp_path, turn):
 
 
 def test_a_step_waits_for_the_data_lock(copy, monkeypatch):
-    monkeypatch.setattr(data_lock, "PATIENCE", 0.2)
+    monkeypatch.setattr(locks, "PATIENCE", 0.2)
     steps = (ingest.fetch_due_batches, validate.validate_new_batches)
-    with data_lock.hold_data_lock(copy):
+    with locks.hold_data_lock(copy):
         for step in steps:
             with pytest.raises(LoopError, match="Another command that writes is at work"):
                 step(copy, after(N_DAYS))
