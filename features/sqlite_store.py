@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -131,18 +131,8 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                 for select, keys in zip(selects, distinct, strict=True)
             ]
             statement = " UNION ALL ".join([record, *parts])
-            stored: dict[tuple[int, bytes], StoredValues] = {}
-            until = None
-            for number, key, column, value, at in select_rows(
-                connection, statement, [key for keys in distinct for key in keys]
-            ):
-                if number < 0:
-                    until = value
-                    continue
-                entry = stored.get((number, key))
-                if entry is None:
-                    entry = stored[number, key] = StoredValues({}, at)
-                entry.values[column] = decode_value(value)
+            found = select_rows(connection, statement, [key for keys in distinct for key in keys])
+            until, stored = _collect(found)
             if not until:
                 return None
             return [
@@ -151,6 +141,23 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             ]
 
         return read
+
+
+def _collect(
+    found: Iterable[tuple[Any, ...]],
+) -> tuple[str | None, dict[tuple[int, bytes], StoredValues]]:
+    """Return the record, and the values by number of the view and key of the entity."""
+    until: str | None = None
+    stored: dict[tuple[int, bytes], StoredValues] = {}
+    for number, key, column, value, at in found:
+        if number < 0:
+            until = value
+            continue
+        entry = stored.get((number, key))
+        if entry is None:
+            entry = stored[number, key] = StoredValues({}, at)
+        entry.values[column] = decode_value(value)
+    return until, stored
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
@@ -171,24 +178,17 @@ def _write_rows(
     connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: RowsToWrite
 ) -> None:
     """Write one row per value, in the columns of Feast's tables."""
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {_table(config, view)} "  # noqa: S608
-        "(entity_key, feature_name, value, value_text, event_ts, created_ts) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (
-                stored_key, name, value.SerializeToString(),
-                extract_text_and_num(value, False)[0], _epoch(at), created and _epoch(created),
-            )
-            for key, values, at, created in rows
-            for stored_key in [
-                serialize_entity_key(
-                    key, entity_key_serialization_version=config.entity_key_serialization_version
-                )
-            ]
+    columns = "entity_key, feature_name, value, value_text, event_ts, created_ts"
+    upsert = f"INSERT OR REPLACE INTO {_table(config, view)} ({columns}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+    version = config.entity_key_serialization_version
+    for key, values, at, created in rows:
+        stored_key = serialize_entity_key(key, entity_key_serialization_version=version)
+        times = _epoch(at), created and _epoch(created)
+        of_key = [
+            (name, value.SerializeToString(), extract_text_and_num(value, False)[0])
             for name, value in values.items()
-        ),
-    )  # fmt: skip
+        ]
+        connection.executemany(upsert, [(stored_key, *each, *times) for each in of_key])
 
 
 def _epoch(moment: datetime) -> int:

@@ -137,7 +137,9 @@ def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
 
 
 def record_restatements(settings: Settings, feed: str, days: Collection[date]) -> int:
-    """Count the restatements of `days` and store the number for the metrics."""
+    """Count the restatements of `days` and store the number for the metrics, if there are days."""
+    if not days:
+        return 0
     count = count_restatements(settings.data, feed, days)
     counts = read_restatements(settings) | {feed: count}
     durable_files.write_json(_restatements_file(settings), counts)

@@ -21,7 +21,7 @@ from settings import LoopError, Settings
 from usecase import source
 
 if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    from pipelines.ingestion.batch_checks import CheckedBatches
+    pass
 
 ADVICE = {
     "new": (
@@ -34,7 +34,6 @@ ADVICE = {
         "the refused files. If not, fix the source and run `mlops ingest --again FEED/DAY`."
     ),
 }
-EMPTY_SUMMARY = {"batches": 0, "restated": 0, "judged_again": 0, "rows": 0, "quarantined": 0}
 
 
 @locks.with_data_lock
@@ -63,9 +62,8 @@ def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[
         from pipelines.ingestion.expectation_suites import write_data_docs
 
         write_data_docs(results, settings.var / "gx")
-    if lines := [
-        line for kind, broken in problems.items() if broken for line in (*broken, ADVICE[kind])
-    ]:
+    lines = [line for kind in ADVICE if problems[kind] for line in (*problems[kind], ADVICE[kind])]
+    if lines:
         raise LoopError("\n".join(lines))
     return summary
 
@@ -76,8 +74,7 @@ def _validate_feed(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the feed's summary; extend `results`, and `problems` by kind of batch."""
     new, missing = pending_batches.new_days(settings, feed, as_of)
-    summary: dict[str, Any] = {**EMPTY_SUMMARY, "reasons": {}, "rows_restated": 0}
-    days: list[date] = []
+    accepted: dict[str, dict[date, Any]] = {"judged_again": {}, "restated": {}, "new": {}}
     for kind, checked in pending_batches.check_pending(settings, feed, as_of, new, rules):
         results += checked.results
         for day, (table, reasons) in checked.accepted.items():
@@ -88,26 +85,20 @@ def _validate_feed(
                 f"The batch of {feed} for {checked.refused} is refused and moved to {target}: "
                 f"{'; '.join(checked.refusal_reasons)}."
             )
-        _add_to_summary(summary, kind, checked)
-        days += [] if kind == "judged_again" else list(checked.accepted)
-    if days:
-        summary["rows_restated"] = accepted_batches.record_restatements(settings, feed, days)
+        accepted[kind] |= checked.accepted
     if missing:
         problems["new"].append(f"There is no raw batch of {feed} for {missing}.")
-    return summary
-
-
-def _add_to_summary(summary: dict[str, Any], kind: str, checked: CheckedBatches) -> None:
-    if kind == "judged_again":
-        summary["judged_again"] += len(checked.accepted)
-        return
-    broken_rows = [row for _, reasons in checked.accepted.values() for row in reasons.values()]
-    summary["batches"] += len(checked.accepted)
-    summary["restated"] += len(checked.accepted) if kind == "restated" else 0
-    summary["rows"] += sum(table.num_rows for table, _ in checked.accepted.values())
-    summary["quarantined"] += len(broken_rows)
-    counts = Counter(rule for row in broken_rows for rule in row)
-    summary["reasons"] = dict(Counter(summary["reasons"]) + counts)
+    batches = accepted["restated"] | accepted["new"]
+    broken_rows = [row for _, reasons in batches.values() for row in reasons.values()]
+    return {
+        "batches": len(batches),
+        "restated": len(accepted["restated"]),
+        "judged_again": len(accepted["judged_again"]),
+        "rows": sum(table.num_rows for table, _ in batches.values()),
+        "quarantined": len(broken_rows),
+        "reasons": dict(Counter(rule for row in broken_rows for rule in row)),
+        "rows_restated": accepted_batches.record_restatements(settings, feed, batches),
+    }
 
 
 def format_feed_summary(feed: str, summary: dict[str, Any]) -> str:
@@ -138,8 +129,8 @@ def data_docs_index(settings: Settings) -> Path:
 
 def count_newest_quarantined(data: Path, feed: str) -> int:
     """Count the quarantined rows of the newest validated batch of `feed`."""
-    days = partitions.partition_days(data, "validated", feed)
-    return count_quarantined(data, feed, days[-1]) if days else 0
+    newest = partitions.partition_days(data, "validated", feed)[-1:]
+    return sum(count_quarantined(data, feed, day) for day in newest)
 
 
 def count_quarantined(data: Path, feed: str, day: date) -> int:

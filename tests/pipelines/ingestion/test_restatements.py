@@ -226,9 +226,8 @@ def test_rows_that_repeat_a_key_are_counted(full, copy):
         if s.name == "rows_restated"
     }
     assert samples[LAST] == 4
-    line = validate.format_feed_summary(
-        LAST, validate.EMPTY_SUMMARY | {"reasons": {}, "rows_restated": 4}
-    )
+    counts = dict.fromkeys(("batches", "restated", "judged_again", "rows", "quarantined"), 0)
+    line = validate.format_feed_summary(LAST, counts | {"reasons": {}, "rows_restated": 4})
     assert "4 rows repeat a key of an earlier batch" in line
 
 
