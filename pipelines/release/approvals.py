@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from pipelines.registry import versions
-from pipelines.registry.versions import reraise_mlflow_errors
 from pipelines.release import rollout_policy
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
@@ -16,28 +15,33 @@ from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 
-POLICIES = ("auto", "manual")
 # The gates before registration can't be overridden: what they refuse has no version.
 OVERRIDABLE_GUARDS = ("approval", *rollout_policy.GUARDS)
 
 
-def approval_policy(settings: Settings) -> str:
-    """Return `release.policy`. Raises `UserError` if it is not `auto` or `manual`."""
-    value = settings.params()["release"].get("policy")
-    if value not in POLICIES:
-        raise UserError(
-            f"release.policy in {settings.params_file} must be auto or manual, not {value!r}."
-        )
-    return str(value)
+class EntryFields(TypedDict, total=False):
+    """The keywords that every change of the release passes on to `record_change`."""
+
+    by: Required[str]
+    why: Required[str]
+    evidence: Mapping[str, Any] | None
+    generation: int | None  # the one decided on, against concurrent changes; people omit it
+    at: datetime | None  # now if it is None
 
 
 def require_approval(
     settings: Settings, entries: Sequence[AuditEntry], version: str, digest: str, at: datetime
 ) -> None:
-    """Raise `RefusedError` if the policy is manual and no approval or override is active."""
-    if approval_policy(settings) == "auto":
-        return
-    if "approval" in active_overrides(entries, version, digest, at):
+    """Raise `RefusedError` if the policy is manual and no approval or override is active.
+
+    Raises `UserError` if `release.policy` is not `auto` or `manual`.
+    """
+    policy = settings.params()["release"].get("policy")
+    if policy not in {"auto", "manual"}:
+        raise UserError(
+            f"release.policy in {settings.params_file} must be auto or manual, not {policy!r}."
+        )
+    if policy == "auto" or "approval" in active_overrides(entries, version, digest, at):
         return
     approval, problem = find_approval(entries, version, digest, at)
     if approval is None:
@@ -48,48 +52,32 @@ def require_approval(
 
 
 def approve(
-    settings: Settings, version: str, *, by: str, why: str, days: float | None = None,
-    digest: str | None = None, generation: int | None = None, at: datetime | None = None,
+    settings: Settings, version: str, *, days: float | None = None, digest: str | None = None,
+    **entry: Unpack[EntryFields],
 ) -> ReleaseDocument:  # fmt: skip
     """Approve the version's current files for `days`; the default is `release.approval_days`.
 
     Pass the `digest` that the approver looked at, or its first characters: raises `UserError` if
     the files have another one.
     """
-    at = at or datetime.now(UTC)
+    entry["at"] = at = entry.get("at") or datetime.now(UTC)
     days = settings.params()["release"]["approval_days"] if days is None else days
     if not days > 0:
         raise UserError(f"An approval must last more than 0 days, not {days}.")
     details = {"until": (at + timedelta(days=days)).isoformat()}
-    return _record_decision(settings, "approve", version, details, by, why, digest, generation, at)
+    return _record_decision(settings, "approve", version, details, entry, digest or "")
 
 
-def reject(
-    settings: Settings, version: str, *, by: str, why: str,
-    generation: int | None = None, at: datetime | None = None,
-) -> ReleaseDocument:  # fmt: skip
+def reject(settings: Settings, version: str, **entry: Unpack[EntryFields]) -> ReleaseDocument:
     """End the version's approval. Raises `UserError` if the version is being served."""
-
-    def require_not_served(recorded: recorder.RecordedRelease) -> None:
-        document = recorded.document
-        arms = [document.champion, document.challenger and document.challenger.model]
-        if version in [model.version for model in arms if model]:
-            raise UserError(
-                f"Version {version} is being served. Run `mlops rollback` or `mlops withdraw` "
-                "first."
-            )
-
-    return _record_decision(
-        settings, "reject", version, {}, by, why, None, generation, at, require_not_served
-    )
+    return _record_decision(settings, "reject", version, {}, entry)
 
 
 def override(
-    settings: Settings, version: str, *, gate: str, until: datetime, by: str, why: str,
-    generation: int | None = None, at: datetime | None = None,
-) -> ReleaseDocument:  # fmt: skip
+    settings: Settings, version: str, *, gate: str, until: datetime, **entry: Unpack[EntryFields]
+) -> ReleaseDocument:
     """Let the version pass `gate`, one of `OVERRIDABLE_GUARDS`, until a time; shown everywhere."""
-    at = at or datetime.now(UTC)
+    entry["at"] = at = entry.get("at") or datetime.now(UTC)
     if gate not in OVERRIDABLE_GUARDS:
         raise UserError(
             f"'{gate}' can't be overridden, only {', '.join(OVERRIDABLE_GUARDS)}. A model that "
@@ -100,25 +88,31 @@ def override(
         ends = f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         raise UserError(f"An override must end in the future, not on {ends}.")
     details = {"gate": gate, "until": until.astimezone(UTC).isoformat()}
-    return _record_decision(settings, "override", version, details, by, why, None, generation, at)
+    return _record_decision(settings, "override", version, details, entry)
 
 
 def _record_decision(
-    settings: Settings, action: str, version: str, details: dict[str, Any], by: str, why: str,
-    expected: str | None, generation: int | None, at: datetime | None, check: Any = bool,
+    settings: Settings, action: str, version: str, details: dict[str, Any], entry: EntryFields,
+    expected: str = "",
 ) -> ReleaseDocument:  # fmt: skip
-    with reraise_mlflow_errors(settings):
-        digest = versions.require_registered_version(
-            settings, mlflow_tracking.mlflow_client(settings), version
-        ).tags["digest"]
-    if expected is not None and not digest.startswith(expected):
+    with versions.reraise_mlflow_errors(settings):
+        client = mlflow_tracking.mlflow_client(settings)
+        registered = versions.require_registered_version(settings, client, version)
+    digest = registered.tags["digest"]
+    if not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at the digest {expected[:12]}, but version "
             f"{version} has {digest[:12]}. Look at the version again."
         )
 
     def decide(recorded: recorder.RecordedRelease) -> recorder.ReleaseChange:
-        check(recorded)
+        document = recorded.document
+        arms = [document.champion, document.challenger and document.challenger.model]
+        if action == "reject" and version in [model.version for model in arms if model]:
+            raise UserError(
+                f"Version {version} is being served. Run `mlops rollback` or `mlops withdraw` "
+                "first."
+            )
         return recorded.propose_change(action, version, details={"digest": digest, **details})
 
-    return recorder.record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]
+    return recorder.record_change(settings, decide, **entry)[1]

@@ -47,7 +47,9 @@ def start_experiment(
         raise UserError(
             f"There is no champion to compare with. Run `mlops promote {version}` instead."
         )
-    rows = _labelled_log(settings, champion.version, as_of)
+    since = as_of - timedelta(days=PLANNING_DAYS)
+    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
+    rows = _join_labels(settings, log[log["model_version"] == champion.version], as_of)
     try:
         spread = analysis.same_model_spread(
             rows, metric, percent, params["costs"], min_labels=policy["min_labels"]
@@ -98,7 +100,9 @@ def stop_experiment(
 def _status(
     settings: Settings, release: RecordedRelease, as_of: datetime
 ) -> tuple[ExperimentPlan, ExperimentResult]:
-    challenger = _experiment_challenger(release)
+    challenger = release.document.challenger
+    if challenger is None or challenger.stage != "experiment":
+        raise UserError("No experiment is running. See `mlops experiment start --help`.")
     plan = read_experiment_plan(settings, release, challenger)
     params = settings.params()
     rows = rollout_evidence.read_stage_requests(
@@ -133,19 +137,6 @@ def read_experiment_plan(
     return ExperimentPlan(**json.loads(text)["plan"])
 
 
-def _experiment_challenger(release: RecordedRelease) -> Challenger:
-    challenger = release.document.challenger
-    if challenger is None or challenger.stage != "experiment":
-        raise UserError("No experiment is running. See `mlops experiment start --help`.")
-    return challenger
-
-
-def _labelled_log(settings: Settings, champion: str, as_of: datetime) -> pd.DataFrame:
-    since = as_of - timedelta(days=PLANNING_DAYS)
-    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
-    return _join_labels(settings, log[log["model_version"] == champion], as_of)
-
-
 def _join_labels(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     first = rows["decision_time"].min() if len(rows) else as_of
     return performance.join_labels(
@@ -154,17 +145,16 @@ def _join_labels(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.
 
 
 def _require_valid_plan(metric: str, effect: float, days: int, percent: float) -> None:
-    if metric not in analysis.EXPERIMENT_METRICS:
-        allowed = " or ".join(analysis.EXPERIMENT_METRICS)
-        raise UserError(f"The metric must be {allowed}, not {metric!r}.")
-    if not effect > 0:
-        raise UserError(f"The smallest effect that matters must be above 0, not {effect:g}.")
-    if days < 2:
-        raise UserError(f"{days} days give no interval. Plan at least 2.")
-    if not 0 < percent < 100:
-        raise UserError(
-            f"The percentage must be between 0 and 100, not {percent:g}: both arms need keys."
-        )
+    allowed = analysis.EXPERIMENT_METRICS
+    problems = {
+        f"The metric must be {' or '.join(allowed)}, not {metric!r}.": metric not in allowed,
+        f"The smallest effect that matters must be above 0, not {effect:g}.": not effect > 0,
+        f"{days} days give no interval. Plan at least 2.": days < 2,
+        f"The percentage must be between 0 and 100, not {percent:g}: both arms need keys.":
+            not 0 < percent < 100,
+    }  # fmt: skip
+    if found := [problem for problem, holds in problems.items() if holds]:
+        raise UserError(found[0])
 
 
 def describe_plan(plan: ExperimentPlan) -> str:

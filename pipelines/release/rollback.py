@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Unpack
 
 from pipelines.registry.download import download_version
-from pipelines.release.audit import approval_rules
-from pipelines.release.audit.approval_rules import BARRED
+from pipelines.release.approvals import EntryFields
+from pipelines.release.audit.approval_rules import BARRED, barred_by
 from pipelines.release.audit.recorder import (
     RecordedRelease,
     ReleaseChange,
@@ -19,17 +19,15 @@ from pipelines.release.audit.recorder import (
     release_lock,
 )
 from pipelines.release.audit.release_document import ReleaseDocument
-from pipelines.release.promotion import EvidenceFields, bar_lift_details
+from pipelines.release.promotion import bar_lift_details
 from serving.release import document as release
-from serving.release.document import Release, ServedModel
+from serving.release.document import Release
 from settings import LoopError, Settings, UserError
 
 
 def rollback(
-    settings: Settings, to: str | None = None, *, why: str, by: str,
-    evidence: EvidenceFields | None = None, generation: int | None = None,
-    at: datetime | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    settings: Settings, to: str | None = None, **entry: Unpack[EntryFields]
+) -> dict[str, Any]:
     """Make an earlier champion the champion: `to`, or the last one that was not rolled back.
 
     The current champion is barred: it can return only by `again=True`. Works without an approval
@@ -39,37 +37,41 @@ def rollback(
     done: dict[str, Any] = {}
 
     def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        current = recorded.document.champion
-        if current is None:
+        if (champion := recorded.document.champion) is None:
             raise UserError("There is no champion yet, so there is nothing to roll back.")
-        done.update(before=current.version, version=to or _previous_champion(recorded, current))
-        if done["version"] == current.version:
+        current = champion.version
+        done.update(before=current, version=current)
+        if to == current:
             return None
-        digest = _recorded_digest(recorded, done["version"])
+        done["version"], digest = _former_champion(recorded, current, to)
         served = download_version(settings, done["version"], digest)
+        details = {BARRED: current, **bar_lift_details(recorded, served.version)}
         return recorded.propose_change(
-            "rollback", served.version, champion=served, challenger=None,
-            details={BARRED: current.version, **bar_lift_details(recorded, served.version)},
-        )  # fmt: skip
+            "rollback", served.version, champion=served, challenger=None, details=details
+        )
 
-    _, after = record_change(
-        settings, decide, by=by, why=why, evidence=evidence, generation=generation, at=at
-    )
+    _, after = record_change(settings, decide, **entry)
     return {**done, "generation": after.generation}
 
 
-def freeze(
-    settings: Settings, *, why: str, by: str, generation: int | None = None,
-    at: datetime | None = None,
-) -> ReleaseDocument:  # fmt: skip
+def freeze(settings: Settings, **entry: Unpack[EntryFields]) -> ReleaseDocument:
     """Remove the challenger and refuse every release until `unfreeze`."""
+    return _set_frozen(settings, True, entry)
 
+
+def unfreeze(settings: Settings, **entry: Unpack[EntryFields]) -> ReleaseDocument:
+    """Allow releases again. The challenger of before the freeze is not restored."""
+    return _set_frozen(settings, False, entry)
+
+
+def _set_frozen(settings: Settings, frozen: bool, entry: EntryFields) -> ReleaseDocument:
     def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        if recorded.document.frozen:
+        if recorded.document.frozen == frozen:
             return None
-        return recorded.propose_change("freeze", None, challenger=None, frozen=True)
+        action = "freeze" if frozen else "unfreeze"
+        return recorded.propose_change(action, None, challenger=None, frozen=frozen)
 
-    return record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]
+    return record_change(settings, decide, **entry)[1]
 
 
 def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Release:
@@ -92,45 +94,24 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
         return frozen
 
 
-def unfreeze(
-    settings: Settings, *, why: str, by: str, generation: int | None = None,
-    at: datetime | None = None,
-) -> ReleaseDocument:  # fmt: skip
-    """Allow releases again. The challenger of before the freeze is not restored."""
+def _former_champion(recorded: RecordedRelease, current: str, to: str | None) -> tuple[str, str]:
+    """Return version and digest of the newest champion in the audit trail that fits.
 
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        if not recorded.document.frozen:
-            return None
-        return recorded.propose_change("unfreeze", None, frozen=False)
-
-    return record_change(settings, decide, by=by, why=why, generation=generation, at=at)[1]
-
-
-def _past_champions(recorded: RecordedRelease) -> list[tuple[str, str]]:
-    """Version and digest of every champion in the audit trail, newest first."""
-    arms = [each for entry in recorded.trail.entries for each in (entry.before, entry.after)]
-    champions = [each["champion"] for each in reversed(arms) if each["champion"]]
-    return [(each["version"], each["digest"]) for each in champions]
-
-
-def _previous_champion(recorded: RecordedRelease, current: ServedModel) -> str:
-    for version, _ in _past_champions(recorded):
-        barred = approval_rules.barred_by(recorded.trail.entries, version)
-        if version != current.version and not barred:
-            return version
-    problems = recorded.trail.problems
+    That is `to`, or the last one that is neither `current` nor barred. Raises `UserError` if there
+    is none.
+    """
+    entries = recorded.trail.entries
+    arms = [each for entry in entries for each in (entry.before, entry.after)]
+    for each in reversed([arm["champion"] for arm in arms if arm["champion"]]):
+        version = each["version"]
+        if version == to or not (to or version == current or barred_by(entries, version)):
+            return version, each["digest"]
+    if to:
+        raise UserError(
+            f"Version {to} was never champion according to the audit trail, so you can't roll "
+            f"back to it. Use `mlops promote {to}` for a new champion."
+        )
+    problem = f"; {recorded.trail.problems[0]}" if recorded.trail.problems else "."
     raise UserError(
-        f"The audit trail has no champion before version {current.version} to roll back to"
-        f"{'; ' + problems[0] if problems else '.'}"
-    )
-
-
-def _recorded_digest(recorded: RecordedRelease, version: str) -> str:
-    """The digest that the version had as champion. Raises `UserError` if it never was champion."""
-    for champion, digest in _past_champions(recorded):
-        if champion == version:
-            return digest
-    raise UserError(
-        f"Version {version} was never champion according to the audit trail, so you can't roll "
-        f"back to it. Use `mlops promote {version}` for a new champion."
+        f"The audit trail has no champion before version {current} to roll back to{problem}"
     )

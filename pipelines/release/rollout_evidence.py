@@ -51,13 +51,12 @@ def read_stage_requests(
 def stage_start_generation(release: recorder.RecordedRelease, challenger: Challenger) -> int:
     """Return the generation in which the challenger's stage began; later approvals do not count."""
     first = release.document.generation
+    wanted = {
+        "version": challenger.model.version, "stage": challenger.stage,
+        "percent": challenger.percent, "name": challenger.name,
+    }  # fmt: skip
     for entry in reversed(release.trail.entries):
-        recorded = entry.after["challenger"]
-        if not recorded or (
-            recorded["version"], recorded["stage"], recorded["percent"], recorded["name"],
-        ) != (
-            challenger.model.version, challenger.stage, challenger.percent, challenger.name,
-        ):  # fmt: skip
+        if not wanted.items() <= (entry.after["challenger"] or {}).items():
             break
         first = entry.after["generation"]
     return first

@@ -74,11 +74,10 @@ class RolloutDecision:
 def require_rollout_policy(policy: dict[str, Any]) -> None:
     """Raise `UserError` for a missing, unknown or impossible setting in `policy`."""
     for part, names in POLICY_SETTINGS.items():
-        if set(policy.get(part, {})) != names:
-            wrong = sorted(names ^ set(policy.get(part, {})))
+        if wrong := names ^ set(policy.get(part, {})):
             raise UserError(
                 f"`rollout.{part}` in usecase/params.yaml has missing or unknown settings: "
-                f"{', '.join(wrong)}. Add or remove them."
+                f"{', '.join(sorted(wrong))}. Add or remove them."
             )
     for part in ("shadow", "canary"):
         if policy[part]["days"] > policy[part]["max_days"]:
@@ -108,9 +107,8 @@ def next_rollout_step(
         return RolloutDecision("stay", "an experiment ends by its plan or by harm", "in_experiment")
     # In a replay `as_of` may be before `since`, which is wall-clock time: then count days of data.
     days = max(evidence.days, (as_of - state.since).days if as_of > state.since else 0)
-    if state.stage == "shadow":
-        return _shadow_step(evidence, policy["shadow"], days, overridden)
-    return _canary_step(evidence, policy["canary"], days, overridden)
+    step = _shadow_step if state.stage == "shadow" else _canary_step
+    return step(evidence, policy[state.stage], days, overridden)
 
 
 def find_harm(
@@ -118,49 +116,50 @@ def find_harm(
 ) -> RolloutDecision | None:
     """Return the withdrawal for errors, slow scores or moved scores, in any stage, or None."""
     n_requests = f"{evidence.requests:,} requests"
-    if evidence.errors >= limits["max_errors"] and "errors" not in overridden:
-        return RolloutDecision(
-            "withdraw",
-            f"it failed on {evidence.errors} of {n_requests}, the limit is {limits['max_errors']}",
-            "errors",
-        )
-    slower = evidence.slower_ms
     enough = evidence.requests - evidence.errors >= limits["min_requests"]
-    checked = live and enough and "slow" not in overridden
-    if checked and slower is not None and slower > limits["max_slower_ms"]:
-        return RolloutDecision(
-            "withdraw", f"a score takes {slower:.1f} ms longer than the champion's (median of "
-            f"{n_requests}), more than {limits['max_slower_ms']:g}", "slow",
-        )  # fmt: skip
+    found = {}
+    if evidence.errors >= limits["max_errors"]:
+        found["errors"] = (
+            f"it failed on {evidence.errors} of {n_requests}, the limit is {limits['max_errors']}"
+        )
+    slower, slowest = evidence.slower_ms, limits["max_slower_ms"]
+    if live and enough and slower is not None and slower > slowest:
+        found["slow"] = (
+            f"a score takes {slower:.1f} ms longer than the champion's (median of {n_requests}), "
+            f"more than {slowest:g}"
+        )
     moved, limit = evidence.moved, limits["max_moved"]
-    checked = enough and "scores" not in overridden
-    if checked and moved is not None and (moved.low > limit or moved.high < -limit):
-        return RolloutDecision(
-            "withdraw", f"its mean score differs by {moved.mean:+.3f} from the champion's (interval"
-            f" {moved.low:+.3f} to {moved.high:+.3f}, {n_requests}), more than {limit:g}", "scores",
-        )  # fmt: skip
+    if enough and moved is not None and (moved.low > limit or moved.high < -limit):
+        found["scores"] = (
+            f"its mean score differs by {moved.mean:+.3f} from the champion's (interval "
+            f"{moved.low:+.3f} to {moved.high:+.3f}, {n_requests}), more than {limit:g}"
+        )
+    for code, why in found.items():
+        if code not in overridden:
+            return RolloutDecision("withdraw", why, code)
     return None
 
 
 def _shadow_step(
     evidence: ArmEvidence, limits: dict[str, Any], days: int, overridden: Collection[str]
 ) -> RolloutDecision:
-    cost, margin = evidence.cost, limits["margin_cost"]
+    cost, margin, guarded = evidence.cost, limits["margin_cost"], "cost" not in overridden
+    summary = _describe_cost(evidence, limits)
     # Without enough labels the cost is biased: the missing ones may be the costly cases.
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
-    summary = _describe_cost(evidence, limits)
-    checked = "cost" not in overridden
-    if checked and cost is not None and covered and cost.low > margin:
-        why = f"shown to be worse by more than the margin: {summary}"
-        return RolloutDecision("withdraw", why, "cost")
-    ripe = cost is not None and cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
-    if cost is not None and ripe and covered and cost.mean <= margin:
-        if cost.high <= margin:
-            why = f"shown not to be worse by more than the margin: {summary}"
-            return RolloutDecision("advance", why, "shown_not_worse")
-        return RolloutDecision("advance", f"not shown to be worse: {summary}", "not_shown_worse")
-    if ripe and covered and not checked:
-        return RolloutDecision("advance", f"its cost is overridden: {summary}", "override")
+    if cost is not None and covered:
+        ripe = cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
+        proven = "by more than the margin"
+        table: tuple[tuple[bool, RolloutAction, str, str], ...] = (
+            (guarded and cost.low > margin, "withdraw", f"shown to be worse {proven}", "cost"),
+            (ripe and cost.high <= margin, "advance", f"shown not to be worse {proven}",
+             "shown_not_worse"),
+            (ripe and cost.mean <= margin, "advance", "not shown to be worse", "not_shown_worse"),
+            (ripe and not guarded, "advance", "its cost is overridden", "override"),
+        )  # fmt: skip
+        for holds, action, why, code in table:
+            if holds:
+                return RolloutDecision(action, f"{why}: {summary}", code)
     needed = (
         f"it needs {limits['days']} days and {limits['min_labels']:,} labels, "
         f"{limits['min_coverage']:.0%} of those due, and a mean cost within the margin; "
@@ -186,14 +185,14 @@ def _canary_step(
 
 def _describe_cost(evidence: ArmEvidence, limits: dict[str, Any]) -> str:
     """The mean cost difference with the margin and its interval, which is valid at every look."""
-    if evidence.cost is None:
-        return f"{evidence.labels:,} labels known, no whole day of them"
-    cost = evidence.cost
+    cost, n_labels = evidence.cost, f"{evidence.labels:,} labels"
+    if cost is None:
+        return f"{n_labels} known, no whole day of them"
     coverage = f"{evidence.coverage:.0%}" if evidence.coverage is not None else "none"
     return (
         f"cost {cost.mean:+.0f} per 1,000 ({1 - limits['alpha']:.0%} interval {cost.low:+.0f} to "
         f"{cost.high:+.0f}, margin {limits['margin_cost']:g}) over {_count_days(cost.n)} and "
-        f"{evidence.labels:,} labels, {coverage} of those due"
+        f"{n_labels}, {coverage} of those due"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,12 +41,10 @@ def check_in_staging(settings: Settings, version: str) -> dict[str, Any]:
 def put_in_staging(settings: Settings, version: str) -> ServedModel:
     """Make the staging service serve `version`; set the registry's alias `staging`."""
     from pipelines.registry.versions import REGISTERED_MODEL
-    from pipelines.training import mlflow_tracking
+    from pipelines.training.mlflow_tracking import mlflow_client
 
     served = download_version(settings, version)
-    mlflow_tracking.mlflow_client(settings).set_registered_model_alias(
-        REGISTERED_MODEL, STAGING_ALIAS, version
-    )
+    mlflow_client(settings).set_registered_model_alias(REGISTERED_MODEL, STAGING_ALIAS, version)
     current = document.read_release(settings.staging_file)
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
@@ -60,27 +57,28 @@ def run_smoke_test(settings: Settings) -> dict[str, Any]:
     """Send real cases to staging; write and return the evidence for the version there."""
     from features.publication_record import published_until
 
-    url = settings.staging_url
-    if url is None:
+    if settings.staging_url is None:
         raise UserError("There is no staging service. Set MLOPS_STAGING_URL to its address.")
     served = staged_model(settings)
     as_of = published_until(settings)
     if as_of is None:
         raise LoopError("Staging can't be tested without online features. Run `mlops features`.")
     cases = traffic.cases_between(settings, as_of - timedelta(days=1), as_of).tail(MAX_CASES_SENT)
-    with httpx.Client(base_url=url, timeout=30, headers=bearer_header(settings)) as client:
+    headers = bearer_header(settings)
+    with httpx.Client(base_url=settings.staging_url, timeout=30, headers=headers) as client:
         _await_version(client, served)
         wrong = find_wrong_answers(settings, client, served, cases.to_dict("records"))
     evidence = {
         "version": served.version, "digest": served.digest, "as_of": as_of.isoformat(),
         "at": datetime.now(UTC).isoformat(), "asked": len(cases), "wrong": wrong,
     }  # fmt: skip
-    durable_files.write_json(staging_evidence_file(settings, served.version), evidence)
+    file = settings.staging_file.with_name(f"staging-{served.version}.json")
+    durable_files.write_json(file, evidence)
     if wrong or not len(cases):
         raise LoopError(
             f"Version {served.version} does not pass staging: {len(wrong)} of {len(cases)} answers "
             f"are wrong{': ' + wrong[0] if wrong else ''}. Production is unchanged. The evidence "
-            f"is in {staging_evidence_file(settings, served.version)}."
+            f"is in {file}."
         )
     return evidence
 
@@ -104,8 +102,7 @@ def find_wrong_answers(
     wrong = []
     for case, probability in zip(cases, expected, strict=True):
         answer = request_prediction(client, payload(case))
-        problem = answer_problem(answer, served.version, float(probability))
-        if problem is not None:
+        if problem := answer_problem(answer, served.version, float(probability)):
             wrong.append(f"{case['key']}: {problem}")
     return wrong
 
@@ -115,13 +112,13 @@ def answer_problem(answer: httpx.Response, version: str, probability: float) -> 
     if answer.status_code != 200:
         return f"{answer.status_code} {answer.text[:200]}"
     body = answer.json()
-    if body["model_version"] != version:
-        return f"answered by version {body['model_version']}"
-    if body["degraded"]:
-        return f"answered without the online store, {MAX_ATTEMPTS} times"
-    if not abs(body["probability"] - probability) <= 1e-9:
-        return f"{body['probability']} instead of {probability}"
-    return None
+    given = body["probability"]
+    problems = {
+        f"answered by version {body['model_version']}": body["model_version"] != version,
+        f"answered without the online store, {MAX_ATTEMPTS} times": body["degraded"],
+        f"{given} instead of {probability}": not abs(given - probability) <= 1e-9,
+    }
+    return next((problem for problem, found in problems.items() if found), None)
 
 
 def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
@@ -135,10 +132,6 @@ def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Resp
             break
         time.sleep(RETRY_DELAY_S)
     return answer
-
-
-def staging_evidence_file(settings: Settings, version: str) -> Path:
-    return settings.staging_file.with_name(f"staging-{version}.json")
 
 
 def staged_model(settings: Settings) -> ServedModel:
