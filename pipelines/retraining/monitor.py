@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from features import durable_files
@@ -16,7 +15,7 @@ from monitoring import observation
 from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import performance
 from pipelines.training import training_outcome
-from serving.prediction_log import reader, reported_outcomes
+from serving.prediction_log import reader
 from serving.release import document
 from settings import LoopError, Settings, UserError
 
@@ -128,18 +127,15 @@ def read_labelled_predictions(
         raise LoopError(
             f"There are no validated labels since {since:%Y-%m-%d}. Run `mlops ingest`."
         )
-    reported = reported_outcomes.reported_labels(settings.predictions)  # sent to the service
+    reported = reader.reported_labels(settings.predictions)  # sent to the service
     if len(reported):
         truth = pd.concat([truth, reported], ignore_index=True)
     return performance.join_labels(log, truth, as_of)
 
 
 def logged_features(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the logged features of each prediction under the model's names; NaN if not logged."""
+    """Return the logged features of each prediction under the model's names; null if not logged."""
     from usecase.columns import FEATURES
 
-    features = predictions.reindex(columns=[f"features.{name}" for name in FEATURES])
-    features.columns = pd.Index(FEATURES)
-    # A column of None only has no type. With NaN it is measured like any other empty column.
-    empty = [name for name in FEATURES if features[name].isna().all()]
-    return features.assign(**dict.fromkeys(empty, np.nan))
+    names = {f"features.{name}": name for name in FEATURES}
+    return predictions[list(names)].rename(columns=names)

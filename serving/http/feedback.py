@@ -13,7 +13,7 @@ from features import durable_files
 from serving.errors import Refusal
 from serving.http.api import Request
 from serving.http.schemas import FeedbackResponse
-from serving.prediction_log import reported_outcomes, search
+from serving.prediction_log import reader
 from serving.wiring import ServiceParts
 
 LATE_AFTER = timedelta(days=30)  # after the decision: monitoring has measured its windows by then
@@ -36,7 +36,7 @@ def feedback(parts: ServiceParts, request: Request) -> FeedbackResponse:
 
 def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
     told, predictions = request.body, parts.settings.predictions
-    prediction = search.find_prediction(predictions, told.request_id)
+    prediction = reader.find_prediction(predictions, told.request_id)
     if prediction is None:
         raise Refusal(
             404, "unknown prediction",
@@ -64,7 +64,7 @@ def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
         "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": request.client,
         "told_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
-    file = reported_outcomes.outcomes_file(predictions)
+    file = reader.outcomes_file(predictions)
     added = durable_files.append_unless(file, json.dumps(outcome), is_recorded)
     new = "recorded late" if told.known_at - decided_at > LATE_AFTER else "recorded"
     return FeedbackResponse(request_id=told.request_id, status=new if added else "already recorded")

@@ -108,7 +108,7 @@ def _predict(
         for case, row, scored, decision in decided
     ]
     try:
-        parts.log.append_all(records)
+        parts.log.append(*records)
     except LoopError:
         metrics.not_logged.inc(len(records))
         raise

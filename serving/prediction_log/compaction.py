@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from features import durable_files, locks
-from serving.prediction_log import json_lines, parquet_files, records, segments
+from serving.prediction_log import parquet_files, records, segments
 from settings import LoopError, UserError
 
 BATCH_BYTES = 128 << 20  # of segments that become one file; has to fit into memory
@@ -47,10 +47,9 @@ def compact_log(folder: Path) -> dict[str, int]:
 
 def _remove_compacted(folder: Path) -> int:
     """Remove segments that a file holds: their compaction was killed before it removed them."""
-    compacted = {
-        name for _, summary in parquet_files.read_summaries(folder) for name in summary.segments
-    }
-    left = [path for path in folder.glob(f"*{segments.SEGMENT_SUFFIX}") if path.name in compacted]
+    summaries = [summary for _, summary in parquet_files.read_summaries(folder)]
+    compacted = [folder / name for summary in summaries for name in summary.segments]
+    left = [path for path in compacted if path.exists()]
     for path in left:
         path.unlink()
     return len(left)
@@ -77,14 +76,12 @@ def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRe
 
 
 def _compact(folder: Path, batch: list[records.SegmentRecords]) -> dict[str, int]:
-    table = json_lines.merge_tables([segment.table for segment in batch]).sort_by("logged_at")
+    table = records.merge_tables(segment.table for segment in batch).sort_by("logged_at")
     duplicates = table["request_id"].to_pandas().duplicated()
     table = table.filter(pa.array(~duplicates))
-    first, last = parquet_files.decision_range(table)
     summary = parquet_files.FileSummary(
         segments=[segment.name for segment in batch],
         torn_lines=sum(segment.torn for segment in batch), duplicates=int(duplicates.sum()),
-        first=first, last=last,
     )  # fmt: skip
     target = folder / Path(batch[0].name).with_suffix(parquet_files.PARQUET_SUFFIX)
     parquet_files.write_parquet_file(target, table, summary)

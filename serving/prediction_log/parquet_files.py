@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,27 +32,20 @@ class FileSummary:
     segments: list[str]
     torn_lines: int
     duplicates: int
-    first: str | None  # ISO 8601; None if it has no rows
-    last: str | None
-
-    def overlaps(self, since: datetime | None, until: datetime | None) -> bool:
-        """Return True if a decision time of the file may be in [since, until)."""
-        if self.first is None or self.last is None:
-            return False
-        return (since is None or datetime.fromisoformat(self.last) >= since) and (
-            until is None or datetime.fromisoformat(self.first) < until
-        )
-
-
-def decision_range(table: pa.Table) -> tuple[str | None, str | None]:
-    """Return the first and last decision time as ISO 8601; None for no rows."""
-    times = table["decision_time"].to_pandas()
-    return (times.min().isoformat(), times.max().isoformat()) if len(times) else (None, None)
+    first: str | None = None  # ISO 8601; None if it has no rows
+    last: str | None = None
 
 
 def write_parquet_file(target: Path, table: pa.Table, summary: FileSummary) -> None:
-    """Write, sync and read back `target`. On failure, raise `LoopError` and leave no file."""
-    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(asdict(summary))})
+    """Write, sync and read back `target`. On failure, raise `LoopError` and leave no file.
+
+    The range in the footer is that of `table`.
+    """
+    footer = asdict(summary)
+    for name, moment in zip(("first", "last"), ("min", "max"), strict=True):
+        value = pc.min_max(table["decision_time"])[moment].as_py()
+        footer[name] = value and value.isoformat()
+    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer)})
     try:
         with durable_files.atomic_replace(target) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP_ROWS)
@@ -70,36 +64,36 @@ def write_parquet_file(target: Path, table: pa.Table, summary: FileSummary) -> N
 def read_summaries(folder: Path) -> Iterator[tuple[Path, FileSummary]]:
     """Yield each file with its summary. Raises `LoopError` if one can't be read."""
     for path in sorted(folder.glob(f"*{PARQUET_SUFFIX}")):
-        try:
-            metadata = pq.read_metadata(path).metadata or {}
-            yield path, FileSummary(**json.loads(metadata[FOOTER_KEY]))
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise _unreadable(path, error) from error
+        with _readable(path):
+            footer = (pq.read_metadata(path).metadata or {})[FOOTER_KEY]
+        yield path, FileSummary(**json.loads(footer))
 
 
 def read_parquet_files(
     folder: Path, since: datetime | None, until: datetime | None
 ) -> tuple[list[pa.Table], list[FileSummary]]:
     """Return the rows decided in [since, until), and the summaries of all files."""
-    filters = None
-    if since is not None:
-        filters = pc.field("decision_time") >= since
-    if until is not None:
-        before = pc.field("decision_time") < until
-        filters = before if filters is None else filters & before
+    limits = (("decision_time", ">=", since), ("decision_time", "<", until))
+    filters = [limit for limit in limits if limit[2] is not None] or None
     tables, summaries = [], []
     for path, summary in read_summaries(folder):
         summaries.append(summary)
-        if summary.overlaps(since, until):
-            try:
-                tables.append(pq.read_table(path, filters=filters, partitioning=None))
-            except (pa.ArrowException, OSError) as error:
-                raise _unreadable(path, error) from error
+        if summary.first is None or summary.last is None:
+            continue  # it has no rows
+        ends_before = since is not None and datetime.fromisoformat(summary.last) < since
+        if ends_before or (until is not None and datetime.fromisoformat(summary.first) >= until):
+            continue
+        with _readable(path):
+            tables.append(pq.read_table(path, filters=filters, partitioning=None))
     return tables, summaries
 
 
-def _unreadable(path: Path, error: Exception) -> LoopError:
-    return LoopError(
-        f"{path} can't be read as a file of the prediction log ({error!r}). Restore it, or move it "
-        "away and lose its records."
-    )
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise LoopError(
+            f"{path} can't be read as a file of the prediction log ({error!r}). Restore it, or "
+            "move it away and lose its records."
+        ) from error

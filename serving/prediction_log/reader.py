@@ -1,13 +1,20 @@
-"""Reads the prediction log: its segments and Parquet files as one table."""
+"""Reads the prediction log: all predictions, one of them, and the outcomes that clients reported.
+
+Outcomes are JSON lines in a file beside the segments, and name predictions by request id.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
-from serving.prediction_log import json_lines, parquet_files, records
+from features import durable_files
+from serving.prediction_log import parquet_files, records, segments
 
 
 def read_predictions(
@@ -15,31 +22,68 @@ def read_predictions(
 ) -> pd.DataFrame:
     """Return the records in `folder`: one row per request, in the order of logging.
 
-    The columns are `records.COLUMNS`, then the logged objects flattened: `request.<field>` and
-    `features.<column>`. Times are datetime64[us, UTC]. The first record of a `request_id` counts. A
-    last line without its end was never acknowledged and is left out. `attrs` counts both:
-    `duplicates` and `torn_lines`. Raises `LoopError` if a whole line is not a record.
+    The columns are the declared ones and all others that were logged, with the logged objects
+    flattened: `request.<field>` and `features.<column>`. Times are datetime64[us, UTC]. The first
+    record of a `request_id` counts. A last line without its end was never acknowledged and is left
+    out. `attrs` counts both: `duplicates` and `torn_lines`. Raises `LoopError` if a whole line is
+    not a record.
 
-    `since` and `until` (aware) limit the decision times to [since, until), and the columns to those
-    logged then: Parquet outside that range is not read. If a client uses a `request_id` for cases
-    of different times, the first record within the range may count.
+    `since` and `until` (aware) limit the decision times to [since, until), and the undeclared
+    columns to those logged then: Parquet outside that range is not read. If a client uses a
+    `request_id` for cases of different times, the first record within the range may count.
     """
     # Segments first: one that is compacted meanwhile is then in the Parquet files.
     logged = records.read_segments(folder)
     tables, summaries = parquet_files.read_parquet_files(folder, since, until)
     compacted = {name for summary in summaries for name in summary.segments}
     remaining = [segment for segment in logged if segment.name not in compacted]
-    tables += [segment.table for segment in remaining]
-    frame = json_lines.merge_tables([records.EMPTY_SCHEMA.empty_table(), *tables]).to_pandas()
+    frame = records.merge_tables([*tables, *(each.table for each in remaining)]).to_pandas()
     frame = frame.sort_values("logged_at", kind="stable")
-    once: pd.DataFrame = frame.drop_duplicates("request_id", keep="first")
+    once = frame.drop_duplicates("request_id", keep="first")
     duplicates = len(frame) - len(once) + sum(each.duplicates for each in summaries)
     if since is not None:
         once = once[once["decision_time"] >= since]
     if until is not None:
         once = once[once["decision_time"] < until]
     once = once.reset_index(drop=True)
-    torn_lines = sum(each.torn_lines for each in summaries)
-    torn_lines += sum(segment.torn for segment in remaining)
+    torn_lines = sum(each.torn_lines for each in summaries) + sum(each.torn for each in remaining)
     once.attrs = {"torn_lines": torn_lines, "duplicates": duplicates}
     return once
+
+
+def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
+    """Return the prediction's `key` and `decision_time` (UTC); None if the log lacks it.
+
+    Searches the segments first, then the Parquet files.
+    """
+    needle = f'"request_id":{json.dumps(request_id)}'.encode()
+    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}"), reverse=True):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue  # compacted since the listing
+        if (at := content.find(needle)) >= 0 and (end := content.find(b"\n", at)) > 0:
+            record = json.loads(content[content.rfind(b"\n", 0, at) + 1 : end])
+            moment = datetime.fromisoformat(record["decision_time"])
+            return {"key": record["key"], "decision_time": moment}
+    for path, _ in parquet_files.read_summaries(folder):
+        rows = pq.read_table(
+            path, columns=["key", "decision_time"], partitioning=None,
+            filters=[("request_id", "==", request_id)],
+        ).to_pylist()  # fmt: skip
+        if rows:
+            return dict(rows[0])
+    return None
+
+
+def outcomes_file(predictions: Path) -> Path:
+    """Return the file of the outcomes in the folder `predictions`."""
+    return predictions / "feedback" / "outcomes.jsonl"
+
+
+def reported_labels(predictions: Path) -> pd.DataFrame:
+    """Return the reported outcomes in the form of `usecase.target.labels`."""
+    lines = durable_files.read_json_lines(outcomes_file(predictions))
+    frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
+    known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")
+    return frame.assign(label=frame["label"].astype("int8"), known_at=known_at)

@@ -1,23 +1,37 @@
-"""The records of the prediction log: their columns, and how a segment is parsed."""
+"""The records of the prediction log: their declared columns, and how segments become tables.
+
+The types of columns are declared, never guessed: those of the log here, those of `request` and
+`features` by the use case. What another version of it has logged keeps JSON's own types.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.json as pa_json
 
-from serving.prediction_log import json_lines, segments
+from serving.prediction_log import segments
 from settings import LoopError
+from usecase.columns import CATEGORIES, FEATURES
 
-TIME_COLUMNS = ("decision_time", "features_as_of", "logged_at")
-COLUMNS = (
-    "request_id", "key", "probability", "decision", "model_version", "model_digest", *TIME_COLUMNS,
-)  # fmt: skip
+TEXT, NUMBER, FLAG = pa.string(), pa.float64(), pa.bool_()
+JSON_TYPES = {"string": TEXT, "number": NUMBER, "integer": pa.int64(), "boolean": FLAG}
 UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
-EMPTY_SCHEMA = pa.schema(
-    [(column, UTC_TIMESTAMP if column in TIME_COLUMNS else pa.null()) for column in COLUMNS]
-)
+TIME_COLUMNS = ("decision_time", "features_as_of", "logged_at")
+# Every record has a value in these, and a time in `TIME_COLUMNS`; `features_as_of` may be null.
+REQUIRED = {
+    "request_id": TEXT, "key": TEXT, "probability": NUMBER, "decision": FLAG,
+    "model_version": TEXT, "model_digest": TEXT, "decision_time": TEXT, "logged_at": TEXT,
+}  # fmt: skip
+OWN = REQUIRED | {
+    "features_as_of": TEXT, "arm": TEXT, "generation": pa.int64(), "scoring_ms": NUMBER,
+    "shadow_version": TEXT, "shadow_probability": NUMBER, "shadow_ms": NUMBER, "shadow_error": TEXT,
+    "challenger_version": TEXT, "challenger_error": TEXT, "degraded": FLAG, "fallback": FLAG,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,26 @@ class SegmentRecords:
     name: str
     table: pa.Table
     torn: bool
+
+
+@cache
+def declared_schema() -> pa.Schema:
+    """Return the columns of a record as written: the log's own, `request` and `features`."""
+    from usecase.request import PredictRequest
+
+    request = {}
+    for name, field in PredictRequest.model_json_schema()["properties"].items():
+        kinds = {each.get("type") for each in field.get("anyOf", [field])} - {"null"}
+        if len(kinds) == 1 and (kind := kinds.pop()) in JSON_TYPES:
+            request[name] = JSON_TYPES[kind]
+    features = {name: TEXT if name in CATEGORIES else NUMBER for name in FEATURES}
+    nested = {"request": pa.struct(request.items()), "features": pa.struct(features.items())}
+    return pa.schema((OWN | nested).items())
+
+
+def empty_table() -> pa.Table:
+    """Return a table with the declared columns, as `parse_segment` returns them, and no row."""
+    return _with_times(_flatten(declared_schema().empty_table()))
 
 
 def read_segments(folder: Path) -> list[SegmentRecords]:
@@ -45,19 +79,72 @@ def read_segments(folder: Path) -> list[SegmentRecords]:
 
 
 def parse_segment(path: Path, content: bytes) -> SegmentRecords:
-    """Parse a segment. Raises `LoopError` if a whole line is not a record."""
+    """Parse a segment, with a column `object.field` for each nested field.
+
+    Raises `LoopError` if a whole line is not a record.
+    """
     whole = content[: content.rfind(b"\n") + 1]
     try:
-        table = json_lines.parse_json_lines(whole) if whole else EMPTY_SCHEMA.empty_table()
-        if absent := set(COLUMNS) - set(table.column_names):
-            raise pa.ArrowInvalid(f"records without {sorted(absent)}")
-        for column in TIME_COLUMNS:
-            # Through text, since a bare number would be accepted as a time.
-            times = table[column].cast(pa.string()).cast(UTC_TIMESTAMP)
-            table = table.set_column(table.column_names.index(column), column, times)
+        table = _parse_lines(whole) if whole else empty_table()
+        if absent := [name for name in REQUIRED if table[name].null_count]:
+            raise pa.ArrowInvalid(f"records without {absent}")
     except pa.ArrowInvalid as error:
         raise LoopError(
             f"{path} holds a line that is not a record ({error}). Another program wrote to it, or "
             "the disk is faulty. Restore the file, or move it away and lose its records."
         ) from error
     return SegmentRecords(path.name, table, torn=len(whole) < len(content))
+
+
+def _parse_lines(content: bytes) -> pa.Table:
+    try:
+        table = _read_json(content, declared_schema())
+    except pa.ArrowInvalid:  # not a record, or one of a version that declared other types
+        table = _read_json(content, pa.schema(OWN.items()))
+    return _with_times(_flatten(table))
+
+
+def _read_json(content: bytes, schema: pa.Schema) -> pa.Table:
+    options = pa_json.ParseOptions(explicit_schema=schema)
+    table = pa_json.read_json(pa.BufferReader(content), parse_options=options)
+    # Arrow takes undeclared texts for times if all of them look like times. Read them again.
+    texts = pa.schema([_with_texts(field) for field in table.schema])
+    return table if texts == table.schema else _read_json(content, texts)
+
+
+def _with_texts(field: pa.Field) -> pa.Field:
+    if pa.types.is_struct(field.type):
+        return field.with_type(pa.struct([_with_texts(inner) for inner in field.type]))
+    return field.with_type(TEXT) if pa.types.is_timestamp(field.type) else field
+
+
+def _flatten(table: pa.Table) -> pa.Table:
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
+
+
+def _with_times(table: pa.Table) -> pa.Table:
+    types = dict.fromkeys(TIME_COLUMNS, UTC_TIMESTAMP)
+    return table.cast(pa.schema([(f.name, types.get(f.name, f.type)) for f in table.schema]))
+
+
+def merge_tables(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return the rows of all `tables` with the declared columns and all of theirs; null if absent.
+
+    Types that have no common type (a code that was a number and became a text) become texts.
+    """
+    tables = [empty_table(), *tables]
+    types: dict[str, pa.DataType] = {}
+    for field in (field for table in tables for field in table.schema):
+        types[field.name] = _common_type(types.get(field.name, pa.null()), field.type)
+    casts = [table.cast(pa.schema([(n, types[n]) for n in table.column_names])) for table in tables]
+    return pa.concat_tables(casts, promote_options="default")
+
+
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    schemas = [pa.schema([("", each)]) for each in (one, other)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowTypeError:
+        return TEXT

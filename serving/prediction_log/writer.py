@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,12 @@ class PredictionLog:
         """Return the age in seconds of the oldest record not yet synced; 0 if all are synced."""
         return time.monotonic() - self._unsynced_since if self._unsynced else 0.0
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record. It outlives the process once this returns.
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write all records or none, with one write. They outlive the process once this returns.
 
         Times become ISO 8601, NaN and infinities null. Raises `LoopError` if the log is closed or
         the disk fails. Then the response must not be sent.
         """
-        self.append_all([record])
-
-    def append_all(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write all records or none, with one write. Otherwise like `append`."""
         lines = b"".join(to_json(dict(each), inf_nan_mode="null") + b"\n" for each in records)
         with self._lock:
             if self._closing.is_set():
@@ -120,15 +116,17 @@ class PredictionLog:
         with self._lock:
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
-            try:
-                os.fsync(self._file)  # outside the lock, so that no request waits for the disk
-            except OSError as error:
-                self._failure = error
+            self._sync_file(self._file)  # outside the lock, so that no request waits for the disk
+
+    def _sync_file(self, file: int) -> None:
+        try:
+            os.fsync(file)
+        except OSError as error:
+            self._failure = error
 
     def _is_full(self) -> bool:
         now = time.monotonic()
-        if not self._size:
-            self._began = now
+        self._began = self._began if self._size else now
         old = now - self._began >= self._max_age
         return (old or self._size >= self._max_size) and now >= self._rotate_after
 
@@ -143,8 +141,5 @@ class PredictionLog:
         with self._lock:
             old, self._file = self._file, file
             self.path, self._size = path, 0
-        try:
-            os.fsync(old)
-            os.close(old)
-        except OSError as error:
-            self._failure = error
+        self._sync_file(old)
+        os.close(old)

@@ -72,9 +72,9 @@ def test_a_refused_and_a_failed_request_have_one_line_each_with_its_id(
     def full(*_: Any) -> None:
         raise LoopError("The disk is full.")
 
-    monkeypatch.setattr(parts.log, "append_all", full)
+    monkeypatch.setattr(parts.log, "append", full)
     post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-3"})
-    monkeypatch.setattr(parts.log, "append_all", lambda _: 1 / 0)
+    monkeypatch.setattr(parts.log, "append", lambda *_: 1 / 0)
     post_json(parts, "/predict", example_request(), **{"X-Request-Id": "no-4"})
     entries = [one for one in lines()[before:] if "request_id" in one]
     assert [(one["request_id"], one["status"], one["level"]) for one in entries] == [

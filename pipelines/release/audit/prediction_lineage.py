@@ -54,7 +54,7 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
 
 
 def _with_none(row: pd.Series) -> dict[str, Any]:
-    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
+    return {str(name): None if pd.isna(value) else value for name, value in row.to_dict().items()}
 
 
 def _part(prefix: str, logged: Mapping[str, Any]) -> dict[str, Any]:

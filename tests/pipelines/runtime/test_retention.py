@@ -70,7 +70,7 @@ def test_a_prediction_expires_by_simulated_time(settings: Settings) -> None:
     """The real age of its file does not matter."""
     decided = datetime(2013, 1, 3, tzinfo=UTC)
     log = writer.PredictionLog(settings.predictions)
-    log.append_all([
+    log.append(*[
         {
             "request_id": f"r{hour}", "key": "k", "probability": 0.5, "decision": True,
             "model_version": "1", "model_digest": "0", "features_as_of": None, "request": {},

@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from monitoring.measures.performance import join_labels
-from serving.prediction_log import compaction, reported_outcomes
-from serving.prediction_log.reader import read_predictions
+from serving.prediction_log import compaction, reader
 from settings import Settings
 from tests.serving.in_process import LocalService, example_request, post_json, service_parts
 
@@ -40,7 +39,7 @@ def test_an_outcome_is_recorded_once_and_never_changed(parts: LocalService) -> N
     assert report(parts, "one", True, known).json()["status"] == "recorded"
     assert report(parts, "one", True, known).json()["status"] == "already recorded"
     assert report(parts, "one", False, known).status_code == 409
-    assert list(reported_outcomes.reported_labels(parts.log.path.parent)["label"]) == [1]
+    assert list(reader.reported_labels(parts.log.path.parent)["label"]) == [1]
 
 
 def test_late_unknown_and_impossible_outcomes(parts: LocalService) -> None:
@@ -53,12 +52,12 @@ def test_late_unknown_and_impossible_outcomes(parts: LocalService) -> None:
 
 def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: LocalService) -> None:
     known = predict(parts, "torn") + timedelta(hours=5)
-    file = reported_outcomes.outcomes_file(parts.log.path.parent)
+    file = reader.outcomes_file(parts.log.path.parent)
     file.parent.mkdir(exist_ok=True)
     with file.open("a") as broken:
         broken.write('{"request_id": "torn", "la')
     assert report(parts, "torn", False, known).json()["status"] == "recorded"
-    assert reported_outcomes.reported_labels(parts.log.path.parent)["label"].tolist()[-1] == 0
+    assert reader.reported_labels(parts.log.path.parent)["label"].tolist()[-1] == 0
 
 
 def test_monitoring_joins_an_outcome_after_compaction(
@@ -75,8 +74,8 @@ def test_monitoring_joins_an_outcome_after_compaction(
     finally:
         parts.close()
     log, labels = (
-        read_predictions(settings.predictions),
-        reported_outcomes.reported_labels(settings.predictions),
+        reader.read_predictions(settings.predictions),
+        reader.reported_labels(settings.predictions),
     )
     joined = join_labels(log, labels, known + timedelta(seconds=1))
     assert joined["label"].tolist() == [1]

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from serving.prediction_log import segments
+from serving.prediction_log import parquet_files, records, segments
 from serving.prediction_log.compaction import compact_log
 from serving.prediction_log.reader import read_predictions
 from serving.prediction_log.writer import PredictionLog
@@ -25,6 +27,7 @@ from tests.serving.prediction_log.sample_records import (
     same,
     write_log,
 )
+from usecase.columns import CATEGORIES, FEATURES
 
 NOTHING = {"segments": 0, "files": 0, "records": 0, "duplicates": 0, "torn_lines": 0}
 
@@ -130,6 +133,58 @@ def test_versions_of_the_model_may_differ_in_their_features(tmp_path: Path) -> N
         assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5, 3]
         assert list(frame["features.new"].fillna("")) == ["", "x", ""]
         assert list(frame["request.due"]) == ["2013-04-01"] * 3
+        compact_log(tmp_path)
+
+
+def test_columns_have_their_declared_types_whatever_was_logged(tmp_path: Path) -> None:
+    """A column of None only, one of whole numbers only, and one of both kinds of numbers."""
+    text, number = CATEGORIES[0], [name for name in FEATURES if name not in CATEGORIES]
+    for amounts in ((1, 2), (1, 2.5)):
+        logged = [{text: None, number[0]: amount, number[1]: None} for amount in amounts]
+        write_log(tmp_path, *(numbered_record(n, features=each) for n, each in enumerate(logged)))
+        compact_log(tmp_path)
+    for path in tmp_path.glob("*.parquet"):
+        schema = pq.read_schema(path)
+        assert set(records.empty_table().schema) <= set(schema)
+        assert schema.field(f"features.{text}").type == pa.string()
+        assert schema.field(f"features.{number[0]}").type == pa.float64()
+        assert schema.field("shadow_ms").type == pa.float64()
+        assert schema.field("challenger_error").type == pa.string()
+    frame = read_predictions(tmp_path)
+    assert frame[f"features.{number[1]}"].dtype == "float64"
+    assert frame[f"features.{number[1]}"].isna().all()
+    assert frame[f"features.{text}"].isna().all()
+
+
+def test_files_whose_types_were_guessed_are_read_beside_declared_ones(tmp_path: Path) -> None:
+    """Earlier versions stored whole numbers as such, and columns of None only without a type."""
+    text, number = CATEGORIES[0], FEATURES[-1]
+    write_log(tmp_path, numbered_record(1, features={text: None, number: 3}))
+    compact_log(tmp_path)
+    [(path, summary)] = parquet_files.read_summaries(tmp_path)
+    older = pq.read_table(path).drop([f"features.{text}", f"features.{number}", "fallback"])
+    guessed = {f"features.{text}": pa.nulls(1), f"features.{number}": pa.array([3])}
+    for name, column in guessed.items():
+        older = older.append_column(name, column)
+    parquet_files.write_parquet_file(path, older, summary)
+    write_log(tmp_path, numbered_record(2, features={text: "x", number: 0.5}))
+    for _ in range(2):
+        frame = read_predictions(tmp_path)
+        assert list(frame[f"features.{number}"]) == [3, 0.5]
+        assert list(frame[f"features.{text}"].fillna("")) == ["", "x"]
+        compact_log(tmp_path)
+
+
+def test_a_segment_of_a_version_with_other_types_is_read(tmp_path: Path) -> None:
+    text, number = CATEGORIES[0], FEATURES[-1]
+    other = {text: 17, number: "2013-04-01"}
+    write_log(tmp_path, numbered_record(1, features=other, request={"note": "2013-04-01"}))
+    write_log(tmp_path, numbered_record(2, features={text: "A", number: 0.5}))
+    for _ in range(2):
+        frame = read_predictions(tmp_path)
+        assert list(frame[f"features.{text}"]) == ["17", "A"]
+        assert list(frame[f"features.{number}"]) == ["2013-04-01", "0.5"]
+        assert frame["request.note"][0] == "2013-04-01"
         compact_log(tmp_path)
 
 

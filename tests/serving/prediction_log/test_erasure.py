@@ -15,8 +15,8 @@ from settings import UserError
 
 def write_log(folder: Path) -> None:
     log = PredictionLog(folder)
-    log.append_all(
-        [
+    log.append(
+        *[
             {
                 "request_id": f"r{day}", "key": f"case-{day % 2}", "probability": 0.5,
                 "decision": True, "model_version": "1", "model_digest": "0",

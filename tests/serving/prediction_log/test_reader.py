@@ -10,7 +10,7 @@ import pytest
 
 from serving.prediction_log.compaction import compact_log
 from serving.prediction_log.reader import read_predictions
-from serving.prediction_log.records import COLUMNS, TIME_COLUMNS
+from serving.prediction_log.records import TIME_COLUMNS, empty_table
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 from tests.serving.prediction_log.sample_records import NOON, numbered_record, record, write_log
@@ -36,7 +36,7 @@ def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
     PredictionLog(tmp_path).close()
     for folder in (tmp_path, tmp_path / "nowhere"):
         frame = read_predictions(folder)
-        assert list(frame.columns) == list(COLUMNS)
+        assert list(frame.columns) == empty_table().column_names
         assert len(frame) == 0
         assert str(frame["logged_at"].dtype) == "datetime64[us, UTC]"
 
