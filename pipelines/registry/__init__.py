@@ -1,12 +1,11 @@
 """Versions of the registered model in MLflow's registry: registration, files, model card.
 
-- `register.py`: from a gated training to a version.
+- `register.py`: from a gated training to a version, with the facts of its card.
 - `refit.py`: fits the winner on every known case, and runs the gates on it.
 - `versions.py`: looks up versions in MLflow.
 - `download.py`: a version's files in `var/models/`, checked against its digest.
 - `reproduce.py`: rebuilds a version and compares it (`mlops reproduce`).
-- `governance.py`: owner, purpose and risks, from the front matter of usecase/card.md.
-- `explanations.py`: intervals, behaviours and importance, for the card.
-- `model_card.py`: the card in Markdown, and as an HTML page.
+- `model_card.py`: the card in Markdown, and as an HTML page; owner, purpose and risks come from
+  the front matter of usecase/card.md.
 - `bento.py`: the service with the champion as one BentoML archive.
 """

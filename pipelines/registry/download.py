@@ -10,7 +10,6 @@ from typing import Any
 
 from features import durable_files
 from pipelines.registry import versions
-from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
 from serving.release.document import ServedModel
 from settings import LoopError, Settings
@@ -25,11 +24,10 @@ def download_version(settings: Settings, version: str, recorded: str | None = No
     local files are used if they match. Raises `UserError` if there is no such version, `LoopError`
     if files are missing or differ from the registered or recorded ones.
     """
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
+    with versions.reraise_mlflow_errors(settings) as client:
         registered = versions.find_version(client, version)
         if recorded is None:
-            recorded = versions.require_registered_version(settings, client, version).tags["digest"]
+            recorded = versions.require_registered_version(client, version).tags["digest"]
     target = settings.var / "models" / version
     if not (target / "card.json").exists():
         if registered is None:

@@ -7,17 +7,19 @@ HTML page is the same Markdown with plots.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from monitoring.pages import charts
 from monitoring.pages.layout import render_page
 from pipelines.evaluation.formatting import escape_cell, format_limit, format_number, large_slices
-from pipelines.registry import governance
 from settings import LoopError
 
 # Characters; MLflow on Postgres refuses a longer description.
@@ -33,7 +35,28 @@ LINEAGE_TITLES = {
 }  # fmt: skip
 DESCRIPTION_FACTS = (*LINEAGE_TITLES, "candidate", "measured", "verdicts", "slices")
 EXPLANATION_FACTS = ("tried", "intervals", "behaviours", "importance")
+NonEmptyText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 IMPORTANCE_CAPTION = "Rise of the log-loss on unseen cases when a column is shuffled."
+
+
+class Risk(BaseModel, extra="forbid"):
+    """Who may be harmed, how, and what limits the harm."""
+
+    harmed: NonEmptyText
+    how: NonEmptyText
+    limited_by: NonEmptyText
+
+
+class Governance(BaseModel, extra="forbid"):
+    """The front matter of `usecase/card.md`; every field is required."""
+
+    owner: NonEmptyText
+    contact: NonEmptyText
+    purpose: NonEmptyText
+    monitoring: list[NonEmptyText] = Field(min_length=1)
+    risks: list[Risk] = Field(min_length=1)
+    risks_approved_by: NonEmptyText
+    risks_approved_at: date
 
 
 def read_use_case_card() -> str:
@@ -41,14 +64,37 @@ def read_use_case_card() -> str:
     return (Path(__file__).resolve().parents[2] / "usecase" / "card.md").read_text()
 
 
+def parse_governance(text: str) -> tuple[Governance, str]:
+    """Return the front matter of the card, and the prose after it.
+
+    Raises `LoopError` with the names of missing or empty fields.
+    """
+    try:
+        before, front, prose = text.split("---\n", 2)
+        fields = yaml.safe_load(front)
+        if before.strip() or not isinstance(fields, dict):
+            raise ValueError("it must start with a mapping between two lines of ---")
+        return Governance(**fields), prose.strip()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
+        )
+        raise LoopError(
+            f"The front matter of usecase/card.md is incomplete ({problems}). A version needs an "
+            "owner, a contact, a purpose, a monitoring plan and approved risks. Add them."
+        ) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise LoopError(f"The front matter of usecase/card.md can't be read: {error}") from error
+
+
 def render_model_card(text: str, facts: Mapping[str, Any], *, short: bool = False) -> str:
     """Return the card in Markdown: the use case's `text`, then the facts of the version.
 
     `facts` has the lineage, `candidate`, `measured` (metrics by model), `verdicts`, `slices` (as in
-    `gates.json`) and, unless `short`, those of `pipelines.registry.explanations`. Raises
+    `gates.json`) and, unless `short`, those of `register.explanation_facts`. Raises
     `LoopError` if a fact is missing.
     """
-    governed, prose = governance.parse_governance(text)
+    governed, prose = parse_governance(text)
     needed = DESCRIPTION_FACTS if short else (*DESCRIPTION_FACTS, *EXPLANATION_FACTS)
     if missing := [name for name in needed if facts.get(name) in (None, "", [], {})]:
         raise LoopError(

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features import partitions
+from pipelines.evaluation.evaluate import predict_with
+from pipelines.evaluation.formatting import describe_refusal
+from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import run_gates
-from pipelines.registry import explanations, governance, model_card, refit
+from pipelines.registry import model_card, refit
 from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
 from pipelines.training import lineage, mlflow_tracking
 from pipelines.training.training_files import TrainingFiles
 from serving.models import skops_file
 from settings import Settings
+from usecase import evaluation
 from usecase.columns import FEATURES
+
+CARD_CASES = 1000  # more cases change the importance in the third digit only
 
 
 def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[str, Any]:
@@ -36,7 +44,7 @@ def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> di
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
     # Fails before the expensive refit if the card has no owner or approved risks.
-    governance.parse_governance(model_card.read_use_case_card())
+    model_card.parse_governance(model_card.read_use_case_card())
     digest, on_refit = refit.refit_training(path)
     verdicts = source_verdicts(settings, files, md5s) + on_refit
     if not all(verdict["passed"] for verdict in verdicts):
@@ -49,13 +57,12 @@ def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> di
 
 def describe_refusals(verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Return which gate refused which candidate, and by how much."""
-    parts = []
-    for name, of_candidate in verdicts.items():
-        for each in of_candidate:
-            if not each["passed"]:
-                margin = f" by {abs(each['margin']):.4g}" if each["margin"] is not None else ""
-                parts.append(f"{name} refused by '{each['gate']}'{margin} ({each['told']})")
-    return "; ".join(parts)
+    return "; ".join(
+        f"{name} refused by {describe_refusal(each)}"
+        for name, of_candidate in verdicts.items()
+        for each in of_candidate
+        if not each["passed"]
+    )
 
 
 def source_verdicts(
@@ -64,8 +71,8 @@ def source_verdicts(
     """Return the verdicts of the gates on the training's data, and on the online store."""
     gates = files.params["gates"]
     subject = TrainingSources(settings, files.path, md5s, files.params["seed"])
-    verdicts = run_gates(subject, {**gates, **gates["sources"]}, SOURCE_GATES)
-    return [each.as_dict() for each in verdicts]
+    limits = {**gates, **gates["sources"]}
+    return [each.as_dict() for each in run_gates(subject, limits, SOURCE_GATES)]
 
 
 def reference_cases(holdout: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
@@ -76,6 +83,47 @@ def reference_cases(holdout: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
     return holdout.assign(probability=scores.to_numpy())
 
 
+def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
+    """Return `tried`, `intervals`, `behaviours` and `importance` of a training.
+
+    The importance of a column is the rise of the log-loss when it is shuffled; largest first.
+    """
+    from sklearn.inspection import permutation_importance
+
+    params, holdout, model = files.params, files.holdout, files.model(winner)
+    scores, seed = files.scores[winner].to_numpy(), params["seed"]
+    sample = holdout.sample(min(len(holdout), CARD_CASES), random_state=seed)
+    rises = permutation_importance(
+        model, sample[FEATURES], sample["label"], scoring="neg_log_loss", n_repeats=2,
+        random_state=seed,
+    ).importances_mean  # fmt: skip
+    importance = zip(FEATURES, map(float, rises), strict=True)
+    return {
+        "tried": {
+            name: {"draws": max(1, len(each["trials"])), "params": each["params"]}
+            for name, each in files.candidates.items()
+        },
+        "intervals": metric_intervals(holdout, scores, params["costs"], seed),
+        "behaviours": evaluation.behaviours(partial(predict_with, model), sample, params["gates"]),
+        "importance": dict(sorted(importance, key=lambda pair: -pair[1])),
+    }
+
+
+def metric_intervals(
+    holdout: pd.DataFrame, scores: np.ndarray, costs: dict[str, float], seed: int
+) -> dict[str, tuple[float, float]]:
+    """Return the 90% interval of each metric that is a mean over cases, by bootstrap of days."""
+    y, days = holdout["label"].to_numpy(), holdout["decision_time"].dt.floor("D")
+    cases = {
+        "log_loss": case_log_losses(y, scores),
+        "brier": (scores - y) ** 2,
+        "cost_per_1000": 1000 * evaluation.case_costs(y, scores, costs),
+        "positive_rate": (scores >= costs["threshold"]).astype(float),
+        "base_rate": y.astype(float),
+    }
+    return {name: evaluation.day_bootstrap(values, days, seed) for name, values in cases.items()}
+
+
 def _create_version(
     settings: Settings, files: TrainingFiles, verdicts: list[dict[str, Any]], tags: dict[str, str]
 ) -> str:
@@ -83,7 +131,7 @@ def _create_version(
     use_case_card = model_card.read_use_case_card()
     tags = tags | {"data_until": tags["as_of"]}
     facts = {
-        **tags, **explanations.explanation_facts(files, winner),
+        **tags, **explanation_facts(files, winner),
         "registered_at": datetime.now(UTC).isoformat(), "evaluation": files.metrics[winner],
         "measured": files.metrics, "verdicts": files.gates["verdicts"][winner] + verdicts,
         "slices": files.gates["slices"],

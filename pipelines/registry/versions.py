@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,23 +23,24 @@ def version_of_training(settings: Settings, training_id: str) -> str | None:
 
 
 @contextmanager
-def reraise_mlflow_errors(settings: Settings) -> Iterator[None]:
-    """Re-raise MLflow errors as `UnreachableError` with the URI; serving is unaffected."""
+def reraise_mlflow_errors(settings: Settings) -> Iterator[Any]:
+    """Yield MLflow's client; re-raise its errors as `UnreachableError` with the URI.
+
+    Serving is unaffected.
+    """
     import requests
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        yield mlflow_tracking.mlflow_client(settings)
     except (MlflowException, requests.RequestException) as error:
-        problem = f"MLflow at {settings.mlflow_uri} failed ({_first_line(error)})."
+        reason = (str(error).splitlines() or [repr(error)])[0][:300]
+        problem = f"MLflow at {settings.mlflow_uri} failed ({reason})."
+        redacted = re.sub(r"//[^/@\s]*@", "//", problem)  # without user names and passwords
         raise UnreachableError(
-            f"{mlflow_tracking.redact_credentials(problem)} Serving is unaffected. Check MLflow, "
-            "then run the command again: it continues where it stopped."
+            f"{redacted} Serving is unaffected. Check MLflow, then run the command again: it "
+            "continues where it stopped."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
 def find_registered_model(client: Any) -> Any | None:
@@ -59,7 +61,7 @@ def find_version(client: Any, version: str) -> Any | None:
         return None
 
 
-def require_registered_version(settings: Settings, client: Any, version: str) -> Any:
+def require_registered_version(client: Any, version: str) -> Any:
     """Return the version with its tag `digest`.
 
     Raises `UserError` if there is no such version, `LoopError` if it lost the tag.
@@ -81,6 +83,5 @@ def require_registered_version(settings: Settings, client: Any, version: str) ->
 
 def missing_versions(settings: Settings, *versions: str) -> list[str]:
     """Return those of `versions` that do not exist in the registry or were deleted."""
-    with reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
+    with reraise_mlflow_errors(settings) as client:
         return [each for each in versions if find_version(client, each) is None]

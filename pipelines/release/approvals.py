@@ -12,7 +12,6 @@ from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
 from pipelines.release.audit.release_document import ReleaseDocument
 from pipelines.release.audit.trail import AuditEntry
-from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 
 # The gates before registration can't be overridden: what they refuse has no version.
@@ -95,10 +94,8 @@ def _record_decision(
     settings: Settings, action: str, version: str, details: dict[str, Any], entry: EntryFields,
     expected: str = "",
 ) -> ReleaseDocument:  # fmt: skip
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
-        registered = versions.require_registered_version(settings, client, version)
-    digest = registered.tags["digest"]
+    with versions.reraise_mlflow_errors(settings) as client:
+        digest = versions.require_registered_version(client, version).tags["digest"]
     if not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at the digest {expected[:12]}, but version "

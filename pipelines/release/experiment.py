@@ -21,7 +21,6 @@ from pipelines.registry import versions
 from pipelines.release import promotion, rollout_controller, rollout_evidence
 from pipelines.release.audit import entry_store
 from pipelines.release.audit.recorder import RecordedRelease
-from pipelines.training import mlflow_tracking
 from serving.prediction_log import reader
 from serving.release.document import Challenger
 from settings import LoopError, Settings, UserError
@@ -122,8 +121,7 @@ def read_experiment_plan(
     """Return the recorded plan. Raises `LoopError` if it is missing or was changed."""
     started = rollout_evidence.stage_start_generation(release, challenger)
     entry = next(e for e in release.trail.entries if e.after["generation"] == started)
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
+    with versions.reraise_mlflow_errors(settings) as client:
         stored = next(
             each for each in entry_store.read_entries(settings, client)
             if each.tags.get("digest") == entry.digest

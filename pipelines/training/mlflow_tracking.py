@@ -6,7 +6,6 @@ killed training leaves no half-logged run in MLflow.
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,9 @@ def mlflow_client(settings: Settings) -> Any:
 
 def experiment_id(settings: Settings, name: str) -> str:
     """Return the id of the experiment; create it if there is none."""
-    return _experiment(settings, _mlflow(settings), name)
-
-
-def redact_credentials(text: str) -> str:
-    """Remove user names and passwords from the URLs in a text."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    mlflow = _mlflow(settings)
+    experiment = mlflow.get_experiment_by_name(name)
+    return str(experiment.experiment_id) if experiment else _create_experiment(settings, name)
 
 
 def close_leftover_runs(settings: Settings) -> int:
@@ -65,10 +61,8 @@ def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Any:
 
     It is a context manager of the run, which becomes FAILED if the block raises.
     """
-    mlflow = _mlflow(settings)
-    return mlflow.start_run(
-        run_name=name, tags=tags, experiment_id=_experiment(settings, mlflow, EXPERIMENT_NAME)
-    )
+    experiment = experiment_id(settings, EXPERIMENT_NAME)
+    return _mlflow(settings).start_run(run_name=name, tags=tags, experiment_id=experiment)
 
 
 def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str) -> Any:
@@ -98,10 +92,9 @@ def _find_candidate(settings: Settings, training_id: str, name: str) -> str | No
 
 
 def _search_runs(settings: Settings, query: str) -> list[Any]:
-    found: list[Any] = _mlflow(settings).search_runs(
+    return _mlflow(settings).search_runs(
         experiment_names=[EXPERIMENT_NAME], filter_string=query, output_format="list"
     )
-    return found
 
 
 def _log_candidate(
@@ -153,14 +146,14 @@ def _mlflow(settings: Settings) -> Any:
         if not database.exists():
             # A half-created database would look like that of an older version.
             with locks.hold_lock(upgrade.state_lock_file(settings)):
-                _experiment(settings, mlflow, EXPERIMENT_NAME)
+                if not database.exists():  # made by another process meanwhile
+                    _create_experiment(settings, EXPERIMENT_NAME)
     return mlflow
 
 
-def _experiment(settings: Settings, mlflow: Any, name: str) -> str:
-    experiment = mlflow.get_experiment_by_name(name)
-    if experiment is not None:
-        return str(experiment.experiment_id)
+def _create_experiment(settings: Settings, name: str) -> str:
+    import mlflow
+
     # Artefacts of the embedded server are beside its database.
     embedded = settings.tracking_uri is None
     location = embedded_databases.artefact_root_uri(settings) if embedded else None

@@ -26,8 +26,7 @@ class TrainingFiles:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = yaml.safe_load(self._file("usecase/params.yaml").read_text())
-        return loaded
+        return yaml.safe_load(self._file("usecase/params.yaml").read_text())
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pipelines.registry import versions
 from pipelines.registry.download import download_version
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.trail import AuditEntry, format_entry
-from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
 from serving.prediction_log import reader
 from settings import LoopError, Settings, UserError
@@ -37,8 +36,7 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
     known = {name: value for name, value in logged.items() if value is not None}
     version = str(logged["model_version"])
     entries = recorder.read_recorded_release(settings).trail.entries
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
+    with versions.reraise_mlflow_errors(settings) as client:
         registered = versions.find_version(client, version)
         gates = _read_gates(client, registered.run_id) if registered else VERSION_DELETED
     return {

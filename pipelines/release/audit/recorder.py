@@ -94,8 +94,7 @@ def read_recorded_release(settings: Settings, *, evidence: bool = False) -> Reco
 
     Raises `LoopError` for a malformed document or without MLflow.
     """
-    with versions.reraise_mlflow_errors(settings):
-        client = mlflow_tracking.mlflow_client(settings)
+    with versions.reraise_mlflow_errors(settings) as client:
         document = read_release_document(settings, client)
         stored = entry_store.read_entries(settings, client, evidence=evidence)
     return RecordedRelease(document, verify_trail(stored, document.history))

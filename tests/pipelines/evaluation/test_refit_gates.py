@@ -139,6 +139,8 @@ def test_nothing_is_registered_if_no_candidate_passed(tmp_path: Path) -> None:
     (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(result))
     outcome = register.register_version(settings, path, {})
     assert outcome["version"] is None
-    reason = "gradient_boosting refused by 'calibrated' by 0.12 (|mean prediction - rate|)"
-    assert outcome["why"] == reason
+    assert outcome["why"] == (
+        "gradient_boosting refused by “calibrated”: 0.2000, must be ≤ 0.0800, off by 0.1200 "
+        "(|mean prediction - rate|)"
+    )
     assert mlflow_tracking.mlflow_client(settings).search_registered_models() == []

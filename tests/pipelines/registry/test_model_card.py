@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipelines.registry import governance, model_card
+from pipelines.registry import model_card
 from settings import LoopError
 
 GOVERNED: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_the_shipped_card_fits_into_the_registry() -> None:
     card = model_card.render_registry_description(
         text, facts(measured=measured, slices=slices, intervals=known)
     )
-    assert governance.parse_governance(text)[1] in card
+    assert model_card.parse_governance(text)[1] in card
     assert "Owner:" in card
 
 
