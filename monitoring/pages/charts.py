@@ -136,12 +136,12 @@ def slice_cost_figures(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], note: str
 ) -> list[tuple[str, str, Figure]]:
     """Return a titled figure of the cost for each kind of slice in `rows`."""
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_kind.setdefault(row["slice"], []).append(row)
+    kinds = dict.fromkeys(row["slice"] for row in rows)
     return [
-        (f"Cost by {kind}", note, slice_cost_figure(own, names)) for kind, own in by_kind.items()
-    ]
+        (f"Cost by {kind}", note,
+         slice_cost_figure([row for row in rows if row["slice"] == kind], names))
+        for kind in kinds
+    ]  # fmt: skip
 
 
 def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Figure:

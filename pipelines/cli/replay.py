@@ -35,7 +35,7 @@ def replay(
     """
     with report_errors():
         settings = home_settings()  # first: it limits the threads of the imports below
-        from pipelines.replay import fast_replay, policies, served_replay, stack_replay
+        from pipelines.replay import fast_replay, policies, served_replay
         from pipelines.runtime.stage_command import parse_time
         from settings import UserError
 
@@ -43,8 +43,8 @@ def replay(
         params = settings.params()
         if sensitivity and not fast:
             raise UserError("--sensitivity works only in the fast replay. Add --fast.")
-        if not fast and stack_replay.uses_running_stack(settings):
-            costs = stack_replay.replay_on_stack(settings, first, end, policy or [])
+        if not fast and served_replay.uses_running_stack(settings):
+            costs = served_replay.replay_on_stack(settings, first, end, policy or [])
         else:
             chosen = policies.choose_policies(params, policy or [params["replay"]["default"]])
             chosen |= policies.sensitivity_policies(params) if sensitivity else {}

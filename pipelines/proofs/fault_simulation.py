@@ -21,7 +21,8 @@ from features.validated_cases import read_labels
 from pipelines.ingestion import ingest, validate
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import home_environment, isolated_settings, link_or_copy_file
-from pipelines.replay.simulated_day import DAY, ReplayState, ReplayWorld, observe_day, predict_cases
+from pipelines.replay.served_record import DAY
+from pipelines.replay.simulated_day import ReplayState, ReplayWorld, observe_day, predict_cases
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.runtime import traffic
 from pipelines.training import build_features

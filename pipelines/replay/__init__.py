@@ -6,7 +6,7 @@ Fast, with the loop's steps only:
 - `trained_models.py`: the trainings; `world_data.py`: batches, features and labels
 
 Served, through flows, stores and the service:
-- `served_replay.py`: in a home of its own; `stack_replay.py`: on a running stack
+- `served_replay.py`: in a home of its own, or on a running stack
 - `served_days.py`: the process that runs the days
 - `served_record.py`: a day's record
 

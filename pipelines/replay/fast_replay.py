@@ -16,8 +16,8 @@ import pandas as pd
 
 from features import durable_files
 from pipelines.replay import policies, served_record
+from pipelines.replay.served_record import DAY
 from pipelines.replay.simulated_day import (
-    DAY,
     ReplayState,
     ReplayWorld,
     predict_cases,

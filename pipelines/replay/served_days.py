@@ -1,6 +1,6 @@
 """The process of a served replay: one simulated day after the other through the real parts.
 
-`served_replay` starts it in the replay's own home, `stack_replay` on a running stack. A day begins
+`served_replay` starts it, in the replay's own home or on a running stack. A day begins
 with rollout, monitoring, and the retraining that monitoring's event starts. Then its cases are sent
 over HTTP, each at its decision time. A record is written when the day is over, and a restart
 continues after the last record. The parts themselves detect what a killed day had done.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -19,12 +19,11 @@ from features import durable_files
 from pipelines.flows import processes, turn, turn_rollout, turn_steps
 from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
-from pipelines.replay import platform_figures, served_record, stack_replay
+from pipelines.replay import platform_figures, served_record, served_replay
+from pipelines.replay.served_record import DAY
 from pipelines.runtime import clock, exclusive, stage_command
 from pipelines.training import training_outcome
-from settings import LoopError, Settings, load_settings
-
-DAY = timedelta(days=1)
+from settings import Settings
 
 
 def run_days(settings: Settings, first: datetime, end: datetime) -> None:
@@ -39,12 +38,10 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))
         turn.clear_killed_run(settings, journal)
-        if stack_replay.uses_running_stack(settings):
-            stack_replay.claim_stack(settings, first)
-        n_done, n_days = (
-            len(served_record.read_day_records(served_record.records_folder(settings))),
-            (end - first).days,
-        )
+        if served_replay.uses_running_stack(settings):
+            served_replay.claim_stack(settings, first)
+        done = served_record.read_day_records(served_record.records_folder(settings))
+        n_done, n_days = len(done), (end - first).days
         if n_done >= n_days:
             return
         with processes.prefect_server(settings):
@@ -114,12 +111,9 @@ def run_day(
 
 
 def main() -> None:
+    first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
     try:
-        first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
-        run_days(load_settings(), first, end)
-    except LoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        stage_command.run_stage_command(lambda settings, _: run_days(settings, first, end))
     except KeyboardInterrupt:
         print("stopped: the same command continues after the last complete day", file=sys.stderr)
         sys.exit(130)

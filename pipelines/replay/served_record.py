@@ -95,7 +95,7 @@ def monitoring_fields(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record's fields of a monitoring result, the same in both replays."""
     live, drift = result["live"], result["drift"]
     return {
-        "retrain": result["retrain"], "reason": result["reason"], "codes": result["codes"],
+        "retrain": result["retrain"], "reason": result["reason"], "codes": result.get("codes"),
         "fired": [each["name"] for each in result["triggers"] if each["fired"]],
         "measured": {each["name"]: each["value"] for each in result["triggers"]},
         "gap": live and live["calibration_gap"], "bias": live and live["bias"],

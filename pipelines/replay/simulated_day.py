@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,12 @@ from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import arms, performance
 from pipelines.release import rollout_policy
 from pipelines.replay import served_record
+from pipelines.replay.served_record import DAY
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from serving.release import routing
 from serving.release.document import Stage
 from usecase import evaluation
 from usecase.columns import FEATURES
-
-DAY = timedelta(days=1)
 
 
 @dataclass

@@ -26,7 +26,8 @@ from pipelines.replay import (
     simulated_day,
     trained_models,
 )
-from pipelines.replay.simulated_day import DAY, ReplayWorld, predict_cases
+from pipelines.replay.served_record import DAY
+from pipelines.replay.simulated_day import ReplayWorld, predict_cases
 from pipelines.replay.world_data import baseline_scores
 from pipelines.training import assemble, train
 from pipelines.training.training_files import TrainingFiles

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from features import durable_files
-from pipelines.replay import served_record, stack_replay
+from pipelines.replay import served_record, served_replay
 from pipelines.runtime.stage_command import parse_time
 from serving.prediction_log.writer import PredictionLog
 from serving.release.document import Release, ServedModel, write_release
@@ -68,30 +68,30 @@ def other_parameters(settings: Settings) -> None:
 
 
 def test_a_stack_is_recognised_by_its_servers(stack: Settings, tmp_path: Path) -> None:
-    assert stack_replay.uses_running_stack(stack)
-    assert not stack_replay.uses_running_stack(Settings(home=tmp_path))
-    assert not stack_replay.uses_running_stack(
+    assert served_replay.uses_running_stack(stack)
+    assert not served_replay.uses_running_stack(Settings(home=tmp_path))
+    assert not served_replay.uses_running_stack(
         Settings(home=tmp_path, service_url="http://proxy:8080")
     )
 
 
 def test_a_replay_resumes_its_own_stack(stack: Settings) -> None:
-    stack_replay.claim_stack(stack, FIRST)
+    served_replay.claim_stack(stack, FIRST)
     # Killed on its first day, after the training and some of the cases.
     release_version(stack)
     trained(stack, slice_params.FIRST)
     predicted(stack, slice_params.FIRST)
-    stack_replay.claim_stack(stack, FIRST)
+    served_replay.claim_stack(stack, FIRST)
     served_record.append_day_record(
         served_record.records_folder(stack), {"day": slice_params.FIRST}
     )
-    stack_replay.claim_stack(stack, FIRST)
+    served_replay.claim_stack(stack, FIRST)
 
 
 def test_a_stack_used_without_a_replay_is_refused(stack: Settings) -> None:
     release_version(stack)
     with pytest.raises(UserError, match="Version 7 is released on this stack, but not by a replay"):
-        stack_replay.claim_stack(stack, FIRST)
+        served_replay.claim_stack(stack, FIRST)
     assert not (stack.var / "replay").exists()
 
 
@@ -107,21 +107,21 @@ def test_a_stack_used_without_a_replay_is_refused(stack: Settings) -> None:
 def test_a_stack_that_continued_without_the_replay_is_refused(
     stack: Settings, disturb: Disturb, refusal: str
 ) -> None:
-    stack_replay.claim_stack(stack, FIRST)
+    served_replay.claim_stack(stack, FIRST)
     served_record.append_day_record(
         served_record.records_folder(stack), {"day": slice_params.FIRST}
     )
     disturb(stack)
     with pytest.raises(UserError, match=refusal):
-        stack_replay.claim_stack(stack, FIRST)
+        served_replay.claim_stack(stack, FIRST)
 
 
 def test_another_replay_is_refused(stack: Settings) -> None:
-    stack_replay.claim_stack(stack, FIRST)
+    served_replay.claim_stack(stack, FIRST)
     with pytest.raises(UserError, match="from 2013-01-19, not 2013-01-20"):
-        stack_replay.claim_stack(stack, parse_time("2013-01-20"))
+        served_replay.claim_stack(stack, parse_time("2013-01-20"))
 
 
 def test_a_stack_has_one_policy(stack: Settings) -> None:
     with pytest.raises(UserError, match="has one policy"):
-        stack_replay.replay_on_stack(stack, FIRST, END, ["never"])
+        served_replay.replay_on_stack(stack, FIRST, END, ["never"])
