@@ -7,7 +7,7 @@ a digest of their content. This module does not import Feast. Days are ISO dates
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,10 @@ def build_recipe(lag: timedelta) -> str:
     return partitions.recipe_digest(definitions_version(), str(lag))
 
 
-def is_up_to_date(data: Path, as_of: datetime, lag: timedelta) -> bool:
-    """Return whether this recipe built all tables from the current batches before `as_of`."""
-    manifest = read_manifest(data)
-    if manifest["recipe"] != build_recipe(lag) or not manifest["feeds"]:
-        return False
-    inputs, until = partition_digests(data), as_of.astimezone(UTC).date().isoformat()
-    return all(
-        is_day_current(data, manifest, inputs, table, day)
-        for table, feed in manifest["feeds"].items()
-        for day in inputs.get(feed, ())
-        if day < until
-    )
-
-
 def read_manifest(data: Path) -> dict[str, Any]:
-    """Return `recipe`, `tables`, and the `feeds` that make tables due; empty if unknown."""
+    """Return `recipe` and `tables`; empty if unknown."""
     stored = durable_files.read_json(data / "features" / MANIFEST_FILE)
-    empty = {"recipe": "", "feeds": {}, "tables": {}}
+    empty = {"recipe": "", "tables": {}}
     return stored if isinstance(stored, dict) and stored.keys() == empty.keys() else empty
 
 

@@ -40,7 +40,9 @@ def build_tables(
             if due(feed, day) and day.isoformat() in inputs.get(feed, {})
             and not build_manifest.is_day_current(data, manifest, inputs, table, day.isoformat())
         ]  # fmt: skip
-        manifest["feeds"][table] = feed
+        n_built[table] = len(outdated)
+        if not outdated:
+            continue
         entries = manifest["tables"].setdefault(table, {})
         for day in outdated:
             entries.pop(day.isoformat(), None)
@@ -60,9 +62,7 @@ def build_tables(
                 name, spans = day.isoformat(), days_read(day)
                 digest = build_manifest.inputs_digest(inputs, spans, name)
                 entries[name] = {"read": spans, "digest": digest, "rows": day in by_day}
-        if outdated:
-            build_manifest.write_manifest(data, manifest)
-        n_built[table] = len(outdated)
+        build_manifest.write_manifest(data, manifest)
     return n_built
 
 
@@ -74,7 +74,7 @@ def _current_manifest(data: Path, lag: timedelta) -> dict[str, Any]:
     for path in partitions.files_below(data / "features"):
         if path.suffix == partitions.SUFFIX or path.name == partitions.RECIPE:  # of an old layout
             path.unlink()
-    return {"recipe": recipe, "feeds": {}, "tables": {}}
+    return {"recipe": recipe, "tables": {}}
 
 
 def _compute(

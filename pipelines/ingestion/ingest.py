@@ -98,7 +98,7 @@ def _requested_again(settings: Settings, as_of: datetime, again: Collection[str]
 
 def _restated_by_source(settings: Settings, as_of: datetime) -> set[str]:
     restated = getattr(source, "restated", None)  # optional: most sources do not know
-    if settings.workspace is not None or restated is None:  # a training works on a frozen copy
+    if settings.workspace or not restated:  # a training works on a frozen copy
         return set()
     return {f"{feed}/{day}" for feed in source.FEEDS for day in restated(feed, as_of)}
 

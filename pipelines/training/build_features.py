@@ -1,10 +1,10 @@
-"""Recipe stage: build feature tables from validated batches and register them with Feast."""
+"""Recipe stage: build feature tables from validated batches."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-from features import locks
+from features import locks, table_builder
 from pipelines.runtime import stage_command
 from settings import Settings
 
@@ -12,15 +12,11 @@ from settings import Settings
 @locks.with_data_lock
 def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
     """Build the missing days of each table before `as_of`; return the days built by table."""
-    from features import build_manifest
-
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
-    if build_manifest.is_up_to_date(settings.data, as_of, lag):
-        return {}
-    from features.table_builder import build_tables as build
-
-    return build(settings.data, date.fromisoformat(str(params["first_day"])), as_of, lag)
+    first_day = date.fromisoformat(str(params["first_day"]))
+    built = table_builder.build_tables(settings.data, first_day, as_of, lag)
+    return {table: days for table, days in built.items() if days}
 
 
 if __name__ == "__main__":
