@@ -45,12 +45,12 @@ def print_checks(settings: Settings) -> bool:
 
     console = Console(highlight=False, soft_wrap=True)
     results = run_checks(settings)
-    for each in results:
+    for subject, each in results.items():
         mark = "[green]ok  [/green]" if each.ok else "[red]fail[/red]"
-        console.print(f"{mark}  {each.subject}: {each.message}")
+        console.print(f"{mark}  {subject}: {each.message}")
         if not each.ok and each.remedy:
             console.print(f"      remedy: {each.remedy}")
-    return all(each.ok for each in results)
+    return all(each.ok for each in results.values())
 
 
 def print_alerts(settings: Settings) -> None:

@@ -6,40 +6,40 @@ import platform
 import re
 import shutil
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.runtime import exclusive, stage_command
 from pipelines.training.workspace import SOURCE_ROOT
 from serving.release import document
-from settings import LoopError, Settings
+from settings import Settings
 
 MIN_FREE_GB = 3
 
 
-@dataclass(frozen=True)
-class CheckResult:
+class CheckResult(NamedTuple):
     """The result of one check, and what repairs a failed one."""
 
-    subject: str
     ok: bool
     message: str
     remedy: str = ""
 
 
-def run_checks(settings: Settings) -> list[CheckResult]:
-    """Return the result of every check. A check that could not run has failed."""
-    return [_run_check(check, settings) for check in CHECKS]
-
-
-def _run_check(check: Callable[[Settings], CheckResult], settings: Settings) -> CheckResult:
-    try:
-        return check(settings)
-    except Exception as error:
+def run_checks(settings: Settings) -> dict[str, CheckResult]:
+    """Return the result of every check by its subject. A check that could not run has failed."""
+    results = {}
+    for check in CHECKS:
         subject = check.__name__.removeprefix("check_")
-        return CheckResult(subject, False, f"could not be checked: {error}", "see the message")
+        try:
+            results[subject] = check(settings)
+        except Exception as error:
+            results[subject] = CheckResult(
+                False, f"could not be checked: {error}", "see the message"
+            )
+    return results
 
 
 def check_python(settings: Settings) -> CheckResult:
@@ -47,7 +47,7 @@ def check_python(settings: Settings) -> CheckResult:
 
     required, running = _project()["requires-python"], platform.python_version()
     supported = SpecifierSet(required).contains(running)
-    return CheckResult("python", supported, f"Python {running}", f"install a Python {required}")
+    return CheckResult(supported, f"Python {running}", f"install a Python {required}")
 
 
 def check_packages(settings: Settings) -> CheckResult:
@@ -70,12 +70,11 @@ def check_packages(settings: Settings) -> CheckResult:
         elif installed != "missing" or name in required:
             wrong.append(f"{name} is {installed}, not {pinned}")
     message = "; ".join(wrong[:5]) or f"{n_right} packages match requirements.lock"
-    return CheckResult("packages", not wrong, message, "make install")
+    return CheckResult(not wrong, message, "make install")
 
 
 def _project() -> dict[str, Any]:
-    with (SOURCE_ROOT / "pyproject.toml").open("rb") as file:
-        project: dict[str, Any] = tomllib.load(file)["project"]
+    project: dict[str, Any] = tomllib.loads((SOURCE_ROOT / "pyproject.toml").read_text())["project"]
     return project
 
 
@@ -86,67 +85,61 @@ def _required_packages() -> set[str]:
 
     queue = [Requirement(each) for each in _project()["dependencies"]]
     names: set[str] = set()
-    while queue:
-        requirement = queue.pop()
+    for requirement in queue:  # it grows by their dependencies
         name = canonicalize_name(requirement.name)
         if name in names:
             continue
         names.add(name)
-        try:
-            dependencies = [Requirement(each) for each in requires(name) or []]
-        except PackageNotFoundError:
-            continue  # reported as missing itself
-        extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
-        queue += [
-            each for each in dependencies
-            if each.marker is None or any(each.marker.evaluate(extra) for extra in extras)
-        ]  # fmt: skip
+        with suppress(PackageNotFoundError):  # reported as missing itself
+            extras = [{"extra": extra} for extra in requirement.extras or [""]]
+            queue += [
+                each for each in map(Requirement, requires(name) or [])
+                if each.marker is None or any(map(each.marker.evaluate, extras))
+            ]  # fmt: skip
     return names
 
 
 def check_parameters(settings: Settings) -> CheckResult:
     stage_command.parse_time(settings.params().get("as_of"))
-    return CheckResult("parameters", True, str(settings.params_file))
+    return CheckResult(True, str(settings.params_file))
 
 
 def check_disk(settings: Settings) -> CheckResult:
     free = shutil.disk_usage(settings.home).free / 1e9
-    remedy = "make clean, or free some space"
-    return CheckResult("disk", free >= MIN_FREE_GB, f"{free:.0f} GB free", remedy)
+    return CheckResult(free >= MIN_FREE_GB, f"{free:.0f} GB free", "make clean, or free some space")
 
 
 def check_ports(settings: Settings) -> CheckResult:
     """Check the ports of the servers that we start ourselves."""
-    taken, ports = [], []
-    for ours, port, what, name in (
+    ports = {}
+    for ours, port, *words in (
         (settings.owns_prefect, settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT"),
         (settings.owns_service, settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
     ):
-        if not ours:
-            continue
-        ports.append(str(port))
-        try:
-            exclusive.require_port_free(port, what, name)
-        except LoopError as error:
-            taken.append(str(error))
+        if ours:
+            ports[str(port)] = partial(exclusive.require_port_free, port, *words)
     free = f"free: {', '.join(ports)}" if ports else "none needed, the settings name all servers"
     remedy = "stop the process that uses it, or set the variable to another port"
-    return CheckResult("ports", not taken, " ".join(taken) or free, remedy)
+    return _all_of(ports, free, remedy)
 
 
 def check_servers(settings: Settings) -> CheckResult:
     """Probe the servers in the settings with real work."""
     from pipelines.operations.probes import configured_probes
 
-    probes, failures = configured_probes(settings), []
-    for part, probe in probes.items():
-        try:
-            probe()
-        except Exception as error:  # any error means that the part does not work
-            failures.append(f"{part}: {error}")
+    probes = configured_probes(settings)
     working = f"working: {', '.join(probes)}" if probes else "the settings name none"
-    message = "; ".join(failures) or working
-    return CheckResult("servers", not failures, message, "see PartDown in docs/runbooks.md")
+    return _all_of(probes, working, "see PartDown in docs/runbooks.md")
+
+
+def _all_of(actions: Mapping[str, Callable[[], object]], ok: str, remedy: str) -> CheckResult:
+    failures = []
+    for name, action in actions.items():
+        try:
+            action()
+        except Exception as error:  # any error means that the part does not work
+            failures.append(f"{name}: {error}")
+    return CheckResult(not failures, "; ".join(failures) or ok, remedy)
 
 
 def check_recipe(settings: Settings) -> CheckResult:
@@ -154,13 +147,13 @@ def check_recipe(settings: Settings) -> CheckResult:
     names = ["dvc.yaml", *([".dvc/config"] if (SOURCE_ROOT / ".git").exists() else [])]
     missing = [name for name in names if not (SOURCE_ROOT / name).exists()]
     message = f"missing: {', '.join(missing)}" if missing else f"present: {', '.join(names)}"
-    return CheckResult("recipe", not missing, message, "git checkout -- dvc.yaml .dvc")
+    return CheckResult(not missing, message, "git checkout -- dvc.yaml .dvc")
 
 
 def check_data(settings: Settings) -> CheckResult:
     refused = sorted((settings.data / "quarantine" / "refused").glob("*/*.parquet"))
     message = f"refused batches: {len(refused)}" + (f", first {refused[0]}" if refused else "")
-    return CheckResult("data", not refused, message, "correct the source, then: mlops ingest")
+    return CheckResult(not refused, message, "correct the source, then: mlops ingest")
 
 
 def check_model(settings: Settings) -> CheckResult:
@@ -168,9 +161,9 @@ def check_model(settings: Settings) -> CheckResult:
 
     current = document.read_release(settings.release_file)
     if current is None:
-        return CheckResult("model", False, "no version is released", "mlops run")
+        return CheckResult(False, "no version is released", "mlops run")
     Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
-    return CheckResult("model", True, f"version {current.champion.version} matches its digest")
+    return CheckResult(True, f"version {current.champion.version} matches its digest")
 
 
 def check_registry(settings: Settings) -> CheckResult:
@@ -179,16 +172,12 @@ def check_registry(settings: Settings) -> CheckResult:
 
     current = document.read_release(settings.release_file)
     if current is None:
-        return CheckResult("registry", True, "no version is released")
+        return CheckResult(True, "no version is released")
     models = [current.champion, *([current.challenger.model] if current.challenger else [])]
     deleted = versions.missing_versions(settings, *[each.version for each in models])
-    message = (
-        f"version {', '.join(deleted)} was deleted there, and is served from its files"
-        if deleted
-        else "has the served versions"
-    )
+    gone = f"version {', '.join(deleted)} was deleted there, and is served from its files"
     remedy = "mlops rollback --reason TEXT, or mlops promote VERSION"
-    return CheckResult("registry", not deleted, message, remedy)
+    return CheckResult(not deleted, gone if deleted else "has the served versions", remedy)
 
 
 CHECKS = (

@@ -71,34 +71,28 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
     result = latest_result(settings)
     if result is None:
         return
-    as_of = datetime.fromisoformat(result["as_of"])
-    yield MetricSample("monitoring_as_of_timestamp_seconds", as_of.timestamp())
-    yield MetricSample("monitoring_retrain", result["retrain"])
+    retrain = result["retrain"]
+    yield MetricSample("monitoring_as_of_timestamp_seconds", _timestamp(result["as_of"]))
+    yield MetricSample("monitoring_retrain", retrain)
     yield MetricSample("monitoring_problems", len(result["problems"]))
     for code in result.get("codes", ()):
-        yield MetricSample("monitoring_decision", result["retrain"], {"code": code})
+        yield MetricSample("monitoring_decision", retrain, {"code": code})
     for trigger in result["triggers"]:
-        labels = {"trigger": trigger["name"]}
-        if trigger["value"] is not None:
-            yield MetricSample("trigger_value", trigger["value"], labels)
-        yield MetricSample("trigger_limit", trigger["limit"], labels)
-        yield MetricSample("trigger_fired", trigger["fired"], labels)
+        for what in ("value", "limit", "fired"):
+            yield MetricSample(f"trigger_{what}", trigger[what], {"trigger": trigger["name"]})
     yield MetricSample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
-    yield from _performance_samples(result)
-
-
-def _performance_samples(result: dict[str, Any]) -> Iterator[MetricSample]:
     for of in ("live", "expected"):
-        if result[of] is not None:
-            yield MetricSample("cost_per_1000", result[of]["cost_per_1000"], {"of": of})
-            yield MetricSample("calibration_gap", result[of]["calibration_gap"], {"of": of})
-    if result.get("estimated") is not None:
-        yield MetricSample("cost_per_1000", result["estimated"], {"of": "estimated"})
+        for name in ("cost_per_1000", "calibration_gap") if result[of] else ():
+            yield MetricSample(name, result[of][name], {"of": of})
+    # A result of an older version lacks some of these.
+    yield MetricSample("cost_per_1000", result.get("estimated"), {"of": "estimated"})
     if result["drift"] is not None:
         moved = result["drift"]["prediction"]
         yield MetricSample("prediction_distance", moved["score"])
         yield MetricSample("prediction_distance_limit", moved["limit"])
-    if "label_coverage" in result:  # a result of an older version lacks it
+    yield MetricSample("label_coverage", result.get("label_coverage"))
+    yield MetricSample("label_delay_hours", result.get("delay_hours"))
+    if "label_coverage" in result:
         yield from _interval_samples(result)
 
 
@@ -108,9 +102,6 @@ def _interval_samples(result: dict[str, Any]) -> Iterator[MetricSample]:
         yield from _bounds("cost_bound", result["live"], "cost", "cost_per_1000", {})
         yield from _bounds("bias", result["live"], "bias", "bias", {})
         yield from _bounds("saving", result["live"], "saving", "saving", {})
-    for name, key in (("label_coverage", "label_coverage"), ("label_delay_hours", "delay_hours")):
-        if result[key] is not None:
-            yield MetricSample(name, result[key])
     for each in result["slices"]:
         own = {"slice": each["slice"], "value": each["value"]}
         if each["enough"]:
@@ -126,15 +117,16 @@ def _bounds(
         yield MetricSample(name, values[key], {**labels, "bound": bound})
 
 
+def _timestamp(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
 def training_samples(settings: Settings) -> Iterator[MetricSample]:
-    outcomes = training_outcome.list_outcomes(settings)
-    if outcomes:
-        as_of, concluded = (
-            datetime.fromisoformat(outcomes[-1][name]) for name in ("as_of", "concluded_at")
-        )
-        yield MetricSample("training_as_of_timestamp_seconds", as_of.timestamp())
-        yield MetricSample("training_concluded_timestamp_seconds", concluded.timestamp())
-        promoted = outcomes[-1]["version"] is not None and not outcomes[-1].get("refused")
+    for newest in training_outcome.list_outcomes(settings)[-1:]:
+        concluded = _timestamp(newest["concluded_at"])
+        yield MetricSample("training_as_of_timestamp_seconds", _timestamp(newest["as_of"]))
+        yield MetricSample("training_concluded_timestamp_seconds", concluded)
+        promoted = newest["version"] is not None and not newest.get("refused")
         yield MetricSample("training_promoted", promoted)
 
 
@@ -142,12 +134,14 @@ def flow_samples(settings: Settings) -> Iterator[MetricSample]:
     """Ask Prefect's API over HTTP: importing its client takes a second and adds a cache."""
     if settings.owns_prefect:
         return
+    ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
+    newest = {"flow_runs": {"state": ended}, "sort": "END_TIME_DESC", "limit": 1}
+    late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
     with httpx.Client(base_url=settings.prefect_url, timeout=TIMEOUT) as client:
         for flow in FLOW_NAMES:
-            newest = client.post("/flow_runs/filter", json=_newest_run(flow)).raise_for_status()
-            for run in newest.json():
+            asked = {"flows": {"name": {"any_": [flow]}}, **newest}
+            for run in client.post("/flow_runs/filter", json=asked).raise_for_status().json():
                 yield MetricSample("flow_failed", run["state_type"] != "COMPLETED", {"flow": flow})
-        late = {"flow_runs": {"state": {"name": {"any_": ["Late"]}}}}
         count = client.post("/flow_runs/count", json=late).raise_for_status()
         yield MetricSample("flow_runs_late", count.json())
 
@@ -157,15 +151,6 @@ def alert_event_samples(settings: Settings) -> Iterator[MetricSample]:
     if not settings.owns_prefect:
         age = alerts.oldest_unsent_age(settings, datetime.now(UTC))
         yield MetricSample("alert_event_age_seconds", age)
-
-
-def _newest_run(flow: str) -> dict[str, Any]:
-    """Return the filter for the newest finished run of the flow."""
-    ended = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
-    return {
-        "flows": {"name": {"any_": [flow]}}, "flow_runs": {"state": ended},
-        "sort": "END_TIME_DESC", "limit": 1,
-    }  # fmt: skip
 
 
 def price_samples(settings: Settings) -> Iterator[MetricSample]:

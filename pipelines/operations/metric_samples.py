@@ -56,5 +56,5 @@ class MetricSample(NamedTuple):
     """One line of /metrics; `name` without the prefix, one of `LOOP_METRIC_HELP`."""
 
     name: str
-    value: float
+    value: float | None  # None: unknown, and left out of /metrics
     labels: Mapping[str, str] = {}

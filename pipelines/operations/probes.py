@@ -57,11 +57,8 @@ def probe_redis(text: str) -> None:
 
 def probe_mlflow(url: str) -> None:
     """Search experiments, which needs MLflow's database; `/health` answers OK without it."""
-    response = httpx.post(
-        f"{url}/api/2.0/mlflow/experiments/search", json={"max_results": 1},
-        timeout=TIMEOUT,
-    )  # fmt: skip
-    response.raise_for_status()
+    search = f"{url}/api/2.0/mlflow/experiments/search"
+    httpx.post(search, json={"max_results": 1}, timeout=TIMEOUT).raise_for_status()
 
 
 def probe_http(url: str) -> None:

@@ -17,13 +17,23 @@ from settings import Settings
 def serve_uis(settings: Settings) -> None:
     """Start the servers, print their addresses, and stop them at Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
+    module, local = [sys.executable, "-m"], ["--host", "127.0.0.1", "--port"]
+    mlflow, evidently = str(settings.mlflow_port), str(settings.evidently_port)
+    docs, var = str(settings.docs_port), str(settings.var)
     servers = {
-        "MLflow (runs, models, lineage)": (settings.mlflow_port, _mlflow(settings)),
+        "MLflow (runs, models, lineage)": (settings.mlflow_port, [
+            *module, "mlflow", "server", "--workers", "1",
+            "--backend-store-uri", settings.mlflow_uri, *local, mlflow,
+        ]),
         "Prefect (flows, automations)": (
             settings.prefect_port, prefect_commands.prefect_server_command(settings)
         ),
-        "Evidently (drift over time)": (settings.evidently_port, _evidently(settings)),
-        "Data docs and reports": (settings.docs_port, _static(settings)),
+        "Evidently (drift over time)": (settings.evidently_port, [
+            *module, "evidently.cli", "ui", "--workspace", f"{var}/evidently", *local, evidently,
+        ]),
+        "Data docs and reports": (settings.docs_port, [
+            *module, "http.server", "--bind", "127.0.0.1", "--directory", var, docs,
+        ]),
     }  # fmt: skip
     environment = {
         **os.environ, **settings.environment(), **prefect_commands.prefect_environment(settings),
@@ -40,10 +50,9 @@ def serve_uis(settings: Settings) -> None:
                 child = child_processes.start_child(settings, name, command, environment)
                 server_health.wait_until_healthy(child, f"http://127.0.0.1:{port}/", 90)
                 console.print(f"{title}: http://127.0.0.1:{port}/")
-            base = f"http://127.0.0.1:{settings.docs_port}"
             for page in _own_pages(settings):
-                console.print(f"  {base}/{page.relative_to(settings.var)}")
-            webbrowser.open(f"http://127.0.0.1:{settings.mlflow_port}/")
+                console.print(f"  http://127.0.0.1:{docs}/{page.relative_to(settings.var)}")
+            webbrowser.open(f"http://127.0.0.1:{mlflow}/")
             console.print("Ctrl-C stops them.")
             while True:
                 time.sleep(1)
@@ -61,24 +70,3 @@ def _own_pages(settings: Settings) -> list[Path]:
     evaluations = sorted((settings.var / "training").glob("*/data/evaluation/report.html"))
     docs = data_docs_index(settings)
     return [*([docs] if docs.exists() else []), *reports[-4:], *evaluations[-3:]]
-
-
-def _mlflow(settings: Settings) -> list[str]:
-    return [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1",
-        "--port", str(settings.mlflow_port), "--backend-store-uri", settings.mlflow_uri,
-    ]  # fmt: skip
-
-
-def _evidently(settings: Settings) -> list[str]:
-    return [
-        sys.executable, "-m", "evidently.cli", "ui", "--host", "127.0.0.1",
-        "--port", str(settings.evidently_port), "--workspace", str(settings.var / "evidently"),
-    ]  # fmt: skip
-
-
-def _static(settings: Settings) -> list[str]:
-    return [
-        sys.executable, "-m", "http.server", "--bind", "127.0.0.1",
-        "--directory", str(settings.var), str(settings.docs_port),
-    ]  # fmt: skip

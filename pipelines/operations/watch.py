@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -62,18 +64,27 @@ class WatchServer:
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics: run all probes and readers at once, each within its time limit."""
-        parts = probes.configured_probes(self._settings)
-        readers: dict[str, Callable[[], Any]] = {
-            **parts,
-            **{name: self._reader(name) for name in loop_metrics.SAMPLE_READERS},
-        }
-        results = await asyncio.gather(*(self._run(*each) for each in readers.items()))
-        values = dict(zip(readers, results, strict=True))
-        samples = [MetricSample("up", values[part] is not None, {"part": part}) for part in parts]
-        for name in loop_metrics.SAMPLE_READERS:
-            samples += values[name] or []
-            samples.append(MetricSample("watch_failures", values[name] is None, {"what": name}))
-        return Response(_exposition(samples), media_type=CONTENT_TYPE_LATEST)
+        parts, samples = probes.configured_probes(self._settings), list[MetricSample]()
+        readers = loop_metrics.SAMPLE_READERS
+        jobs = parts | {name: partial(self._read, readers[name]) for name in readers}
+        results = await asyncio.gather(*map(self._run, jobs.values()), return_exceptions=True)
+        for name, result in zip(jobs, results, strict=True):
+            failed = isinstance(result, BaseException)
+            self._log_failure(name, f"{type(result).__name__}: {result}" if failed else None)
+            if name in parts:
+                samples.append(MetricSample("up", not failed, {"part": name}))
+                continue
+            samples.append(MetricSample("watch_failures", failed, {"what": name}))
+            if not isinstance(result, BaseException):
+                samples += result
+        return Response(generate_latest(_Exposition(samples)), media_type=CONTENT_TYPE_LATEST)
+
+    def _read(self, reader: loop_metrics.SampleReader) -> list[MetricSample]:
+        return list(reader(self._settings))
+
+    async def _run(self, job: Callable[[], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        return await asyncio.wait_for(loop.run_in_executor(self._threads, job), probes.BUDGET)
 
     async def alerts(self, request: Request) -> Response:
         """POST /alerts: 200 when the alerts are on disk, 500 if they could not be written."""
@@ -91,9 +102,8 @@ class WatchServer:
             recorded = await run_in_threadpool(self._append, notification.alerts)
         except (OSError, ValueError) as error:
             logger.warning("Alerts not recorded: %s", error)
-            return _refusal(
-                500, "not recorded", f"{alerts.alert_log_path(self._settings)}: {error}"
-            )
+            detail = f"{alerts.alert_log_path(self._settings)}: {error}"
+            return _refusal(500, "not recorded", detail)
         return JSONResponse({"recorded": recorded}, background=BackgroundTask(self._send_events))
 
     def _append(self, given: Sequence[Alert]) -> int:
@@ -101,12 +111,12 @@ class WatchServer:
 
     def _send_events(self) -> None:
         """Send the waiting events, best effort: the next call sends the rest."""
+        problem = None
         try:
             alerts.send_events(self._settings)
         except Exception as error:  # the next call retries, and a metric has the age
-            self._log_failure("events", f"{type(error).__name__}: {error}")
-        else:
-            self._log_failure("events", None)
+            problem = f"{type(error).__name__}: {error}"
+        self._log_failure("events", problem)
 
     @asynccontextmanager
     async def _resend_events(self, _: Starlette) -> AsyncIterator[None]:
@@ -120,21 +130,6 @@ class WatchServer:
         task = asyncio.create_task(resend())
         yield
         task.cancel()
-
-    def _reader(self, name: str) -> Callable[[], list[MetricSample]]:
-        return lambda: list(loop_metrics.SAMPLE_READERS[name](self._settings))
-
-    async def _run(self, name: str, reader: Callable[[], Any]) -> Any:
-        """Return the result, or True if it is None; None on failure or timeout, which is logged."""
-        loop = asyncio.get_running_loop()
-        try:
-            running = loop.run_in_executor(self._threads, reader)
-            result = await asyncio.wait_for(running, probes.BUDGET)
-        except Exception as error:  # one failure must not hide the other values
-            self._log_failure(name, f"{type(error).__name__}: {error}")
-            return None
-        self._log_failure(name, None)
-        return True if result is None else result
 
     def _log_failure(self, name: str, why: str | None) -> None:
         """Log each new reason why `name` failed, and its recovery (`why` is None)."""
@@ -159,25 +154,17 @@ def _refusal(status: int, error: str, detail: Any) -> Response:
     return JSONResponse({"error": error, "detail": detail}, status_code=status)
 
 
-def _exposition(samples: Iterable[MetricSample]) -> bytes:
-    """Return Prometheus' text format: every name with its help and the prefix `mlops_`."""
-    families: dict[str, GaugeMetricFamily] = {}
-    for name, value, labels in samples:
-        if name not in families:
-            families[name] = GaugeMetricFamily(
-                f"mlops_{name}", METRIC_HELP[name], labels=sorted(labels)
-            )
-        families[name].add_metric([labels[label] for label in sorted(labels)], float(value))
-    registry = CollectorRegistry()
-    registry.register(_Families(families.values()))
-    return generate_latest(registry)
+class _Exposition(Collector):
+    """Prometheus' view of the samples: every name with its help and the prefix `mlops_`."""
 
+    def __init__(self, samples: Iterable[MetricSample]) -> None:
+        self._samples = samples
 
-class _Families:
-    """A collector of the samples, as prometheus_client requires."""
-
-    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
-        self._families = list(families)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from self._families
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for short, value, labels in self._samples:
+            if value is not None:
+                name = f"mlops_{short}"
+                family = families.setdefault(name, Metric(name, METRIC_HELP[short], "gauge"))
+                family.add_sample(name, dict(labels), float(value))
+        return families.values()
