@@ -159,4 +159,4 @@ class Metrics:
         predictions, probability, scoring = children
         predictions.inc()
         probability.observe(scored.probability)
-        scoring.observe(scored.answer.seconds)
+        scoring.observe(scored.seconds)

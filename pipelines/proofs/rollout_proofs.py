@@ -31,7 +31,7 @@ from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
 from pipelines.runtime import stage_command
 from serving.models.evaluator import Evaluator
 from serving.models.holder import LoadedRelease
-from serving.models.scoring import score_case
+from serving.models.scoring import score_cases
 from serving.release.document import Challenger, Release, ServedModel, Stage
 from settings import Settings
 
@@ -121,7 +121,7 @@ def _looks(
     batch: list[dict[str, Any]] = []
     next_days = [*days[1:], days.iloc[-1] + timedelta(days=1)]
     for row, day, next_day in zip(rows.to_dict("records"), days, next_days, strict=True):
-        scored = score_case(release, row["key"], row)
+        [scored] = score_cases(release, [row["key"]], [row])
         batch.append({
             "key": row["key"], "decision_time": row["decision_time"],
             "logged_at": row["decision_time"], "probability": scored.probability,

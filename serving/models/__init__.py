@@ -4,8 +4,8 @@
 `scoring.py`: scores a case with champion and challenger.
 `evaluator.py`: exports a model to its served form, and predicts with it.
 `served_form.py`: chooses that form: trees, or the scikit-learn pipeline.
-`trees.py`: predicts with treelite; `shap_trees.py` gives the same trees to SHAP.
+`trees.py`: predicts with treelite.
 `skops_file.py`: stores pipelines without pickle.
 `model_files.py`: the files of a served model, and their digest.
-`explanation.py`: contributions of the features to a prediction.
+`explanation.py`: contributions of the features to a prediction; SHAP's form of the trees.
 """

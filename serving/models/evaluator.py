@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.models import model_files, served_form, skops_file
-from serving.models.shap_trees import shap_explainer
 from serving.models.trees import Trees
 from settings import LoopError
 
@@ -80,9 +79,7 @@ class Evaluator:
             raise LoopError(
                 f"A row lacks the column {error}. Send all columns of the model."
             ) from error
-        import pandas as pd
-
-        return self.predict_frame(pd.DataFrame(table, dtype=object))
+        return self._predict_columns(table)
 
     def unknown_categories(self, row: Mapping[str, FeatureValue]) -> list[str]:
         """Return the columns whose category the fit did not see. The model takes it as missing."""
@@ -90,11 +87,6 @@ class Evaluator:
             column for column, codes in self.codes.items()
             if row[column] is not None and row[column] not in codes
         ]  # fmt: skip
-
-    @cached_property
-    def explainer(self) -> Any:
-        """SHAP's explainer of the trees, created at the first explanation."""
-        return shap_explainer(self.trees.model)  # type: ignore[union-attr]
 
     def encode_row(self, row: Mapping[str, FeatureValue]) -> list[Any]:
         """Return the row's numbers and codes, as input of the trees."""
@@ -109,27 +101,30 @@ class Evaluator:
         """Predict like `predict` for the rows of a frame, in their order. Ignores its index."""
         if absent := [c for c in self.columns if c not in frame]:
             raise LoopError(f"The frame lacks the columns {absent}. The model needs them.")
-        inputs = {c: self._column(c, frame[c]) for c in self.columns}
-        if self.trees is not None:
-            return self._predict_trees(np.column_stack(list(inputs.values())))
-        if frame.empty:
-            return np.empty(0)
-        import pandas as pd
-
-        return self.pipeline.predict_proba(pd.DataFrame(inputs))[:, 1]  # type: ignore[union-attr]
+        return self._predict_columns(frame)
 
     @cached_property
     def _by_column(self) -> list[tuple[str, Any]]:
         return [(column, self.codes.get(column)) for column in self.columns]
 
-    def _column(self, column: str, values: pd.Series) -> np.ndarray:
-        codes = self.codes.get(column)
-        if codes is None:
-            return _numbers(values, column)
-        texts = values.astype(object).where(values.notna(), None).to_numpy()
-        if self.trees is None:
-            return texts
-        return np.array([codes.get(text, MISSING) for text in texts])
+    def _predict_columns(self, columns: Any) -> np.ndarray:
+        """Predict for a frame, or for a list of values by column."""
+        import pandas as pd
+
+        inputs = {}
+        for column in self.columns:
+            codes, values = self.codes.get(column), columns[column]
+            if codes is None:
+                inputs[column] = _numbers(values, column)
+                continue
+            texts = pd.Series(values, dtype=object)
+            texts = texts.where(texts.notna(), None)
+            coded = [codes.get(text, MISSING) for text in texts] if self.trees else texts
+            inputs[column] = np.array(coded)
+        if self.trees is not None:
+            return self._predict_trees(np.column_stack(list(inputs.values())))
+        frame = pd.DataFrame(inputs)
+        return np.empty(0) if frame.empty else self.pipeline.predict_proba(frame)[:, 1]  # type: ignore[union-attr]
 
     def _predict_trees(self, table: Any) -> np.ndarray:
         """Predict in float64 and in this thread: rows are few, and other work shares the cores."""

@@ -76,14 +76,14 @@ class ModelHolder:
             self.current, self.problem, self._seen = loaded, loaded.problem, stamp
             if changed:
                 self._on_change(loaded)
-                logger.info("Serving %s", _describe(loaded), extra=_log_fields(loaded))
+                version = loaded.release.champion.version
+                logger.info("Serving version %s", version, extra=_log_fields(loaded))
             return changed
 
     def start(self, every: float = 0.5) -> None:
         """Refresh in a thread, every `every` seconds, until `stop`."""
-        self._thread = threading.Thread(
-            target=self._poll, args=(every,), name="release-poll", daemon=True
-        )
+        name = "release-poll"
+        self._thread = threading.Thread(target=self._poll, args=(every,), name=name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -147,15 +147,6 @@ class ModelHolder:
         return next((e for m, e in held if (m.version, m.digest, m.path) == files), None)
 
 
-def _describe(loaded: LoadedRelease) -> str:
-    release = loaded.release
-    text = f"version {release.champion.version}, generation {release.generation}"
-    if release.challenger is not None:
-        state = "with" if loaded.challenger else "without"
-        text += f", {state} {release.challenger.stage} version {release.challenger.model.version}"
-    return text
-
-
 def _log_fields(loaded: LoadedRelease) -> dict[str, object]:
     release = loaded.release
     challenger = release.challenger
@@ -163,4 +154,5 @@ def _log_fields(loaded: LoadedRelease) -> dict[str, object]:
         "generation": release.generation, "model_version": release.champion.version,
         "frozen": release.frozen, "challenger": challenger and challenger.model.version,
         "stage": challenger and challenger.stage, "fallback": loaded.fallback,
+        "problem": loaded.problem,
     }  # fmt: skip

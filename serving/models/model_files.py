@@ -17,12 +17,10 @@ FILE_NAMES = (FORM_FILE, PIPELINE_FILE, TREES_FILE)
 
 def write_model_files(folder: Path, files: Mapping[str, bytes]) -> str:
     """Make `files` the served model in `folder`; return their digest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILE_NAMES:
-        if name in files:
-            durable_files.write_file(folder / name, files[name])
-        else:
-            (folder / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        durable_files.write_file(folder / name, content)
+    for name in set(FILE_NAMES) - set(files):
+        (folder / name).unlink(missing_ok=True)
     return _digest(files)
 
 

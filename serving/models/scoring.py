@@ -9,14 +9,14 @@ from typing import Any
 
 from serving.models.evaluator import Evaluator, FeatureValue
 from serving.models.holder import LoadedRelease
-from serving.release.document import Release, ServedModel
+from serving.release.document import ServedModel
 from serving.release.routing import Arm, assign_arm
 from settings import LoopError
 
 
 @dataclass(frozen=True)
-class ModelScore:
-    """One model's score of a case, or its error; `seconds` is the time that it took."""
+class ChallengerScore:
+    """The challenger's score of a case, or its error; `seconds` is the time that it took."""
 
     probability: float | None
     seconds: float
@@ -33,10 +33,10 @@ class ScoredCase:
 
     arm: Arm  # as routed
     model: ServedModel  # that answers
-    answer: ModelScore
     probability: float
-    shadow: ModelScore | None  # the challenger's, in the shadow stage
-    failed_challenger: ModelScore | None  # the challenger's, where it had to answer
+    seconds: float
+    shadow: ChallengerScore | None  # in the shadow stage
+    failed_challenger: ChallengerScore | None  # where it had to answer
     generation: int
     challenger: ServedModel | None
 
@@ -45,7 +45,7 @@ class ScoredCase:
         return {
             "arm": self.arm,
             "generation": self.generation,
-            "scoring_ms": self.answer.seconds * 1000,
+            "scoring_ms": self.seconds * 1000,
             "shadow_version": self.challenger.version if self.challenger and self.shadow else None,
             "shadow_probability": self.shadow and self.shadow.probability,
             "shadow_ms": self.shadow and self.shadow.seconds * 1000,
@@ -55,94 +55,69 @@ class ScoredCase:
         }
 
 
-def score_case(loaded: LoadedRelease, key: str, values: Mapping[str, FeatureValue]) -> ScoredCase:
-    """Score the case `key` with its arm, and with the shadow if there is one.
+def score_cases(
+    loaded: LoadedRelease, keys: Sequence[str], rows: Sequence[Mapping[str, FeatureValue]]
+) -> list[ScoredCase]:
+    """Score each case with its arm, and with the shadow if there is one; one call to each model.
 
     Raises the champion's errors. If the challenger fails, or returns no probability, its error is
     logged and the champion answers.
     """
-    return score_cases(loaded, [key], [values])[0]
-
-
-def score_cases(
-    loaded: LoadedRelease, keys: Sequence[str], rows: Sequence[Mapping[str, FeatureValue]]
-) -> list[ScoredCase]:
-    """Score each case like `score_case`, with one call to each model for all its rows."""
     release, challenger = loaded.release, loaded.release.challenger
-    if challenger is None:
-        scores = _score(loaded.champion, rows)
-        return [_combine(release, "champion", None, score) for score in scores]
     arms = [assign_arm(key, release) for key in keys]
-    in_shadow = challenger.stage == "shadow"
-    challenged = [n for n, arm in enumerate(arms) if in_shadow or arm == "challenger"]
-    challenger_scores = dict(
-        zip(challenged, _score_challenger(loaded, [rows[n] for n in challenged]), strict=True)
-    )
-    # The champion scores its own cases, and those on which the challenger failed.
-    championed = [
-        n
-        for n in range(len(rows))
-        if in_shadow or n not in challenger_scores or challenger_scores[n].probability is None
-    ]
-    champion_scores = dict(
-        zip(championed, _score(loaded.champion, [rows[n] for n in championed]), strict=True)
-    )
-    return [
-        _combine(release, arm, challenger_scores.get(n), champion_scores.get(n))
-        for n, arm in enumerate(arms)
-    ]
-
-
-def _combine(
-    release: Release, arm: Arm, challenger_score: ModelScore | None,
-    champion_score: ModelScore | None,
-) -> ScoredCase:  # fmt: skip
-    """Choose the answer. A score is None where its model was not asked."""
-    challenger = release.challenger
     model = challenger.model if challenger else None
-    shadow = failed = None
-    if champion_score is None:
-        answering, answer = model, challenger_score
-    elif challenger is not None and challenger.stage == "shadow":
-        answering, answer, shadow = release.champion, champion_score, challenger_score
-    else:
-        answering, answer, failed = release.champion, champion_score, challenger_score
-    if answering is None or answer is None or answer.probability is None:
-        raise LoopError("Neither champion nor challenger returned a score. Look at the model.")
-    return ScoredCase(
-        arm, answering, answer, answer.probability, shadow, failed, release.generation, model
-    )
+    in_shadow = challenger is not None and challenger.stage == "shadow"
+    asked = [n for n, arm in enumerate(arms) if in_shadow or arm == "challenger"]
+    scores = dict(zip(asked, _score_challenger(loaded, [rows[n] for n in asked]), strict=True))
+    challenged = {
+        n: (score.probability, score.seconds)
+        for n, score in scores.items()
+        if not in_shadow and score.probability is not None
+    }
+    # The champion scores its own cases, and those on which the challenger failed.
+    rest = [n for n in range(len(rows)) if n not in challenged]
+    championed = dict(zip(rest, _score(loaded.champion, [rows[n] for n in rest]), strict=True))
+    return [
+        ScoredCase(
+            arm, model if model and n in challenged else release.champion,
+            *(challenged.get(n) or championed[n]),
+            shadow=scores.get(n) if in_shadow else None,
+            failed_challenger=None if in_shadow or n in challenged else scores.get(n),
+            generation=release.generation, challenger=model,
+        )
+        for n, arm in enumerate(arms)
+    ]  # fmt: skip
 
 
-def _score(model: Evaluator, rows: Sequence[Mapping[str, FeatureValue]]) -> list[ModelScore]:
+def _score(
+    model: Evaluator, rows: Sequence[Mapping[str, FeatureValue]]
+) -> list[tuple[float, float]]:
+    """Return the probability of each row, and its part of the time in seconds."""
     if not rows:
         return []  # a broken model that has no rows must not fail the request
     began = time.perf_counter()
     probabilities = model.predict(rows).tolist()
     seconds = (time.perf_counter() - began) / len(rows)
-    return [ModelScore(probability, seconds) for probability in probabilities]
+    return [(probability, seconds) for probability in probabilities]
 
 
 def _score_challenger(
     loaded: LoadedRelease, rows: Sequence[Mapping[str, FeatureValue]]
-) -> list[ModelScore]:
+) -> list[ChallengerScore]:
     """Score with the challenger. A failing row does not affect the others."""
-    if not rows:
-        return []
     began = time.perf_counter()
     try:
-        if loaded.challenger is None:
+        if rows and loaded.challenger is None:
             raise LoopError(f"not loaded: {loaded.problem}")
-        return [_fail_unless_probability(score) for score in _score(loaded.challenger, rows)]
+        scores = _score(loaded.challenger, rows) if loaded.challenger else []
     except Exception as error:  # of any kind: a challenger must not fail the request
         if len(rows) > 1:
             return [score for row in rows for score in _score_challenger(loaded, [row])]
         message = f"{type(error).__name__}: {error}"[:300]
-        return [ModelScore(None, time.perf_counter() - began, message)]
-
-
-def _fail_unless_probability(score: ModelScore) -> ModelScore:
-    """Return `score`, or a failure if its value is not from 0 to 1."""
-    if score.probability is not None and 0 <= score.probability <= 1:
-        return score
-    return ModelScore(None, score.seconds, f"ValueError: {score.probability} is no probability")
+        return [ChallengerScore(None, time.perf_counter() - began, message)]
+    return [
+        ChallengerScore(probability, seconds)
+        if 0 <= probability <= 1
+        else ChallengerScore(None, seconds, f"ValueError: {probability} is no probability")
+        for probability, seconds in scores
+    ]

@@ -26,19 +26,16 @@ def choose_served_form(model: Any) -> tuple[dict[str, Any], bytes]:
         )
     if not hasattr(model, "feature_names_in_"):
         raise LoopError("The model does not know its columns. Fit it on a frame, not on an array.")
-    encoded = _ordinal_columns(model)
-    if encoded is None or not _is_plain_forest(model):
-        form = {
-            "kind": "sklearn",
-            "columns": [str(name) for name in model.feature_names_in_],
-            "categories": {column: [] for column in _text_columns(model)},
-        }
-        return form, skops_file.dump_skops(model)
-    import treelite
+    if (form := _form_of_trees(model)) is not None:
+        import treelite
 
-    columns, categories = encoded
-    trees = treelite.sklearn.import_model(model[-1])
-    return {"kind": "trees", "columns": columns, "categories": categories}, trees.serialize_bytes()
+        return form, treelite.sklearn.import_model(model[-1]).serialize_bytes()
+    form = {
+        "kind": "sklearn",
+        "columns": [str(name) for name in model.feature_names_in_],
+        "categories": {column: [] for column in _text_columns(model)},
+    }
+    return form, skops_file.dump_skops(model)
 
 
 def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
@@ -60,14 +57,21 @@ def _transformers(model: Any) -> list[tuple[Any, Any, list[str]]]:
     ]
 
 
-def _ordinal_columns(model: Any) -> tuple[list[str], dict[str, list[str | None]]] | None:
+def _form_of_trees(model: Any) -> dict[str, Any] | None:
     """Return the columns in the trees' order, and the text columns' categories in code order.
 
-    None if the first step does more than that. An encoder fitted with None has it as a category
-    with its own code: `encoded_missing_value` applies to NaN only.
+    None if the pipeline does more than that, and for native categories, which other evaluators
+    silently get wrong. An encoder fitted with None has it as a category with its own code:
+    `encoded_missing_value` applies to NaN only.
     """
-    columns: list[str] = []
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    forest, columns = model[-1], list[str]()
     categories: dict[str, list[str | None]] = {}
+    if not isinstance(forest, HistGradientBoostingClassifier) or len(model.steps) != 2:
+        return None
+    if getattr(forest, "is_categorical_", None) is not None:
+        return None
     for written, fitted, names in _transformers(model):
         if written != "passthrough":
             if not _is_plain_ordinal(fitted):
@@ -75,8 +79,9 @@ def _ordinal_columns(model: Any) -> tuple[list[str], dict[str, list[str | None]]
             categories |= zip(names, map(_without_nan, fitted.categories_), strict=True)
         columns += names
     is_text = all(c is None or isinstance(c, str) for values in categories.values() for c in values)
-    is_whole = len(set(columns)) == len(columns) and len(model.steps) == 2
-    return (columns, categories) if columns and is_text and is_whole else None
+    if not columns or not is_text or len(set(columns)) < len(columns):
+        return None
+    return {"kind": "trees", "columns": columns, "categories": categories}
 
 
 def _without_nan(categories: Any) -> list[Any]:
@@ -103,33 +108,24 @@ def _is_plain_ordinal(encoder: Any) -> bool:
     )
 
 
-def _is_plain_forest(model: Any) -> bool:
-    """Return False for native categories: other evaluators silently get them wrong."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    forest = model[-1]
-    return (
-        isinstance(forest, HistGradientBoostingClassifier)
-        and getattr(forest, "is_categorical_", None) is None
-    )
-
-
 def _text_columns(model: Any) -> list[str]:
     """Return the columns that an encoder with categories reads. All others are numbers.
 
     Raises `LoopError` if one was fitted with NaN for a missing text: the service passes None, and
     scikit-learn treats the two as different categories.
     """
-    text_columns = []
-    for _, fitted, names in _transformers(model):
-        for step in getattr(fitted, "named_steps", {"": fitted}).values():
-            for name, categories in zip(names, getattr(step, "categories_", ()), strict=False):
-                if any(map(_is_nan, categories)):
-                    raise LoopError(
-                        f"The fit had NaN for missing texts of {name}. They must be None, not NaN."
-                    )
-                text_columns.append(name)
-    return text_columns
+    categories = [
+        pair
+        for _, fitted, names in _transformers(model)
+        for step in getattr(fitted, "named_steps", {"": fitted}).values()
+        for pair in zip(names, getattr(step, "categories_", ()), strict=False)
+    ]
+    for name, values in categories:
+        if any(map(_is_nan, values)):
+            raise LoopError(
+                f"The fit had NaN for missing texts of {name}. They must be None, not NaN."
+            )
+    return [name for name, _ in categories]
 
 
 def _is_nan(value: Any) -> bool:

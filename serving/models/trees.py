@@ -1,14 +1,14 @@
 """Predicts with treelite's GTIL for few rows at a time.
 
-Calls treelite's C API (https://treelite.readthedocs.io/en/latest/treelite-c-api.html), as
+Calls treelite's C function (https://treelite.readthedocs.io/en/latest/treelite-c-api.html), as
 `treelite.gtil.predict` does. For one row, that function spends more time on types, shapes and a
-configuration than on the trees. tests/serving/models/test_trees.py compares the two.
+configuration than on the trees: docs/decisions/06-served-as-trees.md.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +22,17 @@ class Trees:
 
     def __init__(self, model: Any) -> None:
         """Raise `LoopError` if the model has other types, or more than one output."""
+        from treelite import gtil
         from treelite.core import _LIB
-        from treelite.gtil.gtil import GTILConfig
 
         types = (model.input_type, model.output_type)
         if types != ("float64", "float64"):
             raise LoopError(f"The trees are of {types[0]} and {types[1]}. They must be of float64.")
-        self.model = model
-        self._config = GTILConfig(nthread=1, predict_type="default")
-        if (shape := self._shape(_LIB)) != (1, 1, 1):
+        self.model, self._columns = model, model.num_feature
+        shape = gtil.predict(model, np.zeros((1, self._columns)), nthread=1).shape
+        if shape != (1, 1, 1):
             raise LoopError(f"The trees return the shape {shape} for a row, not one probability.")
-        self._columns = model.num_feature
+        self._config = gtil.gtil.GTILConfig(nthread=1, predict_type="default")
         self._predict = _LIB.TreeliteGTILPredict
 
     @classmethod
@@ -63,11 +63,3 @@ class Trees:
         if failed:
             raise LoopError(f"treelite could not predict (code {failed}).")
         return outputs
-
-    def _shape(self, library: Any) -> tuple[int, ...]:
-        shape, n_dimensions = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64()
-        library.TreeliteGTILGetOutputShape(
-            self.model.handle, ctypes.c_uint64(1), self._config.handle, ctypes.byref(shape),
-            ctypes.byref(n_dimensions),
-        )  # fmt: skip
-        return tuple(cast("int", shape[at]) for at in range(n_dimensions.value))

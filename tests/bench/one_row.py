@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from measure import compare, format_duration, seconds, spread
+from treelite import gtil
 from year import cases
 
 from serving.models import evaluator
+from serving.models.trees import Trees
 from usecase.columns import FEATURES
 from usecase.model import build_candidates
 
@@ -40,6 +42,19 @@ def main() -> None:
         low, middle, _ = spread(took)
         cpu, least = format_duration(middle), format_duration(low)
         print(f"- {name}: a served row takes {cpu} of CPU time (min {least})")
+        if served.trees is not None:
+            _compare_with_gtil(served.trees, np.array([served.encode_row(record[0])]))
+
+
+def _compare_with_gtil(trees: Trees, row: np.ndarray) -> None:
+    """Print what treelite's public function costs, and whether it returns the same bits."""
+    same = np.array_equal(gtil.predict(trees.model, row, nthread=1).reshape(-1), trees.predict(row))
+    print(f"- treelite's public `gtil.predict` returns the same bits: {same}")
+    compare(
+        "1,000 rows, one by one, by `gtil.predict`, relative to the C function called directly",
+        lambda: [gtil.predict(trees.model, row, nthread=1) for _ in range(1000)],
+        lambda: [trees.predict(row) for _ in range(1000)],
+    )
 
 
 if __name__ == "__main__":

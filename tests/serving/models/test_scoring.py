@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.models.holder import LoadedRelease
-from serving.models.scoring import ScoredCase, score_case, score_cases
+from serving.models.scoring import ScoredCase, score_cases
 from serving.release.document import Challenger, Release, ServedModel
 from serving.release.routing import assign_arm
 
@@ -47,7 +47,7 @@ def score_with(
         Release(5, CHAMPION, NOW, challenger), ConstantModel(0.3),  # type: ignore[arg-type]
         None if output is None else ConstantModel(output), "its digest is wrong",  # type: ignore[arg-type]
     )  # fmt: skip
-    return score_case(loaded, "a case", {"a": 1.0})
+    return score_cases(loaded, ["a case"], [{"a": 1.0}])[0]
 
 
 def test_a_champion_alone_answers_and_nothing_else_is_logged() -> None:
@@ -104,7 +104,7 @@ def test_if_a_canary_breaks_the_champion_answers_and_the_canarys_error_is_logged
 def test_a_champion_that_breaks_is_not_hidden() -> None:
     loaded = LoadedRelease(Release(1, CHAMPION, NOW), ConstantModel(RuntimeError("it broke")))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="it broke"):
-        score_case(loaded, "a case", {"a": 1.0})
+        score_cases(loaded, ["a case"], [{"a": 1.0}])
 
 
 @pytest.mark.parametrize(("stage", "percent"), [("shadow", 0), ("canary", 30), ("canary", 100)])
@@ -120,7 +120,7 @@ def test_many_cases_score_as_each_alone_with_one_call_to_each_model(
     assert (champion.calls, challenger.calls) == (percent < 100, 1)
     assert [each.arm for each in together] == [assign_arm(key, release) for key in keys]
     for key, row, each in zip(keys, rows, together, strict=True):
-        alone = score_case(loaded, key, row)
+        [alone] = score_cases(loaded, [key], [row])
         assert (each.model, each.probability) == (alone.model, alone.probability)
         times = {"scoring_ms": 0, "shadow_ms": 0}
         assert each.log_fields() | times == alone.log_fields() | times
