@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipelines.cli.common import Version, home_settings, report_errors
-
-if TYPE_CHECKING:
-    from settings import Settings
 
 app = typer.Typer()
 
@@ -22,41 +19,27 @@ def prove(
 ) -> None:
     """Send bad models and faulty data through the loop; exit code 1 if a guard misses one."""
     with report_errors():
-        settings = home_settings()
+        settings = home_settings()  # first: it limits the threads of the imports below
+        from pipelines.proofs import gate_proofs, monitoring_proofs, proof_runs, rollout_proofs
+
+        kinds = {
+            "rollout": rollout_proofs.prove_rollout,
+            "gates": gate_proofs.prove_gates,
+            "monitoring": monitoring_proofs.prove_monitoring,
+        }
         if monitoring:
-            from pipelines.proofs import monitoring_proofs
-
-            typer.echo("Putting faults into the feeds ...")
-            proofs = monitoring_proofs.prove_monitoring(settings, only)
-            passed = monitoring_proofs.print_fault_proofs(proofs)
+            chosen = ["monitoring"]
+        elif rollout:
+            chosen = ["rollout"]
         else:
-            passed = (bool(only) or _prove_rollout(settings)) and (
-                rollout or _prove_gates(settings, only)
-            )
-        if not passed:
-            raise typer.Exit(1)
-
-
-def _prove_rollout(settings: Settings) -> bool:
-    from pipelines.proofs import rollout_proofs
-
-    return rollout_proofs.print_challenger_proofs(rollout_proofs.prove_rollout(settings))
-
-
-def _prove_gates(settings: Settings, only: str | None) -> bool:
-    """A selection of cases proves no gate complete, so it writes no page."""
-    from pipelines.proofs import gate_proofs
-
-    typer.echo("Making bad candidates ...")
-    proofs = gate_proofs.prove_gates(settings, only)
-    passed = gate_proofs.print_gate_proofs(proofs)
-    if only:
-        return passed
-    unproven = gate_proofs.list_unproven_gates(proofs)
-    for name in unproven:
-        typer.secho(f"No case proves the gate '{name}'.", fg=typer.colors.RED)
-    typer.echo(f"Page: {settings.var / 'reports' / 'prove.html'}")
-    return passed and not unproven
+            chosen = ["gates"] if only else ["rollout", "gates"]
+        for kind in chosen:
+            typer.echo(f"Proofs of {kind} ...")
+            name = "prove.html" if kind == "gates" else f"prove-{kind}.html"
+            page = None if only else settings.var / "reports" / name
+            proofs = kinds[kind](settings, only)
+            if not proof_runs.report_proofs(proofs, f"Proofs of {kind}", page):
+                raise typer.Exit(1)
 
 
 @app.command()

@@ -1,12 +1,12 @@
 """Proofs that the guards work: `mlops prove` runs bad cases through them, and some healthy ones.
 
 Gates:
-- `gate_proofs.py`: runs the cases, page and table; `case_catalogue.py`: all cases
+- `gate_proofs.py`: all cases, and what proves one
 - `bad_candidates.py`, `bad_refits.py`, `bad_sources.py`, `use_case_faults.py`: the cases
 - `gate_case.py`: what a case is, and the gates it runs through
 
 Monitoring:
-- `monitoring_proofs.py`: runs the faults of `usecase.feed_faults`, page and table
+- `monitoring_proofs.py`: the faults of `usecase.feed_faults`, and what proves one
 - `fault_simulation.py`: the loop on feeds with a fault
 
 Rollout:
@@ -15,5 +15,5 @@ Rollout:
 
 All:
 - `base_training.py`: the training that the cases start from; `isolated_home.py`: their homes
-- `proof_runs.py`: parallel runs and output
+- `proof_runs.py`: runs cases in parallel, and prints and writes the results
 """

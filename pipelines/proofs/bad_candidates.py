@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,32 +11,31 @@ import numpy as np
 import pandas as pd
 
 from pipelines.evaluation.gates.champion_and_baseline import cost_difference
-from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.gate_case import GateCase, judge_candidate
+from pipelines.proofs.gate_case import GateCase, Subject
 from pipelines.training import assemble
 from usecase.columns import NUMBERS
 
 
-def stale_labels(training: BaseTraining) -> list[Verdict]:
+def stale_labels(training: BaseTraining) -> Iterator[Subject]:
     limit = training.params["gates"]["max_label_age_days"]
     known = training.frame[training.frame["known_at"] < training.as_of - timedelta(days=limit + 1)]
     manifest = assemble.training_manifest(known, training.as_of, training.start)
     rows = known[known["decision_time"] >= training.start].reset_index(drop=True)
     inputs = training.gate_inputs(training.healthy, rows)
-    return judge_candidate(training, replace(inputs, manifest=manifest))
+    yield replace(inputs, manifest=manifest)
 
 
-def doubled_cases(training: BaseTraining) -> list[Verdict]:
+def doubled_cases(training: BaseTraining) -> Iterator[Subject]:
     rows = training.holdout
     rows = pd.concat([rows, rows.sample(frac=0.01, random_state=training.seed)], ignore_index=True)
-    return judge_candidate(training, training.gate_inputs(training.healthy, rows))
+    yield training.gate_inputs(training.healthy, rows)
 
 
-def shuffled_labels(training: BaseTraining) -> list[Verdict]:
+def shuffled_labels(training: BaseTraining) -> Iterator[Subject]:
     labels = np.random.default_rng(training.seed).permutation(training.known["label"])
     model = training.fit(training.known.assign(label=labels))
-    return judge_candidate(training, training.gate_inputs(model))
+    yield training.gate_inputs(model)
 
 
 def worse_model(training: BaseTraining) -> Any:
@@ -43,11 +43,11 @@ def worse_model(training: BaseTraining) -> Any:
     return training.fit(training.known.tail(4000), model__max_iter=15)
 
 
-def worse_than_the_champion(training: BaseTraining) -> list[Verdict]:
-    return judge_candidate(training, training.gate_inputs(worse_model(training)))
+def worse_than_the_champion(training: BaseTraining) -> Iterator[Subject]:
+    yield training.gate_inputs(worse_model(training))
 
 
-def lucky_days(training: BaseTraining) -> list[Verdict]:
+def lucky_days(training: BaseTraining) -> Iterator[Subject]:
     """Evaluate the worse model on chosen days, on which its mean is within the margin."""
     inputs = training.gate_inputs(worse_model(training))
     difference = cost_difference(inputs)
@@ -61,23 +61,20 @@ def lucky_days(training: BaseTraining) -> list[Verdict]:
             chosen.append(day)
             break
     rows = training.holdout[inputs.days.isin(chosen)].reset_index(drop=True)
-    lucky = training.gate_inputs(worse_model(training), rows)
-    return judge_candidate(training, lucky)
+    yield training.gate_inputs(worse_model(training), rows)
 
 
-def overconfident(training: BaseTraining) -> list[Verdict]:
+def overconfident(training: BaseTraining) -> Iterator[Subject]:
     scores = training.gate_inputs(training.healthy).candidate
     sharper = scores**3 / (scores**3 + (1 - scores) ** 3)
-    return judge_candidate(training, training.gate_inputs(training.healthy, scores=sharper))
+    yield training.gate_inputs(training.healthy, scores=sharper)
 
 
-def balanced_classes(training: BaseTraining) -> list[Verdict]:
-    return judge_candidate(
-        training, training.gate_inputs(training.fit(training.known, model__class_weight="balanced"))
-    )
+def balanced_classes(training: BaseTraining) -> Iterator[Subject]:
+    yield training.gate_inputs(training.fit(training.known, model__class_weight="balanced"))
 
 
-def leaked_label(training: BaseTraining, wrong: float) -> list[Verdict]:
+def leaked_label(training: BaseTraining, wrong: float) -> Iterator[Subject]:
     """Leak the label into a column, except in a share `wrong` of the cases."""
     rng = np.random.default_rng(training.seed)
 
@@ -86,7 +83,7 @@ def leaked_label(training: BaseTraining, wrong: float) -> list[Verdict]:
         return rows.assign(**{NUMBERS[0]: rows[NUMBERS[0]].mean() + leak * 10.0})
 
     model = training.fit(leaking(training.known))
-    return judge_candidate(training, training.gate_inputs(model, leaking(training.holdout)))
+    yield training.gate_inputs(model, leaking(training.holdout))
 
 
 BAD_CANDIDATES = (

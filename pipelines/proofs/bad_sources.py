@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
 from datetime import timedelta
 
 from features import partitions
-from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.gate_case import GateCase, judge_sources
-from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
+from pipelines.proofs.gate_case import GateCase, Subject
+from pipelines.proofs.isolated_home import copy_home, home_environment
 
 
-def data_of_another_md5(training: BaseTraining) -> list[Verdict]:
+def data_of_another_md5(training: BaseTraining) -> Iterator[Subject]:
     """Change one label of the training set after its md5 was recorded."""
-    path = training.scratch / "changed"
-    shutil.copytree(training.settings.home / "data", path / "data", copy_function=link_or_copy_file)
+    path = copy_home(training.settings, training.scratch / "changed").home
     labels = training.frame["label"].to_numpy().copy()
     labels[0] = 1 - labels[0]
     target = path / "data" / "training" / "training.parquet"
     partitions.write_partition(training.frame.assign(label=labels), target)
-    shutil.copytree(training.settings.home / "usecase", path / "usecase")
-    return judge_sources(training, training.training_sources(path=path))
+    yield training.training_sources(path=path)
 
 
-def stale_online(training: BaseTraining) -> list[Verdict]:
+def stale_online(training: BaseTraining) -> Iterator[Subject]:
     """Publish the online store only up to some days ago."""
     from features.online_publisher import publish_features
 
@@ -32,25 +29,22 @@ def stale_online(training: BaseTraining) -> list[Verdict]:
     own = copy_home(training.settings, training.scratch / "stale")
     with home_environment(own):
         publish_features(own, training.as_of - late)
-    return judge_sources(training, training.training_sources(settings=own))
+    yield training.training_sources(settings=own)
 
 
-def lost_publication(training: BaseTraining) -> list[Verdict]:
+def lost_publication(training: BaseTraining) -> Iterator[Subject]:
     """Record a complete publication whose last hour never reached the store."""
     from features.online_publisher import Publisher, publish_features
     from features.publication_record import record_text
 
-    own, before = (
-        copy_home(training.settings, training.scratch / "lost"),
-        training.as_of - timedelta(hours=1),
-    )
+    own = copy_home(training.settings, training.scratch / "lost")
+    before = training.as_of - timedelta(hours=1)
     with home_environment(own):
         publish_features(own, before)
         # From `as_of` to `as_of` there is no row, so this only moves the record.
-        Publisher(own, training.as_of, training.as_of, expected_record=record_text(before)).step(
-            training.as_of
-        )
-    return judge_sources(training, training.training_sources(settings=own))
+        record = record_text(before)
+        Publisher(own, training.as_of, training.as_of, expected_record=record).step(training.as_of)
+    yield training.training_sources(settings=own)
 
 
 BAD_SOURCES = (

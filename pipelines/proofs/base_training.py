@@ -10,7 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class BaseTraining:
         """The healthy candidate refitted on all known cases, as it would be served."""
         return self.fit(self.frame)
 
-    def fit(self, rows: pd.DataFrame, columns: list[str] = FEATURES, **settings: Any) -> Any:
+    def fit(self, rows: pd.DataFrame, **settings: Any) -> Any:
         """Fit the candidate on `rows`, with settings drawn from its search space by the seed."""
         from sklearn.model_selection import ParameterSampler
 
@@ -84,7 +84,7 @@ class BaseTraining:
 
         model, space = build_candidates(self.params)[CANDIDATE]
         [drawn] = ParameterSampler(space, 1, random_state=self.seed)
-        return model.set_params(**drawn | settings).fit(rows[columns], rows["label"])
+        return model.set_params(**drawn | settings).fit(rows[FEATURES], rows["label"])
 
     def gate_inputs(
         self, model: Any, rows: pd.DataFrame | None = None, scores: np.ndarray | None = None
@@ -94,42 +94,25 @@ class BaseTraining:
         from usecase.model import baseline
 
         rows = self.holdout if rows is None else rows
-
-        def predict(frame: pd.DataFrame) -> np.ndarray:
-            return np.asarray(model.predict_proba(frame[FEATURES])[:, 1])
-
         return GateInputs(
-            frame=rows,
-            candidate=predict(rows) if scores is None else scores,
-            baseline=baseline(self.known, rows),
-            champion=self.champion.predict_proba(rows[FEATURES])[:, 1],
-            predict=predict,
-            slices=evaluation.slices(rows),
-            costs=self.params["costs"],
-            seed=self.seed,
+            frame=rows, candidate=probabilities(model, rows) if scores is None else scores,
+            baseline=baseline(self.known, rows), champion=probabilities(self.champion, rows),
+            predict=partial(probabilities, model), slices=evaluation.slices(rows),
+            costs=self.params["costs"], seed=self.seed, columns=FEATURES,
             manifest=assemble.training_manifest(self.frame, self.as_of, self.start),
-            columns=FEATURES,
-        )
-
-    def refit_model(self, refit: Any, name: str, evaluated: Any = None) -> RefitModel:
-        """Return the refit in its served form, as a registration does."""
-        from serving.models import evaluator
-
-        folder = self.scratch / name
-        evaluated = self.healthy if evaluated is None else evaluated
-        return RefitModel(
-            model=refit, folder=folder, digest=evaluator.export_model(refit, folder),
-            frame=self.holdout, evaluated=evaluated.predict_proba(self.holdout[FEATURES])[:, 1],
-            seed=self.seed, running=self.running,
         )  # fmt: skip
 
-    @cached_property
-    def running(self) -> Path:
-        """The served form of the champion."""
-        from serving.models import evaluator
+    def refit_model(self, refit: Any, name: str) -> RefitModel:
+        """Return the refit in its served form, as a registration does."""
+        from serving.models.evaluator import export_model
 
-        evaluator.export_model(self.champion, self.scratch / "champion")
-        return self.scratch / "champion"
+        folder, running = self.scratch / name, self.scratch / f"champion-{self.seed}"
+        if not running.exists():
+            export_model(self.champion, running)
+        return RefitModel(
+            model=refit, folder=folder, digest=export_model(refit, folder), frame=self.holdout,
+            evaluated=probabilities(self.healthy, self.holdout), seed=self.seed, running=running,
+        )  # fmt: skip
 
     def training_sources(self, **changes: Any) -> TrainingSources:
         """Return the inputs of the source gates, as a registration does."""
@@ -141,9 +124,10 @@ class BaseTraining:
             **changes,
         )  # fmt: skip
 
-    def with_seed(self, seed: int) -> BaseTraining:
-        """Return the same data with another seed."""
-        return BaseTraining(self.settings, self.frame, self.as_of, self.start, seed)
+
+def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    """Return the model's probabilities on `rows`, shape (n_cases,)."""
+    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
 
 
 def open_base_training(settings: Settings) -> BaseTraining:
@@ -157,6 +141,7 @@ def open_base_training(settings: Settings) -> BaseTraining:
     return read_base_training(home)
 
 
+@cache
 def read_base_training(home: Path) -> BaseTraining:
     """Return the base training in `home`."""
     own = isolated_settings(home)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,10 @@ REQUESTS_BETWEEN_LOOKS = 50  # on the first day of a stage; later there is a loo
 ScoreCase = Callable[[dict[str, Any]], float]
 
 
-@dataclass(frozen=True)
-class ChallengerCase:
+class ChallengerCase(NamedTuple):
     """A challenger, the stage in which it starts, and the cause and limits of its withdrawal."""
 
     name: str
-    description: str
     first_stage: Stage
     score: ScoreCase
     cause: str  # of its withdrawal; empty: it must become champion
@@ -73,25 +70,23 @@ def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
     )  # fmt: skip
     # A canary gets a small share of the keys, while looks count the requests of both arms.
     return [
-        ChallengerCase("healthy", "scores near the champion's, like a refit", "shadow",
+        ChallengerCase("healthy: scores near the champion's, like a refit", "shadow",
                        healthy_score, "", max_days=days),
-        ChallengerCase("errors", "raises on one case in ten", "shadow", failing_score, "errors",
-                       few),
-        ChallengerCase("no numbers", "answers NaN", "shadow", nan_score, "errors", few),
-        ChallengerCase("slow", "takes 8 ms longer", "shadow", slow_score, "slow", few),
-        ChallengerCase("shifted scores", "0.3 too high", "shadow", shifted_score, "scores", few),
-        ChallengerCase("worse on labels", "scores of other cases", "shadow", shuffled_score,
-                       "cost", max_days=shadow),
-        ChallengerCase("far worse on labels", "scores upside down", "shadow", inverted_score,
-                       "cost", max_days=4),
-        ChallengerCase("no labels", "healthy, but no label comes in", "shadow", healthy_score,
-                       "time", max_days=shadow + 1, labelled=False),
-        ChallengerCase("errors, in the canary", "raises on one case in ten", "canary",
+        ChallengerCase("errors: raises on one case in ten", "shadow", failing_score, "errors", few),
+        ChallengerCase("no numbers: answers NaN", "shadow", nan_score, "errors", few),
+        ChallengerCase("slow: takes 8 ms longer", "shadow", slow_score, "slow", few),
+        ChallengerCase("shifted scores: 0.3 too high", "shadow", shifted_score, "scores", few),
+        ChallengerCase("worse on labels: scores of other cases", "shadow", shuffled_score, "cost",
+                       max_days=shadow),
+        ChallengerCase("far worse on labels: scores upside down", "shadow", inverted_score, "cost",
+                       max_days=4),
+        ChallengerCase("no labels: healthy, but no label comes in", "shadow", healthy_score, "time",
+                       max_days=shadow + 1, labelled=False),
+        ChallengerCase("errors, in the canary: raises on one case in ten", "canary",
                        failing_score, "errors", few),
-        ChallengerCase("slow, in the canary", "takes 8 ms longer", "canary", slow_score, "slow",
-                       few),
-        ChallengerCase("shifted, in the canary", "0.3 too high", "canary", shifted_score,
-                       "scores", few, max_days=canary),
+        ChallengerCase("slow, in the canary: takes 8 ms longer", "canary", slow_score, "slow", few),
+        ChallengerCase("shifted, in the canary: 0.3 too high", "canary", shifted_score, "scores",
+                       few, max_days=canary),
     ]  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,17 +20,17 @@ import pandas as pd
 from features import partitions
 from features.validated_cases import read_labels
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.isolated_home import home_environment, isolated_settings, link_or_copy_file
+from pipelines.proofs.base_training import BaseTraining, probabilities
+from pipelines.proofs.isolated_home import copy_home, home_environment
 from pipelines.replay.served_record import DAY
 from pipelines.replay.simulated_day import ReplayState, ReplayWorld, observe_day, predict_cases
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.runtime import traffic
-from pipelines.training import build_features
+from pipelines.training import assemble, build_features
 from settings import LoopError, Settings
 from usecase import evaluation, source
-from usecase.columns import FEATURES
 from usecase.feed_faults import FeedFault
+from usecase.statements import newest
 
 WATCHER_BY_TRIGGER = {
     "calibration": "performance", "performance": "performance", "saving": "performance",
@@ -38,8 +39,7 @@ WATCHER_BY_TRIGGER = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """A watcher's message and its time."""
 
     watcher: str
@@ -49,7 +49,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class FaultOutcome:
-    """The outcome of a fault that `began` then: notices, and the loop's reactions."""
+    """The outcome of a fault that `began` then: notices by time, and the loop's reactions."""
 
     began: datetime
     notices: list[Notice]
@@ -63,25 +63,16 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
     began = training.as_of + fault.begins * DAY
     end = training.as_of + fault.days * DAY
     with _scratch_home(training) as own:
-        notices = _ingest(own, fault, began.date(), end)
-        stops = [each for each in notices if each.watcher != "quarantine"]
+        stops, notices = _ingest(own, fault, began.date(), end)
         retrained = False
         cases = _labelled_cases(own, training.as_of, min((each.at for each in stops), default=end))
         if not stops:
             build_features.build_feature_tables(own, end)
-            monitoring_notices, retrained = _monitor(training, _with_features(own, cases), end)
-            notices += monitoring_notices
-    notices = [
-        replace(each, watcher="validation") if each.watcher == "quarantine" else each
-        for each in notices
-    ]
-    return FaultOutcome(
-        began,
-        sorted(notices, key=lambda each: each.at),
-        any(each.watcher == "validation" for each in stops),
-        retrained,
-        cases["decision_time"],
-    )
+            monitored = _monitor(training, assemble.join_features(own, cases), end)
+            notices, retrained = [*notices, *monitored[0]], monitored[1]
+    refused = any(each.watcher == "validation" for each in stops)
+    notices = sorted([*stops, *notices], key=attrgetter("at"))
+    return FaultOutcome(began, notices, refused, retrained, cases["decision_time"])
 
 
 @contextmanager
@@ -89,100 +80,85 @@ def _scratch_home(training: BaseTraining) -> Iterator[Settings]:
     """Yield a home with the training's batches and tables; remove it at the end."""
     folder = training.scratch / "faulty"
     shutil.rmtree(folder, ignore_errors=True)
-    own = isolated_settings(folder)
-    for layer in ("raw", "validated", "quarantine", "features"):
-        shutil.copytree(
-            training.settings.data / layer, own.data / layer, copy_function=link_or_copy_file
-        )
-    shutil.copytree(training.settings.home / "usecase", own.home / "usecase")
+    own = copy_home(training.settings, folder)
     shutil.copytree(training.settings.var / "feast", own.var / "feast")
     with home_environment(own):
         yield own
     shutil.rmtree(folder)
 
 
-def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list[Notice]:
-    """Fetch and validate; return the notices, with `quarantine` as a watcher of its own."""
+def _ingest(
+    own: Settings, fault: FeedFault, since: date, end: datetime
+) -> tuple[list[Notice], list[Notice]]:
+    """Fetch and validate; return the notices that stop a feed, and those of rows in quarantine."""
 
     def fetch(feed: str, day: date) -> pd.DataFrame:
         if day < since:
             return source.fetch(feed, day)
         return fault.change(source.fetch, feed, day, since).reset_index(drop=True)
 
-    notices, reason = [], ""
-    try:
-        ingest.fetch_due_batches(own, end, fetch)
-    except LoopError as error:
-        reason = _reason(error)
-    try:
-        validate.validate_new_batches(own, end)
-    except LoopError as error:
-        reason = reason or _reason(error)
-    for feed in source.FEEDS:
-        refused = partitions.partition_days(own.data, "quarantine", f"refused/{feed}")
-        if refused:
-            notices.append(Notice("validation", _batch_time(refused[0]), reason))
-        elif ingest.count_missing_batches(own, feed, end):
-            days = partitions.partition_days(own.data, "validated", feed)
-            # The alert fires after two hours (monitoring/stack/rules.yml: DataStale).
-            at = _batch_time(days[-1] + timedelta(days=1)) + timedelta(hours=2)
-            notices.append(Notice("freshness", at, reason))
-        notices += _quarantine_notices(own, feed, since)
-    return notices
-
-
-def _reason(error: LoopError) -> str:
-    """Return the first feed's problem, without the path and the advice."""
-    line = str(error).splitlines()[0]
-    return line.partition(f"{partitions.SUFFIX}: ")[2] or line
-
-
-def _quarantine_notices(own: Settings, feed: str, since: date) -> list[Notice]:
+    stops, others, reason = [], [], ""
+    for step in (
+        lambda: ingest.fetch_due_batches(own, end, fetch),
+        lambda: validate.validate_new_batches(own, end),
+    ):
+        try:
+            step()
+        except LoopError as error:  # the first feed's problem, without the path and the advice
+            line = str(error).splitlines()[0]
+            reason = reason or line.partition(f"{partitions.SUFFIX}: ")[2] or line
     limit = own.params()["validation"]["max_quarantined"]
-    for day in partitions.partition_days(own.data, "quarantine", feed):
-        n_rows = validate.count_quarantined(own.data, feed, day)
-        if day >= since and n_rows > limit:
-            text = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
-            return [Notice("quarantine", _batch_time(day), text)]
-    return []
+    for feed in source.FEEDS:
+        if refused := partitions.partition_days(own.data, "quarantine", f"refused/{feed}"):
+            stops.append(Notice("validation", _batch_time(refused[0]), reason))
+        elif ingest.count_missing_batches(own, feed, end):
+            last = partitions.partition_days(own.data, "validated", feed)[-1]
+            # The alert fires after two hours (monitoring/stack/rules.yml: DataStale).
+            stops.append(Notice("freshness", _batch_time(last + DAY) + timedelta(hours=2), reason))
+        for day in partitions.partition_days(own.data, "quarantine", feed):
+            n_rows = validate.count_quarantined(own.data, feed, day)
+            if day >= since and n_rows > limit:
+                text = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
+                others.append(Notice("validation", _batch_time(day), text))
+                break
+    return stops, others
 
 
 def _batch_time(day: date) -> datetime:
     """Return when the batch of `day` arrives."""
-    return (pd.Timestamp(day, tz="UTC") + timedelta(days=1)).to_pydatetime()
+    return datetime.combine(day + DAY, time(), UTC)
 
 
 def _labelled_cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     """Return the cases decided from `first` on, with the newest label of each."""
-    from usecase.statements import newest
-
     labels = read_labels(own.data, (first - 2 * DAY).date(), end.date())
     cases = traffic.cases_between(own, first, end)
     return cases.merge(newest(labels, ["key"]), on="key", how="left", validate="1:1")
 
 
-def _with_features(own: Settings, cases: pd.DataFrame) -> pd.DataFrame:
-    """Return the cases with their features as of their decision."""
-    from features.point_in_time import training_frame
-
-    features = training_frame(own, cases.drop(columns=["label", "known_at"]))
-    return features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
-
-
 def _monitor(
     training: BaseTraining, cases: pd.DataFrame, end: datetime
 ) -> tuple[list[Notice], bool]:
-    """Monitor the champion's predictions day by day; return notices and whether it retrains."""
+    """Monitor the champion's predictions day by day; return notices and whether it retrains.
+
+    The champion is the refit on all known cases.
+    """
     frame = pd.concat([training.holdout, cases], ignore_index=True)
     params = training.params
     # The calendar asks for a retraining with and without a fault.
     policy = params["monitoring"]["policy"]
     policy = {**policy, "triggers": [name for name in policy["triggers"] if name != "schedule"]}
+    scores = probabilities(training.healthy, training.holdout)
+    champion = TrainedModel(
+        "champion", training.as_of, training.holdout.assign(probability=scores),
+        evaluation.metrics(training.holdout["label"], scores, params["costs"]), [],
+        probabilities(training.refit, frame),
+    )  # fmt: skip
     models = ReplayModels(frame, params, training.scratch / "models")
     labels = frame[["key", "label", "known_at"]].dropna()
     no_baseline = np.full(len(frame), np.nan)
     world = ReplayWorld(frame, labels, no_baseline, params, models, training.as_of)
-    state = ReplayState.start(world, _champion(training, frame))
+    state = ReplayState.start(world, champion)
     predict_cases(world, state, world.rows(training.as_of, end))
     notices: dict[str, Notice] = {}
     retrained, day = False, training.as_of + DAY
@@ -197,14 +173,3 @@ def _monitor(
         retrained |= result["retrain"]
         day += DAY
     return list(notices.values()), retrained
-
-
-def _champion(training: BaseTraining, frame: pd.DataFrame) -> TrainedModel:
-    """Return the refit on all known cases."""
-    holdout_scores = training.healthy.predict_proba(training.holdout[FEATURES])[:, 1]
-    scores = training.refit.predict_proba(frame[FEATURES])[:, 1]
-    expected: dict[str, Any] = evaluation.metrics(
-        training.holdout["label"], holdout_scores, training.params["costs"]
-    )
-    reference = training.holdout.assign(probability=holdout_scores)
-    return TrainedModel("champion", training.as_of, reference, expected, [], scores)

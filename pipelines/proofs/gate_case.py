@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from pipelines.evaluation.gates import candidate_gates, refit_gates, source_gates
+from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
+from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import home_environment
 
+Subject = GateInputs | RefitModel | TrainingSources
+# The gates on each kind of subject, and the section of `gates` with limits of their own.
+GATES: dict[type, tuple[Sequence[Callable[[Any, Any], Verdict]], str]] = {
+    GateInputs: (CANDIDATE_GATES, ""),
+    RefitModel: (REFIT_GATES, "artefact"),
+    TrainingSources: (SOURCE_GATES, "sources"),
+}
 
-@dataclass(frozen=True)
-class GateCase:
-    """`gate` must refuse what `run` builds. A healthy case has no gate and must pass all."""
+
+class GateCase(NamedTuple):
+    """`gate` must refuse what `build` yields. A healthy case has no gate and must pass all."""
 
     name: str
     gate: str | None
-    run: Callable[[BaseTraining], list[Verdict]]
+    build: Callable[[BaseTraining], Iterator[Subject]]
 
 
-def judge_candidate(training: BaseTraining, inputs: GateInputs) -> list[Verdict]:
-    """Run the gates on a candidate's scores."""
-    return run_gates(inputs, training.params["gates"], candidate_gates.CANDIDATE_GATES)
-
-
-def judge_refit(training: BaseTraining, subject: refit_gates.RefitModel) -> list[Verdict]:
-    """Run the gates on a refit."""
-    gates = training.params["gates"]
-    return run_gates(subject, {**gates, **gates["artefact"]}, refit_gates.REFIT_GATES)
-
-
-def judge_sources(training: BaseTraining, subject: source_gates.TrainingSources) -> list[Verdict]:
-    """Run the gates on the sources of a training."""
-    gates = training.params["gates"]
-    with home_environment(subject.settings):
-        return run_gates(subject, {**gates, **gates["sources"]}, source_gates.SOURCE_GATES)
+def judge_case(case: GateCase, training: BaseTraining) -> list[Verdict]:
+    """Run the gates on everything that the case builds, as a registration does."""
+    verdicts, limits = [], training.params["gates"]
+    for subject in case.build(training):
+        gates, section = GATES[type(subject)]
+        home = subject.settings if isinstance(subject, TrainingSources) else training.settings
+        with home_environment(home):
+            verdicts += run_gates(subject, {**limits, **limits.get(section, {})}, gates)
+    return verdicts

@@ -20,7 +20,6 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     known by `as_of` counts, with its `known_at`. Return the manifest. Raise `LoopError` if there
     are no batches, or if training or holdout would be empty.
     """
-    from features.point_in_time import training_frame
     from usecase.statements import newest
 
     params = settings.params()
@@ -32,9 +31,7 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
             "Run `mlops ingest` first."
         )
     cases = cases.merge(newest(labels, ["key"], before=as_of), on="key", validate="1:1")
-    cases = cases.sort_values(["decision_time", "key"], ignore_index=True)
-    features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
-    frame = features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
+    frame = join_features(settings, cases.sort_values(["decision_time", "key"], ignore_index=True))
     start = holdout_start(params, as_of)
     manifest = training_manifest(frame, as_of, start)
     if not manifest["n_train"] or not manifest["n_holdout"]:
@@ -45,6 +42,14 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     partitions.write_partition(frame, folder / "training.parquet")
     durable_files.write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def join_features(settings: Settings, cases: pd.DataFrame) -> pd.DataFrame:
+    """Return the cases with their features as of their decision; label and `known_at` stay."""
+    from features.point_in_time import training_frame
+
+    features = training_frame(settings, cases.drop(columns=["label", "known_at"]))
+    return features.merge(cases[["key", "label", "known_at"]], on="key", validate="1:1")
 
 
 def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs import case_catalogue, gate_proofs
+from pipelines.proofs import gate_case, gate_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining
+from pipelines.proofs.gate_case import GateCase
 from settings import Settings, UserError
 
 OWN = Verdict(False, 0.2, 0.1, "off", code="calibrated")
@@ -26,7 +27,7 @@ QUICK = (
 )  # fmt: skip
 LONG = (
     "a lost publication", "healthy, seed 0",
-    *(each.name for each in case_catalogue.BAD_CASES if each.gate == "known at the decision"),
+    *(each.name for each in gate_proofs.CASES if each.gate == "known at the decision"),
 )  # fmt: skip
 
 
@@ -48,18 +49,17 @@ LONG = (
 def test_only_its_own_gate_proves_a_case(
     gate: str | None, verdicts: list[Verdict], holds: bool
 ) -> None:
-    proof = gate_proofs.build_gate_proof("a case", gate, verdicts, 1.0)
+    proof = gate_proofs.build_gate_proof(GateCase("a case", gate, lambda _: iter(())), verdicts, 1)
     assert proof.holds is holds
-    assert proof.refused == [each.gate for each in verdicts if not each.passed]
+    assert [each.gate for each in verdicts if each.gate in proof.actual] == [
+        each.gate for each in verdicts if not each.passed
+    ]
 
 
 def test_every_gate_has_a_case_and_every_case_a_gate() -> None:
-    cases = case_catalogue.all_cases()
-    proofs = [gate_proofs.GateProof(case.name, case.gate, [], "", True, 0.0) for case in cases]
-    assert gate_proofs.list_unproven_gates(proofs) == []
-    assert "calibrated" in gate_proofs.list_unproven_gates(
-        [each for each in proofs if each.gate is None]
-    )
+    cases = gate_proofs.CASES
+    assert gate_proofs.unproven_gates({str(case.gate) for case in cases}) == []
+    assert "calibrated" in gate_proofs.unproven_gates({"none"})
     assert len({case.name for case in cases}) == len(cases)
     assert sum(case.gate is None for case in cases) >= 5
     assert {*QUICK, *LONG} <= {case.name for case in cases}
@@ -68,25 +68,41 @@ def test_every_gate_has_a_case_and_every_case_a_gate() -> None:
 def test_a_failed_proof_is_on_the_page_and_fails_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    proofs = [gate_proofs.build_gate_proof("<b>a case", "calibrated", [OTHER], 1.0)]
-    gate_proofs.write_gate_proofs_page(tmp_path / "prove.html", proofs)
+    case = GateCase("<b>a case", "calibrated", lambda _: iter(()))
+    proofs = [gate_proofs.build_gate_proof(case, [OTHER], 1.0)]
+    assert proof_runs.report_proofs(proofs, "Proofs of gates", tmp_path / "prove.html") is False
     page = (tmp_path / "prove.html").read_text()
+    assert "1 cases, 1 failed" in page
     assert "✗ not proven" in page
     assert "&lt;b&gt;a case" in page
-    assert "gate without a case: signature fits" in page
-    assert gate_proofs.print_gate_proofs(proofs) is False
     assert "NOT PROVEN" in capsys.readouterr().out
+
+
+def test_a_gate_that_no_case_proves_is_a_failed_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = proof_runs.Proof("a case", "calibrated", True, "", "", "")
+    monkeypatch.setattr(proof_runs, "run_in_processes", lambda *_: iter([proven]))
+    proofs = list(gate_proofs.prove_gates(Settings(home=tmp_path)))
+    failed = [each.name for each in proofs if not each.holds]
+    assert "gate without a case: signature fits" in failed
+    assert "gate without a case: calibrated" not in failed
+    assert list(gate_proofs.prove_gates(Settings(home=tmp_path), "healthy")) == [proven]
+
+
+def test_no_proof_at_all_is_a_failure() -> None:
+    assert proof_runs.report_proofs([], "Proofs of nothing") is False
 
 
 def test_an_unknown_case_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No case contains 'nonsense'"):
-        gate_proofs.prove_gates(Settings(home=tmp_path), "nonsense")
+        list(gate_proofs.prove_gates(Settings(home=tmp_path), "nonsense"))
 
 
 @pytest.mark.parametrize(
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 )
 def test_real_case(slice_of_days: BaseTraining, name: str) -> None:
-    [case] = [each for each in case_catalogue.all_cases() if each.name == name]
-    proof = gate_proofs.build_gate_proof(name, case.gate, case.run(slice_of_days), 0.0)
+    [case] = [each for each in gate_proofs.CASES if each.name == name]
+    proof = gate_proofs.build_gate_proof(case, gate_case.judge_case(case, slice_of_days), 0.0)
     assert proof.holds, proof

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipelines.proofs import monitoring_proofs
+from pipelines.proofs import monitoring_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
 from settings import Settings, UserError
@@ -63,7 +63,7 @@ def test_a_proof_needs_the_right_watcher_in_time_and_the_right_reaction(
 
 def test_hours_and_cases_until_the_notice_are_counted() -> None:
     proof = monitoring_proofs.build_fault_proof(fault(), REFUSED)
-    assert (proof.hours, proof.cases) == (24, 24)
+    assert proof.after == "24 h, 24 cases"
 
 
 def test_a_failed_proof_is_on_the_page_and_fails_the_command(
@@ -71,13 +71,13 @@ def test_a_failed_proof_is_on_the_page_and_fails_the_command(
 ) -> None:
     good = monitoring_proofs.build_fault_proof(fault(), REFUSED)
     bad = monitoring_proofs.build_fault_proof(fault()._replace(told="<b>missed"), outcome())
-    monitoring_proofs.write_fault_proofs_page(tmp_path / "page.html", [good, bad])
+    title = "Proofs of monitoring"
+    assert not proof_runs.report_proofs([good, bad], title, tmp_path / "page.html")
+    assert "NOT PROVEN" in capsys.readouterr().out
     page = (tmp_path / "page.html").read_text()
     assert "2 cases, 1 failed" in page
     assert "&lt;b&gt;missed" in page
-    assert monitoring_proofs.print_fault_proofs([good])
-    assert not monitoring_proofs.print_fault_proofs([good, bad])
-    assert "NOT PROVEN" in capsys.readouterr().out
+    assert proof_runs.report_proofs([good], title)
 
 
 def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
@@ -90,7 +90,7 @@ def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
 
 def test_an_unknown_fault_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No case contains 'nonsense'"):
-        monitoring_proofs.prove_monitoring(Settings(home=tmp_path), "nonsense")
+        list(monitoring_proofs.prove_monitoring(Settings(home=tmp_path), "nonsense"))
 
 
 def first_fault(watcher: str) -> FeedFault:
@@ -109,8 +109,10 @@ def test_a_real_fault_is_refused_or_stops_the_feed(
 
 def test_only_late_labels_of_a_slice_are_noticed(slice_of_days: BaseTraining) -> None:
     late = first_fault("labels")._replace(days=5)
-    proof = monitoring_proofs.build_fault_proof(late, simulate_fault(slice_of_days, late))
-    assert proof.hours is not None
-    assert proof.hours <= late.hours
+    noticed = simulate_fault(slice_of_days, late)
+    proof = monitoring_proofs.build_fault_proof(late, noticed)
+    assert proof.after != "–", proof
+    first = next(each for each in noticed.notices if each.watcher == "labels")
+    assert first.at - noticed.began <= timedelta(hours=late.hours)
     healthy = late._replace(told=BENIGN[0].told, change=BENIGN[0].change)
     assert "labels" not in {each.watcher for each in simulate_fault(slice_of_days, healthy).notices}
