@@ -2,9 +2,9 @@
 
 - `main.py`: the application and its groups of commands
 - `common.py`: shared options, settings and error reports
-- `loop.py`, `training.py`, `release.py`, `rollout.py`, `record.py`, `service.py`, `monitoring.py`,
-  `schedules.py`, `proofs.py`, `replay.py`: the commands of a group
-- `status.py`: the output of `mlops status`, `doctor`, `gate` and `alerts`
+- `loop.py`, `release.py`, `rollout.py`, `record.py`, `service.py`, `operations.py`,
+  `proofs_and_replay.py`: the commands
+- `status.py`: the output of `mlops status`, `gate` and `alerts`
 - `release_history.py`: the output of `mlops history`
 - `reference.py`: the page docs/cli.md
 """

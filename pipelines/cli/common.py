@@ -5,16 +5,41 @@ Modules of this room import nothing heavy at the top, so that `mlops --help` ans
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+import getpass
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from settings import Settings
+
+
+class LoopCommand(TyperCommand):
+    """A command that prints a known error as one message and exits with the error's code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from settings import LoopError
+
+        try:
+            return super().invoke(ctx)
+        except LoopError as error:
+            code = f" [{error.code}]" if error.code else ""
+            typer.secho(f"error{code}: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(error.exit_code) from error
+
+
+def deciding_user() -> str:
+    """Return the name of the user who runs the command."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container the user may have no name
+        return f"uid {os.getuid()}"
+
 
 AsOf = Annotated[
     str | None,
@@ -28,21 +53,16 @@ Version = Annotated[str, typer.Argument(help="Version number in the registry.")]
 Reason = Annotated[str, typer.Option(help="Why; recorded with the change.")]
 By = Annotated[str, typer.Option(help="Who decides; recorded with the change.")]
 DecidedBy = Annotated[
-    str | None, typer.Option(help="Who decides; recorded. Default: the name of the user.")
-]
+    str,
+    typer.Option(
+        default_factory=deciding_user, show_default="the name of the user",
+        help="Who decides; recorded with the change.",
+    ),
+]  # fmt: skip
 
 
-@contextmanager
-def report_errors() -> Iterator[None]:
-    """Print a known error as one message, without a traceback, and exit with its code."""
-    from settings import LoopError
-
-    try:
-        yield
-    except LoopError as error:
-        code = f" [{error.code}]" if error.code else ""
-        typer.secho(f"error{code}: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(error.exit_code) from error
+def echo_lines(lines: Iterable[str]) -> None:
+    typer.echo("\n".join(lines))
 
 
 def home_settings() -> Settings:
@@ -51,7 +71,6 @@ def home_settings() -> Settings:
 
     import settings
     from pipelines.runtime import upgrade
-    from settings import UserError
 
     try:
         loaded = settings.load_settings()
@@ -59,44 +78,33 @@ def home_settings() -> Settings:
         wrong = "; ".join(
             f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
         )
-        raise UserError(f"An environment variable has a wrong value. {wrong}.") from error
+        raise settings.UserError(f"An environment variable has a wrong value. {wrong}.") from error
     upgrade.upgrade_home(loaded)
     return loaded
 
 
 def interactive_settings() -> Settings:
     """Return the settings, with short MLflow timeouts: a person waits seconds, a flow may wait."""
-    import os
-
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return home_settings()
 
 
-def parse_as_of(settings: Settings, as_of: str | None) -> datetime:
-    """Return the time given, or the `as_of` of params.yaml."""
+def home_as_of(as_of: str | None) -> tuple[Settings, datetime]:
+    """Return the settings, and the time given or the `as_of` of params.yaml."""
+    settings = home_settings()
     from pipelines.runtime.stage_command import parse_time
 
-    return parse_time(as_of if as_of is not None else settings.params().get("as_of"))
+    return settings, parse_time(as_of if as_of is not None else settings.params().get("as_of"))
 
 
-def parse_moment(settings: Settings, as_of: str | None) -> datetime:
-    """Return the time given, or the time of the world's clock, as a scheduled run does."""
+def home_at_moment(moment: str | None) -> tuple[Settings, datetime]:
+    """Return the settings as `interactive_settings`, and the time given or the world's time.
+
+    The clock of the data's world is what a scheduled run reads, too.
+    """
+    settings = interactive_settings()
     from pipelines.runtime import clock
+    from pipelines.runtime.stage_command import parse_time
 
-    return parse_as_of(settings, as_of) if as_of else clock.now(settings)
-
-
-def deciding_user(by: str | None) -> str:
-    """Return the name given, or the name of the user who runs the command."""
-    import getpass
-
-    if by is not None:
-        return by
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # in a container the user may have no name
-        import os
-
-        return f"uid {os.getuid()}"
+    return settings, parse_time(moment) if moment else clock.now(settings)

@@ -1,46 +1,109 @@
-"""Commands on the loop as a whole: a full turn, its status, the health of a home, web pages."""
+"""Commands on the loop as a whole, and from raw batches to a gated model stage by stage."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from pipelines.cli.common import home_settings, report_errors
+from pipelines.cli.common import AsOf, echo_lines, home_as_of, home_settings
 
 app = typer.Typer()
+stages = typer.Typer()
 
 
 @app.command()
 def run() -> None:
     """Run one full turn on real data: from raw batches to a retrained model in service."""
-    with report_errors():
-        from pipelines.flows import turn
+    from pipelines.flows import turn
 
-        turn.run_turn(home_settings())
+    turn.run_turn(home_settings())
 
 
 @app.command()
 def status() -> None:
     """Show the champion, its data, the last monitoring decision and the last trainings."""
-    with report_errors():
-        from pipelines.cli.status import print_status
+    from pipelines.cli.status import status_lines
 
-        print_status(home_settings())
+    echo_lines(status_lines(home_settings()))
 
 
 @app.command()
 def doctor() -> None:
     """Check the home and name the command that repairs each fault; exit code 1 if one is found."""
-    with report_errors():
-        from pipelines.cli.status import print_checks
+    from pipelines.operations.doctor import run_checks
 
-        if not print_checks(home_settings()):
-            raise typer.Exit(1)
+    results = run_checks(home_settings())
+    for subject, each in results.items():
+        mark = typer.style("ok  ", fg="green") if each.ok else typer.style("fail", fg="red")
+        typer.echo(f"{mark}  {subject}: {each.message}")
+        if not each.ok and each.remedy:
+            typer.echo(f"      remedy: {each.remedy}")
+    if not all(each.ok for each in results.values()):
+        raise typer.Exit(1)
 
 
 @app.command()
 def ui() -> None:
     """Serve MLflow, Prefect, Evidently, the data docs and the reports, until Ctrl-C."""
-    with report_errors():
-        from pipelines.operations.ui_servers import serve_uis
+    from pipelines.operations.ui_servers import serve_uis
 
-        serve_uis(home_settings())
+    serve_uis(home_settings())
+
+
+@stages.command()
+def ingest(
+    as_of: AsOf = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(help="FEED/DAY: fetch this stored batch again. May be repeated."),
+    ] = None,
+) -> None:
+    """Fetch and validate the batches that are due; broken rows go to quarantine."""
+    from pipelines.ingestion.ingest import fetch_due_batches
+    from pipelines.ingestion.validate import format_feed_summary, validate_new_batches
+
+    settings, moment = home_as_of(as_of)
+    typer.echo(f"Fetching batches known before {moment:%Y-%m-%d %H:%M} UTC ...")
+    batches = fetch_due_batches(settings, moment, again=again or ())
+    typer.echo(f"New batches: {len(batches)}. Validating ...")
+    for feed, summary in validate_new_batches(settings, moment).items():
+        typer.echo(f"  {format_feed_summary(feed, summary)}")
+    typer.echo(f"Quarantine: {settings.data / 'quarantine'}. Next: `mlops features`.")
+
+
+@stages.command()
+def features(as_of: AsOf = None) -> None:
+    """Build the feature tables and publish the newest values to the online store."""
+    from features.online_publisher import publish_features
+    from pipelines.training.build_features import build_feature_tables
+
+    settings, moment = home_as_of(as_of)
+    typer.echo("Building feature tables ...")
+    for table, days in build_feature_tables(settings, moment).items():
+        typer.echo(f"  {table}: {days} new days")
+    typer.echo("Publishing to the online store ...")
+    publish_features(settings, moment)
+    typer.echo("Next: `mlops train`.")
+
+
+@stages.command()
+def train(
+    as_of: AsOf = None,
+    reason: Annotated[str, typer.Option(help="Why; recorded with the run.")] = "by hand",
+) -> None:
+    """Train candidates, run the gates, register and release the winner."""
+    from pipelines.flows import turn
+
+    outcome = turn.train_by_hand(*home_as_of(as_of), reason)
+    typer.echo(f"{outcome['told']}\nReport: {outcome['report']}\nNext: `mlops serve`.")
+
+
+@stages.command()
+def gate(as_of: AsOf = None) -> None:
+    """Show the gates' verdicts on the newest training; exit code 1 if no candidate passed."""
+    from pipelines.cli.status import print_gates
+
+    settings, moment = home_as_of(as_of) if as_of else (home_settings(), None)
+    if not print_gates(settings, moment):
+        raise typer.Exit(1)

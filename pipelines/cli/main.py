@@ -6,30 +6,20 @@ import sys
 
 import typer
 
-from pipelines.cli import (
-    loop,
-    monitoring,
-    proofs,
-    record,
-    release,
-    replay,
-    rollout,
-    schedules,
-    service,
-    training,
-)
+from pipelines.cli import loop, operations, proofs_and_replay, record, release, rollout, service
+from pipelines.cli.common import LoopCommand
 
 GROUPS = (
     ("Run the loop", loop.app),
-    ("Data and training", training.app),
+    ("Data and training", loop.stages),
     ("Release", release.app),
     ("Release", rollout.app),
     ("Approval and record", record.app),
     ("Service", service.app),
-    ("Monitoring", monitoring.app),
-    ("Schedules", schedules.app),
-    ("Proofs", proofs.app),
-    ("Replay", replay.app),
+    ("Monitoring", operations.app),
+    ("Schedules", operations.schedules),
+    ("Proofs", proofs_and_replay.app),
+    ("Replay", proofs_and_replay.replays),
 )
 
 app = typer.Typer(
@@ -42,6 +32,9 @@ for title, group in GROUPS:
     for subgroup in group.registered_groups:
         subgroup.rich_help_panel = title
     app.add_typer(group)
+for group in (*(group for _, group in GROUPS), rollout.experiments, service.log_app):
+    for command in group.registered_commands:
+        command.cls = LoopCommand
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import By, Reason, Version, interactive_settings, report_errors
+from pipelines.cli.common import By, Reason, Version, echo_lines, interactive_settings
 
 app = typer.Typer()
 
@@ -22,22 +22,20 @@ def approve(
     digest: Annotated[str | None, typer.Option(help="Digest of the files you reviewed.")] = None,
 ) -> None:
     """Approve a version for some days; release.policy `manual` releases only approved versions."""
-    with report_errors():
-        from pipelines.release import approvals
+    from pipelines.release import approvals
 
-        settings = interactive_settings()
-        approvals.approve(settings, version, by=by, why=reason, days=days, digest=digest)
-        typer.echo(f"Version {version} is approved by {by}.")
+    settings = interactive_settings()
+    approvals.approve(settings, version, by=by, why=reason, days=days, digest=digest)
+    typer.echo(f"Version {version} is approved by {by}.")
 
 
 @app.command()
 def reject(version: Version, by: By, reason: Reason) -> None:
     """Reject a version; an approval that it has ends."""
-    with report_errors():
-        from pipelines.release import approvals
+    from pipelines.release import approvals
 
-        approvals.reject(interactive_settings(), version, by=by, why=reason)
-        typer.echo(f"Version {version} is rejected by {by}.")
+    approvals.reject(interactive_settings(), version, by=by, why=reason)
+    typer.echo(f"Version {version} is rejected by {by}.")
 
 
 @app.command()
@@ -51,13 +49,12 @@ def override(
     reason: Reason,
 ) -> None:
     """Let a version pass one guard until a day; `mlops status` shows the override."""
-    with report_errors():
-        from pipelines.release import approvals
-        from pipelines.runtime.stage_command import parse_time
+    from pipelines.release import approvals
+    from pipelines.runtime.stage_command import parse_time
 
-        ends, settings = parse_time(until, "--until"), interactive_settings()
-        approvals.override(settings, version, gate=gate, until=ends, by=by, why=reason)
-        typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
+    ends, settings = parse_time(until, "--until"), interactive_settings()
+    approvals.override(settings, version, gate=gate, until=ends, by=by, why=reason)
+    typer.echo(f"Version {version} may pass '{gate}' until {ends:%Y-%m-%d %H:%M} UTC.")
 
 
 @app.command()
@@ -73,37 +70,35 @@ def history(
     ] = None,
 ) -> None:
     """List every change of the release: who, when, from, to, why."""
-    with report_errors():
-        from pipelines.cli import release_history
-        from pipelines.runtime.stage_command import parse_time
+    from pipelines.cli import release_history
+    from pipelines.runtime.stage_command import parse_time
 
-        settings = interactive_settings()
-        if verify or holds:
-            if not release_history.print_verification(settings, holds):
-                raise typer.Exit(1)
-        elif at is not None:
-            release_history.print_traffic_shares(settings, parse_time(at, "--at"))
-        else:
-            release_history.print_history(settings)
+    settings = interactive_settings()
+    if verify or holds:
+        whole, lines = release_history.verification_lines(settings, holds)
+        echo_lines(lines)
+        raise typer.Exit(0 if whole else 1)
+    if at is not None:
+        echo_lines(release_history.traffic_lines(settings, parse_time(at, "--at")))
+    else:
+        echo_lines(release_history.history_lines(settings))
 
 
 @app.command()
 def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
     """Trace one prediction to its features, version, data, gates and approval."""
-    with report_errors():
-        from pipelines.release.audit.prediction_lineage import explain_prediction
+    from pipelines.release.audit.prediction_lineage import explain_prediction
 
-        for title, fields in explain_prediction(interactive_settings(), request_id).items():
-            typer.echo(f"{title}:")
-            for name, value in fields.items():
-                typer.echo(f"  {name}: {value}")
+    for title, fields in explain_prediction(interactive_settings(), request_id).items():
+        typer.echo(f"{title}:")
+        for name, value in fields.items():
+            typer.echo(f"  {name}: {value}")
 
 
 @app.command()
 def repair(reason: Reason, by: By) -> None:
     """Rebuild the registry's release document from the served release, when it is invalid."""
-    with report_errors():
-        from pipelines.release.audit.verification import repair_release_document
+    from pipelines.release.audit.verification import repair_release_document
 
-        state = repair_release_document(interactive_settings(), why=reason, by=by)
-        typer.echo(f"The release document is the served one again, generation {state.generation}.")
+    state = repair_release_document(interactive_settings(), why=reason, by=by)
+    typer.echo(f"The release document is the served one again, generation {state.generation}.")

@@ -6,15 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.common import (
-    DecidedBy,
-    Reason,
-    Version,
-    deciding_user,
-    home_settings,
-    interactive_settings,
-    report_errors,
-)
+from pipelines.cli.common import DecidedBy, Reason, Version, home_settings, interactive_settings
 
 app = typer.Typer()
 
@@ -26,127 +18,115 @@ AllowReturn = Annotated[
 @app.command()
 def stage(version: Version) -> None:
     """Put a version into staging, where `mlops smoke` tests it."""
-    with report_errors():
-        from pipelines.release import staging_checks
+    from pipelines.release import staging_checks
 
-        staged = staging_checks.put_in_staging(home_settings(), version)
-        typer.echo(f"Version {staged.version} is released to staging. Next: `mlops smoke`.")
+    staged = staging_checks.put_in_staging(home_settings(), version)
+    typer.echo(f"Version {staged.version} is released to staging. Next: `mlops smoke`.")
 
 
 @app.command()
 def smoke() -> None:
     """Send real cases to staging and compare the answers; exit code 1 if one is wrong."""
-    with report_errors():
-        from pipelines.release import staging_checks
+    from pipelines.release import staging_checks
 
-        typer.echo("Testing staging ...")
-        result = staging_checks.run_smoke_test(home_settings())
-        typer.echo(
-            f"Version {result['version']} answered {result['asked']} cases correctly. "
-            f"Next: `mlops promote {result['version']}`."
-        )
+    typer.echo("Testing staging ...")
+    result = staging_checks.run_smoke_test(home_settings())
+    typer.echo(
+        f"Version {result['version']} answered {result['asked']} cases correctly. "
+        f"Next: `mlops promote {result['version']}`."
+    )
 
 
 @app.command()
 def promote(
+    by: DecidedBy,
     version: Annotated[
         str | None, typer.Argument(help="Version number; default: the version in staging.")
     ] = None,
     reason: Reason = "by hand",
-    by: DecidedBy = None,
     again: AllowReturn = False,
 ) -> None:
     """Make a registered version the champion, after staging where there is one."""
-    with report_errors():
-        from pipelines.release import promotion, staging_checks
+    from pipelines.release import promotion, staging_checks
 
-        settings = interactive_settings()
-        version = version or staging_checks.staged_model(settings).version
-        done = promotion.promote(settings, version, why=reason, by=deciding_user(by), again=again)
-        typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
+    settings = interactive_settings()
+    version = version or staging_checks.staged_model(settings).version
+    done = promotion.promote(settings, version, why=reason, by=by, again=again)
+    typer.echo(f"Version {version} is champion, in place of {done['before'] or 'none'}.")
 
 
 @app.command()
 def challenge(
     version: Version,
     reason: Reason,
+    by: DecidedBy,
     canary: Annotated[float, typer.Option(help="Percentage of the keys; 0 is a shadow.")] = 0.0,
-    by: DecidedBy = None,
     again: AllowReturn = False,
 ) -> None:
     """Make a version the challenger: as a shadow, or as a canary."""
-    with report_errors():
-        from pipelines.release import promotion
-        from pipelines.release.audit.release_document import recorded_arms
-        from pipelines.release.audit.trail import describe_arms
+    from pipelines.release import promotion
+    from pipelines.release.audit.release_document import recorded_arms
+    from pipelines.release.audit.trail import describe_arms
 
-        role: Literal["shadow", "canary"] = "canary" if canary else "shadow"
-        settings, user = interactive_settings(), deciding_user(by)
-        state = promotion.challenge(
-            settings, version, role, canary, why=reason, by=user, again=again
-        )
-        arms = describe_arms(recorded_arms(state))
-        typer.echo(f"Released: {arms} (generation {state.generation}).")
+    role: Literal["shadow", "canary"] = "canary" if canary else "shadow"
+    settings = interactive_settings()
+    state = promotion.challenge(settings, version, role, canary, why=reason, by=by, again=again)
+    arms = describe_arms(recorded_arms(state))
+    typer.echo(f"Released: {arms} (generation {state.generation}).")
 
 
 @app.command()
 def withdraw(
     reason: Reason,
-    by: DecidedBy = None,
+    by: DecidedBy,
     bar: Annotated[bool, typer.Option(help="Bar its automatic return.")] = True,
 ) -> None:
     """Withdraw the challenger; the champion alone answers."""
-    with report_errors():
-        from pipelines.release import promotion
+    from pipelines.release import promotion
 
-        settings, user = interactive_settings(), deciding_user(by)
-        state = promotion.withdraw(settings, why=reason, by=user, bar=bar)
-        typer.echo(f"The champion is alone (generation {state.generation}).")
+    state = promotion.withdraw(interactive_settings(), why=reason, by=by, bar=bar)
+    typer.echo(f"The champion is alone (generation {state.generation}).")
 
 
 @app.command()
 def rollback(
     reason: Reason,
+    by: DecidedBy,
     to: Annotated[
         str | None, typer.Option(help="A former champion; default: the previous one.")
     ] = None,
-    by: DecidedBy = None,
 ) -> None:
     """Make a former champion the champion again; services follow within a second."""
-    with report_errors():
-        from pipelines.release import rollback as rollbacks
+    from pipelines.release import rollback as rollbacks
 
-        done = rollbacks.rollback(interactive_settings(), to, why=reason, by=deciding_user(by))
-        if done["version"] == done["before"]:
-            typer.echo(f"Version {done['version']} is champion already.")
-        else:
-            typer.echo(f"Version {done['version']} is champion, in place of {done['before']}.")
+    done = rollbacks.rollback(interactive_settings(), to, why=reason, by=by)
+    same = done["version"] == done["before"]
+    place = " already" if same else f", in place of {done['before']}"
+    typer.echo(f"Version {done['version']} is champion{place}.")
 
 
 @app.command()
-def freeze(reason: Reason, by: DecidedBy = None) -> None:
+def freeze(reason: Reason, by: DecidedBy) -> None:
     """Stop all releases until `mlops unfreeze`, and withdraw the challenger (the kill switch)."""
-    with report_errors():
-        from pipelines.release import rollback as rollbacks
-        from settings import UnreachableError
+    from pipelines.release import rollback as rollbacks
+    from settings import UnreachableError
 
-        settings, user = interactive_settings(), deciding_user(by)
-        try:
-            rollbacks.freeze(settings, why=reason, by=user)
-        except UnreachableError as error:
-            rollbacks.freeze_unrecorded(settings)
-            raise UnreachableError(
-                f"The services are frozen, but the freeze is not recorded yet. {error} When the "
-                f"registry is back, run `mlops repair --by {user} --reason '{reason}'`."
-            ) from error
-        typer.echo("Frozen: the champion alone answers, and nothing is released.")
+    settings = interactive_settings()
+    try:
+        rollbacks.freeze(settings, why=reason, by=by)
+    except UnreachableError as error:
+        rollbacks.freeze_unrecorded(settings)
+        raise UnreachableError(
+            f"The services are frozen, but the freeze is not recorded yet. {error} When the "
+            f"registry is back, run `mlops repair --by {by} --reason '{reason}'`."
+        ) from error
+    typer.echo("Frozen: the champion alone answers, and nothing is released.")
 
 
 @app.command()
-def unfreeze(reason: Reason, by: DecidedBy = None) -> None:
+def unfreeze(reason: Reason, by: DecidedBy) -> None:
     """Allow releases again."""
-    with report_errors():
-        from pipelines.release import rollback as rollbacks
+    from pipelines.release import rollback as rollbacks
 
-        rollbacks.unfreeze(interactive_settings(), why=reason, by=deciding_user(by))
-        typer.echo("Releases are possible again.")
+    rollbacks.unfreeze(interactive_settings(), why=reason, by=by)
+    typer.echo("Releases are possible again.")

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from pipelines.cli.main import GROUPS
+from pipelines.cli.common import LoopCommand
+from pipelines.cli.main import GROUPS, app
 from pipelines.operations import doctor
 from settings import Settings
 
@@ -68,6 +70,14 @@ def test_help_lists_the_groups_without_importing_a_tool(mlops: Run) -> None:
         [sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_every_command_reports_errors() -> None:
+    commands = list(get_command(app).commands.values())
+    nested = [each for command in commands for each in getattr(command, "commands", {}).values()]
+    leaves = [each for each in (*commands, *nested) if not hasattr(each, "commands")]
+    assert len(leaves) > 40
+    assert all(isinstance(each, LoopCommand) for each in leaves)
 
 
 @pytest.mark.parametrize("command", ["ingest", "features", "train", "monitor"])

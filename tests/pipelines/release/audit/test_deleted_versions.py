@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipelines.cli.release_history import approval_lines, print_history
+from pipelines.cli.release_history import approval_lines, history_lines
 from pipelines.operations import doctor
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
@@ -110,9 +110,7 @@ def test_a_deleted_registered_model_is_repaired_from_the_release_file(released: 
     assert verify_release(released)[0] == []
 
 
-def test_history_status_and_doctor_name_deleted_versions(
-    released: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_history_status_and_doctor_name_deleted_versions(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     assert doctor.check_registry(released).ok
     delete(released, "2")
@@ -120,7 +118,6 @@ def test_history_status_and_doctor_name_deleted_versions(
     check = doctor.check_registry(released)
     assert (check.ok, "version 2 was deleted" in check.message) == (False, True)
     rollback.rollback(released, **ME)
-    print_history(released)
-    output = capsys.readouterr().out
+    output = "\n".join(history_lines(released))
     assert "gone: ['2']" in output
     assert "Deleted: version 2" in output

@@ -1,0 +1,129 @@
+"""Commands that prove the guards, rebuild a version or its data, and replay months of days."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.common import Version, home_settings
+
+app = typer.Typer()
+replays = typer.Typer()
+
+FirstDay = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
+EndDay = Annotated[str, typer.Option("--to", help="End: the day after the last one, UTC.")]
+
+
+@app.command()
+def prove(
+    only: Annotated[str | None, typer.Option(help="Only cases whose text contains this.")] = None,
+    rollout: Annotated[bool, typer.Option(help="Only challengers in the rollout.")] = False,
+    monitoring: Annotated[bool, typer.Option(help="Only faults in the feeds.")] = False,
+) -> None:
+    """Send bad models and faulty data through the loop; exit code 1 if a guard misses one."""
+    settings = home_settings()  # first: it limits the threads of the imports below
+    from pipelines.proofs import gate_proofs, monitoring_proofs, proof_runs, rollout_proofs
+
+    kinds = {
+        "rollout": rollout_proofs.prove_rollout,
+        "gates": gate_proofs.prove_gates,
+        "monitoring": monitoring_proofs.prove_monitoring,
+    }
+    if monitoring:
+        chosen = ["monitoring"]
+    elif rollout:
+        chosen = ["rollout"]
+    else:
+        chosen = ["gates"] if only else ["rollout", "gates"]
+    for kind in chosen:
+        typer.echo(f"Proofs of {kind} ...")
+        name = "prove.html" if kind == "gates" else f"prove-{kind}.html"
+        page = None if only else settings.var / "reports" / name
+        proofs = kinds[kind](settings, only)
+        if not proof_runs.report_proofs(proofs, f"Proofs of {kind}", page):
+            raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(version: Version) -> None:
+    """Rebuild a version from its recorded data, parameters and code; exit code 1 if it differs."""
+    from pipelines.registry.reproduce import reproduce_version
+
+    typer.echo(f"Rebuilding version {version} ...")
+    rebuilt = reproduce_version(home_settings(), version)
+    for line in rebuilt.notes:
+        typer.echo(f"{line}.")
+    for name, (before, now) in rebuilt.differing_metrics.items():
+        typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
+    if not rebuilt.same:
+        typer.echo(
+            f"Version {version} is not the same bit for bit: its digest is "
+            f"{rebuilt.digest[:12]} now."
+        )
+        raise typer.Exit(1)
+    typer.echo(f"Version {version} is the same bit for bit: digest {rebuilt.digest[:12]}.")
+
+
+@app.command()
+def restore(
+    md5: Annotated[str, typer.Argument(help="The version's tag `dvc_md5_training`.")],
+    target: Annotated[str, typer.Argument(help="Path to write to; must not exist.")],
+) -> None:
+    """Restore the exact training set of a version."""
+    from pipelines.training import dvc_stages
+
+    dvc_stages.restore_output(home_settings(), md5, Path(target))
+    typer.echo(f"Restored to {target}.")
+
+
+@replays.command()
+def replay(
+    since: FirstDay = "2013-04-01",
+    until: EndDay = "2013-12-31",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="A name in replay.policies, several joined by +, or all; repeatable."),
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="The same steps without servers, stores and flows.")
+    ] = False,
+    sensitivity: Annotated[
+        bool, typer.Option(help="With --fast: also replay the default policy with other limits.")
+    ] = False,
+) -> None:
+    """Replay months of production through the real service; print the cost of each policy.
+
+    With a stack named in the settings, it runs on that stack, with its state and policy.
+    """
+    settings = home_settings()  # first: it limits the threads of the imports below
+    from pipelines.replay import fast_replay, policies, served_replay
+    from pipelines.runtime.stage_command import parse_time
+    from settings import UserError
+
+    first, end = parse_time(since, "--from"), parse_time(until, "--to")
+    params = settings.params()
+    if sensitivity and not fast:
+        raise UserError("--sensitivity works only in the fast replay. Add --fast.")
+    if not fast and served_replay.uses_running_stack(settings):
+        costs = served_replay.replay_on_stack(settings, first, end, policy or [])
+    else:
+        chosen = policies.choose_policies(params, policy or [params["replay"]["default"]])
+        chosen |= policies.sensitivity_policies(params) if sensitivity else {}
+        costs = (
+            fast_replay.replay_policies(settings, first, end, chosen, typer.echo)
+            if fast
+            else served_replay.replay_through_service(settings, first, end, chosen)
+        )
+    typer.echo(policies.format_policy_table(costs, params))
+
+
+@replays.command()
+def report(since: FirstDay = "2013-04-01", until: EndDay = "2013-12-31") -> None:
+    """Write one page on the replayed policies: what monitoring noticed, what retraining saved."""
+    from pipelines.replay.replay_page import write_replay_page
+    from pipelines.runtime.stage_command import parse_time
+
+    first, end = parse_time(since, "--from"), parse_time(until, "--to")
+    typer.echo(f"Written: {write_replay_page(home_settings(), first, end)}")
