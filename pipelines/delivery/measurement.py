@@ -12,9 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -30,8 +29,7 @@ REPORT_FORMAT = 1  # of report.json: the report to compare with may be older
 SLICE_FILE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):
     """The content of `report.json`, and each candidate's predictions on the holdout."""
 
     report: dict[str, Any]
@@ -95,13 +93,9 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         predictions = path / "data/candidates/predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")
     report = {
-        "format": REPORT_FORMAT,
-        "commit": lineage.git_commit(),
-        "params": params,
-        "measured": metrics,
-        **gates,
-        "artefact": on_refit,
-    }
+        "format": REPORT_FORMAT, "commit": lineage.git_commit(), "params": params,
+        "measured": metrics, **gates, "artefact": on_refit,
+    }  # fmt: skip
     durable_files.write_json(folder / "report.json", report)
 
 

@@ -29,23 +29,24 @@ COMPARISON_GATES = (
 
 
 def compare_with_main(
-    head: ChangeReport, base: ChangeReport, ours: pd.DataFrame, theirs: pd.DataFrame
+    head: measurement.Measurement, base: measurement.Measurement
 ) -> list[dict[str, Any]]:
     """Return the verdicts on our winner, with main's winner as the champion, on common cases.
 
     Both trained on the same days and not on the holdout, as a candidate and a champion do.
-    `ours` and `theirs` are the predictions. Return no verdict if one side has no winner.
+    Return no verdict if one side has no winner.
     """
-    if head["winner"] is None or base["winner"] is None:
+    winner, champion = head.report["winner"], base.report["winner"]
+    if winner is None or champion is None:
         return []
-    champion = theirs[["key", base["winner"]]].rename(columns={base["winner"]: "champion"})
-    both = ours.merge(champion, on="key", validate="1:1")
+    theirs = base.predictions[["key", champion]].rename(columns={champion: "champion"})
+    both, params = head.predictions.merge(theirs, on="key", validate="1:1"), head.report["params"]
     inputs = verdict.GateInputs(
-        frame=both, candidate=both[head["winner"]].to_numpy(), baseline=both["baseline"].to_numpy(),
+        frame=both, candidate=both[winner].to_numpy(), baseline=both["baseline"].to_numpy(),
         champion=both["champion"].to_numpy(), predict=_refuse_to_predict, slices={}, manifest={},
-        costs=head["params"]["costs"], seed=head["params"]["seed"],
+        costs=params["costs"], seed=params["seed"],
     )  # fmt: skip
-    verdicts = verdict.run_gates(inputs, head["params"]["gates"], COMPARISON_GATES)
+    verdicts = verdict.run_gates(inputs, params["gates"], COMPARISON_GATES)
     return [each.as_dict() | {"n_cases": len(both)} for each in verdicts]
 
 
@@ -58,38 +59,35 @@ def refusal_reasons(
     head: ChangeReport, base: ChangeReport | None, paired: list[dict[str, Any]]
 ) -> list[str]:
     """Return the reasons to refuse the change, one sentence each; empty if it is accepted."""
-    reasons = []
+    winner, judged = head["winner"], []
     for name, verdicts in head["verdicts"].items():
-        before = base is not None and candidate_passed(base, name)
-        if head["winner"] is None or before:
-            subject = f"{name}, which passes on main," if before else name
-            reasons += [f"{subject} is refused by {each}." for each in _refused(verdicts)]
-    if head["winner"] is None:
-        return ["No candidate passes every gate.", *reasons]
-    refit = f"the refit of {head['winner']}"
-    reasons += [f"{refit} is refused by {each}." for each in _refused(head["artefact"])]
-    if base is not None:
-        pair = f"{head['winner']}, with main's {base['winner']} as the champion,"
-        reasons += [f"{pair} is refused by {each}." for each in _refused(paired)]
-    return reasons
-
-
-def candidate_passed(report: ChangeReport, candidate: str) -> bool:
-    return candidate in report["verdicts"] and not _refused(report["verdicts"][candidate])
-
-
-def _refused(verdicts: list[dict[str, Any]]) -> list[str]:
-    return [describe_refusal(each) for each in verdicts if not each["passed"]]
+        on_main = base["verdicts"].get(name) if base else None
+        if on_main and all(each["passed"] for each in on_main):
+            judged.append((f"{name}, which passes on main,", verdicts))
+        elif winner is None:
+            judged.append((name, verdicts))
+    if winner is not None:
+        judged.append((f"the refit of {winner}", head["artefact"]))
+    if paired and base:
+        judged.append((f"{winner}, with main's {base['winner']} as the champion,", paired))
+    reasons = [
+        f"{subject} is refused by {describe_refusal(each)}."
+        for subject, verdicts in judged
+        for each in verdicts
+        if not each["passed"]
+    ]
+    return reasons if winner is not None else ["No candidate passes every gate.", *reasons]
 
 
 def read_or_measure(name: str, folder: Path, slice_file: Path) -> measurement.Measurement:
     """Return the report in the folder `name`; else measure the commit `name` into `folder`."""
     path = Path(name)
     if path.is_file() or (path / "report.json").exists():
-        return measurement.read_measurement(path.parent if path.is_file() else path)
-    print(f"Measuring {name} ...", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    measurement.measure_commit(name, folder, slice_file)
+        folder = path.parent if path.is_file() else path
+    else:
+        print(f"Measuring {name} ...", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        measurement.measure_commit(name, folder, slice_file)
     return measurement.read_measurement(folder)
 
 
@@ -97,9 +95,7 @@ def write_change_report(
     out: Path, head: measurement.Measurement, base: measurement.Measurement | None
 ) -> list[str]:
     """Write `report.md` and `report.json` to `out`; return the reasons to refuse the change."""
-    paired = []
-    if base is not None:
-        paired = compare_with_main(head.report, base.report, head.predictions, base.predictions)
+    paired = compare_with_main(head, base) if base else []
     main = base.report if base else None
     reasons = refusal_reasons(head.report, main, paired)
     report = {**head.report, "refused": reasons, "against_main": paired}

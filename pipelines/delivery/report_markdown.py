@@ -5,24 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from pipelines.evaluation.formatting import format_limit, format_number, markdown_table
 
 ChangeReport = Mapping[str, Any]
 GateVerdicts = Sequence[Mapping[str, Any]]
+NO_BASE: ChangeReport = {"measured": {}, "verdicts": {}, "artefact": []}
 
 
 def render_change_report(head: ChangeReport, base: ChangeReport | None) -> str:
     """Return the report on `head` (with `refused` and `against_main`), compared with `base`."""
-    manifest = head["manifest"]
+    manifest, main = head["manifest"], base or NO_BASE
+    gates = [
+        {"candidate": name, **row}
+        for name, verdicts in head["verdicts"].items()
+        for row in _gate_rows(verdicts, main["verdicts"].get(name, []))
+    ]
     sections = [
         "# What this change does to the model", _outcome(head),
         f"Trained as of {manifest['as_of'][:16]} UTC on {manifest['n_train']:,} cases. Evaluated "
         f"on {manifest['n_holdout']:,} unseen cases. Commit {_commit(head)}, "
         + (f"main {_commit(base)}." if base else "not compared."),
-        "## Metrics", _metrics(head, base),
-        "## Gates", _gates(head, base),
-        "## The refit as served", _refit(head, base),
-        "## Compared with main", _comparison(head, base),
+        "## Metrics", _table([_metrics(head, main, name) for name in head["measured"]]),
+        "## Gates", _table(gates),
+        "## The refit as served",
+        _table(_gate_rows(head["artefact"], main["artefact"])) or "No refit: no candidate passed.",
+        "## Compared with main", *_comparison(head, base),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
 
@@ -39,114 +48,71 @@ def _outcome(head: ChangeReport) -> str:
     return f"**Accepted.** {head['winner']} wins; it costs {cost} per 1,000 cases."
 
 
-def _metrics(head: ChangeReport, base: ChangeReport | None) -> str:
-    """In brackets: the difference to main's model of the same name."""
-    columns = list(head["measured"]["baseline"])
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a table with the rows' names as heads; empty without rows."""
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else ""
+
+
+def _metrics(head: ChangeReport, main: ChangeReport, model: str) -> dict[str, str]:
+    """Return the model's row. In brackets: the difference to main's model of the same name."""
+    before, row = main["measured"].get(model, {}), {"model": model}
+    for name, value in head["measured"][model].items():
+        change = f" ({format_number(value - before[name], sign=True)})" if name in before else ""
+        row[name.replace("_", " ")] = format_number(value) + change
+    return row
+
+
+def _gate_rows(verdicts: GateVerdicts, main_verdicts: GateVerdicts) -> list[dict[str, str]]:
+    """Return a row for each verdict, beside main's verdict of the same gate."""
+    main = {each["gate"]: each for each in main_verdicts}
     rows = []
-    for name, values in head["measured"].items():
-        before = base["measured"].get(name, {}) if base else {}
-        cells = [format_number(values[column]) for column in columns]
-        for at, column in enumerate(columns):
-            if column in before:
-                cells[at] += f" ({format_number(values[column] - before[column], sign=True)})"
-        rows.append([name, *cells])
-    return markdown_table(["model", *(column.replace("_", " ") for column in columns)], rows)
+    for each in verdicts:
+        before = main.get(each["gate"])
+        on_main = ratio = "–"
+        if before is not None:
+            on_main = format_number(before["value"]) + ("" if before["passed"] else " (refused)")
+            if before["value"] and each["value"] is not None:
+                ratio = f"× {each['value'] / before['value']:.2f}"
+        rows.append({
+            "gate": each["gate"], "": "passed" if each["passed"] else "**REFUSED**",
+            "value": format_number(each["value"]), "limit": format_limit(each),
+            "margin": format_number(each["margin"], sign=True), "on main": on_main,
+            "ratio": ratio, "what was measured": each["told"],
+        })  # fmt: skip
+    return rows
 
 
-def _gates(head: ChangeReport, base: ChangeReport | None) -> str:
-    rows = []
-    for name, verdicts in head["verdicts"].items():
-        before = _by_gate(base["verdicts"].get(name, [])) if base else {}
-        rows += [
-            [name, *_verdict(each), _main_value(before.get(each["gate"])), each["told"]]
-            for each in verdicts
-        ]
-    return markdown_table(
-        ["candidate", "gate", "", "value", "limit", "margin", "on main", "what was measured"], rows
-    )
-
-
-def _refit(head: ChangeReport, base: ChangeReport | None) -> str:
-    if not head["artefact"]:
-        return "No refit: no candidate passed."
-    before = _by_gate(base["artefact"]) if base else {}
-    rows = []
-    for each in head["artefact"]:
-        main = before.get(each["gate"])
-        rows.append([*_verdict(each), _main_value(main), _ratio(each, main), each["told"]])
-    return markdown_table(
-        ["gate", "", "value", "limit", "margin", "on main", "ratio", "what was measured"], rows
-    )
-
-
-def _comparison(head: ChangeReport, base: ChangeReport | None) -> str:
+def _comparison(head: ChangeReport, base: ChangeReport | None) -> list[str]:
     if base is None:
-        return "Not compared: no BASE is set."
-    parts = []
+        return ["Not compared: no BASE is set."]
+    parts = ["Not compared: one side has no winner."]
     if paired := head["against_main"]:
-        parts += [
+        parts = [
             f"{head['winner']}, with main's {base['winner']} as the champion, on the "
             f"{paired[0]['n_cases']:,} cases that both scored:",
-            markdown_table(
-                ["gate", "", "value", "limit", "margin", "what was measured"],
-                [[*_verdict(each), each["told"]] for each in paired],
-            ),
+            _table(_gate_rows(paired, [])),
         ]
-    else:
-        parts.append("Not compared: one side has no winner.")
     changed = changed_rules(head, base)
     heading = "The change alters these rules:" if changed else "The rules are those of main."
-    parts.append("\n".join([heading, "", *(f"- {each}" for each in changed)]).rstrip())
-    return "\n\n".join(parts)
+    return [*parts, heading, *(["\n".join(f"- {each}" for each in changed)] if changed else [])]
 
 
 def changed_rules(head: ChangeReport, base: ChangeReport) -> list[str]:
     """Return the parameters, candidates and gates that the change altered."""
-    ours, theirs = flatten_params(head["params"]), flatten_params(base["params"])
-    names = sorted({*ours, *theirs})
-    changed = [
+    ours, theirs = (_rules(report) for report in (head, base))
+    return [
         f"{name}: {theirs.get(name, 'absent')} on main, {ours.get(name, 'absent')} now"
-        for name in names
+        for name in sorted({*ours, *theirs})
         if ours.get(name) != theirs.get(name)
     ]
-    for kind, of in (("candidate", set), ("gate", _gate_names)):
-        now, then = of(head["verdicts"]), of(base["verdicts"])
-        changed += [f"{kind} {name}: gone" for name in sorted(then - now)]
-        changed += [f"{kind} {name}: new" for name in sorted(now - then)]
-    return changed
 
 
-def _gate_names(verdicts: Mapping[str, list[dict[str, Any]]]) -> set[str]:
-    return {each["gate"] for judged in verdicts.values() for each in judged}
-
-
-def flatten_params(params: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Return nested parameters as `a.b.c: value`."""
-    flat: dict[str, Any] = {}
-    for name, value in params.items():
-        inner = isinstance(value, dict)
-        flat |= flatten_params(value, f"{at}{name}.") if inner else {f"{at}{name}": value}
-    return flat
-
-
-def _verdict(each: Mapping[str, Any]) -> list[str]:
-    mark = "passed" if each["passed"] else "**REFUSED**"
-    margin = format_number(each["margin"], sign=True)
-    return [each["gate"], mark, format_number(each["value"]), format_limit(each), margin]
-
-
-def _by_gate(verdicts: GateVerdicts) -> dict[str, Mapping[str, Any]]:
-    return {each["gate"]: each for each in verdicts}
-
-
-def _main_value(each: Mapping[str, Any] | None) -> str:
-    """Return the cell for main's verdict."""
-    if each is None:
-        return "–"
-    return format_number(each["value"]) + ("" if each["passed"] else " (refused)")
-
-
-def _ratio(now: Mapping[str, Any], main: Mapping[str, Any] | None) -> str:
-    if main is None or not main["value"] or now["value"] is None:
-        return "–"
-    return f"× {now['value'] / main['value']:.2f}"
+def _rules(report: ChangeReport) -> dict[str, Any]:
+    """Return the parameters as `a.b.c: value`, and each candidate and gate."""
+    gates = {each["gate"] for verdicts in report["verdicts"].values() for each in verdicts}
+    [params] = pd.json_normalize(report["params"]).to_dict("records")
+    return {
+        **params,
+        **{f"candidate {name}": "present" for name in report["verdicts"]},
+        **{f"gate {name}": "present" for name in gates},
+    }

@@ -185,7 +185,7 @@ def test_loosened_limits_and_lost_gates_are_listed(compared: Any) -> None:
 
     _, _, page = compared(spoil)
     assert "- gates.artefact.max_size_mb: 20.0 on main, 500.0 now\n" in page
-    assert "- gate slices hold: gone\n" in page
+    assert "- gate slices hold: present on main, absent now\n" in page
 
 
 def test_an_unusable_base_is_refused_before_anything_is_measured(
