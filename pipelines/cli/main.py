@@ -6,14 +6,13 @@ import sys
 
 import typer
 
-from pipelines.cli import loop, operations, proofs_and_replay, record, release, rollout, service
+from pipelines.cli import loop, operations, proofs_and_replay, record, release, service
 from pipelines.cli.common import LoopCommand
 
 GROUPS = (
     ("Run the loop", loop.app),
     ("Data and training", loop.stages),
     ("Release", release.app),
-    ("Release", rollout.app),
     ("Approval and record", record.app),
     ("Service", service.app),
     ("Monitoring", operations.app),
@@ -32,7 +31,7 @@ for title, group in GROUPS:
     for subgroup in group.registered_groups:
         subgroup.rich_help_panel = title
     app.add_typer(group)
-for group in (*(group for _, group in GROUPS), rollout.experiments, service.log_app):
+for group in (*(group for _, group in GROUPS), release.experiments, service.log_app):
     for command in group.registered_commands:
         command.cls = LoopCommand
 

@@ -1,14 +1,26 @@
-"""Commands that put a version into staging, shadow, canary or production, and take it back."""
+"""Commands that put a version into staging, shadow, canary or production, judge it, and undo."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import DecidedBy, Reason, Version, home_settings, interactive_settings
+from pipelines.cli.common import (
+    DecidedBy,
+    Moment,
+    Reason,
+    Version,
+    home_at_moment,
+    home_settings,
+    interactive_settings,
+)  # fmt: skip
 
 app = typer.Typer()
+experiments = typer.Typer(
+    no_args_is_help=True, help="Compare two versions by a plan: docs/rollout.md."
+)
+app.add_typer(experiments, name="experiment")
 
 AllowReturn = Annotated[
     bool, typer.Option(help="Allow a version that was rolled back or withdrawn before.")
@@ -65,13 +77,13 @@ def challenge(
 ) -> None:
     """Make a version the challenger: as a shadow, or as a canary."""
     from pipelines.release import promotion
-    from pipelines.release.audit.release_document import recorded_arms
-    from pipelines.release.audit.trail import describe_arms
+    from pipelines.release.audit import release_document, trail
 
-    role: Literal["shadow", "canary"] = "canary" if canary else "shadow"
-    settings = interactive_settings()
-    state = promotion.challenge(settings, version, role, canary, why=reason, by=by, again=again)
-    arms = describe_arms(recorded_arms(state))
+    state = promotion.challenge(
+        interactive_settings(), version, "canary" if canary else "shadow", canary, why=reason,
+        by=by, again=again,
+    )  # fmt: skip
+    arms = trail.describe_arms(release_document.recorded_arms(state))
     typer.echo(f"Released: {arms} (generation {state.generation}).")
 
 
@@ -130,3 +142,59 @@ def unfreeze(reason: Reason, by: DecidedBy) -> None:
 
     rollbacks.unfreeze(interactive_settings(), why=reason, by=by)
     typer.echo("Releases are possible again.")
+
+
+@app.command()
+def rollout(as_of: Moment = None) -> None:
+    """Judge the challenger and take its next step if due: advance, promote or withdraw it."""
+    from pipelines.release import rollout_controller
+
+    settings, moment = home_at_moment(as_of)
+    step = rollout_controller.control_rollout(settings, moment, live=as_of is None)
+    typer.echo(f"As of {moment:%Y-%m-%d %H:%M} UTC. {step['told']}")
+
+
+@experiments.command()
+def start(
+    version: Annotated[str, typer.Option(help="The challenger.")],
+    effect: Annotated[
+        float, typer.Option(help="Smallest difference that matters, per 1,000 cases.")
+    ],
+    days: Annotated[int, typer.Option(help="Planned length, in days of decisions.")],
+    by: DecidedBy,
+    percent: Annotated[float, typer.Option(help="Percentage of the keys it answers.")] = 50.0,
+    metric: Annotated[str, typer.Option(help="cost or brier.")] = "cost",
+    as_of: Moment = None,
+    reason: Reason = "an experiment",
+) -> None:
+    """Give a version some of the keys until a planned end; print whether that is long enough."""
+    from pipelines.release import experiment
+
+    settings, moment = home_at_moment(as_of)
+    plan = experiment.start_experiment(
+        settings, version, percent=percent, metric=metric, effect=effect, days=days,
+        as_of=moment, by=by, why=reason,
+    )  # fmt: skip
+    typer.echo(f"{experiment.describe_plan(plan)}\nNext: `mlops experiment status`.")
+
+
+@experiments.command()
+def status(as_of: Moment = None) -> None:
+    """Show the result; before the planned end, say that it is too early."""
+    from pipelines.release import experiment
+
+    plan, verdict = experiment.experiment_status(*home_at_moment(as_of))
+    typer.echo(f"{experiment.describe_plan(plan)}\nVerdict: {verdict.told}.")
+
+
+@experiments.command()
+def stop(
+    by: DecidedBy,
+    as_of: Moment = None,
+    reason: Annotated[str, typer.Option(help="Why now; recorded with the change.")] = "",
+) -> None:
+    """End the experiment: withdraw the version and record the conclusion."""
+    from pipelines.release import experiment
+
+    plan, verdict = experiment.stop_experiment(*home_at_moment(as_of), by=by, why=reason)
+    typer.echo(f"The champion is alone. Verdict on version {plan.version}: {verdict.told}.")

@@ -50,11 +50,9 @@ def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -
 def scratch_settings(home: Path, slice_file: Path) -> Settings:
     """Return settings of a home that shares nothing with others, despite the environment."""
     try:
-        over = yaml.safe_load(slice_file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"The slice {slice_file} can't be read. {error}") from error
-    if not isinstance(over, dict):
-        raise UserError(f"The slice {slice_file} must hold a mapping, as params.yaml does.")
+        over = dict(yaml.safe_load(slice_file.read_text()))
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"The slice {slice_file} is no YAML mapping. {error}") from error
     settings = Settings(
         home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
         dvc_remote=None,

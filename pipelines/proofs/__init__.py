@@ -1,9 +1,8 @@
 """Proofs that the guards work: `mlops prove` runs bad cases through them, and some healthy ones.
 
 Gates:
-- `gate_proofs.py`: all cases, and what proves one
-- `bad_candidates.py`, `bad_refits.py`, `bad_sources.py`, `use_case_faults.py`: the cases
-- `gate_case.py`: what a case is, and the gates it runs through
+- `gate_proofs.py`: all cases, the gates they run through, and what proves one
+- `bad_candidates.py`, `bad_sources.py`: the cases, with the faults of `usecase.faults`
 
 Monitoring:
 - `monitoring_proofs.py`: the faults of `usecase.feed_faults`, and what proves one

@@ -1,14 +1,32 @@
-"""Bad data and stores that the source gates must refuse, however good the model."""
+"""Bad data, tables and stores that the source gates must refuse; the faults of the use case.
+
+A fault of `usecase.faults` strikes where its kind says, so it may spoil the model instead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+import pandas as pd
 
 from features import partitions
-from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.gate_case import GateCase, Subject
-from pipelines.proofs.isolated_home import copy_home, home_environment
+from features.online_publisher import Publisher, publish_features
+from features.publication_record import record_text
+from features.table_builder import build_tables
+from features.validated_cases import read_cases
+from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, folder_md5
+from pipelines.proofs.base_training import BadCase, BaseTraining, Subject
+from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
+from pipelines.training import assemble
+from pipelines.training.training_files import TrainingFiles
+from settings import Settings
+from usecase.faults import FAULTS
+from usecase.feature_tables import TABLES
 
 
 def data_of_another_md5(training: BaseTraining) -> Iterator[Subject]:
@@ -23,8 +41,6 @@ def data_of_another_md5(training: BaseTraining) -> Iterator[Subject]:
 
 def stale_online(training: BaseTraining) -> Iterator[Subject]:
     """Publish the online store only up to some days ago."""
-    from features.online_publisher import publish_features
-
     late = timedelta(hours=training.params["gates"]["sources"]["max_online_lag_hours"] + 24)
     own = copy_home(training.settings, training.scratch / "stale")
     with home_environment(own):
@@ -34,9 +50,6 @@ def stale_online(training: BaseTraining) -> Iterator[Subject]:
 
 def lost_publication(training: BaseTraining) -> Iterator[Subject]:
     """Record a complete publication whose last hour never reached the store."""
-    from features.online_publisher import Publisher, publish_features
-    from features.publication_record import record_text
-
     own = copy_home(training.settings, training.scratch / "lost")
     before = training.as_of - timedelta(hours=1)
     with home_environment(own):
@@ -47,8 +60,66 @@ def lost_publication(training: BaseTraining) -> Iterator[Subject]:
     yield training.training_sources(settings=own)
 
 
-BAD_SOURCES = (
-    GateCase("data of another md5", "data are those recorded", data_of_another_md5),
-    GateCase("online features of days ago", "online as offline", stale_online),
-    GateCase("a lost publication", "online as offline", lost_publication),
+def fault_in_rows(kind: str, change: Any, training: BaseTraining) -> Iterator[Subject]:
+    """Put a fault into the rows of the fit, of the fit and the evaluation, or of the refit."""
+    extra = read_cases(training.settings.data, date.min, training.as_of.date())
+    if kind == "refit":
+        yield training.refit_model(training.fit(change(training.frame, extra)), "refit")
+    else:
+        rows = change(training.holdout, extra) if kind == "rows" else training.holdout
+        yield training.gate_inputs(training.fit(change(training.known, extra)), rows)
+
+
+def fault_in_scores(change: Any, training: BaseTraining) -> Iterator[Subject]:
+    scores = change(training.holdout, training.gate_inputs(training.healthy).candidate)
+    yield training.gate_inputs(training.healthy, scores=scores)
+
+
+def fault_in_tables(change: Any, training: BaseTraining) -> Iterator[Subject]:
+    """Train a candidate on other tables; its sources reveal the leak."""
+    own = _rebuilt_home(training, "tables", change)
+    with home_environment(own):
+        assemble.assemble_training_set(own, training.as_of)
+    leaking = replace(training, frame=TrainingFiles(own.home).frame)
+    yield leaking.gate_inputs(leaking.healthy)
+    yield training.training_sources(
+        path=own.home, tables=TABLES | _changed_tables(change),
+        md5s={name: folder_md5(own.home / name) for name in RECORDED_FOLDERS},
+    )  # fmt: skip
+
+
+def fault_online(change: Any, training: BaseTraining) -> Iterator[Subject]:
+    own = _rebuilt_home(training, "online", change)
+    with home_environment(own):
+        publish_features(own, training.as_of)
+    shutil.rmtree(own.data / "features")
+    tables = training.settings.data / "features"
+    shutil.copytree(tables, own.data / "features", copy_function=link_or_copy_file)
+    yield training.training_sources(settings=own)
+
+
+def _changed_tables(change: Any) -> Any:
+    return {table: (compute, TABLES[table][1]) for table, compute in change.items()}
+
+
+def _rebuilt_home(training: BaseTraining, name: str, change: Any) -> Settings:
+    """Return a home whose tables in `change` are computed by other functions."""
+    own = copy_home(training.settings, training.scratch / name)
+    for table in change:
+        shutil.rmtree(own.data / "features" / table)
+    first = pd.Timestamp(training.params["first_day"]).date()
+    lag = timedelta(seconds=training.params["features"]["publish_lag_seconds"])
+    build_tables(own.data, first, training.as_of, lag, _changed_tables(change))
+    return own
+
+
+KINDS: dict[str, Callable[[Any, BaseTraining], Iterator[Subject]]] = {
+    **{kind: partial(fault_in_rows, kind) for kind in ("fit", "rows", "refit")},
+    "scores": fault_in_scores, "tables": fault_in_tables, "online": fault_online,
+}  # fmt: skip
+BAD_SOURCES: tuple[BadCase, ...] = (
+    ("data of another md5", "data are those recorded", data_of_another_md5),
+    ("online features of days ago", "online as offline", stale_online),
+    ("a lost publication", "online as offline", lost_publication),
+    *((fault.told, fault.gate, partial(KINDS[fault.kind], fault.change)) for fault in FAULTS),
 )  # fmt: skip

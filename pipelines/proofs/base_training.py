@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, cached_property, partial
@@ -125,6 +126,11 @@ class BaseTraining:
         )  # fmt: skip
 
 
+Subject = GateInputs | RefitModel | TrainingSources  # what gates judge
+# Name, the gate that must refuse, and what builds the subjects.
+BadCase = tuple[str, str, Callable[[BaseTraining], Iterator[Subject]]]
+
+
 def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
     """Return the model's probabilities on `rows`, shape (n_cases,)."""
     return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
@@ -154,21 +160,13 @@ def read_base_training(home: Path) -> BaseTraining:
 
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from features.online_publisher import publish_features
-    from pipelines.ingestion import ingest, validate
-    from pipelines.training import build_features
+    from pipelines.replay import world_data
 
     own = isolated_settings(home)
     own.params_file.parent.mkdir(parents=True)
     shutil.copyfile(settings.params_file, own.params_file)
     with home_environment(own):
-        for step in (
-            ingest.fetch_due_batches,
-            validate.validate_new_batches,
-            build_features.build_feature_tables,
-            assemble.assemble_training_set,
-        ):
-            print(f"  {step.__name__.replace('_', ' ')}", flush=True)
-            step(own, as_of)
+        world_data.make_training_set(own, as_of)
         publish_features(own, as_of)
     (home / "data" / "candidates").mkdir()
     durable_files.write_file(home / "data" / "candidates" / "candidates.json", "{}")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +32,7 @@ class ChallengerCase(NamedTuple):
     labelled: bool = True  # whether labels become known
 
 
-def healthy_score(row: dict[str, Any]) -> float:
-    return float(np.clip(row["score"] + row["noise"], 0, 1))
+healthy_score: ScoreCase = itemgetter("healthy")
 
 
 def failing_score(row: dict[str, Any]) -> float:
@@ -46,22 +46,6 @@ def slow_score(row: dict[str, Any]) -> float:
     return healthy_score(row)
 
 
-def nan_score(row: dict[str, Any]) -> float:
-    return math.nan
-
-
-def shifted_score(row: dict[str, Any]) -> float:
-    return float(np.clip(row["score"] + 0.3, 0, 1))
-
-
-def shuffled_score(row: dict[str, Any]) -> float:
-    return float(row["another"])
-
-
-def inverted_score(row: dict[str, Any]) -> float:
-    return float(np.clip(2 * row["mean"] - row["score"], 0, 1))
-
-
 def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
     """Return a healthy challenger, and a bad one for each cause in each stage."""
     days = policy["shadow"]["days"] + policy["canary"]["days"] + 2
@@ -73,20 +57,21 @@ def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
         ChallengerCase("healthy: scores near the champion's, like a refit", "shadow",
                        healthy_score, "", max_days=days),
         ChallengerCase("errors: raises on one case in ten", "shadow", failing_score, "errors", few),
-        ChallengerCase("no numbers: answers NaN", "shadow", nan_score, "errors", few),
+        ChallengerCase("no numbers: answers NaN", "shadow", itemgetter("nan"), "errors", few),
         ChallengerCase("slow: takes 8 ms longer", "shadow", slow_score, "slow", few),
-        ChallengerCase("shifted scores: 0.3 too high", "shadow", shifted_score, "scores", few),
-        ChallengerCase("worse on labels: scores of other cases", "shadow", shuffled_score, "cost",
-                       max_days=shadow),
-        ChallengerCase("far worse on labels: scores upside down", "shadow", inverted_score, "cost",
-                       max_days=4),
+        ChallengerCase("shifted scores: 0.3 too high", "shadow", itemgetter("shifted"), "scores",
+                       few),
+        ChallengerCase("worse on labels: scores of other cases", "shadow", itemgetter("another"),
+                       "cost", max_days=shadow),
+        ChallengerCase("far worse on labels: scores upside down", "shadow",
+                       itemgetter("inverted"), "cost", max_days=4),
         ChallengerCase("no labels: healthy, but no label comes in", "shadow", healthy_score, "time",
                        max_days=shadow + 1, labelled=False),
         ChallengerCase("errors, in the canary: raises on one case in ten", "canary",
                        failing_score, "errors", few),
         ChallengerCase("slow, in the canary: takes 8 ms longer", "canary", slow_score, "slow", few),
-        ChallengerCase("shifted, in the canary: 0.3 too high", "canary", shifted_score, "scores",
-                       few, max_days=canary),
+        ChallengerCase("shifted, in the canary: 0.3 too high", "canary", itemgetter("shifted"),
+                       "scores", few, max_days=canary),
     ]  # fmt: skip
 
 
@@ -94,6 +79,8 @@ def draw_scored_cases(
     start: datetime, days: int, params: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the source's cases with scores drawn by their label, and the labels.
+
+    `score` is the champion's; `healthy`, `shifted`, `another`, `inverted`, `nan` are challengers'.
 
     Raises `LoopError` if the source has no labelled case.
     """
@@ -118,7 +105,9 @@ def draw_scored_cases(
     drawn = np.where(
         rows["label"] == 1, rng.beta(2.2, 3.5, len(rows)), rng.beta(1.6, 6.0, len(rows))
     )
+    noise = rng.normal(0.01, 0.05, len(rows))
     return rows.assign(
-        score=drawn, noise=rng.normal(0.01, 0.05, len(rows)), another=rng.permutation(drawn),
-        mean=float(drawn.mean()), number=range(len(rows)),
+        score=drawn, noise=noise, another=rng.permutation(drawn), number=range(len(rows)),
+        healthy=np.clip(drawn + noise, 0, 1), shifted=np.clip(drawn + 0.3, 0, 1),
+        inverted=np.clip(2 * drawn.mean() - drawn, 0, 1), nan=math.nan,
     ), labels  # fmt: skip

@@ -7,11 +7,11 @@ fault, validated, and turned into features. The champion's predictions are monit
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -62,29 +62,22 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
     """Simulate the days of `fault`, until validation or freshness stops the feeds."""
     began = training.as_of + fault.begins * DAY
     end = training.as_of + fault.days * DAY
-    with _scratch_home(training) as own:
-        stops, notices = _ingest(own, fault, began.date(), end)
-        retrained = False
-        cases = _labelled_cases(own, training.as_of, min((each.at for each in stops), default=end))
-        if not stops:
-            build_features.build_feature_tables(own, end)
-            monitored = _monitor(training, assemble.join_features(own, cases), end)
-            notices, retrained = [*notices, *monitored[0]], monitored[1]
+    retrained = False
+    with TemporaryDirectory(dir=training.scratch) as folder:
+        own = copy_home(training.settings, Path(folder))
+        shutil.copytree(training.settings.var / "feast", own.var / "feast")
+        with home_environment(own):
+            stops, notices = _ingest(own, fault, began.date(), end)
+            stopped = min((each.at for each in stops), default=end)
+            cases = _labelled_cases(own, training.as_of, stopped)
+            if not stops:
+                build_features.build_feature_tables(own, end)
+                features = assemble.join_features(own, cases)
+                monitored, retrained = _monitor(training, features, end)
+                notices += monitored
     refused = any(each.watcher == "validation" for each in stops)
     notices = sorted([*stops, *notices], key=attrgetter("at"))
     return FaultOutcome(began, notices, refused, retrained, cases["decision_time"])
-
-
-@contextmanager
-def _scratch_home(training: BaseTraining) -> Iterator[Settings]:
-    """Yield a home with the training's batches and tables; remove it at the end."""
-    folder = training.scratch / "faulty"
-    shutil.rmtree(folder, ignore_errors=True)
-    own = copy_home(training.settings, folder)
-    shutil.copytree(training.settings.var / "feast", own.var / "feast")
-    with home_environment(own):
-        yield own
-    shutil.rmtree(folder)
 
 
 def _ingest(

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs import bad_candidates, bad_refits, bad_sources, proof_runs, use_case_faults
-from pipelines.proofs.base_training import BaseTraining, read_base_training
-from pipelines.proofs.gate_case import GATES, GateCase, Subject, judge_case
+from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
+from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
+from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates
+from pipelines.proofs import proof_runs
+from pipelines.proofs.bad_candidates import BAD_CANDIDATES
+from pipelines.proofs.bad_sources import BAD_SOURCES
+from pipelines.proofs.base_training import BaseTraining, Subject, read_base_training
+from pipelines.proofs.isolated_home import home_environment
 from pipelines.proofs.proof_runs import Proof
 from settings import Settings
+
+# The gates on each kind of subject, and the section of `gates` with limits of their own.
+GATES: dict[type, tuple[Sequence[Callable[[Any, Any], Verdict]], str]] = {
+    GateInputs: (CANDIDATE_GATES, ""),
+    RefitModel: (REFIT_GATES, "artefact"),
+    TrainingSources: (SOURCE_GATES, "sources"),
+}
+
+
+class GateCase(NamedTuple):
+    """`gate` must refuse what `build` yields. A healthy case has no gate and must pass all."""
+
+    name: str
+    gate: str | None
+    build: Callable[[BaseTraining], Iterator[Subject]]
 
 
 def healthy(seed: int, training: BaseTraining) -> Iterator[Subject]:
@@ -25,8 +46,7 @@ def healthy(seed: int, training: BaseTraining) -> Iterator[Subject]:
 
 
 CASES = (
-    *bad_candidates.BAD_CANDIDATES, *bad_refits.BAD_REFITS, *bad_sources.BAD_SOURCES,
-    *use_case_faults.USE_CASE_FAULTS,
+    *(GateCase(*each) for each in (*BAD_CANDIDATES, *BAD_SOURCES)),
     *(GateCase(f"healthy, seed {seed}", None, partial(healthy, seed)) for seed in range(5)),
 )  # fmt: skip
 
@@ -51,6 +71,17 @@ def _prove_case(home: Path, number: int) -> Proof:
     started = time.monotonic()
     verdicts = judge_case(CASES[number], read_base_training(home))
     return build_gate_proof(CASES[number], verdicts, time.monotonic() - started)
+
+
+def judge_case(case: GateCase, training: BaseTraining) -> list[Verdict]:
+    """Run the gates on everything that the case builds, as a registration does."""
+    verdicts, limits = [], training.params["gates"]
+    for subject in case.build(training):
+        gates, section = GATES[type(subject)]
+        home = subject.settings if isinstance(subject, TrainingSources) else training.settings
+        with home_environment(home):
+            verdicts += run_gates(subject, {**limits, **limits.get(section, {})}, gates)
+    return verdicts
 
 
 def build_gate_proof(case: GateCase, verdicts: Sequence[Verdict], seconds: float) -> Proof:

@@ -82,7 +82,7 @@ def make_training_set(settings: Settings, until: datetime) -> None:
         build_features.build_feature_tables, assemble.assemble_training_set,
     )  # fmt: skip
     for step in steps:
-        print(f"the replay's data: {step.__module__.split('.')[-1]}", flush=True)
+        print(f"  data: {step.__module__.split('.')[-1]}", flush=True)
         step(settings, until)
     durable_files.write_file(note, recipe)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.evaluation.gates.verdict import Verdict
-from pipelines.proofs import gate_case, gate_proofs, proof_runs
+from pipelines.proofs import gate_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.gate_case import GateCase
+from pipelines.proofs.gate_proofs import GateCase
 from settings import Settings, UserError
 
 OWN = Verdict(False, 0.2, 0.1, "off", code="calibrated")
@@ -104,5 +104,5 @@ def test_an_unknown_case_is_a_mistake_of_the_user(tmp_path: Path) -> None:
 )
 def test_real_case(slice_of_days: BaseTraining, name: str) -> None:
     [case] = [each for each in gate_proofs.CASES if each.name == name]
-    proof = gate_proofs.build_gate_proof(case, gate_case.judge_case(case, slice_of_days), 0.0)
+    proof = gate_proofs.build_gate_proof(case, gate_proofs.judge_case(case, slice_of_days), 0.0)
     assert proof.holds, proof
