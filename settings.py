@@ -182,6 +182,14 @@ class Settings(BaseSettings):
             store = {"type": kind, "connection_string": self.redis}
         return {**store, "seconds": self.lookup_seconds}
 
+    @classmethod
+    def isolated(cls, home: Path, **values: Any) -> Self:
+        """Return settings of a home that shares no store, regardless of the environment."""
+        return cls(
+            home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
+            dvc_remote=None, **values,
+        )  # fmt: skip
+
     def params(self) -> dict[str, Any]:
         """Return the parameters. Raise `UserError` if the file is missing or malformed."""
         try:

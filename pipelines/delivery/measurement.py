@@ -53,10 +53,7 @@ def scratch_settings(home: Path, slice_file: Path) -> Settings:
         over = dict(yaml.safe_load(slice_file.read_text()))
     except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
         raise UserError(f"The slice {slice_file} is no YAML mapping. {error}") from error
-    settings = Settings(
-        home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
-        dvc_remote=None,
-    )  # fmt: skip
+    settings = Settings.isolated(home)
     own = Settings(home=workspace.SOURCE_ROOT, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)
     durable_files.write_file(
@@ -99,39 +96,26 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
 
 def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
     """Let the commit `name` measure itself by its own code, on our slice with our packages."""
-    commit = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", of=name)
-    with tempfile.TemporaryDirectory(prefix="commit-") as parent:
-        tree = Path(parent) / "tree"
-        _git("worktree", "add", "--quiet", "--detach", str(tree), commit, of=name)
-        try:
-            room = tree / "pipelines" / "delivery"  # a file in older commits
-            if not (room.is_dir() or room.with_suffix(".py").exists()):
-                raise UserError(f"The commit {name} has no `make report`. Name a newer commit.")
-            # Without our settings, which name our commit, our home and our servers.
-            environment = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
-            subprocess.run(
-                [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
-                 "--slice", str(slice_file.resolve())],
-                cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=False,
-            )  # fmt: skip
-        finally:
-            _git("worktree", "remove", "--force", str(tree), of=name)
+    try:
+        commit = lineage.run_git("rev-parse", "--verify", f"{name}^{{commit}}")
+    except LoopError as error:
+        raise UserError(
+            f"{name} is neither the folder of a report nor a commit here ({error}). Fetch it, or "
+            "name another one: `make report BASE=...`. An empty BASE= compares with nothing."
+        ) from error
+    with lineage.commit_files(commit) as tree:
+        room = tree / "pipelines" / "delivery"  # a file in older commits
+        if not (room.is_dir() or room.with_suffix(".py").exists()):
+            raise UserError(f"The commit {name} has no `make report`. Name a newer commit.")
+        # Without our settings, which name our commit, our home and our servers.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+        subprocess.run(
+            [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
+             "--slice", str(slice_file.resolve())],
+            cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
     if not (folder / "report.json").exists():
         raise LoopError(f"{name} could not be measured. See above for the reason.")
-
-
-def _git(*command: str, of: str) -> str:
-    """Run git and return its output. Raise `UserError` about the commit `of` if it fails."""
-    run = subprocess.run(
-        ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        reason = run.stderr.strip() or "git does not know it"
-        raise UserError(
-            f"{of} is neither the folder of a report nor a commit here ({reason}). Fetch it, or "
-            "name another one: `make report BASE=...`. An empty BASE= compares with nothing."
-        )
-    return run.stdout.strip()
 
 
 def read_measurement(folder: Path) -> Measurement:

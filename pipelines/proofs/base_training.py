@@ -22,7 +22,7 @@ from features import durable_files
 from pipelines.evaluation.gates.refit_gates import RefitModel
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
 from pipelines.evaluation.gates.verdict import GateInputs
-from pipelines.proofs.isolated_home import home_environment, isolated_settings
+from pipelines.proofs.isolated_home import home_environment
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
 from pipelines.training.training_files import TrainingFiles
@@ -150,7 +150,7 @@ def open_base_training(settings: Settings) -> BaseTraining:
 @cache
 def read_base_training(home: Path) -> BaseTraining:
     """Return the base training in `home`."""
-    own = isolated_settings(home)
+    own = Settings.isolated(home)
     files = TrainingFiles(home)
     as_of, start = (
         stage_command.parse_time(files.manifest[name]) for name in ("as_of", "holdout_start")
@@ -162,7 +162,7 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from features.online_publisher import publish_features
     from pipelines.replay import world_data
 
-    own = isolated_settings(home)
+    own = Settings.isolated(home)
     own.params_file.parent.mkdir(parents=True)
     shutil.copyfile(settings.params_file, own.params_file)
     with home_environment(own):

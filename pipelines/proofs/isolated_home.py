@@ -12,14 +12,6 @@ from features import durable_files, partitions
 from settings import Settings
 
 
-def isolated_settings(folder: Path) -> Settings:
-    """Return settings of a home that shares no store, regardless of the environment."""
-    return Settings(
-        home=folder, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
-        dvc_remote=None,
-    )  # fmt: skip
-
-
 @contextmanager
 def home_environment(settings: Settings) -> Iterator[None]:
     """Set the environment of this home; restore environment and folder at the end."""
@@ -35,7 +27,7 @@ def home_environment(settings: Settings) -> Iterator[None]:
 
 def copy_home(source: Settings, folder: Path) -> Settings:
     """Return a home with the data of `source` and an online store of its own."""
-    own = isolated_settings(folder)
+    own = Settings.isolated(folder)
     shutil.copytree(source.home / "data", own.home / "data", copy_function=link_or_copy_file)
     shutil.copytree(source.home / "usecase", own.home / "usecase")
     return own

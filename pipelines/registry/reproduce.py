@@ -19,7 +19,7 @@ from pathlib import Path
 
 from features import durable_files
 from pipelines.registry.versions import find_version
-from pipelines.training import dvc_stages, mlflow_tracking, workspace
+from pipelines.training import dvc_stages, lineage, mlflow_tracking, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 from usecase import evaluation
@@ -118,31 +118,21 @@ def recorded_code(commit: str, digest: str) -> Iterator[Path]:
         return
     # A dirty commit is good enough if its code has the digest: parameters are recorded apart.
     commit = commit.removesuffix("-dirty")
-    with tempfile.TemporaryDirectory(prefix="commit-") as parent:
-        tree = Path(parent) / "tree"
-        _git("worktree", "add", "--quiet", "--detach", str(tree), commit, of=commit)
-        try:
-            if workspace.code_digest(tree) != digest:
-                raise LoopError(
-                    f"The version can't be reproduced: the code of the commit {commit} differs "
-                    "from the recorded code, because it was trained on uncommitted changes."
-                )
-            yield tree
-        finally:
-            _git("worktree", "remove", "--force", str(tree), of=commit)
-
-
-def _git(*command: str, of: str) -> None:
     try:
-        subprocess.run(
-            ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        problem = (getattr(error, "stderr", "") or str(error)).strip()
+        lineage.run_git("cat-file", "-e", f"{commit}^{{commit}}")
+    except LoopError as error:
         raise LoopError(
-            f"The current code differs from the version's, and git can't check out its commit {of} "
-            f"({problem}). Run this in a checkout that has the commit, or in the commit's image."
+            "The current code differs from the version's, and git can't check out its commit "
+            f"{commit} ({error}). Run this in a checkout that has the commit, or in the commit's "
+            "image."
         ) from error
+    with lineage.commit_files(commit) as tree:
+        if workspace.code_digest(tree) != digest:
+            raise LoopError(
+                f"The version can't be reproduced: the code of the commit {commit} differs "
+                "from the recorded code, because it was trained on uncommitted changes."
+            )
+        yield tree
 
 
 def _fit(settings: Settings, path: Path, candidate: str) -> str:

@@ -102,9 +102,8 @@ def run_replay(
 def replay_home(settings: Settings, first: datetime, name: str) -> Settings:
     """Return the settings of the home of a replay of `name` from `first` on, with our ports."""
     period = fast_replay.replay_folder(settings, first, name).parent.name
-    return Settings(
-        home=settings.var / "replay" / "served" / period / name,
-        workspace=None, tracking_uri=None, redis=None, feast_registry=None,
+    return Settings.isolated(
+        settings.var / "replay" / "served" / period / name,
         prefect_url="", service_url="", prefect_port=settings.prefect_port,
         service_port=settings.service_port,
     )  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from features.build_manifest import definitions_version
+from pipelines.training import workspace
 from pipelines.training.training_files import TrainingFiles
-from pipelines.training.workspace import SOURCE_ROOT, code_digest
-from settings import Settings
+from settings import LoopError, Settings
 
 
 def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
@@ -22,7 +25,7 @@ def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
         "dvc_md5_training": md5s["data/training"],
         "dvc_md5_validated": md5s["data/validated"],
         "git_commit": git_commit(),
-        "code_sha256": code_digest(path),
+        "code_sha256": workspace.code_digest(path),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none",
         "seed": str(files.params["seed"]),
         "feast_registry_version": definitions_version(),
@@ -37,14 +40,33 @@ def git_commit() -> str:
     if commit := Settings().commit:
         return commit
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit + ("-dirty" if _git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
+        commit = run_git("rev-parse", "HEAD")
+        return commit + ("-dirty" if run_git("status", "--porcelain") else "")
+    except LoopError:
         return "unknown"
 
 
-def _git(*command: str) -> str:
-    run = subprocess.run(
-        ["git", *command], cwd=SOURCE_ROOT, capture_output=True, text=True, check=True
-    )
+def run_git(*command: str) -> str:
+    """Return the output of git in the project's checkout; raise `LoopError` with its reason."""
+    try:
+        run = subprocess.run(
+            ["git", *command], cwd=workspace.SOURCE_ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LoopError((getattr(error, "stderr", "") or str(error)).strip()) from error
     return run.stdout.strip()
+
+
+@contextmanager
+def commit_files(commit: str) -> Iterator[Path]:
+    """Yield a folder with the files of `commit`, a git worktree; remove it at the end.
+
+    Raises `LoopError` with git's reason if git can't check the commit out.
+    """
+    with tempfile.TemporaryDirectory(prefix="commit-") as parent:
+        tree = Path(parent) / "tree"
+        run_git("worktree", "add", "--quiet", "--detach", str(tree), commit)
+        try:
+            yield tree
+        finally:
+            run_git("worktree", "remove", "--force", str(tree))

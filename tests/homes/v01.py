@@ -11,15 +11,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from features import locks
+from pipelines.training import lineage
 from usecase.target import LABEL_FEED
 
 COMMIT = "ce026cd1d2ee5527f32b83cfc81581b2d0618c81"
 PACK = Path(__file__).with_name("v01.tar.xz")
-ROOT = Path(__file__).parents[2]
 FIRST_DAY = "2013-01-18"  # of the batches in the pack
 PACKED = (
     "var/feast/applied", "var/feast/published", "var/feast/registry.db", "var/log", "var/mlflow",
@@ -63,28 +62,14 @@ def whole_home() -> Path:
 def build_home(home: Path, ports: tuple[int, int] = (4271, 3071)) -> None:
     """Run a turn of v0.1 in the folder `home`; raise `CalledProcessError` if it fails."""
     home.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as parent:
-        tree = Path(parent) / "tree"
-        git("worktree", "add", "--quiet", "--detach", str(tree), COMMIT)
-        try:
-            kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS", "PREFECT"))}
-            ours = {
-                "PYTHONPATH": str(tree), "MLOPS_HOME": str(home),
-                "MLOPS_PREFECT_PORT": str(ports[0]), "MLOPS_SERVICE_PORT": str(ports[1]),
-            }  # fmt: skip
-            subprocess.run([sys.executable, "-c", TURN], cwd=home, env=kept | ours, check=True)
-        finally:
-            git("worktree", "remove", "--force", str(tree))
-
-
-def git(*command: str) -> None:
-    try:
-        subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        raise AssertionError(
-            f"git has no commit of v0.1 ({error.stderr.strip()}). In a shallow clone run "
-            "git fetch --unshallow"
-        ) from error
+    # In a shallow clone git lacks the commit: run git fetch --unshallow.
+    with lineage.commit_files(COMMIT) as tree:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS", "PREFECT"))}
+        ours = {
+            "PYTHONPATH": str(tree), "MLOPS_HOME": str(home),
+            "MLOPS_PREFECT_PORT": str(ports[0]), "MLOPS_SERVICE_PORT": str(ports[1]),
+        }  # fmt: skip
+        subprocess.run([sys.executable, "-c", TURN], cwd=home, env=kept | ours, check=True)
 
 
 def pack(home: Path, target: Path = PACK) -> None:
