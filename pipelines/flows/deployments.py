@@ -92,23 +92,21 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
     """Return a deployment for each flow: schedule (cron, in the use case's zone) and limit."""
     from usecase.target import TIME_ZONE
 
+    fields = ("as_of", "reason", "codes", "decision_id")
     retrain_trigger = DeploymentEventTrigger(
         name="retrain when wanted",
         expect={RETRAIN_EVENT}, match={"prefect.resource.id": "mlops.model"},
-        parameters={
-            name: f"{{{{ event.payload.{name} }}}}"
-            for name in ("as_of", "reason", "codes", "decision_id")
-        },
+        parameters={name: f"{{{{ event.payload.{name} }}}}" for name in fields},
     )  # fmt: skip
-    crons = {
-        name: [Cron(line, timezone=TIME_ZONE, active=schedules_active)]
+    schedules = {
+        name: Cron(line, timezone=TIME_ZONE, active=schedules_active)
         for name, line in read_schedules(settings).items()
     }
     return [
         RunnerDeployment.from_flow(
             getattr(flows, f"{name}_flow"),
             name=flow_runs.DEPLOYMENT_NAME,
-            schedules=crons.get(name, []),
+            schedules=[schedules[name]] if name in schedules else [],
             triggers=[retrain_trigger] if name == EVENT_STARTED_FLOW else [],
             concurrency_limit=ONE_AT_A_TIME,
             # By module name: a run's process can import it from any folder.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -112,8 +113,8 @@ def wait_for_requested_run(
 
 def follow_run(
     settings: Settings, run_id: UUID, timeout: float, check: LivenessCheck = bool
-) -> Iterator[str]:
-    """Yield a line for each change of state of the run and of its tasks, until the run has ended.
+) -> Generator[str, None, State[Any] | None]:
+    """Yield a line for each change of state of the run and of its tasks; return its final state.
 
     Raises `LoopError` after `timeout` seconds; the run goes on.
     """
@@ -137,43 +138,29 @@ def follow_run(
                     message = f", {part.state.message}" if part.state.message else ""
                     yield f"{label}: {part.state.name}{message}"
             if settled:
-                return
-
-
-def wait_for_run_end(
-    settings: Settings, run_id: UUID, timeout: float, check: LivenessCheck = bool
-) -> State[Any]:
-    """Return the run's final state; raise `LoopError` after `timeout` seconds."""
-    for _ in follow_run(settings, run_id, timeout, check):
-        continue
-    with prefect_client(settings) as client:
-        state = client.read_flow_run(run_id).state
-    if state is None:
-        raise LoopError(f"Prefect has no state for the run {run_id}. See Prefect's pages.")
-    return state
+                return run.state
+    raise AssertionError  # `_poll` has raised
 
 
 def follow_retraining(
     settings: Settings, decision: Mapping[str, Any], timeout: float, check: LivenessCheck = bool
 ) -> Iterator[str]:
     """Follow the run that `decision` started; raise `LoopError` unless it completes."""
-    run_id = UUID(decision["run_id"])
-    yield from follow_run(settings, run_id, timeout, check)
-    state = wait_for_run_end(settings, run_id, timeout)
-    if not state.is_completed():
+    state = yield from follow_run(settings, UUID(decision["run_id"]), timeout, check)
+    if state is not None and not state.is_completed():
         log = settings.var / "logs" / "prefect-runner.log"
         raise LoopError(f"The retraining ended {state.name}: {state.message} Its log is {log}.")
 
 
 def count_runs_by_state(settings: Settings) -> dict[str, int]:
     """Return the number of runs of all flows on the server, by state type."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     with prefect_client(settings) as client:
         for kind in StateType:
             of_kind = filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[kind]))
-            n = client.count_flow_runs(flow_run_filter=filters.FlowRunFilter(state=of_kind))
-            counts |= {kind.value: n} if n else {}
-    return counts
+            query = filters.FlowRunFilter(state=of_kind)
+            counts[kind.value] = client.count_flow_runs(flow_run_filter=query)
+    return dict(+counts)
 
 
 def read_all_pages(read: Callable[..., list[AnyRun]], **query: Any) -> Iterator[AnyRun]:

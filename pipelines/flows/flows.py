@@ -8,6 +8,7 @@ flows run) and `flow_runs.py` (start, find and follow runs).
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -50,11 +51,11 @@ def ingest_flow(as_of: datetime | None = None, online: bool = True) -> dict[str,
     if _is_blocked(as_of):
         return _cancelled()
     moment = _parse_as_of(as_of)
-    done = {
+    done: dict[str, Any] = {
         "fetched": tasks.fetch_due_batches(moment),
         "validated": tasks.validate_new_batches(moment),
+        "built": tasks.build_feature_tables(moment),
     }
-    done |= {"built": tasks.build_feature_tables(moment)}
     if online:
         tasks.publish_features(moment)
     return done
@@ -73,7 +74,7 @@ def train_flow(
     if _is_blocked(as_of):
         return _cancelled()
     opened = tasks.open_workspace(_parse_as_of(as_of))
-    path = opened["path"]
+    path = Path(opened["path"])
     for stage in opened["stages"]:
         tasks.run_stage(path, stage)
     md5s = tasks.push_outputs(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,35 +13,26 @@ from rich.table import Table
 
 
 @dataclass
-class ComponentEntry:
-    """One row of the table: what a component ran, what it decided, where the evidence is."""
-
-    component: str
-    ran: str = ""
-    decided: str = ""
-    evidence: str = ""
-    seconds: float = 0.0
-
-
-@dataclass
 class Journal:
-    """Print the events of a turn and collect the rows of its table."""
+    """Print the events of a turn and collect the rows of its table, by component."""
 
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    entries: dict[str, ComponentEntry] = field(default_factory=dict)
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def component(self, name: str) -> Iterator[ComponentEntry]:
-        """Yield the component's row and add the block's time to it; several blocks add up."""
+    def component(self, name: str) -> Iterator[dict[str, str]]:
+        """Yield the component's row: what it `ran` and `decided`, and where the `evidence` is.
+
+        The block's time is added to the component; several blocks add up.
+        """
         started = time.monotonic()
-        if name not in self.entries:
-            self.entries[name] = ComponentEntry(name)
         self.console.print(f"\n[bold]{name}[/bold]")
         try:
-            yield self.entries[name]
+            yield self.rows.setdefault(name, dict.fromkeys(("ran", "decided", "evidence"), ""))
         finally:
-            self.entries[name].seconds += time.monotonic() - started
+            self.seconds[name] += time.monotonic() - started
 
     def say(self, text: str) -> None:
         """Print one line with the minutes and seconds since the start."""
@@ -52,9 +44,8 @@ class Journal:
         table = Table(title="Summary of this turn", title_justify="left", show_lines=True)
         for column in ("component", "what ran", "what it decided", "s", "evidence"):
             table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
-        for entry in self.entries.values():
-            table.add_row(
-                entry.component, entry.ran, entry.decided, f"{entry.seconds:.0f}", entry.evidence
-            )
+        for name, row in self.rows.items():
+            seconds = f"{self.seconds[name]:.0f}"
+            table.add_row(name, row["ran"], row["decided"], seconds, row["evidence"])
         self.console.print()
         self.console.print(table)

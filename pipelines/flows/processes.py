@@ -50,41 +50,36 @@ def _start_server(settings: Settings) -> None:
     server_health.wait_until_healthy(server, f"{settings.prefect_url}/health", START_TIMEOUT)
 
 
-def start_runner(settings: Settings) -> Callable[[], Callable[[], None]]:
-    """Start the runner and return a function that waits until it takes runs.
+def start_runner(settings: Settings) -> tuple[Callable[[], object], Callable[[], None]]:
+    """Start the runner; return a check of it, and a function that waits until it takes runs.
 
-    That function returns a check, which raises `LoopError` once the runner has stopped. With an
-    external Prefect server nothing is started: its own worker takes the runs.
+    The check raises `LoopError` once the runner has stopped. With an external Prefect server
+    nothing is started or checked: its own worker takes the runs, and an unclaimed run times out.
     """
     from pipelines.flows import flow_runs
 
     started = datetime.now(UTC)
-    require_alive: Callable[[], None] = _check_nothing
+    require_alive: Callable[[], object] = bool
     if settings.owns_prefect:
         command = prefect_commands.flow_runner_command(schedules_active=False)
         logging = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"}
         child = child_processes.start_child(settings, "prefect-runner", command, logging)
         require_alive = partial(server_health.require_alive, child)
-
-    def wait_for_runner() -> Callable[[], None]:
-        flow_runs.wait_for_runner(settings, started, START_TIMEOUT, require_alive)
-        return require_alive
-
-    return wait_for_runner
+    return require_alive, partial(
+        flow_runs.wait_for_runner, settings, started, START_TIMEOUT, require_alive
+    )
 
 
 def start_service(settings: Settings) -> Callable[[], None]:
     """Start the prediction service and return a function that waits until it is ready."""
+    service: child_processes.Child | str = "the service"
+    if settings.owns_service:
+        environment = serve_environment(settings)
+        service = child_processes.start_child(
+            settings, "service", serve_command(settings), environment
+        )
     url = f"{settings.service_url}/readyz"
-    if not settings.owns_service:
-        return partial(server_health.wait_for_server, url, START_TIMEOUT, "the service")
-    environment = serve_environment(settings)
-    child = child_processes.start_child(settings, "service", serve_command(settings), environment)
-    return partial(server_health.wait_until_healthy, child, url, START_TIMEOUT)
-
-
-def _check_nothing() -> None:
-    """External servers are not checked; an unclaimed run times out."""
+    return partial(server_health.wait_until_healthy, service, url, START_TIMEOUT)
 
 
 def _import_early() -> None:

@@ -1,7 +1,7 @@
 """The Prefect tasks: the single steps of the flows, and which of them Prefect retries.
 
-A task calls a plain function of another module and imports it when it runs. `flows.py` sets the
-order.
+A task calls a plain function of another module. Modules with slow imports are imported when their
+task runs. `flows.py` sets the order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,16 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from pipelines.flows import flow_runs
+from pipelines.ingestion import ingest, validate
+from pipelines.registry import register
+from pipelines.runtime import retention
+from pipelines.training import (
+    build_features,
+    dvc_stages,
+    mlflow_tracking,
+    training_outcome,
+    workspace,
+)
 from settings import LoopError, UnreachableError, load_settings
 
 RETRAIN_EVENT = "mlops.retrain.wanted"
@@ -36,22 +46,16 @@ NETWORK_RETRIES: dict[str, Any] = {
 
 @task(**NETWORK_RETRIES)
 def fetch_due_batches(as_of: datetime) -> list[str]:
-    from pipelines.ingestion import ingest
-
     return ingest.fetch_due_batches(load_settings(), as_of)
 
 
 @task
 def validate_new_batches(as_of: datetime) -> dict[str, Any]:
-    from pipelines.ingestion import validate
-
     return validate.validate_new_batches(load_settings(), as_of)
 
 
 @task
 def build_feature_tables(as_of: datetime) -> dict[str, Any]:
-    from pipelines.training import build_features
-
     return build_features.build_feature_tables(load_settings(), as_of)
 
 
@@ -64,38 +68,36 @@ def publish_features(as_of: datetime) -> None:
 
 @task
 def open_workspace(as_of: datetime) -> dict[str, Any]:
-    from pipelines.training import dvc_stages, workspace
-
     path = workspace.open_workspace(load_settings(), as_of)
     return {"path": str(path), "stages": dvc_stages.recipe_stages(path)}
 
 
 @task(task_run_name="{stage}")
-def run_stage(path: str, stage: str) -> dict[str, Any]:
-    from pipelines.training import dvc_stages
-
-    return dvc_stages.run_stage(load_settings(), Path(path), stage)
+def run_stage(path: Path, stage: str) -> dict[str, Any]:
+    return dvc_stages.run_stage(load_settings(), path, stage)
 
 
 @task(**NETWORK_RETRIES)
-def push_outputs(path: str) -> dict[str, str]:
-    from pipelines.training import dvc_stages
-
-    return dvc_stages.push_outputs(load_settings(), Path(path))
+def push_outputs(path: Path) -> dict[str, str]:
+    return dvc_stages.push_outputs(load_settings(), path)
 
 
 @task(**NETWORK_RETRIES)
-def log_training(path: str, md5s: dict[str, str]) -> dict[str, str]:
-    from pipelines.training import mlflow_tracking
-
-    return mlflow_tracking.log_training(load_settings(), Path(path), md5s)
+def log_training(path: Path, md5s: dict[str, str]) -> dict[str, str]:
+    return mlflow_tracking.log_training(load_settings(), path, md5s)
 
 
 @task(**NETWORK_RETRIES)
-def register_version(path: str, md5s: dict[str, str]) -> dict[str, Any]:
-    from pipelines.registry import register
+def register_version(path: Path, md5s: dict[str, str]) -> dict[str, Any]:
+    return register.register_version(load_settings(), path, md5s)
 
-    return register.register_version(load_settings(), Path(path), md5s)
+
+@task
+def write_outcome(
+    path: Path, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
+    codes: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    return training_outcome.write_outcome(path, registered, entered, reason, codes)
 
 
 @task(**NETWORK_RETRIES)
@@ -112,16 +114,6 @@ def control_rollout(as_of: datetime, live: bool, shadow_days: int | None = None)
     return rollout_controller.control_rollout(
         load_settings(), as_of, live=live, shadow_days=shadow_days
     )
-
-
-@task
-def write_outcome(
-    path: str, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
-    codes: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    from pipelines.training import training_outcome
-
-    return training_outcome.write_outcome(Path(path), registered, entered, reason, codes)
 
 
 @task
@@ -165,6 +157,4 @@ def compact_log() -> dict[str, int]:
 
 @task
 def remove_expired(as_of: datetime) -> dict[str, int]:
-    from pipelines.runtime import retention
-
     return retention.remove_expired(load_settings(), as_of, datetime.now(UTC))

@@ -36,9 +36,9 @@ def run_turn(settings: Settings) -> None:
             turn_steps.run_ingestion(settings, journal, end, online=False)
             wait_for_service()
             journal.say(f"the service answers at {settings.service_url}")
-            wait_for_runner = processes.start_runner(settings)
+            require_runner, wait_for_runner = processes.start_runner(settings)
             turn_steps.send_traffic(settings, journal, start, end)
-            require_runner = wait_for_runner()
+            wait_for_runner()
             clock.advance_to(settings, end)
             decision = turn_steps.run_monitoring(
                 settings, journal, end, every_days=turn_steps.turn_every_days(params)

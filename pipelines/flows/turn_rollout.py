@@ -12,6 +12,7 @@ import httpx
 from pipelines.flows.journal import Journal
 from pipelines.release.audit import approval_rules
 from pipelines.runtime import clock
+from pipelines.runtime.waiting import wait_until
 from serving.release import document
 from settings import LoopError, Settings
 
@@ -30,7 +31,7 @@ def run_rollout(settings: Settings, journal: Journal, start: datetime) -> None:
 
     if rollout_controller.rollout_challenger(settings) is None:
         return
-    with journal.component("6 Deployment and serving") as entry:
+    with journal.component("6 Deployment and serving") as row:
         params = settings.params()
         days, shadow_days = params["turn"]["rollout_days"], turn_shadow_days(params)
         if note := short_shadow_note(params):
@@ -49,8 +50,8 @@ def run_rollout(settings: Settings, journal: Journal, start: datetime) -> None:
         if challenger := rollout_controller.rollout_challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` continues with it")
         if decision:
-            entry.ran = f"{entry.ran}; shadow and canary"
-            entry.decided = f"{entry.decided}; {decision['told'].split(':')[0]}"
+            row["ran"] += "; shadow and canary"
+            row["decided"] += f"; {decision['told'].split(':')[0]}"
 
 
 def turn_shadow_days(params: Mapping[str, Any]) -> int:
@@ -91,16 +92,16 @@ def wait_for_release(settings: Settings) -> None:
     """Wait until the service uses the newest release; raise `LoopError` after `LOAD_TIMEOUT`."""
     wanted = document.read_release(settings.release_file)
     serving: dict[str, Any] = {}
-    deadline = time.monotonic() + LOAD_TIMEOUT
-    while time.monotonic() < deadline:
-        serving = httpx.get(f"{settings.service_url}/release", timeout=10).json()
+
+    def is_newest() -> bool:
+        serving.update(httpx.get(f"{settings.service_url}/release", timeout=10).json())
         # A challenger that can't be loaded is listed as a problem; the rollout withdraws it.
-        if wanted and serving["generation"] == wanted.generation:
-            if not settings.owns_service:
-                time.sleep(1.0)  # one of several replicas answered; the others poll twice a second
-            return
-        time.sleep(0.25)
-    raise LoopError(
-        f"The service uses release {serving['generation']}, not the newest, "
-        f"{wanted and wanted.generation}: {serving['problem']}. See its log."
-    )
+        return wanted is not None and serving["generation"] == wanted.generation
+
+    if not wait_until(is_newest, LOAD_TIMEOUT):
+        raise LoopError(
+            f"The service uses release {serving['generation']}, not the newest, "
+            f"{wanted and wanted.generation}: {serving['problem']}. See its log."
+        )
+    if not settings.owns_service:
+        time.sleep(1.0)  # one of several replicas answered; the others poll twice a second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from pipelines.flows.journal import Journal
@@ -22,22 +22,26 @@ def run_ingestion(
     from pipelines.flows import flows
     from pipelines.ingestion import accepted_batches, validate
 
-    with journal.component("1 Data ingestion and validation") as entry:
+    with journal.component("1 Data ingestion and validation") as row:
         journal.say(f"daily batches up to {as_of:%d %B %Y}: fetch and validate")
         result = flows.ingest_flow(as_of=as_of, online=online)
         for feed, summary in result["validated"].items():
             if summary["batches"]:
                 journal.say(f"  {validate.format_feed_summary(feed, summary)}")
-        entry.ran = "Great Expectations on every daily batch"
         quarantined = accepted_batches.count_quarantined_rows(settings)
-        entry.decided = f"{quarantined:,} rows quarantined, no batch refused"
-        entry.evidence = "data/quarantine, var/gx"
-    with journal.component("2 Features and store") as entry:
+        row.update(
+            ran="Great Expectations on every daily batch",
+            decided=f"{quarantined:,} rows quarantined, no batch refused",
+            evidence="data/quarantine, var/gx",
+        )
+    with journal.component("2 Features and store") as row:
         published = f", published online as of {as_of:%d %B %Y}" if online else ""
         journal.say(f"{sum(result['built'].values())} days of feature tables built{published}")
-        entry.ran = f"Feast, {len(result['built'])} tables, offline and online"
-        entry.decided = f"features up to {as_of:%Y-%m-%d}"
-        entry.evidence = "data/features, var/feast"
+        row.update(
+            ran=f"Feast, {len(result['built'])} tables, offline and online",
+            decided=f"features up to {as_of:%Y-%m-%d}",
+            evidence="data/features, var/feast",
+        )
 
 
 def is_online_store_before(settings: Settings, moment: datetime) -> bool:
@@ -53,7 +57,7 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
     from pipelines.flows import flows
 
     outcome = training_outcome.find_outcome(settings, as_of)
-    with journal.component("3 Experiment tracking and training") as entry:
+    with journal.component("3 Experiment tracking and training") as row:
         if outcome is None:
             journal.say("train candidates, evaluate them on the newest weeks, gate, register")
             flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
@@ -63,9 +67,11 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
             raise LoopError(f"The first training gave no model: {reason}")
         if outcome.get("refused") and not settings.release_file.exists():
             raise LoopError(f"{outcome['told']} Promote it, then run `mlops run` again.")
-        entry.ran = "baseline, logistic regression, gradient boosting; an MLflow run for each"
-        entry.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
-        entry.evidence = f"var/training/{outcome['training_id']}"
+        row.update(
+            ran="baseline, logistic regression, gradient boosting; an MLflow run for each",
+            decided=f"winner of {as_of:%Y-%m-%d}: see the report",
+            evidence=f"var/training/{outcome['training_id']}",
+        )
     report_training(settings, journal, outcome)
     return outcome
 
@@ -75,34 +81,37 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
     from pipelines.evaluation import formatting
 
     files = TrainingFiles(settings.var / "training" / outcome["training_id"])
-    with journal.component("4 Evaluation and gates") as entry:
+    with journal.component("4 Evaluation and gates") as row:
         for line in formatting.metric_lines(files.metrics):
             journal.say(line)
         passed = [each["passed"] for judged in files.gates["verdicts"].values() for each in judged]
-        entry.ran = f"{len(passed)} gates on candidates"
-        entry.decided = f"{sum(passed)} passed, {len(passed) - sum(passed)} refused"
-        entry.evidence = str(outcome["report"])
-    with journal.component("5 Registry and versioning") as entry:
+        row.update(
+            ran=f"{len(passed)} gates on candidates",
+            decided=f"{sum(passed)} passed, {len(passed) - sum(passed)} refused",
+            evidence=str(outcome["report"]),
+        )
+    with journal.component("5 Registry and versioning") as row:
         journal.say(outcome["told"])
-        entry.ran = "refit on all known data, artefact gates, MLflow registry"
-        entry.decided = outcome["told"].split(":")[0]
-        entry.evidence = "models:/mlops-loop@champion"
+        row.update(
+            ran="refit on all known data, artefact gates, MLflow registry",
+            decided=outcome["told"].split(":")[0],
+            evidence="models:/mlops-loop@champion",
+        )
 
 
 def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
     """Send the real cases between `start` and `end` to the service, in order of decision time."""
     from pipelines.runtime import traffic
 
-    reported_days: set[str] = set()
+    reported_days: set[date] = set()
 
     def report_progress(moment: datetime, done: int, total: int) -> None:
         clock.advance_to(settings, moment)
-        day = f"{moment:%d %B %Y}"
-        if day not in reported_days:
-            reported_days.add(day)
-            journal.say(f"  {day}: {done:,} of {total:,} cases answered")
+        if moment.date() not in reported_days:
+            reported_days.add(moment.date())
+            journal.say(f"  {moment:%d %B %Y}: {done:,} of {total:,} cases answered")
 
-    with journal.component("6 Deployment and serving") as entry:
+    with journal.component("6 Deployment and serving") as row:
         journal.say("send real cases over HTTP in order of decision time: first one by one")
         single_until = min(start + timedelta(days=settings.params()["turn"]["alone_days"]), end)
         single = traffic.send_cases(settings, start, single_until, report_progress)
@@ -110,9 +119,11 @@ def send_traffic(settings: Settings, journal: Journal, start: datetime, end: dat
         batched = traffic.send_cases(settings, single_until, end, report_progress, together=True)
         asked, logged_before = (single[key] + batched[key] for key in ("asked", "logged_before"))
         journal.say(f"{asked:,} sent now, {logged_before:,} already in the prediction log")
-        entry.ran = "BentoML service, features from the online store"
-        entry.decided = f"{asked + logged_before:,} predictions, all logged"
-        entry.evidence = "var/log/predictions"
+        row.update(
+            ran="BentoML service, features from the online store",
+            decided=f"{asked + logged_before:,} predictions, all logged",
+            evidence="var/log/predictions",
+        )
 
 
 def run_monitoring(
@@ -122,7 +133,7 @@ def run_monitoring(
     from pipelines.flows import flows
     from pipelines.retraining import monitor
 
-    with journal.component("7 Monitoring and feedback") as entry:
+    with journal.component("7 Monitoring and feedback") as row:
         journal.say("labels become known: live performance, drift, decision")
         # After its retraining the flow must not run again: it would request another one.
         retrained = training_outcome.find_outcome(settings, as_of) is not None
@@ -133,9 +144,11 @@ def run_monitoring(
         )
         retrain = f"retrain: {'yes' if decision['retrain'] else 'no'}"
         journal.say(f"{retrain}. {decision['reason']}")
-        entry.ran = "performance with late labels, Evidently drift report"
-        entry.decided = retrain
-        entry.evidence = "var/reports, var/evidently"
+        row.update(
+            ran="performance with late labels, Evidently drift report",
+            decided=retrain,
+            evidence="var/reports, var/evidently",
+        )
     return decision
 
 

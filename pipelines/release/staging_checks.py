@@ -16,6 +16,7 @@ import httpx
 from features import durable_files
 from pipelines.registry.download import download_version
 from pipelines.runtime import traffic
+from pipelines.runtime.waiting import wait_until
 from serving.http.access import bearer_header
 from serving.release import document
 from serving.release.document import ServedModel
@@ -143,17 +144,19 @@ def staged_model(settings: Settings) -> ServedModel:
 
 
 def _await_version(client: httpx.Client, served: ServedModel) -> None:
-    release: dict[str, Any] = {}
-    deadline = time.monotonic() + SWITCH_TIMEOUT_S
-    while time.monotonic() < deadline:
+    problem: object = None
+
+    def has_loaded() -> bool:
+        nonlocal problem
         try:
             release = client.get("/release").json()
         except httpx.TransportError as error:
             release = {"problem": repr(error)}
-        if release.get("digest") == served.digest:
-            return
-        time.sleep(0.2)
-    raise LoopError(
-        f"Staging at {client.base_url} did not load version {served.version} within "
-        f"{SWITCH_TIMEOUT_S:.0f} s: {release.get('problem')}. Production is unchanged."
-    )
+        problem = release.get("problem")
+        return bool(release.get("digest") == served.digest)
+
+    if not wait_until(has_loaded, SWITCH_TIMEOUT_S, 0.2):
+        raise LoopError(
+            f"Staging at {client.base_url} did not load version {served.version} within "
+            f"{SWITCH_TIMEOUT_S:.0f} s: {problem}. Production is unchanged."
+        )

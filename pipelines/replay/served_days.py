@@ -51,9 +51,9 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
             turn_steps.run_ingestion(settings, journal, first, online=online)
             turn_steps.train_first_model(settings, journal, first)  # champion at once
             await_service = processes.start_service(settings)
-            await_runner = processes.start_runner(settings)
+            require_runner, await_runner = processes.start_runner(settings)
             await_service()
-            require_runner = await_runner()
+            await_runner()
             meter.close("the first model")
             try:
                 for number in range(n_done, n_days):

@@ -10,16 +10,17 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from features import durable_files
+from pipelines.runtime.waiting import wait_until
 from settings import LoopError, Settings
 
 MARK_VARIABLE = "MLOPS_CHILD"
@@ -115,15 +116,13 @@ def stop_children(settings: Settings) -> list[str]:
 def _end(record: ChildRecord) -> bool:
     """Send SIGTERM, then SIGKILL after `GRACE_SECONDS`; return whether a process was running."""
     was_running = bool(_processes(record))
-    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         # Search again: a supervisor may have replaced its ended workers.
         remaining = _processes(record)
         for process in remaining:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(_alive(process) for process in remaining):
-            time.sleep(0.05)
+        wait_until(partial(_all_ended, remaining), GRACE_SECONDS, 0.05)
     if stuck := _processes(record):
         pids = ", ".join(str(process.pid) for process in stuck)
         raise LoopError(f"{record.name} can't be killed (pid {pids}). End it by hand.")
@@ -157,6 +156,10 @@ def _alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _all_ended(processes: Sequence[psutil.Process]) -> bool:
+    return not any(map(_alive, processes))
 
 
 def read_child_records(settings: Settings) -> list[ChildRecord]:

@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 
 from pipelines.runtime.child_processes import Child
+from pipelines.runtime.waiting import wait_until
 from settings import LoopError
 
 
-def wait_until_healthy(child: Child, url: str, timeout: float) -> None:
+def wait_until_healthy(server: Child | str, url: str, timeout: float) -> None:
     """Wait until `url` answers with success, for at most `timeout` seconds.
 
-    Raises `LoopError` with the end of the child's log if it stops or does not answer in time.
+    `server` is a child process, or the name of an external server. Raises `LoopError` if it does
+    not answer in time or if the child stops, with the end of the child's log.
     """
-    deadline = time.monotonic() + timeout
-    with _client() as client:
-        while time.monotonic() < deadline:
-            require_alive(child)
-            if _answers(client, url):
-                return
-            time.sleep(0.1)
-    raise LoopError(_describe_failure(child, f"did not answer at {url} within {timeout:.0f} s"))
 
+    def is_healthy() -> bool:
+        if isinstance(server, Child):
+            require_alive(server)
+        try:
+            return client.get(url).is_success
+        except httpx.TransportError:
+            return False
 
-def wait_for_server(url: str, timeout: float, what: str) -> None:
-    """Wait until an external server answers at `url`; raise `LoopError` after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    with _client() as client:
-        while not _answers(client, url):
-            if time.monotonic() > deadline:
-                raise LoopError(
-                    f"{what} did not answer at {url} within {timeout:.0f} s. See its log."
-                )
-            time.sleep(0.2)
+    # One client for all attempts: a new one reads all certificates of the machine.
+    with httpx.Client(timeout=2.0) as client:
+        if not wait_until(is_healthy, timeout):
+            what = f"did not answer at {url} within {timeout:.0f} s"
+            if isinstance(server, Child):
+                raise _failure(server, what)
+            raise LoopError(f"{server} {what}. See its log.")
 
 
 def require_alive(child: Child) -> None:
     """Raise `LoopError` with the end of the child's log if it has stopped."""
     if child.process.poll() is not None:
-        raise LoopError(
-            _describe_failure(child, f"stopped with exit code {child.process.returncode}")
-        )
+        raise _failure(child, f"stopped with exit code {child.process.returncode}")
 
 
-def _client() -> httpx.Client:
-    # One client for all attempts: a new one reads all certificates of the machine.
-    return httpx.Client(timeout=2.0)
-
-
-def _answers(client: httpx.Client, url: str) -> bool:
-    try:
-        return client.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _describe_failure(child: Child, what: str) -> str:
+def _failure(child: Child, what: str) -> LoopError:
     lines = child.log.read_text(errors="replace").splitlines()[-20:]
-    return "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
+    return LoopError(
+        "\n".join([f"{child.name} {what}. Its log is {child.log}, and ends with:", *lines])
+    )

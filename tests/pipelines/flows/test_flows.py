@@ -164,7 +164,10 @@ class Loop:
         """Return the name and the message of the run's final state."""
         from pipelines.flows import flow_runs
 
-        state = flow_runs.wait_for_run_end(self.settings, run_id, 180)
+        for _ in flow_runs.follow_run(self.settings, run_id, 180):
+            continue
+        with flow_runs.prefect_client(self.settings) as client:
+            state = client.read_flow_run(run_id).state
         return str(state.name), str(state.message)
 
     def steps(self, day: str) -> list[str]:

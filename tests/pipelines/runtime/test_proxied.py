@@ -115,7 +115,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "sent cases": send_case,
     "the release served": lambda settings: turn_rollout.wait_for_release(settings),
     "staging": ask_staging,
-    "a wait": lambda settings: server_health.wait_for_server(settings.service_url, 0.2, "it"),
+    "a wait": lambda settings: server_health.wait_until_healthy("it", settings.service_url, 0.2),
     "probe": lambda settings: probes.probe_http(f"{settings.prefect_url}/ready"),
     "probe of mlflow": lambda settings: probes.probe_mlflow(str(settings.tracking_uri)),
     "Prefect's metrics": lambda settings: list(loop_metrics.flow_samples(settings)),
