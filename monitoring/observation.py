@@ -28,15 +28,15 @@ MEASURE_ERRORS = (*EXPECTED_ERRORS, ArithmeticError, AttributeError, LookupError
 def observe_production(
     known: MonitoringEvidence, joined: pd.DataFrame, features: pd.DataFrame,
     reference: pd.DataFrame, params: dict[str, Any], policy: Mapping[str, Any], as_of: datetime,
-    publish: Callable[[Any], None] | None = None,
+    publish: Callable[[list[pd.DataFrame]], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure the window as of `as_of` and decide by `policy`; return the result as JSON types.
 
     `known` holds the facts on the champion. `joined` are its predictions in the window with labels
     (`performance.join_labels`), `features` the model's columns in the same rows. `reference` has
-    features, `probability` and `label` of the evaluation. `publish`, if given, gets Evidently's
-    snapshot. A measure that fails on the data is None, and a problem. Raises `UserError` for an
-    incomplete policy.
+    features, `probability` and `label` of the evaluation. `publish`, if given, reports on the
+    rows that the drift was measured on. A measure that fails on the data is None, and a problem.
+    Raises `UserError` for an incomplete policy.
     """
     problems: list[MonitoringFinding] = []
 
@@ -52,7 +52,7 @@ def observe_production(
             if not isinstance(error, EXPECTED_ERRORS):
                 logger.exception("The measurement of %s stopped", name)
                 text = f"{type(error).__name__}: {error}"
-            note(f"{name}_unmeasured", f"{name} ({text})")
+            note(f"{name}_unmeasured", f"{name.replace('_', ' ')} ({text})")
 
     note("coverage_low", performance.describe_missing_labels(joined, params, as_of))
     live = measure("performance", performance.live_metrics, joined, params["costs"], params["seed"])
@@ -63,12 +63,12 @@ def observe_production(
         "drift", drift.measure_drift, reference,
         features.assign(probability=joined["probability"], label=joined["label"]),
         features=FEATURES, categories=CATEGORIES, limits=params["monitoring"]["drift"],
-        seed=params["seed"], with_snapshot=publish is not None,
+        seed=params["seed"],
     )  # fmt: skip
     if drifted is not None:
         note("feature_unmeasured", drift.describe_unmeasured(drifted[0]))
         if publish:
-            publish(drifted[1])
+            measure("drift_report", publish, drifted[1])
     evidence = replace(
         known, live=live, slices=sliced, drift=drifted and asdict(drifted[0]), problems=problems,
         n_labelled=int(joined["label"].notna().sum()),

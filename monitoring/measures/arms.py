@@ -63,13 +63,12 @@ def shadow_evidence(
     days = sequential.daily_paired_difference(
         known.astype({"challenger": "float64"}), costs, min_labels=shadow["day_labels"]
     )
-    spread = float(moved.std(ddof=1)) if len(moved) > 1 else 0.0
     return ArmEvidence(
         requests=len(rows), errors=int(rows["shadow_error"].notna().sum()),
         days=_days_over(rows, as_of),
         slower_ms=float(slower.median()) if slower.notna().any() else None,
         moved=sequential.confidence_sequence(
-            moved, spread=spread, alpha=harm["alpha"], focus=harm["focus"]
+            moved, spread=0.0, alpha=harm["alpha"], focus=harm["focus"]  # the observed one
         ) if len(moved) > 1 else None,
         labels=len(known), coverage=performance.label_coverage(joined) if len(joined) else None,
         cost=sequential.confidence_sequence(

@@ -152,8 +152,10 @@ def importance_figure(importance: Mapping[str, float], largest: int = 15) -> Fig
     return figure
 
 
-def new_axes(x: str, y: str, height: float = 3.6, width: float = 4.8) -> tuple[Figure, Axes]:
-    """Return a figure of this size in inches, and its empty axes with the labels `x` and `y`."""
+def new_axes(
+    x: str, y: str, height: float = 3.6, width: float = 4.8, *, dates: bool = False
+) -> tuple[Figure, Axes]:
+    """Return a figure of this size in inches and its empty axes; `dates`: along the x axis."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x, color=TEXT_COLOUR, fontsize=9)
@@ -162,17 +164,15 @@ def new_axes(x: str, y: str, height: float = 3.6, width: float = 4.8) -> tuple[F
     axes.grid(color=GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
+    if dates:
+        locator = AutoDateLocator(minticks=3, maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     return figure, axes
 
 
 def add_legend(axes: Axes, place: str, **options: Any) -> None:
     axes.legend(**{"loc": place, **LEGEND, **options})
-
-
-def format_dates(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _plain(text: object) -> str:

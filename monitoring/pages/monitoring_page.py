@@ -65,20 +65,22 @@ def _figures(
 
 def daily_cost_figure(days: pd.DataFrame, expected: float) -> Figure:
     """Plot the cost per 1,000 cases by day, against the evaluation's."""
-    figure, axes = charts.new_axes("", "cost per 1,000 cases")
+    figure, axes = charts.new_axes("", "cost per 1,000 cases", dates=True)
     axes.bar(days["day"], days["cost_per_1000"], color=LIVE_COLOUR, width=0.8)
     axes.axhline(expected, color=charts.ROLE_COLOURS["champion"], linewidth=1.2, label="evaluation")
     axes.set_ylim(0, max(expected, days["cost_per_1000"].max()) * 1.2)
-    return _finish(figure, "upper left", dates=True)
+    charts.add_legend(axes, "upper left")
+    return figure
 
 
 def daily_rate_figure(days: pd.DataFrame) -> Figure:
     """Plot the mean prediction and the observed rate by day."""
-    figure, axes = charts.new_axes("", "share of cases")
+    figure, axes = charts.new_axes("", "share of cases", dates=True)
     axes.plot(days["day"], days["mean_prediction"], color=LIVE_COLOUR, label="predicted")
     axes.plot(days["day"], days["base_rate"], color=charts.LABEL_COLOURS[1], label="observed")
     axes.set_ylim(0, days[["mean_prediction", "base_rate"]].max(axis=None) * 1.25)
-    return _finish(figure, "upper left", dates=True)
+    charts.add_legend(axes, "upper left")
+    return figure
 
 
 def prediction_histogram(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
@@ -92,7 +94,8 @@ def prediction_histogram(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
             frame["probability"], bins=np.linspace(0, 1, 41).tolist(), weights=weights,
             color=colour, alpha=0.6, label=name,
         )  # fmt: skip
-    return _finish(figure, "upper right")
+    charts.add_legend(axes, "upper right")
+    return figure
 
 
 def drift_figure(drift: Mapping[str, Any], most: int = 12) -> Figure:
@@ -105,14 +108,6 @@ def drift_figure(drift: Mapping[str, Any], most: int = 12) -> Figure:
     axes.barh(moved.index, moved, color=np.where(moved >= 1, drifted, quiet), height=0.6)
     axes.axvline(1, color=charts.ROLE_COLOURS["champion"], linewidth=1.2)
     axes.invert_yaxis()
-    return figure
-
-
-def _finish(figure: Figure, legend: str, *, dates: bool = False) -> Figure:
-    [axes] = figure.axes
-    charts.add_legend(axes, legend)
-    if dates:
-        charts.format_dates(axes)
     return figure
 
 

@@ -17,7 +17,7 @@ BASELINE_COLOUR = charts.ROLE_COLOURS["baseline"]
 
 def weekly_cost_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
     """Plot each policy's weekly cost per 1,000 cases; a dot marks a release to all traffic."""
-    figure, axes = charts.new_axes("", "cost per 1,000 cases", width=9.6)
+    figure, axes = charts.new_axes("", "cost per 1,000 cases", width=9.6, dates=True)
     for name, colour in _colours(names).items():
         weeks = weekly_totals(days[name])
         axes.plot(weeks["day"], weeks["per_1000"], color=colour, linewidth=1.6, label=name)
@@ -29,7 +29,7 @@ def weekly_cost_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
 
 def cumulative_saving_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure:
     """Plot each policy's cumulative saving against `never`, in units of one false alarm."""
-    figure, axes = charts.new_axes("", "cumulative saving against never")
+    figure, axes = charts.new_axes("", "cumulative saving against never", dates=True)
     for name, colour in _colours(names).items():
         gain = (days["never"]["cost"].to_numpy() - days[name]["cost"].to_numpy()).cumsum()
         axes.plot(_moments(days[name]), gain, color=colour, linewidth=1.6, label=name)
@@ -40,7 +40,7 @@ def cumulative_saving_figure(days: DaysByPolicy, names: Sequence[str]) -> Figure
 
 def bias_figure(frame: pd.DataFrame, limit: float) -> Figure:
     """Plot mean prediction - mean outcome in the window, by day, with the releases."""
-    figure, axes = charts.new_axes("", "mean prediction - mean outcome")
+    figure, axes = charts.new_axes("", "mean prediction - mean outcome", dates=True)
     known = frame.dropna(subset="bias")
     for since, part in known.groupby((known["champion"] != known["champion"].shift()).cumsum()):
         axes.plot(_moments(part), part["bias"], color=charts.CANDIDATE_COLOURS[0], linewidth=1.6,
@@ -49,7 +49,6 @@ def bias_figure(frame: pd.DataFrame, limit: float) -> Figure:
         axes.axvline(day, color=charts.LABEL_COLOURS[1], linewidth=0.8, alpha=0.6)
     for side in (-limit, limit):
         axes.axhline(side, color=BASELINE_COLOUR, linewidth=1, linestyle="--")
-    charts.format_dates(axes)
     return figure
 
 
@@ -74,11 +73,10 @@ def drift_heatmap(frame: pd.DataFrame) -> Figure:
 
 def label_delay_figure(frame: pd.DataFrame) -> Figure:
     """Plot the median hours from decision to label, by day."""
-    figure, axes = charts.new_axes("", "hours to the label, median")
+    figure, axes = charts.new_axes("", "hours to the label, median", dates=True)
     known = frame.dropna(subset="delay_hours")
     axes.plot(_moments(known), known["delay_hours"], color=charts.CANDIDATE_COLOURS[3])
     axes.set_ylim(0, max(1.0, known["delay_hours"].max() * 1.3))
-    charts.format_dates(axes)
     return figure
 
 
@@ -102,4 +100,3 @@ def _fit(axes: Axes) -> None:
     charts.add_legend(axes, "upper left", fontsize=8, ncols=3)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.25 * (high - low))
-    charts.format_dates(axes)

@@ -98,13 +98,10 @@ def platform_figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:
 
 def days_to_promotion(days: pd.DataFrame) -> list[int]:
     """Return the days from training to promotion, for each version that became champion."""
-    waits, trained = [], None
-    for _, day in days.iterrows():
-        if day["released"] and trained is not None:
-            waits.append((pd.Timestamp(day["day"]) - trained).days)
-        if day["trained"]:
-            trained = pd.Timestamp(day["day"])
-    return waits
+    day = pd.to_datetime(days["day"])
+    # A day's release comes before its training.
+    trained = day.where(days["trained"] > 0).ffill().shift()
+    return [int(wait.days) for wait in (day - trained)[days["released"] > 0].dropna()]
 
 
 def count_gate_refusals(days: pd.DataFrame) -> dict[str, int]:

@@ -18,6 +18,7 @@ from pipelines.training import training_outcome
 from serving.prediction_log import reader
 from serving.release import document
 from settings import LoopError, Settings, UserError
+from usecase.columns import CATEGORIES, FEATURES
 
 
 def monitor_champion(
@@ -87,9 +88,10 @@ def measure_window(
 
     reports = settings.var / "reports"
 
-    def publish(snapshot: Any) -> None:
+    def publish(samples: list[pd.DataFrame]) -> None:
         drift_report.publish_drift_report(
-            snapshot, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
+            samples, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
+            categories=CATEGORIES, limits=params["monitoring"]["drift"],
             name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
         )  # fmt: skip
 
@@ -135,7 +137,5 @@ def read_labelled_predictions(
 
 def logged_features(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return the logged features of each prediction under the model's names; null if not logged."""
-    from usecase.columns import FEATURES
-
     names = {f"features.{name}": name for name in FEATURES}
     return predictions[list(names)].rename(columns=names)

@@ -76,7 +76,7 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
         )
         trained = rows.set_index("key").loc[rebuilt["key"]].reset_index()
         counts.update(skew_checks.count_differing_rows(rebuilt, trained))
-        n_cases += len(rows)
+        n_cases += len(cases)
     if not n_cases:
         return could_not_run("no case")
     text = f"of {n_cases:,} cases at {len(moments)} times, values that need later data"

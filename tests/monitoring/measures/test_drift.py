@@ -91,7 +91,8 @@ def test_a_drifted_column_is_named_with_its_score() -> None:
 def test_the_scores_are_those_of_evidentlys_report(changes: dict[str, Any], n_rows: int) -> None:
     current = accounts(seed=3).assign(**changes).head(n_rows)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    result, snapshot = drift.measure_drift(accounts(), current, **how)
+    result, samples = drift.measure_drift(accounts(), current, **how)
+    snapshot = drift_report.run_report(*samples, categories=TEXTS, limits=LIMITS)
     [_, *single] = snapshot.dict()["metrics"]  # the first counts the drifted columns
     reported = {
         metric["config"]["column"]: (
@@ -101,19 +102,11 @@ def test_the_scores_are_those_of_evidentlys_report(changes: dict[str, Any], n_ro
         )
         for metric in single
     }
-    columns = result.features | {drift_report.PREDICTION: result.prediction}
+    columns = result.features | {drift.PREDICTION: result.prediction}
     if result.target is not None:
         columns["label"] = result.target
     assert {name: (c.score, c.limit, c.method) for name, c in columns.items()} == reported
-    assert drift.measure_drift(accounts(), current, **how, with_snapshot=False) == (result, None)
-
-
-def test_without_a_snapshot_no_label_is_needed() -> None:
-    how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    result, _ = drift.measure_drift(
-        accounts(), accounts(seed=3).assign(label=np.nan), **how, with_snapshot=False
-    )
-    assert result.target is None
+    assert drift.measure_drift(accounts(), current, **how)[0] == result
 
 
 def test_missing_values_are_measured_apart_from_the_distance() -> None:
@@ -125,15 +118,12 @@ def test_missing_values_are_measured_apart_from_the_distance() -> None:
     assert result.features["visits"].missing_reference == 0.0
 
 
-@pytest.mark.parametrize("with_snapshot", [True, False])
-def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measured(
-    with_snapshot: bool,
-) -> None:
+def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measured() -> None:
     rows = accounts(seed=3).assign(visits=lambda rows: rows["visits"] + 9)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
-    whole, _ = drift.measure_drift(accounts(), rows, **how, with_snapshot=with_snapshot)
+    whole, _ = drift.measure_drift(accounts(), rows, **how)
     lacking = rows.drop(columns="age").assign(amount=np.nan, region=None)
-    result, snapshot = drift.measure_drift(accounts(), lacking, **how, with_snapshot=with_snapshot)
+    result, samples = drift.measure_drift(accounts(), lacking, **how)
     without_values = ["region", "amount", "age"]
     assert list(result.unmeasured) == without_values
     assert result.features == {n: whole.features[n] for n in ("product", "visits", "constant")}
@@ -141,7 +131,7 @@ def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measu
     assert drifted(result) == ["visits"]
     assert result.share == pytest.approx(4 / 6), "what is no longer served has drifted"
     assert result.missing_change == 1.0
-    assert (snapshot is not None) == with_snapshot
+    assert drift_report.run_report(*samples, categories=TEXTS, limits=LIMITS) is not None
     problem = drift.describe_unmeasured(result)
     for name in without_values:
         assert f"{name} (no value in 3,000 rows of the prediction log)" in str(problem)
@@ -178,15 +168,16 @@ def test_the_same_seed_draws_the_same_rows() -> None:
 
 
 def test_a_run_published_again_replaces_itself(tmp_path: Path) -> None:
-    result, snapshot = drift.measure_drift(
+    result, samples = drift.measure_drift(
         accounts(), accounts(seed=3), features=FEATURES, categories=TEXTS, limits=LIMITS, seed=1
     )
     json.dumps(asdict(result))  # the stored form
     html, workspace = tmp_path / "reports" / "drift.html", tmp_path / "evidently"
     for name, day in (("first", 15), ("second", 22), ("first", 15)):
         drift_report.publish_drift_report(
-            snapshot, html, workspace, name=name, as_of=datetime(2013, 4, day, tzinfo=UTC)
-        )
+            samples, html, workspace, categories=TEXTS, limits=LIMITS, name=name,
+            as_of=datetime(2013, 4, day, tzinfo=UTC),
+        )  # fmt: skip
     from evidently.ui.workspace import Workspace
 
     space = Workspace(str(workspace))

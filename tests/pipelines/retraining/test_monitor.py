@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from features import partitions
+from monitoring import observation
+from monitoring.evidence import MonitoringEvidence
 from pipelines.operations import loop_metrics, metric_samples
 from pipelines.retraining import monitor
 from serving.prediction_log.writer import PredictionLog
@@ -240,6 +242,25 @@ def test_a_measure_that_fails_is_a_problem_and_the_others_are_measured(settings:
     assert (result["slices"], result["drift"]) == ([], None)
     judged = {each["name"]: each["value"] for each in result["triggers"]}
     assert [judged[name] for name in ("slices", "labels", "drift", "missing")] == [None] * 4
+
+
+def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(settings: Settings) -> None:
+    folder = settings.var / "models" / CHAMPION
+    reference, params = pd.read_parquet(folder / "reference.parquet"), settings.params()
+    expected = json.loads((folder / "card.json").read_text())["evaluation"]
+    joined = reference.assign(known_at=reference["decision_time"] + timedelta(hours=5))
+
+    def fail(samples: list[pd.DataFrame]) -> None:
+        raise KeyError(f"{len(samples)} frames")
+
+    result = observation.observe_production(
+        MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES], reference,
+        params, params["monitoring"]["policy"], AS_OF, fail,
+    )  # fmt: skip
+    [problem] = result["problems"]
+    assert problem["code"] == result["codes"][0] == "drift_report_unmeasured"
+    assert "drift report (KeyError: '2 frames')" in result["reason"]
+    assert result["drift"]["share"] == 0
 
 
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
