@@ -53,19 +53,18 @@ def _download(client: Any, run_id: str, target: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        for artifact in VERSION_FILES:
-            client.download_artifacts(run_id, artifact, str(draft))
-        facts = json.loads((draft / "facts.json").read_text())
-        durable_files.write_json(draft / "card.json", {**facts, "version": target.name})
-        draft.chmod(0o755)  # mkdtemp makes it private; the service may run as another user
-        shutil.rmtree(target, ignore_errors=True)
-        durable_files.publish_folder(draft, target)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+            draft = Path(folder) / target.name  # not private, as a temporary folder is
+            draft.mkdir()
+            for artifact in VERSION_FILES:
+                client.download_artifacts(run_id, artifact, str(draft))
+            facts = json.loads((draft / "facts.json").read_text())
+            durable_files.write_json(draft / "card.json", {**facts, "version": target.name})
+            shutil.rmtree(target, ignore_errors=True)
+            durable_files.publish_folder(draft, target)
     except (MlflowException, OSError) as error:
         raise LoopError(
             f"Version {target.name} is not released: its files can't be downloaded from the "
             f"registry ({str(error).splitlines()[0][:300]}). Serving is unaffected."
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -31,10 +30,8 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 def training_id(settings: Settings, as_of: datetime) -> str:
     """Return the name of the run that trains as of `as_of` with this code and these parameters."""
-    digest = hashlib.sha256(settings.params_file.read_bytes())
-    for path in _code_files():
-        digest.update(path.relative_to(SOURCE_ROOT).as_posix().encode() + path.read_bytes())
-    return f"{as_of.astimezone(UTC):%Y%m%dT%H%M}-{digest.hexdigest()[:8]}"
+    digest = partitions.recipe_digest(settings.params_file, code_digest(SOURCE_ROOT))
+    return f"{as_of.astimezone(UTC):%Y%m%dT%H%M}-{digest[:8]}"
 
 
 def open_workspace(settings: Settings, as_of: datetime) -> Path:
@@ -46,36 +43,50 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     if path.exists():
         init_dvc(settings, path)  # again: the home may have been moved
         return path
-    require_newer_than_champion(settings, as_of)
+    champion = require_newer_than_champion(settings, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=path.parent))
     copy_code(draft)
     with locks.hold_data_lock(settings):  # partitions, tables and manifests of one moment
         _link_data(settings, draft, as_of)
-    champion = _copy_champion(settings, draft)
-    _write_params(settings, draft, as_of, champion)
+    params = settings.params() | {"as_of": as_of.isoformat()}
+    copied = draft / "data" / "champion"
+    copied.mkdir(parents=True)
+    (copied / ".gitkeep").touch()
+    if champion is not None:
+        folder, data_until = champion
+        shutil.copytree(folder / "served", copied / "served")
+        shutil.copyfile(folder / "card.json", copied / "card.json")
+        start = assemble.holdout_start(params, as_of, data_until)
+        params["training"]["holdout_start"] = start.isoformat()
+    durable_files.write_file(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))
     init_dvc(settings, draft)
     durable_files.publish_folder(draft, path)
     return path
 
 
-def require_newer_than_champion(settings: Settings, as_of: datetime) -> None:
-    """Raise `UserError` if the champion's data end at or after `as_of`.
+def require_newer_than_champion(
+    settings: Settings, as_of: datetime
+) -> tuple[Path, datetime] | None:
+    """Return the folder of the champion's files and the end of its data; None without a champion.
 
-    No case would be left on which a challenger and the champion compare fairly.
+    Raise `UserError` if the data end at or after `as_of`. No case would be left on which a
+    challenger and the champion compare fairly.
     """
     from serving.release.document import read_release
 
     release = read_release(settings.release_file)
     if release is None:
-        return
-    card = settings.var / "models" / release.champion.version / "card.json"
-    data_until = datetime.fromisoformat(json.loads(card.read_text())["data_until"])
+        return None
+    folder = settings.var / "models" / release.champion.version
+    card = json.loads((folder / "card.json").read_text())
+    data_until = datetime.fromisoformat(card["data_until"])
     if as_of <= data_until:
         raise UserError(
             f"The champion, version {release.champion.version}, knows all data up to "
             f"{data_until:%Y-%m-%d %H:%M} UTC. Train as of a later day (mlops train --as-of DAY)."
         )
+    return folder, data_until
 
 
 def code_digest(root: Path) -> str:
@@ -99,7 +110,7 @@ def copy_code(target: Path, root: Path = SOURCE_ROOT) -> None:
         shutil.copyfile(path, copy)
 
 
-def _code_files(root: Path = SOURCE_ROOT) -> list[Path]:
+def _code_files(root: Path) -> list[Path]:
     files = [path for name in CODE_FOLDERS for path in (root / name).rglob("*") if path.is_file()]
     code = [path for path in files if path.suffix in {".py", ".yaml", ".md", ".j2"}]
     return sorted(code) + [root / name for name in CODE_FILES]
@@ -117,32 +128,3 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
                 copy = draft / path.relative_to(settings.root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 durable_files.link_or_copy(path, copy)
-
-
-def _copy_champion(settings: Settings, draft: Path) -> dict[str, Any] | None:
-    """Copy the champion's served form and card into the draft; return the card."""
-    from serving.release.document import read_release
-
-    folder = draft / "data" / "champion"
-    folder.mkdir(parents=True)
-    (folder / ".gitkeep").touch()
-    release = read_release(settings.release_file)
-    if release is None:
-        return None
-    model = settings.var / "models" / release.champion.version
-    shutil.copytree(model / "served", folder / "served")
-    card: dict[str, Any] = json.loads((model / "card.json").read_text())
-    durable_files.write_json(folder / "card.json", card)
-    return card
-
-
-def _write_params(
-    settings: Settings, draft: Path, as_of: datetime, champion: dict[str, Any] | None
-) -> None:
-    params = settings.params()
-    params["as_of"] = as_of.isoformat()
-    if champion:
-        data_until = datetime.fromisoformat(champion["data_until"])
-        start = assemble.holdout_start(params, as_of, data_until)
-        params["training"]["holdout_start"] = start.isoformat()
-    durable_files.write_file(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipelines.evaluation.gates import champion_and_baseline as compared
-from pipelines.evaluation.gates import leaks, soundness
+from pipelines.evaluation.gates import soundness
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict
 
 CANDIDATE_GATES: tuple[Callable[[GateInputs, Limits], Verdict], ...] = (
@@ -20,8 +20,8 @@ CANDIDATE_GATES: tuple[Callable[[GateInputs, Limits], Verdict], ...] = (
     soundness.calibrated_in_slices,
     soundness.slices_hold,
     soundness.errors_are_even,
-    leaks.not_too_good_to_be_true,
-    leaks.no_column_too_good,
-    leaks.no_value_tells,
+    soundness.not_too_good_to_be_true,
+    soundness.no_column_too_good,
+    soundness.no_value_tells,
     soundness.behaves,
 )
