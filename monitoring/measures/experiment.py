@@ -107,11 +107,10 @@ def days_for_power(effect: float, spread: float, alpha: float, most: int = 1000)
     """Return the days that detect a true `effect` with a power of 80%; two-sided, Student's."""
     from scipy.stats import t
 
-    for n in range(2, most):
-        quantiles = float(t.ppf(1 - alpha / 2, n - 1) + t.ppf(POWER, n - 1))
-        if quantiles * spread <= effect * math.sqrt(n):
-            return n
-    return most
+    n = np.arange(2, most)
+    quantiles = t.ppf(1 - alpha / 2, n - 1) + t.ppf(POWER, n - 1)
+    enough = n[quantiles * spread <= effect * np.sqrt(n)]
+    return int(enough[0]) if len(enough) else most
 
 
 def analyse_experiment(
