@@ -17,7 +17,7 @@ from features import durable_files
 from features.durable_files import sync
 from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE_ROOT
-from serving.models import model_files
+from serving.models import served_form
 from serving.release import document
 from serving.wiring import PACKAGED_RELEASE
 from settings import Settings, UserError
@@ -67,7 +67,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     """Copy code and champion into `folder`; return the labels of the Bento."""
     champion = current.champion
     source = settings.release_file.parent / champion.path
-    files = model_files.read_model_files(source, champion.digest)
+    files = served_form.read_model_files(source, champion.digest)
     for name in BENTO_CODE:
         if (SOURCE_ROOT / name).is_dir():
             shutil.copytree(
@@ -76,7 +76,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
         else:
             shutil.copy(SOURCE_ROOT / name, folder / name)
     packaged = folder / PACKAGED_RELEASE.parent.name
-    model_files.write_model_files(packaged / "served", files)
+    served_form.write_model_files(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())
     durable_files.write_json(packaged / "card.json", card)
     alone = replace(

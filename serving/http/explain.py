@@ -26,11 +26,11 @@ def explain(parts: ServiceParts, request: Request) -> ExplainResponse:
         for (change, _), other in zip(changes, others, strict=True)
         if (other >= threshold) != decision
     ]
-    explanation = explain_row(champion, rows[0].values)
-    largest_first = sorted(explanation.contributions.items(), key=lambda pair: -abs(pair[1]))
+    base, contributions = explain_row(champion, rows[0].values)
+    largest_first = sorted(contributions.items(), key=lambda pair: -abs(pair[1]))
     return ExplainResponse(
         request_id=request.id, model_version=loaded.release.champion.version,
-        probability=probability, decision=decision, base=explanation.base,
+        probability=probability, decision=decision, base=base,
         contributions=dict(largest_first), flipped_by=flips[0] if flips else None,
         degraded=degraded,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.models import model_files, served_form, skops_file
+from serving.models import served_form, skops_file
 from serving.models.trees import Trees
 from settings import LoopError
 
@@ -35,9 +35,9 @@ def export_model(model: Any, folder: Path) -> str:
     classes 0 and 1, or can't be stored safely.
     """
     form, data = served_form.choose_served_form(model)
-    name = model_files.TREES_FILE if form["kind"] == "trees" else model_files.PIPELINE_FILE
+    name = served_form.TREES_FILE if form["kind"] == "trees" else served_form.PIPELINE_FILE
     text = json.dumps(form, indent=1, sort_keys=True)
-    return model_files.write_model_files(folder, {model_files.FORM_FILE: text.encode(), name: data})
+    return served_form.write_model_files(folder, {served_form.FORM_FILE: text.encode(), name: data})
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ class Evaluator:
     @classmethod
     def load(cls, folder: Path, digest: str) -> Evaluator:
         """Load the model in `folder`. Raises `LoopError` if its digest is another."""
-        files = model_files.read_model_files(folder, digest)
-        form = json.loads(files[model_files.FORM_FILE])
+        files = served_form.read_model_files(folder, digest)
+        form = json.loads(files[served_form.FORM_FILE])
         codes = {
             column: {category: float(code) for code, category in enumerate(categories)}
             for column, categories in form["categories"].items()
         }
         trees = pipeline = None
         if form["kind"] == "trees":
-            trees = Trees.from_bytes(files[model_files.TREES_FILE])
+            trees = Trees.from_bytes(files[served_form.TREES_FILE])
         else:
-            pipeline = skops_file.load_skops(files[model_files.PIPELINE_FILE])
+            pipeline = skops_file.load_skops(files[served_form.PIPELINE_FILE])
         return cls(tuple(form["columns"]), codes, trees, pipeline)
 
     def predict(self, rows: Sequence[Mapping[str, FeatureValue]]) -> np.ndarray:

@@ -9,7 +9,6 @@ trees; tests/serving/models/test_explanation.py compares it with a brute-force c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,20 +19,13 @@ from serving.models.evaluator import Evaluator, FeatureValue
 from serving.models.trees import Trees
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Contributions in log-odds of class 1: `base` and all `contributions` add up to `total`."""
+def explain_row(
+    evaluator: Evaluator, row: Mapping[str, FeatureValue]
+) -> tuple[float, dict[str, float]]:
+    """Return the base and the contribution of each column; together, the prediction's log-odds.
 
-    base: float
-    contributions: dict[str, float]
-
-    @property
-    def total(self) -> float:
-        return self.base + sum(self.contributions.values())
-
-
-def explain_row(evaluator: Evaluator, row: Mapping[str, FeatureValue]) -> Explanation:
-    """Explain one prediction. Raises `Refusal` (409) if the model is not served as trees."""
+    Raises `Refusal` (409) if the model is not served as trees.
+    """
     if evaluator.trees is None:
         raise Refusal(
             409, "not explained", "The served model has no trees, so it can't be explained."
@@ -42,7 +34,7 @@ def explain_row(evaluator: Evaluator, row: Mapping[str, FeatureValue]) -> Explan
     matrix = np.array([evaluator.encode_row(row)], dtype=np.float64)
     values = np.asarray(explainer.shap_values(matrix, check_additivity=False)).reshape(-1)
     base = float(np.ravel(explainer.expected_value)[0])
-    return Explanation(base, dict(zip(evaluator.columns, values.tolist(), strict=True)))
+    return base, dict(zip(evaluator.columns, values.tolist(), strict=True))
 
 
 @lru_cache(maxsize=1)

@@ -6,11 +6,10 @@ one that was killed at any point, and readers can go on meanwhile.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-
-import pyarrow as pa
 
 from features import durable_files, locks
 from serving.prediction_log import parquet_files, records, segments
@@ -27,7 +26,8 @@ def compact_log(folder: Path) -> dict[str, int]:
     if another compaction runs, `LoopError` if the disk fails. A segment with a line that is not a
     record stays; `LoopError` reports it once the others are done.
     """
-    done = dict.fromkeys(("segments", "files", "records", "duplicates", "torn_lines"), 0)
+    names = ("segments", "files", "records", "duplicates", "torn_lines")
+    done = Counter(dict.fromkeys(names, 0))
     if not folder.is_dir():
         return done
     broken: list[str] = []
@@ -35,8 +35,7 @@ def compact_log(folder: Path) -> dict[str, int]:
         durable_files.remove_unfinished(folder)
         done["segments"] += _remove_compacted(folder)
         for batch in _batches(folder, broken):
-            for name, count in _compact(folder, batch).items():
-                done[name] += count
+            done.update(_compact(folder, batch))
     if broken:
         raise LoopError(
             f"{len(broken)} of {len(broken) + done['segments']} segments in {folder} could not be "
@@ -76,21 +75,18 @@ def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRe
 
 
 def _compact(folder: Path, batch: list[records.SegmentRecords]) -> dict[str, int]:
-    table = records.merge_tables(segment.table for segment in batch).sort_by("logged_at")
-    duplicates = table["request_id"].to_pandas().duplicated()
-    table = table.filter(pa.array(~duplicates))
-    summary = parquet_files.FileSummary(
-        segments=[segment.name for segment in batch],
-        torn_lines=sum(segment.torn for segment in batch), duplicates=int(duplicates.sum()),
-    )  # fmt: skip
+    table, duplicates = records.merge_records(segment.table for segment in batch)
+    torn_lines = sum(segment.torn for segment in batch)
+    names = [segment.name for segment in batch]
+    summary = parquet_files.FileSummary(names, torn_lines, duplicates)
     target = folder / Path(batch[0].name).with_suffix(parquet_files.PARQUET_SUFFIX)
     parquet_files.write_parquet_file(target, table, summary)
-    for segment in batch:
-        (folder / segment.name).unlink()
+    for name in names:
+        (folder / name).unlink()
     durable_files.sync(folder)
     return {
-        "segments": len(batch), "files": 1, "records": len(table),
-        "duplicates": summary.duplicates, "torn_lines": summary.torn_lines,
+        "segments": len(batch), "files": 1, "records": len(table), "duplicates": duplicates,
+        "torn_lines": torn_lines,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features import durable_files
@@ -37,18 +38,16 @@ def read_predictions(
     tables, summaries = parquet_files.read_parquet_files(folder, since, until)
     compacted = {name for summary in summaries for name in summary.segments}
     remaining = [segment for segment in logged if segment.name not in compacted]
-    frame = records.merge_tables([*tables, *(each.table for each in remaining)]).to_pandas()
-    frame = frame.sort_values("logged_at", kind="stable")
-    once = frame.drop_duplicates("request_id", keep="first")
-    duplicates = len(frame) - len(once) + sum(each.duplicates for each in summaries)
-    if since is not None:
-        once = once[once["decision_time"] >= since]
-    if until is not None:
-        once = once[once["decision_time"] < until]
-    once = once.reset_index(drop=True)
-    torn_lines = sum(each.torn_lines for each in summaries) + sum(each.torn for each in remaining)
-    once.attrs = {"torn_lines": torn_lines, "duplicates": duplicates}
-    return once
+    table, duplicates = records.merge_records([*tables, *(each.table for each in remaining)])
+    for is_within, limit in ((pc.greater_equal, since), (pc.less, until)):
+        if limit is not None:
+            table = table.filter(is_within(table["decision_time"], limit))
+    frame: pd.DataFrame = table.to_pandas()
+    frame.attrs = {
+        "torn_lines": sum(each.torn_lines for each in summaries) + sum(s.torn for s in remaining),
+        "duplicates": duplicates + sum(each.duplicates for each in summaries),
+    }
+    return frame
 
 
 def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:

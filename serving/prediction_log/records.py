@@ -129,17 +129,20 @@ def _with_times(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema([(f.name, types.get(f.name, f.type)) for f in table.schema]))
 
 
-def merge_tables(tables: Iterable[pa.Table]) -> pa.Table:
-    """Return the rows of all `tables` with the declared columns and all of theirs; null if absent.
+def merge_records(tables: Iterable[pa.Table]) -> tuple[pa.Table, int]:
+    """Return each request's first record in the order of logging; and the number of later ones.
 
-    Types that have no common type (a code that was a number and became a text) become texts.
+    The columns are the declared ones and all of the `tables`; null where a table lacks one. Types
+    that have no common type (a code that was a number and became a text) become texts.
     """
     tables = [empty_table(), *tables]
     types: dict[str, pa.DataType] = {}
     for field in (field for table in tables for field in table.schema):
         types[field.name] = _common_type(types.get(field.name, pa.null()), field.type)
     casts = [table.cast(pa.schema([(n, types[n]) for n in table.column_names])) for table in tables]
-    return pa.concat_tables(casts, promote_options="default")
+    merged = pa.concat_tables(casts, promote_options="default").sort_by("logged_at")
+    repeated = merged["request_id"].to_pandas().duplicated()
+    return merged.filter(pa.array(~repeated)), int(repeated.sum())
 
 
 def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:

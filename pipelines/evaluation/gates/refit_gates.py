@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, judge_behaviours
-from serving.models import model_files
+from serving.models import served_form
 from serving.models.evaluator import Evaluator
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES
@@ -45,7 +45,7 @@ class RefitModel:
 def digest_holds(refit: RefitModel, limits: Limits) -> Verdict:
     """The files are byte for byte those of the export."""
     try:
-        model_files.read_model_files(refit.folder, refit.digest)
+        served_form.read_model_files(refit.folder, refit.digest)
     except LoopError as error:
         return Verdict(False, 1.0, 0.0, str(error))
     return Verdict(True, 0.0, 0.0, f"files that differ from the digest {refit.digest[:12]}")
@@ -107,7 +107,7 @@ def signature_fits(refit: RefitModel, limits: Limits) -> Verdict:
 
 def _form_columns(folder: Path) -> dict[str, str]:
     """Return the columns that a served form needs, each "text" or "number"."""
-    form = json.loads((folder / model_files.FORM_FILE).read_text())
+    form = json.loads((folder / served_form.FORM_FILE).read_text())
     return {name: "text" if name in form["categories"] else "number" for name in form["columns"]}
 
 

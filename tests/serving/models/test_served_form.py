@@ -10,7 +10,7 @@ import skops.io
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from serving.models import model_files
+from serving.models import served_form
 from serving.models.evaluator import Evaluator, export_model
 from settings import LoopError
 
@@ -73,8 +73,8 @@ def test_untrusted_types_are_not_loaded(linear: Pipeline, tmp_path: Path) -> Non
     """Also with the right digest: the list of trusted types is ours, not the file's."""
     export_model(linear, tmp_path)
     hostile = skops.io.dumps(make_pipeline(FunctionTransformer(os.system)))
-    form = (tmp_path / model_files.FORM_FILE).read_bytes()
-    files = {model_files.FORM_FILE: form, model_files.PIPELINE_FILE: hostile}
-    digest = model_files.write_model_files(tmp_path, files)
+    form = (tmp_path / served_form.FORM_FILE).read_bytes()
+    files = {served_form.FORM_FILE: form, served_form.PIPELINE_FILE: hostile}
+    digest = served_form.write_model_files(tmp_path, files)
     with pytest.raises(LoopError, match="can't load"):
         Evaluator.load(tmp_path, digest)
