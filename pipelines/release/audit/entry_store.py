@@ -10,7 +10,7 @@ from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.approval_rules import version_tags
 from pipelines.release.audit.trail import AuditEntry, StoredEntry
 from pipelines.training import mlflow_tracking
-from settings import LoopError, Settings
+from settings import Settings
 
 AUDIT_EXPERIMENT = "releases"
 EVIDENCE_FILE = "evidence.json"
@@ -39,12 +39,6 @@ def conclude_entry(client: Any, entry: AuditEntry, run_id: str) -> None:
     client.set_terminated(run_id, status="FINISHED")
 
 
-def close_unfinished_entry(client: Any, stored: StoredEntry) -> None:
-    """Close the run of a killed change. The run is kept, and shown as unfinished."""
-    if client.get_run(stored.run_id).info.status == "RUNNING" and not stored.deleted:
-        client.set_terminated(stored.run_id, status="KILLED")
-
-
 def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> list[StoredEntry]:
     """Return all stored entries, also deleted ones; with `evidence`, digest the evidence files."""
     import mlflow
@@ -54,29 +48,27 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
     runs = experiment and mlflow.search_runs(
         [experiment.experiment_id], run_view_type=ViewType.ALL, output_format="list"
     )
+
+    def digest(run_id: str) -> str:
+        return sha256(read_evidence(run_id).encode()).hexdigest()
+
     return [
         StoredEntry(
             run.info.run_id, run.data.tags, concluded=run.info.status == "FINISHED",
+            running=run.info.status == "RUNNING",
             deleted=run.info.lifecycle_stage == "deleted",
-            evidence=_evidence_digest(run.info.run_id) if evidence else None,
+            evidence=digest(run.info.run_id) if evidence else None,
         )
         for run in runs or ()
     ]  # fmt: skip
 
 
 def read_evidence(run_id: str) -> str:
-    """Return the text of the evidence file. Raises `LoopError` if it is missing."""
+    """Return the text of the evidence file; empty, which no digest fits, if it is missing."""
     from mlflow.artifacts import load_text
     from mlflow.exceptions import MlflowException
 
     try:
         return load_text(f"runs:/{run_id}/{EVIDENCE_FILE}")
-    except (MlflowException, OSError) as error:
-        raise LoopError(f"The evidence of run {run_id} is missing: {error}") from error
-
-
-def _evidence_digest(run_id: str) -> str:
-    try:
-        return sha256(read_evidence(run_id).encode()).hexdigest()
-    except LoopError:
-        return "gone"
+    except (MlflowException, OSError):
+        return ""

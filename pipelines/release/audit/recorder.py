@@ -194,4 +194,5 @@ def _complete_killed_change(settings: Settings, recorded: RecordedRelease) -> No
     if trail.newest is not None and not trail.newest.concluded and trail.entries:
         entry_store.conclude_entry(client, trail.entries[-1], trail.newest.run_id)
     for each in trail.unfinished:
-        entry_store.close_unfinished_entry(client, each)
+        if each.running and not each.deleted:  # the run is kept, and shown as unfinished
+            client.set_terminated(each.run_id, status="KILLED")

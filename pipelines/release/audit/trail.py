@@ -66,6 +66,7 @@ class StoredEntry:
     run_id: str
     tags: Mapping[str, str]
     concluded: bool  # False: the change may have been killed before it was complete
+    running: bool = False
     deleted: bool = False
     evidence: str | None = None  # sha256 of the current file; None if it was not read
 
