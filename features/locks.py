@@ -5,7 +5,6 @@ The lock on `data/`: one command at a time writes partitions, tables or the onli
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -44,9 +43,8 @@ def hold_lock(
     _acquire(lock, path, patience, refused, what)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = {"pid": os.getpid(), "since": since, "command": shlex.join(sys.argv)}
         # In place, not atomically: the lock is on this very file, and the text is for messages.
-        path.write_text(json.dumps(holder))
+        path.write_text(f"pid {os.getpid()}, since {since} ({shlex.join(sys.argv)})")
         yield
     finally:
         with suppress(OSError):
@@ -76,22 +74,19 @@ def _acquire(
         except Timeout:
             if not remaining:
                 raise
-            print(f"Waiting for {lock_holder(path)}, which holds {path} ...", file=sys.stderr)
+            print(f"Waiting for {_holder(path)}, which holds {path} ...", file=sys.stderr)
             lock.acquire(timeout=remaining)
     except Timeout as error:
         raise refused(
-            f"{what} is at work in {path.parent}: {lock_holder(path)}; it holds {path.name}. "
+            f"{what} is at work in {path.parent}: {_holder(path)}; it holds {path.name}. "
             "Wait until it ends, or stop it. Then run this again."
         ) from error
 
 
-def lock_holder(path: Path) -> str:
+def _holder(path: Path) -> str:
     """Describe the holder of the lock file `path`, for a message."""
-    try:
-        holder = json.loads(path.read_text())
-        return f"pid {holder['pid']}, since {holder['since']} ({holder['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a process that has just taken it"
+    text = path.read_text() if path.exists() else ""
+    return text or "a process that has just taken it"
 
 
 @contextmanager
