@@ -39,8 +39,7 @@ def doctor() -> None:
         typer.echo(f"{mark}  {subject}: {each.message}")
         if not each.ok and each.remedy:
             typer.echo(f"      remedy: {each.remedy}")
-    if not all(each.ok for each in results.values()):
-        raise typer.Exit(1)
+    raise typer.Exit(not all(each.ok for each in results.values()))
 
 
 @app.command()
@@ -105,5 +104,4 @@ def gate(as_of: AsOf = None) -> None:
     from pipelines.cli.status import print_gates
 
     settings, moment = home_as_of(as_of) if as_of else (home_settings(), None)
-    if not print_gates(settings, moment):
-        raise typer.Exit(1)
+    raise typer.Exit(not print_gates(settings, moment))

@@ -57,13 +57,9 @@ def reproduce(version: Version) -> None:
         typer.echo(f"{line}.")
     for name, (before, now) in rebuilt.differing_metrics.items():
         typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
-    if not rebuilt.same:
-        typer.echo(
-            f"Version {version} is not the same bit for bit: its digest is "
-            f"{rebuilt.digest[:12]} now."
-        )
-        raise typer.Exit(1)
-    typer.echo(f"Version {version} is the same bit for bit: digest {rebuilt.digest[:12]}.")
+    same = "is" if rebuilt.same else "is not"
+    typer.echo(f"Version {version} {same} the same bit for bit: digest {rebuilt.digest[:12]}.")
+    raise typer.Exit(not rebuilt.same)
 
 
 @app.command()

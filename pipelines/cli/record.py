@@ -77,7 +77,7 @@ def history(
     if verify or holds:
         whole, lines = release_history.verification_lines(settings, holds)
         echo_lines(lines)
-        raise typer.Exit(0 if whole else 1)
+        raise typer.Exit(not whole)
     if at is not None:
         echo_lines(release_history.traffic_lines(settings, parse_time(at, "--at")))
     else:

@@ -26,8 +26,7 @@ def stale_labels(training: BaseTraining) -> Iterator[Subject]:
     known = training.frame[training.frame["known_at"] < training.as_of - timedelta(days=limit + 1)]
     manifest = assemble.training_manifest(known, training.as_of, training.start)
     rows = known[known["decision_time"] >= training.start].reset_index(drop=True)
-    inputs = training.gate_inputs(training.healthy, rows)
-    yield replace(inputs, manifest=manifest)
+    yield replace(training.gate_inputs(training.healthy, rows), manifest=manifest)
 
 
 def doubled_cases(training: BaseTraining) -> Iterator[Subject]:
@@ -38,8 +37,7 @@ def doubled_cases(training: BaseTraining) -> Iterator[Subject]:
 
 def shuffled_labels(training: BaseTraining) -> Iterator[Subject]:
     labels = np.random.default_rng(training.seed).permutation(training.known["label"])
-    model = training.fit(training.known.assign(label=labels))
-    yield training.gate_inputs(model)
+    yield training.gate_inputs(training.fit(training.known.assign(label=labels)))
 
 
 def worse_model(training: BaseTraining) -> Any:
@@ -53,19 +51,14 @@ def worse_than_the_champion(training: BaseTraining) -> Iterator[Subject]:
 
 def lucky_days(training: BaseTraining) -> Iterator[Subject]:
     """Evaluate the worse model on chosen days, on which its mean is within the margin."""
-    inputs = training.gate_inputs(worse_model(training))
-    difference = cost_difference(inputs)
-    daily = pd.Series(difference).groupby(inputs.days).mean().sort_values()
-    n_days = training.params["gates"]["min_days"]
-    margin = training.params["gates"]["margin_cost"]
+    model, gates = worse_model(training), training.params["gates"]
+    inputs, n_days, margin = training.gate_inputs(model), gates["min_days"], gates["margin_cost"]
+    daily = pd.Series(cost_difference(inputs)).groupby(inputs.days).mean().sort_values()
     # The best days, and the worst one that keeps the mean within half of the margin.
-    chosen = list(daily.index[: n_days - 1])
-    for day in daily.index[::-1]:
-        if day not in chosen and daily[[*chosen, day]].mean() <= margin / 2:
-            chosen.append(day)
-            break
-    rows = training.holdout[inputs.days.isin(chosen)].reset_index(drop=True)
-    yield training.gate_inputs(worse_model(training), rows)
+    best, others = list(daily.index[: n_days - 1]), daily.index[n_days - 1 :][::-1]
+    worst = [day for day in others if daily[[*best, day]].mean() <= margin / 2][:1]
+    rows = training.holdout[inputs.days.isin([*best, *worst])].reset_index(drop=True)
+    yield training.gate_inputs(model, rows)
 
 
 def overconfident(training: BaseTraining) -> Iterator[Subject]:
@@ -91,7 +84,7 @@ def leaked_label(training: BaseTraining, wrong: float) -> Iterator[Subject]:
 
 
 def tampered_refit(training: BaseTraining) -> Iterator[Subject]:
-    subject = training.refit_model(training.fit(training.frame), "tampered")
+    subject = training.refit_model(training.refit, "tampered")
     [file] = [part for part in subject.folder.iterdir() if part.name != "evaluator.json"]
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -101,9 +94,8 @@ def tampered_refit(training: BaseTraining) -> Iterator[Subject]:
 
 def swapped_between_training_and_serving(training: BaseTraining) -> Iterator[Subject]:
     one, other = NUMBERS[8:10]
-    swapped = training.frame.rename(columns={one: other, other: one})
-    subject = training.refit_model(training.fit(swapped), "swapped")
-    yield replace(subject, model=training.fit(training.frame))
+    swapped = training.fit(training.frame.rename(columns={one: other, other: one}))
+    yield replace(training.refit_model(swapped, "swapped"), model=training.refit)
 
 
 def huge_refit(training: BaseTraining) -> Iterator[Subject]:
@@ -117,11 +109,10 @@ def huge_refit(training: BaseTraining) -> Iterator[Subject]:
 
 def slow_refit(training: BaseTraining) -> Iterator[Subject]:
     """Fit many trees in a pipeline with an extra step, which has no faster served form."""
-    model = training.fit(training.frame.tail(5000), model__max_iter=500, model__max_leaf_nodes=15)
-    steps = [model.steps[0], ("scale", MaxAbsScaler()), model.steps[-1]]
     rows = training.frame.tail(5000)
-    longer = Pipeline(steps).fit(rows[FEATURES], rows["label"])
-    yield training.refit_model(longer, "slow")
+    model = training.fit(rows, model__max_iter=500, model__max_leaf_nodes=15)
+    steps = [model.steps[0], ("scale", MaxAbsScaler()), model.steps[-1]]
+    yield training.refit_model(Pipeline(steps).fit(rows[FEATURES], rows["label"]), "slow")
 
 
 def not_refitted(training: BaseTraining) -> Iterator[Subject]:
@@ -130,15 +121,14 @@ def not_refitted(training: BaseTraining) -> Iterator[Subject]:
 
 def other_columns(training: BaseTraining) -> Iterator[Subject]:
     """Fit without one column, so that the model does not match the service's columns."""
-    model = training.fit(training.frame)
+    model, rows = training.fit(training.frame), training.frame
     parts = [
         (name, part, [c for c in columns if c != NUMBERS[0]])
         for name, part, columns in model[0].transformers
     ]
     model.set_params(encode=ColumnTransformer(parts))
-    kept = [name for name in FEATURES if name != NUMBERS[0]]
-    rows = training.frame
-    yield training.refit_model(model.fit(rows[kept], rows["label"]), "columns")
+    kept = rows[FEATURES].drop(columns=NUMBERS[0])
+    yield training.refit_model(model.fit(kept, rows["label"]), "columns")
 
 
 def refitted_on_other_labels(training: BaseTraining) -> Iterator[Subject]:

@@ -87,13 +87,13 @@ def draw_scored_cases(
     from usecase import source, statements, target
 
     end = start + timedelta(days=days)
-    feeds = {}
-    for feed in (target.SPINE_FEED, target.LABEL_FEED):
-        since = (start - timedelta(days=2)).date()
-        dates = partitions.day_range(since, (end + timedelta(days=1)).date())
-        feeds[feed] = pd.concat([source.fetch(feed, day) for day in dates])
-    labels = statements.newest(target.labels(feeds[target.LABEL_FEED]), ["key"])
-    spine = target.spine(feeds[target.SPINE_FEED])[["key", "decision_time"]]
+    since, until = (start - timedelta(days=2)).date(), (end + timedelta(days=1)).date()
+    schedule, outcomes = (
+        pd.concat([source.fetch(feed, day) for day in partitions.day_range(since, until)])
+        for feed in (target.SPINE_FEED, target.LABEL_FEED)
+    )
+    labels = statements.newest(target.labels(outcomes), ["key"])
+    spine = target.spine(schedule)[["key", "decision_time"]]
     rows = spine.merge(labels[["key", "label"]], on="key")
     rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
     rows = rows.sort_values(["decision_time", "key"], ignore_index=True)
