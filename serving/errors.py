@@ -49,9 +49,9 @@ def invalid_request(error: ValidationError) -> Refusal:
 
 def too_many(error: str) -> Refusal:
     """Return a 429 for one of the reasons in `TOO_MANY`."""
-    return Refusal(429, error, TOO_MANY[error], headers={"Retry-After": "1"})
+    return Refusal(429, error, TOO_MANY[error], headers={"retry-after": "1"})
 
 
 def part_unavailable(error: str, detail: str) -> Refusal:
     """Return a 503: this replica lacks a part that the response needs. Another may have it."""
-    return Refusal(503, error, detail, headers={"Retry-After": "1"})
+    return Refusal(503, error, detail, headers={"retry-after": "1"})

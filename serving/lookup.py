@@ -33,28 +33,22 @@ class FeatureLookup:
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> tuple[list[OnlineRow], bool]:
         """Return a row for each case, and True if the store could not be read."""
-        rows = self._read_store(entity_rows, decision_times)
-        if rows is None:
-            self._metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
-            return self._reader.read_without_store(entity_rows), True
-        self._metrics.lookups.labels("found", "").inc(len(rows))
-        for row, at in zip(rows, decision_times, strict=True):
-            values = list(row.values.values())
-            self._metrics.missing.observe(values.count(None) / len(values))
-            if row.as_of is not None:
-                self._metrics.feature_age.observe((at - row.as_of).total_seconds())
-        return rows, False
-
-    def _read_store(
-        self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
-    ) -> list[OnlineRow] | None:
-        if time.monotonic() < self._paused_until:
-            return None
-        try:
-            return self._reader.read(entity_rows, decision_times)
-        except LoopError as error:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
-            incomplete = isinstance(error, IncompleteError)
-            self._reason = "incomplete" if incomplete else "unreachable"
-            logger.warning("features count as missing: %s", error)
-            return None
+        metrics = self._metrics
+        if time.monotonic() >= self._paused_until:
+            try:
+                rows = self._reader.read(entity_rows, decision_times)
+            except LoopError as error:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                incomplete = isinstance(error, IncompleteError)
+                self._reason = "incomplete" if incomplete else "unreachable"
+                logger.warning("features count as missing: %s", error)
+            else:
+                metrics.lookups.labels("found", "").inc(len(rows))
+                for row, at in zip(rows, decision_times, strict=True):
+                    values = list(row.values.values())
+                    metrics.missing.observe(values.count(None) / len(values))
+                    if row.as_of is not None:
+                        metrics.feature_age.observe((at - row.as_of).total_seconds())
+                return rows, False
+        metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
+        return self._reader.read_without_store(entity_rows), True

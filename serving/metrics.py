@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from functools import cache
 
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import ScoredCase
@@ -27,7 +27,7 @@ class Metrics:
         from prometheus_client import Counter, Gauge, Histogram
 
         keep_counts_in_memory()
-
+        model = ["model_version", "arm"]
         self.requests = Counter(
             "service_requests", "Requests answered, by path and status", ["path", "status"]
         )
@@ -56,60 +56,52 @@ class Metrics:
             "unknown_categories", "Values that the champion did not see in training", ["column"]
         )
         self.log_lag = Gauge(
-            "prediction_log_lag_seconds", "Age of the oldest record not yet synced to the disk",
-        )  # fmt: skip
+            "prediction_log_lag_seconds", "Age of the oldest record not yet synced to the disk"
+        )
         self.generation = Gauge(
-            "release_generation", "Generation of the served release; 0 if there is none",
-        )  # fmt: skip
+            "release_generation", "Generation of the served release; 0 if there is none"
+        )
         self.release_problem = Gauge(
-            "release_problem", "1 while the service can't serve the release as written",
-        )  # fmt: skip
+            "release_problem", "1 while the service can't serve the release as written"
+        )
         self.frozen = Gauge(
-            "release_frozen", "1 while releases are frozen: the champion answers alone",
-        )  # fmt: skip
+            "release_frozen", "1 while releases are frozen: the champion answers alone"
+        )
         self.challenger = Gauge(
             "release_challenger", "1 while this challenger is released, in this stage",
             ["model_version", "stage", "percent", "loaded"],
         )  # fmt: skip
-        self._current_challenger: Any = None  # the child of `challenger` that is 1
+        self._current_challenger: Gauge | None = None  # the child of `challenger` that is 1
         self.ready_cpu = Gauge(
-            "service_ready_cpu_seconds", "CPU that the process had used when it became ready",
-        )  # fmt: skip
+            "service_ready_cpu_seconds", "CPU that the process had used when it became ready"
+        )
         self.feedback = Counter("feedback", "Outcomes reported to the service", ["answer"])
-        self._by_request: dict[tuple[str, int], Any] = {}
-        self._by_prediction: dict[tuple[str, str, bool], Any] = {}
-
         self.predictions = Counter(
-            "predictions",
-            "Cases answered, and requests failed",
-            ["model_version", "arm", "outcome"],
+            "predictions", "Cases answered, and requests failed", [*model, "outcome"]
         )
         self.probability = Histogram(
-            "prediction_probability", "Probability of class 1", ["model_version", "arm"],
+            "prediction_probability", "Probability of class 1", model,
             buckets=[n / 20 for n in range(1, 21)],
         )  # fmt: skip
         self.scoring = Histogram(
-            "scoring_seconds", "Time that a model took for a case", ["model_version", "arm"],
+            "scoring_seconds", "Time that a model took for a case", model,
             buckets=[1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1],
         )  # fmt: skip
         self.challenger_failures = Counter(
             "challenger_failures", "Cases that a challenger could not score; the champion answered",
-            ["model_version", "arm"],
+            model,
         )  # fmt: skip
         self.not_logged = Counter(
             "predictions_not_logged", "Cases not answered, as the log could not be written"
         )
+        # Finding the labels of a metric costs more than counting.
+        self._child = cache(lambda metric, *labels: metric.labels(*labels))
 
     def count_request(self, path: str, status: int, began: float) -> None:
         """Count a response. `path`: a known route or "other"; `began`: of time.perf_counter."""
-        children = self._by_request.get((path, status))
-        if children is None:  # finding the labels costs more than counting
-            outcome = "failed" if status >= 500 else "refused" if status >= 400 else "answered"
-            children = self.requests.labels(path, str(status)), self.seconds.labels(path, outcome)
-            self._by_request[path, status] = children
-        requests, seconds = children
-        requests.inc()
-        seconds.observe(time.perf_counter() - began)
+        outcome = "failed" if status >= 500 else "refused" if status >= 400 else "answered"
+        self._child(self.requests, path, status).inc()
+        self._child(self.seconds, path, outcome).observe(time.perf_counter() - began)
 
     def record_release(self, loaded: LoadedRelease) -> None:
         """Set the gauges to the release that is served from now on."""
@@ -132,31 +124,21 @@ class Metrics:
 
     def count_challenger(self, scored: ScoredCase) -> None:
         """Count the challenger's score, if it was asked, even if the request fails later."""
-        if scored.challenger is None:
-            return
-        version = scored.challenger.version
-        scores = (("shadow", scored.shadow), ("challenger", scored.failed_challenger))
-        for arm, score in scores:
-            if score is None:
+        arms = (("shadow", scored.shadow), ("challenger", scored.failed_challenger))
+        for arm, score in arms:
+            if scored.challenger is None or score is None:
                 continue
-            self.scoring.labels(version, arm).observe(score.seconds)
+            version = scored.challenger.version
+            self._child(self.scoring, version, arm).observe(score.seconds)
             if score.probability is None:
-                self.challenger_failures.labels(version, arm).inc()
+                self._child(self.challenger_failures, version, arm).inc()
             else:
-                self.probability.labels(version, arm).observe(score.probability)
+                self._child(self.probability, version, arm).observe(score.probability)
 
     def count_prediction(self, scored: ScoredCase, decision: bool) -> None:
         """Count a prediction that is logged and about to be sent."""
         version = scored.model.version
         arm = "champion" if scored.failed_challenger else scored.arm
-        children = self._by_prediction.get((version, arm, decision))
-        if children is None:
-            children = (
-                self.predictions.labels(version, arm, "yes" if decision else "no"),
-                self.probability.labels(version, arm), self.scoring.labels(version, arm),
-            )  # fmt: skip
-            self._by_prediction[version, arm, decision] = children
-        predictions, probability, scoring = children
-        predictions.inc()
-        probability.observe(scored.probability)
-        scoring.observe(scored.seconds)
+        self._child(self.predictions, version, arm, "yes" if decision else "no").inc()
+        self._child(self.probability, version, arm).observe(scored.probability)
+        self._child(self.scoring, version, arm).observe(scored.seconds)

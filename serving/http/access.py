@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import re
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from hashlib import sha256
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from serving.errors import Refusal, too_many
 from settings import Settings, UserError
 
 Role = Literal["predict", "feedback", "admin"]
-TOKEN_LINE = re.compile(r"(?P<role>\w+)[\s:]+(?P<digest>[0-9a-f]{64})(?:[\s:]+(?P<name>[\w.-]+))?")
-AUTHENTICATE_HEADER = {"WWW-Authenticate": 'Bearer realm="mlops"'}
+ROLES = ", ".join(get_args(Role))
+TOKEN_LINE = re.compile(r"(\w+)[\s:]+([0-9a-f]{64})(?:[\s:]+([\w.-]+))?")
 
 
-@dataclass(frozen=True)
-class Token:
-    """An access token: its hash, its role and its client."""
+class Token(NamedTuple):
+    """An access token: its role, its sha256 in hexadecimal, and its client for logs and limits."""
 
-    role: Role
-    digest: str  # sha256 of the token, in hexadecimal
-    name: str  # of the client, for logs and limits
+    role: str
+    digest: str
+    name: str
 
 
 def parse_tokens(text: str) -> tuple[Token, ...]:
@@ -38,13 +38,12 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
         if not (line := line.split("#")[0].strip()):
             continue
         match = TOKEN_LINE.fullmatch(line)
-        if match is None or match["role"] not in get_args(Role):
+        if match is None or match[1] not in get_args(Role):
             raise UserError(
                 f"Line {number} of the tokens is malformed. It must be `role sha256 name`, with a "
-                f"role of {', '.join(get_args(Role))}. `mlops token ROLE NAME` prints a line."
+                f"role of {ROLES}. `mlops token ROLE NAME` prints a line."
             )
-        role: Role = match["role"]  # type: ignore[assignment]
-        tokens.append(Token(role, match["digest"], match["name"] or f"token-{number}"))
+        tokens.append(Token(match[1], match[2], match[3] or f"token-{number}"))
     return tuple(tokens)
 
 
@@ -52,14 +51,14 @@ def configured_tokens(settings: Settings) -> tuple[Token, ...]:
     """Return the tokens of the settings: the text (commas separate its lines) and the file."""
     text = settings.tokens.get_secret_value() if settings.tokens else ""
     tokens = parse_tokens(text.replace(",", "\n"))
-    if settings.tokens_file is not None:
-        try:
-            tokens += parse_tokens(settings.tokens_file.read_text())
-        except OSError as error:
-            raise UserError(
-                f"The token file can't be read: {error}. Check MLOPS_TOKENS_FILE."
-            ) from error
-    return tokens
+    if settings.tokens_file is None:
+        return tokens
+    try:
+        return tokens + parse_tokens(settings.tokens_file.read_text())
+    except OSError as error:
+        raise UserError(
+            f"The token file can't be read: {error}. Check MLOPS_TOKENS_FILE."
+        ) from error
 
 
 def bearer_header(settings: Settings) -> dict[str, str]:
@@ -69,29 +68,28 @@ def bearer_header(settings: Settings) -> dict[str, str]:
     return {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
 
 
-def require_tokens(settings: Settings) -> None:
-    """Raise `UserError` if the service would listen beyond the loopback without tokens."""
-    if not _is_loopback(settings.service_host) and not configured_tokens(settings):
-        raise UserError(
-            f"The service would listen on {settings.service_host} without a token. Set "
-            "MLOPS_TOKENS_FILE or MLOPS_TOKENS (`mlops token predict NAME` prints a line), "
-            "or listen on 127.0.0.1."
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def require_tokens(settings: Settings) -> tuple[Token, ...]:
+    """Return the tokens. Raises `UserError` if it would listen beyond the loopback without any."""
+    host = settings.service_host
+    if "BENTOML_CONTAINERIZED" in os.environ:  # an image of `bentoml containerize`
+        host = "every address of its container"
+    loopback = host == "localhost"
+    with suppress(ValueError):  # the name of a host
+        loopback = ipaddress.ip_address(host).is_loopback
+    tokens = configured_tokens(settings)
+    if tokens or loopback:
+        return tokens
+    raise UserError(
+        f"The service would listen on {host} without a token. Set MLOPS_TOKENS_FILE or "
+        "MLOPS_TOKENS (`mlops token predict NAME` prints a line), or listen on 127.0.0.1."
+    )
 
 
 class AccessControl:
     """Authenticates and limits each client. Without tokens, anyone may do anything."""
 
     def __init__(self, settings: Settings) -> None:
-        require_tokens(settings)
-        self._tokens = configured_tokens(settings)
+        self._tokens = require_tokens(settings)
         per_second = settings.requests_per_second  # 0: no limit
         self._rate = RateLimiter(per_second) if per_second else None
 
@@ -106,12 +104,12 @@ class AccessControl:
         if role is None:
             return client
         if self._tokens:
-            client = self._authenticate(role, headers.get(b"authorization", b"")).name
+            client = self._authenticate(role, headers.get(b"authorization", b""))
         if self._rate is not None and not self._rate.allows(client):
             raise too_many("too many requests")
         return client
 
-    def _authenticate(self, role: Role, authorization: bytes) -> Token:
+    def _authenticate(self, role: Role, authorization: bytes) -> str:
         scheme, _, secret = authorization.partition(b" ")
         digest = sha256(secret.strip()).hexdigest()
         # Compares all of them, in constant time: the time taken reveals nothing about a token.
@@ -119,11 +117,11 @@ class AccessControl:
         if scheme.lower() != b"bearer" or not matches:
             raise Refusal(
                 401, "token missing or wrong", "Send `Authorization: Bearer <token>`.",
-                headers=AUTHENTICATE_HEADER,
+                headers={"www-authenticate": 'Bearer realm="mlops"'},
             )  # fmt: skip
         for token in matches:
             if token.role in (role, "admin"):
-                return token
+                return token.name
         raise Refusal(
             403, "not allowed", f"This token lacks the role {role}. Send one that has it."
         )
@@ -145,5 +143,5 @@ class RateLimiter:
         left = min(self._burst, left + (now - at) * self._per_second)
         if len(self._buckets) >= self.MAX_CLIENTS and client not in self._buckets:
             self._buckets.clear()
-        self._buckets[client] = (max(left - 1, 0.0) if left >= 1 else left, now)
+        self._buckets[client] = (left - 1 if left >= 1 else left, now)
         return left >= 1

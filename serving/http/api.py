@@ -15,11 +15,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serving.errors import TOO_MANY, Refusal, invalid_request, part_unavailable, too_many
@@ -31,27 +32,21 @@ logger = logging.getLogger("serving")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")  # safe for logs and file names
 
 
-class DisconnectedError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request as a handler gets it."""
 
     id: str  # in the response, the prediction log and the log lines
     client: str  # the name of its token; its address if no token is needed
-    body: Any = None  # an instance of the route's `request`
+    body: Any  # an instance of the route's `request`
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """A response. Handlers return one for what is not JSON."""
 
     body: bytes
     status: int = 200
     content_type: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,7 @@ class Api:
         self._metrics = parts.metrics
         self._at_once = parts.settings.requests_at_once or math.inf
         self._under_way = 0
+        self._metrics.under_way.set_function(lambda: self._under_way)
         self._heavy = asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,33 +84,22 @@ class Api:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self._under_way += 1
-        self._metrics.under_way.set(self._under_way)
         try:
             response = await self._respond(route, scope, headers, request_id, receive)
-        except DisconnectedError:
+        except ClientDisconnect:
             return
-        except Refusal as refusal:
-            response = _refuse(refusal, request_id, label)
-        except LoopError as error:
-            response = _refuse(part_unavailable("unavailable", str(error)), request_id, label)
-        except Exception:
-            # An unforeseen error: log the traceback, answer 500 and count it.
-            fields = {"request_id": request_id, "path": label, "status": 500}
-            logger.exception("request failed", extra=fields)
-            detail = "The service failed. Its log has the details under this request id."
-            response = Response(Refusal(500, "internal error", detail).body(request_id), 500)
+        except Exception as error:
+            response = _refuse(error, request_id, label)
         finally:
             self._under_way -= 1
-            self._metrics.under_way.set(self._under_way)
         # Counted before it is sent: a client that has its response finds it in the metrics.
         self._metrics.count_request(label, response.status, began)
-        sent = [
-            (b"content-type", response.content_type.encode()),
-            (b"content-length", str(len(response.body)).encode()),
-            (b"x-request-id", request_id.encode()),
-            *((name.lower().encode(), value.encode()) for name, value in response.headers.items()),
-        ]
-        await send({"type": "http.response.start", "status": response.status, "headers": sent})
+        sent = {
+            "content-type": response.content_type, "content-length": str(len(response.body)),
+            "x-request-id": request_id, **response.headers,
+        }  # fmt: skip
+        encoded = [(name.encode(), value.encode()) for name, value in sent.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
         await send({"type": "http.response.body", "body": response.body})
 
     async def _respond(
@@ -126,7 +111,7 @@ class Api:
         if scope["method"] != route.method and (scope["method"], route.method) != ("HEAD", "GET"):
             raise Refusal(
                 405, "wrong method", f"This path takes {route.method}.",
-                headers={"Allow": route.method},
+                headers={"allow": route.method},
             )  # fmt: skip
         client = self._access.admit(route.role, headers, scope.get("client"))
         if route.request is None:
@@ -147,7 +132,9 @@ class Api:
                 return await asyncio.to_thread(self._handle, route, request_id, client, content)
         return self._handle(route, request_id, client, content)
 
-    def _handle(self, route: Route, request_id: str, client: str, content: bytes) -> Response:
+    def _handle(
+        self, route: Route, request_id: str, client: str, content: bytes | bytearray
+    ) -> Response:
         try:
             body = route.request.model_validate_json(content) if route.request else None
         except ValidationError as error:
@@ -166,33 +153,36 @@ class Api:
             raise too_many(reason)
 
 
-def _refuse(refusal: Refusal, request_id: str, label: str) -> Response:
-    """Log the refusal, without any of the client's input, and return its response."""
+def _refuse(error: Exception, request_id: str, label: str) -> Response:
+    """Log why there is no answer, without any of the client's input; return the response."""
+    if isinstance(error, LoopError):
+        error = part_unavailable("unavailable", str(error))
+    detail = "The service failed. Its log has the details under this request id."
+    refusal = error if isinstance(error, Refusal) else Refusal(500, "internal error", detail)
     fields: dict[str, Any] = {
         "request_id": request_id, "path": label, "status": refusal.status, "error": refusal.error,
     }  # fmt: skip
-    if refusal.status >= 500:
+    if refusal is not error:  # unforeseen
+        logger.error("request failed", extra=fields, exc_info=error)
+    elif refusal.status >= 500:
         logger.warning("request failed", extra=fields | {"detail": refusal.detail})
     else:
         logger.info("request refused", extra=fields)
     return Response(refusal.body(request_id), refusal.status, headers=refusal.headers)
 
 
-async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytearray:
     """Return the whole body. Raises `Refusal` (413) if it is longer than `limit` bytes."""
     announced = headers.get(b"content-length", b"")
-    size, parts, more = int(announced) if announced.isdigit() else 0, [], True
+    size, content, more = int(announced) if announced.isdigit() else 0, bytearray(), True
     while more and size <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise DisconnectedError
-        parts.append(message.get("body", b""))
-        size = sum(map(len, parts))
-        more = message.get("more_body", False)
-    if size <= limit:
-        return b"".join(parts)
-    # The rest of the body stays unread, so the connection can't carry another request.
-    raise Refusal(
-        413, "body too large", f"The body is longer than {limit} bytes. Send less at once.",
-        headers={"Connection": "close"},
-    )  # fmt: skip
+            raise ClientDisconnect
+        content += message.get("body", b"")
+        size, more = len(content), message.get("more_body", False)
+    if size > limit:
+        # The rest of the body stays unread, so the connection can't carry another request.
+        detail = f"The body is longer than {limit} bytes. Send less at once."
+        raise Refusal(413, "body too large", detail, headers={"connection": "close"})
+    return content

@@ -29,48 +29,37 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
     The columns of `source` are the fields of a request; an empty cell is null. Yields the number of
     rows done after each request. Writes `target` whole or not at all.
     """
-    rows = _rows(source)
-    with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
-        writer: Any = None
-        for start in range(0, len(rows), ROWS_PER_REQUEST):
-            piece = rows[start : start + ROWS_PER_REQUEST]
-            body = json.dumps({"requests": [_request(row) for row in piece]})
-            predictions = _post(settings, "/predict_batch", body)["predictions"]
-            for row, prediction in zip(piece, predictions, strict=True):
-                if writer is None:
-                    writer = csv.DictWriter(output, [*row, *prediction])
-                    writer.writeheader()
-                writer.writerow(row | prediction)
-            yield min(start + ROWS_PER_REQUEST, len(rows))
-
-
-def _rows(source: Path) -> list[dict[str, str]]:
+    fields: dict[str, dict[str, Any]] = PredictRequest.model_json_schema()["properties"]
     try:
         with source.open(newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source} can't be read as CSV: {error}.") from error
     if not rows:
-        raise UserError(f"{source} has no rows. Its columns must be {', '.join(_fields())}.")
-    return rows
+        raise UserError(f"{source} has no rows. Its columns must be {', '.join(fields)}.")
+    with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
+        writer = csv.writer(output)
+        for start in range(0, len(rows), ROWS_PER_REQUEST):
+            piece = rows[start : start + ROWS_PER_REQUEST]
+            cases = [
+                {name: _value(fields[name], row[name]) for name in fields.keys() & row.keys()}
+                for row in piece
+            ]
+            predictions = _post(settings, "/predict_batch", json.dumps({"requests": cases}))
+            answers = [
+                row | answer for row, answer in zip(piece, predictions["predictions"], strict=True)
+            ]
+            if start == 0:
+                writer.writerow(answers[0])
+            writer.writerows(answer.values() for answer in answers)
+            yield start + len(piece)
 
 
-def _fields() -> dict[str, Any]:
-    fields: dict[str, Any] = PredictRequest.model_json_schema()["properties"]
-    return fields
-
-
-def _request(row: dict[str, str]) -> dict[str, Any]:
-    fields = _fields()
-    return {
-        name: None if value == "" else int(value) if _is_integer(fields[name], value) else value
-        for name, value in row.items()
-        if name in fields
-    }
-
-
-def _is_integer(schema: dict[str, Any], value: str) -> bool:
-    return schema.get("type") == "integer" and value.lstrip("-").isdigit()
+def _value(schema: dict[str, Any], cell: str) -> str | int | None:
+    if not cell:
+        return None
+    is_integer = schema.get("type") == "integer" and cell.lstrip("-").isdigit()
+    return int(cell) if is_integer else cell
 
 
 def _post(settings: Settings, path: str, body: str) -> dict[str, Any]:

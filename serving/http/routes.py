@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
-from serving.http import schemas, swagger
+from serving.http import documents, schemas
 from serving.http.api import Route
-from serving.http.explain import explain
 from serving.http.feedback import feedback
-from serving.http.openapi import client_schema, openapi_document
-from serving.http.predict import predict, predict_batch, score
+from serving.http.predict import explain, predict, predict_batch, score
 from serving.http.status_pages import alive, prometheus_metrics, ready, release
 from usecase.request import PredictRequest, PredictResponse
 
@@ -20,7 +18,7 @@ KIB = 1024
 @cache
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document."""
-    return openapi_document(ROUTES)
+    return documents.openapi_document(ROUTES)
 
 
 def _index(*_: object) -> dict[str, str]:
@@ -55,11 +53,13 @@ ROUTES: dict[str, Route] = {
     "/readyz": _get(ready, "Whether it can predict, and why a release is not served", dict),
     "/release": _get(release, "The served release", dict),
     "/metrics": _get(prometheus_metrics, "Metrics for Prometheus"),
-    "/docs": _get(lambda *_: swagger.page(), "A page to try the routes on"),
+    "/docs": _get(documents.page, "A page to try the routes on"),
     **{
-        f"/docs/{name}": _get(partial(swagger.asset, name), "A file of this page")
-        for name in swagger.ASSETS
+        f"/docs/{name}": _get(partial(documents.asset, name), "A file of this page")
+        for name in documents.ASSETS
     },
     "/docs.json": _get(lambda *_: openapi(), "The OpenAPI document"),
-    "/schema.json": _get(lambda *_: client_schema(ROUTES), "The routes for BentoML's client"),
+    "/schema.json": _get(
+        lambda *_: documents.client_schema(ROUTES), "The routes for BentoML's client"
+    ),
 }  # fmt: skip
