@@ -99,20 +99,21 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
 def _interval_samples(result: dict[str, Any]) -> Iterator[MetricSample]:
     """Yield values with their intervals, and the slices."""
     if result["live"] is not None:
-        yield from _bounds("cost_bound", result["live"], "cost", "cost_per_1000", {})
-        yield from _bounds("bias", result["live"], "bias", "bias", {})
-        yield from _bounds("saving", result["live"], "saving", "saving", {})
+        yield from _bounds("cost_bound", result["live"], "cost", {})
+        yield from _bounds("bias", result["live"], "bias", {})
+        yield from _bounds("saving", result["live"], "saving", {})
     for each in result["slices"]:
         own = {"slice": each["slice"], "value": each["value"]}
-        if each["enough"]:
-            yield from _bounds("slice_cost_per_1000", each, "cost", "cost_per_1000", own)
-            yield from _bounds("slice_bias", each, "bias", "bias", own)
         yield MetricSample("slice_labels_missing", each["missing"], own)
+        if each["enough"]:
+            yield from _bounds("slice_cost_per_1000", each, "cost", own)
+            yield from _bounds("slice_bias", each, "bias", own)
 
 
 def _bounds(
-    name: str, values: Mapping[str, float], of: str, mean: str, labels: Mapping[str, str]
+    name: str, values: Mapping[str, float], of: str, labels: Mapping[str, str]
 ) -> Iterator[MetricSample]:
+    mean = "cost_per_1000" if of == "cost" else of
     for bound, key in (("mean", mean), ("low", f"{of}_low"), ("high", f"{of}_high")):
         yield MetricSample(name, values[key], {**labels, "bound": bound})
 

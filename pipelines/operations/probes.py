@@ -22,21 +22,19 @@ Probe = Callable[[], object]
 
 def configured_probes(settings: Settings) -> dict[str, Probe]:
     """Return a probe for each server in the settings; a server that we start ourselves has none."""
-    probes: dict[str, Probe] = {}
-    if settings.feast_registry and settings.feast_registry.startswith("postgresql"):
-        probes["postgres"] = partial(probe_postgres, settings.feast_registry)
-    if settings.redis:
-        probes["redis"] = partial(probe_redis, settings.redis)
-    if settings.tracking_uri and settings.tracking_uri.startswith("http"):
-        probes["mlflow"] = partial(probe_mlflow, settings.tracking_uri)
-    if not settings.owns_prefect:
+    registry, mlflow = settings.feast_registry or "", settings.tracking_uri or ""
+    redis, evidently = settings.redis or "", settings.evidently_url or ""
+    servers = {
+        "postgres": (registry.startswith("postgresql"), probe_postgres, registry),
+        "redis": (redis, probe_redis, redis),
+        "mlflow": (mlflow.startswith("http"), probe_mlflow, mlflow),
         # /ready includes Prefect's database.
-        probes["prefect"] = partial(probe_http, f"{settings.prefect_url}/ready")
-    if settings.evidently_url:
-        probes["evidently"] = partial(probe_http, f"{settings.evidently_url}/api/projects")
-    if not settings.owns_service:  # through the proxy, as users go; 503 without a model
-        probes["service"] = partial(probe_http, f"{settings.service_url}/readyz")
-    return probes
+        "prefect": (not settings.owns_prefect, probe_http, f"{settings.prefect_url}/ready"),
+        "evidently": (evidently, probe_http, f"{evidently}/api/projects"),
+        # Through the proxy, as users go; 503 without a model.
+        "service": (not settings.owns_service, probe_http, f"{settings.service_url}/readyz"),
+    }
+    return {part: partial(probe, url) for part, (named, probe, url) in servers.items() if named}
 
 
 def probe_postgres(url: str) -> None:

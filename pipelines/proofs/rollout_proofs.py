@@ -28,7 +28,7 @@ from pipelines.proofs.challengers import (
 )
 from pipelines.proofs.proof_runs import Proof
 from pipelines.release import rollout_policy
-from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
+from pipelines.release.rollout_policy import RolloutDecision
 from pipelines.runtime import stage_command
 from serving.models.evaluator import Evaluator
 from serving.models.holder import LoadedRelease
@@ -77,9 +77,8 @@ def _prove_challenger(
                 evidence = arms.shadow_evidence(frame, known, policy, costs, as_of)
             else:
                 evidence = arms.canary_evidence(frame, policy, as_of)
-            state = ChallengerState("2", stage, entered)
-            decision = rollout_policy.next_rollout_step(state, evidence, policy, as_of)
-            if decision.moves:
+            decision = rollout_policy.next_rollout_step(stage, entered, evidence, policy, as_of)
+            if decision.action != "stay":
                 break
         n_reached += evidence.requests
         if decision.action != "advance":

@@ -16,7 +16,7 @@ from pipelines.registry.versions import missing_versions
 from pipelines.release import promotion, rollout_evidence, rollout_policy
 from pipelines.release.approvals import EntryFields
 from pipelines.release.audit import approval_rules, recorder
-from pipelines.release.rollout_policy import ChallengerState, RolloutDecision
+from pipelines.release.rollout_policy import RolloutDecision
 from serving.release.document import Challenger, Release
 from settings import Settings
 
@@ -58,10 +58,10 @@ def control_rollout(
     overridden = sorted(approval_rules.active_overrides(
         release.trail.entries, model.version, model.digest, datetime.now(UTC)
     ))  # fmt: skip
-    state = ChallengerState(model.version, challenger.stage, challenger.since)
     decision = rollout_policy.next_rollout_step(
-        state, evidence, policy, as_of, live=live, overridden=overridden
-    )
+        challenger.stage, challenger.since, evidence, policy, as_of, live=live,
+        overridden=overridden,
+    )  # fmt: skip
     if decision.action in {"advance", "promote"} and missing_versions(settings, model.version):
         gone = "the version was deleted in the registry, so it gets no more traffic"
         decision = RolloutDecision("withdraw", gone, "deleted")

@@ -42,15 +42,6 @@ POLICY_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class ChallengerState:
-    """A challenger's version, its stage, and the start of the stage (UTC, from the release)."""
-
-    version: str
-    stage: Stage
-    since: datetime
-
-
-@dataclass(frozen=True)
 class RolloutDecision:
     """An action, its reason as a sentence for people, and its stable code.
 
@@ -65,10 +56,6 @@ class RolloutDecision:
     def cause(self) -> str:
         """The guard that withdrew the challenger, or `override`; empty if neither applies."""
         return self.code if self.code in GUARDS or self.code == "override" else ""
-
-    @property
-    def moves(self) -> bool:
-        return self.action != "stay"
 
 
 def require_rollout_policy(policy: dict[str, Any]) -> None:
@@ -92,10 +79,10 @@ def require_rollout_policy(policy: dict[str, Any]) -> None:
 
 
 def next_rollout_step(
-    state: ChallengerState, evidence: ArmEvidence, policy: dict[str, Any], as_of: datetime, *,
-    live: bool = True, overridden: Collection[str] = (),
+    stage: Stage, since: datetime, evidence: ArmEvidence, policy: dict[str, Any], as_of: datetime,
+    *, live: bool = True, overridden: Collection[str] = (),
 ) -> RolloutDecision:  # fmt: skip
-    """Return the next step of the challenger in `state` at `as_of`.
+    """Return the next step at `as_of` of a challenger in `stage` since a time of the release.
 
     Pass `live=False` for a replay: it sends requests as fast as it can, so their speed is ignored.
     The guards named in `overridden` do not stop the challenger.
@@ -103,12 +90,12 @@ def next_rollout_step(
     stopped = find_harm(evidence, policy["harm"], live=live, overridden=overridden)
     if stopped is not None:
         return stopped
-    if state.stage == "experiment":
+    if stage == "experiment":
         return RolloutDecision("stay", "an experiment ends by its plan or by harm", "in_experiment")
     # In a replay `as_of` may be before `since`, which is wall-clock time: then count days of data.
-    days = max(evidence.days, (as_of - state.since).days if as_of > state.since else 0)
-    step = _shadow_step if state.stage == "shadow" else _canary_step
-    return step(evidence, policy[state.stage], days, overridden)
+    days = max(evidence.days, (as_of - since).days if as_of > since else 0)
+    step = _shadow_step if stage == "shadow" else _canary_step
+    return step(evidence, policy[stage], days, overridden)
 
 
 def find_harm(

@@ -146,9 +146,8 @@ def _roll_out(
     else:
         labels = world.labels_since(entered)
         evidence = arms.shadow_evidence(log, labels, params["rollout"], params["costs"], day)
-    current = rollout_policy.ChallengerState(challenger.name, state.stage, entered)
     decision = rollout_policy.next_rollout_step(
-        current, evidence, params["rollout"], day, live=False
+        state.stage, entered, evidence, params["rollout"], day, live=False
     )
     state.take_step(decision.action, day)
     return {

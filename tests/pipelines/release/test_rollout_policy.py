@@ -48,10 +48,9 @@ def step(
     live: bool = True,
     overridden: tuple[str, ...] = (),
 ) -> rollout_policy.RolloutDecision:
-    state = rollout_policy.ChallengerState("2", stage, SINCE)
     as_of = SINCE + timedelta(days=days)
     return rollout_policy.next_rollout_step(
-        state, evidence, policy, as_of, live=live, overridden=overridden
+        stage, SINCE, evidence, policy, as_of, live=live, overridden=overridden
     )
 
 
@@ -202,8 +201,8 @@ def test_a_replay_ignores_the_wall_clock(policy: dict[str, Any]) -> None:
     slow = replace(CANARY, slower_ms=500.0)
     assert step("canary", slow, policy, live=False).action == "promote"
     assert step("canary", slow, policy, live=True).action == "withdraw"
-    before = rollout_policy.ChallengerState("2", "canary", SINCE + timedelta(days=5000))
-    decision = rollout_policy.next_rollout_step(before, replace(CANARY, days=0), policy, SINCE)
+    later, idle = SINCE + timedelta(days=5000), replace(CANARY, days=0)
+    decision = rollout_policy.next_rollout_step("canary", later, idle, policy, SINCE)
     assert decision.action == "stay", "a release that is later than the replay has no age"
 
 

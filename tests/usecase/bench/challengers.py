@@ -142,7 +142,6 @@ def simulate_shadows(
     """Return the outcomes of 300 shadows, whose days are drawn from all of `part`."""
     rng = np.random.default_rng(0)
     difference, n = np.concatenate(part["days"].to_list()), np.concatenate(part["n"].to_list())
-    state = rollout_policy.ChallengerState("2", "shadow", MOMENTS[0])
     found = []
     for _ in range(300):
         drawn = rng.integers(len(difference), size=shadow["max_days"])
@@ -155,9 +154,9 @@ def simulate_shadows(
                 ),
             )  # fmt: skip
             decision = rollout_policy.next_rollout_step(
-                state, evidence, {**policy, "shadow": shadow}, MOMENTS[0]
+                "shadow", MOMENTS[0], evidence, {**policy, "shadow": shadow}, MOMENTS[0]
             )
-            if decision.moves:
+            if decision.action != "stay":
                 found.append({"action": decision.action, "day": day, "labels": labels})
                 break
     return pd.DataFrame(found)
