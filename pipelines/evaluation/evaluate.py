@@ -15,6 +15,7 @@ from features import durable_files
 from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
 from pipelines.evaluation.gates.verdict import GateInputs, run_gates
 from pipelines.runtime import stage_command
+from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -65,23 +66,28 @@ def judge_candidates(
         for name in ("baseline", *models, "champion")
         if name in scores
     }
+    champion = scores["champion"].to_numpy() if "champion" in scores else None
     verdicts = {}
     for name, model in models.items():
-        inputs = GateInputs(
-            frame=holdout, candidate=scores[name].to_numpy(),
-            baseline=scores["baseline"].to_numpy(),
-            champion=scores["champion"].to_numpy() if "champion" in scores else None,
-            predict=partial(predict_with, model), slices=evaluation.slices(holdout),
-            manifest=manifest, costs=params["costs"], seed=params["seed"], columns=FEATURES,
+        inputs = gate_inputs(
+            model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(), champion,
+            manifest, params,
         )  # fmt: skip
         judged = run_gates(inputs, params["gates"], CANDIDATE_GATES)
         verdicts[name] = [verdict.as_dict() for verdict in judged]
     return metrics, verdicts
 
 
-def predict_with(model: Any, rows: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities of a fitted candidate on `rows`, shape (n_rows,)."""
-    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
+def gate_inputs(
+    model: Any, holdout: pd.DataFrame, candidate: np.ndarray, baseline: np.ndarray,
+    champion: np.ndarray | None, manifest: dict[str, Any], params: dict[str, Any],
+) -> GateInputs:  # fmt: skip
+    """Return what the gates on a candidate need; the arrays are probabilities on the holdout."""
+    return GateInputs(
+        frame=holdout, candidate=candidate, baseline=baseline, champion=champion,
+        predict=partial(probabilities, model), slices=evaluation.slices(holdout),
+        manifest=manifest, costs=params["costs"], seed=params["seed"], columns=FEATURES,
+    )  # fmt: skip
 
 
 def choose_winner(verdicts: Verdicts, metrics: Metrics) -> str | None:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
+from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates.refit_gates import RefitModel
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
 from pipelines.evaluation.gates.verdict import GateInputs
 from pipelines.proofs.isolated_home import home_environment
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
+from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 from usecase.columns import FEATURES
@@ -91,16 +93,14 @@ class BaseTraining:
         self, model: Any, rows: pd.DataFrame | None = None, scores: np.ndarray | None = None
     ) -> GateInputs:
         """Return the inputs of the candidate gates; `rows` and `scores` replace the holdout's."""
-        from usecase import evaluation
         from usecase.model import baseline
 
         rows = self.holdout if rows is None else rows
-        return GateInputs(
-            frame=rows, candidate=probabilities(model, rows) if scores is None else scores,
-            baseline=baseline(self.known, rows), champion=probabilities(self.champion, rows),
-            predict=partial(probabilities, model), slices=evaluation.slices(rows),
-            costs=self.params["costs"], seed=self.seed, columns=FEATURES,
-            manifest=assemble.training_manifest(self.frame, self.as_of, self.start),
+        return evaluate.gate_inputs(
+            model, rows, probabilities(model, rows) if scores is None else scores,
+            baseline(self.known, rows), probabilities(self.champion, rows),
+            assemble.training_manifest(self.frame, self.as_of, self.start),
+            self.params | {"seed": self.seed},
         )  # fmt: skip
 
     def refit_model(self, refit: Any, name: str) -> RefitModel:
@@ -129,11 +129,6 @@ class BaseTraining:
 Subject = GateInputs | RefitModel | TrainingSources  # what gates judge
 # Name, the gate that must refuse, and what builds the subjects.
 BadCase = tuple[str, str, Callable[[BaseTraining], Iterator[Subject]]]
-
-
-def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
-    """Return the model's probabilities on `rows`, shape (n_cases,)."""
-    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
 
 
 def open_base_training(settings: Settings) -> BaseTraining:

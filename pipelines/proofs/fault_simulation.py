@@ -20,13 +20,14 @@ import pandas as pd
 from features import partitions
 from features.validated_cases import read_labels
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.base_training import BaseTraining, probabilities
+from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import copy_home, home_environment
 from pipelines.replay.served_record import DAY
 from pipelines.replay.simulated_day import ReplayState, ReplayWorld, observe_day, predict_cases
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
+from pipelines.training.train import probabilities
 from settings import LoopError, Settings
 from usecase import evaluation, source
 from usecase.feed_faults import FeedFault

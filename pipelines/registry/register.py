@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from features import partitions
-from pipelines.evaluation.evaluate import predict_with
 from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
@@ -20,6 +19,7 @@ from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.registry import model_card, refit
 from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
 from pipelines.training import lineage, mlflow_tracking
+from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from serving.models import skops_file
 from settings import Settings
@@ -104,7 +104,7 @@ def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
             for name, each in files.candidates.items()
         },
         "intervals": metric_intervals(holdout, scores, params["costs"], seed),
-        "behaviours": evaluation.behaviours(partial(predict_with, model), sample, params["gates"]),
+        "behaviours": evaluation.behaviours(partial(probabilities, model), sample, params["gates"]),
         "importance": dict(sorted(importance, key=lambda pair: -pair[1])),
     }
 

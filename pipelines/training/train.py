@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features import durable_files, partitions
@@ -15,6 +16,7 @@ from pipelines.runtime import stage_command
 from pipelines.training import assemble
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
+from usecase.columns import FEATURES
 
 
 def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
@@ -33,7 +35,6 @@ def fit_candidates(
     The summary of each fit is returned, and written last: `candidates.json`.
     """
     from serving.models import skops_file
-    from usecase.columns import FEATURES
     from usecase.model import baseline, build_candidates
 
     predictions = holdout[["key", "decision_time", "label"]].copy()
@@ -42,7 +43,7 @@ def fit_candidates(
     for name, (model, space) in build_candidates(params).items():
         print(f"fitting {name} on {len(known):,} cases", flush=True)
         fitted, summary[name] = fit_candidate(model, space, known, params)
-        predictions[name] = fitted.predict_proba(holdout[FEATURES])[:, 1]
+        predictions[name] = probabilities(fitted, holdout)
         durable_files.write_file(folder / f"{name}.skops", skops_file.dump_skops(fitted))
     partitions.write_partition(predictions, folder / "predictions.parquet")
     durable_files.write_json(folder / "candidates.json", summary)
@@ -59,8 +60,6 @@ def fit_candidate(
     """
     from joblib import parallel_config
     from sklearn.model_selection import RandomizedSearchCV, TimeSeriesSplit
-
-    from usecase.columns import FEATURES
 
     started, trials = time.perf_counter(), []
     X, y = known[FEATURES], known["label"]
@@ -87,6 +86,11 @@ def fit_candidate(
         "n_train": len(known), "seed": params["seed"],
         "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
+
+
+def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities of a fitted candidate on `rows`, shape (n_rows,)."""
+    return np.asarray(model.predict_proba(rows[FEATURES])[:, 1])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.evaluation.gates.verdict import (
-    GateInputs,
-    Limits,
-    Verdict,
-    at_most,
-    could_not_run,
-)
+from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, at_most, could_not_run
 from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_means
 
 MIN_PROBABILITY = 1e-15  # scikit-learn clips probabilities at the same value
