@@ -84,13 +84,21 @@ def calibration_figure(scores: pd.DataFrame, names: Sequence[str], bins: int = 1
 
 def histogram_figure(scores: pd.DataFrame, name: str) -> Figure:
     """Plot the distribution of probabilities by label, as shares of the label's cases."""
-    figure, axes = new_axes("probability", "share of the label's cases")
-    for label, colour in LABEL_COLOURS.items():
-        part = scores.loc[scores["label"] == label, name]
-        weights = np.full(len(part), 1 / max(len(part), 1))
+    by_label = {label: scores.loc[scores["label"] == label, name] for label in LABEL_COLOURS}
+    return share_histogram("share of the label's cases", {
+        f"label {label} ({len(part):,})": (part, LABEL_COLOURS[label])
+        for label, part in by_label.items()
+    })  # fmt: skip
+
+
+def share_histogram(y: str, parts: Mapping[str, tuple[pd.Series, str]]) -> Figure:
+    """Plot the distribution of each part's probabilities in its colour, as shares of the part."""
+    figure, axes = new_axes("probability", y)
+    for label, (values, colour) in parts.items():
+        weights = np.full(len(values), 1 / max(len(values), 1))
         axes.hist(
-            part, bins=np.linspace(0, 1, 41).tolist(), weights=weights, color=colour,
-            alpha=0.55, label=f"label {label} ({len(part):,})",
+            values, bins=np.linspace(0, 1, 41).tolist(), weights=weights, color=colour,
+            alpha=0.55, label=label,
         )  # fmt: skip
     axes.set_xlim(0, 1)
     add_legend(axes, "upper right")

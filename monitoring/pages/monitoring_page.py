@@ -54,7 +54,10 @@ def _figures(
              charts.calibration_figure(both.dropna(subset="label"), ["live", "evaluation"])),
         ]  # fmt: skip
     note = "with and without a label, against those of the evaluation"
-    figures.append(("Predictions", note, prediction_histogram(live, reference)))
+    figures.append(("Predictions", note, charts.share_histogram("share of cases", {
+        "evaluation": (reference["probability"], charts.ROLE_COLOURS["baseline"]),
+        "live": (live["probability"], LIVE_COLOUR),
+    })))  # fmt: skip
     if result["drift"]:
         note = "the features that moved most; the line marks each limit"
         if unmeasured := result["drift"].get("unmeasured"):
@@ -80,21 +83,6 @@ def daily_rate_figure(days: pd.DataFrame) -> Figure:
     axes.plot(days["day"], days["base_rate"], color=charts.LABEL_COLOURS[1], label="observed")
     axes.set_ylim(0, days[["mean_prediction", "base_rate"]].max(axis=None) * 1.25)
     charts.add_legend(axes, "upper left")
-    return figure
-
-
-def prediction_histogram(live: pd.DataFrame, reference: pd.DataFrame) -> Figure:
-    """Plot the distribution of the served probabilities, against the evaluation's."""
-    figure, axes = charts.new_axes("probability", "share of cases")
-    for name, frame, colour in (
-        ("evaluation", reference, charts.ROLE_COLOURS["baseline"]), ("live", live, LIVE_COLOUR),
-    ):  # fmt: skip
-        weights = np.full(len(frame), 1 / max(len(frame), 1))
-        axes.hist(
-            frame["probability"], bins=np.linspace(0, 1, 41).tolist(), weights=weights,
-            color=colour, alpha=0.6, label=name,
-        )  # fmt: skip
-    charts.add_legend(axes, "upper right")
     return figure
 
 
