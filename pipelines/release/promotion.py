@@ -18,6 +18,7 @@ from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED, LIFTS_BAR, RefusedError
 from pipelines.release.audit.recorder import RecordedRelease, ReleaseChange, record_change
 from pipelines.release.audit.release_document import ReleaseDocument
+from pipelines.release.staging_checks import check_in_staging
 from serving.release.document import Challenger, ServedModel, Stage, first_fault
 from settings import Settings, UserError
 
@@ -33,10 +34,7 @@ def promote(
     the registered ones.
     """
     entry["at"] = at = entry.get("at") or datetime.now(UTC)
-    if settings.staging_url:
-        from pipelines.release import staging_checks
-
-        staging_checks.check_in_staging(settings, version)
+    check_in_staging(settings, version)
     served = download_version(settings, version)
 
     def decide(recorded: RecordedRelease) -> ReleaseChange | None:

@@ -74,7 +74,7 @@ def _set_frozen(settings: Settings, frozen: bool, entry: EntryFields) -> Release
     return record_change(settings, decide, **entry)[1]
 
 
-def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Release:
+def freeze_unrecorded(settings: Settings) -> Release:
     """Freeze the services by their release file alone, for an emergency while MLflow is down.
 
     The file is then ahead of the registry, so every later change is refused until `mlops repair`
@@ -88,7 +88,7 @@ def freeze_unrecorded(settings: Settings, *, at: datetime | None = None) -> Rele
             return current
         frozen = replace(
             current, generation=current.generation + 1, challenger=None, frozen=True,
-            changed_at=at or datetime.now(UTC),
+            changed_at=datetime.now(UTC),
         )  # fmt: skip
         release.write_release(settings.release_file, frozen)
         return frozen

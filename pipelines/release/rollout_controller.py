@@ -17,6 +17,7 @@ from pipelines.release import promotion, rollout_evidence, rollout_policy
 from pipelines.release.approvals import EntryFields
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.rollout_policy import RolloutDecision
+from pipelines.release.staging_checks import check_in_staging
 from serving.release.document import Challenger, Release
 from settings import Settings
 
@@ -128,10 +129,7 @@ def start_rollout(settings: Settings, version: str, *, why: str, by: str) -> dic
         waits = older is not None and older.model.version == version
         if older is not None and not waits:
             _withdraw_older_challenger(settings, document, older, version, by)
-        if settings.staging_url:
-            from pipelines.release import staging_checks
-
-            staging_checks.check_in_staging(settings, version)
+        check_in_staging(settings, version)
         if not waits:
             promotion.challenge(settings, version, "shadow", why=why, by=by)
     except approval_rules.RefusedError as refusal:
