@@ -89,9 +89,26 @@ def init_dvc(settings: Settings, path: Path) -> None:
 
 def _dvc(settings: Settings, path: Path, *command: str) -> str:
     """Return the output of `dvc COMMAND` in the workspace; one at a time, as DVC requires."""
+    environment = {
+        **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }  # fmt: skip
     with locks.hold_lock(path / ".lock"):
         _clear_interrupted(path)
-        return _run_dvc(settings, path, *command)
+        run = subprocess.run(
+            [sys.executable, "-m", "dvc", *command],
+            cwd=path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        with (path / "dvc.log").open("a") as log:
+            log.write(f"$ dvc {' '.join(command)}\n{run.stdout}{run.stderr}\n")
+    if run.returncode:
+        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+        raise LoopError(
+            f"`dvc {' '.join(command)}` failed: "
+            + ("\n".join(errors) or run.stderr[-2000:] or run.stdout[-2000:])
+            + f"\nThe full output is in {path / 'dvc.log'}."
+        )
+    return run.stdout
 
 
 def _clear_interrupted(path: Path) -> None:
@@ -119,24 +136,3 @@ def _works_in(path: Path, process: psutil.Process) -> bool:
         return process.pid != os.getpid() and process.cwd() == os.path.realpath(path)
     except (psutil.Error, OSError):
         return False  # ended, or owned by another user
-
-
-def _run_dvc(settings: Settings, path: Path, *command: str) -> str:
-    environment = {
-        **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-    }  # fmt: skip
-    run = subprocess.run(
-        [sys.executable, "-m", "dvc", *command],
-        cwd=path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    with (path / "dvc.log").open("a") as log:
-        log.write(f"$ dvc {' '.join(command)}\n{run.stdout}{run.stderr}\n")
-    if run.returncode:
-        errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-        raise LoopError(
-            f"`dvc {' '.join(command)}` failed: "
-            + ("\n".join(errors) or run.stderr[-2000:] or run.stdout[-2000:])
-            + f"\nThe full output is in {path / 'dvc.log'}."
-        )
-    return run.stdout
