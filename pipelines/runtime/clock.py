@@ -6,7 +6,6 @@ that scheduled flows continue after the replay and never before it.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,10 +19,10 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
     from usecase import source
 
     at = at or datetime.now(UTC)
-    if not is_started(settings):
-        _write(settings, parse_time(settings.params().get("as_of")), at)
-    started_at = json.loads(_file(settings).read_bytes())
-    as_of, since = (datetime.fromisoformat(started_at[name]) for name in ("as_of", "at"))
+    started = durable_files.read_json(_file(settings)) or _write(
+        settings, parse_time(settings.params().get("as_of")), at
+    )
+    as_of, since = (datetime.fromisoformat(started[name]) for name in ("as_of", "at"))
     return source.world_time(at, as_of=as_of, since=since)
 
 
@@ -43,5 +42,7 @@ def _file(settings: Settings) -> Path:
     return settings.var / "world.json"
 
 
-def _write(settings: Settings, as_of: datetime, at: datetime) -> None:
-    durable_files.write_json(_file(settings), {"as_of": as_of.isoformat(), "at": at.isoformat()})
+def _write(settings: Settings, as_of: datetime, at: datetime) -> dict[str, str]:
+    times = {"as_of": as_of.isoformat(), "at": at.isoformat()}
+    durable_files.write_json(_file(settings), times)
+    return times

@@ -7,9 +7,7 @@ time since its decision. Prefect's server removes old runs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from settings import Settings, UserError
 
@@ -56,16 +54,11 @@ def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[s
     ages = retention_ages(settings)
     counts = {}
     for kind, places in EXPIRING_FILES.items():
+        limit = (now - ages[kind]).timestamp()
         paths = [path for folder, names in places for path in (settings.var / folder).glob(names)]
-        expired_paths = files_older_than(paths, now - ages[kind])
-        for path in expired_paths:
+        old = [path for path in paths if path.is_file() and path.stat().st_mtime < limit]
+        for path in old:
             path.unlink(missing_ok=True)
-        counts[kind] = len(expired_paths)
+        counts[kind] = len(old)
     expired = erasure.expire_predictions(settings.predictions, as_of - ages["predictions"])
     return {**counts, "predictions": expired["removed"], "open": expired["open"]}
-
-
-def files_older_than(paths: Iterable[Path], before: datetime) -> list[Path]:
-    """Return the files of `paths` that were last written before `before` (aware)."""
-    limit = before.timestamp()
-    return [path for path in paths if path.is_file() and path.stat().st_mtime < limit]

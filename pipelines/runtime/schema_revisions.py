@@ -32,13 +32,10 @@ def known_revisions(tool: str, subfolder: str) -> tuple[frozenset[str], frozense
 
 def read_revisions(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
     """Return all revisions in `folder`, and the newest: those without a successor."""
-    revisions, superseded = set[str](), set[str]()
-    for file in folder.glob("*.py"):
-        text = file.read_text()
-        revisions.update(REVISION_PATTERN.findall(text))
-        for before in DOWN_REVISION_PATTERN.findall(text):
-            superseded.update(re.findall(r"\w+", before))
-    return frozenset(revisions), frozenset(revisions - superseded)
+    text = "\n".join(file.read_text() for file in folder.glob("*.py"))
+    revisions = frozenset(REVISION_PATTERN.findall(text))
+    superseded = re.findall(r"\w+", " ".join(DOWN_REVISION_PATTERN.findall(text)))
+    return revisions, revisions.difference(superseded)
 
 
 def require_known_revisions(
