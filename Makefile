@@ -71,7 +71,7 @@ docs: install           ## writes docs/cli.md from the help texts of the command
 BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
 	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py tests/usecase/bench/estimated.py tests/usecase/bench/headroom.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py \
-	tests/bench/audit_trail.py
+	tests/bench/audit_trail.py tests/bench/turn.py
 
 bench: export PYTHONPATH := tests/bench:tests/usecase/bench
 bench: export OMP_NUM_THREADS := 1

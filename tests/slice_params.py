@@ -18,9 +18,12 @@ def shipped_params() -> dict[str, Any]:
     return params
 
 
-def slice_params() -> dict[str, Any]:
-    """Return the shipped parameters with fewer days and draws, and limits for so few days."""
-    params = shipped_params()
+def slice_params(shipped: str = "") -> dict[str, Any]:
+    """Return the shipped parameters with fewer days and draws, and limits for so few days.
+
+    `shipped` is the text of the parameters of another version.
+    """
+    params: dict[str, Any] = yaml.safe_load(shipped) if shipped else shipped_params()
     params["as_of"] = "2013-01-19T00:00:00Z"
     params["turn"] |= {"traffic_days": 2, "alone_days": 0.25}
     params["training"] |= {"holdout_days": 5, "folds": 2}
