@@ -47,9 +47,7 @@ def outdated_revision(database: Path, tool: str, below: str) -> str | None:
     """
     known, newest = schema_revisions.known_revisions(tool, below)
     with open_database(database) as connection:
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-        ).fetchall():
+        if not _has_table(connection, "alembic_version"):
             return None  # empty: its tool creates the schema
         current = {str(row) for (row,) in connection.execute("SELECT * FROM alembic_version")}
     try:
@@ -102,6 +100,11 @@ def _backup(database: Path, target: Path) -> None:
         source.backup(copy)
 
 
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
+
+
 @contextmanager
 def open_database(database: Path) -> Iterator[sqlite3.Connection]:
     """Yield a connection; the block is one transaction."""
@@ -114,9 +117,7 @@ def moved_artefact_roots(settings: Settings) -> set[str]:
     if settings.tracking_uri is not None or not mlflow_database(settings).exists():
         return set()
     with open_database(mlflow_database(settings)) as connection:
-        if not connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
-        ).fetchall():
+        if not _has_table(connection, "experiments"):
             return set()
         locations = connection.execute(
             "SELECT artifact_location FROM experiments "
