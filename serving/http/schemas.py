@@ -12,21 +12,21 @@ from usecase.request import Moment, PredictRequest, PredictResponse
 MAX_ROWS = 1000
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-Number = float | None
 Category = Annotated[str, Field(max_length=64)] | None
-
 
 # The model's columns: all required, each nullable.
 COLUMNS: dict[str, Any] = {
-    name: (Category if name in CATEGORIES else Number, ...) for name in FEATURES
+    name: (Category if name in CATEGORIES else float | None, ...) for name in FEATURES
 }
 Features = create_model("Features", __config__=STRICT, **COLUMNS)
 
 
-class BatchRequest(BaseModel):
-    """Cases to predict in one request."""
-
+class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class BatchRequest(_Body):
+    """Cases to predict in one request."""
 
     requests: list[PredictRequest] = Field(min_length=1, max_length=MAX_ROWS)
 
@@ -37,10 +37,8 @@ class BatchResponse(BaseModel):
     predictions: list[PredictResponse]
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(_Body):
     """A case with its features as of the decision time."""
-
-    model_config = ConfigDict(extra="forbid")
 
     key: str = Field(
         pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="Joins the outcome to the prediction"
@@ -67,10 +65,8 @@ class ExplainResponse(BaseModel):
     degraded: bool
 
 
-class FeedbackRequest(BaseModel):
+class FeedbackRequest(_Body):
     """The outcome of a predicted case."""
-
-    model_config = ConfigDict(extra="forbid")
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
     outcome: bool = Field(strict=True, description="Whether the predicted event happened")

@@ -86,3 +86,15 @@ def test_it_does_not_start_beyond_the_loopback_without_tokens(host: str, tmp_pat
 def test_a_malformed_token_line_is_refused(line: str) -> None:
     with pytest.raises(UserError, match="Line 2 of the tokens"):
         parse_tokens(f"# ours\n{line}\n")
+
+
+def test_an_image_of_bentoml_needs_tokens_as_it_listens_on_every_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_CONTAINERIZED", "true")
+    with pytest.raises(UserError, match="every address of its container without a token"):
+        require_tokens(Settings(home=tmp_path))
+    line = f"predict:{'0' * 64}:shop"
+    assert [token.name for token in require_tokens(Settings(home=tmp_path, tokens=line))] == [
+        "shop"
+    ]
