@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from features import durable_files
-from features.durable_files import sync
 from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE_ROOT
 from serving.models import served_form
@@ -57,7 +56,7 @@ def build_bento(settings: Settings, target: Path) -> str:
         try:
             bento.export(str(unfinished))
             unfinished.rename(target)
-            sync(target.parent)
+            durable_files.sync(target.parent)
         finally:
             unfinished.unlink(missing_ok=True)
     return str(bento.tag)
@@ -69,12 +68,11 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     source = settings.release_file.parent / champion.path
     files = served_form.read_model_files(source, champion.digest)
     for name in BENTO_CODE:
-        if (SOURCE_ROOT / name).is_dir():
-            shutil.copytree(
-                SOURCE_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+        if (source_code := SOURCE_ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source_code, folder / name, ignore=ignored)
         else:
-            shutil.copy(SOURCE_ROOT / name, folder / name)
+            shutil.copy(source_code, folder / name)
     packaged = folder / PACKAGED_RELEASE.parent.name
     served_form.write_model_files(packaged / "served", files)
     card = json.loads((source.parent / "card.json").read_text())

@@ -6,7 +6,6 @@ its commit, unless the current code has the same digest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from features import durable_files
+from features import durable_files, partitions
 from pipelines.registry.versions import find_version
 from pipelines.training import dvc_stages, lineage, mlflow_tracking, workspace
 from pipelines.training.training_files import TrainingFiles
@@ -160,6 +159,6 @@ def _environment_notes(tags: dict[str, str]) -> list[str]:
         why = "the current code is the same, but not in git" if same else missing
         notes.append(f"Its commit is {tags['git_commit']}: {why}")
     lock = workspace.SOURCE_ROOT / "requirements.lock"
-    if hashlib.sha256(lock.read_bytes()).hexdigest() != tags["lock_sha256"]:
+    if partitions.recipe_digest(lock) != tags["lock_sha256"]:
         notes.append("The current packages come from another requirements.lock than the version's")
     return notes

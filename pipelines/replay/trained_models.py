@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import durable_files
+from features import durable_files, partitions
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates import refit_gates
 from pipelines.registry import refit, register
@@ -51,10 +50,9 @@ class ReplayModels:
 
     def __init__(self, frame: pd.DataFrame, params: dict[str, Any], folder: Path) -> None:
         self._frame, self._params, self._folder = frame, params, folder
-        self._recipe = hashlib.sha256(
-            json.dumps([params["training"], params["seed"], params["costs"]], default=str).encode()
-            + str((len(frame), frame["known_at"].max())).encode()
-        ).hexdigest()[:8]
+        relevant = [params[name] for name in ("training", "seed", "costs")]
+        extent = str((len(frame), frame["known_at"].max()))
+        self._recipe = partitions.recipe_digest(json.dumps(relevant, default=str), extent)[:8]
 
     def train(self, as_of: datetime, champion: TrainedModel | None) -> TrainedModel:
         """Train as of `as_of` and run the gates."""

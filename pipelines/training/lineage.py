@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from features import partitions
 from features.build_manifest import definitions_version
 from pipelines.training import workspace
 from pipelines.training.training_files import TrainingFiles
@@ -26,7 +26,7 @@ def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
         "dvc_md5_validated": md5s["data/validated"],
         "git_commit": git_commit(),
         "code_sha256": workspace.code_digest(path),
-        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none",
+        "lock_sha256": partitions.recipe_digest(lock) if lock.exists() else "none",
         "seed": str(files.params["seed"]),
         "feast_registry_version": definitions_version(),
     }
