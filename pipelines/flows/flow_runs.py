@@ -23,7 +23,7 @@ from pipelines.runtime.prefect_commands import FLOW_NAMES
 from settings import LoopError, Settings, UnreachableError
 
 DEPLOYMENT_NAME = "loop"  # the only deployment of each flow, as in `train/loop`
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0  # each poll takes CPU time from the run that it follows
 PAGE_SIZE = 200  # the maximum of Prefect's server
 AnyRun = TypeVar("AnyRun", FlowRun, TaskRun)
 LivenessCheck = Callable[[], object]  # raises to end the waiting, such as when the runner stopped

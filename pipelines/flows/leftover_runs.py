@@ -49,13 +49,10 @@ def end_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> lis
 def _scheduled_runs_to_keep(runs: Iterable[FlowRun]) -> set[UUID]:
     """Return the scheduled runs to keep: future ones, and each deployment's newest late one."""
     now = datetime.now(UTC)
-    future, newest = set(), dict[UUID | None, FlowRun]()
-    for run in runs:
-        if not run.auto_scheduled or run.state_type != StateType.SCHEDULED:
-            continue
-        due, known = run.expected_start_time, newest.get(run.deployment_id)
-        if due is None or due > now:
-            future.add(run.id)
-        elif known is None or due > (known.expected_start_time or now):
-            newest[run.deployment_id] = run
-    return future | {run.id for run in newest.values()}
+    kept: dict[UUID | None, UUID] = {}
+    for run in sorted(runs, key=lambda each: each.expected_start_time or now):
+        if run.auto_scheduled and run.state_type == StateType.SCHEDULED:
+            late = run.expected_start_time is not None and run.expected_start_time <= now
+            # Of a deployment's late runs the last one replaces the others.
+            kept[run.deployment_id if late else run.id] = run.id
+    return set(kept.values())

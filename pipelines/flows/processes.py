@@ -22,14 +22,16 @@ def prefect_server(settings: Settings) -> Iterator[None]:
 
     Starts a server, unless the settings name an external one.
     """
-    from pipelines.flows import flow_runs, leftover_runs
-
     os.environ.update(prefect_commands.prefect_environment(settings))
     # The console shows the journal only. Prefect's pages show the logs of the flows.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
         if settings.owns_prefect:
             _start_server(settings)
+        # Not earlier: Prefect reads the environment when it is imported.
+        from pipelines.flows import flow_runs, leftover_runs
+
+        if settings.owns_prefect:
             leftover_runs.end_leftover_runs(settings)
         else:
             flow_runs.require_server(settings)
@@ -84,5 +86,8 @@ def start_service(settings: Settings) -> Callable[[], None]:
 
 def _import_early() -> None:
     """Import the modules of the first stages while the server starts on another core."""
+    # First: its import searches every loaded module, so it is slow in a process with many.
+    import skops.io  # noqa: F401
+
     from pipelines.flows import flows  # noqa: F401
     from pipelines.ingestion import expectation_suites  # noqa: F401
