@@ -58,12 +58,11 @@ class Evaluator:
             column: {category: float(code) for code, category in enumerate(categories)}
             for column, categories in form["categories"].items()
         }
-        trees = pipeline = None
+        columns = tuple(form["columns"])
         if form["kind"] == "trees":
-            trees = Trees.from_bytes(files[served_form.TREES_FILE])
-        else:
-            pipeline = skops_file.load_skops(files[served_form.PIPELINE_FILE])
-        return cls(tuple(form["columns"]), codes, trees, pipeline)
+            return cls(columns, codes, Trees.from_bytes(files[served_form.TREES_FILE]), None)
+        pipeline = skops_file.load_skops(files[served_form.PIPELINE_FILE])
+        return cls(columns, codes, None, pipeline)
 
     def predict(self, rows: Sequence[Mapping[str, FeatureValue]]) -> np.ndarray:
         """Return the probability of class 1, float64, shape (n_rows,).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,16 @@ class LoadedRelease:
     challenger: Evaluator | None = None
     problem: str | None = None
     fallback: bool = False  # serves the packaged version, since no release is available
+
+    def log_fields(self) -> dict[str, object]:
+        """Return what the service logs of a release when it begins to serve it."""
+        release, challenger = self.release, self.release.challenger
+        return {
+            "generation": release.generation, "model_version": release.champion.version,
+            "frozen": release.frozen, "challenger": challenger and challenger.model.version,
+            "stage": challenger and challenger.stage, "fallback": self.fallback,
+            "problem": self.problem,
+        }  # fmt: skip
 
 
 class ModelHolder:
@@ -77,7 +88,7 @@ class ModelHolder:
             if changed:
                 self._on_change(loaded)
                 version = loaded.release.champion.version
-                logger.info("Serving version %s", version, extra=_log_fields(loaded))
+                logger.info("Serving version %s", version, extra=loaded.log_fields())
             return changed
 
     def start(self, every: float = 0.5) -> None:
@@ -97,11 +108,10 @@ class ModelHolder:
             self.refresh()
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        try:
+        with suppress(OSError):  # reading the file raises the reason
             stat = self._file.stat()
-        except OSError:
-            return None  # reading the file raises the reason
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+            return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return None
 
     def _load(self) -> LoadedRelease:
         try:
@@ -145,14 +155,3 @@ class ModelHolder:
             held.append((challenger.model, self.current.challenger))
         files = (model.version, model.digest, model.path)
         return next((e for m, e in held if (m.version, m.digest, m.path) == files), None)
-
-
-def _log_fields(loaded: LoadedRelease) -> dict[str, object]:
-    release = loaded.release
-    challenger = release.challenger
-    return {
-        "generation": release.generation, "model_version": release.champion.version,
-        "frozen": release.frozen, "challenger": challenger and challenger.model.version,
-        "stage": challenger and challenger.stage, "fallback": loaded.fallback,
-        "problem": loaded.problem,
-    }  # fmt: skip

@@ -41,11 +41,10 @@ def write_parquet_file(target: Path, table: pa.Table, summary: FileSummary) -> N
 
     The range in the footer is that of `table`.
     """
-    footer = asdict(summary)
-    for name, moment in zip(("first", "last"), ("min", "max"), strict=True):
-        value = pc.min_max(table["decision_time"])[moment].as_py()
-        footer[name] = value and value.isoformat()
-    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer)})
+    times = pc.min_max(table["decision_time"]).as_py()
+    footer = asdict(summary) | {"first": times["min"], "last": times["max"]}
+    text = json.dumps(footer, default=datetime.isoformat)
+    table = table.replace_schema_metadata({FOOTER_KEY: text})
     try:
         with durable_files.atomic_replace(target) as unfinished:
             pq.write_table(table, unfinished, compression="zstd", row_group_size=ROW_GROUP_ROWS)
