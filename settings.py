@@ -4,8 +4,6 @@ Every setting is an environment variable with the prefix `MLOPS_`. The defaults 
 mode, which needs only this checkout. An import of this module reads, creates and sets nothing.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import os

@@ -5,8 +5,6 @@ rows within the TTL; this one looks up one row per entity row, so its cost does 
 TTL. `feature_store.yaml` selects it: `offline_store: {type: features.asof_store.AsofOfflineStore}`.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -4,8 +4,6 @@
 a digest of their content. This module does not import Feast. Days are ISO dates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path

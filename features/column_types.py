@@ -1,7 +1,5 @@
 """Column types: cast rows to their declared types where this changes no value."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pyarrow as pa
 from pyarrow import types

@@ -4,8 +4,6 @@ Every file that another step relies on is written by this module. A file of line
 its last newline: readers ignore an incomplete last write.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """Open Feast's feature store and register the use case's definitions."""
 
-from __future__ import annotations
-
 import copy
 import os
 import warnings

@@ -3,8 +3,6 @@
 The lock on `data/`: one command at a time writes partitions, tables or the online store.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Publish feature rows to the online store step by step, or rebuild the store."""
 
-from __future__ import annotations
-
 import io
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Read features for serving from the online store, each within its time to live."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

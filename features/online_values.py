@@ -6,8 +6,6 @@ select them. tests/features/test_online_stores.py compares them with Feast's own
 `tests/bench/serving/lookup.py` prints the time saved.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

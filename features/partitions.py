@@ -1,7 +1,5 @@
 """Daily Parquet partitions: `data/<layer>/<table>/<YYYY-MM-DD>.parquet`."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The point-in-time join: each training case with the features visible at its decision time."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 import settings as configuration

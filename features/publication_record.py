@@ -5,8 +5,6 @@ features; `published_until` fetches it alone and does not import Feast. Version 
 file: a store of that version counts as not published, and the next publication rebuilds it.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence

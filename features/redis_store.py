@@ -1,7 +1,5 @@
 """Feast's online store in Redis, with one command for all views of an entity."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Two checks against skew: features without later rows, and online against offline values."""
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from datetime import date, datetime, timedelta

@@ -1,7 +1,5 @@
 """Feast's online store in SQLite, read by one statement and written by one transaction."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime

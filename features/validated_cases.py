@@ -1,7 +1,5 @@
 """Cases and labels in the validated batches of a range of days."""
 
-from __future__ import annotations
-
 from datetime import date
 from pathlib import Path
 

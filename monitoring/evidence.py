@@ -1,7 +1,5 @@
 """What monitoring knows and measures at one look: the evidence for the retraining decision."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -3,8 +3,6 @@
 Monitoring and the fast replay both call `observe_production`. They only read from other places.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace

@@ -10,8 +10,6 @@ A check that could not run is an alarm, and comes first in the reason. It is no 
 data that cannot be checked do not give a better model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime

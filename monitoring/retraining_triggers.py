@@ -5,8 +5,6 @@ parameters). It asks for a retraining if the policy lists it in `triggers`; `ret
 then decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

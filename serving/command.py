@@ -1,7 +1,5 @@
 """The command line and the environment that start the service as a process."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

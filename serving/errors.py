@@ -4,8 +4,6 @@
 "request_id": "..."}`. docs/serving.md lists the reasons.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError

@@ -5,8 +5,6 @@ the model sees every stored feature as missing. It is trained for that, and the 
 as degraded: docs/decisions/11-without-the-online-store.md.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence

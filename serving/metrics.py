@@ -1,7 +1,5 @@
 """The service's Prometheus metrics: requests, predictions, features and releases."""
 
-from __future__ import annotations
-
 import time
 from functools import cache
 

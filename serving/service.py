@@ -1,7 +1,5 @@
 """The BentoML service: starts the service's parts and stops them."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

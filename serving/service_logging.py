@@ -4,8 +4,6 @@ A refused or failed request and each event in the service's life has a line. An 
 none: it is in the prediction log.
 """
 
-from __future__ import annotations
-
 import logging
 
 #: BentoML gives these loggers handlers that write plain text to stdout.

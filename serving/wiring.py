@@ -1,7 +1,5 @@
 """Builds the parts of the service, the same way in production and in tests."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The environment of all tests, their order, and their distribution over workers."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Also runs inside the stack, which has no tests: `python - < tests/killed.py`. Th
 versions through shadow and canary to champion and back. Its last line of output is the result.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -3,8 +3,6 @@
 `--write` writes the digest; `make lock` calls it after resolving.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

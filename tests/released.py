@@ -1,7 +1,5 @@
 """A registry with three tiny versions, for tests of releases."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The parameters of a turn and of a month on a few of the shipped days, for tests of whole runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

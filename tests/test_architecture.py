@@ -1,7 +1,5 @@
 """The rooms of the code: the picture in docs/architecture.md, their guides, and clear names."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections import defaultdict

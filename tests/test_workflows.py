@@ -1,7 +1,5 @@
 """The CI workflows run commands that anyone can run, with minimal rights, time and trust."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

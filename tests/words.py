@@ -1,7 +1,5 @@
 """Find words of the use case outside `usecase/` and its tests, which a fork replaces."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 `python -m tests.zoned HOME` prints digests of the data and the answers as JSON.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Names of the feature columns, and which of them the model sees. Imports nothing."""
 
-from __future__ import annotations
-
 # Window in hours -> its columns: number of flights, delay rate, mean delay (minutes).
 WindowColumns = dict[int, tuple[str, str, str]]
 

@@ -1,7 +1,5 @@
 """Evaluation: metrics, costs, slices, and tests of the model's behaviour."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -6,8 +6,6 @@ shares are facts of the batch. `schema.py` declares columns and types. For every
 have become known within its batch's day; this check is in `pipelines.ingestion.validate`.
 """
 
-from __future__ import annotations
-
 import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 

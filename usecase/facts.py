@@ -4,8 +4,6 @@ Each row can be valid while the batch is wrong: a unit has changed, an instrumen
 value, or one sender leaves a column empty.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -10,8 +10,6 @@ The `kind` is the place of the fault:
 `extra` has the columns of the schedule that the model does not see, with their `key`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple

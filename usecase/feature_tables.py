@@ -13,8 +13,6 @@ If a batch restates a row of an earlier batch, the newest row known at a moment 
 (`usecase/statements.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 

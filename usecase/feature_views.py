@@ -1,7 +1,5 @@
 """Feast's definitions: a view of each table in `feature_tables.py`, and the features on demand."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -4,8 +4,6 @@
 expected, `why` gives the reason. `feed_changes.py` defines each change.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The candidate models with their search spaces, and the baseline that they must beat."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

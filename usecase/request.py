@@ -1,7 +1,5 @@
 """The service's request and response, and the case that a request is about."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """Schemas of the feeds: columns, types, keys, and the columns that rules compare."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pyarrow as pa
 

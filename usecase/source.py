@@ -7,8 +7,6 @@
 - planes: at the start
 """
 
-from __future__ import annotations
-
 import importlib.util
 from datetime import date, datetime, timedelta
 from functools import cache

@@ -4,8 +4,6 @@ A statement is one row about an entity. Statements are ordered by `known_at`; of
 known at the same moment, the later row counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

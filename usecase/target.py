@@ -1,7 +1,5 @@
 """The prediction target: the cases, their decision times, and their labels."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Delay rates and mean delays over the last hours, by entity, as known at each hour."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

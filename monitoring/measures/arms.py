@@ -4,8 +4,6 @@ In shadow both models score every request, so pairs are compared. In a canary th
 assigns a request to one model, so arms are compared.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any

@@ -5,8 +5,6 @@ used: Wasserstein in standard deviations of the reference for numbers, Jensen-Sh
 categories. Both drop missing values first, so the shares of missing values are compared here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite

@@ -6,8 +6,6 @@ the mean over days. An earlier look gets the verdict `early` and a confidence se
 allows for repeated looks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Performance of the served predictions: late labels, coverage, metrics and estimated cost."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

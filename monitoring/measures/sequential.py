@@ -9,8 +9,6 @@ beforehand and the one observed: the asymptotic sequence of Waudby-Smith et al.,
 Statistics 52 (2024), with a floor.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Prometheus computes the same over an hour (`serving_cost_per_1000` in monitoring/stack/rules.yml).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

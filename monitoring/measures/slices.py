@@ -4,8 +4,6 @@ The average hides problems of slices: biases of opposite sign cancel out, and th
 a small slice barely lower the coverage.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

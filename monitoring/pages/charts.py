@@ -3,8 +3,6 @@
 Colours mean roles: grey is the baseline, black the champion, any other colour a candidate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """Evidently's report on drift: an HTML page, and a run in Evidently's workspace."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """HTML pages from Jinja templates, and figures in them as SVG."""
 
-from __future__ import annotations
-
 import io
 import re
 from functools import cache

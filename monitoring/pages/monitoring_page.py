@@ -1,7 +1,5 @@
 """The HTML page of a monitoring run: the decision on top, figures before tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures of a replay's days, by policy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

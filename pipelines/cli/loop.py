@@ -1,7 +1,5 @@
 """Commands on the loop as a whole, and from raw batches to a gated model stage by stage."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `mlops`: its groups of commands, in the order of the loop."""
 
-from __future__ import annotations
-
 import sys
 
 import typer

@@ -1,7 +1,5 @@
 """Commands that monitor the champion and the parts, run the flows by schedule, and clean up."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """Commands that prove the guards, rebuild a version or its data, and replay months of days."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

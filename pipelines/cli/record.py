@@ -1,7 +1,5 @@
 """Commands that approve versions and read or repair the record of releases."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

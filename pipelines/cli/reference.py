@@ -1,7 +1,5 @@
 """The page docs/cli.md, from the help texts of the commands and the Makefile (`make docs`)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands that put a version into staging, shadow, canary or production, judge it, and undo."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The lines of `mlops history`, and what `mlops status` shows of the record of releases."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, datetime
 

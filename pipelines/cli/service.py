@@ -1,7 +1,5 @@
 """Commands that run the service, call it, package it, and keep its prediction log."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

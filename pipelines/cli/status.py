@@ -1,7 +1,5 @@
 """The output of `mlops status`, `mlops gate` and `mlops alerts`."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Any

@@ -4,8 +4,6 @@ It runs the functions of a training, so it measures what a training would do. An
 measured by its own code, in a git worktree.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

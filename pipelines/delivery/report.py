@@ -4,8 +4,6 @@ The exit code is 1 if no candidate passes, the refit is refused, a candidate tha
 refused now, or the winner is worse than main's winner by more than the gates allow.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """The report on a change in Markdown, as a pull request shows it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

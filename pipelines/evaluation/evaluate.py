@@ -1,7 +1,5 @@
 """Recipe stage: measure candidates, baseline and champion on the holdout, and run the gates."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from functools import partial

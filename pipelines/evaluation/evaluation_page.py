@@ -1,7 +1,5 @@
 """The HTML page of an evaluation: the outcome, then gates, plots and numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Numbers, limits, verdicts and metrics as text, the same in every report and model card."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

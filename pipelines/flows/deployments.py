@@ -1,7 +1,5 @@
 """The deployments of the flows: schedules, the retraining event, one run of a flow at a time."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

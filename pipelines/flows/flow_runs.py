@@ -1,7 +1,5 @@
 """Runs of the flows on a Prefect server: request, find, follow and count them."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping

@@ -5,8 +5,6 @@ of `clock.py`. Four files import Prefect: this one, `tasks.py` (the steps), `dep
 flows run) and `flow_runs.py` (start, find and follow runs).
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

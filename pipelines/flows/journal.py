@@ -1,7 +1,5 @@
 """The console output of a turn: a line for each event, and a table of components at the end."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Iterator

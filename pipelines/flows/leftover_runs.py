@@ -1,7 +1,5 @@
 """Flow runs that a killed process left in Prefect, and how they are ended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,7 +1,5 @@
 """The processes of a run: Prefect's server, its runner and the service. They end with the run."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator

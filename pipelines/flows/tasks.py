@@ -4,8 +4,6 @@ A task calls a plain function of another module. Modules with slow imports are i
 task runs. `flows.py` sets the order.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

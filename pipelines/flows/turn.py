@@ -1,7 +1,5 @@
 """One turn of the loop (`mlops run`): its steps in order, skipping those that are done."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The rollout at the end of a turn: further days of traffic for the shadow and the canary."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta

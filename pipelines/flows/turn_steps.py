@@ -1,7 +1,5 @@
 """The steps of a turn: each runs a flow or sends traffic, and reports to the journal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Row and batch rules, evaluated with Great Expectations: broken rows and refused batches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date

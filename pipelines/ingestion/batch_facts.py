@@ -1,7 +1,5 @@
 """Facts of a whole batch, one row per batch, on which batch rules are evaluated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date, timedelta
 from statistics import median

@@ -3,8 +3,6 @@
 A run costs about 0.1 s for any number of rows: run a suite once on many batches, not once on each.
 """
 
-from __future__ import annotations
-
 import logging
 import shutil
 import warnings

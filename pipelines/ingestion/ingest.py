@@ -4,8 +4,6 @@ This step checks no rows. Late, duplicate or absurd rows are stored too, so that
 quarantine them visibly. A stored day is fetched again only on request.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, date, datetime

@@ -7,8 +7,6 @@ accepted day stays accepted. A restatement of it may be refused, and changed rul
 again. At any moment a day is either old or new.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import date, datetime
 from pathlib import Path

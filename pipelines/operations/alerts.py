@@ -4,8 +4,6 @@
 `mlops.alert.firing|resolved` follows when Prefect answers. Line and event share one id.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

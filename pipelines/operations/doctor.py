@@ -1,7 +1,5 @@
 """The checks of `mlops doctor`: each names what is wrong and the command that repairs it."""
 
-from __future__ import annotations
-
 import platform
 import re
 import shutil

@@ -4,8 +4,6 @@ A reader takes the settings and yields samples. A missing thing, such as a champ
 training, has no sample. An unreadable one raises.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping

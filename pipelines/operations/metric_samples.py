@@ -1,7 +1,5 @@
 """The metrics of the loop: a sample of one, and the help text of each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

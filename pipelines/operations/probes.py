@@ -4,8 +4,6 @@ A probe returns if its part works, and raises otherwise. Its own timeouts are be
 the thread of a probe ends even if the part hangs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

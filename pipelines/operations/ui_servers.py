@@ -1,7 +1,5 @@
 """The servers of `mlops ui`: MLflow, Prefect, Evidently, and the static reports."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

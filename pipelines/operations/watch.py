@@ -4,8 +4,6 @@ Prometheus scrapes GET /metrics; Alertmanager calls POST /alerts. A value that c
 out, and `mlops_watch_failures` marks it: an incomplete answer is better than none.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Bad candidates and bad refits that the gates must refuse: real ones, each with one fault."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta

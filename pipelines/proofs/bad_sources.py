@@ -3,8 +3,6 @@
 A fault of `usecase.faults` strikes where its kind says, so it may spoil the model instead.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace

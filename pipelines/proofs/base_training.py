@@ -3,8 +3,6 @@
 Every bad candidate uses its cases and its champion, and the functions of a real training.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

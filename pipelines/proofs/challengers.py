@@ -1,7 +1,5 @@
 """Challengers of the rollout proofs, with the guard that must stop each, and the scored cases."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

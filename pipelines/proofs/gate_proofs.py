@@ -1,7 +1,5 @@
 """Proofs of the gates: each bad candidate is refused by its gate, each healthy one by none."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace

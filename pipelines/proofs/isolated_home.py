@@ -1,7 +1,5 @@
 """Homes of the proofs, which share no store with any other home."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

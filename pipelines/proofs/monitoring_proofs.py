@@ -3,8 +3,6 @@
 Real faults run in real batches through the real steps. Benign changes must raise no alarm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path

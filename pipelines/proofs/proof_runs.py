@@ -1,7 +1,5 @@
 """The runner of all proofs: cases in processes of their own, and one table and page of results."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor

@@ -4,8 +4,6 @@ Cases and labels are real, scores are drawn. The service's own routing and scori
 and the rollout's own evidence and policy decide.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -4,8 +4,6 @@ A Bento that starts without a release file serves the packaged champion. Then ev
 entry says `fallback`.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

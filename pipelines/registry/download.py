@@ -1,7 +1,5 @@
 """Download of a version's files from the registry, checked against its digest."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile

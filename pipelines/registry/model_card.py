@@ -4,8 +4,6 @@ One template gives the card in Markdown, and with less detail the description in
 HTML page is the same Markdown with plots.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path

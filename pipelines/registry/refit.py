@@ -5,8 +5,6 @@ CANDIDATE` repeats search and refit in a workspace, and prints the digest. `mlop
 with the code of the version's commit.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Callable, Sequence

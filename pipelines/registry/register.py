@@ -1,7 +1,5 @@
 """Register a training's winner as a version: refit, gates on the refit, model card, MLflow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial

@@ -4,8 +4,6 @@ The data come from DVC by the version's md5, the parameters from its MLflow run.
 its commit, unless the current code has the same digest.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Lookup of the registered model and its versions in MLflow's registry."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

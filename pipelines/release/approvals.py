@@ -1,7 +1,5 @@
 """Approve or reject a version, or override a guard; each decision of a person is an audit entry."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Required, TypedDict, Unpack

@@ -4,8 +4,6 @@ The plan is the evidence of the audit entry that starts the experiment, and is r
 So the analysis at the end is the one that was recorded before any label was known.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from datetime import datetime, timedelta

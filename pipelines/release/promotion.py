@@ -3,8 +3,6 @@
 Every function may be called again after a kill.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Unpack

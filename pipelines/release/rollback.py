@@ -3,8 +3,6 @@
 Neither needs an approval: both restore an earlier state and release nothing new.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Unpack

@@ -5,8 +5,6 @@ run at once, one succeeds; the other gets `SupersededError` and changes nothing.
 completes a move whose process was killed.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import asdict
 from datetime import UTC, datetime

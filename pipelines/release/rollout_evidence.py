@@ -1,7 +1,5 @@
 """The evidence on a challenger: its logged requests and the labels known about them."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

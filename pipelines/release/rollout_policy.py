@@ -14,8 +14,6 @@ The guards `errors`, `slow` and `scores` are checked first, in every stage (`fin
 also compares cost, as labels become known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime

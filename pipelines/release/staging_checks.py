@@ -5,8 +5,6 @@ document and log. `run_smoke_test` sends real cases of the newest day over HTTP.
 equal the prediction of the version's model, loaded here, on the online features.
 """
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -3,8 +3,6 @@
 Labels and the no-model baseline come from the replay's world, which has all labels.
 """
 
-from __future__ import annotations
-
 import math
 from datetime import datetime
 from numbers import Real

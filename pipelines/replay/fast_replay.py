@@ -4,8 +4,6 @@
 `var/replay`; a stopped replay resumes after the last line.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta

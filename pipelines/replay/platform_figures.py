@@ -3,8 +3,6 @@
 Time depends on the machine and its load, so it is stored apart from the days' records.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections import Counter

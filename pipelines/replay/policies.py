@@ -1,7 +1,5 @@
 """Retraining policies of a replay, and the comparison of their costs, also as a table."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The report on the replayed policies (`mlops report`): one page, with the summary first."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from pathlib import Path
 from typing import Any

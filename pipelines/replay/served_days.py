@@ -6,8 +6,6 @@ over HTTP, each at its decision time. A record is written when the day is over, 
 continues after the last record. The parts themselves detect what a killed day had done.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from datetime import datetime

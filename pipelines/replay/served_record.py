@@ -1,7 +1,5 @@
 """Records of a replay: a JSON line per simulated day, in one form for both replays."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -5,8 +5,6 @@ Like `mlops run` with a simulated clock, day after day, in a home of its own bel
 Prefect's server and a service, the replay uses that stack's stores, worker, release and policy.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The models of a replay: each training runs once for all policies, with a training's own steps."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from datetime import datetime

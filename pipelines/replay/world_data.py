@@ -4,8 +4,6 @@ They are built once, by the stages of a training, in a home and a process of the
 and no store of the project is touched.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Measure the champion in production as of a time, decide on a retraining, and store the result."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -4,8 +4,6 @@ Each child has its own session, an entry in `var/children.json`, and a mark in i
 its descendants inherit. The mark identifies the processes of a killed run, even orphans.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -4,8 +4,6 @@ The clock starts at the parameters' `as_of` when it is first read. A replay move
 that scheduled flows continue after the replay and never before it.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The embedded databases of MLflow and Prefect: migrations, copies, and the paths of artefacts."""
 
-from __future__ import annotations
-
 import sqlite3
 import sys
 from collections.abc import Iterator

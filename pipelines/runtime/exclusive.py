@@ -1,7 +1,5 @@
 """The lock for one run at a time, and the checks that a port is free."""
 
-from __future__ import annotations
-
 import socket
 from contextlib import AbstractContextManager
 

@@ -3,8 +3,6 @@
 This file does not import Prefect.
 """
 
-from __future__ import annotations
-
 import sys
 
 from pipelines.runtime.retention import retention_ages

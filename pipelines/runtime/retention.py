@@ -5,8 +5,6 @@ time since its decision. Prefect's server removes old runs
 (`prefect_commands.prefect_retention_environment`).
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from settings import Settings, UserError

@@ -1,7 +1,5 @@
 """The database revisions that MLflow and Prefect know, read from their Alembic migrations."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from importlib.metadata import version

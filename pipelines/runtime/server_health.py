@@ -1,7 +1,5 @@
 """Wait until a server answers, and check that a child process is alive."""
 
-from __future__ import annotations
-
 import httpx
 
 from pipelines.runtime.child_processes import Child

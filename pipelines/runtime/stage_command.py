@@ -1,7 +1,5 @@
 """Run a stage of `dvc.yaml` from the command line: settings, `as_of` and errors."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime

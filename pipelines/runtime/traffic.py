@@ -1,7 +1,5 @@
 """Send real cases to the service over HTTP, in order of their decision times."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator

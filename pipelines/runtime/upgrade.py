@@ -4,8 +4,6 @@ Runs when a command opens a home, and before MLflow is used. A migration copies 
 changes it; a second call changes nothing. docs/upgrade.md is the guide for users.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

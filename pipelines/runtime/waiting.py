@@ -1,7 +1,5 @@
 """Wait until a condition holds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import TypeVar

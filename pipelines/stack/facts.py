@@ -4,8 +4,6 @@ Runs in a container of the image and prints one line of JSON. Reads the predicti
 stdin, because the files grow but the archive does not.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import sys

@@ -5,8 +5,6 @@ with STATUS and a body that contains WORDS. It imports the standard library only
 every few seconds in each container.
 """
 
-from __future__ import annotations
-
 import sys
 import urllib.error
 import urllib.request

@@ -4,8 +4,6 @@ Until all data are restored and counted, a mark in MLflow's volume keeps MLflow,
 worker, from starting (`schema.py`): a partly restored stack must not train.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ newer version is refused and not changed: MLflow alone would advise an upgrade, 
 print a traceback.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

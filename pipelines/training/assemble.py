@@ -1,7 +1,5 @@
 """Recipe stage: the training set, with a point-in-time join of cases, features and labels."""
 
-from __future__ import annotations
-
 from datetime import date, datetime, timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Recipe stage: build feature tables from validated batches."""
 
-from __future__ import annotations
-
 from datetime import date, datetime, timedelta
 
 from features import locks, table_builder

@@ -1,7 +1,5 @@
 """Run the stages of dvc.yaml in a workspace, push their outputs and restore recorded ones."""
 
-from __future__ import annotations
-
 import io
 import os
 import subprocess

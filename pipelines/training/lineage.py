@@ -1,7 +1,5 @@
 """The lineage of a model: data, code, parameters and environment, as MLflow tags."""
 
-from __future__ import annotations
-
 import subprocess
 import tempfile
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ The stages themselves log nothing. DVC may restore a stage from its cache withou
 killed training leaves no half-logged run in MLflow.
 """
 
-from __future__ import annotations
-
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any

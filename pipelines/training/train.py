@@ -1,7 +1,5 @@
 """Recipe stage: fit the candidates on the past and predict the unseen holdout."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The files of a training, each read once."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cached_property

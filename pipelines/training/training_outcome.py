@@ -1,7 +1,5 @@
 """The outcome of a training, written last: a killed training has none."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ The run does not see data that arrive later, and it changes no checkout. It shar
 DVC cache and remote, so its outputs can be restored from their md5.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -4,8 +4,6 @@ A token file has one token a line: `<role> <sha256 of the token> <name>`. Withou
 starts on the loopback address only.
 """
 
-from __future__ import annotations
-
 import hmac
 import ipaddress
 import os

@@ -6,8 +6,6 @@ no requested path becomes a metric label, and the hot path is one call. BentoML'
 docs/decisions/12-a-front-of-our-own.md.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import math

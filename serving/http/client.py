@@ -1,7 +1,5 @@
 """The client of `mlops predict`: sends one case, or a CSV file of cases, to the service."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

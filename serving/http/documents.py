@@ -4,8 +4,6 @@ They are built from the schemas that validate the requests. The page is Swagger 
 in BentoML's package. It loads nothing else.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ An outcome is synced to the disk before the response. All replicas append to one
 time, and each first reads the outcomes that the file holds.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 

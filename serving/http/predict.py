@@ -1,7 +1,5 @@
 """The prediction routes: look up the features, score the cases, log them, respond; explain one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of all routes, and the routes that describe them."""
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import Any
 

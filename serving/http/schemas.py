@@ -1,7 +1,5 @@
 """Request and response schemas of the routes, except the use case's own."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model

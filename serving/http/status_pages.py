@@ -1,7 +1,5 @@
 """The GET routes: health, readiness, the served release, metrics."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from serving.errors import Refusal

@@ -6,8 +6,6 @@ explained. The trees' categories are ordinal codes, so TreeExplainer evaluates e
 trees; tests/serving/models/test_explanation.py compares it with a brute-force computation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """Holds the served models in memory, and swaps them when the release changes."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """Scores cases with champion and challenger. A failing challenger never affects the response."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

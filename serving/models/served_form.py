@@ -1,7 +1,5 @@
 """The served form of a fitted pipeline: bare trees where exact, else the pipeline; its files."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Stores scikit-learn models with skops, not pickle. The same fit gives the same bytes."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

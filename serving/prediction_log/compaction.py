@@ -4,8 +4,6 @@ A file names its segments and is complete before they are removed. So the next c
 one that was killed at any point, and readers can go on meanwhile.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager

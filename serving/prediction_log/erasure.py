@@ -4,8 +4,6 @@ Replaces whole Parquet files. A file keeps the names of its segments, so that er
 read again from a segment. Open segments stay and are counted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path

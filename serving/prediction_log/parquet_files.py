@@ -4,8 +4,6 @@ A file's footer names the segments that it holds. Readers ignore a named segment
 still exists. So a file can be complete before its segments are removed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

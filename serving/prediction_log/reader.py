@@ -3,8 +3,6 @@
 Outcomes are JSON lines in a file beside the segments, and name predictions by request id.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from pathlib import Path

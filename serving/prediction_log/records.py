@@ -4,8 +4,6 @@ The types of columns are declared, never guessed: those of the log here, those o
 `features` by the use case. What another version of it has logged keeps JSON's own types.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache

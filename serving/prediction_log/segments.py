@@ -4,8 +4,6 @@ A segment is named `<UTC start>-<host>-<pid>.jsonl` and has a line for each reco
 a lock (flock), which the kernel releases however the writer ends. An unlocked segment is closed.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import socket

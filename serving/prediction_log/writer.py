@@ -6,8 +6,6 @@ that. Many processes on many hosts may log to one folder. `serving.prediction_lo
 closed segments into Parquet.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

@@ -1,7 +1,5 @@
 """Assigns each case to an arm by its key alone, so that all replicas agree."""
 
-from __future__ import annotations
-
 from hashlib import blake2b
 from typing import Literal
 

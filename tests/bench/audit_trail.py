@@ -1,7 +1,5 @@
 """Time of a recorded change and size of its code, printed by `make bench`."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """CPU time of the tools' imports, and of Feast's without its checks of every call."""
 
-from __future__ import annotations
-
 import statistics
 import subprocess
 import sys

@@ -4,8 +4,6 @@ The two functions take turns and only CPU time counts, so other load on the mach
 The printed result is their ratio over the repeats. No benchmark asserts it.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import statistics

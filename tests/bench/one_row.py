@@ -1,7 +1,5 @@
 """Time of one prediction by scikit-learn and by the served form, printed by `make bench`."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

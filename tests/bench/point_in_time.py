@@ -5,8 +5,6 @@
 `--all` also runs the stock store on ten years, which takes about 20 minutes and 9 GiB.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

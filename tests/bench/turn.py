@@ -4,8 +4,6 @@ Both run with the packages of this environment: the locks of the two differ only
 `--slice` the turn has the few days of the tests. A number is the count of rounds, by default one.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import statistics

@@ -1,7 +1,5 @@
 """A real Redis for tests of the online store."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import socket

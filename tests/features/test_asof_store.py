@@ -1,7 +1,5 @@
 """The ASOF JOIN store agrees with Feast's duckdb store, and with the definition of the join."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rows take their declared types if no value changes, and older rows fit a later schema."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any

@@ -1,7 +1,5 @@
 """Atomic writes, files of lines and locks survive a kill, a full disk or a second process."""
 
-from __future__ import annotations
-
 import ast
 import os
 import signal

@@ -1,7 +1,5 @@
 """The version changes with the definitions; other definitions get a new registry."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Readers detect a lost online store, and the next publication rebuilds it."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta

@@ -1,7 +1,5 @@
 """The online stores read and write the same values as Feast's own stores."""
 
-from __future__ import annotations
-
 import contextlib
 import sqlite3
 import time

@@ -1,7 +1,5 @@
 """Partitions are written atomically, and the same rows give the same bytes."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import pandas as pd

@@ -4,8 +4,6 @@ The data are the first days of the source. The offline join and the online store
 oracle. The oracle for time is a rebuild without later rows.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

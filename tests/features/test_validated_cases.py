@@ -1,7 +1,5 @@
 """Cases and labels of a range of days: both days count, and no day gives an empty typed frame."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime
 from pathlib import Path
 

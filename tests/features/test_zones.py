@@ -1,7 +1,5 @@
 """Data, features and answers are the same in every time zone, across changes of summer time."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -4,8 +4,6 @@
 of a release, its record and the monitoring; a training and new batches need the whole home.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The retraining decision: each trigger on both sides of its limit, holds, codes and reasons."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

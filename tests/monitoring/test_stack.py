@@ -3,8 +3,6 @@
 tests/stack runs these files in Prometheus and Alertmanager themselves.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

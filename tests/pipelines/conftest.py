@@ -1,7 +1,5 @@
 """Fixtures with a separate project for tests that run the whole command: `Home`."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

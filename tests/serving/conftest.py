@@ -1,7 +1,5 @@
 """Small models and their data for the tests of serving."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

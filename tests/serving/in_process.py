@@ -1,7 +1,5 @@
 """The service's parts in the test's process: requests to `serving.http.api`, without a port."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every request has its own id and a row whose probability is known for each versi
 mixes two versions is recognised.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -1,7 +1,5 @@
 """Scenarios for a service under load: swaps of its model, `kill -9`, too many clients."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

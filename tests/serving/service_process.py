@@ -1,7 +1,5 @@
 """The service as in production: a child process that follows a release document."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """Lookups in a store that hangs or fails: they cost its budget once, and no response."""
 
-from __future__ import annotations
-
 import socket
 import sqlite3
 import time

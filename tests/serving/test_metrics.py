@@ -1,7 +1,5 @@
 """The service's metrics: each is exported, and changes as it must."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path

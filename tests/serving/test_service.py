@@ -1,7 +1,5 @@
 """The service as a process: predictions, refusals, the log, swaps of the model, shutdown."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -1,7 +1,5 @@
 """The service's log lines: one JSON line for a refused or failed request, none for an answered."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """The stack's limits as nginx reads them, from the variables of docker-compose.yml."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `make bench-load` runs the same for longer, and swaps of models (docs/benchmarks/load.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -6,8 +6,6 @@ version is half registered, and the release record is whole. At the end a traini
 Only containers of the one Compose project are touched. Exits with 1 if a fault was not survived.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

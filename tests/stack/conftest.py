@@ -1,7 +1,5 @@
 """The stack on a real engine, for `make test-stack`. Without an engine the tests fail."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

@@ -1,7 +1,5 @@
 """The faults of `make chaos`. Each returns what recovered, and how fast."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -1,7 +1,5 @@
 """Constant load of real cases on the stack, with the outcome of each request."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

@@ -4,8 +4,6 @@ The table in docs/stack.md comes from here. The numbers are the containers' own 
 busy machine CPU per prediction is steadier than requests per second.
 """
 
-from __future__ import annotations
-
 import time
 from datetime import date
 

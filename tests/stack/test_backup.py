@@ -1,7 +1,5 @@
 """A backup restores all data of the stack; anything else is refused."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

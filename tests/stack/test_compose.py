@@ -1,7 +1,5 @@
 """The promises of docker-compose.yml for every service."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The image holds the lock's packages and our code, and no build tools."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

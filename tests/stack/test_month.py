@@ -1,7 +1,5 @@
 """A month replayed on the stack: trainings, releases, alerts and dashboards."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

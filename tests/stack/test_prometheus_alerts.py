@@ -5,8 +5,6 @@ configuration is the stack's, with other addresses and shorter waits. `FakeMetri
 metrics of missing parts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

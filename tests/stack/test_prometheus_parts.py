@@ -1,7 +1,5 @@
 """The probes of `mlops watch` on a real Postgres and Redis, working and broken."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Iterator

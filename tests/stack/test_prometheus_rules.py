@@ -1,7 +1,5 @@
 """Prometheus and Alertmanager check their configuration and test every rule."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

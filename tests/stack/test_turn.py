@@ -1,7 +1,5 @@
 """One turn of the loop on the stack, with staging, replicas and faults; nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

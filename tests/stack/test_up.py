@@ -1,7 +1,5 @@
 """The stack starts on empty volumes, and a replica that dies loses no request."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """An older database is migrated and keeps its data; a newer one is refused and not changed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import httpx

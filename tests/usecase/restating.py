@@ -1,7 +1,5 @@
 """A feed that restates a part of each day's rows on the next day."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pandas as pd

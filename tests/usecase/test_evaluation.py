@@ -1,7 +1,5 @@
 """Costs, metrics and slices match values by hand; behaviour tests detect bad models."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

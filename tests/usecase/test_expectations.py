@@ -1,7 +1,5 @@
 """Each rule refuses its case, real data pass, and a refusal keeps the last good state."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta

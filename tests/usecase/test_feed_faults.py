@@ -1,7 +1,5 @@
 """Each fault changes its own feeds, and never the given rows."""
 
-from __future__ import annotations
-
 from datetime import date
 from functools import cache
 

@@ -1,7 +1,5 @@
 """The baseline matches rates by hand; candidates fit, are reproducible and accept gaps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Restated rows in training, monitoring and traffic, and answers whose rows were replaced."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 

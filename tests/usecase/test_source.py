@@ -1,7 +1,5 @@
 """Each row arrives once, on the day on which it could be known, in the declared columns."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Of several statements about an entity, the newest known one counts at every moment."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Feature tables follow the content of their input batches."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The gates on a candidate, in order. Pure functions; a gate that raises counts as failed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from pipelines.evaluation.gates import champion_and_baseline as compared

@@ -1,7 +1,5 @@
 """Gates that compare the candidate with the champion and the baseline, on the same cases."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

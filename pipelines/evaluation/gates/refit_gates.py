@@ -1,7 +1,5 @@
 """Gates on the refit in its served form: files, parity, size, speed, columns and behaviour."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

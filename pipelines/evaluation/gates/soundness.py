@@ -1,7 +1,5 @@
 """Gates on the data, calibration, slices and behaviour of a candidate, and against leaks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score

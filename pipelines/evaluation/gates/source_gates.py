@@ -1,7 +1,5 @@
 """Gates on the sources of a version: recorded data, point-in-time features, online parity."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

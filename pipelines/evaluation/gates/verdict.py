@@ -1,7 +1,5 @@
 """The input of the gates on a candidate, the verdict of a gate, and the loop that runs gates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any

@@ -4,8 +4,6 @@ An approval applies to one digest of the version's files and expires. Only the a
 the tags on the version are for people to read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

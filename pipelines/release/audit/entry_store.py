@@ -1,7 +1,5 @@
 """Audit entries in MLflow: each entry is a run of the experiment `releases`."""
 
-from __future__ import annotations
-
 from hashlib import sha256
 from typing import Any
 

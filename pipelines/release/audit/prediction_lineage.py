@@ -1,7 +1,5 @@
 """The lineage of one prediction: its features, version, data, gates and approval (`mlops why`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ MLflow has no compare-and-set: docs/decisions/10-one-lock-for-the-release.md say
 protects against.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager

@@ -4,8 +4,6 @@ The document is the tag `release` of the registered model, as JSON with the fiel
 release file (`serving.release.document`).
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

@@ -5,8 +5,6 @@ the last good one. It is an audit entry like any other change, and does not rest
 the verification continues to report them.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from pipelines.registry import versions

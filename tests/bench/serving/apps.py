@@ -4,8 +4,6 @@
 Starlette and msgspec around the same evaluator, with the features given: no lookup, no log.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

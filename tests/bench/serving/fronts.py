@@ -5,8 +5,6 @@
 `serving.service`. Both methods are `async`, so no thread is involved, as in the service.
 """
 
-from __future__ import annotations
-
 import gc
 import uuid
 from typing import Any

@@ -4,8 +4,6 @@
 measures latency (https://github.com/rakyll/hey, `apt-get install hey`).
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """CPU time of a feature lookup by Feast's SDK and by the stores with a single query."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

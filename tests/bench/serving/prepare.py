@@ -3,8 +3,6 @@
 Built once below `var/bench-serving`, by the same code as the loop.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -6,8 +6,6 @@ connections. `make bench-serving PARTS="fronts v0.1"` measures some parts again,
 sections of the page.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

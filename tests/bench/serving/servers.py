@@ -1,7 +1,5 @@
 """The compared servers: one serving process each, started as its users start it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ BENCH_WITHOUT names the shortcut, one of `SHORTCUTS` in servers.py. It is undone
 service's own module is imported.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 from typing import Any

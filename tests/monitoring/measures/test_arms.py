@@ -1,7 +1,5 @@
 """Evidence of a stage: only its own requests, complete days and due labels count."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Drift by the real Evidently: equal distributions do not drift; drifted columns are named."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Experiments: power, error rate, no verdict before the planned end."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

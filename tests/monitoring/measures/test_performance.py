@@ -1,7 +1,5 @@
 """Performance with late labels: joins, coverage, metrics, intervals and estimates."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Confidence sequences: error rate under daily looks, power, and width."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Slices: a biased slice and one without labels show, though the average hides them."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

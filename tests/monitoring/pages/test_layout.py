@@ -1,7 +1,5 @@
 """Pages from templates: texts are escaped, and a missing value is an error."""
 
-from __future__ import annotations
-
 import pytest
 from jinja2 import UndefinedError
 

@@ -1,7 +1,5 @@
 """The monitoring page: self-contained, reproducible, escaped, clear about missing values."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command answers at once, and reports a user's mistake in one message with exit code 2."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """docs/cli.md holds what the commands say of themselves."""
 
-from __future__ import annotations
-
 import pytest
 
 from pipelines.cli import reference

@@ -1,7 +1,5 @@
 """The commands of release print what they did, and report a mistake with exit code 2."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Every page that `mlops ui` announces answers, and Ctrl-C leaves no process behind."""
 
-from __future__ import annotations
-
 import re
 import signal
 import subprocess

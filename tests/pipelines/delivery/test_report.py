@@ -1,7 +1,5 @@
 """The report on a change has every section and refuses a change that makes the model worse."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable

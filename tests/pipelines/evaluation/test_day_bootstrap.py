@@ -1,7 +1,5 @@
 """The bootstrap over days that the gates on the champion use: seeds, weights and coverage."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

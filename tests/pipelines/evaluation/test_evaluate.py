@@ -1,7 +1,5 @@
 """All models are judged on the same unseen cases, and the cheapest that passed wins."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The page of an evaluation is complete, readable and self-contained."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Each gate passes a good case and refuses a bad one."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Each gate on the refit refuses its bad case, and a refused model is not registered."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`mlops deploy` starts a scheduled flow, with a real Prefect server and real batches."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -4,8 +4,6 @@ A stand-in logs its call and does what `PLAN` says for that day. Each scenario h
 `as_of`, so that scenarios can run at the same time.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A turn that is killed at several stages and run again ends in the same state."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

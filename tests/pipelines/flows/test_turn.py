@@ -3,8 +3,6 @@
 All processes are real: the command, Prefect's server and runner, the service.
 """
 
-from __future__ import annotations
-
 import socket
 import subprocess
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Rules on rows and batches, on small suites over made-up accounts."""
 
-from __future__ import annotations
-
 from datetime import date, timedelta
 
 import great_expectations.expectations as gxe

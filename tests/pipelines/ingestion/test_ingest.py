@@ -1,7 +1,5 @@
 """Every due batch is fetched once, and a later failure leaves stored batches unchanged."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A restated day is checked by content and replaced as a whole; the old batch is kept."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

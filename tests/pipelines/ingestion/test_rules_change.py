@@ -1,7 +1,5 @@
 """Accepted batches stay accepted and follow changes of the use case's schema and rules."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Good rows are validated, broken rows quarantined, and no crash or outage loses a row."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Metrics of `mlops watch` with broken parts and files, and the alerts that it accepts."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import socket

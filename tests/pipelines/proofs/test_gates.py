@@ -4,8 +4,6 @@ The limits are those that so few days can meet. `make prove` runs every case on 
 with the shipped limits.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -3,8 +3,6 @@
 `mlops prove --monitoring` runs every fault on the shipped months with the shipped limits.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Proofs of the rollout: each bad challenger is stopped by its guard, and a weak guard fails."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

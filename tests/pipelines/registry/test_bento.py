@@ -1,7 +1,5 @@
 """Tests of the Bento: it holds code, version and lineage, and serves without any other service."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

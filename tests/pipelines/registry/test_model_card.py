@@ -1,7 +1,5 @@
 """Tests of the model card: it has every fact, and refuses missing ones."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

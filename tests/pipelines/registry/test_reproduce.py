@@ -1,7 +1,5 @@
 """Tests of reproduction: a version's code is restored from git after later commits."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A home with a champion, days of cases and their labels."""
 
-from __future__ import annotations
-
 import shutil
 from datetime import timedelta
 from pathlib import Path

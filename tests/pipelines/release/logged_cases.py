@@ -1,7 +1,5 @@
 """A prediction log as the service writes it, for tests of rollout and experiments."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of approvals, rejections and overrides, and of the policy that requires them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Tests of experiments: the plan, its result and their audit entries."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of promotion, challenge and withdrawal: what they change and what they refuse."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tests of rollback and freeze."""
 
-from __future__ import annotations
-
 import shutil
 import time
 

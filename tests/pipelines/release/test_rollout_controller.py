@@ -1,7 +1,5 @@
 """Tests of the rollout controller with a real registry, log and labels."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from datetime import UTC, datetime, timedelta

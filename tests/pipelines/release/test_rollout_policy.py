@@ -1,7 +1,5 @@
 """Tests of the rollout policy: bad challengers are withdrawn in time, healthy ones advance."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

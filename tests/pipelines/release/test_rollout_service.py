@@ -1,7 +1,5 @@
 """Tests of the rollout with the real service: harm is stopped within a few requests."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

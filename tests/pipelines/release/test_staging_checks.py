@@ -1,7 +1,5 @@
 """Tests of the staging checks: slow lookups are retried, wrong answers are found."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

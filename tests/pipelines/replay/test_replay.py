@@ -1,7 +1,5 @@
 """Fast replays of synthetic cases: decisions, resumption, and no use of future labels."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

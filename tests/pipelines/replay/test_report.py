@@ -1,7 +1,5 @@
 """The replay page and table: their figures are those of the replayed days."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Served replays: their home, records and costs, and agreement with the fast replay."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

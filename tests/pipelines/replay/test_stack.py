@@ -1,7 +1,5 @@
 """Replays on a running stack: refusal of a used stack, and resumption of an own replay."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime

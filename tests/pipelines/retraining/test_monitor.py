@@ -1,7 +1,5 @@
 """Monitoring of a home with a prediction log, labels and a champion, and its decisions."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Child processes, with real processes: start, check, end, and end after a kill -9."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

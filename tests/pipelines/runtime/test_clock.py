@@ -1,7 +1,5 @@
 """The simulated clock starts at the parameters' `as_of`, advances, and follows a replay."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The kernel's lock allows one run at a time; a taken port is reported with its holder."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """A project in a folder with an odd name, behind a link, and on two disks."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

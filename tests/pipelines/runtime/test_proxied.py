@@ -1,7 +1,5 @@
 """A proxy in the environment is used for other servers only, never for our own."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Only what is past its retention is removed, by real or by simulated time."""
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

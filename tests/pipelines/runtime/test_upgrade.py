@@ -1,7 +1,5 @@
 """A home works after a move, after a copy, and after another version wrote it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sqlite3

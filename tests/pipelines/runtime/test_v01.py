@@ -1,7 +1,5 @@
 """This version works in a home that v0.1 wrote, at another path."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

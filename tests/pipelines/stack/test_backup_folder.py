@@ -1,7 +1,5 @@
 """A backup is accepted only if all its files are present, whole and unchanged."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

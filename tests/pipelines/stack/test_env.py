@@ -1,7 +1,5 @@
 """The stack's secrets are drawn once, complete, and readable by their owner only."""
 
-from __future__ import annotations
-
 import re
 import stat
 import subprocess

@@ -1,7 +1,5 @@
 """The facts of a backup equal what the readers of the same data count."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The containers' health check accepts healthy services only."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -1,7 +1,5 @@
 """The revisions of the databases that the installed code knows."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`dvc repro` rebuilds everything on a fresh clone, and nothing the second time."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A training uses and records the data of its start; data that arrive later change nothing."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Files that a killed DVC leaves in a workspace do not stop the next command there."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Access control: tokens by role, rate limits, and no start beyond the loopback without tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path

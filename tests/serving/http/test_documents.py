@@ -1,7 +1,5 @@
 """The page to try the routes on, and the descriptions that clients read."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """Reported outcomes are recorded once, refused if impossible, and joined by monitoring."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 

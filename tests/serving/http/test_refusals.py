@@ -1,7 +1,5 @@
 """A client's mistake gets an error response with its reason, and one log line."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -1,7 +1,5 @@
 """Readiness: a service whose log can't be synced is not ready."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The served form predicts like scikit-learn, and refuses other models, files and rows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """SHAP's contributions of the served trees equal Shapley values computed by their definition."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import combinations

@@ -1,7 +1,5 @@
 """The holder serves the last good release, and swaps champion and challenger together."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scoring: a challenger never affects the response, and its scores and errors are logged."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

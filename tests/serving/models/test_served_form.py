@@ -1,7 +1,5 @@
 """The files of a served model: reproducible, and refused if they are changed or untrusted."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

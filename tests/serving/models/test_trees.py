@@ -1,7 +1,5 @@
 """`Trees.predict`, by treelite's C function, equals treelite's own `gtil.predict`."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Sample records and helpers for the tests of the prediction log."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

@@ -1,7 +1,5 @@
 """Compaction loses and doubles no record, through kills and together with readers and writers."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Erasure removes exactly the selected predictions, for good."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Compaction loses and doubles no record when it or a writer is killed."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 from pathlib import Path

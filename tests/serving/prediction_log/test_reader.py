@@ -1,7 +1,5 @@
 """The reader returns each logged record once, with its times, from segments and Parquet."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The log writes each record as one line, into segments that rotate by size and age."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

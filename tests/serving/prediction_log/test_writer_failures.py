@@ -1,7 +1,5 @@
 """The log keeps every acknowledged record through kills, full disks and failed syncs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The release document is read as written, and refused if it is malformed."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone

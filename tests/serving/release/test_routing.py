@@ -1,7 +1,5 @@
 """Routing: a case always has the same arm, and each arm gets its share of the keys."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import numpy as np

@@ -5,8 +5,6 @@ challenger is mirrored on the fortnight after. The limits of `rollout` in `useca
 set by these figures.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from typing import Any

@@ -6,8 +6,6 @@ alternatives need labels, which are a day late: the cost of the week before, and
 corrected by its error of the week before.
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import datetime, timedelta
 from typing import Any

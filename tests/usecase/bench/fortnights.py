@@ -5,8 +5,6 @@ each moment a model is evaluated on the fortnight before, refitted on all data, 
 fortnight.
 """
 
-from __future__ import annotations
-
 import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any

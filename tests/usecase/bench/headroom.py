@@ -6,8 +6,6 @@ known at the next full hour, for each origin, carrier at an origin, route and de
 with and without them are refitted every eight weeks, and so is the no-model baseline.
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import timedelta
 from typing import Any

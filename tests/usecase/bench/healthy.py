@@ -5,8 +5,6 @@ week or fortnight after the challenger's data. The candidate and the data are th
 `mlops prove`.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Compare a model frozen at the end of March with one that is refitted every month."""
 
-from __future__ import annotations
-
 import sys
 from datetime import UTC, datetime
 

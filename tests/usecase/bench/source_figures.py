@@ -1,7 +1,5 @@
 """Figures of the source that the documents quote."""
 
-from __future__ import annotations
-
 from datetime import date
 
 from year import END, cases

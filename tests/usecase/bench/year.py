@@ -3,8 +3,6 @@
 Built once below `var/bench`, by the same code as a training.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

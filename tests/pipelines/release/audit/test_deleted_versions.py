@@ -1,7 +1,5 @@
 """Tests of releases after a version, or the registered model, was deleted in MLflow."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

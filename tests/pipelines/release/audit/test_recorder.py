@@ -1,7 +1,5 @@
 """Tests of recorded changes: each is made or not, despite kills, outages and concurrent writers."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sqlite3

@@ -1,7 +1,5 @@
 """Tests of the audit trail: every later change of an entry is detected."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable
