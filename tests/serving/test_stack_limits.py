@@ -1,11 +1,14 @@
 """The stack's limits as nginx reads them, from the variables of docker-compose.yml."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-SCRIPT = Path(__file__).parents[2] / "serving" / "stack" / "limits.sh"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "serving" / "stack" / "limits.sh"
 
 
 def limits(per_second: str, at_once: str) -> subprocess.CompletedProcess[str]:
@@ -34,3 +37,12 @@ def test_a_limit_that_nginx_cannot_hold_stops_the_start(per_second: str, at_once
     done = limits(per_second, at_once)
     assert (done.returncode, done.stdout) == (1, "")
     assert "must be positive numbers" in done.stderr
+
+
+def test_nginx_reads_the_limits_and_no_replica_has_any():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    [written] = re.findall(r"sh /limits.sh > (\S+) ", services["proxy"]["command"][-1])
+    directives = (ROOT / "serving" / "stack" / "nginx.conf").read_text().splitlines()
+    assert f"include {written};" in map(str.strip, directives)
+    given = services["api"]["environment"]
+    assert (given["MLOPS_REQUESTS_PER_SECOND"], given["MLOPS_REQUESTS_AT_ONCE"]) == ("0", "0")
