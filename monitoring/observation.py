@@ -13,14 +13,13 @@ import pandas as pd
 
 from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.measures import drift, performance, slices
-from monitoring.retraining_decision import decide_retraining
+from monitoring.retraining_decision import check_policy, decide_retraining
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES
 
 logger = logging.getLogger(__name__)
 
 EXPECTED_ERRORS = (LoopError, ValueError)  # their message says enough
-MEASURE_ERRORS = (*EXPECTED_ERRORS, ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def observe_production(
@@ -33,9 +32,10 @@ def observe_production(
     `known` holds the facts on the champion. `joined` are its predictions in the window with labels
     (`performance.join_labels`), `features` the model's columns in the same rows. `reference` has
     features, `probability` and `label` of the evaluation. `publish`, if given, reports on the
-    rows that the drift was measured on. A measure that fails on the data is None, and a problem.
-    Raises `UserError` for an incomplete policy.
+    rows that the drift was measured on. A measure that fails is None, and a problem. Raises
+    `UserError` for an incomplete policy, before it measures.
     """
+    check_policy(policy)
     problems: list[MonitoringFinding] = []
 
     def note(code: str, text: str | None) -> None:
@@ -45,7 +45,7 @@ def observe_production(
     def measure(name: str, function: Callable[..., Any], *args: Any, **how: Any) -> Any:
         try:
             return function(*args, **how)
-        except MEASURE_ERRORS as error:
+        except Exception as error:  # any error: a check that could not run has failed
             text = str(error)
             if not isinstance(error, EXPECTED_ERRORS):
                 logger.exception("The measurement of %s stopped", name)

@@ -242,14 +242,18 @@ def test_a_measure_that_fails_is_a_problem_and_the_others_are_measured(settings:
     assert [judged[name] for name in ("slices", "labels", "drift", "missing")] == [None] * 4
 
 
-def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(settings: Settings) -> None:
+@pytest.mark.parametrize("error", [KeyError("2 frames"), RuntimeError("2 frames")], ids=repr)
+def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
+    settings: Settings, error: Exception
+) -> None:
     folder = settings.var / "models" / CHAMPION
     reference, params = pd.read_parquet(folder / "reference.parquet"), settings.params()
     expected = json.loads((folder / "card.json").read_text())["evaluation"]
     joined = reference.assign(known_at=reference["decision_time"] + timedelta(hours=5))
 
     def fail(samples: list[pd.DataFrame]) -> None:
-        raise KeyError(f"{len(samples)} frames")
+        assert len(samples) == 2
+        raise error
 
     result = observation.observe_production(
         MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES], reference,
@@ -257,8 +261,17 @@ def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(settings: Se
     )  # fmt: skip
     [problem] = result["problems"]
     assert problem["code"] == result["codes"][0] == "drift_report_unmeasured"
-    assert "drift report (KeyError: '2 frames')" in result["reason"]
+    assert f"drift report ({type(error).__name__}: {error})" in result["reason"]
     assert result["drift"]["share"] == 0
+
+
+def test_an_incomplete_policy_is_refused_before_anything_is_measured(settings: Settings) -> None:
+    log_predictions(settings, cases(seed=3)[::4])
+    params = settings.params()
+    del params["monitoring"]["policy"]["min_labelled"]
+    settings.params_file.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match="min_labelled"):
+        monitor.monitor_champion(settings, AS_OF)
 
 
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
