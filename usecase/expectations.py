@@ -3,7 +3,7 @@
 A broken row rule quarantines the row; a broken batch rule refuses the whole batch. `meta["rule"]`
 describes the rule in the quarantine. No rule uses `mostly`: rows pass or fail one by one, and
 shares are facts of the batch. `schema.py` declares columns and types. For every feed, a row must
-have become known within its batch's day; this check is in `pipelines.ingestion.validate`.
+have become known within its batch's day: `pipelines/ingestion/expectation_suites.py` checks this.
 """
 
 import great_expectations.expectations as gxe

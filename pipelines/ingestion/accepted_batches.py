@@ -60,14 +60,9 @@ def store_batch(
 
     Keep the partitions that it replaces if their rows differ.
     """
-    raw, validated, quarantine, refused = (
-        partitions.partition_path(data, layer, name, day)
-        for layer, name in (
-            ("raw", feed), ("validated", feed), ("quarantine", feed),
-            ("quarantine", f"refused/{feed}"),
-        )
-    )  # fmt: skip
-    digest = partitions.recipe_digest(raw)
+    validated = partitions.partition_path(data, "validated", feed, day)
+    quarantine = partitions.partition_path(data, "quarantine", feed, day)
+    digest = partitions.recipe_digest(partitions.partition_path(data, "raw", feed, day))
     good = table.filter(pa.array([row not in reasons for row in range(table.num_rows)], pa.bool_()))
     earlier = None
     if validated.exists():
@@ -85,6 +80,7 @@ def store_batch(
         quarantine.unlink(missing_ok=True)
     if earlier != digest:
         # The source fixed this batch. A file that remains in refused/ still needs a decision.
+        refused = partitions.partition_path(data, "quarantine", f"refused/{feed}", day)
         refused.unlink(missing_ok=True)
     # Last, because it marks the batch as done: a run that dies earlier checks the batch again.
     partitions.write_partition(good, validated, note={"raw": digest, "rules": rules})
@@ -100,9 +96,11 @@ def refuse_batch(data: Path, feed: str, day: date) -> Path:
     raw = partitions.partition_path(data, "raw", feed, day)
     durable_files.write_file(target, raw.read_bytes())
     accepted = _accepted_raw(data, feed, day)
-    if accepted:  # no longer replaced
+    if accepted is None:
+        raw.unlink()
+    else:
         durable_files.write_file(raw, accepted.read_bytes())
-    (accepted or raw).unlink()
+        accepted.unlink()  # no longer replaced
     return target
 
 

@@ -42,7 +42,7 @@ def compute_batch_facts(
     newest = known[(known >= start) & (known < end)].max()
     n_rows = len(rows)
     usual = median(history) if len(history) >= MIN_HISTORY else float("nan")
-    shares = {
+    counts = {
         "duplicate_share": int(rows.duplicated(list(key), keep=False).sum()),
         "quarantined_share": n_quarantined,
         **{f"null_share_{name}": int(count) for name, count in rows.isna().sum().items()},
@@ -51,5 +51,5 @@ def compute_batch_facts(
         "n_rows": n_rows,
         "n_rows_ratio": n_rows / usual if usual else float("inf"),
         "hours_before_end": 24.0 if pd.isna(newest) else (end - newest).total_seconds() / 3600,
-        **{name: count / n_rows if n_rows else 0.0 for name, count in shares.items()},
+        **{name: count / n_rows if n_rows else 0.0 for name, count in counts.items()},
     }

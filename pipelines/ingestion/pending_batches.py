@@ -43,19 +43,22 @@ def check_pending(
     from pipelines.ingestion import batch_checks
 
     of_feed = batch_checks.feed_rules(feed)
+    length = settings.params()["validation"]["history_batches"]
+
+    def check(page: str, days: list[date]) -> CheckedBatches:
+        tables, history = _raw_tables(data, feed, days), _history(data, feed, days, length)
+        return batch_checks.check_batches(page, tables, history, of_feed)
+
     if outdated:
         tables = _raw_tables(data, feed, outdated)
         yield "judged_again", batch_checks.recheck_accepted(feed, tables, of_feed)
-    length = settings.params()["validation"]["history_batches"]
-    for kind, page, days in (("restated", f"{feed}_restated", restated), ("new", feed, new)):
-        while days:
-            history = _history(data, feed, days, length)
-            tables = _raw_tables(data, feed, days)
-            checked = batch_checks.check_batches(page, tables, history, of_feed)
-            yield kind, checked
-            # Days after a refused restatement do not wait: each of them has an accepted batch.
-            again = checked.refused if kind == "restated" else None
-            days = [day for day in days if again and day > again]
+    while restated:
+        checked = check(f"{feed}_restated", restated)
+        yield "restated", checked
+        # Days after a refused restatement do not wait: each of them has an accepted batch.
+        restated = [day for day in restated if checked.refused and day > checked.refused]
+    if new:
+        yield "new", check(feed, new)
 
 
 def _raw_tables(data: Path, feed: str, days: list[date]) -> dict[date, pa.Table]:

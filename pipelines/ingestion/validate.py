@@ -10,16 +10,13 @@ again. At any moment a day is either old or new.
 from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from features import locks, partitions
 from pipelines.ingestion import accepted_batches, pending_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 from usecase import source
-
-if TYPE_CHECKING:  # Great Expectations takes seconds to import (tests/bench/imports.py)
-    pass
 
 ADVICE = {
     "new": (
@@ -127,8 +124,8 @@ def data_docs_index(settings: Settings) -> Path:
 
 def count_newest_quarantined(data: Path, feed: str) -> int:
     """Count the quarantined rows of the newest validated batch of `feed`."""
-    newest = partitions.partition_days(data, "validated", feed)[-1:]
-    return sum(count_quarantined(data, feed, day) for day in newest)
+    days = partitions.partition_days(data, "validated", feed)
+    return count_quarantined(data, feed, days[-1]) if days else 0
 
 
 def count_quarantined(data: Path, feed: str, day: date) -> int:
