@@ -61,13 +61,18 @@ def format_agreement(served: pd.DataFrame, fast: pd.DataFrame) -> str:
 
 def _same(one: Any, other: Any, tolerance: float) -> bool:
     """Compare two cells; None and NaN are both a missing value."""
+    if _is_missing(one) or _is_missing(other):
+        return _is_missing(one) and _is_missing(other)
     if isinstance(one, dict) and isinstance(other, dict):
         same = (_same(one[name], other.get(name), tolerance) for name in one)
         return one.keys() == other.keys() and all(same)
-    if isinstance(one, Real) and isinstance(other, Real) and one == one and other == other:
+    if isinstance(one, Real) and isinstance(other, Real):
         return math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)
-    missing = [value is None or value != value for value in (one, other)]
-    return all(missing) or (not any(missing) and bool(one == other))
+    return bool(one == other)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _refusals(verdicts: list[dict[str, Any]]) -> list[str]:

@@ -26,7 +26,8 @@ class Meter:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._start_line()
+        self._stages: dict[str, dict[str, float]] = {}
+        self._began, self._cpu = time.monotonic(), _cpu_by_process(settings)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -41,21 +42,17 @@ class Meter:
 
     def close(self, name: str) -> dict[str, Any]:
         """Write the line `name` (a day) and start the next one; return the line."""
-        cpu, before = _cpu_by_process(self._settings), self._cpu
+        now, cpu = time.monotonic(), _cpu_by_process(self._settings)
         line = {
-            "name": name, "seconds": time.monotonic() - self._began, "stages": self._stages,
-            "cpu": {each: cpu[each] - before.get(each, 0.0) for each in cpu},
+            "name": name, "seconds": now - self._began, "stages": self._stages,
+            "cpu": {each: cpu[each] - self._cpu.get(each, 0.0) for each in cpu},
         }  # fmt: skip
         path = meter_path(self._settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
-        self._start_line()
+        self._began, self._cpu, self._stages = now, cpu, {}
         return line
-
-    def _start_line(self) -> None:
-        self._stages: dict[str, dict[str, float]] = {}
-        self._began, self._cpu = time.monotonic(), _cpu_by_process(self._settings)
 
 
 def flow_run_counts_path(settings: Settings) -> Path:

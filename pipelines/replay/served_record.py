@@ -124,8 +124,8 @@ def read_day_records(folder: Path) -> list[dict[str, Any]]:
 
 def append_day_record(folder: Path, record: dict[str, Any]) -> None:
     """Add the record of a complete day."""
-    lines = "".join(json.dumps(each) + "\n" for each in [*read_day_records(folder), record])
-    durable_files.write_file(folder / DAYS_FILE, lines)
+    lines = [*durable_files.read_lines(folder / DAYS_FILE), json.dumps(record).encode()]
+    durable_files.write_file(folder / DAYS_FILE, b"".join(line + b"\n" for line in lines))
 
 
 def format_day_line(settings: Settings, record: dict[str, Any], seconds: float) -> str:

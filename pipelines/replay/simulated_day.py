@@ -22,6 +22,7 @@ from pipelines.replay.served_record import DAY
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from serving.release import routing
 from serving.release.document import Stage
+from settings import LoopError
 from usecase import evaluation
 from usecase.columns import FEATURES
 
@@ -70,10 +71,15 @@ class ReplayState:
         return cls(champion, champion.as_of, np.full(n_cases, np.nan), nobody)
 
     def take_step(self, action: str, day: datetime) -> None:
-        """Apply a step of the rollout policy, or nothing if the challenger stays."""
+        """Apply a step of the rollout policy, or nothing if the challenger stays.
+
+        Raises `LoopError` if there is no challenger to promote.
+        """
         if action == "advance":
             self.stage, self.entered = "canary", day
-        elif action == "promote" and self.challenger is not None:
+        elif action == "promote":
+            if self.challenger is None:
+                raise LoopError("There is no challenger to promote.")
             self.champion, self.challenger = self.challenger, None
         elif action == "withdraw":
             self.challenger = None

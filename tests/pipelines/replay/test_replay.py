@@ -227,6 +227,13 @@ def test_labels_of_the_future_do_not_change_the_evidence(tmp_path: Path) -> None
     assert np.isnan(state.champion.scores[: world.rows(START, FIRST).stop]).all()
 
 
+def test_a_promotion_without_a_challenger_is_refused() -> None:
+    champion: Any = None
+    state = simulated_day.ReplayState(champion, FIRST, np.zeros(0), np.zeros(0))
+    with pytest.raises(LoopError, match="no challenger"):
+        state.take_step("promote", FIRST)
+
+
 def test_a_challenger_under_way_holds_a_retraining_back(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame],
 ) -> None:
