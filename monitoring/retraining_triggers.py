@@ -107,13 +107,14 @@ def evaluate_triggers(
         limit = _limit(name, evidence, policy)
         if value is None or not isfinite(value):
             why = unjudged.get(name, "could not be measured")
-            value, fired, told = None, False, f"{TRIGGERS[name].what}: {why}"
+            value, fired, text = None, False, f"{TRIGGERS[name].what}: {why}"
         else:
             fired = value >= limit if name == "schedule" else value > limit
-            told = _describe(name, value, limit) + details.get(name, "")
-        fired |= name == "drift" and moved["drifted"]
+            text = _describe(name, value, limit) + details.get(name, "")
+        if name == "drift" and moved["drifted"]:
+            fired = True
         acts = name in policy["triggers"]
-        results.append(TriggerResult(name, value, limit, fired, acts, told, TRIGGERS[name].code))
+        results.append(TriggerResult(name, value, limit, fired, acts, text, TRIGGERS[name].code))
     return results
 
 

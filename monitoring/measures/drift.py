@@ -72,14 +72,16 @@ def measure_drift(
     for side, sample in zip(SIDES, samples, strict=True):
         if sample.empty:
             raise LoopError(f"There is no row in {side}: nothing to compare.")
-        empty = [name for name in [*features, PREDICTION] if sample[name].isna().all()]
-        reason = f"no value in {len(sample):,} rows of {side}"
-        unmeasured = dict.fromkeys(empty, reason) | unmeasured
+        for name in [*features, PREDICTION]:
+            if sample[name].isna().all():
+                unmeasured.setdefault(name, f"no value in {len(sample):,} rows of {side}")
     measured = [name for name in features if name not in unmeasured]
     if PREDICTION in unmeasured or not measured:
         why = "; ".join(dict.fromkeys(unmeasured.values())) or "there is no feature"
         raise LoopError(f"Drift can't be measured: {why}. {DRIFT_ADVICE}")
-    columns = [*measured, PREDICTION, *([TARGET] if samples[1][TARGET].notna().any() else [])]
+    columns = [*measured, PREDICTION]
+    if samples[1][TARGET].notna().any():
+        columns.append(TARGET)
     before, now = (frame[list(features)].isna().mean() for frame in samples)
     samples = [frame[columns] for frame in samples]
     drifts = {

@@ -128,17 +128,17 @@ def analyse_experiment(
         interval = sequential.confidence_sequence(
             difference, spread=plan.spread, alpha=plan.alpha, focus=max(1.0, plan.days / 6)
         )
-        verdict, text = "early", f"too early: {n_over} of {plan.days} planned days are over"
+        verdict, outcome = "early", f"too early: {n_over} of {plan.days} planned days are over"
     else:
         interval = student_interval(difference, plan.alpha)
         verdict = experiment_verdict(interval, plan.effect)
-        text = verdict.replace("_", " ")
-    told = (
-        f"{text}; {plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
+        outcome = verdict.replace("_", " ")
+    text = (
+        f"{outcome}; {plan.metric} {interval.mean:+.0f} per 1,000 ({1 - plan.alpha:.0%} interval "
         f"{interval.low:+.0f} to {interval.high:+.0f}) over {interval.n} days; "
         f"the smallest effect that matters is {plan.effect:g}"
     )
-    return ExperimentResult(verdict, interval, labels, n_over, told)
+    return ExperimentResult(verdict, interval, labels, n_over, text)
 
 
 def experiment_verdict(interval: Interval, effect: float) -> str:
