@@ -118,11 +118,13 @@ def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool])
     """
     with FileLock(f"{target}.lock", mode=0o664):
         new = not target.exists()
-        if known(read_lines(target)):
-            return False
         with target.open("ab+") as file:
             file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+            content = file.read()
+            end = content.rfind(b"\n") + 1
+            if known(content[:end].splitlines()):
+                return False
+            file.truncate(end)
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

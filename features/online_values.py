@@ -44,6 +44,7 @@ def key_serializer(
 
     Cached, because most requests repeat known entities.
     """
+    names = tuple(view.join_keys)
     types = [column.dtype.to_value_type() for column in view.entity_columns]
 
     @lru_cache(maxsize=1 << 16)
@@ -53,11 +54,11 @@ def key_serializer(
             for value, kind in zip(values, types, strict=True)
         ]
         return serialize_entity_key(
-            EntityKey(join_keys=view.join_keys, entity_values=typed),
+            EntityKey(join_keys=names, entity_values=typed),
             entity_key_serialization_version=config.entity_key_serialization_version,
         )
 
-    return lambda rows: [serialize(tuple(row[name] for name in view.join_keys)) for row in rows]
+    return lambda rows: [serialize(tuple(row[name] for name in names)) for row in rows]
 
 
 def decode_value(stored: bytes) -> Any:

@@ -181,12 +181,10 @@ def _write_rows(
     version = config.entity_key_serialization_version
     for key, values, at, created in rows:
         stored_key = serialize_entity_key(key, entity_key_serialization_version=version)
-        times = _epoch(at), created and _epoch(created)
-        of_key = [
-            (name, value.SerializeToString(), extract_text_and_num(value, False)[0])
-            for name, value in values.items()
-        ]
-        connection.executemany(upsert, [(stored_key, *each, *times) for each in of_key])
+        times = _epoch(at), None if created is None else _epoch(created)
+        for name, value in values.items():
+            text = extract_text_and_num(value, False)[0]
+            connection.execute(upsert, (stored_key, name, value.SerializeToString(), text, *times))
 
 
 def _epoch(moment: datetime) -> int:

@@ -87,9 +87,9 @@ def _compute(
     """
     whole: DaysRead = {}
     rows = compute(_recording_reader(data, whole), start, end)
-    last = dict(whole)
+    last = whole
     if start != end:
-        last.clear()
+        last = {}
         compute(_recording_reader(data, last), end, end)
 
     def days_read(day: date) -> build_manifest.Spans:
