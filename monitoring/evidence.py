@@ -1,4 +1,4 @@
-"""What monitoring knows and measures at one look: the evidence for the retraining decision."""
+"""The evidence for a retraining decision: facts on the champion, and measurements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

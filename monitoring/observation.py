@@ -1,6 +1,6 @@
 """One observation of the champion in production: every measure, the problems and the decision.
 
-Monitoring and the fast replay both call `observe_production`. They only read from other places.
+Monitoring and the fast replay both call `observe_production`, each with data of its own.
 """
 
 import logging

@@ -66,7 +66,7 @@ def shadow_evidence(
         days=_days_over(rows, as_of),
         slower_ms=float(slower.median()) if slower.notna().any() else None,
         moved=sequential.confidence_sequence(
-            moved, spread=0.0, alpha=harm["alpha"], focus=harm["focus"]  # the observed one
+            moved, spread=0.0, alpha=harm["alpha"], focus=harm["focus"]  # no minimum is planned
         ) if len(moved) > 1 else None,
         labels=len(known), coverage=performance.label_coverage(joined) if len(joined) else None,
         cost=sequential.confidence_sequence(
