@@ -48,7 +48,7 @@ class AuditEntry:
     @classmethod
     def parse(cls, body: str) -> AuditEntry:
         """Parse an entry's `body`. Raises `ValidationError` if it is not an entry."""
-        return TypeAdapter(cls).validate_json(body)
+        return ENTRY_ADAPTER.validate_json(body)
 
     def readable_tags(self) -> dict[str, str]:
         """Return the tags by which a person finds the entry; verification compares them, too."""
@@ -57,6 +57,9 @@ class AuditEntry:
             "version": self.version or "", "why": self.why,
             "from": describe_arms(self.before), "to": describe_arms(self.after),
         }  # fmt: skip
+
+
+ENTRY_ADAPTER = TypeAdapter(AuditEntry)  # built once: it takes longer than to parse many entries
 
 
 @dataclass(frozen=True)
