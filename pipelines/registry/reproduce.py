@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features import durable_files, partitions
-from pipelines.registry.versions import find_version
-from pipelines.training import dvc_stages, lineage, mlflow_tracking, workspace
+from pipelines.registry.versions import find_version, reraise_mlflow_errors
+from pipelines.training import dvc_stages, lineage, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 from usecase import evaluation
@@ -69,16 +69,18 @@ def reproduce_version(settings: Settings, version: str) -> Reproduction:
 
 
 def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
-    """Return the version's record. Raises `UserError` if the version or a tag is missing."""
-    client = mlflow_tracking.mlflow_client(settings)
-    registered = find_version(client, version)
-    if registered is None:
-        raise UserError(f"There is no version {version} in the registry. See `mlops ui`.")
-    if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
-        raise UserError(
-            f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
-        )
-    with tempfile.TemporaryDirectory() as folder:
+    """Return the version's record.
+
+    Raises `UserError` if the version or a tag is missing, `UnreachableError` without MLflow.
+    """
+    with reraise_mlflow_errors(settings) as client, tempfile.TemporaryDirectory() as folder:
+        registered = find_version(client, version)
+        if registered is None:
+            raise UserError(f"There is no version {version} in the registry. See `mlops ui`.")
+        if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
+            raise UserError(
+                f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
+            )
         params, facts = (
             Path(client.download_artifacts(registered.run_id, name, folder)).read_bytes()
             for name in ("params.yaml", "facts.json")

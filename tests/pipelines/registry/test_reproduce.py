@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.registry import reproduce
 from pipelines.training import workspace
-from settings import LoopError
+from settings import LoopError, Settings, UnreachableError
 from tests.homes import v01
 
 
@@ -70,6 +70,15 @@ def test_uncommitted_code_is_reported(checkout: Path) -> None:
     with expected, reproduce.recorded_code(f"{committed}-dirty", tried):
         pass
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
+
+
+def test_an_unavailable_mlflow_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Settings(home=tmp_path, tracking_uri=f"http://127.0.0.1:{a_free_port()}")
+    with pytest.raises(UnreachableError, match="Check MLflow"):
+        reproduce.read_recorded_version(away, "1")
 
 
 @pytest.mark.long
