@@ -48,9 +48,11 @@ def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -
 def scratch_settings(home: Path, slice_file: Path) -> Settings:
     """Return settings of a home that shares nothing with others, despite the environment."""
     try:
-        over = dict(yaml.safe_load(slice_file.read_text()))
-    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-        raise UserError(f"The slice {slice_file} is no YAML mapping. {error}") from error
+        over = yaml.safe_load(slice_file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"The slice {slice_file} can't be read. {error}") from error
+    if not isinstance(over, dict):
+        raise UserError(f"The slice {slice_file} must hold a mapping, as params.yaml does.")
     settings = Settings.isolated(home)
     own = Settings(home=workspace.SOURCE_ROOT, workspace=None).params()
     settings.params_file.parent.mkdir(parents=True)

@@ -209,6 +209,10 @@ def test_a_slice_may_only_set_existing_parameters(tmp_path: Path) -> None:
         UserError, match=r"training\.fold, which usecase/params\.yaml does not have"
     ):
         measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
+    for content, problem in (("[[seed, 1]]", "must hold a mapping"), ("{", "can't be read")):
+        (tmp_path / "slice.yaml").write_text(content)
+        with pytest.raises(UserError, match=problem):
+            measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
     settings = measurement.scratch_settings(home, measurement.SLICE_FILE)
     own = yaml.safe_load((workspace.SOURCE_ROOT / "usecase" / "params.yaml").read_text())
