@@ -141,16 +141,17 @@ def _join_labels(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.
 
 
 def _require_valid_plan(metric: str, effect: float, days: int, percent: float) -> None:
-    allowed = analysis.EXPERIMENT_METRICS
-    problems = {
-        f"The metric must be {' or '.join(allowed)}, not {metric!r}.": metric not in allowed,
-        f"The smallest effect that matters must be above 0, not {effect:g}.": not effect > 0,
-        f"{days} days give no interval. Plan at least 2.": days < 2,
-        f"The percentage must be between 0 and 100, not {percent:g}: both arms need keys.":
-            not 0 < percent < 100,
-    }  # fmt: skip
-    if found := [problem for problem, holds in problems.items() if holds]:
-        raise UserError(found[0])
+    if metric not in analysis.EXPERIMENT_METRICS:
+        allowed = " or ".join(analysis.EXPERIMENT_METRICS)
+        raise UserError(f"The metric must be {allowed}, not {metric!r}.")
+    if not effect > 0:
+        raise UserError(f"The smallest effect that matters must be above 0, not {effect:g}.")
+    if days < 2:
+        raise UserError(f"{days} days give no interval. Plan at least 2.")
+    if not 0 < percent < 100:
+        raise UserError(
+            f"The percentage must be between 0 and 100, not {percent:g}: both arms need keys."
+        )
 
 
 def describe_plan(plan: ExperimentPlan) -> str:

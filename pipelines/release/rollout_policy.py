@@ -134,17 +134,17 @@ def _shadow_step(
     covered = evidence.coverage is not None and evidence.coverage >= limits["min_coverage"]
     if cost is not None and covered:
         ripe = cost.n >= limits["days"] and evidence.labels >= limits["min_labels"]
-        proven = "by more than the margin"
-        table: tuple[tuple[bool, RolloutAction, str, str], ...] = (
-            (guarded and cost.low > margin, "withdraw", f"shown to be worse {proven}", "cost"),
-            (ripe and cost.high <= margin, "advance", f"shown not to be worse {proven}",
-             "shown_not_worse"),
-            (ripe and cost.mean <= margin, "advance", "not shown to be worse", "not_shown_worse"),
-            (ripe and not guarded, "advance", "its cost is overridden", "override"),
-        )  # fmt: skip
-        for holds, action, why, code in table:
-            if holds:
-                return RolloutDecision(action, f"{why}: {summary}", code)
+        if guarded and cost.low > margin:
+            why = f"shown to be worse by more than the margin: {summary}"
+            return RolloutDecision("withdraw", why, "cost")
+        if ripe and cost.high <= margin:
+            why = f"shown not to be worse by more than the margin: {summary}"
+            return RolloutDecision("advance", why, "shown_not_worse")
+        if ripe and cost.mean <= margin:
+            why = f"not shown to be worse: {summary}"
+            return RolloutDecision("advance", why, "not_shown_worse")
+        if ripe and not guarded:
+            return RolloutDecision("advance", f"its cost is overridden: {summary}", "override")
     needed = (
         f"it needs {limits['days']} days and {limits['min_labels']:,} labels, "
         f"{limits['min_coverage']:.0%} of those due, and a mean cost within the margin; "

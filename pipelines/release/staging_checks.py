@@ -112,13 +112,13 @@ def answer_problem(answer: httpx.Response, version: str, probability: float) -> 
     if answer.status_code != 200:
         return f"{answer.status_code} {answer.text[:200]}"
     body = answer.json()
-    given = body["probability"]
-    problems = {
-        f"answered by version {body['model_version']}": body["model_version"] != version,
-        f"answered without the online store, {MAX_ATTEMPTS} times": body["degraded"],
-        f"{given} instead of {probability}": not abs(given - probability) <= 1e-9,
-    }
-    return next((problem for problem, found in problems.items() if found), None)
+    if body["model_version"] != version:
+        return f"answered by version {body['model_version']}"
+    if body["degraded"]:
+        return f"answered without the online store, {MAX_ATTEMPTS} times"
+    if not abs(body["probability"] - probability) <= 1e-9:
+        return f"{body['probability']} instead of {probability}"
+    return None
 
 
 def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Response:
