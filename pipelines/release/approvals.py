@@ -8,8 +8,8 @@ from pipelines.registry import versions
 from pipelines.release import rollout_policy
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
-from pipelines.release.audit.release_document import ReleaseDocument
-from pipelines.release.audit.trail import AuditEntry
+from pipelines.release.audit.release_document import ReleaseDocument, recorded_arms
+from pipelines.release.audit.trail import AuditEntry, arm_versions
 from settings import Settings, UserError
 
 # The gates before registration can't be overridden: what they refuse has no version.
@@ -101,9 +101,7 @@ def _record_decision(
         )
 
     def decide(recorded: recorder.RecordedRelease) -> recorder.ReleaseChange:
-        document = recorded.document
-        arms = [document.champion, document.challenger and document.challenger.model]
-        if action == "reject" and version in [model.version for model in arms if model]:
+        if action == "reject" and version in arm_versions(recorded_arms(recorded.document)):
             raise UserError(
                 f"Version {version} is being served. Run `mlops rollback` or `mlops withdraw` "
                 "first."

@@ -100,10 +100,14 @@ def _former_champion(recorded: RecordedRelease, current: str, to: str | None) ->
     """
     entries = recorded.trail.entries
     arms = [each for entry in entries for each in (entry.before, entry.after)]
-    for each in reversed([arm["champion"] for arm in arms if arm["champion"]]):
-        version = each["version"]
-        if version == to or not (to or version == current or barred_by(entries, version)):
-            return version, each["digest"]
+    champions = [arm["champion"] for arm in reversed(arms) if arm["champion"]]
+    if to:
+        fitting = [each for each in champions if each["version"] == to]
+    else:
+        others = [each for each in champions if each["version"] != current]
+        fitting = [each for each in others if not barred_by(entries, each["version"])]
+    if fitting:
+        return fitting[0]["version"], fitting[0]["digest"]
     if to:
         raise UserError(
             f"Version {to} was never champion according to the audit trail, so you can't roll "

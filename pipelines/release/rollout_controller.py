@@ -74,10 +74,10 @@ def control_rollout(
     }  # fmt: skip
     percent = policy["canary"]["percent"]
     decision = _apply_decision(settings, model.version, decision, percent, entry)
-    told = f"Version {model.version} {OUTCOMES[decision.action]}: {decision.why}"
+    text = f"Version {model.version} {OUTCOMES[decision.action]}: {decision.why}"
     return {
         "action": decision.action, "code": decision.code, "stage": challenger.stage,
-        "version": model.version, "evidence": recorded, "told": told,
+        "version": model.version, "evidence": recorded, "told": text,
     }  # fmt: skip
 
 
@@ -124,11 +124,11 @@ def start_rollout(settings: Settings, version: str, *, why: str, by: str) -> dic
             first = f"the first model: there is no champion to compare it with. {why}"
             return {**promotion.promote(settings, version, why=first, by=by), "stage": "champion"}
         older = document.challenger
-        waits = older is not None and older.model.version == version
-        if older is not None and not waits:
+        is_challenger = older is not None and older.model.version == version
+        if older is not None and not is_challenger:
             _withdraw_older_challenger(settings, document, older, version, by)
         check_in_staging(settings, version)
-        if not waits:
+        if not is_challenger:
             promotion.challenge(settings, version, "shadow", why=why, by=by)
     except approval_rules.RefusedError as refusal:
         return {"version": None, "stage": None, "refused": str(refusal), "code": refusal.code}

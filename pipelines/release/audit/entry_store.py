@@ -43,7 +43,9 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
     from mlflow.entities import ViewType
 
     experiment = client.get_experiment_by_name(AUDIT_EXPERIMENT)
-    runs = experiment and mlflow.search_runs(
+    if experiment is None:
+        return []
+    runs = mlflow.search_runs(
         [experiment.experiment_id], run_view_type=ViewType.ALL, output_format="list"
     )
 
@@ -57,7 +59,7 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
             deleted=run.info.lifecycle_stage == "deleted",
             evidence=digest(run.info.run_id) if evidence else None,
         )
-        for run in runs or ()
+        for run in runs
     ]  # fmt: skip
 
 
