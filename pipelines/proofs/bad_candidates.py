@@ -14,7 +14,7 @@ from sklearn.preprocessing import MaxAbsScaler
 
 from features import durable_files
 from pipelines.evaluation.gates.champion_and_baseline import cost_difference
-from pipelines.proofs.base_training import BadCase, BaseTraining, Subject
+from pipelines.proofs.base_training import BaseTraining, GateCase, Subject
 from pipelines.training import assemble
 from usecase.columns import FEATURES, NUMBERS
 
@@ -134,22 +134,22 @@ def refitted_on_other_labels(training: BaseTraining) -> Iterator[Subject]:
     yield training.refit_model(training.fit(training.frame.assign(label=labels)), "labels")
 
 
-BAD_CANDIDATES: tuple[BadCase, ...] = (
-    ("labels of three days ago", "data is sound", stale_labels),
-    ("cases twice", "data is valid", doubled_cases),
-    ("shuffled labels", "beats the baseline", shuffled_labels),
-    ("worse beyond the margin", "not worse than the champion", worse_than_the_champion),
-    ("the same in lucky days", "not worse than the champion", lucky_days),
-    ("overconfident", "log loss holds", overconfident),
-    ("classes balanced, so miscalibrated", "calibrated", balanced_classes),
-    ("leaked label", "not too good to be true", partial(leaked_label, wrong=0.2)),
-    ("half-leaked label", "no column too good", partial(leaked_label, wrong=0.4)),
-    ("tampered with after evaluation", "digest holds", tampered_refit),
-    ("column swapped between training and serving", "served as fitted",
-     swapped_between_training_and_serving),
-    ("too large", "small enough", huge_refit),
-    ("too slow", "fast enough", slow_refit),
-    ("incompatible signature", "signature fits", other_columns),
-    ("refitted on other labels", "near the evaluated model", refitted_on_other_labels),
-    ("not refitted", "near the evaluated model", not_refitted),
+BAD_CANDIDATES: tuple[GateCase, ...] = (
+    GateCase("labels of three days ago", "data is sound", stale_labels),
+    GateCase("cases twice", "data is valid", doubled_cases),
+    GateCase("shuffled labels", "beats the baseline", shuffled_labels),
+    GateCase("worse beyond the margin", "not worse than the champion", worse_than_the_champion),
+    GateCase("the same in lucky days", "not worse than the champion", lucky_days),
+    GateCase("overconfident", "log loss holds", overconfident),
+    GateCase("classes balanced, so miscalibrated", "calibrated", balanced_classes),
+    GateCase("leaked label", "not too good to be true", partial(leaked_label, wrong=0.2)),
+    GateCase("half-leaked label", "no column too good", partial(leaked_label, wrong=0.4)),
+    GateCase("tampered with after evaluation", "digest holds", tampered_refit),
+    GateCase("column swapped between training and serving", "served as fitted",
+             swapped_between_training_and_serving),
+    GateCase("too large", "small enough", huge_refit),
+    GateCase("too slow", "fast enough", slow_refit),
+    GateCase("incompatible signature", "signature fits", other_columns),
+    GateCase("refitted on other labels", "near the evaluated model", refitted_on_other_labels),
+    GateCase("not refitted", "near the evaluated model", not_refitted),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from features.publication_record import record_text
 from features.table_builder import build_tables
 from features.validated_cases import read_cases
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, folder_md5
-from pipelines.proofs.base_training import BadCase, BaseTraining, Subject
+from pipelines.proofs.base_training import BaseTraining, GateCase, Subject
 from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
 from pipelines.training import assemble
 from pipelines.training.training_files import TrainingFiles
@@ -115,9 +115,10 @@ KINDS: dict[str, Callable[[Any, BaseTraining], Iterator[Subject]]] = {
     **{kind: partial(fault_in_rows, kind) for kind in ("fit", "rows", "refit")},
     "scores": fault_in_scores, "tables": fault_in_tables, "online": fault_online,
 }  # fmt: skip
-BAD_SOURCES: tuple[BadCase, ...] = (
-    ("data of another md5", "data are those recorded", data_of_another_md5),
-    ("online features of days ago", "online as offline", stale_online),
-    ("a lost publication", "online as offline", lost_publication),
-    *((fault.told, fault.gate, partial(KINDS[fault.kind], fault.change)) for fault in FAULTS),
+BAD_SOURCES: tuple[GateCase, ...] = (
+    GateCase("data of another md5", "data are those recorded", data_of_another_md5),
+    GateCase("online features of days ago", "online as offline", stale_online),
+    GateCase("a lost publication", "online as offline", lost_publication),
+    *(GateCase(fault.told, fault.gate, partial(KINDS[fault.kind], fault.change))
+      for fault in FAULTS),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -125,8 +125,14 @@ class BaseTraining:
 
 
 Subject = GateInputs | RefitModel | TrainingSources  # what gates judge
-# Name, the gate that must refuse, and what builds the subjects.
-BadCase = tuple[str, str, Callable[[BaseTraining], Iterator[Subject]]]
+
+
+class GateCase(NamedTuple):
+    """`gate` must refuse what `build` yields. A healthy case has no gate and must pass all."""
+
+    name: str
+    gate: str | None
+    build: Callable[[BaseTraining], Iterator[Subject]]
 
 
 def open_base_training(settings: Settings) -> BaseTraining:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
 from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
@@ -14,7 +14,7 @@ from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates
 from pipelines.proofs import proof_runs
 from pipelines.proofs.bad_candidates import BAD_CANDIDATES
 from pipelines.proofs.bad_sources import BAD_SOURCES
-from pipelines.proofs.base_training import BaseTraining, Subject, read_base_training
+from pipelines.proofs.base_training import BaseTraining, GateCase, Subject, read_base_training
 from pipelines.proofs.isolated_home import home_environment
 from pipelines.proofs.proof_runs import Proof
 from settings import Settings
@@ -27,14 +27,6 @@ GATES: dict[type, tuple[Sequence[Callable[[Any, Any], Verdict]], str]] = {
 }
 
 
-class GateCase(NamedTuple):
-    """`gate` must refuse what `build` yields. A healthy case has no gate and must pass all."""
-
-    name: str
-    gate: str | None
-    build: Callable[[BaseTraining], Iterator[Subject]]
-
-
 def healthy(seed: int, training: BaseTraining) -> Iterator[Subject]:
     training = replace(training, seed=training.seed + seed)
     yield training.gate_inputs(training.healthy)
@@ -44,7 +36,8 @@ def healthy(seed: int, training: BaseTraining) -> Iterator[Subject]:
 
 
 CASES = (
-    *(GateCase(*each) for each in (*BAD_CANDIDATES, *BAD_SOURCES)),
+    *BAD_CANDIDATES,
+    *BAD_SOURCES,
     *(GateCase(f"healthy, seed {seed}", None, partial(healthy, seed)) for seed in range(5)),
 )  # fmt: skip
 
@@ -59,7 +52,8 @@ def prove_gates(settings: Settings, only: str | None = None) -> Iterator[Proof]:
     proven = set()
     for proof in proof_runs.run_in_processes(_prove_case, settings, numbers):
         yield proof
-        proven |= {proof.expected} if proof.holds else set()
+        if proof.holds:
+            proven.add(proof.expected)
     if not only:
         for gate in unproven_gates(proven):
             yield Proof(f"gate without a case: {gate}", gate, False, "–", "–", "no case proves it")
@@ -88,16 +82,19 @@ def build_gate_proof(case: GateCase, verdicts: Sequence[Verdict], seconds: float
     A gate that could not run refuses, but proves nothing.
     """
     refused = [each for each in verdicts if not each.passed]
+    text = "–"
     if case.gate is None:
-        holds, told = bool(verdicts) and not refused, refused[0].told if refused else "–"
+        holds = bool(verdicts) and not refused
+        if refused:
+            text = refused[0].told
     else:
         own = [each for each in refused if each.gate == case.gate and each.value is not None]
-        holds, told = bool(own), "–"
+        holds = bool(own)
         if own:
-            told = f"{own[0].value:.4g}, limit {own[0].limit:.4g}: {own[0].told}"
+            text = f"{own[0].value:.4g}, limit {own[0].limit:.4g}: {own[0].told}"
     gates = ", ".join(each.gate for each in refused)
     actual = f"refused by {gates}" if refused else f"{len(verdicts)} gates, none refused"
-    return Proof(case.name, case.gate or "none", holds, actual, f"{seconds:.1f} s", told)
+    return Proof(case.name, case.gate or "none", holds, actual, f"{seconds:.1f} s", text)
 
 
 def unproven_gates(proven: set[str]) -> list[str]:

@@ -10,8 +10,7 @@ import pytest
 
 from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs import gate_proofs, proof_runs
-from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.gate_proofs import GateCase
+from pipelines.proofs.base_training import BaseTraining, GateCase
 from settings import Settings, UserError
 
 OWN = Verdict(False, 0.2, 0.1, "off", code="calibrated")
