@@ -83,9 +83,9 @@ class Verdict:
         return {"gate": self.gate, **asdict(self), "margin": self.margin}
 
 
-def at_most(value: float, limit: float, told: str) -> Verdict:
+def at_most(value: float, limit: float, text: str) -> Verdict:
     """Return a verdict that passes if `value` is not above `limit`."""
-    return Verdict(bool(value <= limit), float(value), float(limit), told)
+    return Verdict(bool(value <= limit), float(value), float(limit), text)
 
 
 def could_not_run(why: object) -> Verdict:
