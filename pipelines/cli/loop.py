@@ -37,7 +37,8 @@ def doctor() -> None:
         typer.echo(f"{mark}  {subject}: {each.message}")
         if not each.ok and each.remedy:
             typer.echo(f"      remedy: {each.remedy}")
-    raise typer.Exit(not all(each.ok for each in results.values()))
+    if not all(each.ok for each in results.values()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -102,4 +103,5 @@ def gate(as_of: AsOf = None) -> None:
     from pipelines.cli.status import print_gates
 
     settings, moment = home_as_of(as_of) if as_of else (home_settings(), None)
-    raise typer.Exit(not print_gates(settings, moment))
+    if not print_gates(settings, moment):
+        raise typer.Exit(1)

@@ -57,7 +57,8 @@ def reproduce(version: Version) -> None:
         typer.echo(f"  {name}: {before:.6g} on record, {now:.6g} now ({now - before:+.2g})")
     same = "is" if rebuilt.same else "is not"
     typer.echo(f"Version {version} {same} the same bit for bit: digest {rebuilt.digest[:12]}.")
-    raise typer.Exit(not rebuilt.same)
+    if not rebuilt.same:
+        raise typer.Exit(1)
 
 
 @app.command()

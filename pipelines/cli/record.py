@@ -75,8 +75,9 @@ def history(
     if verify or holds:
         whole, lines = release_history.verification_lines(settings, holds)
         echo_lines(lines)
-        raise typer.Exit(not whole)
-    if at is not None:
+        if not whole:
+            raise typer.Exit(1)
+    elif at is not None:
         echo_lines(release_history.traffic_lines(settings, parse_time(at, "--at")))
     else:
         echo_lines(release_history.history_lines(settings))
