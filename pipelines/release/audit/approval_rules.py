@@ -74,6 +74,9 @@ def version_tags(entry: AuditEntry) -> dict[str, dict[str, str]]:
     }.get(entry.action, {})
     if entry.details.get(LIFTS_BAR):
         tags = {**tags, BARRED: f"no more: {entry.action} {author}"}
-    barred = entry.details.get(BARRED)
-    by_version = {entry.version: tags, barred: {BARRED: author}}
-    return {version: tags for version, tags in by_version.items() if version and tags}
+    by_version = {}
+    if entry.version and tags:
+        by_version[entry.version] = tags
+    if barred := entry.details.get(BARRED):
+        by_version[barred] = {BARRED: author}
+    return by_version

@@ -96,19 +96,25 @@ def rescore_prediction(settings: Settings, logged: Mapping[str, Any]) -> dict[st
     `logged` is a row of the log. Its features are scored with the files of its version, which must
     have the logged digest. No feature table is read. If this fails, `reproduced` says no and why.
     """
-    recorded, version = float(logged["probability"]), str(logged["model_version"])
-    files, digest = settings.var / "models" / version / "served", str(logged["model_digest"])
+    recorded = float(logged["probability"])
     try:
-        try:  # the local files may outlive a version that was deleted in the registry
-            evaluator = Evaluator.load(files, digest)
-        except LoopError:
-            download_version(settings, version)
-            evaluator = Evaluator.load(files, digest)
+        evaluator = _load_version(
+            settings, str(logged["model_version"]), str(logged["model_digest"])
+        )
         computed = float(evaluator.predict([_part("features.", logged)])[0])
     except LoopError as error:
         return {"reproduced": f"no: scoring failed ({error})", "recorded": recorded}
     same = "yes" if computed == recorded else "no"
     return {"reproduced": same, "recorded": recorded, "computed": computed}
+
+
+def _load_version(settings: Settings, version: str, digest: str) -> Evaluator:
+    files = settings.var / "models" / version / "served"
+    try:  # the local files may outlive a version that was deleted in the registry
+        return Evaluator.load(files, digest)
+    except LoopError:
+        download_version(settings, version)
+        return Evaluator.load(files, digest)
 
 
 def compare_with_feature_tables(settings: Settings, logged: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from pipelines.release.audit.release_document import (
     write_release_document,
 )
 from pipelines.release.audit.trail import AuditEntry, AuditTrail, arm_versions, verify_trail
-from pipelines.training import mlflow_tracking
 from serving.release.document import HistoryHead
 from settings import LoopError, Settings, UserError
 
@@ -111,10 +110,10 @@ def record_change(
     malformed. After an error serving is unaffected, or the next call completes the change.
     """
     require_name_and_reason(by, why)
-    with release_lock(settings), versions.reraise_mlflow_errors(settings):
+    with release_lock(settings), versions.reraise_mlflow_errors(settings) as client:
         recorded = read_recorded_release(settings)
         document = recorded.document
-        _complete_killed_change(settings, recorded)
+        _complete_killed_change(settings, client, recorded)
         if generation is not None and generation != document.generation:
             raise SupersededError(
                 f"Nothing was changed: the decision was based on generation {generation} of the "
@@ -123,7 +122,9 @@ def record_change(
         change = decide(recorded)
         if change is None:
             return document, document
-        after = apply_change(settings, document, change, by=by, why=why, evidence=evidence, at=at)
+        after = apply_change(
+            settings, client, document, change, by=by, why=why, evidence=evidence, at=at
+        )
         return document, after
 
 
@@ -137,14 +138,13 @@ def require_name_and_reason(by: str, why: str) -> None:
 
 
 def apply_change(
-    settings: Settings, document: ReleaseDocument, change: ReleaseChange, *, by: str, why: str,
-    evidence: Mapping[str, Any] | None = None, at: datetime | None = None,
+    settings: Settings, client: Any, document: ReleaseDocument, change: ReleaseChange, *,
+    by: str, why: str, evidence: Mapping[str, Any] | None = None, at: datetime | None = None,
 ) -> ReleaseDocument:  # fmt: skip
     """Write entry, document, file, aliases and tags, in this order. The caller holds the lock.
 
     Raises `SupersededError` if another writer without the lock overwrote the document.
     """
-    client = mlflow_tracking.mlflow_client(settings)
     before, arms = recorded_arms(document), recorded_arms(change.document)
     # Deleted in the registry, but served from files.
     gone = versions.missing_versions(settings, *arm_versions(before, arms))
@@ -170,7 +170,7 @@ def apply_change(
     return after
 
 
-def _complete_killed_change(settings: Settings, recorded: RecordedRelease) -> None:
+def _complete_killed_change(settings: Settings, client: Any, recorded: RecordedRelease) -> None:
     """Complete a change that was killed. Raise `LoopError` if the release file is ahead."""
     document, trail = recorded.document, recorded.trail
     served = read_served_release(settings)
@@ -186,7 +186,6 @@ def _complete_killed_change(settings: Settings, recorded: RecordedRelease) -> No
             "was changed by hand. Serving is unaffected. Run `mlops history --verify` to see the "
             "change, and `mlops repair` to restore the document from the release file."
         )
-    client = mlflow_tracking.mlflow_client(settings)
     if document.generation:
         sync_file_and_aliases(settings, client, document)
     if trail.newest is not None and not trail.newest.concluded and trail.entries:

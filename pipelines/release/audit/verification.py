@@ -48,7 +48,7 @@ def repair_release_document(
     the file is unusable, too: delete the document's tag, then `mlops promote` starts a new one.
     """
     recorder.require_name_and_reason(by, why)
-    with recorder.release_lock(settings), versions.reraise_mlflow_errors(settings):
+    with recorder.release_lock(settings), versions.reraise_mlflow_errors(settings) as client:
         served = read_served_release(settings)
         generation, found = _valid_generation(settings)
         if generation is not None and (served is None or served.generation <= generation):
@@ -65,7 +65,7 @@ def repair_release_document(
         change = recorder.ReleaseChange(
             "repair", served.champion.version, next_document(served), {"found": found}
         )
-        return recorder.apply_change(settings, served, change, by=by, why=why, at=at)
+        return recorder.apply_change(settings, client, served, change, by=by, why=why, at=at)
 
 
 def _valid_generation(settings: Settings) -> tuple[int | None, str]:
