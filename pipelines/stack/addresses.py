@@ -1,5 +1,7 @@
 """Print the address of each service of the running stack (`make up`)."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 

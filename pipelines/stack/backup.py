@@ -4,6 +4,8 @@ The worker is stopped meanwhile. Only the prediction log still changes, and it c
 moment. `backup_folder.py` describes the files; they hold no secret of `.env`.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 import sys

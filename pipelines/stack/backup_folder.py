@@ -5,6 +5,8 @@ holds the size and sha256 of each file; a folder without it is no backup. All co
 and `make restore` uses the standard library only, so that the system's Python 3 can run it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os

@@ -1,5 +1,7 @@
 """The engine's commands for backup and restore, with clear errors and safe interruption."""
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os

@@ -5,6 +5,8 @@ secrets of an existing `.env`, because the volumes use them. Arguments `NAME=val
 are set in `.env`. The standard library only: any Python 3 can run it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re

@@ -4,6 +4,8 @@ Until all data are restored and counted, a mark in MLflow's volume keeps MLflow,
 worker, from starting (`schema.py`): a partly restored stack must not train.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterator
@@ -169,7 +171,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make restore")
     parser.add_argument("folder", type=Path, help="FROM=backups/<UTC time>")
     parser.add_argument("--force", action="store_true", help="FORCE=1: remove the stack's data")
-    contents = restore(**vars(parser.parse_args()))
+    arguments = parser.parse_args()
+    contents = restore(arguments.folder, arguments.force)
     print(f"Restored, verified and started: {backup_folder.summarise_contents(contents)}.")
     print("Next: docker compose run --rm loop mlops status")
 
