@@ -114,17 +114,15 @@ class PredictionLog:
         with self._lock:
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
-            self._sync_file(self._file)  # outside the lock, so that no request waits for the disk
-
-    def _sync_file(self, file: int) -> None:
-        try:
-            os.fsync(file)
-        except OSError as error:
-            self._failure = error
+            try:
+                os.fsync(self._file)  # outside the lock, so that no request waits for the disk
+            except OSError as error:
+                self._failure = error
 
     def _is_full(self) -> bool:
         now = time.monotonic()
-        self._began = self._began if self._size else now
+        if not self._size:
+            self._began = now
         old = now - self._began >= self._max_age
         return (old or self._size >= self._max_size) and now >= self._rotate_after
 
@@ -139,5 +137,8 @@ class PredictionLog:
         with self._lock:
             old, self._file = self._file, file
             self.path, self._size = path, 0
-        self._sync_file(old)
-        os.close(old)
+        try:
+            os.fsync(old)
+            os.close(old)  # over a network it may fail, too
+        except OSError as error:
+            self._failure = error

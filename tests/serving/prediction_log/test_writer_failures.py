@@ -155,3 +155,27 @@ def test_after_a_failed_sync_the_log_refuses_records_with_the_reason(tmp_path: P
         log.close()
     os.close(unsyncable)
     os.close(other_end)
+
+
+def test_a_segment_that_cannot_be_closed_fails_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a network, closing a file may report a failed write."""
+    log = PredictionLog(tmp_path, sync_every=0.005, max_size=1)
+    file = log._file
+    close = os.close
+
+    def fail(number: int) -> None:
+        if number == file:
+            raise OSError("Input/output error")
+        close(number)
+
+    monkeypatch.setattr(os, "close", fail)
+    log.append(record("a"))
+    wait_until(lambda: log.failure is not None)
+    with pytest.raises(LoopError, match="Input/output error"):
+        log.append(record("b"))
+    monkeypatch.undo()
+    close(file)
+    with pytest.raises(LoopError):
+        log.close()
