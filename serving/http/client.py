@@ -35,6 +35,9 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
         raise UserError(f"{source} can't be read as CSV: {error}.") from error
     if not rows:
         raise UserError(f"{source} has no rows. Its columns must be {', '.join(fields)}.")
+    # `DictReader` keeps further cells of a row under the column None.
+    if wrong := [number for number, row in enumerate(rows, 1) if None in row]:
+        raise UserError(f"Row {wrong[0]} of {source} has more cells than columns. Quote its texts.")
     with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
         writer = csv.writer(output)
         for start in range(0, len(rows), ROWS_PER_REQUEST):
