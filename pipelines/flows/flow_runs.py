@@ -111,7 +111,7 @@ def wait_for_requested_run(
 
 def follow_run(
     settings: Settings, run_id: UUID, timeout: float, check: LivenessCheck = bool
-) -> Generator[str, None, State[Any] | None]:
+) -> Generator[str, None, State[Any]]:
     """Yield a line for each change of state of the run and of its tasks; return its final state.
 
     Raises `LoopError` after `timeout` seconds; the run goes on.
@@ -135,7 +135,7 @@ def follow_run(
                     label = f"flow run {part.name}" if part is run else part.name
                     message = f", {part.state.message}" if part.state.message else ""
                     yield f"{label}: {part.state.name}{message}"
-            if settled:
+            if settled and run.state is not None:
                 return run.state
     raise AssertionError  # `_poll` has raised
 
@@ -145,7 +145,7 @@ def follow_retraining(
 ) -> Iterator[str]:
     """Follow the run that `decision` started; raise `LoopError` unless it completes."""
     state = yield from follow_run(settings, UUID(decision["run_id"]), timeout, check)
-    if state is not None and not state.is_completed():
+    if not state.is_completed():
         log = settings.var / "logs" / "prefect-runner.log"
         raise LoopError(f"The retraining ended {state.name}: {state.message} Its log is {log}.")
 

@@ -47,10 +47,13 @@ def end_leftover_runs(settings: Settings, *, deployed_only: bool = False) -> lis
 def _scheduled_runs_to_keep(runs: Iterable[FlowRun]) -> set[UUID]:
     """Return the scheduled runs to keep: future ones, and each deployment's newest late one."""
     now = datetime.now(UTC)
-    kept: dict[UUID | None, UUID] = {}
+    future: set[UUID] = set()
+    newest: dict[UUID | None, UUID] = {}  # the late run of each deployment
     for run in sorted(runs, key=lambda each: each.expected_start_time or now):
-        if run.auto_scheduled and run.state_type == StateType.SCHEDULED:
-            late = run.expected_start_time is not None and run.expected_start_time <= now
-            # Of a deployment's late runs the last one replaces the others.
-            kept[run.deployment_id if late else run.id] = run.id
-    return set(kept.values())
+        if not run.auto_scheduled or run.state_type != StateType.SCHEDULED:
+            continue
+        if run.expected_start_time is None or run.expected_start_time > now:
+            future.add(run.id)
+        else:
+            newest[run.deployment_id] = run.id  # it replaces an earlier one
+    return future.union(newest.values())
