@@ -110,12 +110,12 @@ def check_disk(settings: Settings) -> CheckResult:
 def check_ports(settings: Settings) -> CheckResult:
     """Check the ports of the servers that we start ourselves."""
     ports = {}
-    for ours, port, *words in (
+    for ours, port, what, name in (
         (settings.owns_prefect, settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT"),
         (settings.owns_service, settings.service_port, "The service", "MLOPS_SERVICE_PORT"),
     ):
         if ours:
-            ports[str(port)] = partial(exclusive.require_port_free, port, *words)
+            ports[str(port)] = partial(exclusive.require_port_free, port, what, name)
     free = f"free: {', '.join(ports)}" if ports else "none needed, the settings name all servers"
     remedy = "stop the process that uses it, or set the variable to another port"
     return _all_of(ports, free, remedy)

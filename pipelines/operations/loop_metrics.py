@@ -80,8 +80,9 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
             yield MetricSample(f"trigger_{what}", trigger[what], {"trigger": trigger["name"]})
     yield MetricSample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
     for of in ("live", "expected"):
-        for name in ("cost_per_1000", "calibration_gap") if result[of] else ():
-            yield MetricSample(name, result[of][name], {"of": of})
+        if result[of] is not None:
+            for name in ("cost_per_1000", "calibration_gap"):
+                yield MetricSample(name, result[of][name], {"of": of})
     # A result of an older version lacks some of these.
     yield MetricSample("cost_per_1000", result.get("estimated"), {"of": "estimated"})
     if result["drift"] is not None:
@@ -121,7 +122,8 @@ def _timestamp(text: str) -> float:
 
 
 def training_samples(settings: Settings) -> Iterator[MetricSample]:
-    for newest in training_outcome.list_outcomes(settings)[-1:]:
+    if outcomes := training_outcome.list_outcomes(settings):
+        newest = outcomes[-1]
         concluded = _timestamp(newest["concluded_at"])
         yield MetricSample("training_as_of_timestamp_seconds", _timestamp(newest["as_of"]))
         yield MetricSample("training_concluded_timestamp_seconds", concluded)
