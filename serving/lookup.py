@@ -31,7 +31,7 @@ class FeatureLookup:
         self, entity_rows: Sequence[Mapping[str, Any]], decision_times: Sequence[datetime]
     ) -> tuple[list[OnlineRow], bool]:
         """Return a row for each case, and True if the store could not be read."""
-        metrics = self._metrics
+        metrics, rows = self._metrics, None
         if time.monotonic() >= self._paused_until:
             try:
                 rows = self._reader.read(entity_rows, decision_times)
@@ -40,13 +40,13 @@ class FeatureLookup:
                 incomplete = isinstance(error, IncompleteError)
                 self._reason = "incomplete" if incomplete else "unreachable"
                 logger.warning("features count as missing: %s", error)
-            else:
-                metrics.lookups.labels("found", "").inc(len(rows))
-                for row, at in zip(rows, decision_times, strict=True):
-                    values = list(row.values.values())
-                    metrics.missing.observe(values.count(None) / len(values))
-                    if row.as_of is not None:
-                        metrics.feature_age.observe((at - row.as_of).total_seconds())
-                return rows, False
-        metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
-        return self._reader.read_without_store(entity_rows), True
+        if rows is None:
+            metrics.lookups.labels("fallback", self._reason).inc(len(entity_rows))
+            return self._reader.read_without_store(entity_rows), True
+        metrics.lookups.labels("found", "").inc(len(rows))
+        for row, at in zip(rows, decision_times, strict=True):
+            values = list(row.values.values())
+            metrics.missing.observe(values.count(None) / len(values))
+            if row.as_of is not None:
+                metrics.feature_age.observe((at - row.as_of).total_seconds())
+        return rows, False

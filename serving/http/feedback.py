@@ -33,22 +33,22 @@ def feedback(parts: ServiceParts, request: Request) -> FeedbackResponse:
 
 
 def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
-    told, predictions = request.body, parts.settings.predictions
-    prediction = reader.find_prediction(predictions, told.request_id)
+    report, predictions = request.body, parts.settings.predictions
+    prediction = reader.find_prediction(predictions, report.request_id)
     if prediction is None:
         raise Refusal(
             404, "unknown prediction",
             "The prediction log has no such request id. Send the id of the prediction's response.",
         )  # fmt: skip
-    decided_at, label = prediction["decision_time"], int(told.outcome)
-    if told.known_at < decided_at:
+    decided_at, label = prediction["decision_time"], int(report.outcome)
+    if report.known_at < decided_at:
         reason = "before the prediction's decision time"
         fields = [{"field": "known_at", "reason": reason}]
         raise Refusal(400, "invalid request", f"known_at: {reason}.", fields=fields)
 
     def is_recorded(lines: list[bytes]) -> bool:
         recorded = [
-            one["label"] for one in map(json.loads, lines) if one["request_id"] == told.request_id
+            one["label"] for one in map(json.loads, lines) if one["request_id"] == report.request_id
         ]
         if recorded and recorded[0] != label:
             raise Refusal(
@@ -58,11 +58,12 @@ def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
         return bool(recorded)
 
     outcome = {
-        "request_id": told.request_id, "key": prediction["key"], "label": label,
-        "known_at": told.known_at.astimezone(UTC).isoformat(), "told_by": request.client,
+        "request_id": report.request_id, "key": prediction["key"], "label": label,
+        "known_at": report.known_at.astimezone(UTC).isoformat(), "told_by": request.client,
         "told_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
     file = reader.outcomes_file(predictions)
     added = durable_files.append_unless(file, json.dumps(outcome), is_recorded)
-    new = "recorded late" if told.known_at - decided_at > LATE_AFTER else "recorded"
-    return FeedbackResponse(request_id=told.request_id, status=new if added else "already recorded")
+    new = "recorded late" if report.known_at - decided_at > LATE_AFTER else "recorded"
+    status = new if added else "already recorded"
+    return FeedbackResponse(request_id=report.request_id, status=status)
