@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,10 +105,11 @@ class ModelHolder:
             self.refresh()
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        with suppress(OSError):  # reading the file raises the reason
+        try:
             stat = self._file.stat()
-            return stat.st_mtime_ns, stat.st_size, stat.st_ino
-        return None
+        except OSError:
+            return None  # reading the file raises the reason
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _load(self) -> LoadedRelease:
         try:

@@ -74,11 +74,12 @@ def score_cases(
     }
     # The champion scores its own cases, and those on which the challenger failed.
     rest = [n for n in range(len(rows)) if n not in challenged]
-    championed = dict(zip(rest, _score(loaded.champion, [rows[n] for n in rest]), strict=True))
+    championed = zip(rest, _score(loaded.champion, [rows[n] for n in rest]), strict=True)
+    answers = challenged | dict(championed)
     return [
         ScoredCase(
             arm, model if model and n in challenged else release.champion,
-            *(challenged.get(n) or championed[n]),
+            *answers[n],
             shadow=scores.get(n) if in_shadow else None,
             failed_challenger=None if in_shadow or n in challenged else scores.get(n),
             generation=release.generation, challenger=model,

@@ -73,7 +73,8 @@ def _form_of_trees(model: Any) -> dict[str, Any] | None:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    forest, columns = model[-1], list[str]()
+    forest = model[-1]
+    columns: list[str] = []
     categories: dict[str, list[str | None]] = {}
     if not isinstance(forest, HistGradientBoostingClassifier) or len(model.steps) != 2:
         return None

@@ -77,11 +77,10 @@ def read_parquet_files(
         summaries.append(summary)
         if summary.first is None or summary.last is None:
             continue  # it has no rows
-        ends_before = since is not None and datetime.fromisoformat(summary.last) < since
-        if ends_before or (until is not None and datetime.fromisoformat(summary.first) >= until):
-            continue
-        with _readable(path):
-            tables.append(pq.read_table(path, filters=filters, partitioning=None))
+        first, last = (datetime.fromisoformat(each) for each in (summary.first, summary.last))
+        if (since is None or last >= since) and (until is None or first < until):
+            with _readable(path):
+                tables.append(pq.read_table(path, filters=filters, partitioning=None))
     return tables, summaries
 
 

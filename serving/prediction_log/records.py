@@ -52,8 +52,8 @@ def declared_schema() -> pa.Schema:
     request = {}
     for name, field in PredictRequest.model_json_schema()["properties"].items():
         kinds = {each.get("type") for each in field.get("anyOf", [field])} - {"null"}
-        if len(kinds) == 1 and (kind := kinds.pop()) in JSON_TYPES:
-            request[name] = JSON_TYPES[kind]
+        if len(kinds) == 1 and kinds <= JSON_TYPES.keys():
+            request[name] = JSON_TYPES[kinds.pop()]
     features = {name: TEXT if name in CATEGORIES else NUMBER for name in FEATURES}
     nested = {"request": pa.struct(request.items()), "features": pa.struct(features.items())}
     return pa.schema((OWN | nested).items())
