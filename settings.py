@@ -1,7 +1,8 @@
-"""Settings: paths, addresses and limits. Only this module reads the environment.
+"""Settings: paths, addresses and limits, and the environment of the tools.
 
-Every setting is an environment variable with the prefix `MLOPS_`. The defaults are the embedded
-mode, which needs only this checkout. An import of this module reads, creates and sets nothing.
+Every setting is an environment variable with the prefix `MLOPS_`, which only this module reads. The
+defaults are the embedded mode, which needs only this checkout. An import of this module reads,
+creates and sets nothing.
 """
 
 import ipaddress
