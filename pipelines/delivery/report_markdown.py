@@ -60,9 +60,11 @@ def _metrics(head: ChangeReport, main: ChangeReport, model: str) -> dict[str, st
     return row
 
 
-def _gate_rows(verdicts: GateVerdicts, main_verdicts: GateVerdicts) -> list[dict[str, str]]:
-    """Return a row for each verdict, beside main's verdict of the same gate."""
-    main = {each["gate"]: each for each in main_verdicts}
+def _gate_rows(
+    verdicts: GateVerdicts, main_verdicts: GateVerdicts | None = None
+) -> list[dict[str, str]]:
+    """Return a row for each verdict; with `main_verdicts`, beside main's of the same gate."""
+    main = {each["gate"]: each for each in main_verdicts or ()}
     rows = []
     for each in verdicts:
         before = main.get(each["gate"])
@@ -71,12 +73,14 @@ def _gate_rows(verdicts: GateVerdicts, main_verdicts: GateVerdicts) -> list[dict
             on_main = format_number(before["value"]) + ("" if before["passed"] else " (refused)")
             if before["value"] and each["value"] is not None:
                 ratio = f"× {each['value'] / before['value']:.2f}"
-        rows.append({
+        row = {
             "gate": each["gate"], "": "passed" if each["passed"] else "**REFUSED**",
             "value": format_number(each["value"]), "limit": format_limit(each),
-            "margin": format_number(each["margin"], sign=True), "on main": on_main,
-            "ratio": ratio, "what was measured": each["told"],
-        })  # fmt: skip
+            "margin": format_number(each["margin"], sign=True),
+        }  # fmt: skip
+        if main_verdicts is not None:
+            row |= {"on main": on_main, "ratio": ratio}
+        rows.append(row | {"what was measured": each["told"]})
     return rows
 
 
@@ -88,7 +92,7 @@ def _comparison(head: ChangeReport, base: ChangeReport | None) -> list[str]:
         parts = [
             f"{head['winner']}, with main's {base['winner']} as the champion, on the "
             f"{paired[0]['n_cases']:,} cases that both scored:",
-            _table(_gate_rows(paired, [])),
+            _table(_gate_rows(paired)),
         ]
     changed = changed_rules(head, base)
     heading = "The change alters these rules:" if changed else "The rules are those of main."

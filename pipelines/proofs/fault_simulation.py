@@ -68,7 +68,8 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
         own = copy_home(training.settings, Path(folder))
         shutil.copytree(training.settings.var / "feast", own.var / "feast")
         with home_environment(own):
-            stops, notices = _ingest(own, fault, began.date(), end)
+            stops = _ingest(own, fault, began.date(), end)
+            notices = _quarantine_notices(own, began.date())
             stopped = min((each.at for each in stops), default=end)
             cases = _labelled_cases(own, training.as_of, stopped)
             if not stops:
@@ -81,17 +82,15 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
     return FaultOutcome(began, notices, refused, retrained, cases["decision_time"])
 
 
-def _ingest(
-    own: Settings, fault: FeedFault, since: date, end: datetime
-) -> tuple[list[Notice], list[Notice]]:
-    """Fetch and validate; return the notices that stop a feed, and those of rows in quarantine."""
+def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list[Notice]:
+    """Fetch and validate; return the notices that stop a feed."""
 
     def fetch(feed: str, day: date) -> pd.DataFrame:
         if day < since:
             return source.fetch(feed, day)
         return fault.change(source.fetch, feed, day, since).reset_index(drop=True)
 
-    stops, others, reason = [], [], ""
+    stops, reason = [], ""
     for step in (
         lambda: ingest.fetch_due_batches(own, end, fetch),
         lambda: validate.validate_new_batches(own, end),
@@ -101,7 +100,6 @@ def _ingest(
         except LoopError as error:  # the first feed's problem, without the path and the advice
             line = str(error).splitlines()[0]
             reason = reason or line.partition(f"{partitions.SUFFIX}: ")[2] or line
-    limit = own.params()["validation"]["max_quarantined"]
     for feed in source.FEEDS:
         if refused := partitions.partition_days(own.data, "quarantine", f"refused/{feed}"):
             stops.append(Notice("validation", _batch_time(refused[0]), reason))
@@ -109,13 +107,20 @@ def _ingest(
             last = partitions.partition_days(own.data, "validated", feed)[-1]
             # The alert fires after two hours (monitoring/stack/rules.yml: DataStale).
             stops.append(Notice("freshness", _batch_time(last + DAY) + timedelta(hours=2), reason))
+    return stops
+
+
+def _quarantine_notices(own: Settings, since: date) -> list[Notice]:
+    """Return a notice for each feed, of its first batch with too many rows in quarantine."""
+    limit, notices = own.params()["validation"]["max_quarantined"], []
+    for feed in source.FEEDS:
         for day in partitions.partition_days(own.data, "quarantine", feed):
             n_rows = validate.count_quarantined(own.data, feed, day)
             if day >= since and n_rows > limit:
                 text = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
-                others.append(Notice("validation", _batch_time(day), text))
+                notices.append(Notice("validation", _batch_time(day), text))
                 break
-    return stops, others
+    return notices
 
 
 def _batch_time(day: date) -> datetime:

@@ -104,7 +104,7 @@ def _log_candidate(
     mlflow = _mlflow(settings)
     summary, metrics = files.candidates.get(name, {}), files.metrics[name]
     tags = tags | {"candidate": name, **_gate_tags(files.gates, name)}
-    facts = {key: summary[key] for key in ("n_train", "seed", "seconds") if summary}
+    facts = {key: summary[key] for key in ("n_train", "seed", "seconds") if key in summary}
     with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as run:
         run_id = str(run.info.run_id)
         mlflow.log_params(facts | summary.get("params", {}))
