@@ -1,29 +1,20 @@
 """Approve or reject a version, or override a guard; each decision of a person is an audit entry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, Unpack
 
 from pipelines.registry import versions
 from pipelines.release import rollout_policy
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError, active_overrides, find_approval
+from pipelines.release.audit.recorder import EntryFields
 from pipelines.release.audit.release_document import ReleaseDocument, recorded_arms
 from pipelines.release.audit.trail import AuditEntry, arm_versions
 from settings import Settings, UserError
 
 # The gates before registration can't be overridden: what they refuse has no version.
 OVERRIDABLE_GUARDS = ("approval", *rollout_policy.GUARDS)
-
-
-class EntryFields(TypedDict, total=False):
-    """The keywords that every change of the release passes on to `record_change`."""
-
-    by: Required[str]
-    why: Required[str]
-    evidence: Mapping[str, Any] | None
-    generation: int | None  # the one decided on, against concurrent changes; people omit it
-    at: datetime | None  # now if it is None
 
 
 def require_approval(
@@ -100,12 +91,10 @@ def _record_decision(
             f"{version} has {digest[:12]}. Look at the version again."
         )
 
-    def decide(recorded: recorder.RecordedRelease) -> recorder.ReleaseChange:
+    with recorder.open_release(settings, entry) as (recorded, change):
         if action == "reject" and version in arm_versions(recorded_arms(recorded.document)):
             raise UserError(
                 f"Version {version} is being served. Run `mlops rollback` or `mlops withdraw` "
                 "first."
             )
-        return recorded.propose_change(action, version, details={"digest": digest, **details})
-
-    return recorder.record_change(settings, decide, **entry)[1]
+        return change(action, version, {"digest": digest, **details})

@@ -11,10 +11,9 @@ from pydantic import ValidationError
 
 from pipelines.registry.download import download_version
 from pipelines.release import approvals
-from pipelines.release.approvals import EntryFields
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED, LIFTS_BAR, RefusedError
-from pipelines.release.audit.recorder import RecordedRelease, ReleaseChange, record_change
+from pipelines.release.audit.recorder import EntryFields, RecordedRelease, open_release
 from pipelines.release.audit.release_document import ReleaseDocument
 from pipelines.release.staging_checks import check_in_staging
 from serving.release.document import Challenger, ServedModel, Stage, first_fault
@@ -34,21 +33,15 @@ def promote(
     entry["at"] = at = entry.get("at") or datetime.now(UTC)
     check_in_staging(settings, version)
     served = download_version(settings, version)
-
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        current = recorded.document.champion
-        if current and replace(current, path=served.path) == served:
-            return None
-        _require_allowed(settings, recorded, served, again, at)
-        details = bar_lift_details(recorded, version)
-        return recorded.propose_change(
-            "promote", version, champion=served, challenger=None, details=details
-        )
-
-    before, after = record_change(settings, decide, **entry)
+    with open_release(settings, entry) as (recorded, change):
+        document, before = recorded.document, recorded.document.champion
+        if before is None or replace(before, path=served.path) != served:
+            _require_allowed(settings, recorded, served, again, at)
+            details = bar_lift_details(recorded, version)
+            document = change("promote", version, details, champion=served, challenger=None)
     return {
-        "version": version, "before": before.champion and before.champion.version,
-        "digest": served.digest, "generation": after.generation,
+        "version": version, "before": before and before.version,
+        "digest": served.digest, "generation": document.generation,
     }  # fmt: skip
 
 
@@ -69,32 +62,26 @@ def challenge(
     except ValidationError as error:
         fault = first_fault(error)
         raise UserError(f"Version {version} can't be this challenger: {fault}.") from error
-
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        current = recorded.document.challenger
+    with open_release(settings, entry) as (recorded, change):
+        document, current = recorded.document, recorded.document.challenger
         if current is not None and replace(current, since=wanted.since) == wanted:
-            return None
-        _require_no_other_challenger(recorded.document, version)
+            return document
+        _require_no_other_challenger(document, version)
         _require_allowed(settings, recorded, served, again, at, shadow=stage == "shadow")
-        details = bar_lift_details(recorded, version)
-        return recorded.propose_change("challenge", version, challenger=wanted, details=details)
-
-    return record_change(settings, decide, **entry)[1]
+        return change("challenge", version, bar_lift_details(recorded, version), challenger=wanted)
 
 
 def withdraw(
     settings: Settings, *, bar: bool = True, **entry: Unpack[EntryFields]
 ) -> ReleaseDocument:
     """Remove the challenger. With `bar` it can return only by `again=True`."""
-
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        if (challenger := recorded.document.challenger) is None:
-            return None
+    with open_release(settings, entry) as (recorded, change):
+        document, challenger = recorded.document, recorded.document.challenger
+        if challenger is None:
+            return document
         version = challenger.model.version
         details = {BARRED: version} if bar else {}
-        return recorded.propose_change("withdraw", version, challenger=None, details=details)
-
-    return record_change(settings, decide, **entry)[1]
+        return change("withdraw", version, details, challenger=None)
 
 
 def _require_allowed(

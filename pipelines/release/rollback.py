@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from pipelines.registry.download import download_version
-from pipelines.release.approvals import EntryFields
 from pipelines.release.audit.approval_rules import BARRED, barred_by
 from pipelines.release.audit.recorder import (
+    EntryFields,
     RecordedRelease,
-    ReleaseChange,
-    record_change,
+    open_release,
     release_lock,
 )
 from pipelines.release.audit.release_document import ReleaseDocument
@@ -32,24 +31,17 @@ def rollback(
     and during a freeze. Raises `UserError` if there is no such version, `LoopError` if its files
     are missing; the champion is then unchanged.
     """
-    done: dict[str, Any] = {}
-
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
-        if (champion := recorded.document.champion) is None:
+    with open_release(settings, entry) as (recorded, change):
+        document, champion = recorded.document, recorded.document.champion
+        if champion is None:
             raise UserError("There is no champion yet, so there is nothing to roll back.")
-        current = champion.version
-        done.update(before=current, version=current)
-        if to == current:
-            return None
-        done["version"], digest = _former_champion(recorded, current, to)
-        served = download_version(settings, done["version"], digest)
-        details = {BARRED: current, **bar_lift_details(recorded, served.version)}
-        return recorded.propose_change(
-            "rollback", served.version, champion=served, challenger=None, details=details
-        )
-
-    _, after = record_change(settings, decide, **entry)
-    return {**done, "generation": after.generation}
+        current = version = champion.version
+        if to != current:
+            version, digest = _former_champion(recorded, current, to)
+            served = download_version(settings, version, digest)
+            details = {BARRED: current, **bar_lift_details(recorded, version)}
+            document = change("rollback", version, details, champion=served, challenger=None)
+    return {"before": current, "version": version, "generation": document.generation}
 
 
 def freeze(settings: Settings, **entry: Unpack[EntryFields]) -> ReleaseDocument:
@@ -63,13 +55,11 @@ def unfreeze(settings: Settings, **entry: Unpack[EntryFields]) -> ReleaseDocumen
 
 
 def _set_frozen(settings: Settings, frozen: bool, entry: EntryFields) -> ReleaseDocument:
-    def decide(recorded: RecordedRelease) -> ReleaseChange | None:
+    with open_release(settings, entry) as (recorded, change):
         if recorded.document.frozen == frozen:
-            return None
+            return recorded.document
         action = "freeze" if frozen else "unfreeze"
-        return recorded.propose_change(action, None, challenger=None, frozen=frozen)
-
-    return record_change(settings, decide, **entry)[1]
+        return change(action, None, challenger=None, frozen=frozen)
 
 
 def freeze_unrecorded(settings: Settings) -> Release:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pipelines.registry.versions import missing_versions
 from pipelines.release import promotion, rollout_evidence, rollout_policy
-from pipelines.release.approvals import EntryFields
 from pipelines.release.audit import approval_rules, recorder
+from pipelines.release.audit.recorder import EntryFields
 from pipelines.release.rollout_policy import RolloutDecision
 from pipelines.release.staging_checks import check_in_staging
 from serving.release.document import Challenger, Release
@@ -101,9 +101,9 @@ def _apply_decision(
 
 def recover_and_read_release(settings: Settings) -> recorder.RecordedRelease:
     """Complete a killed change, if there is one, and return the recorded release."""
-    seen: list[recorder.RecordedRelease] = []
-    recorder.record_change(settings, seen.append, by=ROLLOUT_AUTHOR, why="looks, changes nothing")
-    return seen[0]
+    looks: EntryFields = {"by": ROLLOUT_AUTHOR, "why": "looks, changes nothing"}
+    with recorder.open_release(settings, looks) as (recorded, _):
+        return recorded
 
 
 def rollout_challenger(settings: Settings) -> Challenger | None:

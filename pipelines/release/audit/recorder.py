@@ -8,12 +8,13 @@ protects against.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from features import locks
 from pipelines.registry import versions
@@ -40,14 +41,14 @@ class SupersededError(LoopError):
     code = "superseded"
 
 
-@dataclass(frozen=True)
-class ReleaseChange:
-    """A change, and the document that it leads to, which lacks only its time and history."""
+class EntryFields(TypedDict, total=False):
+    """The fields of an audit entry that the author of a change provides."""
 
-    action: str
-    version: str | None
-    document: ReleaseDocument
-    details: Mapping[str, Any]
+    by: Required[str]
+    why: Required[str]
+    evidence: Mapping[str, Any] | None
+    generation: int | None  # the one decided on, against concurrent changes; people omit it
+    at: datetime | None  # now if it is None
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,6 @@ class RecordedRelease:
             return True
         entries = self.trail.entries
         return bool(entries) and dict(entries[-1].after) == recorded_arms(self.document)
-
-    def propose_change(
-        self, action: str, version: str | None, *, details: Mapping[str, Any] | None = None,
-        **changed: Any,
-    ) -> ReleaseChange:  # fmt: skip
-        """Return a change; `changed` may hold champion, challenger and frozen."""
-        document = next_document(self.document, **changed)
-        return ReleaseChange(action, version, document, details or {})
 
 
 def release_lock(
@@ -97,35 +90,30 @@ def read_recorded_release(settings: Settings, *, evidence: bool = False) -> Reco
     return RecordedRelease(document, verify_trail(stored, document.history))
 
 
-def record_change(
-    settings: Settings, decide: Callable[[RecordedRelease], ReleaseChange | None], *,
-    by: str, why: str, evidence: Mapping[str, Any] | None = None,
-    generation: int | None = None, at: datetime | None = None,
-) -> tuple[ReleaseDocument, ReleaseDocument]:  # fmt: skip
-    """Record and apply the change that `decide` returns; return the documents before and after.
+@contextmanager
+def open_release(
+    settings: Settings, entry: EntryFields
+) -> Iterator[tuple[RecordedRelease, Callable[..., ReleaseDocument]]]:
+    """Hold the lock; yield the recorded release and a function that makes one change of it.
 
-    If `decide` returns None, nothing changes. `generation` is that of the document on which the
-    caller decided: raises `SupersededError` if the current one differs. Raises `UserError` without
-    a name and reason; `LoopError` if the lock is held, MLflow is unavailable or the document is
-    malformed. After an error serving is unaffected, or the next call completes the change.
+    The function is `apply_change` from its `action` on. If it is not called, nothing changes. Call
+    it within the block, and once. Raises `SupersededError` if the current generation is not the
+    entry's `generation`; `UserError` without a name and reason; `LoopError` if the lock is held,
+    MLflow is unavailable or the document is malformed. After an error serving is unaffected, or the
+    next call completes the change.
     """
-    require_name_and_reason(by, why)
+    require_name_and_reason(entry["by"], entry["why"])
     with release_lock(settings), versions.reraise_mlflow_errors(settings) as client:
         recorded = read_recorded_release(settings)
         document = recorded.document
         _complete_killed_change(settings, client, recorded)
+        generation = entry.get("generation")
         if generation is not None and generation != document.generation:
             raise SupersededError(
                 f"Nothing was changed: the decision was based on generation {generation} of the "
                 f"release, but the current one is {document.generation}. Decide again."
             )
-        change = decide(recorded)
-        if change is None:
-            return document, document
-        after = apply_change(
-            settings, client, document, change, by=by, why=why, evidence=evidence, at=at
-        )
-        return document, after
+        yield recorded, partial(apply_change, settings, client, document, entry)
 
 
 def require_name_and_reason(by: str, why: str) -> None:
@@ -138,25 +126,27 @@ def require_name_and_reason(by: str, why: str) -> None:
 
 
 def apply_change(
-    settings: Settings, client: Any, document: ReleaseDocument, change: ReleaseChange, *,
-    by: str, why: str, evidence: Mapping[str, Any] | None = None, at: datetime | None = None,
+    settings: Settings, client: Any, document: ReleaseDocument, fields: EntryFields,
+    action: str, version: str | None, details: Mapping[str, Any] | None = None, **changed: Any,
 ) -> ReleaseDocument:  # fmt: skip
-    """Write entry, document, file, aliases and tags, in this order. The caller holds the lock.
+    """Write entry, document, file, aliases and tags, in this order; return the new document.
 
-    Raises `SupersededError` if another writer without the lock overwrote the document.
+    `changed` may hold champion, challenger and frozen. The caller holds the lock. Raises
+    `SupersededError` if another writer without the lock overwrote the document.
     """
-    before, arms = recorded_arms(document), recorded_arms(change.document)
+    after = next_document(document, **changed)
+    before, arms = recorded_arms(document), recorded_arms(after)
     # Deleted in the registry, but served from files.
     gone = versions.missing_versions(settings, *arm_versions(before, arms))
-    text = json.dumps(dict(evidence or {}), sort_keys=True, indent=1, default=str)
+    text = json.dumps(dict(fields.get("evidence") or {}), sort_keys=True, indent=1, default=str)
     entry = AuditEntry(
-        seq=document.history.count + 1, at=(at or datetime.now(UTC)).astimezone(UTC), by=by,
-        action=change.action, version=change.version, why=why, before=before, after=arms,
+        seq=document.history.count + 1,
+        at=(fields.get("at") or datetime.now(UTC)).astimezone(UTC), by=fields["by"],
+        action=action, version=version, why=fields["why"], before=before, after=arms,
         evidence=sha256(text.encode()).hexdigest(), previous=document.history.head,
-        details={**change.details, **({"gone": gone} if gone else {})},
+        details={**(details or {}), **({"gone": gone} if gone else {})},
     )  # fmt: skip
-    head = HistoryHead(entry.seq, entry.digest)
-    after = replace(change.document, changed_at=entry.at, history=head)
+    after = replace(after, changed_at=entry.at, history=HistoryHead(entry.seq, entry.digest))
     run_id = entry_store.append_entry(settings, client, entry, text)
     write_release_document(client, after)
     # The lock covers one machine: another machine, or a person in MLflow's UI, may write as well.

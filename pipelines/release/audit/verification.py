@@ -12,7 +12,6 @@ from pipelines.release.audit import recorder
 from pipelines.release.audit.release_document import (
     RELEASE_TAG,
     ReleaseDocument,
-    next_document,
     read_served_release,
 )
 from pipelines.release.audit.trail import AuditTrail
@@ -62,10 +61,10 @@ def repair_release_document(
                 f"Delete the tag `{RELEASE_TAG}` of the registered model, then run `mlops promote "
                 "VERSION`."
             )
-        change = recorder.ReleaseChange(
-            "repair", served.champion.version, next_document(served), {"found": found}
-        )
-        return recorder.apply_change(settings, client, served, change, by=by, why=why, at=at)
+        return recorder.apply_change(
+            settings, client, served, {"by": by, "why": why, "at": at}, "repair",
+            served.champion.version, {"found": found},
+        )  # fmt: skip
 
 
 def _valid_generation(settings: Settings) -> tuple[int | None, str]:
