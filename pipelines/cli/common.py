@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
-class LoopCommand(TyperCommand):
-    """A command that prints a known error as one message and exits with the error's code."""
+class LoopGroup(TyperGroup):
+    """Commands that print a known error as one message and exit with the error's code."""
 
     def invoke(self, ctx: Any) -> Any:
         from settings import LoopError

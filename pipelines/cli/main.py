@@ -5,7 +5,7 @@ import sys
 import typer
 
 from pipelines.cli import loop, operations, proofs_and_replay, record, release, service
-from pipelines.cli.common import LoopCommand
+from pipelines.cli.common import LoopGroup
 
 GROUPS = (
     ("Run the loop", loop.app),
@@ -20,7 +20,7 @@ GROUPS = (
 )
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=LoopGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="MLOps Loop: train, release, serve, monitor and retrain a model. Start with `mlops run`.",
 )  # fmt: skip
 for title, group in GROUPS:
@@ -29,9 +29,6 @@ for title, group in GROUPS:
     for subgroup in group.registered_groups:
         subgroup.rich_help_panel = title
     app.add_typer(group)
-for group in (*(group for _, group in GROUPS), release.experiments, service.log_app):
-    for command in group.registered_commands:
-        command.cls = LoopCommand
 
 if __name__ == "__main__":
     sys.exit(app())
