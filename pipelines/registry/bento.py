@@ -49,14 +49,10 @@ def build_bento(settings: Settings, target: Path) -> str:
             # The lock file has all packages with hashes; BentoML would resolve them again.
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
         )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".unfinished-{target.name}")
-        try:
-            bento.export(str(unfinished))
-            unfinished.rename(target)
-            durable_files.sync(target.parent)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        # BentoML chooses the format by the end of the name.
+        exported = bento.export(str(Path(folder) / f"exported-{target.name}"))
+        with durable_files.atomic_replace(target) as unfinished:
+            shutil.copyfile(exported, unfinished)
     return str(bento.tag)
 
 

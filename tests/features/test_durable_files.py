@@ -152,7 +152,6 @@ ALLOWED = {
     "serving/http/client.py": "rows of answers, within `atomic_replace`",
     "pipelines/cli/reference.py": "docs/cli.md, which `make docs` rewrites",
     "pipelines/runtime/child_processes.py": "the log of a child process, which writes it itself",
-    "pipelines/registry/bento.py": "BentoML writes it; synced and renamed next to its target",
     "pipelines/ingestion/expectation_suites.py": "pages for people, rewritten by every validation",
     "pipelines/runtime/embedded_databases.py": "a copy within `atomic_replace`",
     "pipelines/training/dvc_stages.py": "DVC restores next to the target, then it is renamed",
