@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features import durable_files, partitions
-from pipelines.registry.versions import find_version, reraise_mlflow_errors
+from pipelines.registry.versions import require_registered_version, reraise_mlflow_errors
 from pipelines.training import dvc_stages, lineage, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 from usecase import evaluation
 
 REQUIRED_TAGS = (
-    "digest", "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256",
+    "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256",
 )  # fmt: skip
 # For commits before the command `python -m pipelines.registry.refit` existed.
 FLAT_REFIT = """
@@ -71,12 +71,11 @@ def reproduce_version(settings: Settings, version: str) -> Reproduction:
 def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
     """Return the version's record.
 
-    Raises `UserError` if the version or a tag is missing, `UnreachableError` without MLflow.
+    Raises `UserError` if the version or a tag is missing, `LoopError` if the tag `digest` is, and
+    `UnreachableError` without MLflow.
     """
     with reraise_mlflow_errors(settings) as client, tempfile.TemporaryDirectory() as folder:
-        registered = find_version(client, version)
-        if registered is None:
-            raise UserError(f"There is no version {version} in the registry. See `mlops ui`.")
+        registered = require_registered_version(client, version)
         if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
             raise UserError(
                 f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
