@@ -79,18 +79,16 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
             print(f"  {name}", flush=True)
             dvc_stages.run_stage(settings, path, name)
         files = TrainingFiles(path)
-        gates, metrics = files.gates, files.metrics
-        on_refit: list[dict[str, Any]] = []
-        if gates["winner"] is not None:
+        report = {
+            "format": REPORT_FORMAT, "commit": lineage.git_commit(), "params": params,
+            "measured": files.metrics, **files.gates, "artefact": [],
+        }  # fmt: skip
+        if report["winner"] is not None:
             print("  refit", flush=True)
-            _, on_refit = refit.refit_training(path)
+            _, report["artefact"] = refit.refit_training(path)
         shutil.copyfile(path / "data/evaluation/report.html", folder / "evaluation.html")
         predictions = path / "data/candidates/predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")
-    report = {
-        "format": REPORT_FORMAT, "commit": lineage.git_commit(), "params": params,
-        "measured": metrics, **gates, "artefact": on_refit,
-    }  # fmt: skip
     durable_files.write_json(folder / "report.json", report)
 
 
