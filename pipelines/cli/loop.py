@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import AsOf, echo_lines, home_as_of, home_settings
+from pipelines.cli.common import AsOf, home_as_of, home_settings
 
 app = typer.Typer()
 stages = typer.Typer()
@@ -21,9 +21,9 @@ def run() -> None:
 @app.command()
 def status() -> None:
     """Show the champion, its data, the last monitoring decision and the last trainings."""
-    from pipelines.cli.status import status_lines
+    from pipelines.cli.status import render_status
 
-    echo_lines(status_lines(home_settings()))
+    typer.echo(render_status(home_settings()), nl=False)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from pipelines.evaluation.formatting import format_limit, format_number
+from pipelines.evaluation.formatting import format_limit, format_number, render_text
 from pipelines.training import training_outcome
 from serving.release import document
 from settings import LoopError, Settings, UserError
@@ -50,60 +50,33 @@ def alert_lines(settings: Settings) -> list[str]:
     return lines or ["No alert has been recorded."]
 
 
-def status_lines(settings: Settings) -> list[str]:
+def render_status(settings: Settings) -> str:
     """Return the champion with its data, the last decision, drift, and the last trainings."""
+    from pipelines.cli.release_history import approval_lines
     from pipelines.retraining.monitor import latest_result
 
     current = document.read_release(settings.release_file)
     if current is None:
-        return ["Champion: none yet. Run `mlops run`."]
+        return "Champion: none yet. Run `mlops run`.\n"
     result = latest_result(settings)
-    lines = _release_lines(settings, current)
-    if result is None:
-        lines.append("Monitor:   nothing measured yet. Run `mlops monitor`.")
-    else:
-        lines += _monitoring_lines(result)
-    lines.append(f"Serving:   {_serving_cost(settings)}")
-    for outcome in training_outcome.list_outcomes(settings)[-3:]:
-        lines += [
-            f"Training:  as of {outcome['as_of'][:10]} ({outcome['reason']})",
-            f"           {outcome['told']}",
-        ]
-    return lines
-
-
-def _release_lines(settings: Settings, current: document.Release) -> list[str]:
-    """Return champion, challenger, freeze, and the approvals and overrides on record."""
-    from pipelines.cli.release_history import approval_lines
-
-    model = current.champion
-    card = json.loads(
-        (settings.release_file.parent / model.path).with_name("card.json").read_text()
-    )
-    lines = [
-        f"Champion:  version {model.version}, {card['candidate']} (release {current.generation}, "
-        f"changed {current.changed_at:%Y-%m-%d %H:%M} UTC)"
-    ]
-    if (challenger := current.challenger) is not None:
-        share = f" at {challenger.percent:g} %" if challenger.percent else ""
-        name = f" ({challenger.name})" if challenger.name else ""
-        lines.append(
-            f"Challenger: version {challenger.model.version}, {challenger.stage}{share}{name}, "
-            f"since {challenger.since:%Y-%m-%d %H:%M} UTC"
-        )
-    if current.frozen:
-        lines.append("FROZEN:    nothing is released until `mlops unfreeze`")
+    files = settings.release_file.parent / current.champion.path
     try:
-        lines += approval_lines(settings)
+        record = approval_lines(settings)
     except LoopError as error:  # the rest of the status needs no MLflow
-        lines.append(f"Record:    {error}")
-    md5 = card["dvc_md5_training"]
-    return [
-        *lines,
-        f"Digest:    {model.digest}",
-        f"Data:      known by {card['data_until'][:16]} UTC, DVC md5 {md5}",
-        f"           (`mlops restore {md5} TARGET` restores it)",
-    ]
+        record = [f"Record:    {error}"]
+    return render_text(
+        "pipelines/cli/status.txt.j2", current=current, record=record, result=result,
+        card=json.loads(files.with_name("card.json").read_text()), drifted=_most_drifted(result),
+        serving=_serving_cost(settings),
+        trainings=training_outcome.list_outcomes(settings)[-3:],
+    )  # fmt: skip
+
+
+def _most_drifted(result: dict[str, Any] | None) -> list[str]:
+    """Return up to five features over their limit, the farthest first."""
+    features = result["drift"]["features"] if result and result["drift"] else {}
+    drifted = [name for name, column in features.items() if column["drifted"]]
+    return sorted(drifted, key=lambda name: -features[name]["score"])[:5]
 
 
 def _serving_cost(settings: Settings) -> str:
@@ -126,25 +99,3 @@ def _serving_cost(settings: Settings) -> str:
         f"{cost.per_1000:.2g} per 1,000 predictions, at {cost.cpu_ms:.2f} ms of CPU each "
         f"({cost.predictions:,} since the service started; price: usecase/params.yaml)"
     )
-
-
-def _monitoring_lines(result: dict[str, Any]) -> list[str]:
-    lines = [
-        f"Decision:  retrain {'yes' if result['retrain'] else 'no'}, as of {result['as_of'][:10]}",
-        f"           {result['reason']}",
-    ]
-    if result["live"] is not None and result.get("estimated") is not None:
-        lines.append(
-            f"Cost:      {result['live']['cost_per_1000']:.0f} per 1,000 by known labels; "
-            f"{result['estimated']:.0f} for the last week, estimated from its probabilities"
-        )
-    if (drift := result["drift"]) is None:
-        return [*lines, "Drift:     could not be measured"]
-    features = drift["features"]
-    drifted = [name for name, column in features.items() if column["drifted"]]
-    worst = sorted(drifted, key=lambda name: -features[name]["score"])[:5]
-    return [
-        *lines,
-        f"Drift:     {drift['share']:.0%} of the features are over their limit"
-        + (f": {', '.join(worst)}" if worst else ""),
-    ]

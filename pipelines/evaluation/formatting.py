@@ -1,8 +1,11 @@
 """Numbers, limits, verdicts and metrics as text, the same in every report and model card."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def format_number(value: float | None, sign: bool = False) -> str:
@@ -56,6 +59,21 @@ def escape_cell(text: str) -> str:
     for mark, escaped in (("\n", " "), ("|", r"\|"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(mark, escaped)
     return text
+
+
+def render_text(template: str, escape: Callable[[str], str] = str, **values: Any) -> str:
+    """Return plain text or Markdown; `template` is a path below the source root.
+
+    `escape` is applied to each value that the template does not mark as safe. A value that the
+    template needs and does not get is an error.
+    """
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).resolve().parents[2]), undefined=StrictUndefined,
+        finalize=lambda value: value if hasattr(value, "__html__") else escape(str(value)),
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # no HTML
+    )  # fmt: skip
+    return templates.get_template(template).render(values)
 
 
 def metric_lines(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -11,13 +11,18 @@ from typing import Annotated, Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from monitoring.pages import charts
 from monitoring.pages.layout import render_page
-from pipelines.evaluation.formatting import escape_cell, format_limit, format_number, large_slices
+from pipelines.evaluation.formatting import (
+    escape_cell,
+    format_limit,
+    format_number,
+    large_slices,
+    render_text,
+)
 from settings import LoopError
 
 # Characters; MLflow on Postgres refuses a longer description.
@@ -99,17 +104,11 @@ def render_model_card(text: str, facts: Mapping[str, Any], *, short: bool = Fals
             f"The model card lacks {', '.join(missing)}. Without them no version is registered."
         )
     name = facts["candidate"]
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined,
-        finalize=lambda value: value if hasattr(value, "__html__") else escape_cell(str(value)),
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # Markdown; `finalize` escapes marks
-    )  # fmt: skip
-    return templates.get_template("model_card.md.j2").render(
-        name=name, facts=facts, governed=governed, prose=prose, short=short,
-        others=_models(facts)[1:], slices=_weakest_and_strongest(facts["slices"], name),
-        lineage=LINEAGE_TITLES, importance_caption=IMPORTANCE_CAPTION, number=format_number,
-        limit=format_limit,
+    return render_text(
+        "pipelines/registry/model_card.md.j2", escape_cell, name=name, facts=facts,
+        governed=governed, prose=prose, short=short, others=_models(facts)[1:],
+        slices=_weakest_and_strongest(facts["slices"], name), lineage=LINEAGE_TITLES,
+        importance_caption=IMPORTANCE_CAPTION, number=format_number, limit=format_limit,
     )  # fmt: skip
 
 
