@@ -127,7 +127,3 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'Refused.' if reasons else 'Accepted.'} Report: {options.out / 'report.md'}")
     print("".join(f"  {reason}\n" for reason in reasons), end="", file=sys.stderr)
     return 1 if reasons else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

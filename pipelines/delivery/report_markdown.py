@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.evaluation.formatting import format_limit, format_number, markdown_table
+from pipelines.evaluation.formatting import format_limit, format_number, markdown_table, render_text
 
 ChangeReport = Mapping[str, Any]
 GateVerdicts = Sequence[Mapping[str, Any]]
@@ -14,36 +14,19 @@ NO_BASE: ChangeReport = {"measured": {}, "verdicts": {}, "artefact": []}
 
 def render_change_report(head: ChangeReport, base: ChangeReport | None) -> str:
     """Return the report on `head` (with `refused` and `against_main`), compared with `base`."""
-    manifest, main = head["manifest"], base or NO_BASE
+    main = base or NO_BASE
     gates = [
         {"candidate": name, **row}
         for name, verdicts in head["verdicts"].items()
         for row in _gate_rows(verdicts, main["verdicts"].get(name, []))
     ]
-    sections = [
-        "# What this change does to the model", _outcome(head),
-        f"Trained as of {manifest['as_of'][:16]} UTC on {manifest['n_train']:,} cases. Evaluated "
-        f"on {manifest['n_holdout']:,} unseen cases. Commit {_commit(head)}, "
-        + (f"main {_commit(base)}." if base else "not compared."),
-        "## Metrics", _table([_metrics(head, main, name) for name in head["measured"]]),
-        "## Gates", _table(gates),
-        "## The refit as served",
-        _table(_gate_rows(head["artefact"], main["artefact"])) or "No refit: no candidate passed.",
-        "## Compared with main", *_comparison(head, base),
-    ]  # fmt: skip
-    return "\n\n".join(sections) + "\n"
-
-
-def _commit(report: ChangeReport) -> str:
-    commit = report["commit"]
-    return f"`{commit[:12]}`" + (" with uncommitted changes" if "-dirty" in commit else "")
-
-
-def _outcome(head: ChangeReport) -> str:
-    if head["refused"]:
-        return "\n".join(["**Refused.**", "", *(f"- {reason}" for reason in head["refused"])])
-    cost = format_number(head["measured"][head["winner"]]["cost_per_1000"])
-    return f"**Accepted.** {head['winner']} wins; it costs {cost} per 1,000 cases."
+    return render_text(
+        "pipelines/delivery/change_report.md.j2", head=head, base=base, gates=gates,
+        metrics=[_metrics(head, main, name) for name in head["measured"]],
+        refit=_gate_rows(head["artefact"], main["artefact"]),
+        paired=_gate_rows(head["against_main"]),
+        changed=changed_rules(head, base) if base else [], table=_table, number=format_number,
+    )  # fmt: skip
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -82,21 +65,6 @@ def _gate_rows(
             row |= {"on main": on_main, "ratio": ratio}
         rows.append(row | {"what was measured": each["told"]})
     return rows
-
-
-def _comparison(head: ChangeReport, base: ChangeReport | None) -> list[str]:
-    if base is None:
-        return ["Not compared: no BASE is set."]
-    parts = ["Not compared: one side has no winner."]
-    if paired := head["against_main"]:
-        parts = [
-            f"{head['winner']}, with main's {base['winner']} as the champion, on the "
-            f"{paired[0]['n_cases']:,} cases that both scored:",
-            _table(_gate_rows(paired)),
-        ]
-    changed = changed_rules(head, base)
-    heading = "The change alters these rules:" if changed else "The rules are those of main."
-    return [*parts, heading, *(["\n".join(f"- {each}" for each in changed)] if changed else [])]
 
 
 def changed_rules(head: ChangeReport, base: ChangeReport) -> list[str]:
