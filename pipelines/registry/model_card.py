@@ -155,12 +155,15 @@ def _models(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _weakest_and_strongest(
-    slices: Sequence[Mapping[str, Any]], name: str, each_end: int = 2
+    slices: Sequence[Mapping[str, Any]], name: str
 ) -> list[tuple[Mapping[str, Any], float]]:
-    """The large slices in which the model saves least and most of the baseline's cost."""
+    """Return the two large slices in which the model saves least of the baseline's cost, and most.
+
+    Fewer than four large slices are all returned, each once.
+    """
     rows = [
         (row, 1 - row[f"{name}_cost"] / row["baseline_cost"] if row["baseline_cost"] else 0.0)
         for row in large_slices(slices)
     ]
     rows.sort(key=lambda row: row[1])
-    return rows[:each_end] + rows[each_end:][-each_end:]
+    return rows[:2] + rows[2:][-2:]

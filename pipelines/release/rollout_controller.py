@@ -46,8 +46,10 @@ def control_rollout(
     release = recover_and_read_release(settings)
     document = release.document
     if not isinstance(document, Release) or document.challenger is None:
-        nobody = {"action": "stay", "code": "no_challenger", "stage": None, "version": None}
-        return {**nobody, "told": "No challenger."}
+        return {
+            "action": "stay", "code": "no_challenger", "stage": None, "version": None,
+            "told": "No challenger.",
+        }  # fmt: skip
     challenger, model = document.challenger, document.challenger.model
     rows = rollout_evidence.read_stage_requests(
         settings, release, challenger, params, as_of, live=live
