@@ -1,7 +1,6 @@
 """The console output of a turn: a line for each event, and a table of components at the end."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,26 +10,33 @@ from rich.table import Table
 
 
 @dataclass
+class Row:
+    """A component in the table: what it ran, what it decided, where the evidence is."""
+
+    ran: str = ""
+    decided: str = ""
+    evidence: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
 class Journal:
     """Print the events of a turn and collect the rows of its table, by component."""
 
     console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    rows: dict[str, Row] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def component(self, name: str) -> Iterator[dict[str, str]]:
-        """Yield the component's row: what it `ran` and `decided`, and where the `evidence` is.
-
-        The block's time is added to the component; several blocks add up.
-        """
+    def component(self, name: str) -> Iterator[Row]:
+        """Yield the component's row and add the block's time to it; several blocks add up."""
         started = time.monotonic()
+        row = self.rows.setdefault(name, Row())
         self.console.print(f"\n[bold]{name}[/bold]")
         try:
-            yield self.rows.setdefault(name, dict.fromkeys(("ran", "decided", "evidence"), ""))
+            yield row
         finally:
-            self.seconds[name] += time.monotonic() - started
+            row.seconds += time.monotonic() - started
 
     def say(self, text: str) -> None:
         """Print one line with the minutes and seconds since the start."""
@@ -43,7 +49,6 @@ class Journal:
         for column in ("component", "what ran", "what it decided", "s", "evidence"):
             table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
         for name, row in self.rows.items():
-            seconds = f"{self.seconds[name]:.0f}"
-            table.add_row(name, row["ran"], row["decided"], seconds, row["evidence"])
+            table.add_row(name, row.ran, row.decided, f"{row.seconds:.0f}", row.evidence)
         self.console.print()
         self.console.print(table)

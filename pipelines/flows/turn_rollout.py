@@ -48,8 +48,8 @@ def run_rollout(settings: Settings, journal: Journal, start: datetime) -> None:
         if challenger := rollout_controller.rollout_challenger(settings):
             journal.say(f"still in the {challenger.stage}: the flow `rollout` continues with it")
         if decision:
-            row["ran"] += "; shadow and canary"
-            row["decided"] += f"; {decision['told'].split(':')[0]}"
+            row.ran += "; shadow and canary"
+            row.decided += f"; {decision['told'].split(':')[0]}"
 
 
 def turn_shadow_days(params: Mapping[str, Any]) -> int:

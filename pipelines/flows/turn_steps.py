@@ -27,19 +27,15 @@ def run_ingestion(
             if summary["batches"]:
                 journal.say(f"  {validate.format_feed_summary(feed, summary)}")
         quarantined = accepted_batches.count_quarantined_rows(settings)
-        row.update(
-            ran="Great Expectations on every daily batch",
-            decided=f"{quarantined:,} rows quarantined, no batch refused",
-            evidence="data/quarantine, var/gx",
-        )
+        row.ran = "Great Expectations on every daily batch"
+        row.decided = f"{quarantined:,} rows quarantined, no batch refused"
+        row.evidence = "data/quarantine, var/gx"
     with journal.component("2 Features and store") as row:
         published = f", published online as of {as_of:%d %B %Y}" if online else ""
         journal.say(f"{sum(result['built'].values())} days of feature tables built{published}")
-        row.update(
-            ran=f"Feast, {len(result['built'])} tables, offline and online",
-            decided=f"features up to {as_of:%Y-%m-%d}",
-            evidence="data/features, var/feast",
-        )
+        row.ran = f"Feast, {len(result['built'])} tables, offline and online"
+        row.decided = f"features up to {as_of:%Y-%m-%d}"
+        row.evidence = "data/features, var/feast"
 
 
 def is_online_store_before(settings: Settings, moment: datetime) -> bool:
@@ -65,11 +61,9 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
             raise LoopError(f"The first training gave no model: {reason}")
         if outcome.get("refused") and not settings.release_file.exists():
             raise LoopError(f"{outcome['told']} Promote it, then run `mlops run` again.")
-        row.update(
-            ran="baseline, logistic regression, gradient boosting; an MLflow run for each",
-            decided=f"winner of {as_of:%Y-%m-%d}: see the report",
-            evidence=f"var/training/{outcome['training_id']}",
-        )
+        row.ran = "baseline, logistic regression, gradient boosting; an MLflow run for each"
+        row.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
+        row.evidence = f"var/training/{outcome['training_id']}"
     report_training(settings, journal, outcome)
     return outcome
 
@@ -83,18 +77,14 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
         for line in formatting.metric_lines(files.metrics):
             journal.say(line)
         passed = [each["passed"] for judged in files.gates["verdicts"].values() for each in judged]
-        row.update(
-            ran=f"{len(passed)} gates on candidates",
-            decided=f"{sum(passed)} passed, {len(passed) - sum(passed)} refused",
-            evidence=str(outcome["report"]),
-        )
+        row.ran = f"{len(passed)} gates on candidates"
+        row.decided = f"{sum(passed)} passed, {len(passed) - sum(passed)} refused"
+        row.evidence = str(outcome["report"])
     with journal.component("5 Registry and versioning") as row:
         journal.say(outcome["told"])
-        row.update(
-            ran="refit on all known data, artefact gates, MLflow registry",
-            decided=outcome["told"].split(":")[0],
-            evidence="models:/mlops-loop@champion",
-        )
+        row.ran = "refit on all known data, artefact gates, MLflow registry"
+        row.decided = outcome["told"].split(":")[0]
+        row.evidence = "models:/mlops-loop@champion"
 
 
 def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
@@ -117,11 +107,9 @@ def send_traffic(settings: Settings, journal: Journal, start: datetime, end: dat
         batched = traffic.send_cases(settings, single_until, end, report_progress, together=True)
         asked, logged_before = (single[key] + batched[key] for key in ("asked", "logged_before"))
         journal.say(f"{asked:,} sent now, {logged_before:,} already in the prediction log")
-        row.update(
-            ran="BentoML service, features from the online store",
-            decided=f"{asked + logged_before:,} predictions, all logged",
-            evidence="var/log/predictions",
-        )
+        row.ran = "BentoML service, features from the online store"
+        row.decided = f"{asked + logged_before:,} predictions, all logged"
+        row.evidence = "var/log/predictions"
 
 
 def run_monitoring(
@@ -142,11 +130,9 @@ def run_monitoring(
         )
         retrain = f"retrain: {'yes' if decision['retrain'] else 'no'}"
         journal.say(f"{retrain}. {decision['reason']}")
-        row.update(
-            ran="performance with late labels, Evidently drift report",
-            decided=retrain,
-            evidence="var/reports, var/evidently",
-        )
+        row.ran = "performance with late labels, Evidently drift report"
+        row.decided = retrain
+        row.evidence = "var/reports, var/evidently"
     return decision
 
 
