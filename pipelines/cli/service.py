@@ -40,7 +40,7 @@ def predict(
 
     settings = home_settings()
     if case is not None and csv is None and out is None:
-        for name, value in client.predict_case(settings, case).items():
+        for name, value in client.post_json(settings, "/predict", case).items():
             typer.echo(f"{name}: {value}")
     elif case is None and csv is not None and out is not None:
         done = 0

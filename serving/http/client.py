@@ -16,11 +16,6 @@ from usecase.request import PredictRequest
 ROWS_PER_REQUEST = 500
 
 
-def predict_case(settings: Settings, text: str) -> dict[str, Any]:
-    """Return the prediction for the case `text` (JSON). Raises `UserError` if it is refused."""
-    return _post(settings, "/predict", text)
-
-
 def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     """Write `target`: the rows of `source` (CSV), each with its prediction in further columns.
 
@@ -46,7 +41,7 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
                 {name: _value(fields[name], row[name]) for name in fields.keys() & row.keys()}
                 for row in piece
             ]
-            predictions = _post(settings, "/predict_batch", json.dumps({"requests": cases}))
+            predictions = post_json(settings, "/predict_batch", json.dumps({"requests": cases}))
             answers = [
                 row | answer for row, answer in zip(piece, predictions["predictions"], strict=True)
             ]
@@ -63,7 +58,11 @@ def _value(schema: dict[str, Any], cell: str) -> str | int | None:
     return int(cell) if is_integer else cell
 
 
-def _post(settings: Settings, path: str, body: str) -> dict[str, Any]:
+def post_json(settings: Settings, path: str, body: str) -> dict[str, Any]:
+    """Return the service's answer to `body` (JSON).
+
+    Raises `UserError` if the service refuses it, and `LoopError` if it fails or does not answer.
+    """
     headers = {"Content-Type": "application/json", **bearer_header(settings)}
     try:
         response = httpx.post(

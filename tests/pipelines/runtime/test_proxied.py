@@ -109,7 +109,7 @@ CLIENTS: dict[str, Callable[[Settings], object]] = {
     "prefect": ask_prefect,
     "prefect by websocket": ask_by_websocket,
     "mlflow": lambda settings: MlflowClient(settings.tracking_uri).search_experiments(),
-    "one case": lambda settings: client.predict_case(settings, "{}"),
+    "one case": lambda settings: client.post_json(settings, "/predict", "{}"),
     "sent cases": send_case,
     "the release served": lambda settings: turn_rollout.wait_for_release(settings),
     "staging": ask_staging,
