@@ -5,10 +5,8 @@ Calls treelite's C function (https://treelite.readthedocs.io/en/latest/treelite-
 configuration than on the trees: docs/decisions/06-served-as-trees.md.
 """
 
-from __future__ import annotations
-
 import ctypes
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,7 +34,7 @@ class Trees:
         self._predict = _LIB.TreeliteGTILPredict
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Trees:
+    def from_bytes(cls, data: bytes) -> Self:
         """Load a serialised treelite model. Raises `LoopError` if it can't be read."""
         import treelite
 

@@ -1,12 +1,10 @@
 """The release document: what the service has to serve. `pipelines.release` writes it."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -52,7 +50,7 @@ class Challenger:
     name: Text | None = None  # of the experiment, if it is one
 
     @model_validator(mode="after")
-    def _require_fitting_percent(self) -> Challenger:
+    def _require_fitting_percent(self) -> Self:
         if (self.stage == "shadow") != (self.percent == 0):
             raise ValueError(f"a {self.stage} can't answer {self.percent} % of the keys")
         return self
@@ -66,7 +64,7 @@ class HistoryHead:
     head: Digest = GENESIS
 
     @model_validator(mode="after")
-    def _require_fitting_head(self) -> HistoryHead:
+    def _require_fitting_head(self) -> Self:
         if (self.count == 0) != (self.head == GENESIS):
             raise ValueError(f"a history of {self.count} entries can't have the head {self.head}")
         return self
@@ -87,7 +85,7 @@ class Release:
     history: HistoryHead = HistoryHead()
 
     @model_validator(mode="after")
-    def _require_fitting_challenger(self) -> Release:
+    def _require_fitting_challenger(self) -> Self:
         if self.challenger is not None and self.frozen:
             raise ValueError("a frozen release can't have a challenger")
         if self.challenger and self.challenger.model.version == self.champion.version:
