@@ -22,13 +22,11 @@ def is_run_active(settings: Settings) -> bool:
 
 def is_port_free(port: int) -> bool:
     """Whether a server can listen on `port` of this machine."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Servers set this, too: a connection that has just ended does not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+    try:
+        # Sets SO_REUSEADDR, as servers do: a connection that has just ended does not block it.
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
     return True
 
 
