@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from serving.models.evaluator import Evaluator
@@ -56,7 +57,8 @@ class ModelHolder:
         self._packaged = packaged
         self._features = features
         self._on_change = on_change
-        self._seen: tuple[int, int, int] | None = None
+        # As many as a release has: a change of arms reads no model again.
+        self._load_evaluator = lru_cache(maxsize=2)(Evaluator.load)
         self._refreshing = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,9 +71,6 @@ class ModelHolder:
         call tries it again, since its files may still be arriving.
         """
         with self._refreshing:
-            stamp = self._stamp()
-            if self.current is not None and stamp == self._seen and self.problem is None:
-                return False
             try:
                 loaded = self._load()
             except Exception as error:  # of any kind: the service goes on with what it has
@@ -80,13 +79,14 @@ class ModelHolder:
                     logger.warning("Release not served: %s", error, exc_info=unforeseen)
                 self.problem = str(error)
                 return False
-            changed = loaded != self.current
-            self.current, self.problem, self._seen = loaded, loaded.problem, stamp
-            if changed:
-                self._on_change(loaded)
-                version = loaded.release.champion.version
-                logger.info("Serving version %s", version, extra=loaded.log_fields())
-            return changed
+            self.problem = loaded.problem
+            if loaded == self.current:
+                return False
+            self.current = loaded
+            self._on_change(loaded)
+            version = loaded.release.champion.version
+            logger.info("Serving version %s", version, extra=loaded.log_fields())
+            return True
 
     def start(self, every: float = 0.5) -> None:
         """Refresh in a thread, every `every` seconds, until `stop`."""
@@ -103,13 +103,6 @@ class ModelHolder:
     def _poll(self, every: float) -> None:
         while not self._stopping.wait(every):
             self.refresh()
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._file.stat()
-        except OSError:
-            return None  # reading the file raises the reason
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _load(self) -> LoadedRelease:
         try:
@@ -134,22 +127,10 @@ class ModelHolder:
         return LoadedRelease(release, champion, challenger, problem)
 
     def _load_model(self, model: ServedModel, folder: Path) -> Evaluator:
-        if (held := self._find_held(model)) is not None:
-            return held
-        evaluator = Evaluator.load(folder / model.path, model.digest)
+        evaluator = self._load_evaluator(folder / model.path, model.digest)
         if self._features is not None and (missing := set(evaluator.columns) - set(self._features)):
             raise LoopError(
                 f"Version {model.version} needs the columns {sorted(missing)}, which the feature "
                 "store does not provide. Release a model trained on the current features."
             )
         return evaluator
-
-    def _find_held(self, model: ServedModel) -> Evaluator | None:
-        """Return the model if it is in memory already: a change of arms reads no file again."""
-        if self.current is None:
-            return None
-        held = [(self.current.release.champion, self.current.champion)]
-        if (challenger := self.current.release.challenger) and self.current.challenger:
-            held.append((challenger.model, self.current.challenger))
-        files = (model.version, model.digest, model.path)
-        return next((e for m, e in held if (m.version, m.digest, m.path) == files), None)
