@@ -32,7 +32,7 @@ def read_predictions(
     `request_id` for cases of different times, the first record within the range may count.
     """
     # Segments first: one that is compacted meanwhile is then in the Parquet files.
-    logged = records.read_segments(folder)
+    logged = [records.parse_segment(*each) for each in segments.read_segments(folder)]
     tables, summaries = parquet_files.read_parquet_files(folder, since, until)
     compacted = {name for summary in summaries for name in summary.segments}
     remaining = [segment for segment in logged if segment.name not in compacted]
@@ -54,11 +54,7 @@ def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
     Searches the segments first, then the Parquet files.
     """
     needle = f'"request_id":{json.dumps(request_id)}'.encode()
-    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}"), reverse=True):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            continue  # compacted since the listing
+    for _, content in segments.read_segments(folder, newest_first=True):
         if (at := content.find(needle)) >= 0 and (end := content.find(b"\n", at)) > 0:
             record = json.loads(content[content.rfind(b"\n", 0, at) + 1 : end])
             moment = datetime.fromisoformat(record["decision_time"])

@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from serving.prediction_log import segments
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES
 
@@ -62,18 +61,6 @@ def declared_schema() -> pa.Schema:
 def empty_table() -> pa.Table:
     """Return a table with the declared columns, as `parse_segment` returns them, and no row."""
     return _with_times(_flatten(declared_schema().empty_table()))
-
-
-def read_segments(folder: Path) -> list[SegmentRecords]:
-    """Read all segments, open and closed. Raises `LoopError` if one can't be parsed."""
-    parsed = []
-    for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}")):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            continue  # compacted since the listing
-        parsed.append(parse_segment(path, content))
-    return parsed
 
 
 def parse_segment(path: Path, content: bytes) -> SegmentRecords:

@@ -7,6 +7,7 @@ a lock (flock), which the kernel releases however the writer ends. An unlocked s
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def create_segment(folder: Path) -> tuple[Path, int]:
             os.close(file)
             raise
         os.close(file)  # a compaction removed it as empty before it was locked; try another
+
+
+def read_segments(folder: Path, *, newest_first: bool = False) -> Iterator[tuple[Path, bytes]]:
+    """Yield each segment, open or closed, with its content."""
+    for path in sorted(folder.glob(f"*{SEGMENT_SUFFIX}"), reverse=newest_first):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue  # compacted since the listing
+        yield path, content
 
 
 def read_closed_segment(path: Path) -> bytes | None:
