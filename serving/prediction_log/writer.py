@@ -35,7 +35,7 @@ class PredictionLog:
         self._max_size, self._max_age = max_size, max_age  # bytes and seconds of a segment
         self._lock = threading.Lock()
         self._size = 0
-        self._unsynced, self._unsynced_since = False, 0.0
+        self._unsynced_since: float | None = None  # by time.monotonic; None: all are synced
         self._failure: OSError | None = None
         self._rotate_after = 0.0
         self._began = time.monotonic()
@@ -57,7 +57,8 @@ class PredictionLog:
 
     def lag(self) -> float:
         """Return the age in seconds of the oldest record not yet synced; 0 if all are synced."""
-        return time.monotonic() - self._unsynced_since if self._unsynced else 0.0
+        since = self._unsynced_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write all records or none, with one write. They outlive the process once this returns.
@@ -99,8 +100,8 @@ class PredictionLog:
                 "not answered. Free some space on the disk."
             ) from error
         self._size += written
-        if not self._unsynced:
-            self._unsynced, self._unsynced_since = True, time.monotonic()
+        if self._unsynced_since is None:
+            self._unsynced_since = time.monotonic()
 
     def _sync_loop(self, interval: float) -> None:
         while not self._closing.wait(interval):
@@ -112,8 +113,8 @@ class PredictionLog:
 
     def _sync(self) -> None:
         with self._lock:
-            unsynced, self._unsynced = self._unsynced, False
-        if unsynced:
+            since, self._unsynced_since = self._unsynced_since, None
+        if since is not None:
             try:
                 os.fsync(self._file)  # outside the lock, so that no request waits for the disk
             except OSError as error:
