@@ -17,13 +17,13 @@ from prefect.types.entrypoint import EntrypointType
 
 from pipelines.flows import flow_runs, flows, leftover_runs
 from pipelines.flows.tasks import RETRAIN_EVENT
-from pipelines.runtime import child_processes
+from pipelines.runtime import child_processes, stage_command
 from pipelines.runtime.prefect_commands import (
     FLOW_NAMES,
     prefect_environment,
     prefect_worker_command,
 )
-from settings import LoopError, Settings, UserError, load_settings
+from settings import Settings, UserError, load_settings
 
 WORK_POOL = "loop"
 # No schedule: only the event of `monitoring.retraining_decision` starts this flow.
@@ -144,13 +144,6 @@ def delete_retired_deployments(settings: Settings) -> None:
                 client.delete_deployment(deployment.id)
 
 
-def main() -> None:
-    try:
-        serve_flows(load_settings(), schedules_active="--schedules" in sys.argv[1:])
-    except LoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    with stage_command.exit_on_error():
+        serve_flows(load_settings(), schedules_active="--schedules" in sys.argv[1:])

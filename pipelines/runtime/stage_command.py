@@ -1,7 +1,8 @@
-"""Run a stage of `dvc.yaml` from the command line: settings, `as_of` and errors."""
+"""What a module run by `python -m` needs: its settings, its `as_of`, and an exit on errors."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,9 +27,16 @@ def parse_time(text: Any, name: str = "as_of") -> datetime:
 
 def run_stage_command(step: Callable[[configuration.Settings, datetime], object]) -> None:
     """Run `step` as of the parameters' `as_of`; exit on a `LoopError`, without a traceback."""
-    settings = configuration.load_settings()
-    try:
+    with exit_on_error():
+        settings = configuration.load_settings()
         step(settings, parse_time(settings.params().get("as_of")))
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Exit on a `LoopError` with its message and its exit code, without a traceback."""
+    try:
+        yield
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

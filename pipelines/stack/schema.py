@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from pipelines.runtime import schema_revisions
+from pipelines.runtime import schema_revisions, stage_command
 from pipelines.runtime.prefect_commands import prefect_retention_environment
 from settings import LoopError, Settings
 
@@ -58,7 +58,7 @@ def prepare_database(tool: str) -> None:
 
 def main() -> None:
     tool = sys.argv[1]
-    try:
+    with stage_command.exit_on_error():
         if tool == "mlflow" and RESTORE_MARK.exists():
             raise LoopError(
                 "A restore was interrupted, and the stack is incomplete. Run it again: "
@@ -67,9 +67,6 @@ def main() -> None:
         prepare_database(tool)
         if tool == "prefect":
             os.environ.update(prefect_retention_environment(Settings()))
-    except LoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     os.execvp(tool, sys.argv[1:])
 
 
