@@ -18,6 +18,13 @@ EXPIRING_FILES = {
         ("evidently", "*/snapshots/*.json"),
     ),
 }
+# By kind: section and name of its age in days in usecase/params.yaml.
+AGE_PARAMETERS = {
+    "runs": ("retention", "runs_days"),
+    "results": ("retention", "results_days"),
+    "reports": ("retention", "reports_days"),
+    "predictions": ("monitoring", "keep_days"),
+}
 
 
 def retention_ages(settings: Settings) -> dict[str, timedelta]:
@@ -26,18 +33,16 @@ def retention_ages(settings: Settings) -> dict[str, timedelta]:
     Raises `UserError` for an age below a day, which would remove files in use.
     """
     params = settings.params()
-    retention = params["retention"]
-    kinds = ("runs", *EXPIRING_FILES)
-    days_by_setting = {f"retention.{kind}_days": retention.get(f"{kind}_days") for kind in kinds}
-    days_by_setting["monitoring.keep_days"] = params["monitoring"].get("keep_days")
-    for name, days in days_by_setting.items():
+    ages = {}
+    for kind, (section, name) in AGE_PARAMETERS.items():
+        days = params[section].get(name)
         if not isinstance(days, int | float) or not days >= 1:
             raise UserError(
-                f"{name} is {days}, not a number of days of at least 1. It sets how long files are "
-                f"kept. Change it in {settings.params_file}."
+                f"{section}.{name} is {days}, not a number of days of at least 1. It sets how long "
+                f"files are kept. Change it in {settings.params_file}."
             )
-    ages = (timedelta(days=days) for days in days_by_setting.values())
-    return dict(zip((*kinds, "predictions"), ages, strict=True))
+        ages[kind] = timedelta(days=days)
+    return ages
 
 
 def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[str, int]:
