@@ -8,7 +8,7 @@ from pathlib import Path
 
 from features import durable_files
 from pipelines.runtime import schema_revisions
-from settings import LoopError, Settings, UserError
+from settings import Settings
 
 # The columns in which MLflow stores paths of artefacts, always absolute.
 ARTEFACT_COLUMNS = (
@@ -23,6 +23,12 @@ def mlflow_database(settings: Settings) -> Path:
     return settings.var / "mlflow" / "mlflow.db"
 
 
+def embedded_mlflow(settings: Settings) -> Path | None:
+    """Return MLflow's embedded database if it is used and exists."""
+    database = mlflow_database(settings)
+    return database if settings.tracking_uri is None and database.exists() else None
+
+
 def artefact_root_uri(settings: Settings) -> str:
     """Return the URI of the artefact folder of the embedded MLflow."""
     return (settings.var / "mlflow" / "artifacts").as_uri()
@@ -30,9 +36,9 @@ def artefact_root_uri(settings: Settings) -> str:
 
 def existing_databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
     """Yield each existing embedded database with its tool and its folder of migrations."""
-    prefect = settings.var / "prefect" / "prefect.db"
-    if settings.tracking_uri is None and mlflow_database(settings).exists():
-        yield mlflow_database(settings), "mlflow", schema_revisions.MLFLOW_MIGRATIONS
+    mlflow, prefect = embedded_mlflow(settings), settings.var / "prefect" / "prefect.db"
+    if mlflow is not None:
+        yield mlflow, "mlflow", schema_revisions.MLFLOW_MIGRATIONS
     if settings.owns_prefect and prefect.exists():
         yield prefect, "prefect", f"{schema_revisions.PREFECT_MIGRATIONS}/sqlite"
 
@@ -48,10 +54,8 @@ def outdated_revision(database: Path, tool: str, below: str) -> str | None:
         if not _has_table(connection, "alembic_version"):
             return None  # empty: its tool creates the schema
         current = {str(row) for (row,) in connection.execute("SELECT * FROM alembic_version")}
-    try:
-        schema_revisions.require_known_revisions(tool, current, known, RECOVERY_HINT)
-    except LoopError as error:
-        raise UserError(f"{error} The file is {database}.") from error
+    hint = f"{RECOVERY_HINT} The file is {database}."
+    schema_revisions.require_known_revisions(tool, current, known, hint)
     revision = "-".join(sorted(current))
     if current == newest or (tool != "mlflow" and _copy_path(database, revision).exists()):
         return None
@@ -112,9 +116,10 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
 
 def moved_artefact_roots(settings: Settings) -> set[str]:
     """Return the artefact URIs in MLflow's database that are not in this home: it was moved."""
-    if settings.tracking_uri is not None or not mlflow_database(settings).exists():
+    database = embedded_mlflow(settings)
+    if database is None:
         return set()
-    with open_database(mlflow_database(settings)) as connection:
+    with open_database(database) as connection:
         if not _has_table(connection, "experiments"):
             return set()
         locations = connection.execute(

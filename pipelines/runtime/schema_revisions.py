@@ -6,7 +6,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from settings import LoopError
+from settings import LoopError, UserError
 
 MLFLOW_MIGRATIONS = "store/db_migrations/versions"  # below the package, one file for each revision
 PREFECT_MIGRATIONS = "server/database/_migrations/versions"  # with a folder for each engine
@@ -39,9 +39,9 @@ def read_revisions(folder: Path) -> tuple[frozenset[str], frozenset[str]]:
 def require_known_revisions(
     tool: str, current: set[str], known: frozenset[str] | set[str], hint: str
 ) -> None:
-    """Raise `LoopError` if the database has a revision in `current` that is not in `known`."""
+    """Raise `UserError` if the database has a revision in `current` that is not in `known`."""
     if unknown := current - known:
-        raise LoopError(
+        raise UserError(
             f"The database of {tool} has the schema {', '.join(sorted(unknown))}, which {tool} "
             f"{version(tool)} does not know. A newer version has migrated it. Nothing was changed. "
             f"{hint}"

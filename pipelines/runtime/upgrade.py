@@ -79,8 +79,8 @@ def make_release_paths_relative(settings: Settings) -> None:
         if text is not None and (changed := _relative(text)) != text:
             embedded_databases.keep_copy(file, "format-1")
             durable_files.write_file(file, changed)
-    database = embedded_databases.mlflow_database(settings)
-    if settings.tracking_uri is not None or not database.exists():
+    database = embedded_databases.embedded_mlflow(settings)
+    if database is None:
         return
     embedded_databases.keep_copy(database, "format-1")
     with embedded_databases.open_database(database) as connection:
