@@ -1,7 +1,7 @@
 """The lock for one run at a time, and the checks that a port is free."""
 
 import socket
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import psutil
 
@@ -39,11 +39,9 @@ def require_port_free(port: int, what: str, setting_name: str) -> None:
 
 
 def _find_holder(port: int) -> str:
-    try:
+    with suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN
             if connection.laddr and connection.laddr.port == port and listens and connection.pid:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
-    except psutil.Error:
-        pass
     return "a process that is hidden from this user"

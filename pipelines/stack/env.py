@@ -13,6 +13,7 @@ import re
 import secrets
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 EMPTY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
@@ -52,15 +53,11 @@ def write_env_file(folder: Path) -> bool:
     text = add_token_hashes(fill_secrets((folder / ".env.example").read_text()))
     try:
         # "x" never replaces a file, also not that of a concurrent call.
-        with open(folder / ".env", "x", opener=_open_private) as file:
+        with open(folder / ".env", "x", opener=partial(os.open, mode=0o600)) as file:
             file.write(text)
     except FileExistsError:
         return False
     return True
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def set_variables(folder: Path, chosen: list[str]) -> None:
