@@ -12,20 +12,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from serving.prediction_log.writer import PredictionLog
 from serving.errors import Refusal
-from serving.http import status_pages
+from serving.http import routes
 
 log = PredictionLog(Path(sys.argv[1]), sync_every=0.002)
 release = SimpleNamespace(champion=SimpleNamespace(version="1"), generation=1)
 models = SimpleNamespace(current=SimpleNamespace(release=release), problem=None)
 parts = SimpleNamespace(models=models, log=log)
-print(status_pages.ready(parts, None))
+print(routes.ready(parts, None))
 reading, writing = os.pipe()
 os.dup2(writing, log._file)
 log.append({"request_id": "1"})
 while log.failure is None:
     time.sleep(0.005)
 try:
-    status_pages.ready(parts, None)
+    routes.ready(parts, None)
 except Refusal as error:
     print(error.status, error.detail)
 """
