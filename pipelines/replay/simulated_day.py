@@ -20,7 +20,7 @@ from pipelines.release import rollout_policy
 from pipelines.replay import served_record
 from pipelines.replay.served_record import DAY
 from pipelines.replay.trained_models import ReplayModels, TrainedModel
-from serving.release import routing
+from serving.release import document
 from serving.release.document import Stage
 from settings import LoopError
 from usecase import evaluation
@@ -100,7 +100,7 @@ def predict_cases(world: ReplayWorld, state: ReplayState, at: slice) -> None:
     if state.challenger is not None and state.stage == "canary":
         percent, digest = world.params["rollout"]["canary"]["percent"], state.challenger.digest
         keys = world.frame["key"].to_numpy()[at]
-        chosen = [routing.goes_to_challenger(key, digest, percent) for key in keys]
+        chosen = [document.goes_to_challenger(key, digest, percent) for key in keys]
         routed = np.flatnonzero(chosen) + at.start
         state.probability[routed] = state.challenger.scores[routed]
         state.answered_by[routed] = state.challenger.name

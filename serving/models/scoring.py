@@ -7,8 +7,7 @@ from typing import Any
 
 from serving.models.evaluator import Evaluator, FeatureValue
 from serving.models.holder import LoadedRelease
-from serving.release.document import ServedModel
-from serving.release.routing import Arm, assign_arm
+from serving.release.document import Arm, ServedModel, assign_arm
 from settings import LoopError
 
 

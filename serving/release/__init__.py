@@ -1,5 +1,5 @@
 """The release that the service follows.
 
-`document.py`: the release document: champion, challenger, history; reading and writing.
-`routing.py`: assigns each case to the champion or the challenger.
+`document.py`: the release document: champion, challenger, history; reading and writing; which arm
+answers each case.
 """

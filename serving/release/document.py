@@ -1,8 +1,12 @@
-"""The release document: what the service has to serve. `pipelines.release` writes it."""
+"""The release document: what the service has to serve, and which arm answers each case.
+
+`pipelines.release` writes it. The arm depends on the case's key alone, so that all replicas agree.
+"""
 
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +24,9 @@ from pydantic.dataclasses import dataclass
 from features import durable_files
 from settings import LoopError
 
+Arm = Literal["champion", "challenger"]
 Stage = Literal["shadow", "canary", "experiment"]
+HASH_RANGE = 2**64
 GENESIS = "0" * 64  # the head of an empty history
 # Unknown fields are refused, too: a reader that ignores an arm would silently misroute.
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -121,3 +127,22 @@ def read_release(path: Path) -> Release | None:
 def write_release(path: Path, release: Release) -> None:
     """Replace the document atomically: a reader sees the old one or the new one."""
     durable_files.write_file(path, document_json(release))
+
+
+def assign_arm(key: str, release: Release) -> Arm:
+    """Return the arm of the case `key`: always the same, on every replica.
+
+    A challenger whose percentage rises keeps the keys that it had. The hash is keyed with the
+    challenger's digest, so that each challenger gets other cases.
+    """
+    challenger = release.challenger
+    if challenger is None or challenger.stage == "shadow":
+        return "champion"
+    challenged = goes_to_challenger(key, challenger.model.digest, challenger.percent)
+    return "challenger" if challenged else "champion"
+
+
+def goes_to_challenger(key: str, digest: str, percent: float) -> bool:
+    """Return True if `key` is among the `percent` of keys of the challenger with `digest`."""
+    point = blake2b(key.encode(), digest_size=8, key=bytes.fromhex(digest)).digest()
+    return int.from_bytes(point, "big") < percent / 100 * HASH_RANGE

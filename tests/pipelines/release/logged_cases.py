@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipelines.release import rollout_controller
 from serving.prediction_log.writer import PredictionLog
-from serving.release.routing import assign_arm
+from serving.release.document import assign_arm
 from settings import Settings
 from tests.released import served_release
 

@@ -8,8 +8,7 @@ import pytest
 
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import ScoredCase, score_cases
-from serving.release.document import Challenger, Release, ServedModel
-from serving.release.routing import assign_arm
+from serving.release.document import Challenger, Release, ServedModel, assign_arm
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 CHAMPION, OTHER = ServedModel("7", "a" * 64, "7", 0.2), ServedModel("8", "b" * 64, "8", 0.4)

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from serving.release.document import Challenger, Release, ServedModel
-from serving.release.routing import assign_arm
+from serving.release.document import Challenger, Release, ServedModel, assign_arm
 
 NOW = datetime(2013, 4, 1, tzinfo=UTC)
 EXPECTED = [False, False, True, False, False, True]  # of a to f at 50 %
