@@ -3,6 +3,9 @@
 Every setting is an environment variable with the prefix `MLOPS_`, which only this module reads. The
 defaults are the embedded mode, which needs only this checkout. An import of this module reads,
 creates and sets nothing.
+
+It has more lines than other files because it is the one module outside the packages: a training and
+a Bento copy it, and the environment of the tools follows from the settings.
 """
 
 import ipaddress
