@@ -90,6 +90,17 @@ def test_a_path_with_special_characters_of_the_tools_is_refused(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_stage_in_such_a_path_exits_with_the_message_alone(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.training.build_features"],
+        env={**os.environ, "MLOPS_HOME": str(tmp_path / "why?")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == UserError.exit_code
+    assert done.stderr.startswith("error: The path of the project contains ?")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_second_name_is_a_link_or_on_another_disk_a_copy(disk: Path, tmp_path: Path) -> None:
     source = tmp_path / "partition"
     source.write_text("rows")

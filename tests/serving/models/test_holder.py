@@ -1,5 +1,6 @@
 """The holder serves the last good release, and swaps champion and challenger together."""
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,24 @@ def test_swaps_release_and_model_together(
     rows = accounts[FEATURES]
     expected = linear.predict_proba(rows)[:, 1]
     assert (holder.current.champion.predict_frame(rows) == expected).all()
+
+
+def test_a_change_within_the_same_time_size_and_inode_is_noticed(
+    releases: Releases, trees: Pipeline
+) -> None:
+    releases.release(trees, "1")
+    holder = ModelHolder(releases.file)
+    document, before = releases.file.read_text(), releases.file.stat()
+    with releases.file.open("r+") as file:
+        file.write(document.replace('"threshold": 0.2', '"threshold": 0.3'))
+    os.utime(releases.file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = releases.file.stat()
+    assert (after.st_mtime_ns, after.st_size, after.st_ino) == (
+        before.st_mtime_ns, before.st_size, before.st_ino,
+    )  # fmt: skip
+    assert holder.refresh() is True
+    assert holder.current is not None
+    assert holder.current.release.champion.threshold == 0.3
 
 
 def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pipeline) -> None:
