@@ -3,7 +3,7 @@
 flows.py: the six flows and the order of their steps
 tasks.py: the steps as Prefect tasks, and which of them are retried
 deployments.py: schedules, the retraining event, the runner and the worker
-flow_runs.py: request, find and follow flow runs
+flow_runs.py: find and follow flow runs
 leftover_runs.py: end the runs of killed processes
 turn.py: `mlops run` and `mlops train`
 turn_steps.py, turn_rollout.py: the steps of a turn, and its shadow and canary days

@@ -1,4 +1,4 @@
-"""Runs of the flows on a Prefect server: request, find, follow and count them."""
+"""Runs of the flows on a Prefect server: find, follow and count them."""
 
 import time
 from collections import Counter
@@ -62,20 +62,6 @@ def flows_in_this_process() -> Iterator[None]:
             yield
         finally:
             APILogHandler().flush()
-
-
-def request_run(
-    settings: Settings, flow: str, parameters: Mapping[str, Any], idempotency_key: str
-) -> UUID:
-    """Request a run of `flow`, one of `FLOW_NAMES`; return its id.
-
-    The same key returns the same run, also after that run has ended.
-    """
-    with prefect_client(settings) as client:
-        deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT_NAME}")
-        return client.create_flow_run_from_deployment(
-            deployment.id, parameters=dict(parameters), idempotency_key=idempotency_key
-        ).id
 
 
 def wait_for_runner(

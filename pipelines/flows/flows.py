@@ -2,7 +2,7 @@
 
 No arithmetic here. `as_of` is aware and converted to UTC; without it a flow uses the simulated time
 of `clock.py`. Four files import Prefect: this one, `tasks.py` (the steps), `deployments.py` (when
-flows run) and `flow_runs.py` (start, find and follow runs).
+flows run) and `flow_runs.py` (find and follow runs).
 """
 
 from datetime import UTC, datetime

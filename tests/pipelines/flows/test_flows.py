@@ -151,12 +151,14 @@ class Loop:
             self.settings, since, 180, lambda: server_health.require_alive(child)
         )
 
-    def ask(self, flow: str, day: str) -> UUID:
+    def ask(self, flow: str, day: str | None = None) -> UUID:
+        """Request a run of `flow` as its schedule does, or with `day` as its `as_of`."""
         from pipelines.flows import flow_runs
 
-        return flow_runs.request_run(
-            self.settings, flow, {"as_of": f"{day}T00:00:00Z"}, str(uuid4())
-        )
+        parameters = {"as_of": f"{day}T00:00:00Z"} if day else {}
+        with flow_runs.prefect_client(self.settings) as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{flow_runs.DEPLOYMENT_NAME}")
+            return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
 
     def end(self, run_id: UUID) -> tuple[str, str]:
         """Return the name and the message of the run's final state."""
@@ -246,10 +248,7 @@ def test_a_flow_called_as_a_function_gives_its_result_or_the_error_of_its_step(l
 
 
 def test_the_log_is_compacted_by_a_flow_of_its_own(loop: Loop) -> None:
-    from pipelines.flows import flow_runs
-
-    run_id = flow_runs.request_run(loop.settings, "compact", {}, str(uuid4()))
-    assert loop.end(run_id)[0] == "Completed"
+    assert loop.end(loop.ask("compact"))[0] == "Completed"
     taken = (loop.settings.var / "steps.jsonl").read_text().splitlines()
     (given,) = [
         each["given"] for each in map(json.loads, taken) if each["step"].endswith("/compact_log")
@@ -401,21 +400,15 @@ def test_deploying_again_leaves_one_automation_and_one_schedule_each(loop: Loop)
 
 
 def test_a_scheduled_run_is_cancelled_while_another_run_is_active(loop: Loop) -> None:
-    from pipelines.flows import flow_runs
     from pipelines.runtime import exclusive
 
     with exclusive.run_lock(loop.settings):
-        yielding = [
-            flow_runs.request_run(loop.settings, flow, {}, str(uuid4()))
-            for flow in ("ingest", "train", "monitor", "rollout", "clean")
-        ]
+        yielding = [loop.ask(flow) for flow in ("ingest", "train", "monitor", "rollout", "clean")]
         for run_id in yielding:
             name, message = loop.end(run_id)
             assert (name, "Another run is active" in message) == ("Cancelled", True)
     taken, kept = len(loop.steps("2013-04-01")), results(loop)
-    assert (
-        loop.end(flow_runs.request_run(loop.settings, "ingest", {}, str(uuid4())))[0] == "Completed"
-    )
+    assert loop.end(loop.ask("ingest"))[0] == "Completed"
     # The simulated clock has just started at the parameters' `as_of`.
     assert loop.steps("2013-04-01")[taken:] == [
         "fetch_due_batches",
@@ -532,4 +525,4 @@ def test_an_unreachable_server_is_reported_with_a_remedy() -> None:
 
     settings = Settings(prefect_port=free_port())
     with pytest.raises(LoopError, match=r"does not answer.*MLOPS_PREFECT_PORT"):
-        flow_runs.request_run(settings, "train", {}, "key")
+        flow_runs.require_server(settings)
