@@ -89,3 +89,4 @@ def _import_early() -> None:
 
     from pipelines.flows import flows  # noqa: F401
     from pipelines.ingestion import expectation_suites  # noqa: F401
+    from pipelines.registry import register  # noqa: F401

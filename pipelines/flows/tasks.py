@@ -16,7 +16,6 @@ from prefect.runtime import flow_run
 
 from pipelines.flows import flow_runs
 from pipelines.ingestion import ingest, validate
-from pipelines.registry import register
 from pipelines.runtime import retention
 from pipelines.training import (
     build_features,
@@ -87,6 +86,8 @@ def log_training(path: Path, md5s: dict[str, str]) -> dict[str, str]:
 
 @task(**NETWORK_RETRIES)
 def register_version(path: Path, md5s: dict[str, str]) -> dict[str, Any]:
+    from pipelines.registry import register
+
     return register.register_version(load_settings(), path, md5s)
 
 
