@@ -91,71 +91,58 @@ def batch_rules(feed: str) -> Rules:
 
 def row_rules(feed: str) -> Rules:
     """Return the rules for every row of `feed`, with the columns that `schema.checks` adds."""
-    related = {"planes": _planes, "schedule": _schedule, "outcomes": _outcomes, "weather": _weather}
     unique = gxe.ExpectCompoundColumnsToBeUnique(
         column_list=[*KEYS[feed], "batch_day"],
         ignore_row_if="any_value_is_missing",
         # It is unknown which of two rows is right, so both go to quarantine.
         meta={"rule": "key is unique in its batch"},
     )
-    given = [
-        gxe.ExpectColumnValuesToNotBeNull(column=column, meta={"rule": f"{column} is given"})
-        for column in [*KEYS[feed], *GIVEN[feed]]
-    ]
-    return [*given, unique, *_between(ROW[feed]), *related[feed]()]
+    given = [_given(column, f"{column} is given") for column in [*KEYS[feed], *GIVEN[feed]]]
+    return [*given, unique, *_between(ROW[feed]), *_related()[feed]]
 
 
-def _planes() -> Rules:
-    return [_tailnum()]
+def _related() -> dict[str, Rules]:
+    """Return by feed the rules on text, and those that relate the columns of a row.
 
-
-def _schedule() -> Rules:
-    return [
-        *_flight(),
-        _after("sched_dep", "known_at", "published before departure"),
-        _equal("written_minute", "local_minute", "local time agrees with UTC"),
-        _equal("time_hour", "hour_of_departure", "time_hour is the hour of departure"),
-    ]
-
-
-def _outcomes() -> Rules:
-    return [
-        *_flight(),
-        _implies("arr_time", "dep_time", "who landed also left"),
-        _implies("arr_delay", "arr_time", "an arrival delay implies an arrival"),
-        _implies("arr_delay", "air_time", "an arrival delay implies minutes in the air"),
-        # Otherwise a lost delay would label a flight that landed as disrupted.
-        _implies("air_time", "arr_delay", "minutes in the air imply an arrival delay"),
-        _implies("dep_time", "dep_delay", "who left has a departure delay"),
-        _equal("written_clock", "departure_clock", "departure agrees with its delay"),
-        # Compares only the minute, which no time zone shifts.
-        _equal("arr_minute", "minute_of_arrival", "arrival agrees with its delay"),
-        # A row known before its flight landed would leak the label.
-        _after("known_at", "settled_at", "not known before it happened", or_equal=True),
-    ]
-
-
-def _weather() -> Rules:
-    return [
+    New objects at each call: an expectation belongs to one suite.
+    """
+    tail_number = _matches("tailnum", r"^[A-Z][0-9A-Z]{3,5}$", "tailnum is a registration")
+    flight_row = [
+        _one_of("carrier", CARRIERS),
         _one_of("origin", ORIGINS),
-        _after("temp", "dewp", "dew point is not above temperature", or_equal=True),
-        _equal("written_hour", "local_hour", "local time agrees with UTC"),
-        _after("known_at", "time_hour", "not known before it was observed"),
+        _matches("dest", r"^[A-Z]{3}$", "dest is an IATA code"),
+        tail_number,
+        _after("sched_arr", "sched_dep", "arrival is scheduled after departure"),
     ]
-
-
-def _flight() -> Rules:
-    dest = gxe.ExpectColumnValuesToMatchRegex(
-        column="dest", regex=r"^[A-Z]{3}$", meta={"rule": "dest is an IATA code"}
-    )
-    lands = _after("sched_arr", "sched_dep", "arrival is scheduled after departure")
-    return [_one_of("carrier", CARRIERS), _one_of("origin", ORIGINS), dest, _tailnum(), lands]
-
-
-def _tailnum() -> gxe.Expectation:
-    return gxe.ExpectColumnValuesToMatchRegex(
-        column="tailnum", regex=r"^[A-Z][0-9A-Z]{3,5}$", meta={"rule": "tailnum is a registration"}
-    )
+    return {
+        "planes": [tail_number],
+        "schedule": [
+            *flight_row,
+            _after("sched_dep", "known_at", "published before departure"),
+            _equal("written_minute", "local_minute", "local time agrees with UTC"),
+            _equal("time_hour", "hour_of_departure", "time_hour is the hour of departure"),
+        ],
+        "outcomes": [
+            *flight_row,
+            _given("dep_time", "who landed also left", where="arr_time"),
+            _given("arr_time", "an arrival delay implies an arrival", where="arr_delay"),
+            _given("air_time", "an arrival delay implies minutes in the air", where="arr_delay"),
+            # Otherwise a lost delay would label a flight that landed as disrupted.
+            _given("arr_delay", "minutes in the air imply an arrival delay", where="air_time"),
+            _given("dep_delay", "who left has a departure delay", where="dep_time"),
+            _equal("written_clock", "departure_clock", "departure agrees with its delay"),
+            # Compares only the minute, which no time zone shifts.
+            _equal("arr_minute", "minute_of_arrival", "arrival agrees with its delay"),
+            # A row known before its flight landed would leak the label.
+            _after("known_at", "settled_at", "not known before it happened", or_equal=True),
+        ],
+        "weather": [
+            _one_of("origin", ORIGINS),
+            _after("temp", "dewp", "dew point is not above temperature", or_equal=True),
+            _equal("written_hour", "local_hour", "local time agrees with UTC"),
+            _after("known_at", "time_hour", "not known before it was observed"),
+        ],
+    }
 
 
 def _between(bounds: Bounds) -> Rules:
@@ -167,16 +154,22 @@ def _between(bounds: Bounds) -> Rules:
     ]
 
 
+def _given(column: str, rule: str, *, where: str | None = None) -> gxe.Expectation:
+    """Return the rule that a value is given, in all rows or in those where another is given."""
+    condition = Column(where).is_not_null() if where else None
+    return gxe.ExpectColumnValuesToNotBeNull(
+        column=column, row_condition=condition, meta={"rule": rule}
+    )
+
+
 def _one_of(column: str, values: tuple[str, ...]) -> gxe.Expectation:
     return gxe.ExpectColumnValuesToBeInSet(
         column=column, value_set=list(values), meta={"rule": f"{column} is known"}
     )
 
 
-def _implies(given: str, column: str, rule: str) -> gxe.Expectation:
-    return gxe.ExpectColumnValuesToNotBeNull(
-        column=column, row_condition=Column(given).is_not_null(), meta={"rule": rule}
-    )
+def _matches(column: str, regex: str, rule: str) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToMatchRegex(column=column, regex=regex, meta={"rule": rule})
 
 
 # Other rules check for missing values.

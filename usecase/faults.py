@@ -12,15 +12,17 @@ The `kind` is the place of the fault:
 
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from usecase.columns import CARRIER, FEATURES, ORIGIN
-from usecase.feature_tables import TABLES, ComputeTable, Read
+from usecase.columns import CARRIER, FEATURES, ORIGIN, WindowColumns
+from usecase.feature_tables import TABLES, Read
 from usecase.target import UNKNOWN_TAIL
 
+ChangeRows = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 # The candidate that fits and predicts fastest.
 CANDIDATE = "gradient_boosting"
 
@@ -32,16 +34,9 @@ class Fault(NamedTuple):
     change: Any
 
 
-def reverse_labels_of_one_carrier(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """Reverse the labels of a carrier with a twentieth of the flights."""
-    hit = rows["carrier"] == "US"
-    return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
-
-
-def reverse_labels_of_early_hours(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
-    """Reverse the labels of the first hours of the day."""
-    hit = rows["hour"] <= 8
-    return rows.assign(label=rows["label"].where(~hit, 1 - rows["label"]))
+def reverse_labels_where(hit: Callable[[pd.DataFrame], pd.Series]) -> ChangeRows:
+    """Reverse the labels of the rows that `hit` chooses."""
+    return lambda rows, extra: rows.assign(label=rows["label"].where(~hit(rows), 1 - rows["label"]))
 
 
 def blank_planes_without_tail_number(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
@@ -57,22 +52,18 @@ def negate_delays(rows: pd.DataFrame, extra: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: -rows[name] for name in delays})
 
 
-def shuffle_scores_of(carrier: str) -> Callable[[pd.DataFrame, np.ndarray], np.ndarray]:
+def shuffle_scores(carrier: str, rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """Shuffle the scores of a carrier's flights, as a wrong join key would; their mean is right."""
-
-    def change(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
-        hit = np.flatnonzero(rows["carrier"] == carrier)
-        changed = scores.copy()
-        changed[hit] = np.random.default_rng(0).permutation(scores[hit])
-        return changed
-
-    return change
+    hit = np.flatnonzero(rows["carrier"] == carrier)
+    changed = scores.copy()
+    changed[hit] = np.random.default_rng(0).permutation(scores[hit])
+    return changed
 
 
 def shuffle_scores_every_other_day(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
     """Shuffle a carrier's scores on every other day: too little harm to show in a fortnight."""
     hit = (rows["decision_time"].dt.dayofyear % 2 == 0).to_numpy()
-    return np.where(hit, shuffle_scores_of("B6")(rows, scores), scores)
+    return np.where(hit, shuffle_scores("B6", rows, scores), scores)
 
 
 def shift_scores_of_two_carriers(rows: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
@@ -81,49 +72,47 @@ def shift_scores_of_two_carriers(rows: pd.DataFrame, scores: np.ndarray) -> np.n
     return np.clip(scores + shift, 0.001, 0.999)
 
 
-def key_windows_by_departure(compute: ComputeTable) -> ComputeTable:
+def key_by_departure(table: str, read: Read, first: date, last: date) -> pd.DataFrame:
     """Count a flight in windows from its scheduled departure, before its delay is known."""
 
-    def computed(read: Read, first: date, last: date) -> pd.DataFrame:
-        def read_early(feed: str, start: date, end: date) -> pd.DataFrame:
-            rows = read(feed, start, end)
-            if feed == "outcomes" and len(rows):
-                rows = rows.assign(known_at=rows["sched_dep"])
-            return rows
+    def read_early(feed: str, start: date, end: date) -> pd.DataFrame:
+        rows = read(feed, start, end)
+        if feed == "outcomes" and len(rows):
+            rows = rows.assign(known_at=rows["sched_dep"])
+        return rows
 
-        return compute(read_early, first, last)
-
-    return computed
+    return TABLES[table][0](read_early, first, last)
 
 
-def swap_columns(compute: ComputeTable, first_column: str, second_column: str) -> ComputeTable:
-    """Return the same rows with two columns exchanged."""
-    exchanged = {first_column: second_column, second_column: first_column}
-    return lambda read, first, last: compute(read, first, last).rename(columns=exchanged)
+def swap_rates(
+    table: str, windows: WindowColumns, read: Read, first: date, last: date
+) -> pd.DataFrame:
+    """Exchange the delay rates of the last two and of the last six hours."""
+    short, long = windows[2][1], windows[6][1]
+    return TABLES[table][0](read, first, last).rename(columns={short: long, long: short})
 
 
 FAULTS = (
     Fault("one carrier's labels reversed", "calibrated in slices", "fit",
-          reverse_labels_of_one_carrier),
+          reverse_labels_where(lambda rows: rows["carrier"] == "US")),  # a twentieth of the flights
     Fault("two carriers' scores shifted", "calibrated in slices", "scores",
           shift_scores_of_two_carriers),
     Fault("labels of the early hours reversed", "no slice worse than the champion", "fit",
-          reverse_labels_of_early_hours),
+          reverse_labels_where(lambda rows: rows["hour"] <= 8)),
     Fault("scores of a carrier interchanged on every other day", "no slice left in doubt", "scores",
           shuffle_scores_every_other_day),
     Fault("scores of a late carrier interchanged", "slices hold", "scores",
-          shuffle_scores_of("EV")),
+          partial(shuffle_scores, "EV")),
     Fault("scores of a punctual carrier interchanged", "errors are even", "scores",
-          shuffle_scores_of("UA")),
+          partial(shuffle_scores, "UA")),
     Fault("gaps where the tail number is missing", "no value tells", "rows",
           blank_planes_without_tail_number),
     Fault("signs of delays reversed", "behaves", "rows", negate_delays),
     Fault("signs of delays reversed in the refit only", "behaves when served", "refit",
           negate_delays),
     Fault("windows keyed by departure", "known at the decision", "tables", {
-        "origin_delays": key_windows_by_departure(TABLES["origin_delays"][0]),
-        "carrier_delays": key_windows_by_departure(TABLES["carrier_delays"][0])}),
+        name: partial(key_by_departure, name) for name in ("origin_delays", "carrier_delays")}),
     Fault("two columns swapped online", "online as offline", "online", {
-        "origin_delays": swap_columns(TABLES["origin_delays"][0], ORIGIN[2][1], ORIGIN[6][1]),
-        "carrier_delays": swap_columns(TABLES["carrier_delays"][0], CARRIER[2][1], CARRIER[6][1])}),
+        "origin_delays": partial(swap_rates, "origin_delays", ORIGIN),
+        "carrier_delays": partial(swap_rates, "carrier_delays", CARRIER)}),
 )  # fmt: skip

@@ -4,8 +4,6 @@ A `Change` takes `publish(feed, day)`, which returns the real batch, then the fe
 the first day of the fault. It returns the batch to publish instead. `Rows` changes one batch alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -13,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from usecase.facts import vapour_pressure
-from usecase.target import LATE_MINUTES, TIME_ZONE
+from usecase.target import KEY, LATE_MINUTES, TIME_ZONE
 
 Publish = Callable[[str, date], pd.DataFrame]
 Change = Callable[[Publish, str, date, date], pd.DataFrame]
@@ -153,9 +151,8 @@ def add_new_origin(every: int) -> Rows:
 
 def add_half_as_many_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Add half as many flights, with other numbers."""
-    key = ["carrier", "flight", "origin", "sched_dep"]
     extra = rows[rows["flight"] % 2 == 0].assign(flight=lambda even: 10_000 - even["flight"])
-    return pd.concat([rows, extra]).drop_duplicates(key).sort_values("known_at", kind="stable")
+    return pd.concat([rows, extra]).drop_duplicates(KEY).sort_values("known_at", kind="stable")
 
 
 def shuffle_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -165,22 +162,15 @@ def shuffle_rows(rows: pd.DataFrame) -> pd.DataFrame:
 def repeat_past_weeks(publish: Publish, feed: str, day: date, since: date) -> pd.DataFrame:
     """Repeat earlier weeks, day by day, with the same distribution."""
     rows = publish(feed, day - REPEATED_SPAN)
-    rows = rows.assign(
-        **{
-            name: rows[name] + REPEATED_SPAN
-            for name in rows
-            if isinstance(rows[name].dtype, pd.DatetimeTZDtype)
-        }
-    )
+    times = rows.select_dtypes("datetimetz").columns
+    rows = rows.assign(**{name: rows[name] + REPEATED_SPAN for name in times})
     if feed == "outcomes":  # the first day's departures keep the real schedule
-        rows, real = (
-            part[_left(part).dt.date.gt(since) == repeated]
-            for part, repeated in ((rows, True), (publish(feed, day), False))
-        )
-        return pd.concat([real, rows])
+        real = publish(feed, day)
+        real_first, repeated_later = _departure_day(real) <= since, _departure_day(rows) > since
+        return pd.concat([real[real_first], rows[repeated_later]])
     written = rows["sched_dep" if feed == "schedule" else "time_hour"].dt.tz_convert(TIME_ZONE).dt
     return rows.assign(year=written.year, month=written.month, day=written.day)
 
 
-def _left(rows: pd.DataFrame) -> pd.Series[pd.Timestamp]:
-    return rows["sched_dep"].dt.tz_convert(TIME_ZONE)
+def _departure_day(rows: pd.DataFrame) -> pd.Series:
+    return rows["sched_dep"].dt.tz_convert(TIME_ZONE).dt.date
