@@ -56,41 +56,28 @@ def _newest_observed(rows: pd.DataFrame) -> pd.Series:
     return ~(behind | together).reindex(rows.index)
 
 
-# Number of flights, delay rate and mean delay (minutes) over the last hours. Origins and carriers
-# have a row every hour; routes and tail numbers only when a window changes.
+def recent_delays(
+    by: str, names: WindowColumns, entities: Sequence[str] | None = None
+) -> ComputeTable:
+    """Return a compute function of the number of flights, delay rate and mean delay (minutes).
 
-
-def hourly_delays(by: str, entities: Sequence[str], names: WindowColumns) -> ComputeTable:
-    """Return a compute function of the delays by `by`, with a row of each entity every hour."""
-
-    def compute(read: Read, first: date, last: date) -> pd.DataFrame:
-        start, end = pd.Timestamp(first, tz="UTC"), pd.Timestamp(last, tz="UTC") + DAY
-        outcomes = _outcomes(read, first, last)
-        rows = windows_every_hour(outcomes, by, entities, names, start, end)
-        return _completed_by_hour(rows, first, last)
-
-    return compute
-
-
-def delays_at_changes(by: str, names: WindowColumns) -> ComputeTable:
-    """Return a compute function of the delays by `by`, with a row at each change of a window."""
+    The table has a row of each of `entities` every hour. Without `entities`, it has a row only when
+    a window changes.
+    """
 
     def compute(read: Read, first: date, last: date) -> pd.DataFrame:
-        outcomes = _outcomes(read, first, last).dropna(subset=[by])
-        return _completed_by_hour(windows_at_changes(outcomes, by, names), first, last)
+        rows = read("outcomes", first - DAY, last)  # the longest window reaches a day back
+        outcomes = add_counting_hours(rows.assign(route=rows["origin"] + "-" + rows["dest"]))
+        if entities is None:
+            rows = windows_at_changes(outcomes.dropna(subset=[by]), by, names)
+        else:
+            start, end = pd.Timestamp(first, tz="UTC"), pd.Timestamp(last, tz="UTC") + DAY
+            rows = windows_every_hour(outcomes, by, entities, names, start, end)
+        # The hours that end in the days to build: (first 00:00, last 24:00].
+        rows["day"] = (rows["event_timestamp"] - HOUR).dt.date
+        return rows[(rows["day"] >= first) & (rows["day"] <= last)]
 
     return compute
-
-
-def _outcomes(read: Read, first: date, last: date) -> pd.DataFrame:
-    rows = read("outcomes", first - DAY, last)  # the longest window reaches a day back
-    return add_counting_hours(rows.assign(route=rows["origin"] + "-" + rows["dest"]))
-
-
-def _completed_by_hour(rows: pd.DataFrame, first: date, last: date) -> pd.DataFrame:
-    """Keep the rows of the hours that end in the days to build: (first 00:00, last 24:00]."""
-    rows["day"] = (rows["event_timestamp"] - HOUR).dt.date
-    return rows[(rows["day"] >= first) & (rows["day"] <= last)]
 
 
 # Planes in coarse bands. A flight gets its carrier's typical plane if it has no tail number, or if
@@ -180,10 +167,10 @@ def _published(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 # For each table: its compute function, and the feed whose batches make it due.
 TABLES: dict[str, tuple[ComputeTable, str]] = {
     "weather": (weather, "weather"),
-    "origin_delays": (hourly_delays("origin", ORIGINS, ORIGIN), "outcomes"),
-    "carrier_delays": (hourly_delays("carrier", CARRIERS, CARRIER), "outcomes"),
-    "route_delays": (delays_at_changes("route", ROUTE), "outcomes"),
-    "tail_delays": (delays_at_changes("tailnum", TAIL), "outcomes"),
+    "origin_delays": (recent_delays("origin", ORIGIN, ORIGINS), "outcomes"),
+    "carrier_delays": (recent_delays("carrier", CARRIER, CARRIERS), "outcomes"),
+    "route_delays": (recent_delays("route", ROUTE), "outcomes"),
+    "tail_delays": (recent_delays("tailnum", TAIL), "outcomes"),
     "planes": (planes, "planes"),
     "fleets": (fleets, "schedule"),
     "routes": (routes, "schedule"),

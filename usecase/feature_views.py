@@ -7,29 +7,20 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
-from usecase.columns import (
-    BANDS,
-    CARRIER,
-    ON_DEMAND,
-    ORIGIN,
-    ROUTE,
-    TAIL,
-    WEATHER,
-    window_columns,
-)  # fmt: skip
+from usecase.columns import BANDS, CARRIER, ON_DEMAND, ORIGIN, ROUTE, TAIL, WEATHER, window_columns
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
-origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)
-carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
-route = Entity(name="route", join_keys=["route"], value_type=ValueType.STRING)
-tail = Entity(name="tailnum", join_keys=["tailnum"], value_type=ValueType.STRING)
+ENTITIES = {
+    name: Entity(name=name, join_keys=[name], value_type=ValueType.STRING)
+    for name in ("origin", "carrier", "route", "tailnum")
+}
 
 
-def _view(table: str, entity: Entity, columns: list[str], ttl: timedelta) -> FeatureView:
+def _view(table: str, entity: str, columns: list[str], ttl: timedelta) -> FeatureView:
     return FeatureView(
         name=table,
-        entities=[entity],
+        entities=[ENTITIES[entity]],
         ttl=ttl,
         schema=[Field(name=column, dtype=Float64) for column in columns],
         source=FileSource(
@@ -42,14 +33,14 @@ def _view(table: str, entity: Entity, columns: list[str], ttl: timedelta) -> Fea
 
 
 VIEWS = [
-    _view("weather", origin, WEATHER, ttl=3 * HOUR),
-    _view("origin_delays", origin, window_columns(ORIGIN), ttl=2 * HOUR),
-    _view("carrier_delays", carrier, window_columns(CARRIER), ttl=2 * HOUR),
-    _view("route_delays", route, window_columns(ROUTE), ttl=2 * DAY),
-    _view("tail_delays", tail, window_columns(TAIL), ttl=2 * DAY),
-    _view("planes", tail, BANDS, ttl=3650 * DAY),
-    _view("fleets", carrier, ["fleet_size", "fleet_age"], ttl=3 * DAY),
-    _view("routes", route, ["distance"], ttl=60 * DAY),
+    _view("weather", "origin", WEATHER, ttl=3 * HOUR),
+    _view("origin_delays", "origin", window_columns(ORIGIN), ttl=2 * HOUR),
+    _view("carrier_delays", "carrier", window_columns(CARRIER), ttl=2 * HOUR),
+    _view("route_delays", "route", window_columns(ROUTE), ttl=2 * DAY),
+    _view("tail_delays", "tailnum", window_columns(TAIL), ttl=2 * DAY),
+    _view("planes", "tailnum", BANDS, ttl=3650 * DAY),
+    _view("fleets", "carrier", ["fleet_size", "fleet_age"], ttl=3 * DAY),
+    _view("routes", "route", ["distance"], ttl=60 * DAY),
 ]
 VIEW = {view.name: view for view in VIEWS}
 
@@ -104,4 +95,4 @@ SERVICE = FeatureService(
         on_demand,
     ],
 )  # fmt: skip
-OBJECTS = [origin, carrier, route, tail, *VIEWS, on_demand, LOOKUP, SERVICE]
+OBJECTS = [*ENTITIES.values(), *VIEWS, on_demand, LOOKUP, SERVICE]

@@ -16,15 +16,15 @@ from usecase.columns import CATEGORIES, NUMBERS
 
 def build_candidates(params: dict[str, Any]) -> dict[str, tuple[Pipeline, dict[str, Any]]]:
     """Return unfitted pipelines over a frame of `FEATURES`, each with its search space."""
-    seed = params["seed"]
-    search = params["training"]["search"]
-    boosting = {name: values for name, values in search.items() if name != "n_iter"}
+    search = {
+        f"model__{name}": values
+        for name, values in params["training"]["search"].items()
+        if name != "n_iter"
+    }
     return {
-        "logistic_regression": (_linear(seed), {}),
-        "gradient_boosting": (
-            _trees(seed), {f"model__{name}": values for name, values in boosting.items()}
-        ),
-    }  # fmt: skip
+        "logistic_regression": (_linear(params["seed"]), {}),
+        "gradient_boosting": (_trees(params["seed"]), search),
+    }
 
 
 def _linear(seed: int) -> Pipeline:

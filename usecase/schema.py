@@ -16,34 +16,26 @@ _FLIGHT = {"carrier": _TEXT, "flight": _WHOLE, "tailnum": _TEXT, "origin": _TEXT
 _TIMES = {"sched_dep": _TIME, "sched_arr": _TIME}
 
 # The columns of a raw partition, in order.
-SCHEMA: dict[str, pa.Schema] = {
-    "planes": pa.schema(
-        {
-            "tailnum": _TEXT, "year": _NUMBER, "type": _TEXT, "manufacturer": _TEXT,
-            "model": _TEXT, "engines": _WHOLE, "seats": _WHOLE, "speed": _NUMBER,
-            "engine": _TEXT, "known_at": _TIME,
-        }
-    ),
-    "schedule": pa.schema(
-        {
-            **_DATE, "minute": _WHOLE, **_FLIGHT, "distance": _WHOLE, "time_hour": _TIME,
-            **_TIMES, "known_at": _TIME,
-        }
-    ),
-    "outcomes": pa.schema(
-        {
-            **_FLIGHT, **_TIMES, "dep_time": _NUMBER, "arr_time": _NUMBER, "dep_delay": _NUMBER,
-            "arr_delay": _NUMBER, "air_time": _NUMBER, "known_at": _TIME,
-        }
-    ),
-    "weather": pa.schema(
-        {
-            "origin": _TEXT, **_DATE, "temp": _NUMBER, "dewp": _NUMBER, "humid": _NUMBER,
-            "wind_dir": _NUMBER, "wind_speed": _NUMBER, "wind_gust": _NUMBER, "precip": _NUMBER,
-            "pressure": _NUMBER, "visib": _NUMBER, "time_hour": _TIME, "known_at": _TIME,
-        }
-    ),
+_COLUMNS = {
+    "planes": {
+        "tailnum": _TEXT, "year": _NUMBER, "type": _TEXT, "manufacturer": _TEXT, "model": _TEXT,
+        "engines": _WHOLE, "seats": _WHOLE, "speed": _NUMBER, "engine": _TEXT, "known_at": _TIME,
+    },
+    "schedule": {
+        **_DATE, "minute": _WHOLE, **_FLIGHT, "distance": _WHOLE, "time_hour": _TIME, **_TIMES,
+        "known_at": _TIME,
+    },
+    "outcomes": {
+        **_FLIGHT, **_TIMES, "dep_time": _NUMBER, "arr_time": _NUMBER, "dep_delay": _NUMBER,
+        "arr_delay": _NUMBER, "air_time": _NUMBER, "known_at": _TIME,
+    },
+    "weather": {
+        "origin": _TEXT, **_DATE, "temp": _NUMBER, "dewp": _NUMBER, "humid": _NUMBER,
+        "wind_dir": _NUMBER, "wind_speed": _NUMBER, "wind_gust": _NUMBER, "precip": _NUMBER,
+        "pressure": _NUMBER, "visib": _NUMBER, "time_hour": _TIME, "known_at": _TIME,
+    },
 }  # fmt: skip
+SCHEMA = {feed: pa.schema(columns) for feed, columns in _COLUMNS.items()}
 
 # The key of a row within its batch.
 KEYS: dict[str, list[str]] = {

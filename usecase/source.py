@@ -75,15 +75,13 @@ def _read(feed: str) -> pd.DataFrame:
 
 def _planes() -> pd.DataFrame:
     planes = pd.read_csv(_folder() / "planes.csv")
-    planes["known_at"] = _micro(pd.Series(pd.Timestamp(FIRST_DAY, tz="UTC"), index=planes.index))
-    return planes
+    return planes.assign(known_at=pd.Timestamp(FIRST_DAY, tz="UTC").as_unit("us"))
 
 
 def _weather() -> pd.DataFrame:
     weather = pd.read_csv(_folder() / "weather.csv")
-    weather["time_hour"] = _micro(pd.to_datetime(weather["time_hour"], utc=True))
-    weather["known_at"] = _micro(weather["time_hour"] + timedelta(hours=1))
-    return weather
+    observed = _micro(pd.to_datetime(weather["time_hour"], utc=True))
+    return weather.assign(time_hour=observed, known_at=observed + timedelta(hours=1))
 
 
 def _schedule() -> pd.DataFrame:

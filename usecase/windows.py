@@ -12,7 +12,6 @@ HOUR = pd.Timedelta(hours=1)
 # Minutes. A longer delay predicts no more about the next flight, and could dominate a mean.
 MIN_DELAY, MAX_DELAY = -60, 240
 SPAN = 10_000_000  # larger than any count of hours since 1970
-SUMS = ("flights", "bad", "landed", "minutes")
 
 
 def add_counting_hours(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -76,30 +75,24 @@ def _hour_number(moment: pd.Timestamp) -> int:
 def _windows(
     outcomes: pd.DataFrame, by: str, points: pd.DataFrame, names: Mapping[int, tuple[str, str, str]]
 ) -> pd.DataFrame:
-    # Sums of whole minutes: a day built alone gives the same bits as a whole year.
     delay = outcomes["arr_delay"].clip(MIN_DELAY, MAX_DELAY)
-    events = pd.DataFrame(
-        {
-            "hour": outcomes["hour"].to_numpy(),
-            "flights": 1,
-            "bad": disrupted(outcomes).to_numpy(dtype="int64"),
-            "landed": delay.notna().to_numpy(dtype="int64"),
-            "minutes": delay.fillna(0).to_numpy(dtype="int64"),
-        }
-    )
-    entities = pd.concat([outcomes[by], points[by]], ignore_index=True)
-    codes, _ = pd.factorize(entities, sort=True)
+    # Flights, disrupted ones, landed ones, and their minutes. All are whole numbers, so a day built
+    # alone gives the same bits as a whole year.
+    counted = np.column_stack(
+        [np.ones(len(delay)), disrupted(outcomes), delay.notna(), delay.fillna(0)]
+    ).astype("int64")
+    codes, _ = pd.factorize(pd.concat([outcomes[by], points[by]], ignore_index=True), sort=True)
     # Entity and hour in one sortable number.
-    events["offset"] = codes[: len(events)] * SPAN
-    targets = codes[len(events) :] * SPAN + points["hour"].to_numpy()
+    offsets = codes[: len(counted)] * SPAN
+    targets = codes[len(counted) :] * SPAN + points["hour"].to_numpy()
     result = pd.DataFrame({by: points[by].to_numpy()})
-    started = _sums_until(events, events["hour"].to_numpy(), targets)
+    started = _sums_until(counted, offsets + outcomes["hour"].to_numpy(), targets)
     for window, (count, rate, mean) in names.items():
-        ended = _sums_until(events, _end_hours(outcomes, window), targets)
-        total = {name: started[name] - ended[name] for name in SUMS}
-        result[count] = total["flights"].astype("float64")
-        result[rate] = _ratio(total["bad"], total["flights"])
-        result[mean] = _ratio(total["minutes"], total["landed"])
+        ended = _sums_until(counted, offsets + _end_hours(outcomes, window), targets)
+        flights, bad, landed, minutes = (started - ended).T
+        result[count] = flights.astype("float64")
+        result[rate] = _ratio(bad, flights)
+        result[mean] = _ratio(minutes, landed)
     result["event_timestamp"] = pd.to_datetime(
         points["hour"].to_numpy() * 3_600_000_000, unit="us", utc=True
     )
@@ -112,20 +105,17 @@ def _end_hours(outcomes: pd.DataFrame, window: int) -> np.ndarray:
     return np.maximum(ends, outcomes["hour"]).to_numpy()
 
 
-def _sums_until(
-    events: pd.DataFrame, hours: np.ndarray, targets: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return, for each target (entity and hour), the sums of its events with `hours` up to it.
+def _sums_until(counted: np.ndarray, positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return, for each target, the sums of the rows of `counted` with positions up to it.
 
-    The sums include all entities sorted before it; a difference of two results removes them.
+    A position or target is an entity and hour in one number. The shapes are (n_rows, n_sums) and
+    (n_targets, n_sums). The sums include all entities sorted before the target; a difference
+    of two results removes them.
     """
-    positions = events["offset"].to_numpy() + hours
     order = np.argsort(positions, kind="stable")
+    totals = np.cumsum(counted[order], axis=0)
     n_included = np.searchsorted(positions[order], targets, side="right")
-    totals = {
-        name: np.concatenate([[0], np.cumsum(events[name].to_numpy()[order])]) for name in SUMS
-    }
-    return {name: totals[name][n_included] for name in SUMS}
+    return np.vstack([np.zeros((1, counted.shape[1]), dtype="int64"), totals])[n_included]
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
