@@ -11,6 +11,7 @@ from typing import Any
 
 import usecase
 from features import durable_files, partitions
+from usecase.source import FEEDS
 
 MANIFEST_FILE = "BUILT"
 PUBLICATIONS = ("raw", "publications")
@@ -19,7 +20,7 @@ FEATURE_CODE = (
     "target.py", "windows.py",
 )  # fmt: skip
 Spans = Mapping[str, tuple[str, str] | list[str]]  # by feed: first and last day, both included
-PartitionDigests = Mapping[str, Mapping[str, str]]  # by feed and day: of a validated partition
+PartitionDigests = Mapping[str, Mapping[date, str]]  # by feed and day: of a validated partition
 
 
 def definitions_version() -> str:
@@ -47,38 +48,39 @@ def write_manifest(data: Path, manifest: Mapping[str, Any]) -> None:
 
 def partition_digests(data: Path) -> PartitionDigests:
     """Return the digest of each validated partition and each record of late publications."""
-    folders = [folder for folder in (data / "validated").glob("*") if folder.is_dir()]
     return {
-        folder.name: {
-            path.stem: partitions.recipe_digest(path)
-            for path in sorted(folder.glob(f"*{partitions.SUFFIX}"))
+        table: {
+            day: partitions.recipe_digest(partitions.partition_path(data, layer, table, day))
+            for day in partitions.partition_days(data, layer, table)
         }
-        for folder in [*folders, data.joinpath(*PUBLICATIONS)]
+        for layer, table in [*(("validated", feed) for feed in FEEDS), PUBLICATIONS]
     }
 
 
 def is_day_current(
-    data: Path, manifest: Mapping[str, Any], inputs: PartitionDigests, table: str, day: str
+    data: Path, entries: Mapping[str, Any], inputs: PartitionDigests, table: str, day: date
 ) -> bool:
     """Return whether the day's partition of `table` exists and was built from these `inputs`."""
-    entry = manifest["tables"].get(table, {}).get(day)
+    entry = entries.get(day.isoformat())
     if entry is None:
         return False
     # A day without rows has no file.
-    path = partitions.partition_path(data, "features", table, date.fromisoformat(day))
-    return (
-        path.exists() == entry["rows"]
-        and entry["digest"] == inputs_digest(inputs, entry["read"], day)
-    )  # fmt: skip
+    path = partitions.partition_path(data, "features", table, day)
+    is_stored = path.exists() == entry["rows"]
+    return is_stored and entry["digest"] == inputs_digest(inputs, entry["read"], day)
 
 
-def inputs_digest(inputs: PartitionDigests, spans: Spans, day: str) -> str:
+def inputs_digest(inputs: PartitionDigests, spans: Spans, day: date) -> str:
     """Return a digest of a day's inputs: its batches, and when its hours were published."""
+    days = {
+        feed: (date.fromisoformat(first), date.fromisoformat(last))
+        for feed, (first, last) in spans.items()
+    }
     # The last hour of a day ends at the start of the next day.
-    next_day = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    days[PUBLICATIONS[1]] = day, day + timedelta(days=1)
     lines = [
         f"{feed} {each} {digest}"
-        for feed, (first, last) in sorted({**spans, PUBLICATIONS[1]: (day, next_day)}.items())
+        for feed, (first, last) in sorted(days.items())
         for each, digest in inputs.get(feed, {}).items()
         if first <= each <= last
     ]
@@ -91,12 +93,12 @@ def tables_version(data: Path, until: date) -> dict[str, str]:
     A publication stores it. A later difference for the same day means that rows were replaced.
     """
     manifest = read_manifest(data)
-    built = [
+    built = sorted(
         (table, day, entry["digest"])
-        for table, entries in sorted(manifest["tables"].items())
-        for day, entry in sorted(entries.items())
+        for table, entries in manifest["tables"].items()
+        for day, entry in entries.items()
         if day <= until.isoformat()
-    ]
+    )
     lines = [manifest["recipe"], *(" ".join(each) for each in built)]
     return {
         "day": max((day for _, day, _ in built), default=""),

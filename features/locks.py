@@ -38,7 +38,13 @@ def hold_lock(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, poll_interval=POLL, mode=0o664)
-    _acquire(lock, path, patience, refused, what)
+    try:
+        _acquire(lock, path, patience)
+    except Timeout as error:
+        raise refused(
+            f"{what} is at work in {path.parent}: {_holder(path)}; it holds {path.name}. "
+            "Wait until it ends, or stop it. Then run this again."
+        ) from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         # In place, not atomically: the lock is on this very file, and the text is for messages.
@@ -61,24 +67,15 @@ def is_locked(path: Path) -> bool:
         return True
 
 
-def _acquire(
-    lock: FileLock, path: Path, patience: float | None, refused: type[LoopError], what: str
-) -> None:
+def _acquire(lock: FileLock, path: Path, patience: float | None) -> None:
     quiet = SILENT if patience is None else min(patience, SILENT)
-    remaining = -1.0 if patience is None else patience - quiet  # filelock takes -1 for no limit
     try:
-        try:
-            lock.acquire(timeout=max(quiet, 4 * POLL))  # `is_locked` also holds it for a moment
-        except Timeout:
-            if not remaining:
-                raise
-            print(f"Waiting for {_holder(path)}, which holds {path} ...", file=sys.stderr)
-            lock.acquire(timeout=remaining)
-    except Timeout as error:
-        raise refused(
-            f"{what} is at work in {path.parent}: {_holder(path)}; it holds {path.name}. "
-            "Wait until it ends, or stop it. Then run this again."
-        ) from error
+        lock.acquire(timeout=max(quiet, 4 * POLL))  # `is_locked` also holds it for a moment
+    except Timeout:
+        if patience == quiet:
+            raise
+        print(f"Waiting for {_holder(path)}, which holds {path} ...", file=sys.stderr)
+        lock.acquire(timeout=-1 if patience is None else patience - quiet)  # -1: no limit
 
 
 def _holder(path: Path) -> str:

@@ -89,7 +89,6 @@ class OnlineReader:
         stored: Sequence[Sequence[StoredValues]],
     ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
-        newest = [0.0] * len(entity_rows)
         for (ttl, names), of_view in zip(VIEW_COLUMNS, stored, strict=True):
             fresh = [
                 row.values if time - ttl <= row.event_time else {}
@@ -97,11 +96,11 @@ class OnlineReader:
             ]
             for name in names:
                 columns[name] = [values.get(name) for values in fresh]
-            newest = [max(time, row.event_time) for time, row in zip(newest, of_view, strict=True)]
         columns["sched_dep_epoch"] = [row["sched_dep_epoch"] for row in entity_rows]
         columns |= self._transform(columns)
         for name in CATEGORIES:
             columns[name] = [row[name] for row in entity_rows]
+        newest = [max(row.event_time for row in of_case) for of_case in zip(*stored, strict=True)]
         # NaN is the only value that differs from itself.
         clean = [
             [None if value != value else value for value in columns[name]] for name in FEATURES

@@ -42,8 +42,7 @@ def recompute_without_future(
     with tempfile.TemporaryDirectory(prefix="recomputed-") as folder, contextlib.chdir("."):
         for view in VIEWS:
             start = max(first, until - DAY - view.ttl) if view.ttl else first
-            rows = tables[view.name][0](read_known, start, until)
-            rows = rows.drop(columns="day")
+            rows = tables[view.name][0](read_known, start, until).drop(columns="day")
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
             data = Path(folder) / "data"
             target = partitions.partition_path(data, "features", view.name, until)

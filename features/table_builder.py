@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 from features import build_manifest, partitions
 from features.build_manifest import PUBLICATIONS
 from usecase.feature_tables import TABLES, ComputeTable, Read
-from usecase.source import due
 
 DAY = timedelta(days=1)
 Tables = Mapping[str, tuple[ComputeTable, str]]
@@ -32,36 +31,36 @@ def build_tables(
     """
     manifest = _current_manifest(data, lag)
     inputs, late = build_manifest.partition_digests(data), late_publications(data)
+    until = as_of.astimezone(UTC).date()
     n_built = {}
     for table, (compute, feed) in tables.items():
-        days = partitions.day_range(first, as_of.astimezone(UTC).date())
+        entries = manifest["tables"].setdefault(table, {})
         outdated = [
-            day for day in days
-            if due(feed, day) and day.isoformat() in inputs.get(feed, {})
-            and not build_manifest.is_day_current(data, manifest, inputs, table, day.isoformat())
+            day for day in inputs[feed]
+            if first <= day < until
+            and not build_manifest.is_day_current(data, entries, inputs, table, day)
         ]  # fmt: skip
         n_built[table] = len(outdated)
         if not outdated:
             continue
-        entries = manifest["tables"].setdefault(table, {})
         for day in outdated:
             entries.pop(day.isoformat(), None)
         # Before the files: a day in the manifest is never half replaced.
         build_manifest.write_manifest(data, manifest)
-        for start, end in _consecutive(outdated):
-            rows, days_read = _compute(data, compute, start, end)
+        for run in _consecutive(outdated):
+            rows, days_read = _compute(data, compute, run[0], run[-1])
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
             by_day = dict(list(rows.groupby("day")))
-            for day in partitions.day_range(start, end + DAY):
+            for day in run:
                 target = partitions.partition_path(data, "features", table, day)
                 if day in by_day:
                     day_rows = by_day[day].drop(columns="day").reset_index(drop=True)
                     partitions.write_partition(day_rows, target)
                 else:
                     target.unlink(missing_ok=True)
-                name, spans = day.isoformat(), days_read(day)
-                digest = build_manifest.inputs_digest(inputs, spans, name)
-                entries[name] = {"read": spans, "digest": digest, "rows": day in by_day}
+                spans = days_read(day)
+                digest = build_manifest.inputs_digest(inputs, spans, day)
+                entries[day.isoformat()] = {"read": spans, "digest": digest, "rows": day in by_day}
         build_manifest.write_manifest(data, manifest)
     return n_built
 
@@ -146,10 +145,8 @@ def _recording_reader(data: Path, days_read: DaysRead) -> Read:
     return read
 
 
-def _consecutive(days: Sequence[date]) -> Iterator[tuple[date, date]]:
-    """Yield runs of consecutive days, as (first, last)."""
+def _consecutive(days: Sequence[date]) -> list[list[date]]:
+    """Split sorted days into runs of consecutive days."""
     # Within a run, a day minus its position is constant.
     runs = itertools.groupby(enumerate(days), lambda each: each[1] - each[0] * DAY)
-    for _, run in runs:
-        run_days = [day for _, day in run]
-        yield run_days[0], run_days[-1]
+    return [[day for _, day in run] for _, run in runs]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from features import partitions
+from usecase.schema import SCHEMA
 from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
 
 
@@ -14,16 +15,14 @@ def read_cases(data: Path, first_day: date, last_day: date) -> pd.DataFrame:
 
     The spine lists a case some time before its decision. How long before differs.
     """
-    rows = partitions.read_days(data, "validated", SPINE_FEED, first_day, last_day)
-    return spine(rows) if len(rows) else _empty_frame("key", "decision_time")
+    return spine(_read(data, SPINE_FEED, first_day, last_day))
 
 
 def read_labels(data: Path, first_day: date, last_day: date) -> pd.DataFrame:
     """Return `key`, `label` and `known_at` (UTC) of the batches; both days are included."""
-    rows = partitions.read_days(data, "validated", LABEL_FEED, first_day, last_day)
-    return labels(rows) if len(rows) else _empty_frame("key", "known_at", "label")
+    return labels(_read(data, LABEL_FEED, first_day, last_day))
 
 
-def _empty_frame(key: str, time: str, *others: str) -> pd.DataFrame:
-    columns = {key: pd.Series(dtype=object), time: pd.to_datetime([], utc=True)}
-    return pd.DataFrame(columns | {name: pd.Series(dtype=float) for name in others})
+def _read(data: Path, feed: str, first_day: date, last_day: date) -> pd.DataFrame:
+    rows = partitions.read_days(data, "validated", feed, first_day, last_day)
+    return rows if len(rows) else SCHEMA[feed].empty_table().to_pandas()
