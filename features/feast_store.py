@@ -73,20 +73,16 @@ def open_online_values(settings: configuration.Settings) -> ReadOnline:
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     config = load_repo_config(settings.root, FEAST_CONFIG)
     store: Any = get_online_store_from_config(config.online_store)
-    return store.reader(config, [_with_keys(view) for view in VIEWS])
+    return store.reader(config, keyed_views())
 
 
-def _with_keys(view: FeatureView) -> FeatureView:
-    """Return the view with its entity columns, which Feast sets only when it applies a view."""
+def keyed_views() -> list[FeatureView]:
+    """Return the views with their entity columns, which Feast sets only when it applies a view."""
     entities = {each.name: each for each in OBJECTS if isinstance(each, Entity)}
-    keyed = copy.copy(view)
-    keyed.entity_columns = [
-        Field(name=entities[name].join_key, dtype=from_value_type(entities[name].value_type))
-        for name in view.entities
-    ]
-    return keyed
-
-
-def registered_views(store: FeatureStore) -> list[FeatureView]:
-    """Return the registered views, with the keys that Feast sets when it applies a view."""
-    return [store.get_feature_view(view.name) for view in VIEWS]
+    views = [copy.copy(view) for view in VIEWS]
+    for view in views:
+        keys = [entities[name] for name in view.entities]
+        view.entity_columns = [
+            Field(name=key.join_key, dtype=from_value_type(key.value_type)) for key in keys
+        ]
+    return views

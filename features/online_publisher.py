@@ -3,7 +3,6 @@
 import io
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ from feast import FeatureView
 
 import settings as configuration
 from features import build_manifest, durable_files, locks, partitions
-from features.feast_store import apply_definitions, registered_views
+from features.feast_store import apply_definitions, keyed_views
 from features.publication_record import published_until, record_text
 from features.table_builder import late_publications
 from usecase.feature_views import VIEWS
@@ -20,6 +19,7 @@ from usecase.feature_views import VIEWS
 REBUILD_AFTER = timedelta(days=1)
 # The longest time between a row's event and its publication. A rebuild would miss later rows.
 MAX_DELAY = timedelta(days=2)
+TABLES_FILE = "feast/tables.json"  # in var/: the `tables_version` that the store was written from
 
 
 @locks.with_data_lock
@@ -31,7 +31,7 @@ def publish_features(settings: configuration.Settings, as_of: datetime) -> None:
     """
     current = published_until(settings)
     replaced = build_manifest.tables_replaced_since(
-        settings.data, durable_files.read_json(_tables_file(settings))
+        settings.data, durable_files.read_json(settings.var / TABLES_FILE)
     )
     if current is None or current > as_of or as_of - current > REBUILD_AFTER or replaced:
         rebuild_online_store(settings, as_of)
@@ -49,7 +49,7 @@ def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> N
     (settings.var / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
     provider = store._get_provider()
     provider.online_store.withdraw(store.config)
-    views = registered_views(store)
+    views = keyed_views()
     for dropped, created in ((views, []), ([], views)):
         provider.update_infra(store.project, dropped, created, [], [], partial=False)
     # `materialize` ignores when a row was published. So it stops before the first unpublished row,
@@ -62,11 +62,6 @@ def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> N
         for view in VIEWS:
             store.materialize(as_of - MAX_DELAY - view.ttl, end, feature_views=[view.name])
     Publisher(settings, as_of - MAX_DELAY, as_of, expected_record="").step(as_of)
-
-
-def _tables_file(settings: configuration.Settings) -> Path:
-    """Return the file with the `tables_version` that the store was written from."""
-    return settings.var / "feast" / "tables.json"
 
 
 class Publisher:
@@ -88,13 +83,13 @@ class Publisher:
         tables = build_manifest.tables_version(settings.data, until.astimezone(UTC).date())
         # The last list holds the same rows as Feast stores them.
         self._new: list[tuple[FeatureView, pd.DataFrame, list[Any]]] = []
-        for view in registered_views(self._store):
+        for view in keyed_views():
             rows = self._read(view.name, view.entities[0], since, until)
             if len(rows):
                 stored = self._provider._prep_rows_to_write_for_ingestion(view, rows)
                 self._new.append((view, rows, stored))
         # Before the rows: after a kill in between, the next publication rebuilds the store.
-        durable_files.write_json(_tables_file(settings), tables)
+        durable_files.write_json(settings.var / TABLES_FILE, tables)
 
     def _read(self, table: str, key: str, since: datetime, until: datetime) -> pd.DataFrame:
         """Return the rows published after `since` and by `until`, in order of publication."""

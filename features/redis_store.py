@@ -64,37 +64,33 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
         project = config.project.encode()
         serializers = [key_serializer(config, view) for view in views]
         names = [[field.name for field in view.features] for view in views]
-        fields = [_fields(config, view) for view in views]
+        # The fields of an entity's hash: its event time, then its features.
+        titles = [redis._versioned_fv_name(view, config) for view in views]
+        fields = [
+            [f"_ts:{title}", *(redis._mmh3(f"{title}:{name}") for name in columns)]
+            for title, columns in zip(titles, names, strict=True)
+        ]
 
         def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
+            keys_by_view = [[key + project for key in serialize(rows)] for serialize in serializers]
             # Views of one entity share its hash: one command for all of them.
             commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
-            spans_by_view = []
-            for serialize, view_fields in zip(serializers, fields, strict=True):
-                row_keys = [key + project for key in serialize(rows)]
-                starts = {}
-                for key in dict.fromkeys(row_keys):
-                    hash_fields = commands.setdefault(key, [])
-                    starts[key] = len(hash_fields)
-                    hash_fields += view_fields
-                spans_by_view.append([(key, starts[key]) for key in row_keys])
+            for keys, of_view in zip(keys_by_view, fields, strict=True):
+                for key in dict.fromkeys(keys):
+                    commands.setdefault(key, []).extend(of_view)
             replies = self._read_hash_fields(config, list(commands.items()))
             if not replies[0][0]:
                 return None
-            reply_of = dict(zip(commands, replies, strict=True))
+            stored = {
+                key: dict(zip(commands[key], reply, strict=True))
+                for key, reply in zip(commands, replies, strict=True)
+            }
             return [
-                [_decode(reply_of[key][start : start + len(columns) + 1], columns)
-                 for key, start in spans]
-                for spans, columns in zip(spans_by_view, names, strict=True)
-            ]  # fmt: skip
+                [_decode([stored[key][field] for field in of_view], columns) for key in keys]
+                for keys, of_view, columns in zip(keys_by_view, fields, names, strict=True)
+            ]
 
         return read
-
-
-def _fields(config: RepoConfig, view: FeatureView) -> list[Any]:
-    """Return the fields of an entity's hash with the view's event time and features."""
-    stored = redis._versioned_fv_name(view, config)
-    return [f"_ts:{stored}", *(redis._mmh3(f"{stored}:{field.name}") for field in view.features)]
 
 
 def _decode(reply: Sequence[bytes | None], names: list[str]) -> StoredValues:

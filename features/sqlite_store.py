@@ -38,10 +38,6 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
 
     _file: tuple[int, int] | None = None  # identity of the file that `_conn` has open
 
-    @staticmethod
-    def _get_db_path(config: RepoConfig) -> str:
-        return str(config.online_store.path)  # the settings make it absolute
-
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         if not self._conn:
             path = Path(self._get_db_path(config))
