@@ -26,7 +26,7 @@ def run_ingestion(
         for feed, summary in result["validated"].items():
             if summary["batches"]:
                 journal.say(f"  {validate.format_feed_summary(feed, summary)}")
-        quarantined = accepted_batches.count_quarantined_rows(settings)
+        quarantined = accepted_batches.count_quarantined(settings.data).total()
         row.ran = "Great Expectations on every daily batch"
         row.decided = f"{quarantined:,} rows quarantined, no batch refused"
         row.evidence = "data/quarantine, var/gx"

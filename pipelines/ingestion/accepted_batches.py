@@ -3,12 +3,10 @@
 The validated partition itself holds both digests, so a day is old or new, never half of each.
 """
 
-from __future__ import annotations
-
+from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,10 +18,10 @@ from settings import Settings
 from usecase import source
 from usecase.schema import KEYS
 
-if TYPE_CHECKING:
-    from pipelines.ingestion.batch_checks import RowReasons
-
+# By row number: the rules that a row breaks, each with the row's values.
+RowReasons = dict[int, dict[str, str]]
 REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
+RESTATEMENTS_FILE = "restated.json"  # in var/
 
 
 def rules_digest() -> str:
@@ -115,10 +113,14 @@ def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
             durable_files.write_file(copy, old.read_bytes())
 
 
-def count_quarantined_rows(settings: Settings) -> int:
-    """Count the quarantined rows over all feeds and days."""
-    files = (settings.data / "quarantine").glob("[!r]*/*.parquet")
-    return sum(partitions.n_rows(file) for file in files)
+def count_quarantined(data: Path) -> Counter[tuple[str, date]]:
+    """Count the quarantined rows of each batch, by feed and day."""
+    counts = Counter[tuple[str, date]]()
+    for feed in source.FEEDS:
+        for day in partitions.partition_days(data, "quarantine", feed):
+            path = partitions.partition_path(data, "quarantine", feed, day)
+            counts[feed, day] = partitions.n_rows(path)
+    return counts
 
 
 def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
@@ -140,13 +142,13 @@ def record_restatements(settings: Settings, feed: str, days: Collection[date]) -
         return 0
     count = count_restatements(settings.data, feed, days)
     counts = read_restatements(settings) | {feed: count}
-    durable_files.write_json(_restatements_file(settings), counts)
+    durable_files.write_json(settings.var / RESTATEMENTS_FILE, counts)
     return count
 
 
 def read_restatements(settings: Settings) -> dict[str, int]:
     """Return by feed the restatements in the batches that were validated last."""
-    return durable_files.read_json(_restatements_file(settings)) or {}
+    return durable_files.read_json(settings.var / RESTATEMENTS_FILE) or {}
 
 
 def _accepted_raw(data: Path, feed: str, day: date) -> Path | None:
@@ -166,7 +168,3 @@ def _same_values(old: pa.Table, new: pa.Table) -> bool:
         return bool(column_types.widen(old, both).equals(new.select(both.names)))
     except ValueError:
         return False
-
-
-def _restatements_file(settings: Settings) -> Path:
-    return settings.var / "restated.json"

@@ -11,11 +11,9 @@ import pyarrow as pa
 
 from features import column_types
 from pipelines.ingestion import batch_facts, expectation_suites
+from pipelines.ingestion.accepted_batches import RowReasons
 from settings import UserError
 from usecase import expectations, facts, schema
-
-# By row number: the rules that a row breaks, each with the row's values.
-RowReasons = dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)

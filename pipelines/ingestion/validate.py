@@ -122,18 +122,6 @@ def data_docs_index(settings: Settings) -> Path:
     return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
 
 
-def count_newest_quarantined(data: Path, feed: str) -> int:
-    """Count the quarantined rows of the newest validated batch of `feed`."""
-    days = partitions.partition_days(data, "validated", feed)
-    return count_quarantined(data, feed, days[-1]) if days else 0
-
-
-def count_quarantined(data: Path, feed: str, day: date) -> int:
-    """Count the quarantined rows of a batch."""
-    path = partitions.partition_path(data, "quarantine", feed, day)
-    return partitions.n_rows(path) if path.exists() else 0
-
-
 if __name__ == "__main__":
     stage_command.run_stage_command(
         lambda settings, as_of: print(validate_new_batches(settings, as_of))

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from features import publication_record
-from pipelines.ingestion import accepted_batches, ingest, validate
+from features import partitions, publication_record
+from pipelines.ingestion import accepted_batches, ingest
 from pipelines.operations import alerts
 from pipelines.operations.metric_samples import MetricSample
 from pipelines.operations.probes import TIMEOUT
@@ -52,17 +52,19 @@ def online_store_samples(settings: Settings) -> Iterator[MetricSample]:
 
 
 def batch_samples(settings: Settings) -> Iterator[MetricSample]:
+    quarantined = accepted_batches.count_quarantined(settings.data)
     for feed in source.FEEDS if clock.is_started(settings) else ():
         n_missing = ingest.count_missing_batches(settings, feed, clock.now(settings))
         yield MetricSample("batches_missing", n_missing, {"feed": feed})
-        n_quarantined = validate.count_newest_quarantined(settings.data, feed)
-        yield MetricSample("rows_quarantined", n_quarantined, {"feed": feed})
+        days = partitions.partition_days(settings.data, "validated", feed)
+        n_newest = quarantined[feed, days[-1]] if days else 0
+        yield MetricSample("rows_quarantined", n_newest, {"feed": feed})
     for feed, n_rows in accepted_batches.read_restatements(settings).items():
         yield MetricSample("rows_restated", n_rows, {"feed": feed})
     yield MetricSample("rows_quarantined_limit", settings.params()["validation"]["max_quarantined"])
     refused = (settings.data / "quarantine" / "refused").glob("*/*.parquet")
     yield MetricSample("batches_refused", sum(1 for _ in refused))
-    yield MetricSample("quarantined_rows", accepted_batches.count_quarantined_rows(settings))
+    yield MetricSample("quarantined_rows", quarantined.total())
 
 
 def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from features import partitions
 from features.validated_cases import read_labels
-from pipelines.ingestion import ingest, validate
+from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.isolated_home import copy_home, home_environment
 from pipelines.replay.served_record import DAY
@@ -113,9 +113,10 @@ def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list
 def _quarantine_notices(own: Settings, since: date) -> list[Notice]:
     """Return a notice for each feed, of its first batch with too many rows in quarantine."""
     limit, notices = own.params()["validation"]["max_quarantined"], []
+    quarantined = accepted_batches.count_quarantined(own.data)
     for feed in source.FEEDS:
         for day in partitions.partition_days(own.data, "quarantine", feed):
-            n_rows = validate.count_quarantined(own.data, feed, day)
+            n_rows = quarantined[feed, day]
             if day >= since and n_rows > limit:
                 text = f"{n_rows} rows of {feed} in quarantine (limit {limit})"
                 notices.append(Notice("validation", _batch_time(day), text))
