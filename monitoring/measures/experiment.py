@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
 
 from monitoring.measures import sequential
 from monitoring.measures.sequential import Interval
+from serving.release import document
 from usecase import evaluation
 
 Floats = sequential.Floats
@@ -93,7 +93,9 @@ def same_model_spread(
     """
     variances = []
     for salt in range(N_RANDOM_SPLITS):
-        arms = np.where(_points(rows["key"], salt) < percent / 100, "challenger", "champion")
+        digest = f"{salt:016x}"  # in the place of a challenger's
+        routed = [document.goes_to_challenger(key, digest, percent) for key in rows["key"]]
+        arms = np.where(routed, "challenger", "champion")
         days = daily_arm_difference(rows.assign(arm=arms), metric, costs, min_labels=min_labels)
         if len(days) < 2:
             raise ValueError(f"{len(days)} days of the log have {min_labels} labels in each arm")
@@ -161,10 +163,3 @@ def student_interval(values: Floats, alpha: float) -> Interval:
         return Interval(n, mean, -math.inf, math.inf)
     half = float(t.ppf(1 - alpha / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Interval(n, mean, mean - half, mean + half)
-
-
-def _points(keys: pd.Series, salt: int) -> Floats:
-    """Return a number from 0 to 1 per key, drawn as the service does."""
-    by = salt.to_bytes(8, "big")
-    digests = (blake2b(key.encode(), digest_size=8, key=by).digest() for key in keys)
-    return np.array([int.from_bytes(digest, "big") / 2**64 for digest in digests])
