@@ -1,8 +1,7 @@
 """Evidently's report on drift: an HTML page, and a run in Evidently's workspace."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ def publish_drift_report(
     The ids of project and run follow from their names, so a run published again replaces itself.
     """
     snapshot = run_report(*samples, categories=categories, limits=limits)
-    with quiet_evidently_imports():
+    # Evidently's own dependencies cause these warnings on import.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         from evidently.sdk.models import PanelMetric, ProjectModel
         from evidently.sdk.panels import line_plot_panel
         from evidently.ui.workspace import Workspace
@@ -57,7 +57,8 @@ def run_report(
     """Return Evidently's snapshot; it measures each column four times and draws it."""
     categories = [*categories, TARGET]
     features = [name for name in current if name not in (PREDICTION, TARGET)]
-    with quiet_evidently_imports():
+    # Evidently's own dependencies cause these warnings on import.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
         from evidently.presets import DataDriftPreset
@@ -86,11 +87,3 @@ def run_report(
             Dataset.from_pandas(current, data_definition=definition),
             Dataset.from_pandas(reference, data_definition=definition),
         )
-
-
-@contextmanager
-def quiet_evidently_imports() -> Iterator[None]:
-    """Silence the deprecation warnings that Evidently's own dependencies cause on import."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
