@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.measures import drift, performance, slices
 from monitoring.retraining_decision import check_policy, decide_retraining
+from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from settings import LoopError
 from usecase.columns import CATEGORIES, FEATURES
 

@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.retraining_triggers import (
     DAY,
     TRIGGERS,
+    MonitoringEvidence,
+    MonitoringFinding,
     TriggerResult,
     evaluate_triggers,
     format_days,

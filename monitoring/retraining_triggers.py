@@ -1,4 +1,4 @@
-"""The triggers of a retraining: when each fires, as pure checks of the evidence.
+"""The evidence for a retraining decision, and the triggers: pure checks of the evidence.
 
 A trigger fires when its value is over its limit in the policy (`monitoring.policy` of the
 parameters). It asks for a retraining if the policy lists it in `triggers`; `retraining_decision.py`
@@ -11,10 +11,37 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, NamedTuple
 
-from monitoring.evidence import MonitoringEvidence
-
 DAY = timedelta(days=1)
 NEED_LABELS = ("calibration", "performance", "saving", "target")
+
+
+@dataclass(frozen=True)
+class MonitoringFinding:
+    """A stable `code` (snake_case), and `told` for people, whose words may change."""
+
+    code: str
+    told: str
+
+
+@dataclass(frozen=True)
+class MonitoringEvidence:
+    """Facts on the champion, then the measurements of one look; times are aware UTC.
+
+    `observation.observe_production` adds the measurements. A failed one is None and a problem.
+    """
+
+    champion: str
+    data_until: datetime  # the champion was trained on labels known before
+    expected: Mapping[str, Any]  # metrics of the champion's evaluation
+    last_training: datetime | None = None  # its `as_of`; the champion's own if unset
+    n_new: int | None = None  # labels that became known since the champion's data
+    under_way: str | None = None  # version of the challenger in shadow or canary
+    n_labelled: int = 0  # predictions of the window whose label is known
+    live: Mapping[str, Any] | None = None  # result of `performance.live_metrics`
+    drift: Mapping[str, Any] | None = None  # `drift.DriftResult` as a dict
+    slices: Sequence[Mapping[str, Any]] | None = None  # result of `slices.measure_slices`
+    days: float | None = None  # since the first decision of the window
+    problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why
 
 
 class Trigger(NamedTuple):
@@ -102,9 +129,13 @@ def evaluate_triggers(
     }
     if drift:
         details["drift"] = f", predictions moved {moved['score']:.3g} (limit {moved['limit']:g})"
+    limits = {name: policy[each.limit] for name, each in TRIGGERS.items()}
+    # Shares of rare values differ from day to day, so the first days allow more missing values.
+    if evidence.days is not None and evidence.days < policy["settled_days"]:
+        limits["missing"] = policy["early_missing_change"]
     results = []
     for name, value in values.items():
-        limit = _limit(name, evidence, policy)
+        limit = limits[name]
         if value is None or not isfinite(value):
             why = unjudged.get(name, "could not be measured")
             value, fired, text = None, False, f"{TRIGGERS[name].what}: {why}"
@@ -145,14 +176,6 @@ def _unjudged(
     if evidence.slices is not None and not due:
         reasons["labels"] = "not judged, too few labels are due"
     return reasons
-
-
-def _limit(name: str, evidence: MonitoringEvidence, policy: Mapping[str, Any]) -> float:
-    """Allow more missing values at first: shares of rare values differ from day to day."""
-    early = evidence.days is not None and evidence.days < policy["settled_days"]
-    setting = "early_missing_change" if name == "missing" and early else TRIGGERS[name].limit
-    limit: float = policy[setting]
-    return limit
 
 
 def _describe(name: str, value: float, limit: float) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring import observation
-from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import arms, performance
+from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.release import rollout_policy
 from pipelines.replay import served_record
 from pipelines.replay.served_record import DAY

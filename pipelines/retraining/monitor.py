@@ -10,8 +10,8 @@ import pandas as pd
 from features import durable_files
 from features.validated_cases import read_labels
 from monitoring import observation
-from monitoring.evidence import MonitoringEvidence
 from monitoring.measures import performance
+from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.training import training_outcome
 from serving.prediction_log import reader
 from serving.release import document

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.evidence import MonitoringEvidence, MonitoringFinding
 from monitoring.retraining_decision import ALERT_ONLY, HOLD_CODES, QUIET_CODE, decide_retraining
-from monitoring.retraining_triggers import TRIGGERS
+from monitoring.retraining_triggers import TRIGGERS, MonitoringEvidence, MonitoringFinding
 from settings import CODE_PATTERN, UserError
 
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)

@@ -35,7 +35,7 @@ from sklearn.pipeline import make_pipeline
 
 from features import publication_record
 from monitoring import retraining_decision
-from monitoring.evidence import MonitoringEvidence
+from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.operations import alerts
 from pipelines.runtime import clock, prefect_commands
 from pipelines.training import training_outcome

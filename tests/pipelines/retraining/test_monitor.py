@@ -15,7 +15,7 @@ import yaml
 
 from features import partitions
 from monitoring import observation
-from monitoring.evidence import MonitoringEvidence
+from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.operations import loop_metrics, metric_samples
 from pipelines.retraining import monitor
 from serving.prediction_log.writer import PredictionLog
