@@ -43,36 +43,53 @@ def model_colours(names: Sequence[str]) -> dict[str, str]:
     return {name: colours[name] for name in names}
 
 
+def roc_curve(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return at most 100 points: `false_positive_rate` and `true_positive_rate`."""
+    from sklearn import metrics
+
+    x, y, _ = metrics.roc_curve(scores["label"], scores[name])
+    at = np.unique(np.linspace(0, len(x) - 1, 100).astype(int))
+    return pd.DataFrame({"false_positive_rate": x[at], "true_positive_rate": y[at]})
+
+
+def calibration_curve(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return `predicted` and `observed` rates in ten bins of as many labelled cases each."""
+    from sklearn import calibration
+
+    known = scores[["label", name]].dropna()
+    observed, predicted = calibration.calibration_curve(
+        known["label"], known[name], n_bins=10, strategy="quantile"
+    )
+    return pd.DataFrame({"predicted": predicted, "observed": observed})
+
+
 def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Plot the share of alarms among cases of label 1 against that among cases of label 0."""
-    from sklearn.metrics import roc_curve
-
     figure, axes = new_axes("share of label 0 alarmed", "share of label 1 alarmed")
     axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=1)
     for name, colour in model_colours(names).items():
-        x, y, _ = roc_curve(scores["label"], scores[name])
-        at = np.unique(np.linspace(0, len(x) - 1, 200).astype(int))
         auc = measured.get(name, {}).get("auc")
         label = _plain(name) if auc is None else f"{_plain(name)}, AUC {auc:.3f}"
-        axes.plot(x[at], y[at], color=colour, label=label)
+        curve = roc_curve(scores, name)
+        axes.plot(
+            curve["false_positive_rate"], curve["true_positive_rate"], color=colour, label=label
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
     add_legend(axes, "lower right")
     return figure
 
 
-def calibration_figure(scores: pd.DataFrame, names: Sequence[str], bins: int = 10) -> Figure:
+def calibration_figure(scores: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Plot the observed rate against the mean prediction, in bins of equal size."""
-    from sklearn.calibration import calibration_curve
-
     figure, axes = new_axes("mean prediction", "observed rate")
     top = 0.0
     for name, colour in model_colours(names).items():
-        known = scores[["label", name]].dropna()
-        observed, predicted = calibration_curve(
-            known["label"], known[name], n_bins=bins, strategy="quantile"
-        )
-        top = max(top, observed.max(), predicted.max())
-        axes.plot(predicted, observed, color=colour, marker="o", markersize=4, label=_plain(name))
+        curve = calibration_curve(scores, name)
+        top = max(top, curve["predicted"].max(), curve["observed"].max())
+        axes.plot(
+            curve["predicted"], curve["observed"], color=colour, marker="o", markersize=4,
+            label=_plain(name),
+        )  # fmt: skip
     top = min(1.0, top * 1.08)
     axes.plot([0, top], [0, top], color=GRID_COLOUR, linewidth=1, zorder=0)
     axes.set(xlim=(0, top), ylim=(0, top))

@@ -1,6 +1,7 @@
 """Recipe stage: measure candidates, baseline and champion on the holdout, and run the gates."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files
-from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
-from pipelines.evaluation.gates.verdict import GateInputs, run_gates
+from pipelines.evaluation.gates import champion_and_baseline as compared
+from pipelines.evaluation.gates import soundness
+from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates
 from pipelines.runtime import stage_command
 from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
@@ -21,6 +23,23 @@ from usecase.columns import FEATURES
 
 Verdicts = dict[str, list[dict[str, Any]]]  # by candidate
 Metrics = dict[str, dict[str, float]]  # by model
+CANDIDATE_GATES: tuple[Callable[[GateInputs, Limits], Verdict], ...] = (
+    soundness.data_is_sound,
+    soundness.data_is_valid,
+    compared.beats_the_baseline,
+    compared.not_worse_than_the_champion,
+    compared.log_loss_holds,
+    compared.no_slice_worse_than_the_champion,
+    compared.no_slice_left_in_doubt,
+    soundness.calibrated,
+    soundness.calibrated_in_slices,
+    soundness.slices_hold,
+    soundness.errors_are_even,
+    soundness.not_too_good_to_be_true,
+    soundness.no_column_too_good,
+    soundness.no_value_tells,
+    soundness.behaves,
+)
 
 
 def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
@@ -128,22 +147,11 @@ def metrics_by_slice(
 
 def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
     """Write `roc.csv` and `calibration.csv` for `dvc plots`, one row per model and point."""
-    from sklearn.calibration import calibration_curve
-    from sklearn.metrics import roc_curve
+    from monitoring.pages import charts
 
-    roc, calibration = [], []
-    for name in names:
-        x, y, _ = roc_curve(scores["label"], scores[name])
-        at = np.unique(np.linspace(0, len(x) - 1, 100).astype(int))
-        points = {"model": name, "false_positive_rate": x[at], "true_positive_rate": y[at]}
-        roc.append(pd.DataFrame(points))
-        observed, predicted = calibration_curve(
-            scores["label"], scores[name], n_bins=10, strategy="quantile"
-        )
-        points = {"model": name, "predicted": predicted, "observed": observed}
-        calibration.append(pd.DataFrame(points))
-    pd.concat(roc).to_csv(folder / "roc.csv", index=False)
-    pd.concat(calibration).to_csv(folder / "calibration.csv", index=False)
+    for file, curve in (("roc", charts.roc_curve), ("calibration", charts.calibration_curve)):
+        points = pd.concat({name: curve(scores, name) for name in names}, names=["model"])
+        points.droplevel(1).to_csv(folder / f"{file}.csv")
 
 
 if __name__ == "__main__":

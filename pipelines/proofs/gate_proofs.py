@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates

@@ -1,7 +1,6 @@
 """The gates that a candidate, its refit and its sources must pass before registration.
 
 verdict.py: input and verdict of a gate, and the loop that runs gates; one that raises has failed
-candidate_gates.py: the list of gates on a candidate, in order, from the next two files
 champion_and_baseline.py: not worse than the champion, overall and by slice; better than no model
 soundness.py: data, calibration, slices and behaviour; results, columns and values that are too
     good to be known in time

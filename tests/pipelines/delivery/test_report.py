@@ -13,7 +13,7 @@ import yaml
 
 from pipelines.delivery import measurement
 from pipelines.delivery import report as delivery
-from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
+from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.training import workspace
 from settings import UserError
 

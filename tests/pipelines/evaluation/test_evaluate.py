@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from pipelines.evaluation import evaluate
-from pipelines.evaluation.gates import candidate_gates
 from pipelines.training.train import train_candidates
 from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
@@ -130,7 +129,7 @@ def test_evaluation_end_to_end(own: Settings) -> None:
         costs = own.params()["costs"]
         assert metrics[name] == pytest.approx(evaluation.metrics(rows["label"], prob, costs))
         by_gate = {each["gate"]: each for each in result["verdicts"][name]}
-        assert len(by_gate) == len(candidate_gates.CANDIDATE_GATES)
+        assert len(by_gate) == len(evaluate.CANDIDATE_GATES)
         assert not [each for each in by_gate.values() if "could not run" in each["told"]]
         assert by_gate["beats the baseline"]["value"] == metrics[name]["cost_per_1000"]
         assert by_gate["not worse than the champion"]["told"].startswith("no champion yet")

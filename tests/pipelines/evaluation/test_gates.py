@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.evaluation.gates import champion_and_baseline as compared
 from pipelines.evaluation.gates import (
     refit_gates,
     soundness,
     source_gates,
 )
-from pipelines.evaluation.gates.candidate_gates import CANDIDATE_GATES
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates, verdict_code
 from settings import CODE_PATTERN
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.evaluation.gates import candidate_gates
+from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates.verdict import Verdict, run_gates
 from pipelines.proofs import base_training
 from settings import Settings
@@ -57,7 +57,7 @@ def verdicts_at(
     frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(training, frame=frame, as_of=moment, start=moment - span)
     return run_gates(
-        then.gate_inputs(then.healthy), training.params["gates"], candidate_gates.CANDIDATE_GATES
+        then.gate_inputs(then.healthy), training.params["gates"], evaluate.CANDIDATE_GATES
     )
 
 
