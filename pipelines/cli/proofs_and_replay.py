@@ -107,7 +107,7 @@ def replay(
         chosen = policies.choose_policies(params, policy or [params["replay"]["default"]])
         chosen |= policies.sensitivity_policies(params) if sensitivity else {}
         costs = (
-            fast_replay.replay_policies(settings, first, end, chosen, typer.echo)
+            fast_replay.replay_policies(settings, first, end, chosen)
             if fast
             else served_replay.replay_through_service(settings, first, end, chosen)
         )

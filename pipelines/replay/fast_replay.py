@@ -5,7 +5,7 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,10 @@ from pipelines.replay.simulated_day import (
 )
 from settings import LoopError, Settings, UserError
 
-PrintLine = Callable[[str], None]
-
 
 def replay_policies(
-    settings: Settings, first: datetime, end: datetime, chosen: Mapping[str, dict[str, Any]],
-    print_line: PrintLine,
-) -> dict[str, pd.DataFrame]:  # fmt: skip
+    settings: Settings, first: datetime, end: datetime, chosen: Mapping[str, dict[str, Any]]
+) -> dict[str, pd.DataFrame]:
     """Replay each of the `chosen` policies from `first` to `end`; return the days by policy name.
 
     Raises `UserError` for an invalid period.
@@ -39,9 +36,7 @@ def replay_policies(
 
     world = build_world(settings, first, end)
     return {
-        name: replay_policy(
-            replay_folder(settings, first, name), world, name, policy, end, print_line
-        )
+        name: replay_policy(replay_folder(settings, first, name), world, name, policy, end)
         for name, policy in chosen.items()
     }
 
@@ -66,10 +61,9 @@ def replay_folder(settings: Settings, first: datetime, name: str) -> Path:
 
 
 def replay_policy(
-    folder: Path, world: ReplayWorld, name: str, policy: dict[str, Any], end: datetime,
-    print_line: PrintLine,
-) -> pd.DataFrame:  # fmt: skip
-    """Replay one policy, resuming after the recorded days; return a row per day."""
+    folder: Path, world: ReplayWorld, name: str, policy: dict[str, Any], end: datetime
+) -> pd.DataFrame:
+    """Replay one policy, resuming after the recorded days; print events, return a row per day."""
     n_days = (end - world.first).days
     records = read_done_days(folder, world.params, policy)[:n_days]
     state = initial_state(world, world.first)
@@ -83,11 +77,13 @@ def replay_policy(
         served_record.append_day_record(folder, record)
         records.append(record)
         for line in served_record.describe_events(record):
-            print_line(f"{name}: {day:%d %B %Y}, cost {_cost_so_far(records):.0f}: {line}")
+            cost = _cost_so_far(records)
+            print(f"{name}: {day:%d %B %Y}, cost {cost:.0f}: {line}", flush=True)
     trained = sum(each["trained"] for each in records)
-    print_line(
+    print(
         f"{name}: {len(records)} days, {trained} trainings, cost {_cost_so_far(records):.1f}; "
-        f"took {sum(seconds.values()):.0f} s, {seconds[1]:.0f} s of it for days with a training"
+        f"took {sum(seconds.values()):.0f} s, {seconds[1]:.0f} s of it for days with a training",
+        flush=True,
     )
     return pd.DataFrame(records)
 

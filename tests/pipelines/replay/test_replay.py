@@ -89,7 +89,7 @@ def scheduled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReplayWor
     return (
         folder,
         world,
-        fast_replay.replay_policy(folder / "own", world, "own", rule, END, lambda _: None),
+        fast_replay.replay_policy(folder / "own", world, "own", rule, END),
     )
 
 
@@ -162,11 +162,11 @@ def test_a_stopped_replay_resumes_with_the_same_days(
     lines = whole.splitlines(keepends=True)
     place = folder / "stopped"
     rule = policy("schedule", every_days=7)
-    fast_replay.replay_policy(place, world, "own", rule, FIRST + DAY, lambda _: None)
+    fast_replay.replay_policy(place, world, "own", rule, FIRST + DAY)
     # Stopped during the first canary, in the middle of writing a line.
     upto = next(n for n, line in enumerate(lines) if json.loads(line)["stage"] == "canary")
     (place / served_record.DAYS_FILE).write_text("".join(lines[: upto + 1]) + '{"day": "20')
-    again = fast_replay.replay_policy(place, world, "own", rule, END, lambda _: None)
+    again = fast_replay.replay_policy(place, world, "own", rule, END)
     assert (place / served_record.DAYS_FILE).read_text() == whole
     assert again["cost"].tolist() == days["cost"].tolist()
 
@@ -175,9 +175,7 @@ def test_days_of_another_policy_are_discarded(
     scheduled: tuple[Path, ReplayWorld, pd.DataFrame], tmp_path: Path
 ) -> None:
     _, world, _ = scheduled
-    fast_replay.replay_policy(
-        tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY, str
-    )
+    fast_replay.replay_policy(tmp_path, world, "own", policy("schedule", every_days=7), FIRST + DAY)
     assert fast_replay.read_done_days(tmp_path, world.params, policy("schedule", every_days=7))
     assert fast_replay.read_done_days(tmp_path, world.params, policy()) == []
 
@@ -197,7 +195,7 @@ def test_a_benign_change_triggers_no_retraining(
 ) -> None:
     days = fast_replay.replay_policy(
         tmp_path, make_world(tmp_path, changed()), "own",
-        policy("calibration", "drift", "missing"), END, lambda _: None,
+        policy("calibration", "drift", "missing"), END,
     )  # fmt: skip
     assert days["trained"].sum() == 0
     assert "calibration is quiet" in days["reason"].iloc[-1]  # the reason is recorded, too
@@ -205,9 +203,7 @@ def test_a_benign_change_triggers_no_retraining(
 
 def test_a_change_of_the_odds_triggers_a_retraining_within_days(tmp_path: Path) -> None:
     world = make_world(tmp_path, cases(shifted_from=18))
-    days = fast_replay.replay_policy(
-        tmp_path, world, "own", policy("calibration"), END, lambda _: None
-    )
+    days = fast_replay.replay_policy(tmp_path, world, "own", policy("calibration"), END)
     noticed = days.loc[days["trained"] > 0, "day"].iloc[0]
     assert f"{START + 19 * DAY:%Y-%m-%d}" <= noticed <= f"{START + 24 * DAY:%Y-%m-%d}"
 
