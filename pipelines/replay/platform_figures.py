@@ -126,26 +126,20 @@ def format_figures(figures: dict[str, Any], agreement: str) -> list[tuple[str, s
         ("Days on which the fast replay differs", agreement),
         ("Flow runs, and failed or crashed ones",
          f"{figures['runs']:,}, {figures['failed']:,}"),
-        ("CPU of the service per prediction", _format(figures["service_ms"], "ms")),
-        ("A simulated day, wall clock", _format(figures["seconds_a_day"], "s")),
-        *((f"CPU of a day, {name}", _format(each, "s"))
-          for part in ("cpu_a_day", "stage_a_day") for name, each in figures[part].items()),
+        *format_times(figures),
     ]  # fmt: skip
 
 
-def format_time_spent(figures: dict[str, Any]) -> str:
-    """Return a line on a simulated day's time: wall clock, CPU by process and by stage."""
-    if figures["seconds_a_day"] is None:
-        return "No day was measured."
-    parts, stages = (
-        ", ".join(f"{name} {each:.1f}" for name, each in Counter(figures[key]).most_common())
-        for key in ("cpu_a_day", "stage_a_day")
-    )
-    cpu = sum(figures["cpu_a_day"].values())
-    return (
-        f"A simulated day: {figures['seconds_a_day']:.1f} s, CPU {cpu:.1f} s ({parts}), "
-        f"by stage {stages}."
-    )
+def format_times(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a simulated day's times as texts by name: wall clock, CPU by process and stage."""
+    cpu = sum(figures["cpu_a_day"].values()) if figures["cpu_a_day"] else None
+    return [
+        ("CPU of the service per prediction", _format(figures["service_ms"], "ms")),
+        ("A simulated day, wall clock", _format(figures["seconds_a_day"], "s")),
+        ("CPU of a day", _format(cpu, "s")),
+        *((f"CPU of a day, {name}", _format(each, "s"))
+          for part in ("cpu_a_day", "stage_a_day") for name, each in figures[part].items()),
+    ]  # fmt: skip
 
 
 def _format(value: float | None, unit: str) -> str:

@@ -93,7 +93,8 @@ def run_replay(
         )
     days = agreement.read_days_with_costs(settings, own, first, end)
     figures = platform_figures.platform_figures(own, days)
-    print(platform_figures.format_time_spent(figures), flush=True)
+    for what, text in platform_figures.format_times(figures):
+        print(f"{what}: {text}", flush=True)
     return days
 
 
