@@ -79,24 +79,27 @@ def measure_window(
         under_way=under_way.model.version if under_way else None,
     )  # fmt: skip
     reference = pd.read_parquet(folder / "reference.parquet")
-    observed = (known, predictions, logged_features(predictions), reference, params, policy, as_of)
-    if not settings.pages:
-        return observation.observe_production(*observed)
-    from monitoring.pages import drift_report, monitoring_page
-
     reports = settings.var / "reports"
 
     def publish(samples: list[pd.DataFrame]) -> None:
+        from monitoring.pages import drift_report
+
         drift_report.publish_drift_report(
             samples, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
             categories=CATEGORIES, limits=params["monitoring"]["drift"],
             name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
         )  # fmt: skip
 
-    result = observation.observe_production(*observed, publish)
-    days = performance.daily_performance(predictions, params["costs"])
-    page = reports / f"monitoring-{as_of:%Y-%m-%d}.html"
-    monitoring_page.write_monitoring_page(page, result, days, predictions, reference)
+    result = observation.observe_production(
+        known, predictions, logged_features(predictions), reference, params, policy, as_of,
+        publish if settings.pages else None,
+    )  # fmt: skip
+    if settings.pages:
+        from monitoring.pages import monitoring_page
+
+        days = performance.daily_performance(predictions, params["costs"])
+        page = reports / f"monitoring-{as_of:%Y-%m-%d}.html"
+        monitoring_page.write_monitoring_page(page, result, days, predictions, reference)
     return result
 
 
