@@ -13,6 +13,6 @@ Rollout:
 - `challengers.py`: the challengers, and the cases that they score
 
 All:
-- `base_training.py`: the training that the cases start from; `isolated_home.py`: their homes
+- `base_training.py`: the training that the cases start from, and their homes
 - `proof_runs.py`: runs cases in parallel, and prints and writes the results
 """

@@ -18,8 +18,14 @@ from features.publication_record import record_text
 from features.table_builder import build_tables
 from features.validated_cases import read_cases
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, folder_md5
-from pipelines.proofs.base_training import BaseTraining, GateCase, Subject
-from pipelines.proofs.isolated_home import copy_home, home_environment, link_or_copy_file
+from pipelines.proofs.base_training import (
+    BaseTraining,
+    GateCase,
+    Subject,
+    copy_home,
+    link_or_copy_file,
+)
+from pipelines.replay.replay_world import home_environment
 from pipelines.training import assemble
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from features import durable_files
+from features import durable_files, partitions
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates.refit_gates import RefitModel
 from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, TrainingSources, folder_md5
 from pipelines.evaluation.gates.verdict import GateInputs
-from pipelines.proofs.isolated_home import home_environment
+from pipelines.replay.replay_world import build_home, home_environment
 from pipelines.runtime import stage_command
 from pipelines.training import assemble, workspace
 from pipelines.training.train import probabilities
@@ -157,15 +157,25 @@ def read_base_training(home: Path) -> BaseTraining:
     return BaseTraining(own, files.frame, as_of, start, own.params()["seed"])
 
 
+def copy_home(source: Settings, folder: Path) -> Settings:
+    """Return a home with the data of `source` and an online store of its own."""
+    own = Settings.isolated(folder)
+    shutil.copytree(source.home / "data", own.home / "data", copy_function=link_or_copy_file)
+    shutil.copytree(source.home / "usecase", own.home / "usecase")
+    return own
+
+
+def link_or_copy_file(source: str, target: str) -> None:
+    """Link a partition, which is replaced and never written to; copy other files."""
+    is_partition = source.endswith(partitions.SUFFIX)
+    (durable_files.link_or_copy if is_partition else shutil.copy)(source, target)
+
+
 def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     from features.online_publisher import publish_features
-    from pipelines.replay import world_data
 
-    own = Settings.isolated(home)
-    own.params_file.parent.mkdir(parents=True)
-    shutil.copyfile(settings.params_file, own.params_file)
+    own = build_home(settings, home, as_of)
     with home_environment(own):
-        world_data.make_training_set(own, as_of)
         publish_features(own, as_of)
     (home / "data" / "candidates").mkdir()
     durable_files.write_file(home / "data" / "candidates" / "candidates.json", "{}")

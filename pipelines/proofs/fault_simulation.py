@@ -20,11 +20,10 @@ import pandas as pd
 from features import partitions
 from features.validated_cases import read_labels
 from pipelines.ingestion import accepted_batches, ingest, validate
-from pipelines.proofs.base_training import BaseTraining
-from pipelines.proofs.isolated_home import copy_home, home_environment
+from pipelines.proofs.base_training import BaseTraining, copy_home
+from pipelines.replay.replay_world import ReplayWorld, TrainedModel, home_environment
 from pipelines.replay.served_record import DAY
-from pipelines.replay.simulated_day import ReplayState, ReplayWorld, observe_day, predict_cases
-from pipelines.replay.trained_models import ReplayModels, TrainedModel
+from pipelines.replay.simulated_day import ReplayState, observe_day, predict_cases
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from pipelines.training.train import probabilities
@@ -154,9 +153,9 @@ def _monitor(
         evaluation.metrics(training.holdout["label"], scores, params["costs"]), [],
         probabilities(training.refit, frame),
     )  # fmt: skip
-    models = ReplayModels(frame, params, training.scratch / "models")
     labels = frame[["key", "label", "known_at"]].dropna()
     no_baseline = np.full(len(frame), np.nan)
+    models = training.scratch / "models"
     world = ReplayWorld(frame, labels, no_baseline, params, models, training.as_of)
     state = ReplayState.start(world, champion)
     predict_cases(world, state, world.rows(training.as_of, end))

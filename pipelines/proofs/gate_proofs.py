@@ -15,8 +15,8 @@ from pipelines.proofs import proof_runs
 from pipelines.proofs.bad_candidates import BAD_CANDIDATES
 from pipelines.proofs.bad_sources import BAD_SOURCES
 from pipelines.proofs.base_training import BaseTraining, GateCase, Subject, read_base_training
-from pipelines.proofs.isolated_home import home_environment
 from pipelines.proofs.proof_runs import Proof
+from pipelines.replay.replay_world import home_environment
 from settings import Settings
 
 # The gates on each kind of subject, and the section of `gates` with limits of their own.

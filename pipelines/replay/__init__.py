@@ -3,7 +3,7 @@
 Fast, with the loop's steps only:
 - `fast_replay.py`: runs and resumes the days of each policy
 - `simulated_day.py`: one day, with its cases, models and predictions
-- `trained_models.py`: the trainings; `world_data.py`: batches, features and labels
+- `replay_world.py`: the data of the period, and the trainings
 
 Served, through flows, stores and the service:
 - `served_replay.py`: in a home of its own, or on a running stack

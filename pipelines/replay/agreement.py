@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.evaluation.gates.verdict import verdict_code
-from pipelines.replay import served_record, world_data
+from pipelines.replay import replay_world, served_record
 from serving.prediction_log import reader
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -89,7 +89,7 @@ def read_days_with_costs(
     records = pd.DataFrame(
         served_record.read_day_records(served_record.records_folder(own))[: (end - first).days]
     )
-    world = world_data.build_world(settings, first, end)
+    world = replay_world.build_world(settings, first, end)
     at = world.rows(first, end)
     log = reader.read_predictions(own.predictions, since=first, until=end)
     cases = match_answers(world.frame.iloc[at][["key", "decision_time", "label"]], log)

@@ -14,13 +14,9 @@ import pandas as pd
 
 from features import durable_files
 from pipelines.replay import policies, served_record
+from pipelines.replay.replay_world import ReplayWorld, build_world, train_model
 from pipelines.replay.served_record import DAY
-from pipelines.replay.simulated_day import (
-    ReplayState,
-    ReplayWorld,
-    predict_cases,
-    simulate_day,
-)
+from pipelines.replay.simulated_day import ReplayState, predict_cases, simulate_day
 from settings import LoopError, Settings, UserError
 
 
@@ -32,8 +28,6 @@ def replay_policies(
     Raises `UserError` for an invalid period.
     """
     check_period(settings.params(), first, end)
-    from pipelines.replay.world_data import build_world
-
     world = build_world(settings, first, end)
     return {
         name: replay_policy(replay_folder(settings, first, name), world, name, policy, end)
@@ -93,7 +87,7 @@ def initial_state(world: ReplayWorld, first: datetime) -> ReplayState:
 
     Raises `LoopError` if the gates refuse it.
     """
-    model = world.models.train(first, None)
+    model = train_model(world, first, None)
     if not model.passed:
         refused = "; ".join(each["gate"] for each in model.verdicts if not each["passed"])
         raise LoopError(f"The gates refused the first model of {first:%Y-%m-%d}: {refused}.")

@@ -11,44 +11,19 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from monitoring import observation
 from monitoring.measures import arms, performance
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.release import rollout_policy
 from pipelines.replay import served_record
+from pipelines.replay.replay_world import ReplayWorld, TrainedModel, train_model
 from pipelines.replay.served_record import DAY
-from pipelines.replay.trained_models import ReplayModels, TrainedModel
 from serving.release import document
 from serving.release.document import Stage
 from settings import LoopError
 from usecase import evaluation
 from usecase.columns import FEATURES
-
-
-@dataclass
-class ReplayWorld:
-    """All cases by decision time, with features, label and `known_at`; the baseline's scores.
-
-    `labels` holds every label as it became known; `frame` has the newest of each case.
-    """
-
-    frame: pd.DataFrame
-    labels: pd.DataFrame
-    baseline: np.ndarray
-    params: dict[str, Any]
-    models: ReplayModels
-    first: datetime
-
-    def rows(self, start: datetime, end: datetime) -> slice:
-        """Return the row numbers of the cases decided from `start` until before `end`."""
-        at = self.frame["decision_time"].searchsorted([pd.Timestamp(start), pd.Timestamp(end)])
-        return slice(int(at[0]), int(at[1]))
-
-    def labels_since(self, start: datetime) -> pd.DataFrame:
-        """Return the labels of the batches from the day of `start` on."""
-        return self.labels[self.labels["known_at"] >= pd.Timestamp(start).floor("D")]
 
 
 @dataclass
@@ -86,7 +61,7 @@ class ReplayState:
 
     def train(self, world: ReplayWorld, day: datetime) -> TrainedModel:
         """Train as of `day`; a model that passes the gates becomes challenger."""
-        model = world.models.train(day, self.champion)
+        model = train_model(world, day, self.champion)
         self.last_training = day
         if model.passed:
             self.challenger, self.stage, self.entered = model, "shadow", day

@@ -13,8 +13,8 @@ from features.point_in_time import training_frame
 from features.validated_cases import read_labels
 from monitoring.measures import performance
 from pipelines.ingestion import ingest, validate
-from pipelines.proofs.isolated_home import home_environment
 from pipelines.release.audit import prediction_lineage
+from pipelines.replay.replay_world import home_environment
 from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from pipelines.training.training_files import TrainingFiles

@@ -22,11 +22,10 @@ from pipelines.replay import (
     policies,
     served_record,
     simulated_day,
-    trained_models,
 )
+from pipelines.replay.replay_world import ReplayWorld, baseline_scores, train_model
 from pipelines.replay.served_record import DAY
-from pipelines.replay.simulated_day import ReplayWorld, predict_cases
-from pipelines.replay.world_data import baseline_scores
+from pipelines.replay.simulated_day import predict_cases
 from pipelines.training import assemble, train
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
@@ -71,10 +70,9 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
 
 
 def make_world(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
-    params = parameters()
-    models = trained_models.ReplayModels(frame, params, folder / "models")
     labels = frame[["key", "label", "known_at"]]
-    return ReplayWorld(frame, labels, baseline_scores(frame, FIRST, END), params, models, FIRST)
+    scores = baseline_scores(frame, FIRST, END)
+    return ReplayWorld(frame, labels, scores, parameters(), folder / "models", FIRST)
 
 
 def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
@@ -119,9 +117,9 @@ def test_a_replayed_training_has_the_results_of_a_training(tmp_path: Path) -> No
     frame = cases()
     for name in ("decision_time", "known_at"):
         frame[name] = frame[name].dt.as_unit("us")  # as in Parquet
-    models = make_world(tmp_path, frame).models
-    champion = models.train(FIRST, None)
-    replayed = models.train(FIRST + 7 * DAY, champion)
+    world = make_world(tmp_path, frame)
+    champion = train_model(world, FIRST, None)
+    replayed = train_model(world, FIRST + 7 * DAY, champion)
     files = stage_a_training(tmp_path / "home", frame, champion)
     winner = files.gates["winner"]
     assert replayed.passed
