@@ -68,12 +68,12 @@ def observe_production(
         if publish:
             measure("drift_report", publish, drifted[1])
     evidence = replace(
-        known, live=live, slices=sliced, drift=drifted and asdict(drifted[0]), problems=problems,
+        known, live=live, slices=sliced, drift=drifted and drifted[0], problems=problems,
         n_labelled=int(joined["label"].notna().sum()),
         days=float((as_of - joined["decision_time"].min()) / timedelta(days=1)),
     )  # fmt: skip
     return {
-        **decide_retraining(evidence, policy, as_of).as_dict(), "champion": known.champion,
+        **decide_retraining(evidence, policy, as_of), "champion": known.champion,
         "n_predictions": len(joined), "coverage": performance.label_coverage(joined),
         "delay_hours": performance.median_label_delay_hours(joined), "live": live,
         "drift": evidence.drift, "expected": known.expected, "slices": sliced or [],

@@ -1,4 +1,4 @@
-"""The decision whether to retrain: evidence and policy in, one `RetrainingDecision` out.
+"""The decision whether to retrain, from the evidence by the policy.
 
 A retraining starts when both are true:
 
@@ -11,7 +11,6 @@ data that cannot be checked do not give a better model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,6 @@ from monitoring.retraining_triggers import (
     TRIGGERS,
     MonitoringEvidence,
     MonitoringFinding,
-    TriggerResult,
     evaluate_triggers,
     format_days,
 )
@@ -35,48 +33,33 @@ REQUIRED_SETTINGS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class RetrainingDecision:
-    """Whether to retrain, and why. The same evidence gives the same `decision_id`.
-
-    `codes` are for tests, logs and metrics: the problems, then the holds, then the triggers that
-    ask, or `quiet` if none asks. `reason` says the same to people.
-    """
-
-    retrain: bool
-    reason: str
-    as_of: datetime
-    decision_id: str
-    triggers: list[TriggerResult]
-    codes: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "as_of": self.as_of.isoformat()}
-
-
 def decide_retraining(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
-) -> RetrainingDecision:
+) -> dict[str, Any]:
     """Decide on `evidence` by `policy`, the section `monitoring.policy` of the parameters.
+
+    Returns JSON types: `retrain`, `reason` for people, `as_of`, `decision_id`, `triggers` and
+    `codes`. The same evidence gives the same `decision_id`. `codes` are for tests, logs and
+    metrics: the problems, then the holds, then the triggers that ask, or `quiet` if none asks.
 
     Raises `UserError` if the policy lacks a setting or lists an unknown trigger: a misspelt trigger
     would never fire.
     """
     check_policy(policy)
     triggers = evaluate_triggers(evidence, policy, as_of)
-    asking = [each for each in triggers if each.fired and each.acts]
+    asking = [each for each in triggers if each["fired"] and each["acts"]]
     holds = list(_holds(evidence, policy, as_of)) if asking else []
-    return RetrainingDecision(
-        retrain=bool(asking) and not holds,
-        reason=_reason(triggers, asking, holds, evidence.problems),
-        as_of=as_of,
-        decision_id=f"{as_of:%Y%m%dT%H%M%SZ}-{evidence.champion}",
-        triggers=triggers,
-        codes=[
+    return {
+        "retrain": bool(asking) and not holds,
+        "reason": _reason(triggers, asking, holds, evidence.problems),
+        "as_of": as_of.isoformat(),
+        "decision_id": f"{as_of:%Y%m%dT%H%M%SZ}-{evidence.champion}",
+        "triggers": triggers,
+        "codes": [
             *(each.code for each in (*evidence.problems, *holds)),
-            *([each.code for each in asking] or [QUIET_CODE]),
+            *([each["code"] for each in asking] or [QUIET_CODE]),
         ],
-    )
+    }
 
 
 def check_policy(policy: Mapping[str, Any]) -> None:
@@ -127,14 +110,15 @@ def _holds(
 
 
 def _reason(
-    triggers: Sequence[TriggerResult], asking: Sequence[TriggerResult],
+    triggers: Sequence[Mapping[str, Any]], asking: Sequence[Mapping[str, Any]],
     holds: Sequence[MonitoringFinding], problems: Sequence[MonitoringFinding],
 ) -> str:  # fmt: skip
     parts = [f"ALARM, a check could not run: {each.told.rstrip('.')}" for each in problems]
     parts += [f"not yet: {hold.told}" for hold in holds]
     if asking:
-        parts += [each.told for each in asking]
+        parts += [each["told"] for each in asking]
     else:
-        parts += [f"{each.name} is quiet: {each.told}" for each in triggers if each.acts]
-    parts += [f"{ALERT_ONLY}{each.told}" for each in triggers if each.fired and not each.acts]
+        parts += [f"{each['name']} is quiet: {each['told']}" for each in triggers if each["acts"]]
+    alerts = [each for each in triggers if each["fired"] and not each["acts"]]
+    parts += [f"{ALERT_ONLY}{each['told']}" for each in alerts]
     return "; ".join(parts)

@@ -38,7 +38,7 @@ class MonitoringEvidence:
     under_way: str | None = None  # version of the challenger in shadow or canary
     n_labelled: int = 0  # predictions of the window whose label is known
     live: Mapping[str, Any] | None = None  # result of `performance.live_metrics`
-    drift: Mapping[str, Any] | None = None  # `drift.DriftResult` as a dict
+    drift: Mapping[str, Any] | None = None  # result of `drift.measure_drift`
     slices: Sequence[Mapping[str, Any]] | None = None  # result of `slices.measure_slices`
     days: float | None = None  # since the first decision of the window
     problems: Sequence[MonitoringFinding] = ()  # checks that could not run, and why
@@ -86,23 +86,15 @@ TRIGGERS = {
 }
 
 
-@dataclass(frozen=True)
-class TriggerResult:
-    """One trigger's result; `value` is None if it could not be judged."""
-
-    name: str  # as the policy calls it
-    value: float | None
-    limit: float
-    fired: bool
-    acts: bool  # whether the policy lists it, so that it asks for a retraining
-    told: str
-    code: str
-
-
 def evaluate_triggers(
     evidence: MonitoringEvidence, policy: Mapping[str, Any], as_of: datetime
-) -> list[TriggerResult]:
-    """Return the results of all triggers, in the order of `TRIGGERS`."""
+) -> list[dict[str, Any]]:
+    """Return the results of all triggers, in the order of `TRIGGERS`.
+
+    Each is a dict of JSON types: `name` as the policy calls it, `value` (None if it could not be
+    judged), `limit`, `fired`, `acts` (the policy lists it, so that it asks for a retraining),
+    `told` for people, and `code`.
+    """
     live, drift = evidence.live or {}, evidence.drift or {}
     judged = [each for each in evidence.slices or () if each["enough"]]
     due = [each for each in evidence.slices or () if each["due"] >= policy["min_labels_due"]]
@@ -144,8 +136,10 @@ def evaluate_triggers(
             text = _describe(name, value, limit) + details.get(name, "")
         if name == "drift" and moved["drifted"]:
             fired = True
-        acts = name in policy["triggers"]
-        results.append(TriggerResult(name, value, limit, fired, acts, text, TRIGGERS[name].code))
+        results.append({
+            "name": name, "value": value, "limit": limit, "fired": fired,
+            "acts": name in policy["triggers"], "told": text, "code": TRIGGERS[name].code,
+        })  # fmt: skip
     return results
 
 

@@ -5,8 +5,7 @@ used: Wasserstein in standard deviations of the reference for numbers, Jensen-Sh
 categories. Both drop missing values first, so the shares of missing values are compared here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
@@ -23,46 +22,24 @@ DRIFT_ADVICE = (
 )
 
 
-@dataclass(frozen=True)
-class ColumnDrift:
-    """The distance of a column from the reference, and its shares of missing values."""
-
-    score: float
-    limit: float
-    drifted: bool
-    method: str
-    missing_reference: float
-    missing_current: float
-
-
-@dataclass(frozen=True)
-class DriftResult:
-    """The distance of the current rows from the reference; `target` is None without any label.
-
-    `unmeasured` maps a feature that cannot be measured to the reason. It counts as drifted in
-    `share`: a feature that is no longer served is the worst drift, and no distance shows it.
-    """
-
-    share: float  # of all features, the share that has drifted
-    missing_change: float  # the largest change of a feature's share of missing values
-    features: dict[str, ColumnDrift]  # the measured ones
-    prediction: ColumnDrift
-    target: ColumnDrift | None
-    n_reference: int
-    n_current: int
-    unmeasured: dict[str, str] = field(default_factory=dict)
-
-
 def measure_drift(
     reference: pd.DataFrame, current: pd.DataFrame, *, features: Sequence[str],
     categories: Sequence[str], limits: dict[str, Any], seed: int,
-) -> tuple[DriftResult, list[pd.DataFrame]]:  # fmt: skip
+) -> tuple[dict[str, Any], list[pd.DataFrame]]:  # fmt: skip
     """Return the drift of `current`, and the compared rows of both frames for Evidently's report.
 
     Both frames hold `features`, `probability` and `label` (NaN if unknown). At most
-    `limits["max_rows"]` rows of each are compared, drawn with `seed`. `DriftResult.unmeasured`
-    names the features without a column or a value. Raises `LoopError` without a row, a prediction,
-    or a measurable feature.
+    `limits["max_rows"]` rows of each are compared, drawn with `seed`. The result, as JSON types:
+
+    - `features`, `prediction`, `target` (None without any label): the drift of each column, with
+      `score` (the distance), `limit`, `drifted`, `method` and the shares of missing values
+    - `unmeasured`: the reason for each feature that has no column, value or score
+    - `share` of all features that has drifted, with the unmeasured ones: a feature that is no
+      longer served is the worst drift, and no distance shows it
+    - `missing_change`: the largest change of a feature's share of missing values
+    - `n_reference`, `n_current`: compared rows
+
+    Raises `LoopError` without a row, a prediction, or a measurable feature.
     """
     texts, whole = [*categories, TARGET], [*features, PREDICTION, TARGET]
     samples = [
@@ -87,21 +64,21 @@ def measure_drift(
     drifts = {
         name: _measure_column(name, *samples, categories=texts, limits=limits) for name in columns
     }
-    if not isfinite(drifts[PREDICTION].score):
+    if not isfinite(drifts[PREDICTION]["score"]):
         raise LoopError("There is no score for the predictions.")
-    scored = {name: drifts[name] for name in measured if isfinite(drifts[name].score)}
+    scored = {name: drifts[name] for name in measured if isfinite(drifts[name]["score"])}
     unmeasured |= {name: "there is no score" for name in measured if name not in scored}
-    n_drifted = sum(column.drifted for column in scored.values()) + len(unmeasured)
-    return DriftResult(
-        share=n_drifted / len(features), missing_change=float((now - before).abs().max()),
-        features=scored, prediction=drifts[PREDICTION], target=drifts.get(TARGET),
-        n_reference=len(samples[0]), n_current=len(samples[1]), unmeasured=unmeasured,
-    ), samples  # fmt: skip
+    n_drifted = sum(column["drifted"] for column in scored.values()) + len(unmeasured)
+    return {
+        "share": n_drifted / len(features), "missing_change": float((now - before).abs().max()),
+        "features": scored, "prediction": drifts[PREDICTION], "target": drifts.get(TARGET),
+        "n_reference": len(samples[0]), "n_current": len(samples[1]), "unmeasured": unmeasured,
+    }, samples  # fmt: skip
 
 
-def describe_unmeasured(drift: DriftResult) -> str | None:
+def describe_unmeasured(drift: Mapping[str, Any]) -> str | None:
     """Return a message that names each unmeasured feature, or None."""
-    names = ", ".join(f"{name} ({why})" for name, why in drift.unmeasured.items())
+    names = ", ".join(f"{name} ({why})" for name, why in drift["unmeasured"].items())
     return f"drift of {names}. {DRIFT_ADVICE}" if names else None
 
 
@@ -127,7 +104,7 @@ def _text(value: Any) -> str:
 def _measure_column(
     name: str, reference: pd.DataFrame, current: pd.DataFrame, *, categories: Sequence[str],
     limits: dict[str, Any],
-) -> ColumnDrift:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Return the drift of one column, by the formulas of Evidently's report."""
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import wasserstein_distance
@@ -141,8 +118,8 @@ def _measure_column(
         method, limit = NUMBER, limits["prediction" if name == PREDICTION else "number"]
         finite = [side.replace([-inf, inf], np.nan).dropna() for side in (before, now)]
         score = wasserstein_distance(*finite) / max(np.std(finite[0]), 0.001)
-    return ColumnDrift(
-        score=float(score), limit=limit, drifted=bool(score >= limit), method=method,
-        missing_reference=float(before.isna().mean()),
-        missing_current=float(now.isna().mean()),
-    )  # fmt: skip
+    return {
+        "score": float(score), "limit": limit, "drifted": bool(score >= limit), "method": method,
+        "missing_reference": float(before.isna().mean()),
+        "missing_current": float(now.isna().mean()),
+    }  # fmt: skip

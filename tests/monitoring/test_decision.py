@@ -70,15 +70,15 @@ def live(gap: float = 0.01, cost: float = 500.0) -> dict[str, float]:
 
 def test_a_quiet_week_needs_no_retraining_and_the_reason_lists_the_triggers() -> None:
     decision = decide_retraining(quiet(), POLICY, AS_OF)
-    assert not decision.retrain
-    assert decision.codes == [QUIET_CODE]
+    assert not decision["retrain"]
+    assert decision["codes"] == [QUIET_CODE]
     for part in (
         "ended 7 days ago",
         "mean label 0.01 (limit 0.05)",
         "the evaluation 1 (limit 1.25)",
     ):
-        assert part in decision.reason
-    assert [each.fired for each in decision.triggers] == [False] * 10
+        assert part in decision["reason"]
+    assert [each["fired"] for each in decision["triggers"]] == [False] * 10
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lists_it(
     name: str, evidence: MonitoringEvidence, reason: str
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
-    assert decision.retrain
-    assert reason in decision.reason
-    assert [each.name for each in decision.triggers if each.fired] == [name]
-    assert decision.codes == [TRIGGERS[name].code]
+    assert decision["retrain"]
+    assert reason in decision["reason"]
+    assert [each["name"] for each in decision["triggers"] if each["fired"]] == [name]
+    assert decision["codes"] == [TRIGGERS[name].code]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_each_trigger_asks_for_a_retraining_if_the_policy_lists_it(
     ],
 )
 def test_a_value_at_the_limit_does_not_fire(evidence: MonitoringEvidence) -> None:
-    assert not decide_retraining(evidence, POLICY, AS_OF).retrain
+    assert not decide_retraining(evidence, POLICY, AS_OF)["retrain"]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_a_value_that_cannot_be_judged_does_not_fire_and_says_why(
     name: str, evidence: MonitoringEvidence, reason: str | None
 ) -> None:
     decision = decide_retraining(evidence, POLICY | {"triggers": [name]}, AS_OF)
-    [trigger] = [each for each in decision.triggers if each.name == name]
-    assert not trigger.fired
+    [trigger] = [each for each in decision["triggers"] if each["name"] == name]
+    assert not trigger["fired"]
     if reason:
-        assert trigger.value is None
-        assert reason in trigger.told
+        assert trigger["value"] is None
+        assert reason in trigger["told"]
 
 
 @pytest.mark.parametrize(("days", "missing", "fires"), [
@@ -155,51 +155,55 @@ def test_the_first_days_allow_a_larger_change_of_missing_values(
     days: float, missing: float, fires: bool
 ) -> None:
     evidence = quiet(drift=drift(missing=missing), days=days)
-    assert decide_retraining(evidence, POLICY | {"triggers": ["missing"]}, AS_OF).retrain is fires
+    assert (
+        decide_retraining(evidence, POLICY | {"triggers": ["missing"]}, AS_OF)["retrain"] is fires
+    )
 
 
 def test_an_implausible_slice_holds_a_retraining_back() -> None:
     inverted = quiet(live=live(gap=0.2), slices=slices(bias=-0.31))
     decision = decide_retraining(inverted, POLICY, AS_OF)
-    assert not decision.retrain
-    assert decision.codes == ["slice_implausible", "calibration_gap"]
-    assert "0.31" in decision.reason
-    assert decide_retraining(replace(inverted, slices=slices(bias=-0.3)), POLICY, AS_OF).retrain
+    assert not decision["retrain"]
+    assert decision["codes"] == ["slice_implausible", "calibration_gap"]
+    assert "0.31" in decision["reason"]
+    assert decide_retraining(replace(inverted, slices=slices(bias=-0.3)), POLICY, AS_OF)["retrain"]
 
 
 def test_a_trigger_that_the_policy_does_not_list_only_alerts() -> None:
     decision = decide_retraining(quiet(drift=drift(share=0.6)), POLICY, AS_OF)
-    assert not decision.retrain
-    assert f"{ALERT_ONLY}share of drifted features 0.6" in decision.reason
+    assert not decision["retrain"]
+    assert f"{ALERT_ONLY}share of drifted features 0.6" in decision["reason"]
     both = decide_retraining(quiet(drift=drift(share=0.6), live=live(gap=0.06)), POLICY, AS_OF)
-    assert both.retrain
-    assert f"{ALERT_ONLY}share of drifted features 0.6" in both.reason
+    assert both["retrain"]
+    assert f"{ALERT_ONLY}share of drifted features 0.6" in both["reason"]
 
 
 def test_a_cool_down_holds_a_retraining_back() -> None:
     early = quiet(data_until=AS_OF - 20 * DAY, last_training=AS_OF - 2 * DAY)
     decision = decide_retraining(early, POLICY, AS_OF)
-    assert not decision.retrain
-    assert decision.codes == ["cooldown", "schedule_due"]
-    assert "2 days ago (cool-down 3 days)" in decision.reason
-    assert "ended 20 days ago" in decision.reason
-    assert decide_retraining(replace(early, last_training=AS_OF - 3 * DAY), POLICY, AS_OF).retrain
+    assert not decision["retrain"]
+    assert decision["codes"] == ["cooldown", "schedule_due"]
+    assert "2 days ago (cool-down 3 days)" in decision["reason"]
+    assert "ended 20 days ago" in decision["reason"]
+    assert decide_retraining(replace(early, last_training=AS_OF - 3 * DAY), POLICY, AS_OF)[
+        "retrain"
+    ]
 
 
 def test_the_champions_own_training_counts_for_the_cool_down() -> None:
     fresh = quiet(data_until=AS_OF - DAY, live=live(gap=0.2))
-    assert not decide_retraining(fresh, POLICY, AS_OF).retrain
-    assert decide_retraining(fresh, POLICY | {"cool_down_days": 1}, AS_OF).retrain
+    assert not decide_retraining(fresh, POLICY, AS_OF)["retrain"]
+    assert decide_retraining(fresh, POLICY | {"cool_down_days": 1}, AS_OF)["retrain"]
 
 
 def test_too_few_labels_are_not_judged_and_hold_a_retraining_back() -> None:
     few = quiet(n_labelled=999, live=live(gap=0.3), data_until=AS_OF - 14 * DAY)
     decision = decide_retraining(few, POLICY, AS_OF)
-    assert not decision.retrain
-    assert decision.codes == ["labels_few", "schedule_due"]
-    assert "999 labels are known and 1,000 needed" in decision.reason
-    assert {each.name: each.value for each in decision.triggers}["calibration"] is None
-    assert decide_retraining(replace(few, n_labelled=1000), POLICY, AS_OF).retrain
+    assert not decision["retrain"]
+    assert decision["codes"] == ["labels_few", "schedule_due"]
+    assert "999 labels are known and 1,000 needed" in decision["reason"]
+    assert {each["name"]: each["value"] for each in decision["triggers"]}["calibration"] is None
+    assert decide_retraining(replace(few, n_labelled=1000), POLICY, AS_OF)["retrain"]
 
 
 def test_a_check_that_could_not_run_is_an_alarm() -> None:
@@ -209,21 +213,24 @@ def test_a_check_that_could_not_run_is_an_alarm() -> None:
     )
     broken = quiet(live=None, drift=None, problems=problems)
     decision = decide_retraining(broken, POLICY, AS_OF)
-    assert not decision.retrain
-    assert decision.reason.startswith("ALARM, a check could not run: drift (no value of amount)")
-    assert "could not be measured" in decision.reason
-    measured = {each.name: each.value for each in decision.triggers}
+    assert not decision["retrain"]
+    assert decision["reason"].startswith("ALARM, a check could not run: drift (no value of amount)")
+    assert "could not be measured" in decision["reason"]
+    measured = {each["name"]: each["value"] for each in decision["triggers"]}
     assert [measured[name] for name in ("calibration", "performance", "drift")] == [None] * 3
     due = decide_retraining(replace(broken, data_until=AS_OF - 14 * DAY), POLICY, AS_OF)
-    assert due.retrain
-    assert due.reason.startswith("ALARM")
+    assert due["retrain"]
+    assert due["reason"].startswith("ALARM")
     unmeasured = ["drift_unmeasured", "performance_unmeasured"]
-    assert (decision.codes, due.codes) == ([*unmeasured, "quiet"], [*unmeasured, "schedule_due"])
+    assert (decision["codes"], due["codes"]) == (
+        [*unmeasured, "quiet"],
+        [*unmeasured, "schedule_due"],
+    )
 
 
 def test_a_value_of_nan_counts_as_not_measured() -> None:
     decision = decide_retraining(quiet(live=live(gap=float("nan"))), POLICY, AS_OF)
-    assert "mean label: could not be measured" in decision.reason
+    assert "mean label: could not be measured" in decision["reason"]
 
 
 def test_the_same_evidence_gives_the_same_decision() -> None:
@@ -232,10 +239,12 @@ def test_the_same_evidence_gives_the_same_decision() -> None:
         decide_retraining(quiet(), POLICY, AS_OF),
     )
     assert first == second
-    assert first.decision_id == "20130415T000000Z-3"
-    assert decide_retraining(quiet(champion="4"), POLICY, AS_OF).decision_id != first.decision_id
-    assert decide_retraining(quiet(), POLICY, AS_OF + DAY).decision_id != first.decision_id
-    assert datetime.fromisoformat(first.as_dict()["as_of"]) == AS_OF
+    assert first["decision_id"] == "20130415T000000Z-3"
+    assert (
+        decide_retraining(quiet(champion="4"), POLICY, AS_OF)["decision_id"] != first["decision_id"]
+    )
+    assert decide_retraining(quiet(), POLICY, AS_OF + DAY)["decision_id"] != first["decision_id"]
+    assert datetime.fromisoformat(first["as_of"]) == AS_OF
 
 
 def test_an_incomplete_policy_is_refused() -> None:
@@ -248,10 +257,12 @@ def test_an_incomplete_policy_is_refused() -> None:
 
 def test_the_number_of_new_labels_asks_if_the_policy_lists_it() -> None:
     policy = POLICY | {"triggers": ["volume"]}
-    assert decide_retraining(quiet(n_new=20001), policy, AS_OF).retrain
-    assert not decide_retraining(quiet(n_new=20000), policy, AS_OF).retrain
-    assert "new labels: could not be measured" in decide_retraining(quiet(), policy, AS_OF).reason
-    assert not decide_retraining(quiet(n_new=20001), POLICY, AS_OF).retrain
+    assert decide_retraining(quiet(n_new=20001), policy, AS_OF)["retrain"]
+    assert not decide_retraining(quiet(n_new=20000), policy, AS_OF)["retrain"]
+    assert (
+        "new labels: could not be measured" in decide_retraining(quiet(), policy, AS_OF)["reason"]
+    )
+    assert not decide_retraining(quiet(n_new=20001), POLICY, AS_OF)["retrain"]
 
 
 def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it() -> None:
@@ -266,4 +277,4 @@ def test_every_trigger_and_hold_has_a_code_of_its_own_and_the_documents_list_it(
         live=live(), last_training=AS_OF,
     )  # fmt: skip
     decision = decide_retraining(held_back, POLICY | {"every_days": 0}, AS_OF)
-    assert decision.codes == [*HOLD_CODES, "schedule_due"]
+    assert decision["codes"] == [*HOLD_CODES, "schedule_due"]

@@ -214,7 +214,7 @@ def write_loop_state(settings: Settings) -> None:
         AS_OF,
     )
     result = {
-        **decision.as_dict(), "live": live, "expected": live, "drift": drift, "problems": [],
+        **decision, "live": live, "expected": live, "drift": drift, "problems": [],
         "label_coverage": 0.98, "delay_hours": 6.0, "slices": [], "estimated": 390.0,
     }  # fmt: skip
     (settings.var / "monitoring").mkdir()

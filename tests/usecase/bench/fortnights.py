@@ -75,10 +75,10 @@ def measure_at(frame: pd.DataFrame, moment: datetime, params: dict[str, Any]) ->
         "its standard error ": ratio * noise,
         "live cost as a share of the best constant answer's": live["cost"] / live["cost_without"],
         "largest bias that a slice's interval shows": slice_bias,
-        "distance of labels": moved.target.score if moved.target else np.nan,
-        "share of drifted features": moved.share,
-        "distance of predictions": moved.prediction.score,
-        "change in a share of missing values": moved.missing_change,
+        "distance of labels": moved["target"]["score"] if moved["target"] else np.nan,
+        "share of drifted features": moved["share"],
+        "distance of predictions": moved["prediction"]["score"],
+        "change in a share of missing values": moved["missing_change"],
         "cost of the newer model minus the older's": 1000 * float(np.mean(newer - older)),
         "its standard error  ": 1000 * error(newer - older, window, params),
         "distance of the refit's scores from the evaluated model's": refit_distance,
@@ -126,7 +126,7 @@ def shown_bias(
 def drifted(
     reference: pd.DataFrame, judged: np.ndarray, current: pd.DataFrame, scores: np.ndarray,
     params: dict[str, Any],
-) -> drift.DriftResult:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found, _ = drift.measure_drift(
