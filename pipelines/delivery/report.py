@@ -45,7 +45,7 @@ def compare_with_main(
         costs=params["costs"], seed=params["seed"],
     )  # fmt: skip
     verdicts = verdict.run_gates(inputs, params["gates"], COMPARISON_GATES)
-    return [each.as_dict() | {"n_cases": len(both)} for each in verdicts]
+    return [each | {"n_cases": len(both)} for each in verdicts]
 
 
 def _refuse_to_predict(rows: pd.DataFrame) -> np.ndarray:

@@ -90,8 +90,7 @@ def judge_candidates(
             model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(), champion,
             manifest, params,
         )  # fmt: skip
-        judged = run_gates(inputs, params["gates"], CANDIDATE_GATES)
-        verdicts[name] = [verdict.as_dict() for verdict in judged]
+        verdicts[name] = run_gates(inputs, params["gates"], CANDIDATE_GATES)
     return metrics, verdicts
 
 

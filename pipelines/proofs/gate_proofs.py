@@ -1,7 +1,7 @@
 """Proofs of the gates: each bad candidate is refused by its gate, each healthy one by none."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,9 +65,10 @@ def _prove_case(home: Path, number: int) -> Proof:
     return build_gate_proof(CASES[number], verdicts, time.monotonic() - started)
 
 
-def judge_case(case: GateCase, training: BaseTraining) -> list[Verdict]:
+def judge_case(case: GateCase, training: BaseTraining) -> list[dict[str, Any]]:
     """Run the gates on everything that the case builds, as a registration does."""
-    verdicts, limits = [], training.params["gates"]
+    verdicts: list[dict[str, Any]] = []
+    limits = training.params["gates"]
     for subject in case.build(training):
         gates, section = GATES[type(subject)]
         home = subject.settings if isinstance(subject, TrainingSources) else training.settings
@@ -76,23 +77,26 @@ def judge_case(case: GateCase, training: BaseTraining) -> list[Verdict]:
     return verdicts
 
 
-def build_gate_proof(case: GateCase, verdicts: Sequence[Verdict], seconds: float) -> Proof:
+def build_gate_proof(
+    case: GateCase, verdicts: Sequence[Mapping[str, Any]], seconds: float
+) -> Proof:
     """Return the proof: it holds if the case's gate refused, or without a gate if none refused.
 
     A gate that could not run refuses, but proves nothing.
     """
-    refused = [each for each in verdicts if not each.passed]
+    refused = [each for each in verdicts if not each["passed"]]
     text = "–"
     if case.gate is None:
         holds = bool(verdicts) and not refused
         if refused:
-            text = refused[0].told
+            text = refused[0]["told"]
     else:
-        own = [each for each in refused if each.gate == case.gate and each.value is not None]
+        own = [each for each in refused if each["gate"] == case.gate and each["value"] is not None]
         holds = bool(own)
         if own:
-            text = f"{own[0].value:.4g}, limit {own[0].limit:.4g}: {own[0].told}"
-    gates = ", ".join(each.gate for each in refused)
+            value, limit = own[0]["value"], own[0]["limit"]
+            text = f"{value:.4g}, limit {limit:.4g}: {own[0]['told']}"
+    gates = ", ".join(each["gate"] for each in refused)
     actual = f"refused by {gates}" if refused else f"{len(verdicts)} gates, none refused"
     return Proof(case.name, case.gate or "none", holds, actual, f"{seconds:.1f} s", text)
 

@@ -69,8 +69,7 @@ def refit_verdicts(
         folder=folder / "served", digest=(folder / "digest").read_text(), frame=holdout,
         evaluated=evaluated, seed=params["seed"], running=running,
     )  # fmt: skip
-    limits = {**params["gates"], **params["gates"]["artefact"]}
-    return [each.as_dict() for each in run_gates(subject, limits, gates)]
+    return run_gates(subject, {**params["gates"], **params["gates"]["artefact"]}, gates)
 
 
 def main() -> None:

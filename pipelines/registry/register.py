@@ -69,8 +69,7 @@ def source_verdicts(
     """Return the verdicts of the gates on the training's data, and on the online store."""
     gates = files.params["gates"]
     subject = TrainingSources(settings, files.path, md5s, files.params["seed"])
-    limits = {**gates, **gates["sources"]}
-    return [each.as_dict() for each in run_gates(subject, limits, SOURCE_GATES)]
+    return run_gates(subject, {**gates, **gates["sources"]}, SOURCE_GATES)
 
 
 def reference_cases(holdout: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:

@@ -171,11 +171,11 @@ def test_gate_on_behaviour(
         frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
     )
     verdict = run_gates(evidence, LIMITS, (soundness.behaves,))[0]
-    assert verdict.passed is (broken is None)
-    assert "could not run" not in verdict.told
-    if broken and verdict.value is not None:
-        assert verdict.margin is not None
-        assert verdict.margin < 0
+    assert verdict["passed"] is (broken is None)
+    assert "could not run" not in verdict["told"]
+    if broken and verdict["value"] is not None:
+        assert verdict["margin"] is not None
+        assert verdict["margin"] < 0
 
 
 def test_the_behaviour_gate_names_the_worst_or_the_closest_behaviour() -> None:

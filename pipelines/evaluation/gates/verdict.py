@@ -1,7 +1,7 @@
 """The input of the gates on a candidate, the verdict of a gate, and the loop that runs gates."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -56,21 +56,12 @@ class GateInputs:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a gate: `value` against `limit`, and `told`, the words for people.
-
-    `code` is stable, for tests and logs: `run_gates` sets it to the name of the gate's function.
-    """
+    """The result of a gate: `value` against `limit`, and `told`, the words for people."""
 
     passed: bool
     value: float | None
     limit: float | None
     told: str
-    code: str = ""
-
-    @property
-    def gate(self) -> str:
-        """The name of the gate: that of its function, in words."""
-        return self.code.replace("_", " ")
 
     @property
     def margin(self) -> float | None:
@@ -78,9 +69,6 @@ class Verdict:
         if self.value is None or self.limit is None:
             return None
         return abs(self.value - self.limit) * (1 if self.passed else -1)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"gate": self.gate, **asdict(self), "margin": self.margin}
 
 
 def at_most(value: float, limit: float, text: str) -> Verdict:
@@ -119,8 +107,12 @@ def judge_behaviours(
 
 def run_gates(
     inputs: Any, limits: Limits, gates: Sequence[Callable[[Any, Limits], Verdict]]
-) -> list[Verdict]:
-    """Return the verdict of every gate. A gate that raises fails, with the error in its verdict."""
+) -> list[dict[str, Any]]:
+    """Return the verdict of every gate as JSON types: its fields, `gate`, `code` and `margin`.
+
+    `code` is stable, for tests and logs: the name of the gate's function; `gate` is the same in
+    words. A gate that raises fails, with the error in its verdict.
+    """
     verdicts = []
     for gate in gates:
         try:
@@ -129,7 +121,11 @@ def run_gates(
                 verdict = Verdict(False, None, verdict.limit, "the value is not finite")
         except Exception as error:  # any error: a gate that could not run has failed
             verdict = could_not_run(f"{type(error).__name__}: {error}")
-        verdicts.append(replace(verdict, code=gate.__name__))
+        code = gate.__name__
+        verdicts.append({
+            "gate": code.replace("_", " "), **asdict(verdict), "code": code,
+            "margin": verdict.margin,
+        })  # fmt: skip
     return verdicts
 
 

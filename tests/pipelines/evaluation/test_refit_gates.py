@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines.evaluation.gates import refit_gates
-from pipelines.evaluation.gates.verdict import Verdict, run_gates
+from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import export_model
@@ -53,7 +53,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.RefitModel:
 
 def failed_gates(model: refit_gates.RefitModel, limits: dict[str, Any] | None = None) -> list[str]:
     verdicts = run_gates(model, LIMITS | (limits or {}), refit_gates.REFIT_GATES)
-    return [verdict.gate for verdict in verdicts if not verdict.passed]
+    return [verdict["gate"] for verdict in verdicts if not verdict["passed"]]
 
 
 def test_a_healthy_refit_passes_every_gate(healthy: refit_gates.RefitModel) -> None:
@@ -130,7 +130,8 @@ def test_a_gate_that_cannot_run_fails(healthy: refit_gates.RefitModel) -> None:
 
 def test_nothing_is_registered_if_no_candidate_passed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    verdict = Verdict(False, 0.2, 0.08, "|mean prediction - rate|", "calibrated").as_dict()
+    verdict = {"gate": "calibrated", "passed": False, "value": 0.2, "limit": 0.08,
+               "margin": -0.12, "told": "|mean prediction - rate|"}  # fmt: skip
     result = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
     path = tmp_path / "var" / "training" / "refused"
     (path / "data" / "evaluation").mkdir(parents=True)

@@ -5,18 +5,19 @@ with the shipped limits.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipelines.evaluation.gates.verdict import Verdict
 from pipelines.proofs import gate_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining, GateCase
 from settings import Settings, UserError
 
-OWN = Verdict(False, 0.2, 0.1, "off", code="calibrated")
-OTHER = Verdict(False, 9.0, 5.0, "slow", code="fast_enough")
-BROKEN = Verdict(False, None, None, "could not run: KeyError", code="calibrated")
-GOOD = Verdict(True, 0.0, 0.1, "right", code="calibrated")
+Stored = dict[str, Any]
+OWN = {"gate": "calibrated", "passed": False, "value": 0.2, "limit": 0.1, "told": "off"}
+OTHER = {"gate": "fast enough", "passed": False, "value": 9.0, "limit": 5.0, "told": "slow"}
+BROKEN = OWN | {"value": None, "limit": None, "told": "could not run: KeyError"}
+GOOD = OWN | {"passed": True, "value": 0.0, "told": "right"}
 # One of each kind; the long ones rebuild tables or stores.
 QUICK = (
     "labels of three days ago", "cases twice", "leaked label", "tampered with after evaluation",
@@ -44,12 +45,12 @@ LONG = (
     ],
 )
 def test_only_its_own_gate_proves_a_case(
-    gate: str | None, verdicts: list[Verdict], holds: bool
+    gate: str | None, verdicts: list[Stored], holds: bool
 ) -> None:
     proof = gate_proofs.build_gate_proof(GateCase("a case", gate, lambda _: iter(())), verdicts, 1)
     assert proof.holds is holds
-    assert [each.gate for each in verdicts if each.gate in proof.actual] == [
-        each.gate for each in verdicts if not each.passed
+    assert [each["gate"] for each in verdicts if each["gate"] in proof.actual] == [
+        each["gate"] for each in verdicts if not each["passed"]
     ]
 
 

@@ -9,11 +9,12 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipelines.evaluation import evaluate
-from pipelines.evaluation.gates.verdict import Verdict, run_gates
+from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.proofs import base_training
 from settings import Settings
 from usecase import evaluation
@@ -32,14 +33,14 @@ def main() -> None:
         for weeks in (1, 2):
             verdicts = verdicts_at(training, moment, weeks * WEEK)
             refused += [
-                f"{moment:%d %B}, {weeks} weeks: {each.gate}, {each.value:.4g}, limit "
-                f"{each.limit:.4g} ({each.told})"
+                f"{moment:%d %B}, {weeks} weeks: {each['gate']}, {each['value']:.4g}, limit "
+                f"{each['limit']:.4g} ({each['told']})"
                 for each in verdicts
-                if not each.passed
+                if not each["passed"]
             ]
             for each in verdicts:
-                if each.value is not None:
-                    found.setdefault(each.gate, []).append(each.value)
+                if each["value"] is not None:
+                    found.setdefault(each["gate"], []).append(each["value"])
     for name, values in behaviours(training).items():
         found[name] = values
     print("\n## Healthy models at the gates (`tests/usecase/bench/healthy.py`)\n")
@@ -52,7 +53,7 @@ def main() -> None:
 
 def verdicts_at(
     training: base_training.BaseTraining, moment: datetime, span: timedelta
-) -> list[Verdict]:
+) -> list[dict[str, Any]]:
     """Return the verdicts on the challenger as of `moment`, compared on the `span` before it."""
     frame = training.frame[training.frame["known_at"] < moment].reset_index(drop=True)
     then = replace(training, frame=frame, as_of=moment, start=moment - span)
