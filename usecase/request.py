@@ -65,9 +65,10 @@ class PredictRequest(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """The answer, with its id, the model version, and the age of its features."""
+    """The answer, with its ids, the model version, and the age of its features."""
 
-    request_id: str
+    prediction_id: str = Field(description="The answer's own id; name it in `/feedback`")
+    request_id: str = Field(description="The `X-Request-Id`; in a batch with `-` and the position")
     probability: float = Field(ge=0, le=1, description="Probability of a disruption")
     disrupted: bool = Field(description="Whether the probability reaches the model's threshold")
     model_version: str
@@ -133,12 +134,12 @@ def payload(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def response(
-    request_id: str, probability: float, decision: bool, version: str, decided_at: datetime,
-    features_as_of: datetime | None, degraded: bool, fallback: bool,
+    prediction_id: str, request_id: str, probability: float, decision: bool, version: str,
+    decided_at: datetime, features_as_of: datetime | None, degraded: bool, fallback: bool,
 ) -> PredictResponse:  # fmt: skip
     """Return the answer in the use case's own fields."""
     return PredictResponse(
-        request_id=request_id, probability=probability, disrupted=decision,
-        model_version=version, decision_time=decided_at, features_as_of=features_as_of,
-        degraded=degraded, fallback=fallback,
+        prediction_id=prediction_id, request_id=request_id, probability=probability,
+        disrupted=decision, model_version=version, decision_time=decided_at,
+        features_as_of=features_as_of, degraded=degraded, fallback=fallback,
     )  # fmt: skip

@@ -84,11 +84,13 @@ def history(
 
 
 @app.command()
-def why(request_id: Annotated[str, typer.Argument(help="X-Request-Id of the answer.")]) -> None:
+def why(
+    identity: Annotated[str, typer.Argument(help="prediction_id or X-Request-Id of the answer.")],
+) -> None:
     """Trace one prediction to its features, version, data, gates and approval."""
     from pipelines.release.audit.prediction_lineage import explain_prediction
 
-    for title, fields in explain_prediction(interactive_settings(), request_id).items():
+    for title, fields in explain_prediction(interactive_settings(), identity).items():
         typer.echo(f"{title}:")
         for name, value in fields.items():
             typer.echo(f"  {name}: {value}")

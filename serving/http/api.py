@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -36,6 +37,7 @@ class Request(NamedTuple):
     id: str  # in the response, the prediction log and the log lines
     client: str  # the name of its token; its address if no token is needed
     body: Any  # an instance of the route's `request`
+    digest: str  # of the body's bytes
 
 
 class Response(NamedTuple):
@@ -137,7 +139,8 @@ class Api:
             body = route.request.model_validate_json(content) if route.request else None
         except ValidationError as error:
             raise invalid_request(error) from error
-        result = route.handle(self._parts, Request(request_id, client, body))
+        digest = sha256(content).hexdigest()[:32]
+        result = route.handle(self._parts, Request(request_id, client, body, digest))
         return result if isinstance(result, Response) else Response(to_json(result))
 
     def _refuse_excess(self, headers: dict[bytes, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""POST /feedback: keeps the outcome of a predicted case, by request id.
+"""POST /feedback: keeps the outcome of a predicted case, by the id of its prediction.
 
 An outcome is synced to the disk before the response. All replicas append to one file, one at a
 time, and each first reads the outcomes that the file holds.
@@ -6,11 +6,13 @@ time, and each first reads the outcomes that the file holds.
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from features import durable_files
 from serving.errors import Refusal
 from serving.http.api import Request
-from serving.http.schemas import FeedbackResponse
+from serving.http.schemas import FeedbackRequest, FeedbackResponse
 from serving.prediction_log import reader
 from serving.wiring import ServiceParts
 
@@ -20,8 +22,8 @@ LATE_AFTER = timedelta(days=30)  # after the decision: monitoring has measured i
 def feedback(parts: ServiceParts, request: Request) -> FeedbackResponse:
     """Record an outcome once, count it, and return its status.
 
-    Raises `Refusal`: 404 if the log has no such prediction, 409 if it has the opposite outcome, 400
-    if the outcome was known before the decision time.
+    Raises `Refusal`: 404 if the log has no such prediction, 409 if several have the request id or
+    the opposite outcome is recorded, 400 if the outcome was known before the decision time.
     """
     try:
         response = _record_outcome(parts, request)
@@ -34,12 +36,8 @@ def feedback(parts: ServiceParts, request: Request) -> FeedbackResponse:
 
 def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
     report, predictions = request.body, parts.settings.predictions
-    prediction = reader.find_prediction(predictions, report.request_id)
-    if prediction is None:
-        raise Refusal(
-            404, "unknown prediction",
-            "The prediction log has no such request id. Send the id of the prediction's response.",
-        )  # fmt: skip
+    prediction = _find_prediction(predictions, report)
+    identity = prediction["prediction_id"]
     decided_at, label = prediction["decision_time"], int(report.outcome)
     if report.known_at < decided_at:
         reason = "before the prediction's decision time"
@@ -48,17 +46,20 @@ def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
 
     def is_recorded(lines: list[bytes]) -> bool:
         recorded = [
-            one["label"] for one in map(json.loads, lines) if one["request_id"] == report.request_id
+            one["label"]
+            for one in map(json.loads, lines)
+            if one.get("prediction_id", one["request_id"]) == identity  # an older version had none
         ]
         if recorded and recorded[0] != label:
             raise Refusal(
                 409, "another outcome stands",
-                "The opposite outcome is recorded for this request id. It stays.",
+                "The opposite outcome is recorded for this prediction. It stays.",
             )  # fmt: skip
         return bool(recorded)
 
     outcome = {
-        "request_id": report.request_id, "key": prediction["key"], "label": label,
+        "prediction_id": identity, "request_id": prediction["request_id"],
+        "key": prediction["key"], "label": label,
         "known_at": report.known_at.astimezone(UTC).isoformat(), "told_by": request.client,
         "told_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
@@ -66,4 +67,30 @@ def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
     added = durable_files.append_unless(file, json.dumps(outcome), is_recorded)
     new = "recorded late" if report.known_at - decided_at > LATE_AFTER else "recorded"
     status = new if added else "already recorded"
-    return FeedbackResponse(request_id=report.request_id, status=status)
+    return FeedbackResponse(
+        prediction_id=identity, request_id=prediction["request_id"], status=status
+    )
+
+
+def _find_prediction(predictions: Path, report: FeedbackRequest) -> dict[str, Any]:
+    """Return the one prediction that `report` names, whichever client asked for it."""
+    if report.prediction_id is not None:
+        found = reader.find_predictions(predictions, "prediction_id", report.prediction_id)
+    else:
+        found = reader.find_predictions(predictions, "request_id", str(report.request_id))
+    if not found:
+        raise Refusal(
+            404, "unknown prediction",
+            "The prediction log has no such id. Send the `prediction_id` of the response.",
+        )  # fmt: skip
+    if len(found) > 1:
+        raise Refusal(
+            409, "several predictions",
+            "Several predictions have this request id. Send the `prediction_id` of one of them.",
+            fields=[
+                {"field": "prediction_id", "reason": "one of several",
+                 **{name: str(value) for name, value in each.items()}}
+                for each in found
+            ],
+        )  # fmt: skip
+    return found[0]

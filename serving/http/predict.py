@@ -11,6 +11,7 @@ from serving.http.schemas import BatchResponse, ExplainResponse
 from serving.models.explanation import explain_row
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import score_cases
+from serving.prediction_log.records import prediction_id
 from serving.wiring import ServiceParts
 from settings import LoopError
 from usecase import request as use_case
@@ -21,7 +22,7 @@ RELEASE_FIRST = "Release a model; the service takes it up within a second, with 
 
 def predict(parts: ServiceParts, request: Request) -> PredictResponse:
     """POST /predict: one case, with features from the online store."""
-    [prediction] = _look_up_and_predict(parts, [request.id], [request.body])
+    [prediction] = _look_up_and_predict(parts, request, "/predict", [request.id], [request.body])
     return prediction
 
 
@@ -29,13 +30,14 @@ def predict_batch(parts: ServiceParts, request: Request) -> BatchResponse:
     """POST /predict_batch: many cases, all answered and logged, or none."""
     bodies = request.body.requests
     ids = [f"{request.id}-{number}" for number in range(len(bodies))]
-    return BatchResponse(predictions=_look_up_and_predict(parts, ids, bodies))
+    predictions = _look_up_and_predict(parts, request, "/predict_batch", ids, bodies)
+    return BatchResponse(predictions=predictions)
 
 
 def score(parts: ServiceParts, request: Request) -> PredictResponse:
     """POST /score: one case with the features in the request. Looks nothing up."""
     decided_at = request.body.decision_time.astimezone(UTC)
-    case = _case(request.id, request.body.key, decided_at, {})
+    case = _case(request, "/score", request.id, request.body.key, decided_at, {})
     row = OnlineRow(request.body.features.model_dump(), decided_at)
     [prediction] = _predict(parts, [case], [row], degraded=False)
     return prediction
@@ -78,23 +80,32 @@ def loaded_release(parts: ServiceParts) -> LoadedRelease:
 
 
 def _look_up_and_predict(
-    parts: ServiceParts, ids: Sequence[str], bodies: Sequence[PredictRequest]
-) -> list[PredictResponse]:
+    parts: ServiceParts, request: Request, route: str, ids: Sequence[str],
+    bodies: Sequence[PredictRequest],
+) -> list[PredictResponse]:  # fmt: skip
     loaded_release(parts)  # without a release, no lookup
     times = [use_case.decision_time(body) for body in bodies]
     rows, degraded = parts.lookup.read([use_case.entity_row(body) for body in bodies], times)
     cases = [
-        _case(case_id, use_case.key(body), time, body.model_dump(mode="json"))
+        _case(request, route, case_id, use_case.key(body), time, body.model_dump(mode="json"))
         for case_id, body, time in zip(ids, bodies, times, strict=True)
     ]
     return _predict(parts, cases, rows, degraded=degraded)
 
 
 def _case(
-    request_id: str, key: str, decided_at: datetime, request: dict[str, Any]
-) -> dict[str, Any]:
-    """Return a case as the prediction log records it."""
-    return {"request_id": request_id, "key": key, "decision_time": decided_at, "request": request}
+    request: Request, route: str, request_id: str, key: str, decided_at: datetime,
+    content: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Return a case as the prediction log records it, with the id of its answer."""
+    asked = {
+        "client": request.client, "route": route, "request_id": request_id,
+        "body_digest": request.digest,
+    }  # fmt: skip
+    return {
+        "prediction_id": prediction_id(**asked), **asked, "key": key,
+        "decision_time": decided_at, "request": content,
+    }  # fmt: skip
 
 
 def _predict(
@@ -110,8 +121,8 @@ def _predict(
         ]
         responses = [
             use_case.response(
-                case["request_id"], scored.probability, decision, scored.model.version,
-                case["decision_time"], row.as_of, degraded, loaded.fallback,
+                case["prediction_id"], case["request_id"], scored.probability, decision,
+                scored.model.version, case["decision_time"], row.as_of, degraded, loaded.fallback,
             )
             for case, row, scored, decision in decided
         ]  # fmt: skip

@@ -1,14 +1,16 @@
 """Request and response schemas of the routes, except the use case's own."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from usecase.columns import CATEGORIES, FEATURES
 from usecase.request import Moment, PredictRequest, PredictResponse
 
 MAX_ROWS = 1000
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+# A request id has up to 64 characters; in a batch the position follows.
+Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,68}$")]
 
 Category = Annotated[str, Field(max_length=64)] | None
 
@@ -64,18 +66,30 @@ class ExplainResponse(BaseModel):
 
 
 class FeedbackRequest(_Body):
-    """The outcome of a predicted case."""
+    """The outcome of a predicted case, named by one of its ids."""
 
-    request_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")
+    prediction_id: Identity | None = Field(
+        default=None, description="The `prediction_id` of the answer"
+    )
+    request_id: Identity | None = Field(
+        default=None, description="Its `request_id`, if no other prediction has the same one"
+    )
     outcome: bool = Field(strict=True, description="Whether the predicted event happened")
     known_at: Moment = Field(
         description="When the outcome became known", examples=["2013-04-01T18:00:00Z"]
     )
 
+    @model_validator(mode="after")
+    def _require_one_id(self) -> Self:
+        if (self.prediction_id is None) == (self.request_id is None):
+            raise ValueError("name the prediction by prediction_id or by request_id")
+        return self
+
 
 class FeedbackResponse(BaseModel):
     """Whether the outcome was recorded."""
 
+    prediction_id: str
     request_id: str
     status: Literal["recorded", "recorded late", "already recorded"]
 

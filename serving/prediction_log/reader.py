@@ -1,12 +1,13 @@
 """Reads the prediction log: all predictions, one of them, and the outcomes that clients reported.
 
-Outcomes are JSON lines in a file beside the segments, and name predictions by request id.
+Outcomes are JSON lines in a file beside the segments, and name predictions by their ids.
 """
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -15,21 +16,23 @@ import pyarrow.parquet as pq
 from features import durable_files
 from serving.prediction_log import parquet_files, records, segments
 
+IDENTITY = ("prediction_id", "request_id", "client", "key", "decision_time")
+MAX_FOUND = 20  # predictions that one search returns
+
 
 def read_predictions(
     folder: Path, *, since: datetime | None = None, until: datetime | None = None
 ) -> pd.DataFrame:
-    """Return the records in `folder`: one row per request, in the order of logging.
+    """Return the records in `folder`: one row per prediction, in the order of logging.
 
     The columns are the declared ones and all others that were logged, with the logged objects
     flattened: `request.<field>` and `features.<column>`. Times are datetime64[us, UTC]. The first
-    record of a `request_id` counts. A last line without its end was never acknowledged and is left
-    out. `attrs` counts both: `duplicates` and `torn_lines`. Raises `LoopError` if a whole line is
-    not a record.
+    record of a `prediction_id` counts. A last line without its end was never acknowledged and is
+    left out. `attrs` counts both: `duplicates` and `torn_lines`. Raises `LoopError` if a whole line
+    is not a record.
 
     `since` and `until` (aware) limit the decision times to [since, until), and the undeclared
-    columns to those logged then: Parquet outside that range is not read. If a client uses a
-    `request_id` for cases of different times, the first record within the range may count.
+    columns to those logged then: Parquet outside that range is not read.
     """
     # Segments first: one that is compacted meanwhile is then in the Parquet files.
     logged = [records.parse_segment(*each) for each in segments.read_segments(folder)]
@@ -48,25 +51,43 @@ def read_predictions(
     return frame
 
 
-def find_prediction(folder: Path, request_id: str) -> dict[str, Any] | None:
-    """Return the prediction's `key` and `decision_time` (UTC); None if the log lacks it.
+def find_predictions(
+    folder: Path, column: Literal["prediction_id", "request_id"], value: str
+) -> list[dict[str, Any]]:
+    """Return up to `MAX_FOUND` predictions with `value` in `column`, by the columns of `IDENTITY`.
 
-    Searches the segments first, then the Parquet files.
+    A repeated request is one prediction. Searches the segments first, then the Parquet files.
     """
-    needle = f'"request_id":{json.dumps(request_id)}'.encode()
+    # Records of an older version have no `prediction_id`; theirs is their request id.
+    names = ["request_id"] if column == "request_id" else ["prediction_id", "request_id"]
+    found: dict[str, dict[str, Any]] = {}
+    for record in _search(folder, names, value):
+        identity = record.get("prediction_id") or record["request_id"]
+        prediction = {name: record.get(name) for name in IDENTITY} | {"prediction_id": identity}
+        if prediction[column] == value:
+            found.setdefault(identity, prediction)
+        if len(found) == MAX_FOUND:
+            break
+    return list(found.values())
+
+
+def _search(folder: Path, names: list[str], value: str) -> Iterator[dict[str, Any]]:
+    """Yield the records, and perhaps others, that have `value` in one of the columns `names`."""
+    needles = [f'"{name}":{json.dumps(value)}'.encode() for name in names]
     for _, content in segments.read_segments(folder, newest_first=True):
-        if (at := content.find(needle)) >= 0 and (end := content.find(b"\n", at)) > 0:
-            record = json.loads(content[content.rfind(b"\n", 0, at) + 1 : end])
-            moment = datetime.fromisoformat(record["decision_time"])
-            return {"key": record["key"], "decision_time": moment}
+        for needle in needles:
+            at = content.find(needle)
+            while at >= 0 and (end := content.find(b"\n", at)) > 0:
+                record = json.loads(content[content.rfind(b"\n", 0, at) + 1 : end])
+                moment = datetime.fromisoformat(record["decision_time"])
+                yield record | {"decision_time": moment}
+                at = content.find(needle, end)
     for path, _ in parquet_files.read_summaries(folder):
-        rows = pq.read_table(
-            path, columns=["key", "decision_time"], partitioning=None,
-            filters=[("request_id", "==", request_id)],
+        stored = pq.read_schema(path).names
+        yield from pq.read_table(
+            path, columns=[name for name in IDENTITY if name in stored], partitioning=None,
+            filters=[[(name, "==", value)] for name in names if name in stored],
         ).to_pylist()  # fmt: skip
-        if rows:
-            return dict(rows[0])
-    return None
 
 
 def outcomes_file(predictions: Path) -> Path:

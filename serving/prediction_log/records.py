@@ -7,9 +7,11 @@ The types of columns are declared, never guessed: those of the log here, those o
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from settings import LoopError
@@ -25,10 +27,20 @@ REQUIRED = {
     "model_version": TEXT, "model_digest": TEXT, "decision_time": TEXT, "logged_at": TEXT,
 }  # fmt: skip
 OWN = REQUIRED | {
+    "prediction_id": TEXT, "client": TEXT, "route": TEXT, "body_digest": TEXT,
     "features_as_of": TEXT, "arm": TEXT, "generation": pa.int64(), "scoring_ms": NUMBER,
     "shadow_version": TEXT, "shadow_probability": NUMBER, "shadow_ms": NUMBER, "shadow_error": TEXT,
     "challenger_version": TEXT, "challenger_error": TEXT, "degraded": FLAG, "fallback": FLAG,
 }  # fmt: skip
+
+
+def prediction_id(client: str, route: str, request_id: str, body_digest: str) -> str:
+    """Return the log's id of an answer, 32 hexadecimal digits.
+
+    A repeated request has the same one in every process; another client or body has another one.
+    """
+    asked = "\0".join((client, route, request_id, body_digest))
+    return sha256(asked.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -115,10 +127,11 @@ def _with_times(table: pa.Table) -> pa.Table:
 
 
 def merge_records(tables: Iterable[pa.Table]) -> tuple[pa.Table, int]:
-    """Return each request's first record in the order of logging; and the number of later ones.
+    """Return each prediction's first record in the order of logging; and the number of later ones.
 
-    The columns are the declared ones and all of the `tables`; null where a table lacks one. Types
-    that have no common type (a code that was a number and became a text) become texts.
+    Records of an older version have no `prediction_id`; theirs is their request id. The columns
+    are the declared ones and all of the `tables`; null where a table lacks one. Types that have no
+    common type (a code that was a number and became a text) become texts.
     """
     tables = [empty_table(), *tables]
     types: dict[str, pa.DataType] = {}
@@ -126,7 +139,10 @@ def merge_records(tables: Iterable[pa.Table]) -> tuple[pa.Table, int]:
         types[field.name] = _common_type(types.get(field.name, pa.null()), field.type)
     casts = [table.cast(pa.schema([(n, types[n]) for n in table.column_names])) for table in tables]
     merged = pa.concat_tables(casts, promote_options="default").sort_by("logged_at")
-    repeated = merged["request_id"].to_pandas().duplicated()
+    identity = pc.coalesce(merged["prediction_id"], merged["request_id"])
+    column = merged.schema.get_field_index("prediction_id")
+    merged = merged.set_column(column, "prediction_id", identity)
+    repeated = identity.to_pandas().duplicated()
     return merged.filter(pa.array(~repeated)), int(repeated.sum())
 
 

@@ -17,20 +17,14 @@ VERSION_DELETED = {"unknown": "the version was deleted in the registry"}
 MAX_NAMED_FEATURES = 5  # differing features that a comparison lists
 
 
-def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[str, Any]]:
+def explain_prediction(settings: Settings, identity: str) -> dict[str, dict[str, Any]]:
     """Return sections on the prediction, its request, features, version, gates and release.
 
     Two of them recompute it from the logged features, and compare these with today's tables.
-    Raises `UserError` if the log has no such prediction.
+    Raises `UserError` if the log has no prediction with this `prediction_id`, and none or several
+    with this `request_id`.
     """
-    log = reader.read_predictions(settings.predictions)
-    rows = log[log["request_id"] == request_id]
-    if rows.empty:
-        raise UserError(
-            f"There is no prediction {request_id} in {settings.predictions}. Check the "
-            "X-Request-Id of the answer."
-        )
-    logged = _with_none(rows.iloc[0])
+    logged = _with_none(_find_logged(settings, identity))
     known = {name: value for name, value in logged.items() if value is not None}
     version = str(logged["model_version"])
     entries = recorder.read_recorded_release(settings).trail.entries
@@ -47,6 +41,25 @@ def explain_prediction(settings: Settings, request_id: str) -> dict[str, dict[st
         "Gates": gates,
         "Release": release_of_prediction(entries, logged),
     }
+
+
+def _find_logged(settings: Settings, identity: str) -> pd.Series:
+    log = reader.read_predictions(settings.predictions)
+    rows = log[log["prediction_id"] == identity]
+    if rows.empty:
+        rows = log[log["request_id"] == identity]
+    if rows.empty:
+        raise UserError(
+            f"There is no prediction {identity} in {settings.predictions}. Check the "
+            "prediction_id or the X-Request-Id of the answer."
+        )
+    if len(rows) > 1:
+        candidates = rows[list(reader.IDENTITY)].head(reader.MAX_FOUND).to_string(index=False)
+        raise UserError(
+            f"{len(rows)} predictions have the request id {identity}. Name one by its "
+            f"prediction_id:\n{candidates}"
+        )
+    return rows.iloc[0]
 
 
 def _with_none(row: pd.Series) -> dict[str, Any]:

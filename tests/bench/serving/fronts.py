@@ -36,7 +36,7 @@ def start() -> ServiceParts:
 
 
 def answer(parts: ServiceParts, body: ScoreRequest) -> PredictResponse:
-    return predict.score(parts, Request(uuid.uuid4().hex, "", body))
+    return predict.score(parts, Request(uuid.uuid4().hex, "", body, ""))
 
 
 @bentoml.service(**OPTIONS)

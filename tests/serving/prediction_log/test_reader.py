@@ -4,10 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from serving.prediction_log.compaction import compact_log
-from serving.prediction_log.reader import read_predictions
+from serving.prediction_log.parquet_files import FileSummary, write_parquet_file
+from serving.prediction_log.reader import find_predictions, read_predictions
 from serving.prediction_log.records import TIME_COLUMNS, empty_table
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
@@ -113,3 +115,25 @@ def test_a_range_of_decision_times_equals_the_filtered_whole(
     pd.testing.assert_frame_equal(
         part, expected[part.columns].reset_index(drop=True), check_dtype=False
     )
+
+
+def test_records_without_an_identity_have_their_request_id(tmp_path: Path) -> None:
+    """Lines and files of an older version stay readable, and clients can report their outcomes."""
+    path = write_log(tmp_path, record("1"), record("1"))
+    old = pa.table(read_predictions(tmp_path)).drop_columns(["prediction_id", "client", "route"])
+    write_parquet_file(tmp_path / "old.parquet", old, FileSummary([path.name], 0, 1))
+    path.unlink()
+    later = NOON + timedelta(minutes=1)
+    named = record("3", prediction_id="f" * 32, client="me", logged_at=later + timedelta(minutes=1))
+    write_log(tmp_path, record("2", logged_at=later), named)
+    frame = read_predictions(tmp_path)
+    assert frame["prediction_id"].tolist() == ["1", "2", "f" * 32]
+    assert frame["client"].isna().tolist() == [True, True, False]
+    for identity in ("1", "2", "f" * 32):
+        [found] = find_predictions(tmp_path, "prediction_id", identity)
+        assert found["prediction_id"] == identity
+        assert found["decision_time"] == NOON
+    assert find_predictions(tmp_path, "prediction_id", "3") == []
+    assert [each["client"] for each in find_predictions(tmp_path, "request_id", "3")] == ["me"]
+    assert compact_log(tmp_path)["records"] == 2
+    pd.testing.assert_frame_equal(read_predictions(tmp_path), frame, check_like=True)
