@@ -164,6 +164,11 @@ class Settings(BaseSettings):
         return self.staging_file if self.stage == "staging" else self.release_file
 
     @cached_property
+    def clock_file(self) -> Path:
+        """The simulated clock, which a replay moves and the service reads."""
+        return self.var / "world.json"
+
+    @cached_property
     def params_file(self) -> Path:
         return self.root / "usecase" / "params.yaml"
 

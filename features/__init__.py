@@ -16,6 +16,8 @@ Publish and read online:
 - `online_reader.py`: look up features for requests, within their time to live
 - `online_values.py`, `sqlite_store.py`, `redis_store.py`: the stores themselves
 - `feast_store.py`: open Feast and register the definitions
+The loop:
+- `loop_time.py`: its time, by the simulated clock
 Files:
 - `partitions.py`, `column_types.py`: daily Parquet partitions and their column types
 - `validated_cases.py`: cases and labels of a range of days

@@ -30,10 +30,14 @@ class IncompleteError(configuration.LoopError):
 
 @dataclass(frozen=True)
 class OnlineRow:
-    """The model's columns of one case, and the newest event time among the stored features."""
+    """The model's columns of one case, and the newest event time among the stored features.
+
+    `published` (UTC): the time up to which the store was published; None without the store.
+    """
 
     values: dict[str, float | str | None]
     as_of: datetime | None
+    published: datetime | None = None
 
 
 class OnlineReader:
@@ -76,8 +80,9 @@ class OnlineReader:
                 "The online store holds no complete publication: it is new, was lost, or is being "
                 "rebuilt. There are no features to predict from. Run `mlops features`."
             )
+        published, views = stored
         times = [moment.timestamp() for moment in decision_times]
-        return self._assemble(entity_rows, times, stored)
+        return self._assemble(entity_rows, times, views, datetime.fromisoformat(published))
 
     def read_without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
         """Return the same rows for an empty store: only the features of the request itself."""
@@ -86,7 +91,7 @@ class OnlineReader:
 
     def _assemble(
         self, entity_rows: Sequence[Mapping[str, Any]], times: Sequence[float],
-        stored: Sequence[Sequence[StoredValues]],
+        stored: Sequence[Sequence[StoredValues]], published: datetime | None = None,
     ) -> list[OnlineRow]:  # fmt: skip
         columns: dict[str, list[Any]] = {}
         for (ttl, names), of_view in zip(VIEW_COLUMNS, stored, strict=True):
@@ -109,6 +114,7 @@ class OnlineReader:
             OnlineRow(
                 dict(zip(FEATURES, values, strict=True)),
                 datetime.fromtimestamp(time, UTC) if time else None,
+                published,
             )
             for values, time in zip(zip(*clean, strict=True), newest, strict=True)
         ]

@@ -30,9 +30,9 @@ class StoredValues(NamedTuple):
 
 
 NO_VALUES = StoredValues({}, 0.0)
-# Takes rows with join keys; returns for each view, in order, the stored values of each row's
-# entity, or None if the store holds no complete publication.
-ReadOnline = Callable[[Sequence[Mapping[str, Any]]], list[list[StoredValues]] | None]
+# Takes rows with join keys. Returns the record of the complete publication (an ISO time), and for
+# each view, in order, the stored values of each row's entity; None without such a publication.
+ReadOnline = Callable[[Sequence[Mapping[str, Any]]], tuple[str, list[list[StoredValues]]] | None]
 # The key of each entity, its values by column, its event time and its time of publishing.
 RowsToWrite = Sequence[tuple[EntityKey, Mapping[str, Value], datetime, datetime | None]]
 

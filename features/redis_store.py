@@ -71,7 +71,9 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             for title, columns in zip(titles, names, strict=True)
         ]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
+        def read(
+            rows: Sequence[Mapping[str, Any]],
+        ) -> tuple[str, list[list[StoredValues]]] | None:
             keys_by_view = [[key + project for key in serialize(rows)] for serialize in serializers]
             # Views of one entity share its hash: one command for all of them.
             commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
@@ -85,10 +87,11 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
                 key: dict(zip(commands[key], reply, strict=True))
                 for key, reply in zip(commands, replies, strict=True)
             }
-            return [
+            values = [
                 [_decode([stored[key][field] for field in of_view], columns) for key in keys]
                 for keys, of_view, columns in zip(keys_by_view, fields, names, strict=True)
             ]
+            return replies[0][0].decode(), values
 
         return read
 

@@ -108,7 +108,9 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             for number, view in enumerate(views)
         ]
 
-        def read(rows: Sequence[Mapping[str, Any]]) -> list[list[StoredValues]] | None:
+        def read(
+            rows: Sequence[Mapping[str, Any]],
+        ) -> tuple[str, list[list[StoredValues]]] | None:
             nonlocal connection, opened
             # A connection would keep reading a file that was removed or replaced.
             if (existing := _file_id(path)) != opened:
@@ -129,10 +131,11 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
             until, stored = _collect(found)
             if not until:
                 return None
-            return [
+            values = [
                 [stored.get((number, key), NO_VALUES) for key in keys]
                 for number, keys in enumerate(keys_by_view)
             ]
+            return until, values
 
         return read
 

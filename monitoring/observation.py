@@ -76,6 +76,7 @@ def observe_production(
         **decide_retraining(evidence, policy, as_of), "champion": known.champion,
         "n_predictions": len(joined), "coverage": performance.label_coverage(joined),
         "delay_hours": performance.median_label_delay_hours(joined), "live": live,
+        "uncounted": dict(known.uncounted), "uncounted_share": known.uncounted_share,
         "drift": evidence.drift, "expected": known.expected, "slices": sliced or [],
         "problems": [asdict(each) for each in problems],
         "label_coverage": performance.due_label_coverage(joined, params, as_of),

@@ -6,7 +6,7 @@ then decides.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, NamedTuple
@@ -36,6 +36,9 @@ class MonitoringEvidence:
     last_training: datetime | None = None  # its `as_of`; the champion's own if unset
     n_new: int | None = None  # labels that became known since the champion's data
     under_way: str | None = None  # version of the challenger in shadow or canary
+    # Predictions of the window that were no decisions on time, by reason; and their share.
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    uncounted_share: float = 0.0
     n_labelled: int = 0  # predictions of the window whose label is known
     live: Mapping[str, Any] | None = None  # result of `performance.live_metrics`
     drift: Mapping[str, Any] | None = None  # result of `drift.measure_drift`

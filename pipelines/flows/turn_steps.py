@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from pipelines.flows.journal import Journal
-from pipelines.runtime import clock
 from pipelines.training import training_outcome
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
@@ -94,7 +93,6 @@ def send_traffic(settings: Settings, journal: Journal, start: datetime, end: dat
     reported_days: set[date] = set()
 
     def report_progress(moment: datetime, done: int, total: int) -> None:
-        clock.advance_to(settings, moment)
         if moment.date() not in reported_days:
             reported_days.add(moment.date())
             journal.say(f"  {moment:%d %B %Y}: {done:,} of {total:,} cases answered")

@@ -80,7 +80,10 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
     for trigger in result["triggers"]:
         for what in ("value", "limit", "fired"):
             yield MetricSample(f"trigger_{what}", trigger[what], {"trigger": trigger["name"]})
-    yield MetricSample("label_coverage_limit", settings.params()["monitoring"]["min_coverage"])
+    limits = settings.params()["monitoring"]
+    yield MetricSample("label_coverage_limit", limits["min_coverage"])
+    max_uncounted = limits.get("decisions", {}).get("max_uncounted")
+    yield MetricSample("uncounted_share_limit", max_uncounted)
     for of in ("live", "expected"):
         if result[of] is not None:
             for name in ("cost_per_1000", "calibration_gap"):
@@ -92,6 +95,9 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
         yield MetricSample("prediction_distance", moved["score"])
         yield MetricSample("prediction_distance_limit", moved["limit"])
     yield MetricSample("label_coverage", result.get("label_coverage"))
+    for reason, count in result.get("uncounted", {}).items():
+        yield MetricSample("predictions_uncounted", count, {"reason": reason})
+    yield MetricSample("uncounted_share", result.get("uncounted_share"))
     yield MetricSample("label_delay_hours", result.get("delay_hours"))
     if "label_coverage" in result:
         yield from _interval_samples(result)

@@ -19,7 +19,7 @@ from pipelines.registry import versions
 from pipelines.release import promotion, rollout_controller, rollout_evidence
 from pipelines.release.audit import entry_store
 from pipelines.release.audit.recorder import RecordedRelease
-from serving.prediction_log import reader
+from serving.prediction_log.decisions import read_decisions
 from serving.release.document import Challenger
 from settings import LoopError, Settings, UserError
 
@@ -45,7 +45,7 @@ def start_experiment(
             f"There is no champion to compare with. Run `mlops promote {version}` instead."
         )
     since = as_of - timedelta(days=PLANNING_DAYS)
-    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
+    log = read_decisions(settings, since=since, until=as_of)
     rows = _join_labels(settings, log[log["model_version"] == champion.version], as_of)
     try:
         spread = analysis.same_model_spread(

@@ -8,7 +8,7 @@ import pandas as pd
 from features.validated_cases import read_labels
 from monitoring.measures import arms
 from pipelines.release.audit import recorder
-from serving.prediction_log import reader
+from serving.prediction_log.decisions import read_decisions
 from serving.release.document import Challenger, Release
 from settings import Settings
 
@@ -33,14 +33,13 @@ def read_stage_requests(
     settings: Settings, release: recorder.RecordedRelease, challenger: Challenger,
     params: dict[str, Any], as_of: datetime, *, live: bool, days: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return the logged requests since the challenger's stage began; in a replay before `as_of`.
+    """Return the decisions since the challenger's stage began; in a replay before `as_of`.
 
     `days` limits how far back the log is read; 0 means the longest `max_days` of the policy.
     """
     days = days or max(params["rollout"][part]["max_days"] for part in ("shadow", "canary"))
-    log = reader.read_predictions(
-        settings.predictions, since=as_of - timedelta(days=days + 1), until=None if live else as_of
-    )
+    since = as_of - timedelta(days=days + 1)
+    log = read_decisions(settings, since=since, until=None if live else as_of)
     rows = arms.requests_in_stage(log, challenger.model.version, challenger.stage)
     # By generation, not by time: in a replay the log's clock is not the audit trail's.
     return rows[rows["generation"] >= stage_start_generation(release, challenger)]

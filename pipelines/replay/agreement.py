@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipelines.evaluation.gates.verdict import verdict_code
 from pipelines.replay import replay_world, served_record
-from serving.prediction_log import reader
+from serving.prediction_log.decisions import read_decisions
 from settings import LoopError, Settings
 from usecase import evaluation
 
@@ -91,7 +91,7 @@ def read_days_with_costs(
     )
     world = replay_world.build_world(settings, first, end)
     at = world.rows(first, end)
-    log = reader.read_predictions(own.predictions, since=first, until=end)
+    log = read_decisions(own, since=first, until=end)
     cases = match_answers(world.frame.iloc[at][["key", "decision_time", "label"]], log)
     costs = world.params["costs"]
     return records.drop(columns="n").merge(

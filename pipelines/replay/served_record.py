@@ -12,7 +12,7 @@ from monitoring.measures import performance
 from pipelines.evaluation import evaluate
 from pipelines.release import rollout_controller
 from pipelines.training.training_files import TrainingFiles
-from serving.prediction_log import reader
+from serving.prediction_log.decisions import read_decisions
 from serving.release.document import Release
 from settings import LoopError, Settings
 from usecase import evaluation
@@ -48,7 +48,7 @@ def build_day_record(
     if rollout.get("action") == "stay":
         steps.append(f"stay: {rollout['told'].partition(': ')[2]}")
     # The cost of the day before, by the labels known at the end of `day`.
-    log = reader.read_predictions(settings.predictions, since=day - DAY, until=day)
+    log = read_decisions(settings, since=day - DAY, until=day)
     labels = read_labels(settings.data, (day - DAY).date(), (day + DAY).date())
     known = performance.join_labels(log, labels, day + DAY).dropna(subset="label")
     costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])

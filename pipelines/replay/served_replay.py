@@ -22,7 +22,7 @@ from pipelines.replay.served_record import DAY
 from pipelines.retraining import monitor
 from pipelines.runtime import child_processes, exclusive
 from pipelines.training import training_outcome
-from serving.prediction_log import reader
+from serving.prediction_log.decisions import read_decisions
 from serving.release import document
 from settings import LoopError, Settings, UserError
 
@@ -179,7 +179,7 @@ def list_later_activity(settings: Settings, day: datetime) -> list[str]:
     for what, moments in (("trained", trainings), ("monitored", monitored)):
         if later := [each for each in moments if datetime.fromisoformat(each) > day]:
             activity.append(f"{what} as of {max(later)[:16]}")
-    log = reader.read_predictions(settings.predictions, since=day + DAY)
+    log = read_decisions(settings, since=day + DAY)
     if len(log):
         last = log["decision_time"].max()
         activity.append(f"{len(log):,} cases predicted up to {last:%Y-%m-%d}")

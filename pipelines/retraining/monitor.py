@@ -13,7 +13,7 @@ from monitoring import observation
 from monitoring.measures import performance
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.training import training_outcome
-from serving.prediction_log import reader
+from serving.prediction_log import decisions, reader
 from serving.release import document
 from settings import LoopError, Settings, UserError
 from usecase.columns import CATEGORIES, FEATURES
@@ -67,7 +67,10 @@ def measure_window(
     # An experiment runs for weeks. Versions trained meanwhile are registered and wait.
     under_way = challenger if challenger and challenger.stage != "experiment" else None
     data_until = datetime.fromisoformat(card["data_until"])
-    predictions = read_labelled_predictions(settings, as_of, params, champion)
+    since = as_of - timedelta(days=params["monitoring"]["window_days"])
+    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
+    counted, uncounted = decisions.split_decisions(log, params)
+    predictions = label_decisions(settings, counted, champion, since, as_of)
     labels = read_labels(settings.data, data_until.date(), as_of.date())
     trainings = [
         datetime.fromisoformat(each["as_of"]) for each in training_outcome.list_outcomes(settings)
@@ -77,6 +80,7 @@ def measure_window(
         last_training=max((time for time in trainings if time < as_of), default=None),
         n_new=performance.count_new_labels(labels, data_until, as_of),
         under_way=under_way.model.version if under_way else None,
+        uncounted=uncounted, uncounted_share=1 - len(counted) / len(log),
     )  # fmt: skip
     reference = pd.read_parquet(folder / "reference.parquet")
     reports = settings.var / "reports"
@@ -109,21 +113,20 @@ def latest_result(settings: Settings) -> dict[str, Any] | None:
     return json.loads(stored[-1].read_text()) if stored else None
 
 
-def read_labelled_predictions(
-    settings: Settings, as_of: datetime, params: dict[str, Any], champion: str
+def label_decisions(
+    settings: Settings, log: pd.DataFrame, champion: str, since: datetime, as_of: datetime
 ) -> pd.DataFrame:
-    """Return the champion's predictions in the window before `as_of`, with labels known by then.
+    """Return the champion's decisions of the window, with the labels known by `as_of`.
 
-    The window is one of decision times, because a replay logs at other times than it decides.
-    Raise `LoopError` if there are no predictions or no validated labels.
+    `log` holds the decisions from `since` to `as_of`, by decision time, because a replay logs at
+    other times than it decides. Raise `LoopError` if there are no decisions or no validated labels.
     """
-    since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
     log = log[log["model_version"] == champion]
     if log.empty:
         raise LoopError(
             f"No prediction by version {champion} from {since:%Y-%m-%d} to {as_of:%Y-%m-%d} is in "
-            "the log. Send requests to the service (`mlops serve`), or run `mlops run`."
+            "the log as a decision on time. Send requests to the service (`mlops serve`), or run "
+            "`mlops run`."
         )
     truth = read_labels(settings.data, since.date(), as_of.date())
     if truth.empty:

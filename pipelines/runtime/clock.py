@@ -5,9 +5,9 @@ that scheduled flows continue after the replay and never before it.
 """
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 from features import durable_files
+from features.loop_time import loop_time
 from pipelines.runtime.stage_command import parse_time
 from settings import Settings
 
@@ -17,30 +17,26 @@ def now(settings: Settings, at: datetime | None = None) -> datetime:
     from usecase import source
 
     at = at or datetime.now(UTC)
-    started = durable_files.read_json(_file(settings)) or _write(
-        settings, parse_time(settings.params().get("as_of")), at
-    )
-    as_of, since = (datetime.fromisoformat(started[name]) for name in ("as_of", "at"))
-    return source.world_time(at, as_of=as_of, since=since)
+    if (moment := loop_time(settings, at)) is not None:
+        return moment
+    start = parse_time(settings.params().get("as_of"))
+    _write(settings, start, at)
+    return source.world_time(at, as_of=start, since=at)
 
 
 def is_started(settings: Settings) -> bool:
     """Whether the clock was read before; code that only displays it must not start it."""
-    return durable_files.read_json(_file(settings)) is not None
+    return loop_time(settings, datetime.now(UTC)) is not None
 
 
 def advance_to(settings: Settings, as_of: datetime) -> None:
     """Move the clock forward to `as_of`; an earlier time changes nothing."""
     at = datetime.now(UTC)
-    if not is_started(settings) or now(settings, at) < as_of:
+    moment = loop_time(settings, at)
+    if moment is None or moment < as_of:
         _write(settings, as_of, at)
 
 
-def _file(settings: Settings) -> Path:
-    return settings.var / "world.json"
-
-
-def _write(settings: Settings, as_of: datetime, at: datetime) -> dict[str, str]:
+def _write(settings: Settings, as_of: datetime, at: datetime) -> None:
     times = {"as_of": as_of.isoformat(), "at": at.isoformat()}
-    durable_files.write_json(_file(settings), times)
-    return times
+    durable_files.write_json(settings.clock_file, times)

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from features.online_publisher import Publisher, publish_features
 from features.validated_cases import read_cases
+from pipelines.runtime import clock
 from serving.http.access import bearer_header
 from settings import LoopError, Settings
 from usecase.request import payload
@@ -34,9 +35,10 @@ def send_cases(
     """Request a prediction for every case with a decision time in [since, until).
 
     Before each request the online store holds the features published by the decision time, and no
-    later ones. Cases in the prediction log are not sent again. `together` sends the cases between
-    two publications in one request: it costs a fifth, with the same answers, mirroring and log.
-    Returns the counts `asked` and `logged_before`. Raises `LoopError` if the service fails.
+    later ones. The clock moves with the cases. Cases with a decision on record are not sent again.
+    `together` sends the cases between two publications in one request: it costs a fifth, with the
+    same answers, mirroring and log. Returns the counts `asked` and `logged_before`. Raises
+    `LoopError` if the service fails.
     """
     cases = cases_between(settings, since, until)
     new_cases = cases[~cases["key"].isin(_logged_keys(settings, since, until))]
@@ -50,6 +52,7 @@ def send_cases(
     with service_connection(settings, clients) as post, ThreadPoolExecutor(clients) as pool:
         for moment, batch in _by_publication(new_cases, [start, *publisher.moments(until)]):
             publisher.step(moment)
+            clock.advance_to(settings, batch["decision_time"].iloc[-1].to_pydatetime())
             rows = batch.to_dict("records")
             if together:
                 done += _post_together(post, rows)
@@ -147,6 +150,6 @@ def post_case(post: PostRequest, path: str, body: Any, request_id: str, label: s
 
 
 def _logged_keys(settings: Settings, since: datetime, until: datetime) -> set[str]:
-    from serving.prediction_log.reader import read_predictions
+    from serving.prediction_log.decisions import read_decisions
 
-    return set(read_predictions(settings.predictions, since=since, until=until)["key"])
+    return set(read_decisions(settings, since=since, until=until)["key"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from features.loop_time import loop_time
 from features.online_reader import OnlineRow
 from serving.errors import part_unavailable
 from serving.http.api import Request
@@ -131,7 +132,11 @@ def _predict(
         raise
     for scored in scores:
         metrics.count_challenger(scored)
-    common = {"degraded": degraded, "fallback": loaded.fallback, "logged_at": datetime.now(UTC)}
+    now = datetime.now(UTC)
+    common = {
+        "degraded": degraded, "fallback": loaded.fallback, "logged_at": now,
+        "asked_at": loop_time(parts.settings, now),
+    }  # fmt: skip
     records = [
         {
             **case,
@@ -141,6 +146,7 @@ def _predict(
             "model_digest": scored.model.digest,
             **scored.log_fields(),
             **common,
+            "published_until": row.published,
             "features_as_of": row.as_of,
             "features": row.values,
         }

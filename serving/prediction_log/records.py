@@ -20,17 +20,18 @@ from usecase.columns import CATEGORIES, FEATURES
 TEXT, NUMBER, FLAG = pa.string(), pa.float64(), pa.bool_()
 JSON_TYPES = {"string": TEXT, "number": NUMBER, "integer": pa.int64(), "boolean": FLAG}
 UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
-TIME_COLUMNS = ("decision_time", "features_as_of", "logged_at")
-# Every record has a value in these, and a time in `TIME_COLUMNS`; `features_as_of` may be null.
+TIME_COLUMNS = ("decision_time", "features_as_of", "logged_at", "asked_at", "published_until")
+# Every record has a value in these.
 REQUIRED = {
     "request_id": TEXT, "key": TEXT, "probability": NUMBER, "decision": FLAG,
     "model_version": TEXT, "model_digest": TEXT, "decision_time": TEXT, "logged_at": TEXT,
 }  # fmt: skip
 OWN = REQUIRED | {
-    "prediction_id": TEXT, "client": TEXT, "route": TEXT, "body_digest": TEXT,
-    "features_as_of": TEXT, "arm": TEXT, "generation": pa.int64(), "scoring_ms": NUMBER,
-    "shadow_version": TEXT, "shadow_probability": NUMBER, "shadow_ms": NUMBER, "shadow_error": TEXT,
-    "challenger_version": TEXT, "challenger_error": TEXT, "degraded": FLAG, "fallback": FLAG,
+    "prediction_id": TEXT, "client": TEXT, "route": TEXT, "body_digest": TEXT, "asked_at": TEXT,
+    "published_until": TEXT, "features_as_of": TEXT, "arm": TEXT, "generation": pa.int64(),
+    "scoring_ms": NUMBER, "shadow_version": TEXT, "shadow_probability": NUMBER, "shadow_ms": NUMBER,
+    "shadow_error": TEXT, "challenger_version": TEXT, "challenger_error": TEXT, "degraded": FLAG,
+    "fallback": FLAG,
 }  # fmt: skip
 
 

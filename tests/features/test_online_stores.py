@@ -105,7 +105,9 @@ def test_one_query_returns_the_values_of_the_sdk(
     read = provider.online_store.reader(store.config, registered)
     names = {view.name: [field.name for field in view.features] for view in registered}
     for rows in (KEYS, KEYS[3:4], KEYS[:1]):
-        found = dict(zip(names, read(rows), strict=True))
+        until, values = read(rows)
+        assert until == "1"
+        found = dict(zip(names, values, strict=True))
         sdk = store.get_online_features(
             features=[f"{view}:{name}" for view in names for name in names[view]], entity_rows=rows
         ).to_dict(include_event_timestamps=True)
@@ -116,7 +118,7 @@ def test_one_query_returns_the_values_of_the_sdk(
     assert found["sales"][0].event_time == (AT - timedelta(hours=1)).timestamp()
     for view, rows in batches:  # as `materialize` writes
         provider.online_write_batch(store.config, view, rows, None)
-    assert read(KEYS[:1]) == list(found.values())
+    assert read(KEYS[:1]) == ("1", list(found.values()))
     if kind == "Sqlite" and zone == "UTC":  # in other zones Feast treats local time as UTC
         stock = opened(tmp_path / "stock", {"type": "sqlite", "path": str(tmp_path / "stock.db")})
         stock.apply(views())
@@ -166,7 +168,7 @@ def test_the_repeated_hour_of_autumn_is_two_hours(zone: str, tmp_path: Path) -> 
     online.withdraw(store.config)
     assert online.write_views(store.config, [], "", "1")
     keys = [{"shop": "north"}, {"shop": "south"}]
-    [found] = online.reader(store.config, [view])(keys)
+    _, [found] = online.reader(store.config, [view])(keys)
     sdk = store.get_online_features(features=["sales:sum"], entity_rows=keys)
     expected = [at.timestamp() for at in times]
     assert [row.event_time for row in found] == expected

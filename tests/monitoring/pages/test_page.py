@@ -37,6 +37,7 @@ def result(joined: pd.DataFrame, **changed: Any) -> dict[str, Any]:
         "as_of": "2013-04-15T00:00:00+00:00", "champion": "3", "retrain": True,
         "reason": "due; a & b", "problems": [], "triggers": [trigger],
         "n_predictions": len(joined), "live": live, "estimated": 487.0,
+        "uncounted": {"route": 1200, "late": 7}, "uncounted_share": 0.463,
         "expected": live | {"cost_per_1000": 512.0},
         "slices": [row, unlabelled],
         "drift": {"features": {"amount": moved}, "prediction": moved | {"drifted": False}},
@@ -79,6 +80,8 @@ def test_the_page_is_complete_and_loads_nothing(tmp_path: Path) -> None:
     assert text.count("<svg") == 5
     assert "1,400 predictions, 100.0% with a known label" in text
     assert "Estimated cost of the last week: 487 per 1,000" in text
+    assert "46.3% of the window's predictions were no decisions on time" in text
+    assert "route 1,200, late 7." in text
     assert "<strong>Retrain</strong><ul><li>due</li><li>a &amp; b</li>" in text
     assert "&lt;north&gt;" in text
     assert "too few labels to judge" in text

@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipelines.registry import reproduce
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.verification import verify_release
+from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import Evaluator
+from serving.prediction_log import decisions, reader
 from serving.release import document
 from settings import LoopError, UserError
 
@@ -34,6 +37,22 @@ def test_a_turn_covers_the_seven_components_and_closes_the_loop(turned: tuple[Ho
     assert state["running"] == 0
     assert len(state["predictions"]) == len(set(state["predictions"])) > 1400
     assert state["champion"] == state["served"][0]
+
+
+def test_every_prediction_of_a_turn_is_a_decision_on_time(turned: tuple[Home, str]) -> None:
+    settings = turned[0].settings
+    log = reader.read_predictions(settings.predictions)
+    counted, uncounted = decisions.split_decisions(log, settings.params())
+    assert uncounted == {}
+    assert len(counted) == counted["key"].nunique() > 0
+    assert set(counted["route"]) == {"/predict", "/predict_batch"}
+    for clock in ("asked_at", "published_until"):
+        behind = counted["decision_time"] - counted[clock]
+        assert behind.notna().all()
+        assert behind.abs().max() <= pd.Timedelta(hours=2)
+    result = monitor.latest_result(settings)
+    assert result is not None
+    assert (result["uncounted"], result["uncounted_share"]) == ({}, 0)
 
 
 def test_no_host_but_this_machine_is_looked_up(turned: tuple[Home, str]) -> None:

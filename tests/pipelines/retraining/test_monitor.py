@@ -14,15 +14,23 @@ import pytest
 import yaml
 
 from features import partitions
+from features.validated_cases import read_labels
 from monitoring import observation
+from monitoring.measures import performance
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.operations import loop_metrics, metric_samples
 from pipelines.retraining import monitor
+from pipelines.runtime import clock
+from serving.models.evaluator import export_model
+from serving.prediction_log import decisions, reader
 from serving.prediction_log.writer import PredictionLog
 from serving.release import document
 from settings import LoopError, Settings, UserError
-from usecase import evaluation, source, target
+from tests.serving.in_process import small_trees
+from tests.serving.service_process import Service
+from usecase import evaluation, request, source, target
 from usecase.columns import CATEGORIES, FEATURES
+from usecase.statements import newest
 
 ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -51,7 +59,9 @@ def log_predictions(settings: Settings, rows: pd.DataFrame, change: Change | Non
     for row in rows.to_dict("records"):
         at = row["decision_time"].to_pydatetime()
         record: dict[str, Any] | None = {
-            "request_id": f"{len(list(log.path.parent.iterdir()))}-{row['key']}",
+            "prediction_id": f"{len(list(log.path.parent.iterdir()))}-{row['key']}",
+            "request_id": row["key"][:64], "client": "predict", "route": "/predict",
+            "asked_at": at, "published_until": at,
             "key": row["key"], "probability": row["probability"],
             "decision": row["probability"] >= 0.2, "model_version": CHAMPION,
             "model_digest": "0" * 64, "decision_time": at, "features_as_of": at,
@@ -170,6 +180,62 @@ def test_a_time_is_measured_once_and_its_result_kept(settings: Settings) -> None
     assert monitor.latest_result(settings) == result
 
 
+def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Settings) -> None:
+    """A client scores invented features under real keys first, and asks after the event."""
+    known = newest(read_labels(settings.data, DATA_UNTIL.date(), AS_OF.date()), ["key"])
+    rows = cases(seed=3).merge(known[["key", "label"]], how="left", on="key")
+    rows["probability"] = (0.4 * rows["probability"] + 0.4 * rows["label"].fillna(0)).round(3)
+    digest = export_model(small_trees(), settings.var / "models" / CHAMPION / "served")
+    served = document.ServedModel(CHAMPION, digest, f"../models/{CHAMPION}/served", 0.2)
+    document.write_release(settings.release_file, document.Release(2, served, datetime.now(UTC)))
+    clock.advance_to(settings, AS_OF)
+    requests = payloads(rows["key"])
+    asked_late = rows["key"][rows["decision_time"] < AS_OF - timedelta(hours=6)].iloc[-20:]
+    asked_now = rows["key"].iloc[-1]
+    decided = rows[~rows["key"].isin([*asked_late, asked_now])]
+    service = Service(settings.home)
+    try:
+        service.wait("/readyz", lambda response: response.status_code == 200)
+        rng = np.random.default_rng(4)
+        for row in decided.iloc[:400].to_dict("records"):
+            features = {name: "a" if name in CATEGORIES else rng.normal() for name in FEATURES}
+            body = {"key": row["key"], "decision_time": row["decision_time"].isoformat(),
+                    "features": features}  # fmt: skip
+            assert service.client.post("/score", json=body).status_code == 200
+        for key in (*asked_late, asked_now):
+            assert service.predict(requests[key]).status_code == 200
+    finally:
+        service.stop()
+    log_predictions(settings, decided)
+
+    result = monitor.monitor_champion(settings, AS_OF)
+    assert result["n_predictions"] == len(decided) + 1
+    joined = performance.join_labels(
+        decided.drop(columns="label").assign(logged_at=decided["decision_time"]), known, AS_OF
+    )
+    expected = performance.live_metrics(joined, settings.params()["costs"], 0)
+    assert result["live"]["auc"] == pytest.approx(expected["auc"], abs=0.001)
+    assert expected["auc"] > 0.9
+    assert result["uncounted"] == {"route": 400, "late": 20}
+    assert result["uncounted_share"] == pytest.approx(420 / (len(rows) + 400))
+    measured = {
+        (sample.name, *sample.labels.values()): sample.value
+        for sample in loop_metrics.monitoring_samples(settings)
+    }
+    assert measured["predictions_uncounted", "route"] == 400
+    assert measured["uncounted_share",] > measured["uncounted_share_limit",] > 0
+    log = decisions.read_decisions(settings)
+    assert set(log["key"]) == {*decided["key"], asked_now}
+
+
+def payloads(keys: pd.Series) -> dict[str, dict[str, Any]]:
+    """Return the requests of these cases."""
+    days = partitions.day_range(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
+    spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
+    rows = spine[spine["key"].isin(keys)].to_dict("records")
+    return {row["key"]: request.payload(row) for row in rows}
+
+
 def test_every_days_can_be_replaced_for_one_call(settings: Settings) -> None:
     log_predictions(settings, cases(seed=3)[::4])
     result = monitor.monitor_champion(settings, AS_OF - timedelta(days=1), every_days=3)
@@ -189,7 +255,8 @@ def test_predictions_of_other_versions_are_left_out(settings: Settings) -> None:
         return record | {"model_version": "6", "probability": 1.0}
 
     log_predictions(settings, rows, other)
-    result = monitor.read_labelled_predictions(settings, AS_OF, settings.params(), CHAMPION)
+    log = reader.read_predictions(settings.predictions)
+    result = monitor.label_decisions(settings, log, CHAMPION, DATA_UNTIL, AS_OF)
     assert set(result["key"]) == own
     assert result["probability"].max() < 1
 
