@@ -136,7 +136,10 @@ def test_an_id_with_two_bodies_keeps_both_and_a_request_without_an_id_is_a_new_o
     assert len(logged(service, "request_id", "twice")) == 2
     unnamed = [post(service, "/predict", "first", a_case(3003)).json() for _ in range(2)]
     assert unnamed[0]["prediction_id"] != unnamed[1]["prediction_id"]
-    assert report(service, one, True).status_code == 400, "names no prediction"
+    both = {name: one[name] for name in ("prediction_id", "request_id")}
+    for named in ({}, both):
+        refused = report(service, one, True, **named)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid request")
 
 
 def test_a_retry_on_another_replica_after_a_kill_is_one_answer(replicas: list[Service]) -> None:
