@@ -6,7 +6,7 @@
 `release/`: the release document that the service follows, and the routing between the arms.
 
 `service.py`: the BentoML service; `wiring.py` builds its parts.
-`command.py`: the command and environment that start it as a process.
+`command.py`: the command and environment that start it as a process: `supervisor.py`, BentoML's.
 `lookup.py`: features from the online store, with a time budget.
 `metrics.py`: Prometheus metrics.
 `errors.py`: error responses.

@@ -11,10 +11,10 @@ CODE = Path(__file__).resolve().parents[1]
 def serve_command(settings: Settings) -> list[str]:
     """Return the command that starts the service at the settings' host and port.
 
-    On SIGTERM the service finishes its open requests, then ends.
+    On SIGINT, SIGTERM or SIGHUP the service finishes its open requests, then ends.
     """
     return [
-        sys.executable, "-m", "bentoml", "serve", "serving.service:Predictor",
+        sys.executable, "-m", "serving.supervisor", "serve", "serving.service:Predictor",
         "--working-dir", str(CODE),
         "--host", settings.service_host,
         "--port", str(settings.service_port),

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 
 class LoopGroup(TyperGroup):
-    """Commands that print a known error as one message and exit with the error's code."""
+    """Commands that print a known error as one message and exit with the error's code.
+
+    They end their children on SIGINT, SIGTERM and SIGHUP, and print one line.
+    """
 
     def invoke(self, ctx: Any) -> Any:
+        from pipelines.runtime import interrupts
         from settings import LoopError
 
         try:
-            return super().invoke(ctx)
+            with interrupts.ended_by_signals("Run the same command to continue."):
+                return super().invoke(ctx)
         except LoopError as error:
             code = f" [{error.code}]" if error.code else ""
             typer.secho(f"error{code}: {error}", fg=typer.colors.RED, err=True)

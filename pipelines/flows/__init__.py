@@ -3,6 +3,7 @@
 flows.py: the six flows and the order of their steps
 tasks.py: the steps as Prefect tasks, and which of them are retried
 deployments.py: schedules, the retraining event, the runner and the worker
+worker.py: Prefect's worker as a process
 flow_runs.py: find and follow flow runs
 leftover_runs.py: end the runs of killed processes
 turn.py: `mlops run` and `mlops train`

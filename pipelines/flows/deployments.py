@@ -46,12 +46,15 @@ def serve_flows(settings: Settings, *, schedules_active: bool) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = str(
         child_processes.make_temporary_folder(settings, "prefect-runner")
     )
-    with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
-        serve(
-            *build_deployments(settings, schedules_active=schedules_active),
-            # Keep the schedules as requested here when this process stops.
-            pause_on_shutdown=False, print_starting_message=False, query_seconds=1,
-        )  # fmt: skip
+    try:
+        with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
+            serve(
+                *build_deployments(settings, schedules_active=schedules_active),
+                # Keep the schedules as requested here when this process stops.
+                pause_on_shutdown=False, print_starting_message=False, query_seconds=1,
+            )  # fmt: skip
+    finally:
+        child_processes.end_descendants()
 
 
 def register_deployments(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """The runner of all proofs: cases in processes of their own, and one table and page of results."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from features import durable_files
 from pipelines.proofs.base_training import open_base_training
+from pipelines.runtime import child_processes
 from settings import Settings, UserError
 
 N_WORKERS = 2
@@ -45,8 +47,16 @@ def run_in_processes(
     own = open_base_training(settings).settings
     shutil.rmtree(own.var / "cases", ignore_errors=True)
     # Spawned: each case changes the folder and the environment, on which Feast depends.
-    with ProcessPoolExecutor(N_WORKERS, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(prove, repeat(own.home), numbers)
+    with ProcessPoolExecutor(
+        N_WORKERS, mp_context=get_context("spawn"),
+        # A terminal sends Ctrl-C to them, too: they leave it to this process.
+        initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as pool:  # fmt: skip
+        try:
+            yield from pool.map(prove, repeat(own.home), numbers)
+        except KeyboardInterrupt:
+            child_processes.end_descendants()  # or the pool waits for its cases
+            raise
     shutil.rmtree(own.var / "cases", ignore_errors=True)
 
 

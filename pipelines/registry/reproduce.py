@@ -6,7 +6,6 @@ its commit, unless the current code has the same digest.
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from features import durable_files, partitions
 from pipelines.registry.versions import require_registered_version, reraise_mlflow_errors
+from pipelines.runtime import child_processes
 from pipelines.training import dvc_stages, lineage, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
@@ -140,10 +140,12 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     own = {"MLOPS_WORKSPACE": str(path), "PYTHONPATH": os.pathsep.join(places)}
     flat = not (path / "pipelines" / "registry" / "refit.py").exists()
     command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.registry.refit"]
-    run = subprocess.run(
-        [sys.executable, *command, candidate], cwd=path, capture_output=True, text=True,
-        env={**inherited, **settings.environment(), **own}, check=False,
-    )  # fmt: skip
+    run = child_processes.run_to_end(
+        [sys.executable, *command, candidate],
+        cwd=path,
+        capture_output=True,
+        env={**inherited, **settings.environment(), **own},
+    )
     if run.returncode:
         raise LoopError(f"The training failed: {run.stderr[-2000:]}")
     return run.stdout.split()[-1]

@@ -19,7 +19,7 @@ from pipelines.flows.journal import Journal
 from pipelines.release import rollout_controller
 from pipelines.replay import platform_figures, served_record, served_replay
 from pipelines.replay.served_record import DAY
-from pipelines.runtime import clock, exclusive, stage_command
+from pipelines.runtime import clock, exclusive, interrupts, stage_command
 from pipelines.training import training_outcome
 from settings import Settings
 
@@ -110,11 +110,8 @@ def run_day(
 
 def main() -> None:
     first, end = (stage_command.parse_time(text) for text in sys.argv[1:])
-    try:
+    with interrupts.ended_by_signals(""):  # `mlops replay` prints the line
         stage_command.run_stage_command(lambda settings, _: run_days(settings, first, end))
-    except KeyboardInterrupt:
-        print("stopped: the same command continues after the last complete day", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Prefect's server and a service, the replay uses that stack's stores, worker, rel
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -79,10 +78,10 @@ def run_replay(
     `LoopError` if it stopped early.
     """
     period = [moment.isoformat() for moment in (first, end)]
-    done = subprocess.run(
+    done = child_processes.run_to_end(
         # Importing DVC causes deprecation warnings in its own code.
         [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay.served_days",
-         *period], env=environment, check=False,
+         *period], env=environment,
     )  # fmt: skip
     if done.returncode == UserError.exit_code:
         raise UserError(f"The replay of {name} did not start. See the output above.")

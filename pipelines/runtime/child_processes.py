@@ -14,15 +14,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from features import durable_files
+from pipelines.runtime import interrupts
 from pipelines.runtime.waiting import wait_until
 from settings import LoopError, Settings
 
 MARK_VARIABLE = "MLOPS_CHILD"
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
+COMMAND_GRACE_SECONDS = 60.0  # the same for a command that ends children of its own first
 # The children of this process by mark: it must reap them when they end.
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -103,12 +106,50 @@ def stop_children(settings: Settings) -> list[str]:
     """
     records = read_child_records(settings)
     names = []
-    while records:
-        if _end(records[-1]):
-            names.append(records[-1].name)
-        records.pop()
-        _write(settings, records)
+    with interrupts.ignored():  # a second Ctrl-C would leave the rest
+        while records:
+            if _end(records[-1]):
+                names.append(records[-1].name)
+            records.pop()
+            _write(settings, records)
     return names
+
+
+def run_to_end(
+    command: Sequence[str], *, capture_output: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as `subprocess.run` does; its output is text.
+
+    If this process is interrupted, first end the command with all processes of its session.
+    """
+    pipe, process = subprocess.PIPE if capture_output else None, None
+    try:
+        with interrupts.deferred():  # a process that is just starting is not yet known here
+            process = subprocess.Popen(
+                command, text=True, stdout=pipe, stderr=pipe, start_new_session=True, **options
+            )
+        output, errors = process.communicate()
+    finally:
+        if process is not None and process.returncode is None:
+            _end_session(process)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _end_session(process: subprocess.Popen[str]) -> None:
+    """Send SIGTERM to the session; SIGKILL once its leader has ended, or after its grace."""
+    with interrupts.ignored(), process:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(COMMAND_GRACE_SECONDS)
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def end_descendants() -> None:
+    """End all processes below this one: SIGTERM, then SIGKILL after `GRACE_SECONDS`."""
+    with interrupts.ignored():
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal_all(psutil.Process().children(recursive=True), number)
 
 
 def _end(record: ChildRecord) -> bool:
@@ -116,11 +157,7 @@ def _end(record: ChildRecord) -> bool:
     was_running = bool(_processes(record))
     for number in (signal.SIGTERM, signal.SIGKILL):
         # Search again: a supervisor may have replaced its ended workers.
-        remaining = _processes(record)
-        for process in remaining:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        wait_until(partial(_all_ended, remaining), GRACE_SECONDS, 0.05)
+        _signal_all(_processes(record), number)
     if stuck := _processes(record):
         pids = ", ".join(str(process.pid) for process in stuck)
         raise LoopError(f"{record.name} can't be killed (pid {pids}). End it by hand.")
@@ -128,6 +165,14 @@ def _end(record: ChildRecord) -> bool:
         # A zombie can keep threads and their port until it is reaped.
         own.wait(GRACE_SECONDS)
     return was_running
+
+
+def _signal_all(processes: Sequence[psutil.Process], number: int) -> None:
+    """Send the signal to each process; wait up to `GRACE_SECONDS` until all have ended."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    wait_until(partial(_all_ended, processes), GRACE_SECONDS, 0.05)
 
 
 def _processes(record: ChildRecord) -> list[psutil.Process]:

@@ -53,5 +53,5 @@ def flow_runner_command(*, schedules_active: bool) -> list[str]:
 
 def prefect_worker_command(pool: str) -> list[str]:
     """Return the command that runs the due runs of a work pool, each in a child process."""
-    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool,
+    return [sys.executable, "-m", "pipelines.flows.worker", "worker", "start", "--pool", pool,
             "--type", "process", "--with-healthcheck", "--install-policy", "never"]  # fmt: skip

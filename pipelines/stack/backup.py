@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.runtime import interrupts
 from pipelines.stack import backup_folder, docker_engine
 from pipelines.stack.backup_folder import StackError
 from pipelines.stack.docker_engine import Stack, compose, run_command
@@ -76,7 +77,7 @@ def worker_stopped() -> Iterator[None]:
         run_command(compose("stop", "worker"))
         yield
     finally:
-        with docker_engine.ignore_interrupts():
+        with interrupts.ignored():
             print("Starting the worker again ...", flush=True)
             # `start` does nothing while an interrupted stop is still in progress.
             run_command(compose("restart", "worker"))

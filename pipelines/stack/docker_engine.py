@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pipelines.runtime import interrupts
 from pipelines.stack.backup_folder import VOLUMES, StackError, size_and_sha256
 
 ROOT = Path(__file__).parents[2]
@@ -109,18 +108,11 @@ def count_contents(stack: Stack, image: str, archived: Path | None = None) -> di
 def run_script(script: Callable[[], None], *, interrupted: str, failed: str = "") -> int:
     """Run a backup or restore, only one in this checkout at a time; return the exit code.
 
-    Print its error with the text `failed`. SIGTERM and SIGHUP interrupt it like Ctrl-C: then print
-    `interrupted`.
+    Print its error with the text `failed`. A signal that ends it prints `interrupted`.
     """
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
     os.umask(0o077)
     try:
-        with (ROOT / "docker-compose.yml").open() as lock:
+        with interrupts.ended_by_signals(interrupted), open(ROOT / "docker-compose.yml") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -131,19 +123,4 @@ def run_script(script: Callable[[], None], *, interrupted: str, failed: str = ""
     except StackError as problem:
         print(f"error: {problem}{failed}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"Interrupted. {interrupted}", file=sys.stderr)
-        return 130
     return 0
-
-
-@contextmanager
-def ignore_interrupts() -> Iterator[None]:
-    """Ignore SIGINT, SIGTERM and SIGHUP during a clean-up."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.runtime import interrupts
 from pipelines.stack import backup_folder, docker_engine
 from pipelines.stack.backup_folder import StackError
 from pipelines.stack.docker_engine import Stack, compose, container, run_command
@@ -85,7 +86,7 @@ def restore_data(stack: Stack, folder: Path, taken: list[str], contents: dict[st
                 + "; ".join(f"{name} {restored.get(name)}, not {contents[name]}" for name in wrong)
             )
     except (StackError, KeyboardInterrupt) as error:
-        with docker_engine.ignore_interrupts():
+        with interrupts.ignored():
             state = stop_and_mark(stack, begun=bool(done))
         raise StackError(
             f"{str(error) or 'Interrupted.'}\nThe restore failed at: {title}. "

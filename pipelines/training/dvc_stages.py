@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -13,6 +12,7 @@ import psutil
 import yaml
 
 from features import durable_files, locks
+from pipelines.runtime import child_processes
 from settings import LoopError, Settings, UserError
 
 
@@ -93,9 +93,9 @@ def _dvc(settings: Settings, path: Path, *command: str) -> str:
     }  # fmt: skip
     with locks.hold_lock(path / ".lock"):
         _clear_interrupted(path)
-        run = subprocess.run(
+        run = child_processes.run_to_end(
             [sys.executable, "-m", "dvc", *command],
-            cwd=path, env=environment, capture_output=True, text=True, check=False,
+            cwd=path, env=environment, capture_output=True,
         )  # fmt: skip
         with (path / "dvc.log").open("a") as log:
             log.write(f"$ dvc {' '.join(command)}\n{run.stdout}{run.stderr}\n")

@@ -201,7 +201,7 @@ def test_an_interrupted_backup_leaves_nothing_but_the_worker_running(
 ) -> None:
     target = tmp_path / "interrupted"
     code, output = kept.interrupt(signal.SIGTERM, "Stopping the worker", "backup", str(target))
-    assert code == 130, output
+    assert code == 128 + signal.SIGTERM, output
     assert kept.worker_start()
     assert list(tmp_path.iterdir()) == []
 

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 
-TOOLS = {"bentoml", "dvc", "evidently", "http", "mlflow", "prefect", "uvicorn"}  # python -m ...
+TOOLS = {"bentoml", "dvc", "mlflow", "prefect", "serving", "uvicorn"}  # python -m ...
 OURS = ("prefect.engine", "prefect.flow_engine", "prefect.runner")  # these run our flows
 started = "".join(sys.orig_argv[2:3])
 of_a_tool = started.partition(".")[0] in TOOLS and not started.startswith(OURS)

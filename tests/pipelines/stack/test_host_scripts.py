@@ -10,12 +10,13 @@ import pipelines.stack
 
 FOLDER = Path(pipelines.stack.__file__).parent
 HOST_SCRIPTS = ("addresses", "backup", "backup_folder", "docker_engine", "env", "restore")
+SHARED = FOLDER.parent / "runtime" / "interrupts.py"
 
 
-@pytest.mark.parametrize("name", HOST_SCRIPTS)
-def test_a_script_needs_no_package_and_no_new_python(name: str) -> None:
+@pytest.mark.parametrize("script", [*(FOLDER / f"{name}.py" for name in HOST_SCRIPTS), SHARED])
+def test_a_script_needs_no_package_and_no_new_python(script: Path) -> None:
     """macOS has Python 3.9, which can't evaluate an annotation such as `Path | None`."""
-    tree = ast.parse((FOLDER / f"{name}.py").read_text(), feature_version=(3, 9))
+    tree = ast.parse(script.read_text(), feature_version=(3, 9))
     imported = {
         alias.name.split(".")[0]
         for node in ast.walk(tree) if isinstance(node, ast.Import)
