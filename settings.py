@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     requests_at_once: int = Field(64, ge=0)  # concurrent requests; more get 429; 0: no limit
     lookup_seconds: float = Field(0.1, gt=0)  # beyond it, looked up features count as missing
     evidently_url: str | None = None  # Evidently's pages; `mlops watch` checks them if set
+    allowed_hosts: str = ""  # further names of this machine for browsers, separated by commas
     pages: bool = True  # whether validation and monitoring write HTML pages
     dvc_remote: str | None = None  # URL of DVC's remote; var/dvc/remote if unset
     commit: str | None = None  # of the code, where git is missing
@@ -252,6 +253,19 @@ class Settings(BaseSettings):
         # Some clients accept `*` only as the sole entry.
         hosts = "*" if "*" in entries else ",".join(dict.fromkeys([*entries, *own]))
         return {"NO_PROXY": hosts, "no_proxy": hosts}
+
+    def is_own_host(self, header: str) -> bool:
+        """Return whether a `Host` header names this machine, or one of `allowed_hosts`.
+
+        Besides the latter, these are names without a dot and IP addresses that are not public: no
+        stranger can let them point here.
+        """
+        try:
+            host = urlsplit(f"//{header}").hostname or ""
+        except ValueError:  # malformed
+            return False
+        allowed = map(str.strip, self.allowed_hosts.lower().split(","))
+        return bool(host) and (_is_own(host) or host in allowed)
 
     def apply_environment(self) -> None:
         """Set `environment()` in this process; the user's own variables take precedence.

@@ -6,5 +6,5 @@
 - `loop_metrics.py`: readers of champion, batches, monitoring, trainings, flows and volumes
 - `metric_samples.py`: names and help texts of the metrics
 - `alerts.py`: the alert log, and the Prefect events that follow it
-- `ui_servers.py`: the servers of `mlops ui`
+- `ui_servers.py`: the servers of `mlops ui`; `page_server.py` is that of our own pages
 """

@@ -1,56 +1,60 @@
-"""The servers of `mlops ui`: MLflow, Prefect, Evidently, and the static reports."""
+"""The servers of `mlops ui`: MLflow, Prefect, Evidently, and the project's own pages."""
 
 import os
 import sys
 import time
 import webbrowser
-from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.runtime import child_processes, exclusive, prefect_commands, server_health
+from pipelines.operations.page_server import TOOL_PAGES
+from pipelines.runtime import (
+    child_processes,
+    exclusive,
+    page_guard,
+    prefect_commands,
+    server_health,
+)
 from settings import Settings
 
 
 def serve_uis(settings: Settings) -> None:
     """Start the servers, print their addresses, and stop them at Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
-    module, local = [sys.executable, "-m"], ["--host", "127.0.0.1", "--port"]
-    mlflow, evidently = str(settings.mlflow_port), str(settings.evidently_port)
-    docs, var = str(settings.docs_port), str(settings.var)
-    servers = {
-        "MLflow (runs, models, lineage)": (settings.mlflow_port, [
-            *module, "mlflow", "server", "--workers", "1",
-            "--backend-store-uri", settings.mlflow_uri, *local, mlflow,
-        ]),
-        "Prefect (flows, automations)": (
-            settings.prefect_port, prefect_commands.prefect_server_command(settings)
+    commands = {
+        "MLflow": [
+            sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1",
+            "--port", str(settings.mlflow_port), "--backend-store-uri", settings.mlflow_uri,
+        ],
+        "Prefect": prefect_commands.prefect_server_command(settings),
+        "Evidently": page_guard.guarded_server_command(
+            "pipelines.runtime.page_guard:evidently_app", settings.evidently_port
         ),
-        "Evidently (drift over time)": (settings.evidently_port, [
-            *module, "evidently.cli", "ui", "--workspace", f"{var}/evidently", *local, evidently,
-        ]),
-        "Data docs and reports": (settings.docs_port, [
-            *module, "http.server", "--bind", "127.0.0.1", "--directory", var, docs,
-        ]),
+        "Pages": page_guard.guarded_server_command(
+            "pipelines.operations.page_server:pages_app", settings.docs_port
+        ),
     }  # fmt: skip
+    tools = TOOL_PAGES | {"Pages": ("an index of the reports and data docs", "docs_port")}
+    ports = {name: getattr(settings, port) for name, (_, port) in tools.items()}
     environment = {
         **os.environ, **settings.environment(), **prefect_commands.prefect_environment(settings),
         # Saves eight processes that wait for evaluations of chat models; none is started here.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # By default also names such as 10.example.org, which its owner can let point here.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"localhost:*,127.0.0.1:*,{settings.allowed_hosts}",
     }  # fmt: skip
     with exclusive.run_lock(settings):
         child_processes.stop_children(settings)
-        for title, (port, _) in servers.items():
-            exclusive.require_port_free(port, title, "the MLOPS_..._PORT of that page")
+        for name, port in ports.items():
+            exclusive.require_port_free(port, name, f"MLOPS_{tools[name][1].upper()}")
         try:
-            for title, (port, command) in servers.items():
-                name = "ui-" + title.split(" ")[0].lower()
-                child = child_processes.start_child(settings, name, command, environment)
+            for name, port in ports.items():
+                child = child_processes.start_child(
+                    settings, f"ui-{name.lower()}", commands[name], environment
+                )
                 server_health.wait_until_healthy(child, f"http://127.0.0.1:{port}/", 90)
-                console.print(f"{title}: http://127.0.0.1:{port}/")
-            for page in _own_pages(settings):
-                console.print(f"  http://127.0.0.1:{docs}/{page.relative_to(settings.var)}")
-            webbrowser.open(f"http://127.0.0.1:{mlflow}/")
+                console.print(f"{name} ({tools[name][0]}): http://127.0.0.1:{port}/")
+            webbrowser.open(f"http://127.0.0.1:{settings.docs_port}/")
             console.print("Ctrl-C stops them.")
             while True:
                 time.sleep(1)
@@ -58,13 +62,3 @@ def serve_uis(settings: Settings) -> None:
             console.print("Stopping.")
         finally:
             child_processes.stop_children(settings)
-
-
-def _own_pages(settings: Settings) -> list[Path]:
-    """Return the data docs, the newest reports, and the evaluations of the last trainings."""
-    from pipelines.ingestion.validate import data_docs_index
-
-    reports = sorted((settings.var / "reports").glob("*.html"))
-    evaluations = sorted((settings.var / "training").glob("*/data/evaluation/report.html"))
-    docs = data_docs_index(settings)
-    return [*([docs] if docs.exists() else []), *reports[-4:], *evaluations[-3:]]

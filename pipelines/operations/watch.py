@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from starlette.routing import Route
 from pipelines.operations import alerts, loop_metrics, metric_samples, probes
 from pipelines.operations.alerts import Alert
 from pipelines.operations.metric_samples import MetricSample
+from pipelines.runtime.page_guard import PageGuard
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class WatchServer:
                 Route("/livez", self.healthz),  # the service's name for it
                 Route("/alerts", self.alerts, methods=["POST"]),
             ],
+            middleware=[Middleware(PageGuard, settings=settings)],
             lifespan=self._resend_events,
         )
 

@@ -6,6 +6,7 @@ waiting.py: wait until a condition holds
 server_health.py: wait for servers, check child processes
 prefect_commands.py: the flows' names, and the commands of Prefect's server, runner and worker
 exclusive.py: one run at a time, and free ports
+page_guard.py: keep pages of others out of ours, and our pages from asking other machines
 stage_command.py: run a stage of `dvc.yaml`, parse times, exit on errors
 clock.py: the simulated time of scheduled flows
 traffic.py: send real cases to the service

@@ -5,9 +5,11 @@ This file does not import Prefect.
 
 import sys
 
+from pipelines.runtime import page_guard
 from pipelines.runtime.retention import retention_ages
 from settings import Settings
 
+PREFECT_APP = "pipelines.runtime.page_guard:prefect_app"
 # All flows: the deployments, the wait for a runner and the metrics use this list.
 FLOW_NAMES = ("ingest", "compact", "train", "monitor", "rollout", "clean")
 
@@ -40,9 +42,7 @@ def prefect_retention_environment(settings: Settings) -> dict[str, str]:
 
 def prefect_server_command(settings: Settings) -> list[str]:
     """Return the command of Prefect's API, scheduler, automations and UI, on this machine only."""
-    port = str(settings.prefect_port)
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1",
-            "--port", port]  # fmt: skip
+    return page_guard.guarded_server_command(PREFECT_APP, settings.prefect_port)
 
 
 def flow_runner_command(*, schedules_active: bool) -> list[str]:

@@ -1,9 +1,9 @@
 """Migrate or check the database of MLflow or Prefect, then start the server.
 
-`python -m pipelines.stack.schema TOOL ARGUMENT...` is replaced by `TOOL ARGUMENT...`, with TOOL
-mlflow or prefect. MLflow's older schema is migrated here, Prefect's by its server. A schema of a
-newer version is refused and not changed: MLflow alone would advise an upgrade, and Prefect would
-print a traceback.
+`python -m pipelines.stack.schema mlflow ARGUMENT...` is replaced by `mlflow ARGUMENT...`, and with
+`prefect` by Prefect's server behind our guard. MLflow's older schema is migrated here, Prefect's
+by its server. A schema of a newer version is refused and not changed: MLflow alone would advise an
+upgrade, and Prefect would print a traceback.
 """
 
 import os
@@ -13,8 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from pipelines.runtime import schema_revisions, stage_command
-from pipelines.runtime.prefect_commands import prefect_retention_environment
+from pipelines.runtime import page_guard, prefect_commands, schema_revisions, stage_command
 from settings import LoopError, Settings
 
 TOOL_DATABASES = {  # the variable with the database's URL, and the folder of migrations
@@ -24,6 +23,7 @@ TOOL_DATABASES = {  # the variable with the database's URL, and the folder of mi
         f"{schema_revisions.PREFECT_MIGRATIONS}/postgresql",
     ),
 }
+PREFECT_PORT, EVERY_ADDRESS = 4200, "0.0.0.0"  # noqa: S104 -- in its container
 RESTORE_MARK = Path("/artefacts/.restoring")  # written by pipelines/stack/restore.py
 STACK_RECOVERY_HINT = "Start the newer image again, or restore a backup: make restore FROM=..."
 
@@ -57,7 +57,7 @@ def prepare_database(tool: str) -> None:
 
 
 def main() -> None:
-    tool = sys.argv[1]
+    tool, command = sys.argv[1], sys.argv[1:]
     with stage_command.exit_on_error():
         if tool == "mlflow" and RESTORE_MARK.exists():
             raise LoopError(
@@ -66,8 +66,11 @@ def main() -> None:
             )
         prepare_database(tool)
         if tool == "prefect":
-            os.environ.update(prefect_retention_environment(Settings()))
-    os.execvp(tool, sys.argv[1:])
+            os.environ.update(prefect_commands.prefect_retention_environment(Settings()))
+            command = page_guard.guarded_server_command(
+                prefect_commands.PREFECT_APP, PREFECT_PORT, EVERY_ADDRESS
+            )
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,13 @@ def failures(samples: dict[tuple[str, ...], float]) -> set[str]:
     return {key[1] for key, value in samples.items() if key[0] == "mlops_watch_failures" and value}
 
 
+def test_a_foreign_host_reads_no_metrics_and_sends_no_alerts(settings: Settings) -> None:
+    watch = WatchServer(settings)
+    for method, path in (("GET", "/metrics"), ("POST", "/alerts")):
+        answer = ask(watch, method, path, headers={"Host": "elsewhere.example"})
+        assert answer.status_code == 403
+
+
 def test_a_home_where_nothing_has_run_yet(settings: Settings) -> None:
     samples = scrape(settings)
     assert failures(samples) == set()
