@@ -10,6 +10,7 @@ import os
 import re
 import time
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, NamedTuple, get_args
 
@@ -88,6 +89,7 @@ class AccessControl:
 
     def __init__(self, settings: Settings) -> None:
         self._tokens = require_tokens(settings)
+        self._is_own_host = lru_cache(64)(settings.is_own_host)
         per_second = settings.requests_per_second  # 0: no limit
         self._rate = RateLimiter(per_second) if per_second else None
 
@@ -96,9 +98,15 @@ class AccessControl:
     ) -> str:
         """Return the client's name.
 
-        Raises `Refusal`: 401 for an unknown token, 403 for another role, 429 above the rate.
+        Raises `Refusal`: 401 for an unknown token, 403 for another role or, if no token is needed,
+        a foreign host, 429 above the rate.
         """
         client = address[0] if address else "?"
+        host = headers.get(b"host", b"localhost").decode("latin-1")
+        # A web page elsewhere reaches the loopback under a name that its owner lets point to it.
+        if not self._tokens and not self._is_own_host(host):
+            detail = "The header Host names another machine. See MLOPS_ALLOWED_HOSTS."
+            raise Refusal(403, "foreign host", detail)
         if role is None:
             return client
         if self._tokens:

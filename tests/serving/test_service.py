@@ -24,6 +24,7 @@ from pipelines.cli.main import app
 from serving.models.evaluator import Evaluator, export_model
 from serving.prediction_log.reader import read_predictions
 from serving.release.document import ServedModel
+from tests import browser
 from tests.serving import scenarios
 from tests.serving.in_process import example_request, fitted_pipeline
 from tests.serving.service_process import Service
@@ -257,6 +258,23 @@ def test_pages_describe_the_service_and_load_nothing_from_elsewhere(service: Ser
     schema = service.client.get("/docs.json").json()
     assert "/predict" in schema["paths"]
     assert "://" not in service.client.get("/docs").text
+
+
+def test_the_page_to_try_the_routes_asks_this_machine_only(
+    service: Service, tmp_path: Path
+) -> None:
+    asked, document = browser.visit(f"{service.settings.service_url}/docs", tmp_path)
+    assert {httpx.URL(url).host for url in asked} == {"127.0.0.1"}
+    assert "/predict_batch" in document
+
+
+def test_without_tokens_a_foreign_host_is_refused(service: Service) -> None:
+    foreign = {"Host": "elsewhere.example"}
+    refused = [service.client.get(path, headers=foreign) for path in ("/metrics", "/release")]
+    refused.append(service.predict(headers=foreign))
+    assert [answer.status_code for answer in refused] == [403] * 3
+    assert refused[-1].json()["error"] == "foreign host"
+    assert service.client.get("/livez", headers={"Host": "localhost"}).status_code == 200
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of BentoML's own imports

@@ -49,6 +49,11 @@ def test_a_token_has_to_be_known_and_have_the_role(
     assert send_request(guarded, "GET", "/livez").status_code == 200
 
 
+def test_the_token_decides_whatever_the_host_is(guarded: LocalService) -> None:
+    answer = send_request(guarded, "GET", "/livez", headers={"Host": "predict.example.com"})
+    assert answer.status_code == 200
+
+
 def test_a_client_above_its_rate_gets_429_with_retry_after(guarded: LocalService) -> None:
     answers = [
         post_json(guarded, "/predict", example_request(), Authorization="Bearer p")
