@@ -21,6 +21,8 @@ EXCEPTED = {
     "pipelines/runtime/page_guard.py": "rigin",
     "tests/pipelines/runtime/test_page_guard.py": "rigin",
     "tests/pipelines/cli/test_uis.py": "Origin",
+    "tests/stack/test_pages.py": "rigin",
+    "monitoring/stack/pages.conf": "http_origin",
 }
 
 

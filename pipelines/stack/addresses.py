@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 
-DESCRIPTIONS = {
-    "proxy": "Predictions (POST /predict)",
-    "mlflow": "MLflow: runs, models, lineage",
-    "prefect": "Prefect: flows, automations",
-    "evidently": "Evidently: drift over time",
-    "prometheus": "Prometheus: metrics, rules",
-    "alertmanager": "Alertmanager: alerts",
-    "api-staging": "Predictions of staging",
-    "grafana": "Grafana: dashboards (user admin, password in .env)",
+DESCRIPTIONS = {  # by service and its own port
+    ("proxy", 8080): "Predictions (POST /predict)",
+    ("mlflow", 5000): "MLflow: runs, models, lineage",
+    ("prefect", 4200): "Prefect: flows, automations",
+    ("evidently", 8000): "Evidently: drift over time",
+    ("pages", 9090): "Prometheus: metrics, rules",
+    ("pages", 9093): "Alertmanager: alerts",
+    ("api-staging", 3000): "Predictions of staging",
+    ("grafana", 3000): "Grafana: dashboards (user admin, password in .env)",
 }
 
 
@@ -23,7 +23,7 @@ def list_addresses(listed: str) -> list[str]:
     rows = json.loads(listed) if listed.startswith("[") else map(json.loads, listed.splitlines())
     return [
         f"http://localhost:{port['PublishedPort']:<6} "
-        f"{DESCRIPTIONS.get(row['Service'], row['Service'])}"
+        f"{DESCRIPTIONS.get((row['Service'], port['TargetPort']), row['Service'])}"
         for row in rows
         for port in row.get("Publishers") or []
         if port["PublishedPort"]

@@ -54,7 +54,7 @@ def of_prefect(stack: Stack, path: str, body: dict[str, Any]) -> Any:
 
 
 def query(stack: Stack, text: str) -> list[dict[str, Any]]:
-    url = stack.address("prometheus", 9090) + "/api/v1/query"
+    url = stack.address("pages", 9090) + "/api/v1/query"
     answer = httpx.get(url, params={"query": text}, timeout=30, trust_env=False).json()
     assert answer["status"] == "success", (text, answer)
     return list(answer["data"]["result"])

@@ -46,7 +46,7 @@ def test_the_turn_ends_with_a_retrained_model_that_every_service_answers_with(tu
 
 
 def test_prometheus_sees_every_part_at_work_and_no_alert_on_them(turned: Stack):
-    url = turned.address("prometheus", 9090) + "/api/v1/query"
+    url = turned.address("pages", 9090) + "/api/v1/query"
     found: dict[str, str] = {}
     for _ in range(60):
         answer = httpx.get(url, params={"query": "mlops_up"}, trust_env=False).json()

@@ -1,0 +1,49 @@
+"""The stack's pages refuse strangers, and ask this machine only, by Chromium's network log."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import browser
+from tests.stack.conftest import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+PAGES = [
+    ("MLFLOW", "/"), ("MLFLOW", "/#/models"), ("PREFECT", "/"), ("PREFECT", "/v2/runs"),
+    ("PREFECT", "/runs"), ("EVIDENTLY", "/"), ("PROMETHEUS", "/graph"), ("PROMETHEUS", "/targets"),
+    ("ALERTMANAGER", "/"), ("ALERTMANAGER", "/#/status"), ("GRAFANA", "/login"),
+]  # fmt: skip
+GUARDED = ["MLFLOW", "PREFECT", "EVIDENTLY", "PROMETHEUS", "ALERTMANAGER"]
+
+
+@pytest.fixture(scope="module")
+def stack_with_grafana(running: Stack) -> Stack:
+    running.compose("--profile", "grafana", "up", "--detach", "--wait", "grafana")
+    return running
+
+
+@pytest.mark.parametrize("name", GUARDED)
+@pytest.mark.parametrize("host", ["elsewhere.example", "10.elsewhere.example:80"])
+def test_a_foreign_host_is_refused(running: Stack, name: str, host: str) -> None:
+    answer = httpx.get(running.url(name, "/"), headers={"Host": host}, trust_env=False)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_foreign_page_changes_nothing(running: Stack, name: str) -> None:
+    path = {"ALERTMANAGER": "/api/v2/silences"}.get(name, "/api/2.0/mlflow/runs/create")
+    for page in ("https://elsewhere.example", "null"):
+        url, headers = running.url(name, path), {"Origin": page}
+        answer = httpx.post(url, json={}, headers=headers, trust_env=False)
+        assert answer.status_code == 403
+        assert answer.headers.get("access-control-allow-origin") is None
+
+
+@pytest.mark.parametrize(("name", "path"), PAGES)
+def test_a_page_asks_this_machine_only(
+    stack_with_grafana: Stack, tmp_path: Path, name: str, path: str
+) -> None:
+    asked, document = browser.visit(stack_with_grafana.url(name, path), tmp_path, seconds=30)
+    assert {httpx.URL(url).host for url in asked} <= {"127.0.0.1", "localhost"}
+    assert len(document) > 1000, "the page has content"
