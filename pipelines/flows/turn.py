@@ -51,11 +51,13 @@ def train_by_hand(settings: Settings, as_of: datetime, reason: str) -> dict[str,
     """Run the training flow as of `as_of` (`mlops train`) and return the outcome."""
     if training_outcome.find_outcome(settings, as_of) is None:
         workspace.require_newer_than_champion(settings, as_of)
+    journal = Journal()
     with exclusive.run_lock(settings):
-        clear_killed_run(settings, Journal())
+        clear_killed_run(settings, journal)
         with processes.prefect_server(settings):
             from pipelines.flows import flows
 
+            turn_steps.report_training_steps(journal)
             return flows.train_flow(as_of=as_of, reason=reason)
 
 

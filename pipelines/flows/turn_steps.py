@@ -53,6 +53,7 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
     with journal.component("3 Experiment tracking and training") as row:
         if outcome is None:
             journal.say("train candidates, evaluate them on the newest weeks, gate, register")
+            report_training_steps(journal)
             flows.train_flow(as_of=as_of, reason="first model", codes="first_model")
             outcome = training_outcome.find_outcome(settings, as_of)
         if outcome is None or outcome["version"] is None:
@@ -65,6 +66,17 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
         row.evidence = f"var/training/{outcome['training_id']}"
     report_training(settings, journal, outcome)
     return outcome
+
+
+def report_training_steps(journal: Journal) -> None:
+    """Print a line for each long step of a training when it starts in this process."""
+    from pipelines.flows import tasks
+
+    def report_start(task: Any, run: Any, _state: Any) -> None:
+        journal.say(f"  {run.name if task.task_run_name else task.name}")
+
+    for step in (tasks.run_stage, tasks.log_training, tasks.register_version):
+        step.on_running(report_start)
 
 
 def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any]) -> None:

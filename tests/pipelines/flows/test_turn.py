@@ -39,6 +39,13 @@ def test_a_turn_covers_the_seven_components_and_closes_the_loop(turned: tuple[Ho
     assert state["champion"] == state["served"][0]
 
 
+def test_a_turn_prints_each_long_step_of_its_training(turned: tuple[Home, str]) -> None:
+    steps = ("assemble", "train", "evaluate", "log_training", "register_version")
+    lines = [line.split(maxsplit=1)[1:] for line in turned[1].splitlines()]
+    at = [lines.index([step]) for step in steps]
+    assert at == sorted(at)
+
+
 def test_every_prediction_of_a_turn_is_a_decision_on_time(turned: tuple[Home, str]) -> None:
     settings = turned[0].settings
     log = reader.read_predictions(settings.predictions)
