@@ -21,6 +21,7 @@ from pipelines.retraining.monitor import latest_result
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOW_NAMES
 from pipelines.training import training_outcome
+from serving.prediction_log import decisions
 from serving.release import document
 from settings import Settings
 from usecase import source
@@ -95,7 +96,8 @@ def monitoring_samples(settings: Settings) -> Iterator[MetricSample]:
         yield MetricSample("prediction_distance", moved["score"])
         yield MetricSample("prediction_distance_limit", moved["limit"])
     yield MetricSample("label_coverage", result.get("label_coverage"))
-    for reason, count in result.get("uncounted", {}).items():
+    for reason in decisions.REASONS if "uncounted" in result else ():
+        count = result["uncounted"].get(reason, 0)
         yield MetricSample("predictions_uncounted", count, {"reason": reason})
     yield MetricSample("uncounted_share", result.get("uncounted_share"))
     yield MetricSample("label_delay_hours", result.get("delay_hours"))

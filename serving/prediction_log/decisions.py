@@ -14,6 +14,7 @@ import pandas as pd
 from serving.prediction_log import reader
 from settings import Settings, UserError
 
+REASONS = ("route", "client", "late", "early")  # why a prediction does not count
 LIMITS = ("routes", "clients", "early_hours", "late_hours", "max_uncounted")
 
 
