@@ -4,12 +4,16 @@ Every file that another step relies on is written by this module. A file of line
 its last newline: readers ignore an incomplete last write.
 """
 
+import errno
 import itertools
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -110,24 +114,61 @@ def read_json_lines(target: Path) -> list[Any]:
     return [json.loads(line) for line in read_lines(target)]
 
 
-def append_unless(target: Path, line: str, known: Callable[[list[bytes]], bool]) -> bool:
-    """Append `line` and sync it, unless `known(existing_lines)`; return whether it was appended.
+@dataclass
+class _Lines:
+    """The entries of a file of lines up to `size`, which this process has read or written."""
 
-    A lock beside the file admits one process at a time. An incomplete last line is removed: its
-    writer never reported success.
+    size: int = 0
+    last: bytes = b""  # the line that ends there
+    entries: dict[str, Any] = field(default_factory=dict)
+
+
+_known = defaultdict[Path, _Lines](_Lines)
+
+
+def append_once(target: Path, line: str, entry: Callable[[bytes], tuple[str, Any]]) -> Any | None:
+    """Append `line` and sync it, unless its key is in the file; then return the value it has there.
+
+    `entry` returns the key of a line and the value to remember. Each process reads a line once: a
+    call costs the same however long the file is. A lock beside the file admits one process at a
+    time. An incomplete last line is removed: its writer never reported success. Raises `OSError`
+    if the line can't be written, such as on a full disk. Then nothing of it stays.
     """
     with FileLock(f"{target}.lock", mode=0o664):
         new = not target.exists()
-        with target.open("ab+") as file:
-            file.seek(0)
-            content = file.read()
-            end = content.rfind(b"\n") + 1
-            if known(content[:end].splitlines()):
-                return False
-            file.truncate(end)
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with target.open("ab+", buffering=0) as file:
+            lines = _read_new_lines(file, target, entry)
+            key, value = entry(line.encode())
+            if key in lines.entries:
+                return lines.entries[key]
+            file.truncate(lines.size)
+            content = line.encode() + b"\n"
+            try:
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(lines.size)
+                raise
+            lines.size, lines.last = lines.size + len(content), content
+            lines.entries[key] = value
         if new:
             sync(target.parent)
-    return True
+    return None
+
+
+def _read_new_lines(
+    file: FileIO, target: Path, entry: Callable[[bytes], tuple[str, Any]]
+) -> _Lines:
+    """Return the lines of `file`; the caller holds its lock."""
+    lines = _known[target]
+    file.seek(lines.size - len(lines.last))
+    if file.read(len(lines.last)) != lines.last:  # another file, such as one from a backup
+        lines = _known[target] = _Lines()
+        file.seek(0)
+    content = file.read()
+    for each in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
+        key, value = entry(each)
+        lines.entries.setdefault(key, value)  # the first one counts
+        lines.size, lines.last = lines.size + len(each), each
+    return lines

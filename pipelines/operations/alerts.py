@@ -77,11 +77,11 @@ def append_alert(settings: Settings, alert: Mapping[str, str]) -> bool:
         raise LoopError(f"Wrong fields of an alert: {sorted(alert)}. It needs {ALERT_FIELDS}.")
     line = json.dumps({**alert, "recorded_at": datetime.now(UTC).isoformat()})
 
-    def logged(lines: list[bytes]) -> bool:
-        identity = f'"id": "{alert["id"]}"'.encode()  # as `dumps` writes it
-        return any(identity in each for each in lines)
+    return durable_files.append_once(alert_log_path(settings), line, _alert_id) is None
 
-    return durable_files.append_unless(alert_log_path(settings), line, logged)
+
+def _alert_id(line: bytes) -> tuple[str, bool]:
+    return json.loads(line)["id"], True
 
 
 def read_alerts(settings: Settings) -> list[dict[str, Any]]:

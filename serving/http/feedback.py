@@ -1,7 +1,7 @@
 """POST /feedback: keeps the outcome of a predicted case, by the id of its prediction.
 
 An outcome is synced to the disk before the response. All replicas append to one file, one at a
-time, and each first reads the outcomes that the file holds.
+time, and each first reads what the others have appended.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from features import durable_files
-from serving.errors import Refusal
+from serving.errors import Refusal, part_unavailable
 from serving.http.api import Request
 from serving.http.schemas import FeedbackRequest, FeedbackResponse
 from serving.prediction_log import reader
@@ -23,7 +23,8 @@ def feedback(parts: ServiceParts, request: Request) -> FeedbackResponse:
     """Record an outcome once, count it, and return its status.
 
     Raises `Refusal`: 404 if the log has no such prediction, 409 if several have the request id or
-    the opposite outcome is recorded, 400 if the outcome was known before the decision time.
+    the opposite outcome is recorded, 400 if the outcome was known before the decision time, 503 if
+    it can't be written.
     """
     try:
         response = _record_outcome(parts, request)
@@ -44,29 +45,20 @@ def _record_outcome(parts: ServiceParts, request: Request) -> FeedbackResponse:
         fields = [{"field": "known_at", "reason": reason}]
         raise Refusal(400, "invalid request", f"known_at: {reason}.", fields=fields)
 
-    def is_recorded(lines: list[bytes]) -> bool:
-        recorded = [
-            one["label"]
-            for one in map(json.loads, lines)
-            if one.get("prediction_id", one["request_id"]) == identity  # an older version had none
-        ]
-        if recorded and recorded[0] != label:
-            raise Refusal(
-                409, "another outcome stands",
-                "The opposite outcome is recorded for this prediction. It stays.",
-            )  # fmt: skip
-        return bool(recorded)
-
     outcome = {
         "prediction_id": identity, "request_id": prediction["request_id"],
         "key": prediction["key"], "label": label,
         "known_at": report.known_at.astimezone(UTC).isoformat(), "told_by": request.client,
         "told_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
-    file = reader.outcomes_file(predictions)
-    added = durable_files.append_unless(file, json.dumps(outcome), is_recorded)
+    recorded = _append_once(reader.outcomes_file(predictions), outcome)
+    if recorded not in (None, label):
+        raise Refusal(
+            409, "another outcome stands",
+            "The opposite outcome is recorded for this prediction. It stays.",
+        )  # fmt: skip
     new = "recorded late" if report.known_at - decided_at > LATE_AFTER else "recorded"
-    status = new if added else "already recorded"
+    status = new if recorded is None else "already recorded"
     return FeedbackResponse(
         prediction_id=identity, request_id=prediction["request_id"], status=status
     )
@@ -94,3 +86,22 @@ def _find_prediction(predictions: Path, report: FeedbackRequest) -> dict[str, An
             ],
         )  # fmt: skip
     return found[0]
+
+
+def _append_once(file: Path, outcome: dict[str, Any]) -> int | None:
+    """Append `outcome`; return the label already recorded for its prediction, if any."""
+    try:
+        recorded: int | None = durable_files.append_once(file, json.dumps(outcome), _label_by_id)
+    except OSError as error:
+        raise part_unavailable(
+            "unavailable",
+            f"The outcome can't be written ({error}). Nothing of it is recorded. Free some space "
+            "on the disk, then send it again.",
+        ) from error
+    return recorded
+
+
+def _label_by_id(line: bytes) -> tuple[str, int]:
+    """Outcomes of an older version have no `prediction_id`; theirs is their request id."""
+    outcome = json.loads(line)
+    return outcome.get("prediction_id", outcome["request_id"]), outcome["label"]

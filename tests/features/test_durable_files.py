@@ -2,6 +2,7 @@
 
 import ast
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -82,13 +83,61 @@ def test_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
 def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     target = tmp_path / "lines.jsonl"
     assert durable_files.read_lines(target) == []
-    assert durable_files.append_unless(target, "one", lambda lines: b"one" in lines)
-    assert not durable_files.append_unless(target, "one", lambda lines: b"one" in lines)
+    assert durable_files.append_once(target, "one", numbered) is None
+    assert durable_files.append_once(target, "one", numbered) == 3
     with target.open("ab") as file:
         file.write(b"tw")
     assert durable_files.read_lines(target) == [b"one"]
-    assert durable_files.append_unless(target, "two", lambda lines: b"two" in lines)
+    assert durable_files.append_once(target, "two", numbered) is None
     assert target.read_bytes() == b"one\ntwo\n"
+
+
+def numbered(line: bytes) -> tuple[str, int]:
+    return line.decode().strip(), len(line.strip())
+
+
+def test_a_line_that_another_process_appended_is_known(tmp_path: Path) -> None:
+    target = tmp_path / "lines.jsonl"
+    assert durable_files.append_once(target, "one", numbered) is None
+    other = (
+        "import sys; from pathlib import Path; from features import durable_files\n"
+        "durable_files.append_once(Path(sys.argv[1]), 'three', lambda line: (line.decode(), 0))"
+    )
+    subprocess.run([sys.executable, "-c", other, str(target)], check=True)
+    assert durable_files.append_once(target, "three", numbered) == 5
+    target.write_bytes(b"a longer line of a backup\nfour\n")  # the same file, replaced in place
+    assert durable_files.append_once(target, "four", numbered) == 4
+    assert durable_files.append_once(target, "one", numbered) is None
+    assert durable_files.read_lines(target)[1:] == [b"four", b"one"]
+
+
+def test_each_line_is_read_once_however_many_there_are(tmp_path: Path) -> None:
+    target, entries = tmp_path / "lines.jsonl", list[bytes]()
+    target.write_text("".join(f"{n}\n" for n in range(1000)))
+
+    def entry(line: bytes) -> tuple[str, int]:
+        entries.append(line)
+        return numbered(line)
+
+    durable_files.append_once(target, "a", entry)
+    assert len(entries) == 1001
+    durable_files.append_once(target, "b", entry)
+    assert len(entries) == 1002
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path) -> None:
+    target = tmp_path / "lines.jsonl"
+    durable_files.append_once(target, "one", numbered)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6, hard))  # as a disk with two bytes left
+    try:
+        with pytest.raises(OSError, match=r"space|large"):
+            durable_files.append_once(target, "three", numbered)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_bytes() == b"one\n"
+    assert durable_files.append_once(target, "three", numbered) is None
+    assert durable_files.read_lines(target) == [b"one", b"three"]
 
 
 def test_a_refused_lock_names_its_holder(tmp_path: Path) -> None:

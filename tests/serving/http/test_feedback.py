@@ -1,5 +1,6 @@
 """Reported outcomes are recorded once, refused if impossible, and joined by monitoring."""
 
+import resource
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -56,6 +57,24 @@ def test_a_torn_line_is_cut_off_and_the_rest_kept(parts: LocalService) -> None:
         broken.write('{"request_id": "torn", "la')
     assert report(parts, "torn", False, known).json()["status"] == "recorded"
     assert reader.reported_labels(parts.log.path.parent)["label"].tolist()[-1] == 0
+
+
+def test_on_a_full_disk_an_outcome_gets_503_and_can_be_sent_again(parts: LocalService) -> None:
+    known = predict(parts, "full") + timedelta(hours=5)
+    file = reader.outcomes_file(parts.log.path.parent)
+    report(parts, "full", True, known - timedelta(hours=6))  # refused; the folder exists
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+    try:
+        refused = report(parts, "full", True, known)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "outcome can't be written" in refused.json()["detail"]
+    assert file.read_bytes() == before
+    assert report(parts, "full", True, known).json()["status"] == "recorded"
+    assert report(parts, "full", True, known).json()["status"] == "already recorded"
 
 
 def test_monitoring_joins_an_outcome_after_compaction(
