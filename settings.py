@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     workspace: Path | None = None  # with data/ and usecase/params.yaml; the project if unset
     tracking_uri: str | None = None  # URL of MLflow; SQLite in var/ if unset
     feast_registry: str | None = None  # SQLAlchemy URL of Feast's registry; SQLite if unset
-    redis: str | None = None  # online store, as `host:port,password=…`; a SQLite file if unset
+    # The online store, as `host:port,password=…`; a SQLite file if unset.
+    redis: str | None = Field(None, pattern=r"^[^,=]+:\d+(,\w+=[^,]*)*$")
     prefect_url: str = ""  # API of a Prefect server; started here if unset
     service_url: str = ""  # a running service; started here if unset
     service_host: str = "127.0.0.1"  # where `mlops serve` listens
@@ -286,14 +287,26 @@ def _is_own(host: str) -> bool:
 def load_settings() -> Settings:
     """Return the settings of this process, and apply the environment of the tools.
 
-    Raise `UserError` if the project's path contains a character of `UNUSABLE_IN_PATHS`.
+    Raise `UserError` if a variable has a wrong value, or if the home is missing or its path
+    contains a character of `UNUSABLE_IN_PATHS`.
     """
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise UserError(f"An environment variable has a wrong value. {wrong}.") from error
     if unusable := UNUSABLE_IN_PATHS.intersection(f"{settings.root}{settings.var}"):
         raise UserError(
             f"The path of the project contains {' and '.join(sorted(unusable))}: "
             f"{settings.home.resolve()}. The tools would use another path. "
             "Rename that folder, or set MLOPS_HOME to another one."
+        )
+    if not settings.home.is_dir():
+        raise UserError(
+            f"MLOPS_HOME is {settings.home}, which is no folder. Set it to a checkout of the "
+            "project, or run the command inside one without MLOPS_HOME."
         )
     settings.apply_environment()
     return settings

@@ -1,9 +1,13 @@
-"""The command line and the environment that start the service as a process."""
+"""The command line and the environment that start the service as a process, and its conditions."""
 
+import ipaddress
 import sys
+import tempfile
 from pathlib import Path
 
-from settings import Settings
+from serving.http.access import require_tokens
+from serving.prediction_log.segments import make_log_folder
+from settings import Settings, UserError
 
 CODE = Path(__file__).resolve().parents[1]
 
@@ -33,3 +37,23 @@ def serve_environment(settings: Settings) -> dict[str, str]:
             settings.service_home or settings.var / "bentoml" / f"service-{settings.service_port}"
         ),
     }
+
+
+def require_startable(settings: Settings) -> None:
+    """Raise `UserError` for what would let every start fail: address, tokens, the log's folder."""
+    try:
+        ipaddress.ip_address(settings.service_host)  # BentoML takes no names
+    except ValueError as error:
+        raise UserError(
+            f"The service can't listen on {settings.service_host}: it is no IP address. Set "
+            "MLOPS_SERVICE_HOST to one, such as 127.0.0.1."
+        ) from error
+    require_tokens(settings)
+    try:
+        make_log_folder(settings.predictions)
+        tempfile.TemporaryFile(dir=settings.predictions).close()
+    except OSError as error:
+        raise UserError(
+            f"The folder of the prediction log, {settings.predictions}, can't be written: {error}. "
+            "Correct its permissions, or set MLOPS_PREDICTION_LOG to another folder."
+        ) from error

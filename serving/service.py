@@ -1,8 +1,11 @@
 """The BentoML service: starts the service's parts and stops them."""
 
+import atexit
 import gc
 import logging
 import os
+import signal
+import sys
 import time
 
 import bentoml
@@ -11,6 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import settings as configuration
 
 logger = logging.getLogger(__name__)
+
+
+def _end_as_failed(*_: object) -> None:
+    """Stop this process as SIGTERM does, with exit code 1 instead of 0."""
+    atexit.register(os._exit, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class ApiMiddleware:
@@ -37,6 +46,31 @@ class Predictor:
     """Predicts from the online features with the released model."""
 
     def __init__(self) -> None:
+        try:
+            self._start()
+        except Exception as error:  # of any kind: BentoML would start this worker for ever
+            logger.critical("service can't start: %s", error)
+            if bentoml.server_context.worker_index is not None:
+                os.kill(os.getppid(), signal.SIGUSR1)
+            raise
+
+    @bentoml.on_deployment
+    @staticmethod
+    def supervise() -> None:
+        """Prepare BentoML's supervising process; end it at once if no worker could start.
+
+        A worker that can't start for another reason sends SIGUSR1.
+        """
+        from serving.command import require_startable
+
+        signal.signal(signal.SIGUSR1, _end_as_failed)
+        try:
+            require_startable(configuration.load_settings())
+        except configuration.LoopError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(error.exit_code)
+
+    def _start(self) -> None:
         # Imported here: BentoML's supervising process imports this module and needs none of it.
         from serving import service_logging
         from serving.http.access import AccessControl

@@ -72,18 +72,10 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 def home_settings() -> Settings:
     """Return the settings, after an upgrade of the home's state where it is older."""
-    from pydantic import ValidationError
-
     import settings
     from pipelines.runtime import upgrade
 
-    try:
-        loaded = settings.load_settings()
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"MLOPS_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
-        )
-        raise settings.UserError(f"An environment variable has a wrong value. {wrong}.") from error
+    loaded = settings.load_settings()
     upgrade.upgrade_home(loaded)
     return loaded
 

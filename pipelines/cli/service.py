@@ -18,9 +18,10 @@ def serve() -> None:
     import os
 
     from pipelines.runtime.exclusive import require_port_free
-    from serving.command import serve_command, serve_environment
+    from serving.command import require_startable, serve_command, serve_environment
 
     settings = home_settings()
+    require_startable(settings)
     require_port_free(settings.service_port, "The service", "MLOPS_SERVICE_PORT")
     url = f"http://{settings.service_host}:{settings.service_port}"
     typer.echo(f"Serving on {url}; its API: {url}/docs")

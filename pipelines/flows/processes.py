@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pipelines.runtime import child_processes, exclusive, prefect_commands, server_health
-from serving.command import serve_command, serve_environment
+from serving.command import require_startable, serve_command, serve_environment
 from settings import Settings
 
 START_TIMEOUT = 240.0  # seconds until a process must answer, on a busy machine
@@ -42,6 +42,7 @@ def prefect_server(settings: Settings) -> Iterator[None]:
 def _start_server(settings: Settings) -> None:
     exclusive.require_port_free(settings.prefect_port, "Prefect's server", "MLOPS_PREFECT_PORT")
     if settings.owns_service:
+        require_startable(settings)
         exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
     server = child_processes.start_child(
         settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}

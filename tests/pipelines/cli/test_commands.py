@@ -108,6 +108,15 @@ def test_a_malformed_setting(mlops: Run) -> None:
     assert_error(mlops("run", MLOPS_SERVICE_PORT="many"), "MLOPS_SERVICE_PORT", "integer")
 
 
+@pytest.mark.parametrize("command", ["run", "status", "compact", "doctor", "predict", "ui"])
+def test_a_home_that_is_missing_is_refused_and_not_created(
+    mlops: Run, home: Path, command: str
+) -> None:
+    missing = home / "no" / "such"
+    assert_error(mlops(command, MLOPS_HOME=str(missing)), "MLOPS_HOME", str(missing))
+    assert not missing.parent.exists()
+
+
 def test_a_port_that_is_taken(mlops: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
