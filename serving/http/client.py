@@ -2,11 +2,14 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
 from features import durable_files
 from serving.http.access import bearer_header
@@ -14,48 +17,94 @@ from settings import LoopError, Settings, UserError
 from usecase.request import PredictRequest
 
 ROWS_PER_REQUEST = 500
+MAX_FAULTS = 10  # that an error names
+Rows = list[tuple[int, dict[str, str]]]  # each with the number of its last line
 
 
 def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]:
     """Write `target`: the rows of `source` (CSV), each with its prediction in further columns.
 
     The columns of `source` are the fields of a request; an empty cell is null. Yields the number of
-    rows done after each request. Writes `target` whole or not at all.
+    rows done after each request. Writes `target` whole or not at all. Raises `UserError` with the
+    line and the column of a mistake in `source`, before anything is sent.
     """
-    fields: dict[str, dict[str, Any]] = PredictRequest.model_json_schema()["properties"]
-    try:
-        with source.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} can't be read as CSV: {error}.") from error
-    if not rows:
-        raise UserError(f"{source} has no rows. Its columns must be {', '.join(fields)}.")
-    # `DictReader` keeps further cells of a row under the column None.
-    if wrong := [number for number, row in enumerate(rows, 1) if None in row]:
-        raise UserError(f"Row {wrong[0]} of {source} has more cells than columns. Quote its texts.")
+    rows = _read_rows(source)
+    cases = _checked_cases(source, rows)
     with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
         writer = csv.writer(output)
         for start in range(0, len(rows), ROWS_PER_REQUEST):
-            piece = rows[start : start + ROWS_PER_REQUEST]
-            cases = [
-                {name: _value(fields[name], row[name]) for name in fields.keys() & row.keys()}
-                for row in piece
-            ]
-            predictions = post_json(settings, "/predict_batch", json.dumps({"requests": cases}))
+            end = start + ROWS_PER_REQUEST
+            body = json.dumps({"requests": cases[start:end]})
+            predictions = post_json(settings, "/predict_batch", body)["predictions"]
             answers = [
-                row | answer for row, answer in zip(piece, predictions["predictions"], strict=True)
+                row | answer for (_, row), answer in zip(rows[start:end], predictions, strict=True)
             ]
             if start == 0:
                 writer.writerow(answers[0])
             writer.writerows(answer.values() for answer in answers)
-            yield start + len(piece)
+            yield start + len(answers)
 
 
-def _value(schema: dict[str, Any], cell: str) -> str | int | None:
+def _read_rows(source: Path) -> Rows:
+    required = PredictRequest.model_json_schema()["required"]
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:  # a byte-order mark may lead
+            reader = csv.DictReader(file, strict=True)
+            names = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{source} can't be read as CSV in UTF-8: {error}.") from error
+    if missing := [name for name in required if name not in names]:
+        raise UserError(
+            f"Line 1 of {source} names no column {', '.join(missing)}. Name the columns there, and "
+            "separate them by commas, not by semicolons or tabs."
+        )
+    if len(set(names)) < len(names):
+        raise UserError(f"Line 1 of {source} names a column twice. Remove one of them.")
+    if not rows:
+        raise UserError(f"{source} has no rows. Its columns must be {', '.join(required)}.")
+    for line, row in rows:
+        # `DictReader` keeps further cells under the column None, and fills up missing ones by None.
+        if None in row or None in row.values():
+            raise UserError(
+                f"Line {line} of {source} has {'more' if None in row else 'fewer'} cells than line "
+                f"1, which has {len(names)}. Quote a text that contains a comma."
+            )
+    return rows
+
+
+def _checked_cases(source: Path, rows: Rows) -> list[dict[str, Any]]:
+    """Return the rows as the service gets them. Raises `UserError` if it would refuse one."""
+    fields: dict[str, dict[str, Any]] = PredictRequest.model_json_schema()["properties"]
+    cases, faults = [], list[str]()
+    for line, row in rows:
+        case = {name: _value(fields[name], row[name]) for name in fields.keys() & row.keys()}
+        cases.append(case)
+        try:
+            PredictRequest.model_validate_json(json.dumps(case))
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_context=False):
+                column = ".".join(map(str, fault["loc"]))
+                faults.append(f"Line {line}, {column}: {fault['msg']}, not {row.get(column)!r}.")
+    if faults:
+        more = f"\n... and {len(faults) - MAX_FAULTS} more." if len(faults) > MAX_FAULTS else ""
+        raise UserError(
+            f"{source} has values that the service does not take. Nothing was sent.\n"
+            + "\n".join(faults[:MAX_FAULTS]) + more
+        )  # fmt: skip
+    return cases
+
+
+def _value(schema: dict[str, Any], cell: str) -> str | int | float | None:
     if not cell:
         return None
-    is_integer = schema.get("type") == "integer" and cell.lstrip("-").isdigit()
-    return int(cell) if is_integer else cell
+    types = {each.get("type") for each in (schema, *schema.get("anyOf", ()))}
+    if "integer" in types and re.fullmatch(r"-?\d+", cell, re.ASCII):
+        return int(cell)
+    if "number" in types:
+        with suppress(ValueError):
+            return float(cell)
+    return cell
 
 
 def post_json(settings: Settings, path: str, body: str) -> dict[str, Any]:

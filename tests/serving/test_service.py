@@ -84,16 +84,6 @@ def test_mlops_predict_takes_one_case_or_a_csv_file(
         result = invoke(app, ["predict", refused])
         assert result.exit_code == 2
         assert "The service answered 4" in result.output
-    cases.write_text("")
-    result = invoke(app, ["predict", "--csv", str(cases), "--out", str(tmp_path / "none.csv")])
-    assert result.exit_code == 2
-    assert "has no rows" in result.output
-    row = ",".join(str(value) for value in example_request().values())
-    cases.write_text(f"{','.join(example_request())}\n{row}\n{row},further\n")
-    result = invoke(app, ["predict", "--csv", str(cases), "--out", str(tmp_path / "none.csv")])
-    assert result.exit_code == 2
-    assert "Row 2" in result.output
-    assert not (tmp_path / "none.csv").exists()
     assert invoke(app, ["predict"]).exit_code == 2
 
 
