@@ -95,7 +95,11 @@ class Settings(BaseSettings):
     tokens: SecretStr | None = None  # the same lines, separated by commas
     token: SecretStr | None = None  # of the project's own clients
     requests_per_second: float = Field(1000.0, ge=0)  # average of one client; 0: no limit
-    requests_at_once: int = Field(64, ge=0)  # concurrent requests; more get 429; 0: no limit
+    # What may run at once, waiting included; beyond it a client gets its even share, and 429.
+    requests_at_once: int = Field(64, ge=0)  # 0: no limit
+    rows_at_once: int = Field(4000, ge=0)  # cases of these requests; 0: no limit
+    connections_at_once: int = Field(800, ge=1)  # below the limit of open files
+    receive_seconds: float = Field(10.0, gt=0)  # for a request's head, and for its body
     lookup_seconds: float = Field(0.1, gt=0)  # beyond it, looked up features count as missing
     evidently_url: str | None = None  # Evidently's pages; `mlops watch` checks them if set
     allowed_hosts: str = ""  # further names of this machine for browsers, separated by commas

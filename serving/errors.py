@@ -12,7 +12,7 @@ from pydantic_core import to_json
 MAX_FIELDS = 20  # a body may hold a thousand wrong rows; the response names the first faults only
 TOO_MANY = {
     "too many requests": "This client exceeds its requests per second. Ask again in a second.",
-    "overloaded": "As many requests run as the service accepts at once. Ask again in a second.",
+    "overloaded": "The service accepts no more at once from this client. Ask again in a second.",
 }
 
 

@@ -34,7 +34,9 @@ class Metrics:
             ["path", "outcome"],
             buckets=[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
         )  # fmt: skip
-        self.under_way = Gauge("service_requests_under_way", "Requests being answered")
+        self.under_way = Gauge("service_requests_under_way", "Requests with a body being answered")
+        self.rows_under_way = Gauge("service_rows_under_way", "Their cases, computed or waiting")
+        self.receiving = Gauge("service_requests_receiving", "Requests whose body is arriving")
         self.overloaded = Counter(
             "service_overloaded", "Requests refused with 429: too many at once"
         )

@@ -9,30 +9,20 @@ import sys
 import time
 
 import bentoml
-from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS
 
 import settings as configuration
 
 logger = logging.getLogger(__name__)
+
+# BentoML names no protocol to uvicorn, which then takes "auto" of this table.
+HTTP_PROTOCOLS["auto"] = "serving.http.connections:BoundedProtocol"
 
 
 def _end_as_failed(*_: object) -> None:
     """Stop this process as SIGTERM does, with exit code 1 instead of 0."""
     atexit.register(os._exit, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-class ApiMiddleware:
-    """ASGI middleware: `serving.http.api` answers all HTTP requests; BentoML gets the rest."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await bentoml.get_current_service().api(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 @bentoml.service(
@@ -75,6 +65,7 @@ class Predictor:
         from serving import service_logging
         from serving.http.access import AccessControl
         from serving.http.api import Api
+        from serving.http.connections import BoundedProtocol
         from serving.http.routes import ROUTES
         from serving.metrics import Metrics
         from serving.wiring import wire_service
@@ -84,7 +75,7 @@ class Predictor:
         access = AccessControl(settings)  # first, since it may raise
         metrics = Metrics()
         self.parts = wire_service(settings, metrics)
-        self.api = Api(ROUTES, self.parts, access)
+        BoundedProtocol.api = Api(ROUTES, self.parts, access)
         self.parts.models.start()
         gc.collect()
         gc.freeze()  # loaded objects stay: collecting them again and again delays requests
@@ -96,6 +87,3 @@ class Predictor:
     def close(self) -> None:
         logger.info("service stops", extra={"pid": os.getpid()})
         self.parts.close()
-
-
-Predictor.add_asgi_middleware(ApiMiddleware)  # type: ignore[attr-defined]

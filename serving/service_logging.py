@@ -26,4 +26,5 @@ def configure_logging() -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("bentoml").setLevel(logging.WARNING)  # our own lines cover start and stop
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # and our own line each refusal
     logging.getLogger("serving").setLevel(logging.INFO)

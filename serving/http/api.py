@@ -1,14 +1,13 @@
 """The service's ASGI application: routes every request, and turns errors into responses.
 
-It runs as an ASGI middleware before BentoML's own routes. So every response has one error format,
-no requested path becomes a metric label, and the hot path is one call. BentoML's own endpoints
-(Starlette's routing, a context, serialisers) take longer for the same response:
-docs/decisions/12-a-front-of-our-own.md.
+uvicorn's protocol calls it (`connections.py`), before BentoML's middlewares and routes. So every
+response has one error format, no requested path becomes a metric label, and the hot path is one
+call. BentoML's own endpoints (Starlette's routing, a context, serialisers) take longer for the same
+response: docs/decisions/12-a-front-of-our-own.md.
 """
 
 import asyncio
 import logging
-import math
 import re
 import time
 import uuid
@@ -24,6 +23,8 @@ from starlette.types import Receive, Scope, Send
 
 from serving.errors import TOO_MANY, Refusal, invalid_request, part_unavailable, too_many
 from serving.http.access import AccessControl, Role
+from serving.http.body import read_body
+from serving.http.shares import Shares
 from serving.wiring import ServiceParts
 from settings import LoopError
 
@@ -61,19 +62,21 @@ class Route:
     role: Role | None = None  # that a token needs; None: open to anyone
     limit: int = 0  # bytes of the body
     heavy: bool = False  # takes long, so it runs in a thread, one at a time
+    many_rows: bool = False  # its body is a list of cases
 
 
 class Api:
-    """The ASGI application. Beyond the limit of requests at once, it answers 429."""
+    """The ASGI application. Answers 429 to a client that exceeds its share of what may run."""
 
     def __init__(
         self, routes: Mapping[str, Route], parts: ServiceParts, access: AccessControl
     ) -> None:
         self._routes, self._parts, self._access = routes, parts, access
-        self._metrics = parts.metrics
-        self._at_once = parts.settings.requests_at_once or math.inf
-        self._under_way = 0
-        self._metrics.under_way.set_function(lambda: self._under_way)
+        self._metrics, self.settings = parts.metrics, parts.settings
+        self.requests = Shares(self.settings.requests_at_once)
+        self.rows = Shares(self.settings.rows_at_once)
+        self._metrics.under_way.set_function(lambda: self.requests.in_use)
+        self._metrics.rows_under_way.set_function(lambda: self.rows.in_use)
         self._heavy = asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,24 +86,25 @@ class Api:
         label = scope["path"] if route else "other"
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        self._under_way += 1
         try:
             response = await self._respond(route, scope, headers, request_id, receive)
         except ClientDisconnect:
             return
         except Exception as error:
             response = _refuse(error, request_id, label)
-        finally:
-            self._under_way -= 1
         # Counted before it is sent: a client that has its response finds it in the metrics.
         self._metrics.count_request(label, response.status, began)
-        sent = {
-            "content-type": response.content_type, "content-length": str(len(response.body)),
-            "x-request-id": request_id, **response.headers,
-        }  # fmt: skip
+        sent = _all_headers(response, request_id)
         encoded = [(name.encode(), value.encode()) for name, value in sent.items()]
         await send({"type": "http.response.start", "status": response.status, "headers": encoded})
         await send({"type": "http.response.body", "body": response.body})
+
+    def refuse_unparsed(self, refusal: Refusal) -> Response:
+        """Return the response, with all headers, to what never became a request."""
+        request_id = uuid.uuid4().hex
+        response = _refuse(refusal, request_id, "other")
+        self._metrics.count_request("other", response.status, time.perf_counter())
+        return response._replace(headers=_all_headers(response, request_id))
 
     async def _respond(
         self, route: Route | None, scope: Scope, headers: dict[bytes, bytes], request_id: str,
@@ -116,21 +120,34 @@ class Api:
         client = self._access.admit(route.role, headers, scope.get("client"))
         if route.request is None:
             return self._handle(route, request_id, client, b"")
-        self._refuse_excess(headers)
+        # The stack's proxy limits all replicas together, and has a replica word and count it.
+        if (reason := headers.get(b"x-refusal", b"").decode("latin-1")) in TOO_MANY:
+            raise self._excess(reason)
         if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
             raise Refusal(
                 415, "wrong content type",
                 "Send JSON with the header Content-Type: application/json.",
             )  # fmt: skip
-        content = await _read_body(headers, receive, route.limit)
-        # Count all requests that have arrived before computing one. Otherwise each would be alone,
-        # and the limit would never apply.
-        await asyncio.sleep(0)
-        self._refuse_excess(headers)
-        if route.heavy:
-            async with self._heavy:
-                return await asyncio.to_thread(self._handle, route, request_id, client, content)
-        return self._handle(route, request_id, client, content)
+        with self._metrics.receiving.track_inprogress():  # it has no place yet
+            seconds = self.settings.receive_seconds
+            content = await read_body(headers, receive, route.limit, seconds)
+        # Each row is an object in the body: this counts at least as many, without parsing it.
+        rows = content.count(b"{") if route.many_rows else 1
+        self.requests.take(client, 1)
+        self.rows.take(client, rows)
+        try:
+            # Count all requests that have arrived before computing one. Otherwise each would be
+            # alone, and the limit would never apply.
+            await asyncio.sleep(0)
+            if self.requests.exceeded(client, 1) or self.rows.exceeded(client, rows):
+                raise self._excess("overloaded")
+            if route.heavy:
+                async with self._heavy:
+                    return await asyncio.to_thread(self._handle, route, request_id, client, content)
+            return self._handle(route, request_id, client, content)
+        finally:
+            self.requests.give_back(client, 1)
+            self.rows.give_back(client, rows)
 
     def _handle(
         self, route: Route, request_id: str, client: str, content: bytes | bytearray
@@ -143,15 +160,17 @@ class Api:
         result = route.handle(self._parts, Request(request_id, client, body, digest))
         return result if isinstance(result, Response) else Response(to_json(result))
 
-    def _refuse_excess(self, headers: dict[bytes, bytes]) -> None:
-        # The stack's proxy limits all replicas together, and has a replica word and count it.
-        reason = headers.get(b"x-refusal", b"").decode("latin-1")
-        if self._under_way > self._at_once:
-            reason = "overloaded"
+    def _excess(self, reason: str) -> Refusal:
         if reason == "overloaded":
             self._metrics.overloaded.inc()
-        if reason in TOO_MANY:
-            raise too_many(reason)
+        return too_many(reason)
+
+
+def _all_headers(response: Response, request_id: str) -> dict[str, str]:
+    return {
+        "content-type": response.content_type, "content-length": str(len(response.body)),
+        "x-request-id": request_id, **response.headers,
+    }  # fmt: skip
 
 
 def _refuse(error: Exception, request_id: str, label: str) -> Response:
@@ -170,20 +189,3 @@ def _refuse(error: Exception, request_id: str, label: str) -> Response:
     else:
         logger.info("request refused", extra=fields)
     return Response(refusal.body(request_id), refusal.status, headers=refusal.headers)
-
-
-async def _read_body(headers: dict[bytes, bytes], receive: Receive, limit: int) -> bytearray:
-    """Return the whole body. Raises `Refusal` (413) if it is longer than `limit` bytes."""
-    announced = headers.get(b"content-length", b"")
-    size, content, more = int(announced) if announced.isdigit() else 0, bytearray(), True
-    while more and size <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        content += message.get("body", b"")
-        size, more = len(content), message.get("more_body", False)
-    if size > limit:
-        # The rest of the body stays unread, so the connection can't carry another request.
-        detail = f"The body is longer than {limit} bytes. Send less at once."
-        raise Refusal(413, "body too large", detail, headers={"connection": "close"})
-    return content

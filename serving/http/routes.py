@@ -84,7 +84,7 @@ ROUTES: dict[str, Route] = {
     ),
     "/predict_batch": _post(
         predict_batch, "Many predictions: all are answered, or none", schemas.BatchResponse,
-        schemas.BatchRequest, limit=512 * KIB, heavy=True,
+        schemas.BatchRequest, limit=512 * KIB, heavy=True, many_rows=True,
     ),
     "/score": _post(
         score, "One prediction, from features in the request", PredictResponse,

@@ -170,19 +170,19 @@ def test_a_replica_words_and_counts_what_the_proxy_refuses(
 
 def test_a_service_without_limits_accepts_any_number(tmp_path: Path) -> None:
     free = service_parts(Settings(home=tmp_path, requests_per_second=0, requests_at_once=0))
-    free.api._under_way += 1000
+    free.api.requests.take("127.0.0.1", 1000)
     answers = [post_json(free, "/predict", example_request()).status_code for _ in range(5)]
     free.close()
     assert answers == [200] * 5
 
 
 def test_too_many_requests_at_once_get_429(parts: LocalService) -> None:
-    parts.api._under_way += 64
+    parts.api.requests.take("127.0.0.1", 64)
     try:
         answer = post_json(parts, "/predict", example_request())
         alive = send_request(parts, "GET", "/livez")
     finally:
-        parts.api._under_way -= 64
+        parts.api.requests.give_back("127.0.0.1", 64)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert alive.status_code == 200
     assert shared_metrics().overloaded._value.get() >= 1
