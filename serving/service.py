@@ -25,13 +25,8 @@ def _end_as_failed(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@bentoml.service(
-    workers=1,
-    logging={"access": {"enabled": False}},  # the prediction log holds more
-    # BentoML makes a label of every requested path; `serving.metrics` counts known routes only.
-    metrics={"enabled": False},
-    tracing={"excluded_urls": [".*"]},  # nobody reads its traces
-)
+# BentoML's metrics would stand in /metrics without any value.
+@bentoml.service(workers=1, metrics={"enabled": False})
 class Predictor:
     """Predicts from the online features with the released model."""
 

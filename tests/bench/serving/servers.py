@@ -26,7 +26,7 @@ SHORTCUTS = {
     "trees": "trees by treelite, instead of scikit-learn's own predict",
     "walk": "treelite's C function called directly, instead of by its gtil.predict",
     "memory": "metrics in memory, instead of in files that workers share",
-    "middleware": "BentoML's access log, metrics and tracing switched off",
+    "middleware": "requests answered before BentoML's middlewares",
     "freeze": "loaded objects excluded from garbage collection",
 }
 #: v0.1, and what its own benchmark says of its server, as JSON.

@@ -56,4 +56,20 @@ def _scikit_learn() -> None:
 
 undo(os.environ["BENCH_WITHOUT"])
 
-from serving.service import Predictor  # noqa: E402, F401
+from serving.service import Predictor  # noqa: E402
+
+if os.environ["BENCH_WITHOUT"] == "middleware":
+    from uvicorn import config
+
+    from serving.http.connections import BoundedProtocol
+
+    class AfterMiddlewares:
+        def __init__(self, app: Any) -> None:
+            self._app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            app = BoundedProtocol.api if scope["type"] == "http" else self._app
+            await app(scope, receive, send)
+
+    config.HTTP_PROTOCOLS["auto"] = "uvicorn.protocols.http.auto:AutoHTTPProtocol"
+    Predictor.add_asgi_middleware(AfterMiddlewares)  # type: ignore[attr-defined]
