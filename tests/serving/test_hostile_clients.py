@@ -17,16 +17,13 @@ import pytest
 from serving.http.connections import MAX_HEAD
 from serving.http.schemas import MAX_ROWS
 from tests.serving.in_process import JSON, example_request
+from tests.serving.raw_http import connect, post_head, read_refusal, read_to_end
 from tests.serving.service_process import Service
 
 pytestmark = pytest.mark.timeout(180)
 SECONDS = 3  # for a head, and for a body
 CONNECTIONS = 150
 BODY = json.dumps(example_request()).encode()
-HEAD = (
-    "POST {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n"
-    "Content-Type: application/json\r\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +42,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.stop()
 
 
-def connect(service: Service, content: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", service.settings.service_port), 60)
-    connection.sendall(content)
-    return connection
-
-
-def read_to_end(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Return the status and the JSON of a response after which the service closes."""
-    content = b"".join(iter(lambda: connection.recv(65536), b""))
-    connection.close()
-    head, _, body = content.partition(b"\r\n\r\n")
-    assert b"connection: close" in head.lower()
-    error = json.loads(body)
-    assert set(error) == {"error", "detail", "fields", "request_id"}
-    assert f"x-request-id: {error['request_id']}".encode() in head
-    return int(head.split()[1]), error
+def send(service: Service, content: bytes) -> socket.socket:
+    return connect(service.settings.service_port, content)
 
 
 def predict(service: Service, name: str = "other") -> int:
     headers = {"Authorization": f"Bearer {name}"}
     return service.predict(headers=headers).status_code
-
-
-def head(path: str = "/predict", name: str = "greedy") -> bytes:
-    return HEAD.format(path, name).encode()
 
 
 def log_lines(service: Service, request_id: str) -> list[dict[str, Any]]:
@@ -78,12 +57,12 @@ def log_lines(service: Service, request_id: str) -> list[dict[str, Any]]:
 
 
 def test_slow_bodies_hold_no_place_and_have_a_deadline(service: Service) -> None:
-    announced = head() + f"Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY[:20]
-    chunked = head() + b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
-    slow = [connect(service, announced if n % 2 else chunked) for n in range(70)]
+    announced = post_head() + f"Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY[:20]
+    chunked = post_head() + b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
+    slow = [send(service, announced if n % 2 else chunked) for n in range(70)]
     service.wait("/metrics", lambda r: "service_requests_receiving 70.0" in r.text)
     assert [predict(service, name) for name in ("greedy", "other")] == [200, 200]
-    answers = [read_to_end(connection) for connection in slow]
+    answers = [read_refusal(connection) for connection in slow]
     assert {(status, error["error"]) for status, error in answers} == {(408, "request too slow")}
     assert "service_requests_receiving 0.0" in service.client.get("/metrics").text
 
@@ -91,16 +70,16 @@ def test_slow_bodies_hold_no_place_and_have_a_deadline(service: Service) -> None
 @pytest.mark.parametrize("end", ["headers", "line", "trailers"])
 def test_a_head_without_end_is_refused_at_its_limit(end: str, service: Service) -> None:
     begin = {
-        "headers": head() + b"X-Long: ",
+        "headers": post_head() + b"X-Long: ",
         "line": b"GET /",
-        "trailers": head() + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Long: ",
+        "trailers": post_head() + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Long: ",
     }[end]
-    with connect(service, begin) as connection, suppress(OSError):  # once it has been closed
+    with send(service, begin) as connection, suppress(OSError):  # once it has been closed
         for _ in range(200):  # 20 MB, most of them after the refusal
             connection.sendall(b"x" * 100_000)
     assert predict(service) == 200
-    connection = connect(service, begin + b"x" * 2 * MAX_HEAD)
-    status, error = read_to_end(connection)
+    connection = send(service, begin + b"x" * 2 * MAX_HEAD)
+    status, error = read_refusal(connection)
     assert (status, error["error"]) == (431, "head too large")
     [line] = log_lines(service, error["request_id"])
     assert (line["status"], line["path"]) == (431, "other")
@@ -108,20 +87,18 @@ def test_a_head_without_end_is_refused_at_its_limit(end: str, service: Service) 
 
 def test_a_head_just_below_the_limit_is_read_also_in_pieces(service: Service) -> None:
     rest = f"Content-Length: {len(BODY)}\r\nConnection: close\r\n\r\n".encode()
-    padding = MAX_HEAD - len(head(name="other")) - len(rest) - len(b"X-Long: \r\n") - 1
-    content = head(name="other") + b"X-Long: " + b"x" * padding + b"\r\n" + rest + BODY
-    connection = connect(service, content[:1000])
+    padding = MAX_HEAD - len(post_head("other")) - len(rest) - len(b"X-Long: \r\n") - 1
+    content = post_head("other") + b"X-Long: " + b"x" * padding + b"\r\n" + rest + BODY
+    connection = send(service, content[:1000])
     for start in range(1000, len(content), 7000):
         connection.sendall(content[start : start + 7000])
         time.sleep(0.01)
-    answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    connection.close()
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_slow_head_has_a_deadline_and_an_unused_connection_is_closed(service: Service) -> None:
-    slow, unused = connect(service, head()[:30]), connect(service, b"")
-    status, error = read_to_end(slow)
+    slow, unused = send(service, post_head()[:30]), send(service, b"")
+    status, error = read_refusal(slow)
     assert (status, error["error"]) == (408, "request too slow")
     assert unused.recv(100) == b""
     unused.close()
@@ -132,15 +109,15 @@ def test_a_slow_head_has_a_deadline_and_an_unused_connection_is_closed(service: 
     [
         b"\x16\x03\x01 this is TLS", b"GET /livez HTTP/9.9\r\n\r\n", b"GET\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nno colon\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-        head() + b"Content-Length: many\r\n\r\n",
-        head() + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        head() + b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        post_head() + b"Content-Length: many\r\n\r\n",
+        post_head() + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        post_head() + b"Transfer-Encoding: chunked\r\n\r\nnot a size\r\n",
     ],
 )  # fmt: skip
 def test_malformed_http_is_answered_in_the_services_format(
     content: bytes, service: Service
 ) -> None:
-    status, error = read_to_end(connect(service, content))
+    status, error = read_refusal(send(service, content))
     assert (status, error["error"]) == (400, "malformed HTTP")
     [line] = log_lines(service, error["request_id"])
     assert (line["status"], line["path"]) == (400, "other")
@@ -157,8 +134,8 @@ def test_a_websocket_is_an_unknown_path(service: Service) -> None:
 
 def test_too_many_connections_are_refused_and_the_others_are_kept(service: Service) -> None:
     assert predict(service) == 200  # this client's connection is kept alive
-    idle = [connect(service, b"") for _ in range(CONNECTIONS + 5)]
-    status, error = read_to_end(idle.pop())
+    idle = [send(service, b"") for _ in range(CONNECTIONS + 5)]
+    status, error = read_refusal(idle.pop())
     assert (status, error["error"]) == (429, "overloaded")
     assert predict(service) == 200
     for connection in idle:

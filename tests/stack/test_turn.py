@@ -125,7 +125,8 @@ def test_refusals_have_one_format_behind_the_proxy_too(turned: Stack):
         # The slice's champion is linear and has no trees to explain.
         why = client.post("/explain", json=case, headers=who)
         assert (why.status_code, why.json()["error"]) == (409, "not explained")
-        assert client.get("/metrics").status_code == 404
+        hidden = client.get("/metrics")
+        assert (hidden.status_code, hidden.json()["error"]) == (404, "unknown path")
 
 
 @pytest.mark.parametrize(
