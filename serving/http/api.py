@@ -42,7 +42,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A response. Handlers return one for what is not JSON."""
+    """A response. A handler returns one only if its body is not JSON."""
 
     body: bytes
     status: int = 200
