@@ -81,8 +81,9 @@ def test_a_store_that_is_available_again_is_read_again(
         assert len(reads) == 1
         monkeypatch.setattr(lookup, "_paused_until", 0.0)
         monkeypatch.setattr(
-            lookup._reader, "_read", lambda rows: [[NO_VALUES] * len(rows)] * len(VIEW_COLUMNS)
-        )
+            lookup._reader, "_read",
+            lambda rows: ("2013-04-01T00:00:00Z", [[NO_VALUES] * len(rows)] * len(VIEW_COLUMNS)),
+        )  # fmt: skip
         assert not post_json(parts, "/predict", example_request()).json()["degraded"]
     finally:
         parts.close()
