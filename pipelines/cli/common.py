@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
+MLFLOW_TIMEOUT = "10"  # seconds for a request of a command that a person waits for
+
+
 class LoopGroup(TyperGroup):
     """Commands that print a known error as one message and exit with the error's code.
 
@@ -82,8 +85,8 @@ def home_settings() -> Settings:
 
 def interactive_settings() -> Settings:
     """Return the settings, with short MLflow timeouts: a person waits seconds, a flow may wait."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", MLFLOW_TIMEOUT)
     return home_settings()
 
 

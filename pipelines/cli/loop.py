@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import AsOf, home_as_of, home_settings
+from pipelines.cli.common import AsOf, home_as_of, home_settings, interactive_settings
 
 app = typer.Typer()
 stages = typer.Typer()
@@ -23,7 +23,7 @@ def status() -> None:
     """Show the champion, its data, the last monitoring decision and the last trainings."""
     from pipelines.cli.status import render_status
 
-    typer.echo(render_status(home_settings()), nl=False)
+    typer.echo(render_status(interactive_settings()), nl=False)
 
 
 @app.command()
@@ -31,7 +31,7 @@ def doctor() -> None:
     """Check the home and name the command that repairs each fault; exit code 1 if one is found."""
     from pipelines.operations.doctor import run_checks
 
-    results = run_checks(home_settings())
+    results = run_checks(interactive_settings())
     for subject, each in results.items():
         mark = typer.style("ok  ", fg="green") if each.ok else typer.style("fail", fg="red")
         typer.echo(f"{mark}  {subject}: {each.message}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import By, Reason, Version, echo_lines, interactive_settings
+from pipelines.cli.common import By, DecidedBy, Reason, Version, echo_lines, interactive_settings
 
 app = typer.Typer()
 
@@ -97,9 +97,15 @@ def why(
 
 
 @app.command()
-def repair(reason: Reason, by: By) -> None:
-    """Rebuild the registry's release document from the served release, when it is invalid."""
+def repair(
+    by: DecidedBy,
+    reason: Annotated[str, typer.Option(help="Why; recorded with the change.")] = "repair",
+) -> None:
+    """Make registry, release file and model files agree again: each from what is still good."""
     from pipelines.release.audit.verification import repair_release_document
 
     state = repair_release_document(interactive_settings(), why=reason, by=by)
-    typer.echo(f"The release document is the served one again, generation {state.generation}.")
+    typer.echo(
+        "The release document, the services' file and the models agree again, generation "
+        f"{state.generation}."
+    )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pipelines.registry.versions import missing_versions
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.recorder import RecordedRelease, read_recorded_release
+from pipelines.release.audit.release_document import served_models
 from pipelines.release.audit.trail import (
     StoredEntry,
     arm_versions,
@@ -78,9 +79,7 @@ def approval_lines(settings: Settings) -> list[str]:
     """Return lines for `mlops status`: problems, deleted versions, approvals, overrides."""
     recorded = read_recorded_release(settings)
     entries, now = recorded.trail.entries, datetime.now(UTC)
-    document = recorded.document
-    challenger = document.challenger and document.challenger.model
-    models = [model for model in (document.champion, challenger) if model]
+    models = served_models(recorded.document)
     lines = [f"PROBLEM:   {problem}" for problem in recorded.trail.problems]
     lines += [
         f"DELETED:   version {version} is missing in the registry; it is served from its files"

@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from features import durable_files
 from pipelines.evaluation.formatting import format_limit, format_number, render_text
 from pipelines.training import training_outcome
 from serving.release import document
@@ -66,7 +67,8 @@ def render_status(settings: Settings) -> str:
         record = [f"Record:    {error}"]
     return render_text(
         "pipelines/cli/status.txt.j2", current=current, record=record, result=result,
-        card=json.loads(files.with_name("card.json").read_text()), drifted=_most_drifted(result),
+        card=durable_files.read_json(files.with_name("card.json")), folder=files.parent,
+        drifted=_most_drifted(result),
         serving=_serving_cost(settings),
         trainings=training_outcome.list_outcomes(settings)[-3:],
     )  # fmt: skip

@@ -16,7 +16,7 @@ VERSION_FILES = ("served", "reference.parquet", "facts.json")
 
 
 def download_version(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
-    """Download the version's files to `var/models/<version>/` if needed; verify their digest.
+    """Download the version's files to `var/models/<version>/` unless they are there and whole.
 
     With `recorded`, the digest in the audit trail, the version may be deleted in the registry: the
     local files are used if they match. Raises `UserError` if there is no such version, `LoopError`
@@ -27,24 +27,64 @@ def download_version(settings: Settings, version: str, recorded: str | None = No
         if recorded is None:
             recorded = versions.require_registered_version(client, version).tags["digest"]
     target = settings.var / "models" / version
-    if not (target / "card.json").exists():
+    if not are_files_whole(target, recorded):
         if registered is None:
             raise LoopError(
                 f"Version {version} is not released: it was deleted in the registry, and its files "
-                f"are not in {target}. Serving is unaffected. Choose another earlier champion with "
-                "`mlops rollback --to VERSION`."
+                f"in {target} are missing or not those that were registered. Serving is "
+                "unaffected. Choose another earlier champion with `mlops rollback --to VERSION`.",
+                code="version_deleted",
             )
+        _require_no_other_model(target)
         _download(client, registered.run_id, target)
-    try:
-        Evaluator.load(target / "served", recorded)
-    except LoopError as error:
-        raise LoopError(
-            f"Version {version} is not released: its files are not those that were registered. "
-            f"Serving is unaffected. {error}"
-        ) from error
+        try:
+            Evaluator.load(target / "served", recorded)
+        except LoopError as error:
+            raise LoopError(
+                f"Version {version} is not released: its files in the registry are not those that "
+                f"were registered. Serving is unaffected. {error}", code="registry_files_damaged",
+            ) from error  # fmt: skip
     threshold = settings.params()["costs"]["threshold"]
-    # Relative to the folder of the release file, because the home may be moved.
-    return ServedModel(version, recorded, f"../models/{version}/served", threshold)
+    return ServedModel(version, recorded, served_path(version), threshold)
+
+
+def served_path(version: str) -> str:
+    """Return the path of a version's model, relative to the release file: a home may be moved."""
+    return f"../models/{version}/served"
+
+
+def are_files_whole(folder: Path, digest: str) -> bool:
+    """Return whether `folder` holds all files of a version, and its model has the digest."""
+    try:
+        Evaluator.load(folder / "served", digest)
+    except LoopError:
+        return False
+    others = ("card.json", *VERSION_FILES)
+    return durable_files.read_json(folder / "card.json") is not None and all(
+        (folder / name).exists() for name in others
+    )
+
+
+def _require_no_other_model(folder: Path) -> None:
+    """Raise `LoopError` if `folder` holds a whole model: one that is no longer in the registry."""
+    card = durable_files.read_json(folder / "card.json") or {}
+    if are_files_whole(folder, card.get("digest", "")):
+        raise LoopError(
+            f"Version {folder.name} is not released: {folder} holds a model of the same number, "
+            f"so its files are not those that were registered. Serving is unaffected. If nothing "
+            f"serves it, move it: `mv {folder} {folder}.old`.", code="model_folder_taken",
+        )  # fmt: skip
+
+
+def fetch_damaged_files(settings: Settings, *served: ServedModel) -> list[str]:
+    """Download the files of these versions again where they are damaged; return those versions."""
+    folder = settings.release_file.parent
+    damaged = [
+        each for each in served if not are_files_whole((folder / each.path).parent, each.digest)
+    ]
+    for each in damaged:
+        download_version(settings, each.version, each.digest)
+    return [each.version for each in damaged]
 
 
 def _download(client: Any, run_id: str, target: Path) -> None:
@@ -64,5 +104,6 @@ def _download(client: Any, run_id: str, target: Path) -> None:
     except (MlflowException, OSError) as error:
         raise LoopError(
             f"Version {target.name} is not released: its files can't be downloaded from the "
-            f"registry ({str(error).splitlines()[0][:300]}). Serving is unaffected."
+            f"registry ({str(error).splitlines()[0][:300]}). Serving is unaffected.",
+            code="registry_files_damaged",
         ) from error

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pipelines.registry import versions
 from pipelines.registry.versions import REGISTERED_MODEL
 from serving.release import document as release
-from serving.release.document import HistoryHead, Release, UtcTime, first_fault
+from serving.release.document import HistoryHead, Release, ServedModel, UtcTime, first_fault
 from settings import LoopError, Settings
 
 RELEASE_TAG = "release"
@@ -54,6 +54,12 @@ def recorded_arms(document: ReleaseDocument) -> dict[str, Any]:
         },
         "frozen": document.frozen,
     }  # fmt: skip
+
+
+def served_models(document: ReleaseDocument) -> list[ServedModel]:
+    """Return the champion and the challenger, if any."""
+    challenger = document.challenger and document.challenger.model
+    return [model for model in (document.champion, challenger) if model]
 
 
 def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:

@@ -1,20 +1,27 @@
 """Verification of the record (`mlops history --verify`), and repair of the release document.
 
-The repair rewrites a malformed, lost or outdated document from the services' release file, which is
-the last good one. It is an audit entry like any other change, and does not restore missing entries:
-the verification continues to report them.
+The repair rewrites a malformed, lost or outdated document from the services' release file, and that
+file from the document: each is the last good copy of the other. A repair of the document is an
+audit entry like any other change, and does not restore missing entries: the verification continues
+to report them.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from pipelines.registry import versions
-from pipelines.release.audit import recorder
+from pipelines.registry import download, versions
+from pipelines.release.audit import entry_store, recorder
+from pipelines.release.audit.recorder import EntryFields
 from pipelines.release.audit.release_document import (
     RELEASE_TAG,
     ReleaseDocument,
     read_served_release,
+    served_models,
+    sync_file_and_aliases,
 )
-from pipelines.release.audit.trail import AuditTrail
+from pipelines.release.audit.trail import AuditTrail, verify_trail
+from serving.release.document import Challenger, HistoryHead, Release, ServedModel
 from settings import LoopError, Settings, UnreachableError, UserError
 
 
@@ -39,36 +46,74 @@ def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
 
 
 def repair_release_document(
-    settings: Settings, *, why: str, by: str, at: datetime | None = None
+    settings: Settings, *, by: str, why: str, at: datetime | None = None
 ) -> ReleaseDocument:
-    """Rewrite the release document from the release file; return it.
+    """Make document, release file and the served versions' files agree; return the document.
 
-    Raises `UserError` if the document is valid and not older than the file. Raises `LoopError` if
-    the file is unusable, too: delete the document's tag, then `mlops promote` starts a new one.
+    The document is rewritten from the release file, or from the newest entry of the record if both
+    are unusable; the file is rewritten from a valid document; damaged files of the served versions
+    are downloaded again. Raises `UserError` if there is nothing to repair, `LoopError` if the
+    record is broken, too.
     """
     recorder.require_name_and_reason(by, why)
+    entry: EntryFields = {"by": by, "why": why, "at": at}
     with recorder.release_lock(settings), versions.reraise_mlflow_errors(settings) as client:
         served = read_served_release(settings)
-        generation, found = _valid_generation(settings)
-        if generation is not None and (served is None or served.generation <= generation):
-            raise UserError(
-                f"The release document is valid (generation {generation}): there is nothing to "
-                "repair. The next change completes a change that was killed."
-            )
-        if served is None:
-            raise LoopError(
-                f"{found} And there is no usable {settings.release_file} to repair it from. "
-                f"Delete the tag `{RELEASE_TAG}` of the registered model, then run `mlops promote "
-                "VERSION`."
-            )
+        document, found = _valid_document(settings)
+        if document is not None and (served is None or served.generation <= document.generation):
+            same = served == document or document.champion is None
+            if not download.fetch_damaged_files(settings, *served_models(document)) and same:
+                raise UserError(
+                    f"The release document is valid (generation {document.generation}): there is "
+                    "nothing to repair. The next change completes a change that was killed."
+                )
+            sync_file_and_aliases(settings, client, document)
+            return document
+        source = served or _document_on_record(settings, client, found)
+        download.fetch_damaged_files(settings, *served_models(source))
         return recorder.apply_change(
-            settings, client, served, {"by": by, "why": why, "at": at}, "repair",
-            served.champion.version, {"found": found},
-        )  # fmt: skip
+            settings, client, source, entry, "repair", source.champion.version, {"found": found}
+        )
 
 
-def _valid_generation(settings: Settings) -> tuple[int | None, str]:
-    """The document's generation, None if it is unusable or its newest entry contradicts it; why."""
+def _document_on_record(settings: Settings, client: Any, found: str) -> Release:
+    """Return the document that the newest concluded entry describes; `found` says why.
+
+    Raises `LoopError` if the record has a problem or no champion.
+    """
+    stored = entry_store.read_entries(settings, client)
+    numbers = [int(each.tags["seq"]) for each in stored if each.concluded]
+    newest = [each for each in stored if each.tags.get("seq") == str(max(numbers, default=0))]
+    history = HistoryHead(max(numbers), newest[0].tags["digest"]) if newest else HistoryHead()
+    trail = verify_trail(stored, history)
+    if trail.problems or not trail.entries or not trail.entries[-1].after["champion"]:
+        problem = next(iter(trail.problems), "The record has no champion.")
+        raise LoopError(
+            f"{found} {settings.release_file} is unusable, too, and so is the record: {problem} "
+            "Restore a backup (docs/stack.md), or remove the file and the tag "
+            f"`{RELEASE_TAG}` of the registered model; then run `mlops promote VERSION`.",
+            code="record_unusable",
+        )
+    entry = trail.entries[-1]
+    arms = entry.after
+    challenger = arms["challenger"]
+    return Release(
+        arms["generation"], _served_model(arms["champion"]), entry.at,
+        challenger and Challenger(
+            _served_model(challenger), challenger["stage"], challenger["percent"], entry.at,
+            challenger["name"],
+        ),
+        arms["frozen"], history,
+    )  # fmt: skip
+
+
+def _served_model(arm: Mapping[str, Any]) -> ServedModel:
+    version = arm["version"]
+    return ServedModel(version, arm["digest"], download.served_path(version), arm["threshold"])
+
+
+def _valid_document(settings: Settings) -> tuple[ReleaseDocument | None, str]:
+    """The document, None if it is unusable or its newest entry contradicts it; and why."""
     try:
         recorded = recorder.read_recorded_release(settings)
     except UnreachableError:
@@ -77,4 +122,4 @@ def _valid_generation(settings: Settings) -> tuple[int | None, str]:
         return None, str(error)[:300]
     if not recorded.is_consistent and read_served_release(settings) != recorded.document:
         return None, "its newest entry contradicts it"
-    return recorded.document.generation, f"generation {recorded.document.generation}"
+    return recorded.document, f"generation {recorded.document.generation}"

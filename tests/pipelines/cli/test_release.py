@@ -1,6 +1,8 @@
 """The commands of release print what they did, and report a mistake with exit code 2."""
 
 import os
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
@@ -8,6 +10,7 @@ from unittest.mock import patch
 import pytest
 from typer.testing import CliRunner
 
+from pipelines.cli import common as cli_common
 from pipelines.cli.main import app
 from serving.prediction_log import writer
 from settings import Settings
@@ -120,3 +123,26 @@ def test_a_prediction_is_traced_to_its_features_version_data_gates_and_approval(
         "beats the baseline: passed", "approve version 1", "by boss", "it is right",
     ):  # fmt: skip
         assert part in output
+
+
+def test_status_without_the_champions_files_names_the_remedy(
+    mlops: Run, released: Settings
+) -> None:
+    shutil.rmtree(released.var / "models" / "1")
+    assert "Run `mlops repair`" in mlops("status")
+    mlops("repair")
+    assert "Run `mlops repair`" not in mlops("status")
+    assert "boosting" in mlops("status")
+
+
+def test_status_and_doctor_wait_briefly_for_an_mlflow_that_hangs(
+    mlops: Run, released: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts and never answers
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("MLOPS_TRACKING_URI", uri)
+        with patch.object(cli_common, "MLFLOW_TIMEOUT", "1"):
+            assert "Record:    MLflow at" in mlops("status")
+            assert "fail  registry" in mlops("doctor", code=1)

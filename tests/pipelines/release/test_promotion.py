@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from pipelines.registry import download
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import recorder
@@ -93,11 +94,17 @@ def test_an_ended_experiment_bars_no_version(released: Settings) -> None:
     assert promotion.promote(released, "2", **ME)["version"] == "2"
 
 
-def test_changed_model_files_are_refused(released: Settings) -> None:
+def test_changed_model_files_are_downloaded_again_or_refused(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
     promotion.withdraw(released, bar=False, **ME)
     model = released.var / "models" / "2" / "served" / "model.treelite"
-    model.write_bytes(model.read_bytes() + b"x")
+    good = model.read_bytes()
+    model.write_bytes(b"x")
+    promotion.challenge(released, "2", "shadow", **ME)
+    assert model.read_bytes() == good
+    for copy in (released.var / "mlflow").rglob("served/model.treelite"):
+        copy.write_bytes(b"x")
+    model.write_bytes(b"x")
     with pytest.raises(LoopError, match="not those that were registered"):
         promotion.promote(released, "2", **ME)
     assert served_release(released).champion.version == "1"
@@ -163,3 +170,15 @@ def test_a_refused_rollout_does_not_fail_the_training(released: Settings) -> Non
     )
     assert outcome.startswith("Version 2 registered, the champion stays: ")
     assert served_release(released).champion.version == "1"
+
+
+def test_the_files_of_an_older_version_of_the_same_number_are_not_overwritten(
+    released: Settings,
+) -> None:
+    other = download.download_version(released, "3")
+    folder = released.var / "models" / "2"
+    (released.var / "models" / "3").rename(folder)
+    with pytest.raises(LoopError, match="holds a model of the same number") as raised:
+        promotion.promote(released, "2", **ME)
+    assert raised.value.code == "model_folder_taken"
+    assert download.are_files_whole(folder, other.digest)

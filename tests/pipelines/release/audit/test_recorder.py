@@ -1,6 +1,7 @@
 """Tests of recorded changes: each is made or not, despite kills, outages and concurrent writers."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipelines.registry import download
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder
+from pipelines.release.audit.release_document import served_models
 from pipelines.release.audit.verification import repair_release_document, verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
@@ -252,3 +255,55 @@ def test_an_unavailable_mlflow_is_reported_within_seconds(
     assert time.monotonic() - began < 20
     assert "secret" not in str(raised.value)
     assert released.release_file.read_bytes() == before
+
+
+def test_a_lost_or_malformed_release_file_is_repaired_from_the_registry(released: Settings) -> None:
+    promotion.challenge(released, "2", "canary", 10, **ME)
+    good = served_release(released)
+    for damage in (released.release_file.unlink, lambda: released.release_file.write_text("{")):
+        damage()
+        assert repair_release_document(released, **ME) == good
+        assert served_release(released) == good
+    assert len(audit_entries(released)) == 2
+
+
+def test_document_and_file_are_repaired_from_the_record(released: Settings) -> None:
+    promotion.challenge(released, "2", "canary", 10, **ME)
+    before = served_release(released)
+    assert before.challenger is not None
+    client = mlflow_tracking.mlflow_client(released)
+    client.set_registered_model_tag(REGISTERED_MODEL, "release", "{")
+    released.release_file.write_text("{")
+    repair_release_document(released, **ME)
+    after = served_release(released)
+    assert after.challenger is not None
+    assert (after.champion, after.challenger.model) == (before.champion, before.challenger.model)
+    assert after.generation == before.generation + 1
+    assert verify_release(released)[0] == []
+
+    client.set_registered_model_tag(REGISTERED_MODEL, "release", "{")
+    released.release_file.write_text("{")
+    newest = entry_store.read_entries(released, client)[0]
+    client.set_tag(newest.run_id, "entry", "{}")
+    with pytest.raises(LoopError, match="so is the record: Entry 3 was changed"):
+        repair_release_document(released, **ME)
+
+
+@pytest.mark.parametrize("lost", ["served/model.treelite", "card.json", "reference.parquet", ""])
+def test_damaged_files_of_served_versions_are_downloaded_again(
+    lost: str, released: Settings
+) -> None:
+    promotion.challenge(released, "2", "shadow", **ME)
+    good = served_release(released)
+    for version in ("1", "2"):
+        folder = released.var / "models" / version
+        if lost:
+            (folder / lost).write_bytes(b"")
+        else:
+            shutil.rmtree(folder)
+        if lost == "reference.parquet":
+            (folder / lost).unlink()
+    assert repair_release_document(released, **ME) == good
+    for each in served_models(good):
+        folder = released.var / "models" / each.version
+        assert download.are_files_whole(folder, each.digest)
