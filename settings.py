@@ -214,11 +214,13 @@ class Settings(BaseSettings):
             ) from error
         except yaml.YAMLError as error:
             message = f"{self.params_file} is not valid YAML: {error}. Correct it."
-            raise UserError(message) from error
+            raise UserError(message, code="parameters_malformed") from error
         if not isinstance(loaded, dict):
-            raise UserError(f"{self.params_file} must hold a mapping, not {type(loaded).__name__}.")
+            message = f"{self.params_file} must hold a mapping, not {type(loaded).__name__}."
+            raise UserError(message, code="parameters_malformed")
         if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
-            raise UserError(f"{self.params_file} lacks {', '.join(absent)}. Add them.")
+            message = f"{self.params_file} lacks {', '.join(absent)}. Add them."
+            raise UserError(message, code="parameters_malformed")
         return loaded
 
     def environment(self) -> dict[str, str]:
@@ -305,7 +307,8 @@ def load_settings() -> Settings:
         raise UserError(
             f"The path of the project contains {' and '.join(sorted(unusable))}: "
             f"{settings.home.resolve()}. The tools would use another path. "
-            "Rename that folder, or set MLOPS_HOME to another one."
+            "Rename that folder, or set MLOPS_HOME to another one.",
+            code="path_unusable",
         )
     if not settings.home.is_dir():
         raise UserError(

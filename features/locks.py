@@ -43,7 +43,8 @@ def hold_lock(
     except Timeout as error:
         raise refused(
             f"{what} is at work in {path.parent}: {_holder(path)}; it holds {path.name}. "
-            "Wait until it ends, or stop it. Then run this again."
+            "Wait until it ends, or stop it. Then run this again.",
+            code="locked",
         ) from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")

@@ -27,6 +27,8 @@ VIEW_COLUMNS = [
 class IncompleteError(configuration.LoopError):
     """The online store answers but holds no complete publication."""
 
+    code = "features_lost"
+
 
 @dataclass(frozen=True)
 class OnlineRow:

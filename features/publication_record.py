@@ -32,7 +32,8 @@ def published_until(settings: Settings) -> datetime | None:
     except (sqlite3.Error, OSError) as error:
         raise UnreachableError(
             f"The online store cannot be read ({type(error).__name__}: {error}). It is {place}. "
-            "Start it, or remove a damaged file; then run `mlops features`."
+            "Start it, or remove a damaged file; then run `mlops features`.",
+            code="store_unreachable" if settings.redis else "store_damaged",
         ) from error
     return datetime.fromisoformat(record) if record else None
 

@@ -10,5 +10,6 @@
 `lookup.py`: features from the online store, with a time budget.
 `metrics.py`: Prometheus metrics.
 `errors.py`: error responses.
+`remedies.py`: the table of stable codes and of the commands that mend their states.
 `service_logging.py`: the service's own log lines.
 """

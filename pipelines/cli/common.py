@@ -30,6 +30,7 @@ class LoopGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         from pipelines.runtime import interrupts
+        from serving import remedies
         from settings import LoopError
 
         try:
@@ -38,6 +39,8 @@ class LoopGroup(TyperGroup):
         except LoopError as error:
             code = f" [{error.code}]" if error.code else ""
             typer.secho(f"error{code}: {error}", fg=typer.colors.RED, err=True)
+            if command := remedies.remedy_command(error.code):
+                typer.echo(f"remedy: {command}", err=True)
             raise typer.Exit(error.exit_code) from error
 
 
@@ -73,21 +76,22 @@ def echo_lines(lines: Iterable[str]) -> None:
     typer.echo("\n".join(lines))
 
 
-def home_settings() -> Settings:
+def home_settings(*, upgrade: bool = True) -> Settings:
     """Return the settings, after an upgrade of the home's state where it is older."""
     import settings
-    from pipelines.runtime import upgrade
+    from pipelines.runtime.upgrade import upgrade_home
 
     loaded = settings.load_settings()
-    upgrade.upgrade_home(loaded)
+    if upgrade:
+        upgrade_home(loaded)
     return loaded
 
 
-def interactive_settings() -> Settings:
+def interactive_settings(*, upgrade: bool = True) -> Settings:
     """Return the settings, with short MLflow timeouts: a person waits seconds, a flow may wait."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", MLFLOW_TIMEOUT)
-    return home_settings()
+    return home_settings(upgrade=upgrade)
 
 
 def home_as_of(as_of: str | None) -> tuple[Settings, datetime]:

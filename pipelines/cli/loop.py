@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.common import AsOf, home_as_of, home_settings, interactive_settings
+from pipelines.cli.common import (
+    AsOf,
+    echo_lines,
+    home_as_of,
+    home_settings,
+    interactive_settings,
+)  # fmt: skip
 
 app = typer.Typer()
 stages = typer.Typer()
@@ -28,15 +34,17 @@ def status() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check the home and name the command that repairs each fault; exit code 1 if one is found."""
-    from pipelines.operations.doctor import run_checks
+    """Check the home and list the commands that mend it, in order; exit code 1 if one is due."""
+    from pipelines.operations.doctor import run_checks, steps_to_take
 
-    results = run_checks(interactive_settings())
+    results = run_checks(interactive_settings(upgrade=False))  # which would mend what it checks
     for subject, each in results.items():
         mark = typer.style("ok  ", fg="green") if each.ok else typer.style("fail", fg="red")
-        typer.echo(f"{mark}  {subject}: {each.message}")
-        if not each.ok and each.remedy:
-            typer.echo(f"      remedy: {each.remedy}")
+        code = "" if each.ok else f" [{each.code}]"
+        typer.echo(f"{mark}  {subject}{code}: {each.message}")
+    if steps := steps_to_take(results):
+        typer.echo("To do, in this order (docs/remedies.md explains the codes):")
+        echo_lines(f"  {number}. {step}" for number, step in enumerate(steps, 1))
     if not all(each.ok for each in results.values()):
         raise typer.Exit(1)
 

@@ -1,4 +1,8 @@
-"""The page docs/cli.md, from the help texts of the commands and the Makefile (`make docs`)."""
+"""The pages that `make docs` writes.
+
+docs/cli.md, from the help texts of the commands and the Makefile; docs/remedies.md, from the table
+of stable codes.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +13,11 @@ import typer
 from typer.main import get_command
 
 from pipelines.cli.main import app
+from serving import remedies
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
+REMEDIES_PAGE = ROOT / "docs" / "remedies.md"
 INTRODUCTION = """\
 # Commands
 
@@ -19,6 +25,20 @@ Written by `make docs` from the help texts; `mlops COMMAND --help` prints the sa
 
 Every command exits with 0 on success, 1 if something failed or was refused, and 2 for a mistake in
 its use."""
+
+REMEDIES_INTRODUCTION = """\
+# Codes and remedies
+
+Written by `make docs` from `serving/remedies.py`.
+
+Errors of `mlops`, `/readyz`, `mlops doctor`, monitoring and the rollout name their code. The
+`error` of a response and the name of an alert are codes in other letters: `not ready` is
+`not_ready`, `PartDown` is `part_down`. Words in capitals are yours to fill in. In the stack, put
+`docker compose run --rm loop` before a command that begins with `mlops`.
+
+`tests/pipelines/cli/test_remedies.py` holds the table equal to the codes in the code. It produces
+states, runs their remedies as written, and finds the states mended. It also lists the codes that it
+can't produce: those of parts of the stack, and those whose remedy is a training."""
 
 
 def render_reference() -> str:
@@ -47,5 +67,21 @@ def _render_command(command: Any, context: typer.Context, parent: str) -> Iterat
         yield from _render_command(subcommand, context, name)
 
 
+def render_remedies() -> str:
+    """Return the page: a table per speaker of the codes."""
+    lines = [REMEDIES_INTRODUCTION]
+    for title, section in remedies.SECTIONS.items():
+        rows = [
+            f"| `{code}` | {each.message} | {f'`{each.command}`' if each.command else 'none'} |"
+            for code, each in sorted(section.items())
+        ]
+        lines += [
+            f"## {title}",
+            "\n".join(["| code | what it means | remedy |", "|---|---|---|", *rows]),
+        ]
+    return "\n\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(render_reference())
+    REMEDIES_PAGE.write_text(render_remedies())

@@ -7,6 +7,7 @@ from typing import Any
 from features import durable_files
 from pipelines.evaluation.formatting import format_limit, format_number, render_text
 from pipelines.training import training_outcome
+from serving import remedies
 from serving.release import document
 from settings import LoopError, Settings, UserError
 
@@ -42,11 +43,13 @@ def alert_lines(settings: Settings) -> list[str]:
 
     lines = []
     for each in latest_alerts(settings):
+        command = remedies.remedy_command(remedies.code_of(each["name"]))
         state = f"resolved {each['until'][:16]}" if each["until"] else "FIRING"
         lines += [
             f"{each['since'][:16]}  {each['severity']:6}  {each['name']}: {each['summary']} "
             f"({state})",
             f"    {each['description']} See {each['runbook']}",
+            *([f"    remedy: {command}"] if command else []),
         ]
     return lines or ["No alert has been recorded."]
 

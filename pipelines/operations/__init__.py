@@ -1,6 +1,6 @@
 """Health of the parts and of the loop, for people and for Prometheus.
 
-- `doctor.py`: the checks of `mlops doctor`, each with its remedy
+- `doctor.py`, `home_checks.py`: the checks of `mlops doctor`, and those on the home itself
 - `watch.py`: the server of `mlops watch`: metrics for Prometheus, webhook for Alertmanager
 - `probes.py`: whether Postgres, Redis, MLflow, Prefect, Evidently and the service work
 - `loop_metrics.py`: readers of champion, batches, monitoring, trainings, flows and volumes

@@ -1,29 +1,22 @@
-"""The checks of `mlops doctor`: each names what is wrong and the command that repairs it."""
+"""The checks of `mlops doctor`, in the order of their remedies; `CHECKS` lists them."""
 
 import platform
 import re
-import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any, NamedTuple
+from typing import Any
 
-from pipelines.runtime import exclusive, stage_command
+from pipelines.operations import home_checks
+from pipelines.operations.home_checks import CheckResult
+from pipelines.runtime import embedded_databases, exclusive, stage_command
 from pipelines.training.workspace import SOURCE_ROOT
+from serving import remedies
 from serving.release import document
-from settings import Settings
-
-MIN_FREE_GB = 3
-
-
-class CheckResult(NamedTuple):
-    """The result of one check, and what repairs a failed one."""
-
-    ok: bool
-    message: str
-    remedy: str = ""
+from serving.release.document import ServedModel
+from settings import LoopError, Settings
 
 
 def run_checks(settings: Settings) -> dict[str, CheckResult]:
@@ -34,10 +27,15 @@ def run_checks(settings: Settings) -> dict[str, CheckResult]:
         try:
             results[subject] = check(settings)
         except Exception as error:
-            results[subject] = CheckResult(
-                False, f"could not be checked: {error}", "see the message"
-            )
+            code = (error.code if isinstance(error, LoopError) else "") or "unchecked"
+            results[subject] = CheckResult(False, f"could not be checked: {error}", code)
     return results
+
+
+def steps_to_take(results: Mapping[str, CheckResult]) -> list[str]:
+    """Return the commands that mend what failed, each once, in the order to run them."""
+    commands = [remedies.remedy_command(each.code) for each in results.values() if not each.ok]
+    return list(dict.fromkeys(filter(None, commands)))
 
 
 def check_python(settings: Settings) -> CheckResult:
@@ -45,7 +43,7 @@ def check_python(settings: Settings) -> CheckResult:
 
     required, running = _project()["requires-python"], platform.python_version()
     supported = SpecifierSet(required).contains(running)
-    return CheckResult(supported, f"Python {running}", f"install a Python {required}")
+    return CheckResult(supported, f"Python {running}, needed: {required}", "python_unsupported")
 
 
 def check_packages(settings: Settings) -> CheckResult:
@@ -68,7 +66,7 @@ def check_packages(settings: Settings) -> CheckResult:
         elif installed != "missing" or name in required:
             wrong.append(f"{name} is {installed}, not {pinned}")
     message = "; ".join(wrong[:5]) or f"{n_right} packages match requirements.lock"
-    return CheckResult(not wrong, message, "make install")
+    return CheckResult(not wrong, message, "packages_differ")
 
 
 def _project() -> dict[str, Any]:
@@ -102,11 +100,6 @@ def check_parameters(settings: Settings) -> CheckResult:
     return CheckResult(True, str(settings.params_file))
 
 
-def check_disk(settings: Settings) -> CheckResult:
-    free = shutil.disk_usage(settings.home).free / 1e9
-    return CheckResult(free >= MIN_FREE_GB, f"{free:.0f} GB free", "make clean, or free some space")
-
-
 def check_ports(settings: Settings) -> CheckResult:
     """Check the ports of the servers that we start ourselves."""
     ports = {}
@@ -117,8 +110,7 @@ def check_ports(settings: Settings) -> CheckResult:
         if ours:
             ports[str(port)] = partial(exclusive.require_port_free, port, what, name)
     free = f"free: {', '.join(ports)}" if ports else "none needed, the settings name all servers"
-    remedy = "stop the process that uses it, or set the variable to another port"
-    return _all_of(ports, free, remedy)
+    return _all_of(ports, free, "port_taken")
 
 
 def check_servers(settings: Settings) -> CheckResult:
@@ -127,17 +119,17 @@ def check_servers(settings: Settings) -> CheckResult:
 
     probes = configured_probes(settings)
     working = f"working: {', '.join(probes)}" if probes else "the settings name none"
-    return _all_of(probes, working, "see PartDown in docs/runbooks.md")
+    return _all_of(probes, working, "server_down")
 
 
-def _all_of(actions: Mapping[str, Callable[[], object]], ok: str, remedy: str) -> CheckResult:
+def _all_of(actions: Mapping[str, Callable[[], object]], ok: str, code: str) -> CheckResult:
     failures = []
     for name, action in actions.items():
         try:
             action()
         except Exception as error:  # any error means that the part does not work
             failures.append(f"{name}: {error}")
-    return CheckResult(not failures, "; ".join(failures) or ok, remedy)
+    return CheckResult(not failures, "; ".join(failures) or ok, code)
 
 
 def check_recipe(settings: Settings) -> CheckResult:
@@ -145,40 +137,74 @@ def check_recipe(settings: Settings) -> CheckResult:
     names = ["dvc.yaml", *([".dvc/config"] if (SOURCE_ROOT / ".git").exists() else [])]
     missing = [name for name in names if not (SOURCE_ROOT / name).exists()]
     message = f"missing: {', '.join(missing)}" if missing else f"present: {', '.join(names)}"
-    return CheckResult(not missing, message, "git checkout -- dvc.yaml .dvc")
+    return CheckResult(not missing, message, "recipe_missing")
 
 
 def check_data(settings: Settings) -> CheckResult:
     refused = sorted((settings.data / "quarantine" / "refused").glob("*/*.parquet"))
     message = f"refused batches: {len(refused)}" + (f", first {refused[0]}" if refused else "")
-    return CheckResult(not refused, message, "correct the source, then: mlops ingest")
+    return CheckResult(not refused, message, "batch_refused")
 
 
-def check_model(settings: Settings) -> CheckResult:
-    from serving.models.evaluator import Evaluator
-
+def check_release(settings: Settings) -> CheckResult:
+    """Check that a version is released. Raises `LoopError` if the release file is malformed."""
     current = document.read_release(settings.release_file)
     if current is None:
-        return CheckResult(False, "no version is released", "mlops run")
-    Evaluator.load(settings.release_file.parent / current.champion.path, current.champion.digest)
-    return CheckResult(True, f"version {current.champion.version} matches its digest")
+        return CheckResult(False, "no version is released", "nothing_released")
+    return CheckResult(True, f"version {current.champion.version} is released")
+
+
+def check_record(settings: Settings) -> CheckResult:
+    """Check that the record is whole and that the services' release file agrees with it."""
+    from pipelines.release.audit.verification import verify_release
+
+    if embedded_databases.is_unused(settings) and not settings.release_file.exists():
+        return CheckResult(True, "nothing is recorded")
+    problems, trail = verify_release(settings)
+    released = trail.entries and trail.entries[-1].after["champion"]
+    if released and not settings.release_file.exists():
+        return CheckResult(False, f"{settings.release_file} is missing", "release_file_lost")
+    whole = f"whole, {len(trail.entries)} entries"
+    return CheckResult(not problems, "; ".join(problems) or whole, "record_broken")
+
+
+def check_models(settings: Settings) -> CheckResult:
+    """Check the files of champion and challenger."""
+    from pipelines.registry.download import are_files_whole
+
+    models = _served_models(settings)
+    folder = settings.release_file.parent
+    damaged = [
+        str((folder / each.path).resolve().parent) for each in models
+        if not are_files_whole((folder / each.path).parent, each.digest)
+    ]  # fmt: skip
+    message = f"missing or damaged: {', '.join(damaged)}" if damaged else f"whole: {len(models)}"
+    return CheckResult(not damaged, message, "model_damaged")
 
 
 def check_registry(settings: Settings) -> CheckResult:
     """Check that the registry has the served versions; a deleted one serves from its files."""
     from pipelines.registry import versions
 
-    current = document.read_release(settings.release_file)
-    if current is None:
-        return CheckResult(True, "no version is released")
-    models = [current.champion, *([current.challenger.model] if current.challenger else [])]
-    deleted = versions.missing_versions(settings, *[each.version for each in models])
+    deleted = versions.missing_versions(
+        settings, *[each.version for each in _served_models(settings)]
+    )
     gone = f"version {', '.join(deleted)} was deleted there, and is served from its files"
-    remedy = "mlops rollback --reason TEXT, or mlops promote VERSION"
-    return CheckResult(not deleted, gone if deleted else "has the served versions", remedy)
+    whole = "has the served versions"
+    return CheckResult(not deleted, gone if deleted else whole, "served_version_deleted")
+
+
+def _served_models(settings: Settings) -> list[ServedModel]:
+    from pipelines.release.audit import release_document
+
+    current = document.read_release(settings.release_file)
+    return release_document.served_models(current) if current else []
 
 
 CHECKS = (
-    check_python, check_packages, check_parameters, check_disk, check_ports, check_servers,
-    check_recipe, check_data, check_model, check_registry,
+    check_python, check_packages, home_checks.check_path, home_checks.check_proxy,
+    home_checks.check_disk, home_checks.check_owner, home_checks.check_checkout,
+    check_parameters, check_recipe, home_checks.check_state, home_checks.check_files,
+    check_ports, check_servers, check_release, check_record, check_models, check_registry,
+    home_checks.check_store, check_data,
 )  # fmt: skip

@@ -37,7 +37,8 @@ def reraise_mlflow_errors(settings: Settings) -> Iterator[Any]:
         redacted = re.sub(r"//[^/@\s]*@", "//", problem)  # without user names and passwords
         raise UnreachableError(
             f"{redacted} Serving is unaffected. Check MLflow, then run the command again: it "
-            "continues where it stopped."
+            "continues where it stopped.",
+            code="mlflow_unreachable",
         ) from error
 
 
@@ -68,13 +69,15 @@ def require_registered_version(client: Any, version: str) -> Any:
     if registered is None:
         raise UserError(
             f"There is no version {version} in the registry: it was never registered, or it was "
-            "deleted. Run `mlops history` to see the released versions."
+            "deleted. Run `mlops history` to see the released versions.",
+            code="version_unknown",
         )
     if "digest" not in registered.tags:
         raise LoopError(
             f"Version {version} has lost its tag `digest` in the registry, so its files can't be "
             "checked. Serving is unaffected. Set the tag again from `digest` in the facts.json of "
-            "its run."
+            "its run.",
+            code="digest_lost",
         )
     return registered
 

@@ -29,6 +29,11 @@ def embedded_mlflow(settings: Settings) -> Path | None:
     return database if settings.tracking_uri is None and database.exists() else None
 
 
+def is_unused(settings: Settings) -> bool:
+    """Whether MLflow is embedded and has no database yet."""
+    return settings.tracking_uri is None and not mlflow_database(settings).exists()
+
+
 def artefact_root_uri(settings: Settings) -> str:
     """Return the URI of the artefact folder of the embedded MLflow."""
     return (settings.var / "mlflow" / "artifacts").as_uri()

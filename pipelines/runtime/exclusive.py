@@ -34,7 +34,9 @@ def require_port_free(port: int, what: str, setting_name: str) -> None:
     """Raise `UserError` with the port's holder and the setting to change, if it is taken."""
     if not is_port_free(port):
         raise UserError(
-            f"Port {port} ({what}) is taken by {_find_holder(port)}. Stop it or set {setting_name}."
+            f"Port {port} ({what}) is taken by {_find_holder(port)}. Stop it or set "
+            f"{setting_name}.",
+            code="port_taken",
         )
 
 

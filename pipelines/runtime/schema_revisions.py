@@ -44,5 +44,6 @@ def require_known_revisions(
         raise UserError(
             f"The database of {tool} has the schema {', '.join(sorted(unknown))}, which {tool} "
             f"{version(tool)} does not know. A newer version has migrated it. Nothing was changed. "
-            f"{hint}"
+            f"{hint}",
+            code="state_newer",
         )

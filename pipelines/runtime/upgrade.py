@@ -55,7 +55,8 @@ def stored_format(settings: Settings) -> int:
         raise UserError(
             f"The state in {settings.var} has format {stored}, but this version knows up to "
             f"{STATE_FORMAT}: a newer version wrote it. Nothing was changed. "
-            f"{embedded_databases.RECOVERY_HINT}"
+            f"{embedded_databases.RECOVERY_HINT}",
+            code="state_newer",
         )
     return stored
 

@@ -25,6 +25,7 @@ from serving.errors import TOO_MANY, Refusal, invalid_request, part_unavailable,
 from serving.http.access import AccessControl, Role
 from serving.http.body import read_body
 from serving.http.shares import Shares
+from serving.remedies import describe_error
 from serving.wiring import ServiceParts
 from settings import LoopError
 
@@ -176,7 +177,7 @@ def _all_headers(response: Response, request_id: str) -> dict[str, str]:
 def _refuse(error: Exception, request_id: str, label: str) -> Response:
     """Log why there is no answer, without any of the client's input; return the response."""
     if isinstance(error, LoopError):
-        error = part_unavailable("unavailable", str(error))
+        error = part_unavailable("unavailable", describe_error(error))
     detail = "The service failed. Its log has the details under this request id."
     refusal = error if isinstance(error, Refusal) else Refusal(500, "internal error", detail)
     fields: dict[str, Any] = {

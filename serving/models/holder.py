@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serving.models.evaluator import Evaluator
 from serving.release.document import Release, ServedModel, read_release
+from serving.remedies import describe_error
 from settings import LoopError
 
 logger = logging.getLogger(__name__)
@@ -74,10 +75,11 @@ class ModelHolder:
             try:
                 loaded = self._load()
             except Exception as error:  # of any kind: the service goes on with what it has
-                if self.problem != str(error):
+                problem = describe_error(error)
+                if self.problem != problem:
                     unforeseen = not isinstance(error, LoopError)
-                    logger.warning("Release not served: %s", error, exc_info=unforeseen)
-                self.problem = str(error)
+                    logger.warning("Release not served: %s", problem, exc_info=unforeseen)
+                self.problem = problem
                 return False
             self.problem = loaded.problem
             if loaded == self.current:
@@ -110,20 +112,24 @@ class ModelHolder:
         except LoopError as error:
             if self._packaged is None or (self.current and not self.current.fallback):
                 raise
-            problem = f"The packaged version answers, since no release is available. {error}"
+            packaged = "The packaged version answers, since no release is available."
+            problem = f"{packaged} {describe_error(error)}"
             return replace(self._load_document(self._packaged), problem=problem, fallback=True)
 
     def _load_document(self, file: Path) -> LoadedRelease:
         release = read_release(file)
         if release is None:
-            raise LoopError(f"No model is released yet: {file} is missing.")
+            raise LoopError(
+                f"No model is released yet: {file} is missing.", code="nothing_released"
+            )
         champion = self._load_model(release.champion, file.parent)
         challenger, problem = None, None
         if release.challenger is not None:
             try:
                 challenger = self._load_model(release.challenger.model, file.parent)
             except LoopError as error:
-                problem = f"The challenger can't be used, the champion answers alone. {error}"
+                alone = "The challenger can't be used, the champion answers alone."
+                problem = f"{alone} {describe_error(error)}"
         return LoadedRelease(release, champion, challenger, problem)
 
     def _load_model(self, model: ServedModel, folder: Path) -> Evaluator:
@@ -131,6 +137,7 @@ class ModelHolder:
         if self._features is not None and (missing := set(evaluator.columns) - set(self._features)):
             raise LoopError(
                 f"Version {model.version} needs the columns {sorted(missing)}, which the feature "
-                "store does not provide. Release a model trained on the current features."
+                "store does not provide. Release a model trained on the current features.",
+                code="features_not_provided",
             )
         return evaluator

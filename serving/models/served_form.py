@@ -159,12 +159,14 @@ def read_model_files(folder: Path, digest: str) -> dict[str, bytes]:
         files = {path.name: path.read_bytes() for path in paths if path.exists()}
     except OSError as error:
         raise LoopError(
-            f"The model in {folder} can't be read: {error}. Check its permissions and the disk."
+            f"The model in {folder} can't be read: {error}. Check its permissions and the disk.",
+            code="model_damaged",
         ) from error
     if (actual := _digest(files)) != digest:
         raise LoopError(
             f"The model in {folder} has the digest {actual[:12]}, but {digest[:12]} was released. "
-            "It is missing, or not the approved one. Export it again from the registry."
+            "It is missing, or not the approved one. `mlops repair` downloads it again.",
+            code="model_damaged",
         )
     return files
 

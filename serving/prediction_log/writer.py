@@ -71,7 +71,7 @@ class PredictionLog:
             if self._closing.is_set():
                 raise LoopError(f"The prediction log {self.path} is closed.")
             if self._failure is not None:
-                raise LoopError(self.failure) from self._failure
+                raise LoopError(self.failure, code="log_not_synced") from self._failure
             self._write(lines)
 
     def close(self) -> None:
@@ -97,7 +97,8 @@ class PredictionLog:
         except OSError as error:
             raise LoopError(
                 f"The prediction log {self.path} cannot be written ({error}). The prediction is "
-                "not answered. Free some space on the disk."
+                "not answered. Free some space on the disk.",
+                code="log_not_written",
             ) from error
         self._size += written
         if self._unsynced_since is None:

@@ -120,7 +120,8 @@ def read_release(path: Path) -> Release | None:
         fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise LoopError(
             f"The release document {path} is malformed ({fault}). The service keeps its models. "
-            "`mlops repair` writes the document again from the registry."
+            "`mlops repair` writes the document again from the registry.",
+            code="release_file_malformed",
         ) from error
 
 

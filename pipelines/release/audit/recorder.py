@@ -168,13 +168,15 @@ def _complete_killed_change(settings: Settings, client: Any, recorded: RecordedR
         raise LoopError(
             f"{settings.release_file} has generation {served.generation}, but the registry only "
             f"{document.generation}: the registry was set back, or a freeze was made without "
-            "MLflow. Serving is unaffected. Run `mlops repair` to update the registry."
+            "MLflow. Serving is unaffected. Run `mlops repair` to update the registry.",
+            code="document_behind",
         )
     if served != document and not recorded.is_consistent:
         raise LoopError(
             "The release document and its newest audit entry contradict each other: one of them "
             "was changed by hand. Serving is unaffected. Run `mlops history --verify` to see the "
-            "change, and `mlops repair` to restore the document from the release file."
+            "change, and `mlops repair` to restore the document from the release file.",
+            code="document_contradicted",
         )
     if document.generation:
         sync_file_and_aliases(settings, client, document)

@@ -77,14 +77,16 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
         except ValidationError as error:
             raise LoopError(
                 f"The release document {where} cannot be used ({first_fault(error)}). Serving is "
-                "unaffected. Run `mlops repair` to rewrite it from the release file."
+                "unaffected. Run `mlops repair` to rewrite it from the release file.",
+                code="document_malformed",
             ) from error
     served = release.read_release(settings.release_file)
     if served is not None and served.history.count:
         raise LoopError(
             f"The registry has lost its release document {where}, but {settings.release_file} has "
             f"generation {served.generation}. Serving is unaffected. Run `mlops repair` to rewrite "
-            "the document from this file."
+            "the document from this file.",
+            code="document_lost",
         )
     return served or Unreleased(0, datetime.fromtimestamp(0, UTC), champion=None)
 

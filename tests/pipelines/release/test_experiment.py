@@ -1,15 +1,19 @@
 """Tests of experiments: the plan, its result and their audit entries."""
 
+import os
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from pipelines.release import experiment
+from pipelines.release import experiment, rollout_controller
 from pipelines.release.audit import entry_store
+from pipelines.runtime import clock
 from settings import LoopError, Settings, UserError
 from tests.pipelines.release.logged_cases import ME, START, Cases, control, serve, worse_score
 from tests.released import audit_entries, served_release
+from tests.remedied import run_remedy
 
 
 def test_an_experiment_from_plan_to_recorded_result(home: Settings, cases: Cases) -> None:
@@ -29,12 +33,16 @@ def test_an_experiment_from_plan_to_recorded_result(home: Settings, cases: Cases
     assert result.interval.n == 2
     assert result.interval.mean > 100
     assert control(home, 4.6)["action"] == "stay"
-    experiment.stop_experiment(home, START + timedelta(days=4.6), by="me")
+    assert rollout_controller.start_rollout(home, "3", **ME)["code"] == "experiment_under_way"
+    clock.advance_to(home, START + timedelta(days=4.6))
+    with patch.dict(os.environ, {"MLOPS_HOME": str(home.home)}):
+        run_remedy("experiment_under_way", home.home)
     entry = audit_entries(home)[-1]
     assert (entry.action, result.told in entry.why) == ("withdraw", True)
     assert served_release(home).challenger is None
     with pytest.raises(UserError, match="No experiment"):
         experiment.experiment_status(home, as_of)
+    assert rollout_controller.start_rollout(home, "3", **ME)["stage"] == "shadow"
 
 
 def test_a_changed_plan_gives_no_verdict(
