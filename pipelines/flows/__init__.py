@@ -8,6 +8,7 @@ flow_runs.py: find and follow flow runs
 leftover_runs.py: end the runs of killed processes
 turn.py: `mlops run` and `mlops train`
 turn_steps.py, turn_rollout.py: the steps of a turn, and its shadow and canary days
+turn_addresses.py: where a browser finds what a turn made
 processes.py: the processes that a turn starts and ends
 journal.py: the console output of a turn
 """

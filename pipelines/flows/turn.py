@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.flows import processes, turn_rollout, turn_steps
 from pipelines.flows.journal import Journal
+from pipelines.flows.turn_addresses import browser_addresses
 from pipelines.runtime import child_processes, clock, exclusive, stage_command
 from pipelines.training import training_outcome, workspace
 from settings import Settings
@@ -72,11 +73,14 @@ def clear_killed_run(settings: Settings, journal: Journal) -> None:
 
 
 def report_next_steps(settings: Settings, journal: Journal, first: dict[str, Any]) -> None:
-    """Print the report of the `first` training, the monitoring pages, and commands to try."""
+    """Print where to look at the `first` training and the monitoring, and commands to try.
+
+    With servers in the settings, as on the stack, these are addresses: the files are in a volume.
+    """
     reports = sorted((settings.var / "reports").glob("*.html"))
+    addresses = browser_addresses(settings, first)
     journal.say("done. Look at:")
-    for report in [first["report"], *map(str, reports)]:
-        journal.say(f"  {report}")
-    journal.say(
-        "`mlops status` shows the loop's state, `mlops ui` opens MLflow, Prefect, Evidently"
-    )
+    for place in addresses or [first["report"], *map(str, reports)]:
+        journal.say(f"  {place}")
+    pages = "" if addresses else ", `mlops ui` opens MLflow, Prefect, Evidently"
+    journal.say(f"`mlops status` shows the loop's state{pages}")

@@ -90,7 +90,7 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
         passed = [each["passed"] for judged in files.gates["verdicts"].values() for each in judged]
         row.ran = f"{len(passed)} gates on candidates"
         row.decided = f"{sum(passed)} passed, {len(passed) - sum(passed)} refused"
-        row.evidence = str(outcome["report"])
+        row.evidence = f"var/training/{outcome['training_id']}/data/evaluation/report.html"
     with journal.component("5 Registry and versioning") as row:
         journal.say(outcome["told"])
         row.ran = "refit on all known data, artefact gates, MLflow registry"
