@@ -19,6 +19,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from settings import LoopError
+
 UNFINISHED = ".tmp"  # the suffix of temporary names; .dvcignore lists it
 _number = itertools.count()
 
@@ -70,6 +72,17 @@ def read_json(target: Path) -> Any | None:
         return json.loads(target.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def require_json(target: Path) -> Any:
+    """Return the JSON value in `target`. Raise `LoopError` if the file can't be read as JSON."""
+    try:
+        return json.loads(target.read_bytes())
+    except (OSError, ValueError) as error:
+        raise LoopError(
+            f"{target} is damaged ({error}): it was copied or edited by halves. Remove it: "
+            f"`rm {target}`. What it held is made again when it is due.", code="file_damaged",
+        ) from error  # fmt: skip
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -20,8 +20,12 @@ class Remedy(NamedTuple):
     command: str = ""
 
 
+FEATURES = "mlops features"
+FILES = "var/models/VERSION"
 INGEST_AGAIN = "mlops ingest --again FEED/DAY"
+NO_PROXY = "export NO_PROXY=127.0.0.1,localhost,::1"
 PREDICT = "mlops predict CASE"
+REBUILD = f"rm -f var/feast/online.db* && {FEATURES}"
 REPAIR = "mlops repair"
 ROLLBACK = "mlops rollback --reason TEXT"
 RESTART = "docker compose up -d"
@@ -38,9 +42,7 @@ SERVICE = {
     "not_ready": Remedy("The service can't predict; the detail says why", "mlops promote VERSION"),
     "overloaded": Remedy("Too many requests run at once; ask again in a second", PREDICT),
     "several_predictions": Remedy("Several predictions have this id; `fields` lists them"),
-    "token_missing_or_wrong": Remedy(
-        "The token is missing or wrong", f"MLOPS_TOKEN=TOKEN {PREDICT}"
-    ),
+    "token_missing_or_wrong": Remedy("The token is not valid", f"MLOPS_TOKEN=TOKEN {PREDICT}"),
     "too_many_requests": Remedy("The client is too fast; ask again in a second", PREDICT),
     "unavailable": Remedy("A part of the service is unavailable", "mlops doctor"),
     "unknown_path": Remedy("There is no such path", "curl -s localhost:3000/"),
@@ -68,15 +70,14 @@ RELEASE = {
         "A model of the same number is in its folder",
         "mv var/models/VERSION var/models/VERSION.old",
     ),
-    "not_approved": Remedy(
-        "The version needs an approval", "mlops approve VERSION --by NAME --reason TEXT"
-    ),
+    "not_approved": Remedy("It needs an approval", "mlops approve VERSION --by NAME --reason TEXT"),
     "record_broken": Remedy("Entries are missing or changed", "mlops history --verify"),
     "record_unusable": Remedy("No copy of the release is usable", "make restore FROM=BACKUP"),
     "registry_files_damaged": Remedy("The registry's files are damaged", ROLLBACK),
     "release_file_lost": Remedy("The release file is missing", REPAIR),
     "release_file_malformed": Remedy("The release file is malformed", REPAIR),
     "served_version_deleted": Remedy("A served version was deleted in the registry", ROLLBACK),
+    "staging_file_malformed": Remedy("The file of staging is malformed", "mlops stage VERSION"),
     "superseded": Remedy("The release changed meanwhile; decide again", "mlops history"),
     "version_deleted": Remedy("The version and its files are gone", f"{ROLLBACK} --to VERSION"),
     "version_unknown": Remedy("The registry has no such version", "mlops history"),
@@ -92,22 +93,16 @@ HOME = {
     "locked": Remedy("Another process holds the lock; wait, or end it", "kill PID"),
     "owner_other": Remedy("Folders belong to another user", "sudo chown -R USER FOLDER"),
     "packages_differ": Remedy("Packages differ from requirements.lock", "make install"),
-    "parameters_malformed": Remedy(
-        "The parameters are unusable", "git stash push usecase/params.yaml"
-    ),
+    "parameters_malformed": Remedy("They are malformed", "git stash push usecase/params.yaml"),
     "path_unusable": Remedy("The path is too long, or a tool can't read it", "mv FOLDER SHORTER"),
     "port_taken": Remedy("A port is taken", "kill PID"),
-    "proxy_catches_loopback": Remedy(
-        "A proxy gets requests to this machine", "export NO_PROXY=127.0.0.1,localhost,::1"
-    ),
+    "proxy_catches_loopback": Remedy("A proxy gets requests to this machine", NO_PROXY),
     "python_unsupported": Remedy("This Python is not supported", "make install PYTHON=python3.11"),
     "recipe_missing": Remedy("Files of DVC are missing", "git checkout -- dvc.yaml .dvc"),
     "server_down": Remedy("A server in the settings does not work", f"{RESTART} PART"),
     "state_newer": Remedy("A newer version wrote the state", "git pull && make install"),
     "state_older": Remedy("The state is older; the next command upgrades it", "mlops status"),
-    "store_damaged": Remedy(
-        "The online store's file is damaged", "rm -f var/feast/online.db* && mlops features"
-    ),
+    "store_damaged": Remedy("The online store's file is damaged", REBUILD),
     "store_unreachable": Remedy("The online store does not answer", f"{RESTART} redis"),
     "unchecked": Remedy("The check itself failed; the message says why"),
 }
@@ -119,7 +114,7 @@ MONITORING = {
     "cost_above_expected": Remedy("The model costs more than expected", ROLLBACK),
     "coverage_low": Remedy("Too few predictions have a label", "mlops ingest"),
     "drift_share": Remedy("The features have drifted", TRAIN),
-    "feature_unmeasured": Remedy("A feature could not be compared", "mlops features"),
+    "feature_unmeasured": Remedy("A feature could not be compared", FEATURES),
     "first_model": Remedy("It is the first training"),
     "labels_few": Remedy("Too few labels are known", "mlops ingest"),
     "labels_missing": Remedy("Labels are missing", "mlops ingest"),
@@ -132,7 +127,7 @@ MONITORING = {
     "slices_unmeasured": Remedy("No slice has enough cases"),
     "target_drift": Remedy("The labels have drifted", TRAIN),
     "under_way": Remedy("A challenger is under way", "mlops rollout"),
-    "values_missing": Remedy("The missing values of a feature have changed", "mlops features"),
+    "values_missing": Remedy("The missing values of a feature have changed", FEATURES),
 }
 
 ROLLOUT = {
@@ -163,9 +158,9 @@ ALERTS = {
     "disk_nearly_full": Remedy("A disk is nearly full", "mlops clean"),
     "error_rate": Remedy("Requests fail", ROLLBACK),
     "fallback_answers": Remedy("Predictions lack the online store", f"{RESTART} redis"),
-    "feature_age_level": Remedy("Features are older than promised", "mlops features"),
-    "features_lost": Remedy("The online store is lost or incomplete", "mlops features"),
-    "features_stale": Remedy("The online features are stale", "mlops features"),
+    "feature_age_level": Remedy("Features are older than promised", FEATURES),
+    "features_lost": Remedy("The online store is lost or incomplete", FEATURES),
+    "features_stale": Remedy("The online features are stale", FEATURES),
     "flow_failed": Remedy("A flow failed", "docker compose logs --tail 100 worker"),
     "labels_late": Remedy("The labels of a slice are late", "mlops ingest"),
     "latency_high": Remedy("The service is slow", f"{RESTART} --scale api=N"),

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
-MLFLOW_TIMEOUT = "10"  # seconds for a request of a command that a person waits for
+# Retries and seconds of a request to MLflow, while a person waits.
+WAIT_TO_CHANGE = ("1", "10")
+WAIT_TO_READ = ("0", "5")
 
 
 class LoopGroup(TyperGroup):
@@ -87,10 +89,14 @@ def home_settings(*, upgrade: bool = True) -> Settings:
     return loaded
 
 
-def interactive_settings(*, upgrade: bool = True) -> Settings:
-    """Return the settings, with short MLflow timeouts: a person waits seconds, a flow may wait."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", MLFLOW_TIMEOUT)
+def interactive_settings(*, upgrade: bool = True, changes: bool = True) -> Settings:
+    """Return the settings, with short MLflow timeouts: a person waits seconds, a flow may wait.
+
+    A command that only reads (`changes=False`) gives up sooner.
+    """
+    retries, seconds = WAIT_TO_CHANGE if changes else WAIT_TO_READ
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", seconds)
     return home_settings(upgrade=upgrade)
 
 

@@ -29,7 +29,7 @@ def status() -> None:
     """Show the champion, its data, the last monitoring decision and the last trainings."""
     from pipelines.cli.status import render_status
 
-    typer.echo(render_status(interactive_settings()), nl=False)
+    typer.echo(render_status(interactive_settings(changes=False)), nl=False)
 
 
 @app.command()
@@ -37,7 +37,8 @@ def doctor() -> None:
     """Check the home and list the commands that mend it, in order; exit code 1 if one is due."""
     from pipelines.operations.doctor import run_checks, steps_to_take
 
-    results = run_checks(interactive_settings(upgrade=False))  # which would mend what it checks
+    # Without an upgrade, which would mend what is checked.
+    results = run_checks(interactive_settings(upgrade=False, changes=False))
     for subject, each in results.items():
         mark = typer.style("ok  ", fg="green") if each.ok else typer.style("fail", fg="red")
         code = "" if each.ok else f" [{each.code}]"

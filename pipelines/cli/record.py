@@ -71,7 +71,7 @@ def history(
     from pipelines.cli import release_history
     from pipelines.runtime.stage_command import parse_time
 
-    settings = interactive_settings()
+    settings = interactive_settings(changes=False)
     if verify or holds:
         whole, lines = release_history.verification_lines(settings, holds)
         echo_lines(lines)
@@ -90,7 +90,7 @@ def why(
     """Trace one prediction to its features, version, data, gates and approval."""
     from pipelines.release.audit.prediction_lineage import explain_prediction
 
-    for title, fields in explain_prediction(interactive_settings(), identity).items():
+    for title, fields in explain_prediction(interactive_settings(changes=False), identity).items():
         typer.echo(f"{title}:")
         for name, value in fields.items():
             typer.echo(f"  {name}: {value}")

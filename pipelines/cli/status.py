@@ -11,6 +11,8 @@ from serving import remedies
 from serving.release import document
 from settings import LoopError, Settings, UserError
 
+NONE = "none yet. Run `mlops run`"
+
 
 def print_gates(settings: Settings, as_of: datetime | None) -> bool:
     """Print the verdicts on the newest training (of `as_of`); return whether a candidate passed."""
@@ -57,11 +59,14 @@ def alert_lines(settings: Settings) -> list[str]:
 def render_status(settings: Settings) -> str:
     """Return the champion with its data, the last decision, drift, and the last trainings."""
     from pipelines.cli.release_history import approval_lines
+    from pipelines.release.audit.recorder import read_recorded_release
     from pipelines.retraining.monitor import latest_result
+    from pipelines.runtime.embedded_databases import is_unused
 
     current = document.read_release(settings.release_file)
     if current is None:
-        return "Champion: none yet. Run `mlops run`.\n"
+        lost = not is_unused(settings) and read_recorded_release(settings).document.champion
+        return f"Champion: {'its release file is missing. Run `mlops repair`' if lost else NONE}.\n"
     result = latest_result(settings)
     files = settings.release_file.parent / current.champion.path
     try:

@@ -1,6 +1,6 @@
 """Health of the parts and of the loop, for people and for Prometheus.
 
-- `doctor.py`, `home_checks.py`: the checks of `mlops doctor`, and those on the home itself
+- `doctor.py`: the checks of `mlops doctor`, with `home_checks.py` and `package_checks.py`
 - `watch.py`: the server of `mlops watch`: metrics for Prometheus, webhook for Alertmanager
 - `probes.py`: whether Postgres, Redis, MLflow, Prefect, Evidently and the service work
 - `loop_metrics.py`: readers of champion, batches, monitoring, trainings, flows and volumes

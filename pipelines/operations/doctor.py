@@ -1,15 +1,9 @@
 """The checks of `mlops doctor`, in the order of their remedies; `CHECKS` lists them."""
 
-import platform
-import re
-import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
-from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
 
-from pipelines.operations import home_checks
+from pipelines.operations import home_checks, package_checks
 from pipelines.operations.home_checks import CheckResult
 from pipelines.runtime import embedded_databases, exclusive, stage_command
 from pipelines.training.workspace import SOURCE_ROOT
@@ -36,63 +30,6 @@ def steps_to_take(results: Mapping[str, CheckResult]) -> list[str]:
     """Return the commands that mend what failed, each once, in the order to run them."""
     commands = [remedies.remedy_command(each.code) for each in results.values() if not each.ok]
     return list(dict.fromkeys(filter(None, commands)))
-
-
-def check_python(settings: Settings) -> CheckResult:
-    from packaging.specifiers import SpecifierSet
-
-    required, running = _project()["requires-python"], platform.python_version()
-    supported = SpecifierSet(required).contains(running)
-    return CheckResult(supported, f"Python {running}, needed: {required}", "python_unsupported")
-
-
-def check_packages(settings: Settings) -> CheckResult:
-    """Compare with requirements.lock; an image may lack the packages of developers."""
-    from packaging.markers import Marker
-
-    lock = (SOURCE_ROOT / "requirements.lock").read_text()
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)(?: ; (.+?))? \\$", lock, flags=re.MULTILINE)
-    required = _required_packages()
-    wrong, n_right = [], 0
-    for name, pinned, marker in pins:
-        if marker and not Marker(marker).evaluate():
-            continue
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            installed = "missing"
-        if installed == pinned:
-            n_right += 1
-        elif installed != "missing" or name in required:
-            wrong.append(f"{name} is {installed}, not {pinned}")
-    message = "; ".join(wrong[:5]) or f"{n_right} packages match requirements.lock"
-    return CheckResult(not wrong, message, "packages_differ")
-
-
-def _project() -> dict[str, Any]:
-    project: dict[str, Any] = tomllib.loads((SOURCE_ROOT / "pyproject.toml").read_text())["project"]
-    return project
-
-
-def _required_packages() -> set[str]:
-    """Return the names of the packages that we need to run, with their dependencies."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    queue = [Requirement(each) for each in _project()["dependencies"]]
-    names: set[str] = set()
-    for requirement in queue:  # it grows by their dependencies
-        name = canonicalize_name(requirement.name)
-        if name in names:
-            continue
-        names.add(name)
-        with suppress(PackageNotFoundError):  # reported as missing itself
-            extras = [{"extra": extra} for extra in requirement.extras or [""]]
-            queue += [
-                each for each in map(Requirement, requires(name) or [])
-                if each.marker is None or any(map(each.marker.evaluate, extras))
-            ]  # fmt: skip
-    return names
 
 
 def check_parameters(settings: Settings) -> CheckResult:
@@ -202,9 +139,9 @@ def _served_models(settings: Settings) -> list[ServedModel]:
 
 
 CHECKS = (
-    check_python, check_packages, home_checks.check_path, home_checks.check_proxy,
-    home_checks.check_disk, home_checks.check_owner, home_checks.check_checkout,
-    check_parameters, check_recipe, home_checks.check_state, home_checks.check_files,
-    check_ports, check_servers, check_release, check_record, check_models, check_registry,
-    home_checks.check_store, check_data,
+    package_checks.check_python, package_checks.check_packages, home_checks.check_path,
+    home_checks.check_proxy, home_checks.check_disk, home_checks.check_owner,
+    home_checks.check_checkout, check_parameters, check_recipe, home_checks.check_state,
+    home_checks.check_files, check_ports, check_servers, check_release, check_record, check_models,
+    check_registry, home_checks.check_store, check_data,
 )  # fmt: skip

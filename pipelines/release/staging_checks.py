@@ -44,7 +44,10 @@ def put_in_staging(settings: Settings, version: str) -> ServedModel:
 
     served = download_version(settings, version)
     mlflow_client(settings).set_registered_model_alias(REGISTERED_MODEL, STAGING_ALIAS, version)
-    current = document.read_release(settings.staging_file)
+    try:
+        current = document.read_release(settings.staging_file)
+    except LoopError:  # malformed: it is written again
+        current = None
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
         staged = document.Release(generation, served, datetime.now(UTC))

@@ -110,7 +110,7 @@ def measure_window(
 def latest_result(settings: Settings) -> dict[str, Any] | None:
     """Return the newest stored result; None if there is none."""
     stored = sorted((settings.var / "monitoring").glob("*.json"))
-    return json.loads(stored[-1].read_text()) if stored else None
+    return durable_files.require_json(stored[-1]) if stored else None
 
 
 def label_decisions(

@@ -1,6 +1,5 @@
 """The outcome of a training, written last: a killed training has none."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +56,7 @@ def find_outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
 def list_outcomes(settings: Settings) -> list[dict[str, Any]]:
     """Return the outcomes of all concluded trainings, the oldest first."""
     files = (settings.var / "training").glob("*/outcome.json")
-    outcomes = (_with_report(file.parent, json.loads(file.read_text())) for file in files)
+    outcomes = (_with_report(file.parent, durable_files.require_json(file)) for file in files)
     return sorted(outcomes, key=lambda outcome: outcome["concluded_at"])
 
 

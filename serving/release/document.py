@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from features import durable_files
+from serving.remedies import remedy_command
 from settings import LoopError
 
 Arm = Literal["champion", "challenger"]
@@ -117,11 +118,13 @@ def read_release(path: Path) -> Release | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
+        staged = path.stem == "staging"
+        code = "staging_file_malformed" if staged else "release_file_malformed"
         fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise LoopError(
             f"The release document {path} is malformed ({fault}). The service keeps its models. "
-            "`mlops repair` writes the document again from the registry.",
-            code="release_file_malformed",
+            f"`{remedy_command(code)}` writes the document again.",
+            code=code,
         ) from error
 
 

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from pipelines.cli.common import LoopGroup
 from pipelines.cli.main import GROUPS, app
-from pipelines.operations import doctor
+from pipelines.operations import package_checks
 from settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -156,7 +156,7 @@ def test_the_doctor_names_the_remedy(mlops: Run, home: Path) -> None:
 def test_the_doctor_knows_the_supported_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, ok in (("3.10.9", False), ("3.11.7", True), ("3.13.0", True), ("3.14.0", False)):
         monkeypatch.setattr("platform.python_version", lambda version=version: version)
-        assert doctor.check_python(Settings()).ok == ok, version
+        assert package_checks.check_python(Settings()).ok == ok, version
 
 
 def test_the_doctor_probes_the_servers_of_the_settings(

@@ -143,6 +143,6 @@ def test_status_and_doctor_wait_briefly_for_an_mlflow_that_hangs(
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts and never answers
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("MLOPS_TRACKING_URI", uri)
-        with patch.object(cli_common, "MLFLOW_TIMEOUT", "1"):
+        with patch.object(cli_common, "WAIT_TO_READ", ("0", "1")):
             assert "Record:    MLflow at" in mlops("status")
             assert "fail  registry" in mlops("doctor", code=1)

@@ -55,7 +55,7 @@ NOT_PRODUCED = {
         ("alert_events_waiting", "alerts_not_delivered", "api_down", "availability_level",
          "error_rate", "fallback_answers", "feature_age_level", "flow_failed", "internal_error",
          "latency_high", "latency_level", "log_not_synced", "log_not_written", "mlflow_unreachable",
-         "no_model_served", "part_down", "predictions_not_logged", "release_not_taken_up",
+         "part_down", "predictions_not_logged",
          "replica_missing", "retraining_overdue", "server_down", "store_unreachable",
          "target_down", "unavailable", "watch_failing", "worker_away", "record_unusable"), STACK),
     **dict.fromkeys(
@@ -182,8 +182,9 @@ def _parse_command(words: list[str]) -> None:
 
 
 @pytest.fixture
-def home(released: Settings) -> Iterator[Settings]:
-    with patch.dict(os.environ, {"MLOPS_HOME": str(released.home)}):
+def home(released: Settings, a_free_port: Callable[[], int]) -> Iterator[Settings]:
+    ports = {f"MLOPS_{name}_PORT": str(a_free_port()) for name in ("PREFECT", "SERVICE")}
+    with patch.dict(os.environ, {"MLOPS_HOME": str(released.home), **ports}):
         yield released
 
 
@@ -293,6 +294,18 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
             promotion.promote(s, "2", **ME), client(s).delete_model_version(REGISTERED_MODEL, "2"),
         ),
         failed_check(doctor.check_registry), {},
+    ),
+    "staging_file_malformed": (
+        lambda s: s.staging_file.write_text("{"), says("promote"), {"VERSION": "2"}
+    ),
+    # Alerts on a replica, whose holder is that of this process.
+    "no_model_served": (
+        lambda s: shutil.rmtree(s.var / "models" / "1" / "served"),
+        lambda s: "" if ModelHolder(s.followed_file).current else "no_model_served", {},
+    ),
+    "release_not_taken_up": (
+        lambda s: s.release_file.write_text("{"),
+        lambda s: "release_not_taken_up" if ModelHolder(s.followed_file).problem else "", {},
     ),
     "registry_files_damaged": (damage_registry, lambda s: readyz(s) and says("repair")(s), {}),
 }  # fmt: skip
@@ -417,6 +430,32 @@ def test_the_remedy_mends_the_state_of_a_home(code: str, home: Settings) -> None
     assert failed_check(check)(home) == code
     run_remedy(code, home.home, **words)
     assert failed_check(check)(home) == ""
+
+
+def test_a_part_that_is_down_is_named(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, a_free_port: Callable[[], int]
+) -> None:
+    closed = f"127.0.0.1:{a_free_port()}"
+    store = Settings(home=home.home, redis=closed)
+    assert failed_check(home_checks.check_store)(store) == "store_unreachable"
+    monkeypatch.setenv("MLOPS_TRACKING_URI", f"http://{closed}")
+    assert says("history")(home) == "mlflow_unreachable"
+    assert "[server_down]" in mlops("doctor")
+
+
+@pytest.mark.parametrize("name", ["monitoring/x.json", "training/x/outcome.json"])
+def test_status_names_a_damaged_file(name: str, home: Settings) -> None:
+    file = put(home, f"var/{name}", "{")["FILE"]
+    assert says("status")(home) == "file_damaged"
+    run_remedy("file_damaged", home.home, FILE=file)
+    assert says("status")(home) == ""
+
+
+def test_status_without_the_release_file_names_the_remedy(home: Settings) -> None:
+    home.release_file.unlink()
+    assert "Run `mlops repair`" in mlops("status")
+    run_remedy("release_file_lost", home.home)
+    assert "version 1" in mlops("status")
 
 
 def test_a_full_disk_is_cleaned(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
