@@ -72,7 +72,8 @@ NOT_PRODUCED = {
 }  # fmt: skip
 # Codes that the tests below, and those of test_service_remedies.py, produce one by one.
 PRODUCED = {
-    "batch_refused", "body_too_large", "data_stale", "disk_full", "features_lost",
+    "batch_refused", "body_too_large", "data_stale", "disk_full", "foreign_host",
+    "head_too_large", "malformed_http", "request_too_slow", "features_lost",
     "features_stale", "home_moved", "invalid_request", "locked", "no_model_yet", "not_allowed",
     "not_ready", "overloaded", "path_unusable", "port_taken", "proxy_catches_loopback",
     "recipe_missing", "store_damaged", "superseded", "token_missing_or_wrong",

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -40,7 +41,8 @@ CASE = json.dumps(example_request())
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     lines = [f"{role} {sha256(secret.encode()).hexdigest()} me" for role, secret in TOKENS.items()]
-    service = Service(tmp_path_factory.mktemp("home"), MLOPS_TOKENS=",".join(lines))
+    limits = {"MLOPS_TOKENS": ",".join(lines), "MLOPS_RECEIVE_SECONDS": "2"}
+    service = Service(tmp_path_factory.mktemp("home"), **limits)
     try:
         service.release("1")
         yield service
@@ -86,6 +88,37 @@ def test_a_case_is_sent_as_the_remedy_says(
     assert post(service, "/predict", body, **headers) == expected
     words = {"CASE": CASE, "TOKEN": TOKENS["predict"]}
     assert "probability: 0." in run_remedy(expected, service.settings.home, **words)
+
+
+@pytest.mark.parametrize(
+    ("expected", "sent"),
+    [
+        ("malformed_http", b"nonsense\r\n\r\n"),
+        ("head_too_large", b"GET / HTTP/1.1\r\nx-long: " + b"x" * 50_000),
+        ("request_too_slow", b"POST /predict HTTP/1.1\r\n"),
+    ],
+)
+def test_a_request_that_never_was_one_is_sent_again(
+    expected: str, sent: bytes, service: Service
+) -> None:
+    address = ("127.0.0.1", service.settings.service_port)
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    error = json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+    assert remedies.code_of(error) == expected
+    assert "probability: 0." in run_remedy(expected, service.settings.home, CASE=CASE)
+
+
+def test_a_foreign_host_is_allowed_by_its_name(tmp_path: Path) -> None:
+    headers = {b"host": b"models.example.org"}
+    with pytest.raises(Refusal) as refused:
+        AccessControl(Settings(home=tmp_path)).admit("predict", headers, None)
+    assert remedies.code_of(refused.value.error) == "foreign_host"
+    # `mlops serve` runs until Ctrl-C, so only its setting is applied here.
+    name, value = remedies.remedy_command("foreign_host").removesuffix(" mlops serve").split("=")
+    with patch.dict(os.environ, {name: value.replace("HOST", "models.example.org")}):
+        assert AccessControl(Settings(home=tmp_path)).admit("predict", headers, None)
 
 
 @pytest.mark.parametrize("expected", ["unknown_path", "wrong_method"])

@@ -26,8 +26,9 @@ def compose(variables: dict[str, str]) -> dict[str, Any]:
     """Return the services of the stack with these variables, as Compose fills them in."""
     text = (ROOT / "docker-compose.yml").read_text()
     filled = re.sub(
-        r"\$\{(\w+)(?::[-?]([^}]*))?\}", lambda m: variables.get(m[1], m[2] or ""), text
-    )
+        r"\$\{(\w+)(?::([-?])([^}]*))?\}",
+        lambda found: variables.get(found[1], found[3] if found[2] == "-" else "secret"), text,
+    )  # fmt: skip
     services: dict[str, Any] = yaml.safe_load(filled)["services"]
     return services
 
