@@ -34,7 +34,7 @@ def create_segment(folder: Path) -> tuple[Path, int]:
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         # The host is part of the name: in containers all writers have the same low pid.
         path = folder / f"{started}-{socket.gethostname()}-{os.getpid()}{SEGMENT_SUFFIX}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink:

@@ -109,8 +109,9 @@ class PredictionLog:
             self._sync()
             # Rotates here, not in `append`: no request waits for the disk, and a service without
             # requests closes its segment, too.
-            if self._is_full():
-                self._rotate()
+            removed = self._is_removed()
+            if (removed and time.monotonic() >= self._rotate_after) or self._is_full():
+                self._rotate(copied=removed)
 
     def _sync(self) -> None:
         with self._lock:
@@ -121,6 +122,24 @@ class PredictionLog:
             except OSError as error:
                 self._failure = error
 
+    def _is_removed(self) -> bool:
+        """Return whether the segment has lost its name, as after a clean-up by another program.
+
+        One that another program has cut short is reported: its records are lost.
+        """
+        with self._lock:
+            here = os.fstat(self._file)
+            if here.st_size < self._size:
+                logger.error(
+                    "%s was cut from %d to %d bytes by another program. These records are lost.",
+                    self.path, self._size, here.st_size,
+                )  # fmt: skip
+                self._size = here.st_size
+        try:
+            return not os.path.samestat(here, self.path.stat())
+        except OSError:
+            return True
+
     def _is_full(self) -> bool:
         now = time.monotonic()
         if not self._size:
@@ -128,19 +147,39 @@ class PredictionLog:
         old = now - self._began >= self._max_age
         return (old or self._size >= self._max_size) and now >= self._rotate_after
 
-    def _rotate(self) -> None:
-        """Continue in a new segment and close the old one, so that it can be compacted."""
+    def _rotate(self, *, copied: bool) -> None:
+        """Continue in a new segment and close the old one, so that it can be compacted.
+
+        `copied`: the new one begins with the old one's records, which no name leads to any more.
+        """
         try:
+            segments.make_log_folder(self.path.parent)
             path, file = segments.create_segment(self.path.parent)
+            with self._lock:
+                old, size = self._file, 0
+                if copied:
+                    size = self._copy_records(path, file)
+                self.path, self._file, self._size = path, file, size
         except OSError as error:
             self._rotate_after = time.monotonic() + RETRY_SECONDS
             logger.warning("%s grows on, since no new segment can be created: %s", self.path, error)
             return
-        with self._lock:
-            old, self._file = self._file, file
-            self.path, self._size = path, 0
         try:
             os.fsync(old)
             os.close(old)  # over a network it may fail, too
         except OSError as error:
             self._failure = error
+
+    def _copy_records(self, path: Path, file: int) -> int:
+        """Copy the records to the new segment, and sync them; return their size."""
+        content = os.pread(self._file, self._size, 0)
+        try:
+            with open(file, "ab", closefd=False) as target:
+                target.write(content)
+            os.fsync(file)
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(file)
+            raise
+        logger.error("Another program removed %s. Its records are now in %s.", self.path, path)
+        return len(content)

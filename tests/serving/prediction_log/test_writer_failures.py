@@ -1,10 +1,12 @@
 """The log keeps every acknowledged record through kills, full disks and failed syncs."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,7 @@ def test_if_no_new_segment_can_be_created_the_old_one_grows_on(
     folder = tmp_path / "log"
     log = PredictionLog(folder, sync_every=0.002, max_size=1)
     folder.rename(tmp_path / "moved")
+    folder.touch()  # no folder can be made there
     log.append(record("1"))
     wait_until(lambda: "grows on" in caplog.text)
     log.append(record("2"))
@@ -179,3 +182,49 @@ def test_a_segment_that_cannot_be_closed_fails_the_log(
     close(file)
     with pytest.raises(LoopError):
         log.close()
+
+
+def remove(folder: Path) -> None:
+    for segment in folder.glob("*.jsonl"):
+        segment.unlink()
+
+
+def rename(folder: Path) -> None:
+    for segment in folder.glob("*.jsonl"):
+        segment.rename(f"{segment}.1")
+
+
+def replace(folder: Path) -> None:
+    for segment in folder.glob("*.jsonl"):
+        other = segment.with_suffix(".new")
+        other.touch()
+        other.rename(segment)
+
+
+@pytest.mark.parametrize("clean_up", [remove, rename, replace, shutil.rmtree])
+def test_what_a_clean_up_by_another_program_removes_is_written_again(
+    clean_up: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "log"
+    log = PredictionLog(folder, sync_every=0.002)
+    log.append(record("1"))
+    clean_up(folder)
+    log.append(record("2"))
+    wait_until(lambda: "Its records are now in" in caplog.text)
+    log.append(record("3"))
+    log.close()
+    frame = read_predictions(folder)
+    assert (list(frame["request_id"]), frame.attrs["torn_lines"]) == (["1", "2", "3"], 0)
+
+
+def test_a_log_cut_short_by_another_program_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = PredictionLog(tmp_path, sync_every=0.002)
+    log.append(record("1"))
+    os.truncate(log.path, 0)  # as logrotate's copytruncate does
+    wait_until(lambda: "These records are lost" in caplog.text)
+    log.append(record("2"))
+    log.close()
+    assert log.path.read_bytes().count(b"\0") == 0
+    assert list(read_predictions(tmp_path)["request_id"]) == ["2"]
