@@ -10,14 +10,15 @@ a Bento copy it, and the environment of the tools follows from the settings.
 
 import ipaddress
 import json
+import math
 import os
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
@@ -26,6 +27,15 @@ PARAMETER_SECTIONS = (
     "rollout", "serving", "monitoring", "release", "replay", "retention",
     "schedules",
 )  # fmt: skip
+# Bounds of parameters that would be obeyed silently although they make no sense.
+PARAMETER_BOUNDS = {
+    "costs.threshold": (0, 1), "costs.false_alarm": (0, math.inf), "costs.miss": (0, math.inf),
+    "training.holdout_days": (1, 3650), "validation.max_quarantined": (0, math.inf),
+    "rollout.shadow.alpha": (0, 1), "rollout.harm.alpha": (0, 1),
+    "rollout.canary.percent": (0, 100), "monitoring.window_days": (1, 3650),
+    "monitoring.min_coverage": (0, 1), "serving.price_per_cpu_hour": (0, math.inf),
+    "release.approval_days": (0, math.inf),
+}  # fmt: skip
 # In a path, the tools treat these as a pattern, an option or a variable, and use another path.
 UNUSABLE_IN_PATHS = frozenset("*[?$")
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -73,6 +83,29 @@ class UnreachableError(LoopError):
     """A required server is unavailable or did not answer. The same action may succeed later."""
 
 
+class ParameterSection(dict[str, Any]):
+    """A mapping of `usecase/params.yaml`. A missing key raises `UserError` with its name."""
+
+    place = ""  # file and section, for messages
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"{self.place}{name} is missing. Add it.")
+
+
+yaml.SafeDumper.add_representer(ParameterSection, yaml.SafeDumper.represent_dict)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no mapping has a key twice; a merge gone wrong leaves such a file."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            problem = f"the key {repeated[0]!r} is there twice"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 class Settings(BaseSettings):
     """Paths, addresses and limits. An empty variable counts as unset, as Compose passes it."""
 
@@ -112,6 +145,12 @@ class Settings(BaseSettings):
     evidently_port: Port = 8000
     docs_port: Port = 8080
     watch_port: Port = 9108
+
+    @field_validator("tracking_uri", "prefect_url", "service_url", "staging_url", "evidently_url")
+    @classmethod
+    def _require_url(cls, url: str | None) -> str | None:
+        urlsplit(url or "")  # raises a ValueError
+        return url
 
     _owns_prefect: bool = PrivateAttr(True)
     _owns_service: bool = PrivateAttr(True)
@@ -204,9 +243,12 @@ class Settings(BaseSettings):
         )  # fmt: skip
 
     def params(self) -> dict[str, Any]:
-        """Return the parameters. Raise `UserError` if the file is missing or malformed."""
+        """Return the parameters, as `ParameterSection` in each level.
+
+        Raise `UserError` if the file is missing or malformed, or a value is out of its bounds.
+        """
         try:
-            loaded = yaml.safe_load(self.params_file.read_text())
+            loaded = yaml.load(self.params_file.read_text(), _UniqueKeys)  # noqa: S506 -- a SafeLoader
         except FileNotFoundError as error:
             raise UserError(
                 f"No parameters at {self.params_file}. Run this inside a checkout of the project, "
@@ -221,7 +263,15 @@ class Settings(BaseSettings):
         if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
             message = f"{self.params_file} lacks {', '.join(absent)}. Add them."
             raise UserError(message, code="parameters_malformed")
-        return loaded
+        for name, (low, high) in PARAMETER_BOUNDS.items():
+            value = reduce(_below, name.split("."), loaded)
+            if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+                raise UserError(
+                    f"{self.params_file}: {name} is {value!r}. It must be a number from {low} to "
+                    f"{high}.",
+                    code="parameters_malformed",
+                )
+        return _as_sections(loaded, f"{self.params_file}: ")
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every process: addresses, folders, and no telemetry."""
@@ -229,17 +279,24 @@ class Settings(BaseSettings):
         return {
             **FIXED_ENVIRONMENT,
             "DVC_SITE_CACHE_DIR": str(var / "dvc" / "site"),
-            "MLFLOW_TRACKING_URI": self.mlflow_uri,
+            **self.tool_addresses(),
             # For MLflow's own default experiment. Its folder would be below the working folder,
             # and a quote in that path breaks an SQL statement.
             "_MLFLOW_SERVER_ARTIFACT_ROOT": (var / "mlflow" / "artifacts").as_uri(),
             "PREFECT_HOME": str(var / "prefect"),
-            "PREFECT_API_URL": self.prefect_url,
             "BENTOML_HOME": str(var / "bentoml"),
             "MLOPS_FEAST_REGISTRY": self.feast_registry or f"sqlite:///{var}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
             **self.proxy_exceptions(),
+        }
+
+    def tool_addresses(self) -> dict[str, str]:
+        """Return the addresses that MLflow and Prefect would take from the user's environment."""
+        return {
+            "MLFLOW_TRACKING_URI": self.mlflow_uri,
+            "MLFLOW_REGISTRY_URI": self.mlflow_uri,
+            "PREFECT_API_URL": self.prefect_url,
         }
 
     def proxy_exceptions(self) -> dict[str, str]:
@@ -277,9 +334,23 @@ class Settings(BaseSettings):
     def apply_environment(self) -> None:
         """Set `environment()` in this process; the user's own variables take precedence.
 
-        Only `NO_PROXY` is extended.
+        `NO_PROXY` is extended. The tools' addresses are those of the settings: variables of another
+        project would lead to its registry.
         """
-        os.environ.update(self.environment() | dict(os.environ) | self.proxy_exceptions())
+        own = self.tool_addresses() | self.proxy_exceptions()
+        os.environ.update(self.environment() | dict(os.environ) | own)
+
+
+def _below(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _as_sections(value: dict[str, Any], place: str) -> ParameterSection:
+    section = ParameterSection()
+    section.place = place
+    for name, each in value.items():
+        section[name] = _as_sections(each, f"{place}{name}.") if isinstance(each, dict) else each
+    return section
 
 
 def _is_own(host: str) -> bool:

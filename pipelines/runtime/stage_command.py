@@ -17,12 +17,12 @@ def parse_time(text: Any, name: str = "as_of") -> datetime:
     """
     try:
         parsed = datetime.fromisoformat(str(text))
-    except ValueError as error:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # too early or too late for UTC
         raise UserError(
             f"{name} is {text!r}, not a time. Write a date or a UTC time, such as 2013-04-01 or "
             "2013-04-01T00:00:00Z."
         ) from error
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def run_stage_command(step: Callable[[configuration.Settings, datetime], object]) -> None:

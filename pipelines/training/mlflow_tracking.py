@@ -4,6 +4,7 @@ The stages themselves log nothing. DVC may restore a stage from its cache withou
 killed training leaves no half-logged run in MLflow.
 """
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Any:
     It is a context manager of the run, which becomes FAILED if the block raises.
     """
     experiment = experiment_id(settings, EXPERIMENT_NAME)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # of another project: MLflow would continue that run
     return _mlflow(settings).start_run(run_name=name, tags=tags, experiment_id=experiment)
 
 
@@ -137,6 +139,7 @@ def _mlflow(settings: Settings) -> Any:
     import mlflow.sklearn
 
     mlflow.set_tracking_uri(settings.mlflow_uri)
+    mlflow.set_registry_uri(settings.mlflow_uri)  # otherwise a variable of the user wins
     if settings.tracking_uri is None:
         database = embedded_databases.mlflow_database(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
