@@ -79,13 +79,19 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 
 def home_settings(*, upgrade: bool = True) -> Settings:
-    """Return the settings, after an upgrade of the home's state where it is older."""
+    """Return the settings, after an upgrade of the home's state where it is older.
+
+    A database that can't be read is only reported: what needs none, such as the kill switch, works.
+    """
     import settings
     from pipelines.runtime.upgrade import upgrade_home
 
     loaded = settings.load_settings()
-    if upgrade:
-        upgrade_home(loaded)
+    try:
+        if upgrade:
+            upgrade_home(loaded)
+    except settings.UnreachableError as error:
+        typer.secho(f"warning: {error}", fg=typer.colors.YELLOW, err=True)
     return loaded
 
 

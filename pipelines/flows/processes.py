@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from pipelines.runtime import child_processes, exclusive, prefect_commands, server_health
+from pipelines.runtime import (
+    child_processes,
+    exclusive,
+    prefect_commands,
+    server_health,
+    upgrade,
+)
 from serving.command import require_startable, serve_command, serve_environment
 from settings import Settings
 
@@ -44,6 +50,7 @@ def _start_server(settings: Settings) -> None:
     if settings.owns_service:
         require_startable(settings)
         exclusive.require_port_free(settings.service_port, "the service", "MLOPS_SERVICE_PORT")
+    upgrade.upgrade_home(settings)  # raises for a database that no server can open
     server = child_processes.start_child(
         settings, "prefect-server", prefect_commands.prefect_server_command(settings), {}
     )

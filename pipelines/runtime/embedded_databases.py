@@ -2,13 +2,13 @@
 
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from features import durable_files
 from pipelines.runtime import schema_revisions
-from settings import Settings
+from settings import Settings, UnreachableError
 
 # The columns in which MLflow stores paths of artefacts, always absolute.
 ARTEFACT_COLUMNS = (
@@ -16,6 +16,7 @@ ARTEFACT_COLUMNS = (
     ("logged_models", "artifact_location"), ("model_versions", "storage_location"),
     ("model_versions", "source"),
 )  # fmt: skip
+SILENT, PATIENCE = 2.0, 30.0  # seconds of waiting for a lock: before a message, and after it
 RECOVERY_HINT = "Use that version, or restore a copy from before its upgrade (docs/upgrade.md)."
 
 
@@ -39,12 +40,14 @@ def artefact_root_uri(settings: Settings) -> str:
     return (settings.var / "mlflow" / "artifacts").as_uri()
 
 
-def existing_databases(settings: Settings) -> Iterator[tuple[Path, str, str]]:
+def existing_databases(
+    settings: Settings, tools: Collection[str]
+) -> Iterator[tuple[Path, str, str]]:
     """Yield each existing embedded database with its tool and its folder of migrations."""
     mlflow, prefect = embedded_mlflow(settings), settings.var / "prefect" / "prefect.db"
-    if mlflow is not None:
+    if mlflow is not None and "mlflow" in tools:
         yield mlflow, "mlflow", schema_revisions.MLFLOW_MIGRATIONS
-    if settings.owns_prefect and prefect.exists():
+    if settings.owns_prefect and prefect.exists() and "prefect" in tools:
         yield prefect, "prefect", f"{schema_revisions.PREFECT_MIGRATIONS}/sqlite"
 
 
@@ -73,7 +76,7 @@ def migrate_database(database: Path, tool: str, below: str) -> None:
     if revision is None:
         return
     copy = keep_copy(database, revision)
-    _print_notice(
+    print_notice(
         f"The database of {tool} is migrated to this version. The old one is kept in {copy}."
     )
     if tool != "mlflow":
@@ -114,9 +117,32 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
 
 @contextmanager
 def open_database(database: Path) -> Iterator[sqlite3.Connection]:
-    """Yield a connection; the block is one transaction."""
-    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
-        yield connection
+    """Yield a connection; the block is one transaction.
+
+    After two seconds of waiting for another process, print a message. Raise `UnreachableError` if
+    the file is damaged, or still locked after half a minute.
+    """
+    with closing(sqlite3.connect(database, timeout=SILENT)) as connection:
+        try:
+            _wait_for_lock(connection, database)
+            with connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            raise UnreachableError(
+                f"{database} can't be used: {error}. Serving is unaffected. If another program "
+                "holds it, end that program. If it is damaged, move it away and restore it from a "
+                "backup; Prefect's holds only the history of runs and is created again."
+            ) from error
+
+
+def _wait_for_lock(connection: sqlite3.Connection, database: Path) -> None:
+    probe = "SELECT 1 FROM sqlite_master"
+    try:
+        connection.execute(probe)
+    except sqlite3.OperationalError:  # another process writes
+        print_notice(f"Waiting for the process that has locked {database} ...")
+        connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+        connection.execute(probe)
 
 
 def moved_artefact_roots(settings: Settings) -> set[str]:
@@ -137,7 +163,7 @@ def moved_artefact_roots(settings: Settings) -> set[str]:
 def update_artefact_paths(settings: Settings) -> None:
     """Point MLflow's database to this home's artefacts, in one transaction for each old URI."""
     for old in moved_artefact_roots(settings):
-        _print_notice(f"This home was moved: MLflow's artefacts at {old} are now read from here.")
+        print_notice(f"This home was moved: MLflow's artefacts at {old} are now read from here.")
         with open_database(mlflow_database(settings)) as connection:
             for table, column in ARTEFACT_COLUMNS:
                 connection.execute(
@@ -147,5 +173,5 @@ def update_artefact_paths(settings: Settings) -> None:
                 )
 
 
-def _print_notice(text: str) -> None:
+def print_notice(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ changes it; a second call changes nothing. docs/upgrade.md is the guide for user
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,21 @@ from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
 STATE_FORMAT = 2  # of the files in var/; v0.1 wrote no number and counts as 1
+TOOLS = ("mlflow", "prefect")  # that have an embedded database
 
 
-def upgrade_home(settings: Settings) -> None:
-    """Migrate the state below `var/` if it is older or was moved.
+def upgrade_home(settings: Settings, tools: Collection[str] = TOOLS) -> None:
+    """Migrate the state below `var/`, with the databases of `tools`, if it is older or was moved.
 
     Does nothing without write access, such as in the stack's service. Raises `UserError`, and
-    changes nothing, if a newer version wrote the state.
+    changes nothing, if a newer version wrote the state; `UnreachableError` if a database is damaged
+    or locked.
     """
-    if not (settings.var.exists() and _due(settings) and os.access(settings.var, os.W_OK)):
+    if not (settings.var.exists() and _due(settings, tools) and os.access(settings.var, os.W_OK)):
         return
     with locks.hold_lock(state_lock_file(settings), what="An upgrade"):
         stored = stored_format(settings)
-        for each in embedded_databases.existing_databases(settings):
+        for each in embedded_databases.existing_databases(settings, tools):
             embedded_databases.migrate_database(*each)
         for migrate in MIGRATIONS[stored - 1 :]:
             migrate(settings)
@@ -65,9 +67,9 @@ def _file(settings: Settings) -> Path:
     return settings.var / "format.json"
 
 
-def _due(settings: Settings) -> bool:
+def _due(settings: Settings, tools: Collection[str]) -> bool:
     """Whether a migration is due. Takes a few milliseconds, in every command."""
-    databases = embedded_databases.existing_databases(settings)
+    databases = embedded_databases.existing_databases(settings, tools)
     older = [embedded_databases.outdated_revision(*each) for each in databases]
     current = stored_format(settings) == STATE_FORMAT and _file(settings).exists()
     return any(older) or not current or bool(embedded_databases.moved_artefact_roots(settings))

@@ -143,7 +143,7 @@ def _mlflow(settings: Settings) -> Any:
     if settings.tracking_uri is None:
         database = embedded_databases.mlflow_database(settings)
         database.parent.mkdir(parents=True, exist_ok=True)
-        upgrade.upgrade_home(settings)
+        upgrade.upgrade_home(settings, {"mlflow"})
         if not database.exists():
             # A half-created database would look like that of an older version.
             with locks.hold_lock(upgrade.state_lock_file(settings)):

@@ -16,7 +16,6 @@ from alembic import command
 from mlflow.store.db.utils import _get_alembic_config
 
 from features import durable_files
-from pipelines.registry import download
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.release.audit.verification import verify_release
@@ -201,7 +200,7 @@ def test_state_of_a_newer_version_is_refused_and_not_changed(
     assert "Nothing was changed" in run.stderr
     assert "Traceback" not in run.stderr
     with pytest.raises(UserError):
-        download.download_version(home, "1")
+        upgrade.upgrade_home(home)
     assert contents(home.home) == before
 
 
