@@ -292,12 +292,22 @@ class Settings(BaseSettings):
         }
 
     def tool_addresses(self) -> dict[str, str]:
-        """Return the addresses that MLflow and Prefect would take from the user's environment."""
-        return {
+        """Return what the tools would otherwise take from variables and files of another project.
+
+        Prefect also reads `.env` and `prefect.toml` in the working folder; a variable overrides
+        them. DVC also reads the user's configuration, such as another type of links to the cache.
+        """
+        addresses = {
             "MLFLOW_TRACKING_URI": self.mlflow_uri,
             "MLFLOW_REGISTRY_URI": self.mlflow_uri,
             "PREFECT_API_URL": self.prefect_url,
+            "DVC_GLOBAL_CONFIG_DIR": str(self.var / "dvc" / "no-config"),
+            "DVC_SYSTEM_CONFIG_DIR": str(self.var / "dvc" / "no-config"),
         }
+        if self.owns_prefect:
+            database = f"sqlite+aiosqlite:///{self.var}/prefect/prefect.db"
+            addresses["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+        return addresses
 
     def proxy_exceptions(self) -> dict[str, str]:
         """Return `NO_PROXY` in both spellings: the user's entries and the project's own servers.
