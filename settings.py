@@ -36,8 +36,9 @@ PARAMETER_BOUNDS = {
     "monitoring.min_coverage": (0, 1), "serving.price_per_cpu_hour": (0, math.inf),
     "release.approval_days": (0, math.inf),
 }  # fmt: skip
-# In a path, the tools treat these as a pattern, an option or a variable, and use another path.
-UNUSABLE_IN_PATHS = frozenset("*[?$")
+# In a path, the tools treat these as a pattern, an option or a variable, and use another path. A
+# folder `name=value` becomes a column in what Arrow and DuckDB read below it.
+UNUSABLE_IN_PATHS = frozenset("*[?$=")
 Port = Annotated[int, Field(ge=1, le=65535)]
 OWN_HOSTS = ("localhost", "127.0.0.1", "::1")  # hosts of the servers that a command starts
 FIXED_ENVIRONMENT = {
@@ -387,7 +388,7 @@ def load_settings() -> Settings:
     if unusable := UNUSABLE_IN_PATHS.intersection(f"{settings.root}{settings.var}"):
         raise UserError(
             f"The path of the project contains {' and '.join(sorted(unusable))}: "
-            f"{settings.home.resolve()}. The tools would use another path. "
+            f"{settings.home.resolve()}. The tools would use another path or add a column. "
             "Rename that folder, or set MLOPS_HOME to another one.",
             code="path_unusable",
         )
