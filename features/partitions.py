@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -78,13 +78,16 @@ def read_days(data: Path, layer: str, table: str, first_day: date, last_day: dat
 
 def partition_days(data: Path, layer: str, table: str) -> list[date]:
     """Return the days that have a partition, sorted."""
-    folder = data / layer / table
-    try:
-        return sorted(date.fromisoformat(name.stem) for name in folder.glob(f"*{SUFFIX}"))
-    except ValueError as error:
-        raise LoopError(
-            f"A file in {folder} is not named after a day ({error}). Move it elsewhere."
-        ) from error
+    return sorted(partition_day(path) for path in (data / layer / table).glob(f"*{SUFFIX}"))
+
+
+def partition_day(path: Path) -> date:
+    """Return the day that names the file. Raise `LoopError` for another name, such as a copy's."""
+    with suppress(ValueError):
+        day = date.fromisoformat(path.stem)
+        if path.stem == day.isoformat():  # a second spelling would be a second file of that day
+            return day
+    raise LoopError(f"{path} is not named after a day, such as 2013-01-31. Move it elsewhere.")
 
 
 def files_below(folder: Path) -> Iterator[Path]:

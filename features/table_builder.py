@@ -27,13 +27,15 @@ def build_tables(
     Return the number of days built by table. A row's `created` is its time of publishing: its
     `event_timestamp` plus `lag`, or the later time from `record_late_publication`. Building day by
     day therefore gives the same bytes as a full rebuild, also after a batch was replaced. An
-    interrupted build starts the unfinished days again.
+    interrupted build starts the unfinished days again. Raise `LoopError` for a file in a table that
+    is not named after a day.
     """
     manifest = _current_manifest(data, lag)
     inputs, late = build_manifest.partition_digests(data), late_publications(data)
     until = as_of.astimezone(UTC).date()
     n_built = {}
     for table, (compute, feed) in tables.items():
+        partitions.partition_days(data, "features", table)  # raises for a copy, which Feast reads
         entries = manifest["tables"].setdefault(table, {})
         outdated = [
             day for day in inputs[feed]

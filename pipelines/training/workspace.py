@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -121,7 +121,7 @@ def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
         (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
         for path in partitions.files_below(settings.data / layer):
             if path.name in {partitions.RECIPE, MANIFEST_FILE} or (
-                path.suffix == partitions.SUFFIX and date.fromisoformat(path.stem) < until
+                path.suffix == partitions.SUFFIX and partitions.partition_day(path) < until
             ):
                 copy = draft / path.relative_to(settings.root)
                 copy.parent.mkdir(parents=True, exist_ok=True)

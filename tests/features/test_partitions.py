@@ -101,3 +101,23 @@ def test_a_note_is_stored_in_the_file_and_not_read_with_the_rows(tmp_path):
         partitions.partition_note(partitions.write_partition(rows([1.0]), tmp_path / "b.parquet"))
         == {}
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2030-05-01 (conflicted copy)", "._2030-05-01", "20300501", "2030-W18-3", "2030-05-01.bak"],
+)
+def test_a_copy_beside_a_partition_is_refused_by_name(name, tmp_path):
+    kept = partitions.partition_path(tmp_path, "raw", "payments", DAY)
+    partitions.write_partition(rows([1.0]), kept)
+    copy = kept.with_name(f"{name}.parquet")
+    copy.write_bytes(kept.read_bytes())
+    for read in (
+        lambda: partitions.read_days(tmp_path, "raw", "payments", DAY, DAY),
+        lambda: partitions.partition_day(copy),
+    ):
+        with pytest.raises(LoopError, match="is not named after a day") as error:
+            read()
+        assert str(copy) in str(error.value)
+    copy.unlink()
+    assert len(partitions.read_days(tmp_path, "raw", "payments", DAY, DAY)) == 1

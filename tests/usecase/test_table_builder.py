@@ -12,6 +12,7 @@ import pytest
 
 from features import build_manifest, partitions, table_builder
 from features.table_builder import build_tables, record_late_publication
+from settings import LoopError
 from usecase.feature_tables import TABLES
 from usecase.source import FEEDS, due, fetch
 
@@ -183,3 +184,12 @@ def test_a_publication_detects_replaced_tables(data: Path) -> None:
     build_tables(data, FIRST, END, LAG)
     assert build_manifest.tables_replaced_since(data, published)
     assert build_manifest.tables_replaced_since(data, None)
+
+
+def test_a_copy_in_a_feature_table_is_refused(data: Path) -> None:
+    table = next(iter(TABLES))
+    built = partitions.partition_path(data, "features", table, FIRST)
+    copy = built.with_stem(f"{built.stem} (conflicted copy)")
+    copy.write_bytes(b"older rows")
+    with pytest.raises(LoopError, match="is not named after a day"):
+        build_tables(data, FIRST, END, LAG)
