@@ -41,10 +41,20 @@ def mlflow_client(settings: Settings) -> Any:
 
 
 def experiment_id(settings: Settings, name: str) -> str:
-    """Return the id of the experiment; create it if there is none."""
+    """Return the id of the experiment; create it if there is none, restore it if it was deleted.
+
+    MLflow adds no run to a deleted experiment, and no second one can have its name.
+    """
     mlflow = _mlflow(settings)
     experiment = mlflow.get_experiment_by_name(name)
-    return str(experiment.experiment_id) if experiment else _create_experiment(settings, name)
+    if experiment is None:
+        return _create_experiment(settings, name)
+    if experiment.lifecycle_stage == "deleted":
+        mlflow.MlflowClient().restore_experiment(experiment.experiment_id)
+        embedded_databases.print_notice(
+            f"The experiment {name} was deleted in MLflow. It is restored with its runs."
+        )
+    return str(experiment.experiment_id)
 
 
 def close_leftover_runs(settings: Settings) -> int:

@@ -14,9 +14,14 @@ AUDIT_EXPERIMENT = "releases"
 EVIDENCE_FILE = "evidence.json"
 
 
+def restore_experiment(settings: Settings) -> str:
+    """Return the id of the experiment of all entries, which is restored if it was deleted."""
+    return mlflow_tracking.experiment_id(settings, AUDIT_EXPERIMENT)
+
+
 def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: str) -> str:
     """Store the entry; return the id of its run. It counts once the document holds its digest."""
-    experiment = mlflow_tracking.experiment_id(settings, AUDIT_EXPERIMENT)
+    experiment = restore_experiment(settings)
     run = client.create_run(
         experiment, run_name=f"{entry.seq} {entry.action}",
         tags={**entry.readable_tags(), "entry": entry.body, "digest": entry.digest},

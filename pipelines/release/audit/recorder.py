@@ -104,6 +104,7 @@ def open_release(
     """
     require_name_and_reason(entry["by"], entry["why"])
     with release_lock(settings), versions.reraise_mlflow_errors(settings) as client:
+        entry_store.restore_experiment(settings)
         recorded = read_recorded_release(settings)
         document = recorded.document
         _complete_killed_change(settings, client, recorded)

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.cli.release_history import approval_lines, history_lines
 from pipelines.operations import doctor
+from pipelines.registry import download
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder
@@ -119,3 +120,33 @@ def test_history_status_and_doctor_name_deleted_versions(released: Settings) -> 
     output = "\n".join(history_lines(released))
     assert "gone: ['2']" in output
     assert "Deleted: version 2" in output
+
+
+def delete_experiment(settings: Settings, name: str) -> None:
+    client = mlflow_tracking.mlflow_client(settings)
+    client.delete_experiment(client.get_experiment_by_name(name).experiment_id)
+
+
+def test_a_deleted_experiment_of_the_record_is_restored_by_the_next_change(
+    released: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promotion.promote(released, "2", **ME)
+    delete_experiment(released, "releases")
+    assert verify_release(released)[0]  # told, and not restored by reading
+    assert rollback.rollback(released, **ME)["version"] == "1"
+    assert (
+        "The experiment releases was deleted in MLflow. It is restored" in capsys.readouterr().err
+    )
+    assert newest(released).seq == 3
+    delete_experiment(released, "releases")
+    rollback.freeze(released, **ME)
+    assert newest(released).action == "freeze"
+
+
+def test_a_deleted_experiment_of_trainings_is_restored_by_the_next_training(
+    released: Settings,
+) -> None:
+    delete_experiment(released, mlflow_tracking.EXPERIMENT_NAME)
+    with mlflow_tracking.start_run(released, "next", {"candidate": "next"}) as run:
+        assert run.info.experiment_id
+    assert download.download_version(released, "3").version == "3"  # its run is back, too
