@@ -49,7 +49,7 @@ def push_outputs(settings: Settings, path: Path) -> dict[str, str]:
 def restore_output(settings: Settings, md5: str, target: Path) -> None:
     """Write the recorded output with this md5 (`.dir` at the end for a folder) to `target`.
 
-    Raise `UserError` if `target` exists or the remote does not hold the output.
+    Raise `UserError` if `target` exists, or if the output is missing or damaged in the remote.
     """
     target = target.resolve()
     if target.exists():
@@ -63,7 +63,9 @@ def restore_output(settings: Settings, md5: str, target: Path) -> None:
         try:
             _dvc(settings, repo, "pull", "restored.dvc")
         except LoopError as error:
-            raise UserError(f"No data with the md5 {md5} in the DVC remote: {error}") from error
+            raise UserError(
+                f"No data with the md5 {md5} in the DVC remote, or damaged ones: {error}"
+            ) from error
         (repo / "restored").rename(target)
 
 
@@ -77,7 +79,8 @@ def init_dvc(settings: Settings, path: Path) -> None:
     config = {
         "core": {"no_scm": True, "analytics": False, "remote": "local"},
         "cache": {"dir": cache},
-        'remote "local"': {"url": settings.dvc_remote or remote},
+        # Otherwise a file that was damaged in the remote is restored under its recorded md5.
+        'remote "local"': {"url": settings.dvc_remote or remote, "verify": True},
     }
     content = io.BytesIO()
     ConfigObj(config, encoding="utf-8").write(content)
