@@ -41,7 +41,7 @@ def artefact_root_uri(settings: Settings) -> str:
 
 
 def existing_databases(
-    settings: Settings, tools: Collection[str]
+    settings: Settings, tools: Collection[str] = ("mlflow", "prefect")
 ) -> Iterator[tuple[Path, str, str]]:
     """Yield each existing embedded database with its tool and its folder of migrations."""
     mlflow, prefect = embedded_mlflow(settings), settings.var / "prefect" / "prefect.db"
