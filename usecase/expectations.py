@@ -106,11 +106,11 @@ def _related() -> dict[str, Rules]:
 
     New objects at each call: an expectation belongs to one suite.
     """
-    tail_number = _matches("tailnum", r"^[A-Z][0-9A-Z]{3,5}$", "tailnum is a registration")
+    tail_number = _matches("tailnum", r"^[A-Z][0-9A-Z]{3,5}\Z", "tailnum is a registration")
     flight_row = [
         _one_of("carrier", CARRIERS),
         _one_of("origin", ORIGINS),
-        _matches("dest", r"^[A-Z]{3}$", "dest is an IATA code"),
+        _matches("dest", r"^[A-Z]{3}\Z", "dest is an IATA code"),
         tail_number,
         _after("sched_arr", "sched_dep", "arrival is scheduled after departure"),
     ]
@@ -169,6 +169,7 @@ def _one_of(column: str, values: tuple[str, ...]) -> gxe.Expectation:
 
 
 def _matches(column: str, regex: str, rule: str) -> gxe.Expectation:
+    # `\Z` ends a pattern: `$` also matches before a line break, and a key would get it.
     return gxe.ExpectColumnValuesToMatchRegex(column=column, regex=regex, meta={"rule": rule})
 
 

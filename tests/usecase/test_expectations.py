@@ -39,7 +39,11 @@ BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
       for feed in ("planes", "schedule", "outcomes")),
     *((feed, "carrier", "XX", "carrier is known") for feed in ("schedule", "outcomes")),
     *((feed, "origin", "PHL", "origin is known") for feed in ("schedule", "outcomes", "weather")),
+    *((feed, "tailnum", lambda number: f"{number}\n", "tailnum is a registration")
+      for feed in ("planes", "schedule", "outcomes")),
     *((feed, "dest", "Lax", "dest is an IATA code") for feed in ("schedule", "outcomes")),
+    *((feed, "dest", lambda code: f"{code}\n", "dest is an IATA code")
+      for feed in ("schedule", "outcomes")),
     *((feed, "flight", 0, "flight within bounds") for feed in ("schedule", "outcomes")),
     *((feed, "sched_arr", lambda at: at + timedelta(days=1), "block_minutes within bounds")
       for feed in ("schedule", "outcomes")),
