@@ -91,7 +91,8 @@ def _sample(
         # As text, labels of 1.0 and 1 are one category, and Evidently takes none for a number.
         name: sample[name].astype(object).where(sample[name].isna(), sample[name].map(_text))
         if name in texts
-        else sample[name].astype("float64")
+        # An infinite number counts as missing: it has no distance to others.
+        else sample[name].astype("float64").replace([-inf, inf], np.nan)
         for name in columns
     }
     return pd.DataFrame(typed).reset_index(drop=True)
@@ -116,8 +117,8 @@ def _measure_column(
         score = jensenshannon(*shares.fillna(0).to_numpy().T)
     else:
         method, limit = NUMBER, limits["prediction" if name == PREDICTION else "number"]
-        finite = [side.replace([-inf, inf], np.nan).dropna() for side in (before, now)]
-        score = wasserstein_distance(*finite) / max(np.std(finite[0]), 0.001)
+        given = before.dropna()
+        score = wasserstein_distance(given, now.dropna()) / max(np.std(given), 0.001)
     return {
         "score": float(score), "limit": limit, "drifted": bool(score >= limit), "method": method,
         "missing_reference": float(before.isna().mean()),

@@ -119,6 +119,17 @@ def test_missing_values_are_measured_apart_from_the_distance() -> None:
     assert result["features"]["visits"]["missing_reference"] == 0.0
 
 
+def test_an_infinite_number_counts_as_missing() -> None:
+    rows = accounts(seed=3)
+    most = rows.assign(visits=rows["visits"].where(np.arange(len(rows)) % 4 == 0, np.inf))
+    result = compare(most)
+    assert result["features"]["visits"]["missing_current"] == pytest.approx(0.75, abs=0.05)
+    assert result["missing_change"] == pytest.approx(0.75, abs=0.05)
+    result = compare(rows.assign(visits=-np.inf))
+    assert list(result["unmeasured"]) == ["visits"]
+    assert set(result["features"]) == set(FEATURES) - {"visits"}
+
+
 def test_a_feature_without_a_value_or_a_column_is_named_and_the_others_are_measured() -> None:
     rows = accounts(seed=3).assign(visits=lambda rows: rows["visits"] + 9)
     how: Any = {"features": FEATURES, "categories": TEXTS, "limits": LIMITS, "seed": 1}
