@@ -13,8 +13,8 @@ from features import durable_files, partitions
 from pipelines.runtime import stage_command
 from pipelines.training import assemble
 from pipelines.training.training_files import TrainingFiles
-from settings import Settings
-from usecase.columns import FEATURES
+from settings import LoopError, Settings
+from usecase.columns import CATEGORIES, FEATURES
 
 
 def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
@@ -30,11 +30,17 @@ def fit_candidates(
 ) -> dict[str, Any]:
     """Fit each candidate on `known`; write it and its predictions on `holdout` to `folder`.
 
-    The summary of each fit is returned, and written last: `candidates.json`.
+    The summary of each fit is returned, and written last: `candidates.json`. Raise `LoopError` for
+    cases that no candidate can be fitted on.
     """
     from serving.models import skops_file
     from usecase.model import baseline, build_candidates
 
+    if problems := describe_unfit(known):
+        raise LoopError(
+            f"No model can be trained on these {len(known):,} cases: {'; '.join(problems)}. Train "
+            "on more days, or correct usecase/feature_tables.py, columns.py or target.py."
+        )
     predictions = holdout[["key", "decision_time", "label"]].copy()
     predictions["baseline"] = baseline(known, holdout)
     summary = {}
@@ -57,7 +63,7 @@ def fit_candidate(
     be in the order of decision times, because each fold is validated on the cases after it.
     """
     from joblib import parallel_config
-    from sklearn.model_selection import RandomizedSearchCV, TimeSeriesSplit
+    from sklearn.model_selection import RandomizedSearchCV
 
     started, trials = time.perf_counter(), []
     X, y = known[FEATURES], known["label"]
@@ -66,7 +72,7 @@ def fit_candidate(
     else:
         search = RandomizedSearchCV(
             model, space, n_iter=params["training"]["search"]["n_iter"],
-            scoring="neg_log_loss", cv=TimeSeriesSplit(params["training"]["folds"]),
+            scoring="neg_log_loss", cv=usable_folds(known, params["training"]["folds"]),
             random_state=params["seed"], error_score="raise", n_jobs=-1,
         )  # fmt: skip
         # Fits release the GIL, so threads are enough. One draw per thread is faster than one draw
@@ -84,6 +90,48 @@ def fit_candidate(
         "n_train": len(known), "seed": params["seed"],
         "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
+
+
+def usable_folds(known: pd.DataFrame, n_folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the folds in order of time, without those that can't be fitted or scored.
+
+    A column that is new in the source has no value in the first ones. Raise `LoopError` if no fold
+    is left.
+    """
+    from sklearn.model_selection import TimeSeriesSplit
+
+    folds, problems = [], []
+    if len(known) <= n_folds:
+        raise LoopError(f"{len(known)} cases are too few for {n_folds} folds. Train on more days.")
+    for number, (rows, unseen) in enumerate(TimeSeriesSplit(n_folds).split(known), 1):
+        found = describe_unfit(known.iloc[rows])
+        if known["label"].iloc[unseen].nunique() < 2:
+            found.append("all cases to be scored have the same label")
+        if found:
+            problems.append(f"fold {number} of {n_folds} is left out: {'; '.join(found)}")
+        else:
+            folds.append((rows, unseen))
+    print("\n".join(problems), end="\n" if problems else "", flush=True)
+    if not folds:
+        raise LoopError(
+            f"No fold can be trained: {'. '.join(problems)}. Train on more days, or with fewer "
+            "folds (training.folds in usecase/params.yaml)."
+        )
+    return folds
+
+
+def describe_unfit(cases: pd.DataFrame) -> list[str]:
+    """Return why no candidate can be fitted on these cases; scikit-learn names no column."""
+    numbers = [name for name in FEATURES if name not in CATEGORIES]
+    values = cases[numbers].to_numpy("float64")
+    empty, infinite = np.isnan(values).all(axis=0), np.isinf(values).any(axis=0)
+    problems = [f"{name} has no value" for name, each in zip(numbers, empty, strict=True) if each]
+    problems += [
+        f"{name} is infinite" for name, each in zip(numbers, infinite, strict=True) if each
+    ]
+    if cases["label"].nunique() < 2:
+        problems.append("all have the same label")
+    return problems
 
 
 def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
