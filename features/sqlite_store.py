@@ -122,6 +122,15 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                 return None
             keys_by_view = [serialize(rows) for serialize in serializers]
             distinct = [list(dict.fromkeys(keys)) for keys in keys_by_view]
+            # Some builds of SQLite take 999 variables in a statement, others 250,000.
+            most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+            if len(rows) > 1 and sum(map(len, distinct)) > most:
+                middle = len(rows) // 2
+                first, second = read(rows[:middle]), read(rows[middle:])
+                if first is None or second is None:
+                    return None
+                pairs = zip(first[1], second[1], strict=True)
+                return min(first[0], second[0]), [one + other for one, other in pairs]
             parts = [
                 f"{select}({','.join('?' * len(keys))})"
                 for select, keys in zip(selects, distinct, strict=True)

@@ -14,6 +14,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueTyp
 from feast.repo_config import RepoConfig
 from feast.types import Bool, Float32, Float64, Int64, String
 
+from features import publication_record, sqlite_store
+
 AT = datetime(2013, 1, 10, 12, 0, tzinfo=UTC)
 KEYS = [
     {"shop": shop, "number": number}
@@ -147,6 +149,29 @@ def test_a_store_without_its_tables_holds_no_publication(tmp_path: Path) -> None
     store._get_provider().update_infra("shops", [view], [], [], [], partial=False)
     read = store._get_provider().online_store.reader(store.config, [view])
     assert read(KEYS) is None
+
+
+def test_a_build_of_sqlite_with_few_variables_reads_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = {"type": "features.sqlite_store.LeanSqliteOnlineStore", "path": str(tmp_path / "a.db")}
+    store = opened(tmp_path / "lean", online)
+    store.apply(views())
+    provider = store._get_provider()
+    registered = [store.get_feature_view(name) for name in frames()]
+    convert = provider._prep_rows_to_write_for_ingestion
+    batches = [(view, convert(view, frames()[view.name])) for view in registered]
+    provider.online_store.withdraw(store.config)
+    assert provider.online_store.write_views(store.config, batches, "", "1")
+    whole = provider.online_store.reader(store.config, registered)(KEYS)
+
+    def connect(*arguments: Any) -> sqlite3.Connection:
+        connection = publication_record.connect_read_only(*arguments)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 3)  # one row of three views
+        return connection
+
+    monkeypatch.setattr(sqlite_store, "connect_read_only", connect)
+    assert provider.online_store.reader(store.config, registered)(KEYS) == whole
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin"], indirect=True)
