@@ -1,7 +1,9 @@
 """Publish feature rows to the online store step by step, or rebuild the store."""
 
 import io
-from contextlib import redirect_stdout
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from feast import FeatureView
 import settings as configuration
 from features import build_manifest, durable_files, locks, partitions
 from features.feast_store import apply_definitions, keyed_views
-from features.publication_record import published_until, record_text
+from features.publication_record import published_until, record_text, store_place
 from features.table_builder import late_publications
 from usecase.feature_views import VIEWS
 
@@ -34,9 +36,26 @@ def publish_features(settings: configuration.Settings, as_of: datetime) -> None:
         settings.data, durable_files.read_json(settings.var / TABLES_FILE)
     )
     if current is None or current > as_of or as_of - current > REBUILD_AFTER or replaced:
-        rebuild_online_store(settings, as_of)
+        with _name_refused_writes(settings):
+            rebuild_online_store(settings, as_of)
     elif current < as_of:
         Publisher(settings, current, as_of).step(as_of)
+
+
+@contextmanager
+def _name_refused_writes(settings: configuration.Settings) -> Iterator[None]:
+    """Raise `UnreachableError` if the store answers but does not take a write."""
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, sqlite3.Error) as error:
+        reason = str(error).rpartition("caused error: ")[2]  # without the bytes of the command
+        raise configuration.UnreachableError(
+            f"The online store refuses a write ({type(error).__name__}: {reason}). It is "
+            f"{store_place(settings)}. If its memory or disk is full, give it more. If it is a "
+            "read-only replica, set MLOPS_REDIS to the primary. Then run `mlops features`."
+        ) from error
 
 
 def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> None:
@@ -121,7 +140,9 @@ class Publisher:
             if len(new):
                 batches.append((view, [stored[number] for number in new]))
         online, config = self._provider.online_store, self._store.config
-        if not online.write_views(config, batches, self._record, record_text(until)):
+        with _name_refused_writes(self._settings):
+            written = online.write_views(config, batches, self._record, record_text(until))
+        if not written:
             raise configuration.LoopError(
                 "The online store no longer holds the previous publication, of "
                 f"{self._record or 'the start of the rebuild'}. It was emptied, or another command "

@@ -26,16 +26,23 @@ def published_until(settings: Settings) -> datetime | None:
     Return None if it holds no complete publication: it is new, lost, or being rebuilt. Raise
     `UnreachableError` if it does not answer.
     """
-    place = f"Redis at {settings.redis.split(',')[0]}" if settings.redis else settings.online_file
     try:
         record = _in_redis(settings.redis) if settings.redis else _in_file(settings.online_file)
     except (sqlite3.Error, OSError) as error:
         raise UnreachableError(
-            f"The online store cannot be read ({type(error).__name__}: {error}). It is {place}. "
+            f"The online store cannot be read ({type(error).__name__}: {error}). It is "
+            f"{store_place(settings)}. "
             "Start it, or remove a damaged file; then run `mlops features`.",
             code="store_unreachable" if settings.redis else "store_damaged",
         ) from error
     return datetime.fromisoformat(record) if record else None
+
+
+def store_place(settings: Settings) -> str:
+    """Return where the online store is, for messages: without the password."""
+    if settings.redis:
+        return f"Redis at {settings.redis.split(',')[0]}"
+    return str(settings.online_file)
 
 
 def record_text(moment: datetime) -> str:

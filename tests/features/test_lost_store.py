@@ -76,10 +76,15 @@ def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
     return found.to_dict("records"), [END] * len(found)
 
 
+def redis_of(settings: Settings) -> Redis:
+    assert settings.redis
+    host, port = settings.redis.removesuffix(STACK_OPTIONS).split(":")
+    return Redis(host, int(port))
+
+
 def lose(settings: Settings) -> None:
     if settings.redis:
-        host, port = settings.redis.removesuffix(STACK_OPTIONS).split(":")
-        with Redis(host, int(port)) as client:
+        with redis_of(settings) as client:
             client.flushall()
     else:
         settings.online_file.unlink()  # its side files remain
@@ -185,6 +190,38 @@ def test_a_lost_registry_is_recreated(home: Settings) -> None:
         file.unlink()
     publish_features(home, END + timedelta(hours=1))
     assert published_until(home) == END + timedelta(hours=1)
+
+
+def fill(client: Redis) -> None:
+    client.config_set("maxmemory", 1)
+
+
+def demote(client: Redis) -> None:
+    client.replicaof("127.0.0.1", 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("home", ["redis"], indirect=True)
+@pytest.mark.parametrize("as_of", [END + timedelta(hours=6), END + timedelta(days=2)])
+@pytest.mark.parametrize(
+    ("refuse", "reason"), [(fill, "OutOfMemoryError"), (demote, "ReadOnlyError")]
+)
+def test_a_redis_that_refuses_writes_is_named_and_continues_later(
+    home: Settings, refuse: Callable[[Redis], None], reason: str, as_of: datetime
+) -> None:
+    with redis_of(home) as client:
+        refuse(client)
+        try:
+            with pytest.raises(UnreachableError, match=f"refuses a write .{reason}") as refused:
+                publish_features(home, as_of)
+        finally:
+            client.replicaof("NO", "ONE")
+            client.config_set("maxmemory", 0)
+    assert "\\x" not in str(refused.value)
+    assert str(refused.value).isprintable(), "without the bytes of the command"
+    assert published_until(home) == END
+    publish_features(home, as_of)
+    assert published_until(home) == as_of
 
 
 def damaged(settings: Settings) -> Settings:
