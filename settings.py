@@ -12,6 +12,7 @@ import ipaddress
 import json
 import math
 import os
+import re
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -117,14 +118,15 @@ class _UniqueKeys(yaml.SafeLoader):
 class Settings(BaseSettings):
     """Paths, addresses and limits. An empty variable counts as unset, as Compose passes it."""
 
-    model_config = SettingsConfigDict(env_prefix="MLOPS_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MLOPS_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(default_factory=Path.cwd)  # the project, with var/ and .dvc/
     workspace: Path | None = None  # with data/ and usecase/params.yaml; the project if unset
     tracking_uri: str | None = None  # URL of MLflow; SQLite in var/ if unset
     feast_registry: str | None = None  # SQLAlchemy URL of Feast's registry; SQLite if unset
-    # The online store, as `host:port,password=…`; a SQLite file if unset.
-    redis: str | None = Field(None, pattern=r"^[^,=]+:\d+(,\w+=[^,]*)*$")
+    redis: str | None = None  # online store, as `host:port,password=…`; a SQLite file if unset
     prefect_url: str = ""  # API of a Prefect server; started here if unset
     service_url: str = ""  # a running service; started here if unset
     service_host: str = "127.0.0.1"  # where `mlops serve` listens
@@ -162,6 +164,16 @@ class Settings(BaseSettings):
 
     _owns_prefect: bool = PrivateAttr(True)
     _owns_service: bool = PrivateAttr(True)
+
+    @field_validator("redis")
+    @classmethod
+    def _require_redis_address(cls, address: str | None) -> str | None:
+        if address and not re.fullmatch(r"[^,=/]+:\d+(,\w+=[^,]*)*", address):
+            raise ValueError(
+                "must be host:port,name=value,... as in `localhost:6379,password=...`, not a URL. "
+                "No value may contain a comma"
+            )
+        return address
 
     @model_validator(mode="after")
     def _default_urls(self) -> Self:

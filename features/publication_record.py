@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from settings import Settings, UnreachableError
+from settings import Settings, UnreachableError, UserError
 
 RECORD = "published"  # a table of one row in SQLite, a hash in Redis
 FIELD = "until"  # an ISO time; empty while the store is being rebuilt
@@ -85,7 +85,10 @@ def redis_client(address: str, seconds: float) -> Any:
         "socket_timeout": seconds, "socket_connect_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
     }  # fmt: skip
-    return Redis(host=host, port=int(port), **{**options, **limits})
+    try:
+        return Redis(host=host, port=int(port), **{**options, **limits})
+    except TypeError as error:
+        raise UserError(f"MLOPS_REDIS has an option that Redis' client lacks: {error}.") from error
 
 
 def connect_read_only(path: Path, seconds: float) -> sqlite3.Connection:
