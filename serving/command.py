@@ -31,6 +31,7 @@ def serve_environment(settings: Settings) -> dict[str, str]:
     return {
         **settings.environment(),
         "MLOPS_SERVICE_PORT": str(settings.service_port),
+        "PYTHONSAFEPATH": "1",  # a file of the working folder does not replace a library
         # BentoML clears the metrics folder at each start: services with one home would wipe each
         # other's metrics.
         "BENTOML_HOME": str(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterable
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
+ROOT = Path(__file__).resolve().parents[2]
 # Retries and seconds of a request to MLflow, while a person waits.
 WAIT_TO_CHANGE = ("1", "10")
 WAIT_TO_READ = ("0", "5")
@@ -31,6 +34,7 @@ class LoopGroup(TyperGroup):
     """
 
     def invoke(self, ctx: Any) -> Any:
+        require_own_modules()
         from pipelines.runtime import interrupts
         from serving import remedies
         from settings import LoopError
@@ -44,6 +48,20 @@ class LoopGroup(TyperGroup):
             if command := remedies.remedy_command(error.code):
                 typer.echo(f"remedy: {command}", err=True)
             raise typer.Exit(error.exit_code) from error
+
+
+def require_own_modules() -> None:
+    """Exit with code 2 if another folder's module would be imported in place of one of ours."""
+    for name in ("settings", "features", "serving", "monitoring", "usecase"):
+        found = find_spec(name)
+        place = Path(module_from_spec(found).__file__ or "") if found else Path()
+        if ROOT not in place.resolve().parents:
+            typer.secho(
+                f"error: `{name}` would be imported from {place}, not from {ROOT}. PYTHONPATH "
+                "names a folder with a module of the same name. Unset PYTHONPATH for this command.",
+                fg=typer.colors.RED, err=True,
+            )  # fmt: skip
+            raise typer.Exit(2)
 
 
 def deciding_user() -> str:

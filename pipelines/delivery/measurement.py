@@ -106,7 +106,9 @@ def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
         if not (room.is_dir() or room.with_suffix(".py").exists()):
             raise UserError(f"The commit {name} has no `make report`. Name a newer commit.")
         # Without our settings, which name our commit, our home and our servers.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+        # It is imported from its own tree, the working folder.
+        named = ("MLOPS_", "PYTHONSAFEPATH")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(named)}
         subprocess.run(
             [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
              "--slice", str(slice_file.resolve())],

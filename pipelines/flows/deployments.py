@@ -84,8 +84,11 @@ def run_worker(settings: Settings) -> None:
     register_deployments(settings)
     for name in leftover_runs.end_leftover_runs(settings, deployed_only=True):
         print(f"set to crashed, because its worker was killed: {name}", flush=True)
-    temporary = {"TMPDIR": str(child_processes.make_temporary_folder(settings, "prefect-worker"))}
-    environment = {**os.environ, **prefect_environment(settings), **temporary}
+    own = {
+        "TMPDIR": str(child_processes.make_temporary_folder(settings, "prefect-worker")),
+        "PYTHONSAFEPATH": "1",
+    }
+    environment = {**os.environ, **prefect_environment(settings), **own}
     os.execve(sys.executable, prefect_worker_command(WORK_POOL), environment)
 
 

@@ -64,7 +64,10 @@ def start_child(
     log = settings.var / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     record = ChildRecord(name, f"{name}:{uuid.uuid4()}", home=str(settings.home.resolve()))
-    own = {"TMPDIR": str(make_temporary_folder(settings, name)), MARK_VARIABLE: record.mark}
+    own = {
+        "TMPDIR": str(make_temporary_folder(settings, name)), MARK_VARIABLE: record.mark,
+        "PYTHONSAFEPATH": "1",  # a file of the working folder does not replace a library
+    }  # fmt: skip
     environment = {**os.environ, **settings.environment(), **env, **own}
     others = read_child_records(settings)
     # Write the mark first: if we are killed before the second write, it identifies the process.

@@ -92,6 +92,7 @@ def _dvc(settings: Settings, path: Path, *command: str) -> str:
     """Return the output of `dvc COMMAND` in the workspace; one at a time, as DVC requires."""
     environment = {
         **os.environ, **settings.environment(), "MLOPS_WORKSPACE": str(path),
+        "PYTHONSAFEPATH": "",  # a stage runs the code of its workspace, its working folder
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }  # fmt: skip
     with locks.hold_lock(path / ".lock"):

@@ -34,12 +34,19 @@ from usecase.request import PredictRequest, PredictResponse, key
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json"}
+OF_ANOTHER_PROJECT = {
+    "BENTOML_CONFIG": "/nowhere/bentoml.yml",
+    "BENTOML_CONFIG_OPTIONS": "services.Predictor.workers=2",
+    "BENTOML_CONFIG_OVERRIDES": '{"services": {"Predictor": {"workers": 3}}}',
+}
 
 
 @pytest.fixture(scope="module")
 def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Any]]:
     """Return the service, and its responses before the first release."""
-    service = Service(tmp_path_factory.mktemp("home"))
+    home = tmp_path_factory.mktemp("home")
+    (home / "click.py").write_text("raise RuntimeError('a module of the working folder')")
+    service = Service(home, **OF_ANOTHER_PROJECT)
     try:
         ready = service.wait("/readyz", lambda response: True)
         yield service, (ready, service.predict(), service.client.get("/release").json())
@@ -62,6 +69,11 @@ def test_without_a_model_it_responds_with_the_reason(unreleased: tuple[Service, 
     assert "Release a model" in answer.json()["detail"]
     assert release["version"] is None
     assert unreleased[0].client.get("/livez").status_code == 200
+
+
+def test_variables_and_files_of_another_project_do_not_change_it(service: Service) -> None:
+    assert service.worker().is_running()  # the only one
+    assert service.predict().status_code == 200
 
 
 def test_mlops_predict_takes_one_case_or_a_csv_file(
