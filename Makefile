@@ -85,6 +85,12 @@ bench: install          ## measures the figures of documents and comments, to do
 clean:                  ## removes run state and data without asking; keeps .venv
 	rm -rf var .dvc/cache .dvc/tmp data/raw data/validated data/quarantine data/features data/training data/candidates data/evaluation
 
+# Variables that another project may have exported: in Compose they win over .env. They would start
+# the stack with other passwords than its volumes have, or remove another project's containers.
+unexport COMPOSE_ENV_FILES COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME
+unexport POSTGRES_PASSWORD MLFLOW_DB_PASSWORD PREFECT_DB_PASSWORD FEAST_DB_PASSWORD REDIS_PASSWORD
+unexport GRAFANA_PASSWORD MLOPS_PREDICT_TOKEN MLOPS_FEEDBACK_TOKEN MLOPS_ADMIN_TOKEN
+
 # Labels of the image. The stack below needs Docker with Compose v2, and only the system's Python.
 export MLOPS_VERSION ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 export MLOPS_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
