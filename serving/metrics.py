@@ -1,10 +1,13 @@
 """The service's Prometheus metrics: requests, predictions, features and releases."""
 
 import time
+from collections.abc import Iterable
 from functools import cache
 
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import ScoredCase
+
+LOOKUP_FAILURES = ("incomplete", "unreachable")  # why the online store gave no features
 
 
 def keep_counts_in_memory() -> None:
@@ -96,6 +99,14 @@ class Metrics:
         )
         # Finding the labels of a metric costs more than counting.
         self._child = cache(lambda metric, *labels: metric.labels(*labels))
+
+    def create_series(self, paths: Iterable[str]) -> None:
+        """Export 0 for what alerts watch: Prometheus' rates leave out a series' first value."""
+        for path in paths:
+            for status in (200, 500, 503):
+                self.requests.labels(path, status)
+        for outcome, reason in (("found", ""), *(("fallback", each) for each in LOOKUP_FAILURES)):
+            self.lookups.labels(outcome, reason)
 
     def count_request(self, path: str, status: int, began: float) -> None:
         """Count a response. `path`: a known route or "other"; `began`: of time.perf_counter."""

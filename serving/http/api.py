@@ -76,6 +76,7 @@ class Api:
         self._metrics, self.settings = parts.metrics, parts.settings
         self.requests = Shares(self.settings.requests_at_once)
         self.rows = Shares(self.settings.rows_at_once)
+        self._metrics.create_series(routes)
         self._metrics.under_way.set_function(lambda: self.requests.in_use)
         self._metrics.rows_under_way.set_function(lambda: self.rows.in_use)
         self._heavy = asyncio.Semaphore(1)

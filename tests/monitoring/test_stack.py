@@ -113,3 +113,14 @@ def test_dashboards_are_self_contained() -> None:
             assert {target["datasource"]["uid"] for target in panel["targets"]} == {source}
             place = panel["gridPos"]
             assert place["x"] + place["w"] <= 24
+
+
+def test_grafana_asks_no_other_host() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    off = {
+        "GF_ANALYTICS_REPORTING_ENABLED": "false", "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+        "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false", "GF_NEWS_NEWS_FEED_ENABLED": "false",
+        "GF_PLUGINS_PREINSTALL_DISABLED": "true", "GF_SECURITY_DISABLE_GRAVATAR": "true",
+    }  # fmt: skip
+    assert off.items() <= services["grafana"]["environment"].items()
+    assert not any(name.startswith("GF_INSTALL") for name in services["grafana"]["environment"])

@@ -1,5 +1,6 @@
 """The service's metrics: each is exported, and changes as it must."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.measures.serving_cost import serving_cost, sum_samples
+from serving.http.routes import ROUTES
 from serving.release.document import Challenger, read_release, write_release
 from settings import Settings
 from tests.serving.in_process import (
@@ -18,6 +20,7 @@ from tests.serving.in_process import (
     shared_metrics,
 )
 
+ROOT = Path(__file__).parents[2]
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -51,6 +54,27 @@ def test_requests_and_their_latency_are_counted_by_route_and_outcome(tmp_path: P
     assert change_of(before, "service_requests_total", path="/predict", status="400") == 1
     for path, outcome in (("/predict", "answered"), ("/predict", "refused"), ("other", "refused")):
         assert change_of(before, "service_request_seconds_count", path=path, outcome=outcome) == 1
+
+
+def test_what_alerts_watch_is_exported_before_it_happens(tmp_path: Path) -> None:
+    service_parts(Settings(home=tmp_path)).close()
+    rules = (ROOT / "monitoring" / "stack" / "rules.yml").read_text()
+    watched = set(re.findall(r"(?:rate|increase)\((\w+)\{job=\"api\"", rules))
+    # Exist from the first answer, or once a model is released: no alert is on their first value.
+    watched -= {
+        "predictions_total",
+        "service_request_seconds_bucket",
+        "service_request_seconds_count",
+    }
+    names = {name for name, _ in page()}
+    assert watched <= names
+    for path in ROUTES:
+        for status in ("500", "503"):
+            labels = {"path": path, "status": status}
+            assert ("service_requests_total", frozenset(labels.items())) in page()
+    for reason in ("incomplete", "unreachable"):
+        labels = {"outcome": "fallback", "reason": reason}
+        assert ("feature_lookups_total", frozenset(labels.items())) in page()
 
 
 def test_a_prediction_is_counted_with_its_score_its_features_and_its_fallback(
