@@ -30,6 +30,9 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     Any other difference remains as a change of schema: types that hold other values, and columns
     that are missing, added or in another order.
     """
+    # pandas' metadata names the zones and types before the cast, and `to_pandas` follows them.
+    kept = {name: text for name, text in (table.schema.metadata or {}).items() if name != b"pandas"}
+    table = table.replace_schema_metadata(kept)
     for position, name in enumerate(table.schema.names):
         if name in schema.names:
             column = _conform_column(table.column(position), schema.field(name).type)

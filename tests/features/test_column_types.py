@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features import column_types, partitions
@@ -81,6 +82,18 @@ def test_a_cast_that_would_change_a_value_is_not_made(values, wanted):
     came = column_types.to_arrow(pd.DataFrame({"value": values})).column("value")
     assert conformed(values, wanted).equals(came)
     assert came.type != wanted
+
+
+def test_times_that_pandas_wrote_in_another_zone_are_the_declared_ones_for_pandas(tmp_path):
+    """`to_pandas` follows the metadata that `to_parquet` writes, also after a cast."""
+    times = pd.Series([NOON, NOON + timedelta(hours=1)]).dt.tz_convert("America/New_York")
+    pd.DataFrame({"value": times}).to_parquet(tmp_path / "raw.parquet")
+    table = pq.read_table(tmp_path / "raw.parquet").replace_schema_metadata(
+        {**pq.read_schema(tmp_path / "raw.parquet").metadata, b"digest": b"1"}
+    )
+    found = column_types.conform(table, pa.schema({"value": TIME}))
+    assert str(found.to_pandas()["value"].dtype) == "datetime64[us, UTC]"
+    assert found.schema.metadata == {b"digest": b"1"}
 
 
 def test_other_columns_are_unchanged():
