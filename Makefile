@@ -155,5 +155,5 @@ test-stack: install     ## tests the stack on a real engine: image, configuratio
 test-month: install     ## runs a month of a slice on a stack of its own: trainings, a release, alerts, dashboards
 	$(BIN)/pytest tests/stack/test_month.py
 
-test-stack-short: install  ## tests one stack alone, without alerts end to end, backup and upgrade
-	$(BIN)/pytest $(addprefix tests/stack/test_,compose.py image.py prometheus_rules.py up.py turn.py)
+test-stack-short: install  ## tests one stack alone, without alerts end to end, backup, upgrade and Grafana
+	$(BIN)/pytest $(addprefix tests/stack/test_,compose.py image.py prometheus_rules.py up.py turn.py pages.py)
