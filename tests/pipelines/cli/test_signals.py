@@ -142,7 +142,7 @@ def test_a_signal_ends_the_servers_of_the_pages(
     names = ("MLOPS_MLFLOW_PORT", "MLOPS_EVIDENTLY_PORT", "MLOPS_DOCS_PORT")
     variables = {name: str(port) for name, port in zip(names, ports, strict=True)}
     with start(home, "ui", BROWSER="true", **variables) as ui:
-        read_until(ui, "Ctrl-C")
+        read_until(ui, "Ctrl-C stops them.")
         ui.send_signal(number)
         rest, _ = ui.communicate(timeout=60)
     assert (rest, ui.returncode) == ("Stopping.\n", 0)
@@ -167,7 +167,7 @@ def test_a_signal_ends_a_replay_with_its_servers(
 ) -> None:
     home = make_home(tmp_path)
     period = ("--from", "2013-01-22", "--to", "2013-01-24")
-    with start(home, "replay", *period, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as replay:
+    with start(home, "replay", *period) as replay:
         deadline = time.monotonic() + 120
         while not any("prefect" in command for command in left_behind(home)):
             assert replay.poll() is None, replay.communicate()

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from tests import browser
+
 Home = Any  # of conftest.py
 SERVERS = ("MLFLOW", "PREFECT", "EVIDENTLY", "DOCS")
 # Pages of the tools below their first one; {project} is that of Evidently.
@@ -29,17 +31,17 @@ def test_every_page_answers_refuses_strangers_and_asks_this_machine_only(
 ) -> None:
     home, _ = turned
     ports = {f"MLOPS_{name}_PORT": str(a_free_port()) for name in SERVERS}
-    browser, opened = tmp_path / "browser", tmp_path / "opened"
-    browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
-    browser.chmod(0o755)
-    environment = {**home.environment(), **ports, "BROWSER": str(browser)}
+    opener, opened = tmp_path / "opener", tmp_path / "opened"
+    opener.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    opener.chmod(0o755)
+    environment = {**home.environment(), **ports, "BROWSER": str(opener)}
     with subprocess.Popen(
         [*home.mlops, "ui"], cwd=home.settings.home, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=home.heed_ctrl_c,
     ) as ui:  # fmt: skip
         assert ui.stdout is not None
         output = ""
-        while "Ctrl-C" not in output and (line := ui.stdout.readline()):
+        while "Ctrl-C stops them" not in output and (line := ui.stdout.readline()):
             output += line
         try:
             announced = re.findall(r"http://\S+", output)
