@@ -19,6 +19,8 @@ from pathlib import Path
 EMPTY_VARIABLE = re.compile(r"^([A-Z][A-Z0-9_]*)=$", re.MULTILINE)
 TOKEN_VARIABLE = re.compile(r"^MLOPS_(PREDICT|FEEDBACK|ADMIN)_TOKEN=(.+)$", re.MULTILINE)
 
+MOUNTED = ("serving/stack", "monitoring/stack")
+
 
 def fill_secrets(example: str) -> str:
     """Return `example` with a secret of 192 bits for each empty variable."""
@@ -71,11 +73,21 @@ def set_variables(folder: Path, chosen: list[str]) -> None:
     os.replace(draft, env)
 
 
+def digest_mounted_files(folder: Path) -> str:
+    """Return a digest of the files that containers mount: their names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(path for part in MOUNTED for path in (folder / part).rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 if __name__ == "__main__":
-    if write_env_file(Path(sys.argv[1])):
+    home, chosen = Path(sys.argv[1]), sys.argv[2:]
+    if write_env_file(home):
         print("Wrote .env with new secrets. Keep it on this machine.")
-    elif added := add_missing_secrets(Path(sys.argv[1])):
+    elif added := add_missing_secrets(home):
         print("Added new secrets to .env:", *added)
-    if sys.argv[2:]:
-        set_variables(Path(sys.argv[1]), sys.argv[2:])
-        print("Set in .env:", *sys.argv[2:])
+    set_variables(home, [*chosen, f"MLOPS_FILES={digest_mounted_files(home)}"])
+    if chosen:
+        print("Set in .env:", *chosen)

@@ -7,6 +7,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import yaml
 from pydantic import SecretStr
 
 from pipelines.stack import env
@@ -15,6 +16,7 @@ from settings import Settings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
+AT_FIRST_START = ("databases.sh", "databases-healthy.sh")  # a new file changes nothing later
 
 
 def variables(text: str) -> set[str]:
@@ -81,3 +83,26 @@ def test_it_runs_with_the_standard_library_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-IS", str(ROOT / "pipelines/stack/env.py"), str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / ".env").exists()
+
+
+def test_a_changed_mounted_file_creates_its_containers_again(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    rules = tmp_path / "monitoring" / "stack" / "rules.yml"
+    rules.parent.mkdir(parents=True)
+    command = [sys.executable, "-IS", str(ROOT / "pipelines/stack/env.py"), str(tmp_path)]
+    found = []
+    for content in ("one", "one", "two"):
+        rules.write_text(content)
+        subprocess.run(command, check=True, capture_output=True)
+        found += re.findall("^MLOPS_FILES=(.+)$", (tmp_path / ".env").read_text(), re.MULTILINE)
+    assert found[0] == found[1] != found[2]
+    assert len(found) == 3
+    mounted = tuple(f"./{part}/" for part in env.MOUNTED)
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, service in services.items():
+        mounts = [each for each in service.get("volumes", []) if isinstance(each, dict)]
+        sources = {each["source"] for each in mounts if each.get("type") == "bind"}
+        if any(each.startswith(mounted) for each in sources):
+            assert service["labels"] == {"mlops.files": "${MLOPS_FILES:-}"}, name
+        else:
+            assert sources <= {f"./pipelines/stack/{each}" for each in AT_FIRST_START}, name
