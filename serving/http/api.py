@@ -125,10 +125,13 @@ class Api:
         # The stack's proxy limits all replicas together, and has a replica word and count it.
         if (reason := headers.get(b"x-refusal", b"").decode("latin-1")) in TOO_MANY:
             raise self._excess(reason)
-        if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        packed = headers.get(b"content-encoding", b"identity").lower() != b"identity"
+        if kind != b"application/json" or packed:
             raise Refusal(
                 415, "wrong content type",
-                "Send JSON with the header Content-Type: application/json.",
+                "Send JSON with the header Content-Type: application/json, not compressed.",
+                headers={"accept-encoding": "identity"} if packed else {},
             )  # fmt: skip
         with self._metrics.receiving.track_inprogress():  # it has no place yet
             seconds = self.settings.receive_seconds

@@ -139,6 +139,15 @@ def test_a_body_needs_the_content_type_json(given: str | None, parts: LocalServi
     assert (answer.status_code, answer.json()["error"]) == (415, "wrong content type")
 
 
+@pytest.mark.parametrize(("given", "status"), [("gzip", 415), ("br", 415), ("Identity", 400)])
+def test_a_compressed_body_is_named_as_such(given: str, status: int, parts: LocalService) -> None:
+    answer = post_json(parts, "/predict", {}, **{"Content-Encoding": given})
+    assert answer.status_code == status
+    if status == 415:
+        assert "not compressed" in answer.json()["detail"]
+        assert answer.headers["accept-encoding"] == "identity"
+
+
 def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: LocalService) -> None:
     post_json(parts, "/a/path/of/a/stranger", {})
     send_request(parts, "BREW", "/predict")
