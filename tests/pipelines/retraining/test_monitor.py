@@ -26,6 +26,7 @@ from serving.prediction_log import decisions, reader
 from serving.prediction_log.writer import PredictionLog
 from serving.release import document
 from settings import LoopError, Settings, UserError
+from tests.remedied import run_remedy
 from tests.serving.in_process import small_trees
 from tests.serving.service_process import Service
 from usecase import evaluation, request, source, target
@@ -418,3 +419,32 @@ def test_slices_of_an_empty_feature_are_named_and_the_others_measured(settings: 
     page = (settings.var / "reports" / f"monitoring-{AS_OF:%Y-%m-%d}.html").read_text()
     assert f"{absent} (no value" in page
     assert (settings.var / "reports" / f"drift-{AS_OF:%Y-%m-%d}.html").exists()
+
+
+@pytest.mark.long
+def test_missing_labels_and_a_missing_result_are_mended_by_their_remedies(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mlops ingest` fetches the labels; the next result has them."""
+    params = settings.params() | {"as_of": AS_OF.isoformat(), "first_day": "2013-03-31"}
+    params["monitoring"]["policy"]["min_labelled"] = 2000
+    settings.params_file.write_text(yaml.safe_dump(params))
+    monkeypatch.setenv("MLOPS_HOME", str(settings.home))
+    monkeypatch.setenv("MLOPS_PAGES", "false")
+    log_predictions(settings, cases(seed=3))
+    for day in partitions.partition_days(settings.data, "validated", target.LABEL_FEED)[1:]:
+        partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day).unlink()
+
+    assert monitor.latest_result(settings) is None
+    run_remedy("monitoring_stale", settings.home)
+    without = monitor.latest_result(settings)
+    assert without is not None
+    assert {"coverage_low", "labels_few"} <= set(without["codes"])
+
+    run_remedy("coverage_low", settings.home)
+    run_remedy("check_not_run", settings.home)  # measures again what had problems
+    result = monitor.latest_result(settings)
+    assert result is not None
+    assert result["problems"] == []
+    assert not {"coverage_low", "labels_few"} & set(result["codes"])
+    assert result["label_coverage"] > 0.9
