@@ -13,6 +13,7 @@ import typer
 from typer.main import get_command
 
 from pipelines.cli.main import app
+from pipelines.operations import doctor
 from serving import remedies
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,9 @@ Errors of `mlops`, `/readyz`, `mlops doctor`, monitoring and the rollout name th
 
 `tests/pipelines/cli/test_remedies.py` holds the table equal to the codes in the code. It produces
 states, runs their remedies as written, and finds the states mended. It also lists the codes that it
-can't produce: those of parts of the stack, and those whose remedy is a training."""
+can't produce: those of parts of the stack, and those whose remedy is a training.
+
+`mlops doctor` checks these subjects and lists the remedies in the same order: """
 
 
 def render_reference() -> str:
@@ -69,7 +72,8 @@ def _render_command(command: Any, context: typer.Context, parent: str) -> Iterat
 
 def render_remedies() -> str:
     """Return the page: a table per speaker of the codes."""
-    lines = [REMEDIES_INTRODUCTION]
+    subjects = ", ".join(f"`{each.__name__.removeprefix('check_')}`" for each in doctor.CHECKS)
+    lines = [f"{REMEDIES_INTRODUCTION}{subjects}."]
     for title, section in remedies.SECTIONS.items():
         rows = [
             f"| `{code}` | {each.message} | {f'`{each.command}`' if each.command else 'none'} |"

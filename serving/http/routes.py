@@ -8,7 +8,9 @@ from serving.http import documents, schemas
 from serving.http.api import Request, Response, Route
 from serving.http.feedback import feedback
 from serving.http.predict import RELEASE_FIRST, explain, predict, predict_batch, score
+from serving.remedies import describe_error
 from serving.wiring import ServiceParts
+from settings import LoopError
 from usecase.request import PredictRequest, PredictResponse
 
 KIB = 1024
@@ -23,7 +25,8 @@ def ready(parts: ServiceParts, _request: Request) -> dict[str, Any]:
     """GET /readyz: 200 if a model is loaded and the log works. `problem` as in `release`."""
     models = parts.models
     if parts.log.failure is not None:
-        raise Refusal(503, "not ready", parts.log.failure)
+        failure = LoopError(parts.log.failure, code="log_not_synced")
+        raise Refusal(503, "not ready", describe_error(failure))
     if models.current is None:
         raise Refusal(503, "not ready", f"no model yet: {models.problem} {RELEASE_FIRST}")
     release = models.current.release

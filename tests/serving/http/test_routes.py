@@ -40,3 +40,4 @@ def test_a_log_that_cannot_be_synced_makes_the_service_unready(tmp_path: Path) -
     assert ready == str({"ready": True, "version": "1", "generation": 1, "problem": None})
     assert unready.startswith("503 The prediction log")
     assert "could not be synced" in unready
+    assert unready.endswith("[log_not_synced] Remedy: docker compose restart api")
