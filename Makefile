@@ -7,7 +7,7 @@ export MLOPS_HOME := $(CURDIR)
 # If it is set, as in many images, each process of the loop compiles the modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack docs down install lock logs promote prove replay-stack report repro restore run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
+.PHONY: backup bench bench-load bench-serving chaos check clean clean-stack docs down install lock logs promote prove replay-stack report repro restore rotate-key run run-stack sizing smoke test test-long test-month test-stack test-stack-short up up-staging
 
 run: install            ## runs one full turn of the loop
 	$(BIN)/mlops run
@@ -97,7 +97,9 @@ export MLOPS_COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclu
 
 up:                     ## builds the image, starts the stack, waits until every part is healthy
 	$(PYTHON) pipelines/stack/env.py .
-	docker compose up --detach --build --wait
+	docker compose build api
+	@$(PYTHON) -m pipelines.stack.keys
+	docker compose up --detach --wait
 	@$(PYTHON) pipelines/stack/addresses.py
 
 up-staging:             ## the same with a staging service, which every release must then pass
@@ -124,8 +126,12 @@ restore:                ## restores the stack's data from FROM; asks before it r
 	@test -n "$(FROM)" || { echo "Which backup? make restore FROM=backups/<UTC time>"; exit 2; }
 	$(PYTHON) pipelines/stack/env.py .
 	docker compose build api
+	@$(PYTHON) -m pipelines.stack.keys
 	@$(PYTHON) -m pipelines.stack.restore $(if $(FORCE),--force) "$(FROM)"
 	@$(PYTHON) pipelines/stack/addresses.py
+
+rotate-key:             ## signs the stack's releases with a new key from now on; REASON= says why
+	@$(PYTHON) -m pipelines.stack.keys --rotate "$(REASON)"
 
 replay-stack:           ## replays a month on the running stack, with its own parts; FROM= and TO= set other days
 	docker compose run --rm loop mlops replay --from $(or $(FROM),2013-04-01) --to $(or $(TO),2013-05-01)

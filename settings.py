@@ -147,6 +147,8 @@ class Settings(BaseSettings):
     evidently_url: str | None = None  # Evidently's pages; `mlops watch` checks them if set
     allowed_hosts: str = ""  # further names of this machine for browsers, separated by commas
     pages: bool = True  # whether validation and monitoring write HTML pages
+    signing_key: Path | None = None  # private key of releases; var/keys/signing.pem if unset
+    trusted_keys: Path | None = None  # public keys of releases; var/keys/trusted.pem if unset
     dvc_remote: str | None = None  # URL of DVC's remote; var/dvc/remote if unset
     commit: str | None = None  # of the code, where git is missing
     prefect_port: Port = 4200
@@ -234,6 +236,16 @@ class Settings(BaseSettings):
         return self.var / "world.json"
 
     @cached_property
+    def signing_key_file(self) -> Path:
+        """The private key that signs releases; a home creates its own."""
+        return self.signing_key or self.var / "keys" / "signing.pem"
+
+    @cached_property
+    def trusted_keys_file(self) -> Path:
+        """The public keys whose signatures count: of every key that ever signed."""
+        return self.trusted_keys or self.var / "keys" / "trusted.pem"
+
+    @cached_property
     def params_file(self) -> Path:
         return self.root / "usecase" / "params.yaml"
 
@@ -259,7 +271,7 @@ class Settings(BaseSettings):
         """Return settings of a home that shares no store, regardless of the environment."""
         return cls(
             home=home, workspace=None, tracking_uri=None, feast_registry=None, redis=None,
-            dvc_remote=None, **values,
+            dvc_remote=None, signing_key=None, trusted_keys=None, **values,
         )  # fmt: skip
 
     def params(self) -> dict[str, Any]:

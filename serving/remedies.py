@@ -75,6 +75,8 @@ RELEASE = {
         "mv var/models/VERSION var/models/VERSION.old",
     ),
     "not_approved": Remedy("It needs an approval", "mlops approve VERSION --by NAME --reason TEXT"),
+    "not_signed": Remedy("No trusted key signed the release document", REPAIR),
+    "signing_key_lost": Remedy("The key that signs is lost", "mlops rotate-key --reason TEXT"),
     "record_broken": Remedy("Entries are missing or changed", "mlops history --verify"),
     "record_unusable": Remedy("No copy of the release is usable", "make restore FROM=BACKUP"),
     "registry_files_damaged": Remedy("The registry's files are damaged", ROLLBACK),
@@ -84,6 +86,9 @@ RELEASE = {
     "staging_file_malformed": Remedy("The file of staging is malformed", "mlops stage VERSION"),
     "superseded": Remedy("The release changed meanwhile; decide again", "mlops history"),
     "version_deleted": Remedy("The version and its files are gone", f"{ROLLBACK} --to VERSION"),
+    "version_not_signed": Remedy(
+        "No trusted key signed the version", "mlops approve VERSION --by NAME --reason TEXT"
+    ),
     "version_unknown": Remedy("The registry has no such version", "mlops history"),
 }
 

@@ -34,7 +34,7 @@ def wire_service(settings: Settings, metrics: Metrics) -> ServiceParts:
     """Open the prediction log, load the release and connect to the online store."""
     log = PredictionLog(settings.predictions)
     models = ModelHolder(
-        settings.followed_file,
+        settings,
         features=FEATURES,
         packaged=PACKAGED_RELEASE if PACKAGED_RELEASE.exists() else None,
         on_change=metrics.record_release,

@@ -10,6 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
+from pipelines.registry.version_files import sign_files
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit import recorder
 from pipelines.release.audit.trail import AuditEntry
@@ -46,6 +47,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
         "data_until": "2013-04-01T00:00:00+00:00", "dvc_md5_training": f"{seed:032d}",
     }  # fmt: skip
     (made / "facts.json").write_text(json.dumps(facts))
+    sign_files(settings, made, digest)
     client = mlflow_tracking.mlflow_client(settings)
     with mlflow_tracking.start_run(
         settings, f"refit {seed}", {"training_id": f"training-{seed}"}
@@ -59,7 +61,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
 
 def served_release(settings: Settings) -> Release:
     """The document in the services' release file, which must exist."""
-    release = read_release(settings.release_file)
+    release = read_release(settings)
     assert release is not None
     return release
 

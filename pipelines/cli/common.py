@@ -103,6 +103,7 @@ def home_settings(*, upgrade: bool = True) -> Settings:
     """
     import settings
     from pipelines.runtime.upgrade import upgrade_home
+    from serving.release import keys
 
     loaded = settings.load_settings()
     try:
@@ -110,7 +111,27 @@ def home_settings(*, upgrade: bool = True) -> Settings:
             upgrade_home(loaded)
     except settings.UnreachableError as error:
         typer.secho(f"warning: {error}", fg=typer.colors.YELLOW, err=True)
+    if upgrade and keys.has_no_keys(loaded) and loaded.release_file.exists():
+        _sign_older_release(loaded)
     return loaded
+
+
+def _sign_older_release(settings: Settings) -> None:
+    """Sign a release from before signatures; where that is refused, the command goes on."""
+    from pipelines.release.audit import key_changes
+    from settings import LoopError
+
+    try:
+        key_changes.adopt_older_release(settings)
+    except LoopError as error:
+        typer.secho(
+            f"The release is from before signatures and is not signed: {error} The service does "
+            "not follow it. If it is the right one: `mlops repair --adopt --reason …`.",
+            fg=typer.colors.YELLOW, err=True,
+        )  # fmt: skip
+    else:
+        done = "The release is from before signatures. Its record was verified and is signed."
+        typer.echo(done, err=True)
 
 
 def interactive_settings(*, upgrade: bool = True, changes: bool = True) -> Settings:

@@ -100,12 +100,30 @@ def why(
 def repair(
     by: DecidedBy,
     reason: Annotated[str, typer.Option(help="Why; recorded with the change.")] = "repair",
+    adopt: Annotated[
+        bool,
+        typer.Option(help="Sign the present release: once, after an upgrade or a loss of keys."),
+    ] = False,
 ) -> None:
     """Make registry, release file and model files agree again: each from what is still good."""
+    from pipelines.release.audit.key_changes import adopt_release
     from pipelines.release.audit.verification import repair_release_document
 
-    state = repair_release_document(interactive_settings(), why=reason, by=by)
+    change = adopt_release if adopt else repair_release_document
+    state = change(interactive_settings(), why=reason, by=by)
     typer.echo(
         "The release document, the services' file and the models agree again, generation "
         f"{state.generation}."
+    )
+
+
+@app.command()
+def rotate_key(reason: Reason, by: DecidedBy) -> None:
+    """Sign with a new key from now on, and the release at once; earlier signatures stay valid."""
+    from pipelines.release.audit import key_changes
+
+    settings = interactive_settings()
+    key = key_changes.rotate_key(settings, by=by, why=reason)
+    typer.echo(
+        f"Signed with the key {key} from now on. Keep a copy of {settings.signing_key_file}."
     )

@@ -63,7 +63,7 @@ def render_status(settings: Settings) -> str:
     from pipelines.retraining.monitor import latest_result
     from pipelines.runtime.embedded_databases import is_unused
 
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     if current is None:
         lost = not is_unused(settings) and read_recorded_release(settings).document.champion
         return f"Champion: {'its release file is missing. Run `mlops repair`' if lost else NONE}.\n"

@@ -88,7 +88,7 @@ def run_rollout_day(
 
 def wait_for_release(settings: Settings) -> None:
     """Wait until the service uses the newest release; raise `LoopError` after `LOAD_TIMEOUT`."""
-    wanted = document.read_release(settings.release_file)
+    wanted = document.read_release(settings)
     serving: dict[str, Any] = {}
 
     def is_newest() -> bool:

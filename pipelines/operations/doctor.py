@@ -85,7 +85,7 @@ def check_data(settings: Settings) -> CheckResult:
 
 def check_release(settings: Settings) -> CheckResult:
     """Check that a version is released. Raises `LoopError` if the release file is malformed."""
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     if current is None:
         return CheckResult(False, "no version is released", "nothing_released")
     return CheckResult(True, f"version {current.champion.version} is released")
@@ -97,7 +97,7 @@ def check_record(settings: Settings) -> CheckResult:
 
     if embedded_databases.is_unused(settings) and not settings.release_file.exists():
         return CheckResult(True, "nothing is recorded")
-    problems, trail = verify_release(settings)
+    problems, trail = verify_release(settings, files=False)
     released = trail.entries and trail.entries[-1].after["champion"]
     if released and not settings.release_file.exists():
         return CheckResult(False, f"{settings.release_file} is missing", "release_file_lost")
@@ -107,13 +107,13 @@ def check_record(settings: Settings) -> CheckResult:
 
 def check_models(settings: Settings) -> CheckResult:
     """Check the files of champion and challenger."""
-    from pipelines.registry.download import are_files_whole
+    from pipelines.registry.version_files import are_files_whole
 
     models = _served_models(settings)
     folder = settings.release_file.parent
     damaged = [
         str((folder / each.path).resolve().parent) for each in models
-        if not are_files_whole((folder / each.path).parent, each.digest)
+        if not are_files_whole(settings, (folder / each.path).parent, each.digest)
     ]  # fmt: skip
     message = f"missing or damaged: {', '.join(damaged)}" if damaged else f"whole: {len(models)}"
     return CheckResult(not damaged, message, "model_damaged")
@@ -134,7 +134,7 @@ def check_registry(settings: Settings) -> CheckResult:
 def _served_models(settings: Settings) -> list[ServedModel]:
     from pipelines.release.audit import release_document
 
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     return release_document.served_models(current) if current else []
 
 

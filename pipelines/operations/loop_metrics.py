@@ -30,7 +30,7 @@ SampleReader = Callable[[Settings], Iterator[MetricSample]]
 
 
 def champion_samples(settings: Settings) -> Iterator[MetricSample]:
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     yield MetricSample("release_generation", current.generation if current else 0)
     if current is not None:
         yield MetricSample("release_changed_timestamp_seconds", current.changed_at.timestamp())

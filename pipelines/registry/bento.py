@@ -29,7 +29,7 @@ def build_bento(settings: Settings, target: Path) -> str:
     Raises `UserError` if nothing is released or `target` exists, `LoopError` if the champion's
     files do not match its digest.
     """
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     if current is None:
         raise UserError("No version is released, so there is nothing to package. Run `mlops run`.")
     if target.exists():
@@ -74,7 +74,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False
     )
-    document.write_release(packaged / PACKAGED_RELEASE.name, alone)
+    durable_files.write_json(packaged / PACKAGED_RELEASE.name, document.document_fields(alone))
     made_from = {name: value for name, value in card.items() if isinstance(value, str)}
     return made_from | {
         "model_version": champion.version, "model_digest": champion.digest,

@@ -1,33 +1,37 @@
-"""Download of a version's files from the registry, checked against its digest."""
+"""Download of a version's files from the registry, checked against their signed list."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from features import durable_files
-from pipelines.registry import versions
+from pipelines.registry import version_files, versions
 from serving.models.evaluator import Evaluator
 from serving.release.document import ServedModel
 from settings import LoopError, Settings
 
-VERSION_FILES = ("served", "reference.parquet", "facts.json")
+
+class UnsignedVersionError(LoopError):
+    """The version was registered without signatures, so only a recorded digest vouches for it."""
+
+    code = "version_not_signed"
 
 
 def download_version(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
     """Download the version's files to `var/models/<version>/` unless they are there and whole.
 
-    With `recorded`, the digest in the audit trail, the version may be deleted in the registry: the
-    local files are used if they match. Raises `UserError` if there is no such version, `LoopError`
-    if files are missing or differ from the registered or recorded ones.
+    With `recorded`, the digest in the audit trail, the version may be deleted in the registry, or
+    be from before signatures: the files count if they have this digest. Raises `UserError` if there
+    is no such version, `UnsignedVersionError` if its files are not signed, `LoopError` if files are
+    missing or differ from the registered or recorded ones.
     """
     with versions.reraise_mlflow_errors(settings) as client:
         registered = versions.find_version(client, version)
-        if recorded is None:
-            recorded = versions.require_registered_version(client, version).tags["digest"]
+        digest = recorded or versions.require_registered_version(client, version).tags["digest"]
     target = settings.var / "models" / version
-    if not are_files_whole(target, recorded):
+    is_vouched = recorded is not None
+    if not version_files.are_files_whole(settings, target, digest, is_vouched=is_vouched):
         if registered is None:
             raise LoopError(
                 f"Version {version} is not released: it was deleted in the registry, and its files "
@@ -35,17 +39,23 @@ def download_version(settings: Settings, version: str, recorded: str | None = No
                 "unaffected. Choose another earlier champion with `mlops rollback --to VERSION`.",
                 code="version_deleted",
             )
-        _require_no_other_model(target)
+        _require_no_other_model(target, digest)
         _download(client, registered.run_id, target)
         try:
-            Evaluator.load(target / "served", recorded)
+            is_vouched |= version_files.verify_files(settings, target, digest)
         except LoopError as error:
             raise LoopError(
                 f"Version {version} is not released: its files in the registry are not those that "
                 f"were registered. Serving is unaffected. {error}", code="registry_files_damaged",
             ) from error  # fmt: skip
+        if not is_vouched:
+            raise UnsignedVersionError(
+                f"Version {version} is not released: no trusted key signed its files, and the "
+                "record does not hold their digest. Serving is unaffected. Train a new version; or "
+                f"look at this one, then run `mlops approve {version} --digest {digest}`."
+            )
     threshold = settings.params()["costs"]["threshold"]
-    return ServedModel(version, recorded, served_path(version), threshold)
+    return ServedModel(version, digest, served_path(version), threshold)
 
 
 def served_path(version: str) -> str:
@@ -53,38 +63,47 @@ def served_path(version: str) -> str:
     return f"../models/{version}/served"
 
 
-def are_files_whole(folder: Path, digest: str) -> bool:
-    """Return whether `folder` holds all files of a version, and its model has the digest."""
-    try:
-        Evaluator.load(folder / "served", digest)
-    except LoopError:
-        return False
-    others = ("card.json", *VERSION_FILES)
-    return durable_files.read_json(folder / "card.json") is not None and all(
-        (folder / name).exists() for name in others
-    )
-
-
-def _require_no_other_model(folder: Path) -> None:
+def _require_no_other_model(folder: Path, digest: str) -> None:
     """Raise `LoopError` if `folder` holds a whole model: one that is no longer in the registry."""
-    card = durable_files.read_json(folder / "card.json") or {}
-    if are_files_whole(folder, card.get("digest", "")):
-        raise LoopError(
-            f"Version {folder.name} is not released: {folder} holds a model of the same number, "
-            f"so its files are not those that were registered. Serving is unaffected. If nothing "
-            f"serves it, move it: `mv {folder} {folder}.old`.", code="model_folder_taken",
-        )  # fmt: skip
+    card = durable_files.read_json(folder / version_files.CARD_FILE) or {}
+    if (other := card.get("digest", digest)) == digest:
+        return
+    try:
+        Evaluator.load(folder / "served", other)
+    except LoopError:
+        return
+    raise LoopError(
+        f"Version {folder.name} is not released: {folder} holds a model of the same number, so its "
+        "files are not those that were registered. Serving is unaffected. If nothing serves it, "
+        f"move it: `mv {folder} {folder}.old`.", code="model_folder_taken",
+    )  # fmt: skip
 
 
 def fetch_damaged_files(settings: Settings, *served: ServedModel) -> list[str]:
     """Download the files of these versions again where they are damaged; return those versions."""
     folder = settings.release_file.parent
     damaged = [
-        each for each in served if not are_files_whole((folder / each.path).parent, each.digest)
-    ]
+        each for each in served
+        if not version_files.are_files_whole(settings, (folder / each.path).parent, each.digest)
+    ]  # fmt: skip
     for each in damaged:
         download_version(settings, each.version, each.digest)
     return [each.version for each in damaged]
+
+
+def check_registered_files(settings: Settings, version: str, digest: str) -> None:
+    """Check the version's files in the registry, which may have changed since their download.
+
+    Raises `LoopError` if they are missing or differ. A deleted version has none to check.
+    """
+    with (
+        versions.reraise_mlflow_errors(settings) as client,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        if (registered := versions.find_version(client, version)) is not None:
+            target = Path(folder) / version
+            _download(client, registered.run_id, target)
+            version_files.verify_files(settings, target, digest)
 
 
 def _download(client: Any, run_id: str, target: Path) -> None:
@@ -95,13 +114,11 @@ def _download(client: Any, run_id: str, target: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
             draft = Path(folder) / target.name  # not private, as a temporary folder is
             draft.mkdir()
-            for artifact in VERSION_FILES:
-                client.download_artifacts(run_id, artifact, str(draft))
-            facts = json.loads((draft / "facts.json").read_text())
-            durable_files.write_json(draft / "card.json", {**facts, "version": target.name})
+            client.download_artifacts(run_id, "", str(draft))
+            version_files.write_card(draft)
             shutil.rmtree(target, ignore_errors=True)
             durable_files.publish_folder(draft, target)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ValueError) as error:
         raise LoopError(
             f"Version {target.name} is not released: its files can't be downloaded from the "
             f"registry ({str(error).splitlines()[0][:300]}). Serving is unaffected.",

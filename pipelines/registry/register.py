@@ -1,5 +1,7 @@
 """Register a training's winner as a version: refit, gates on the refit, model card, MLflow."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -9,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features import partitions
+from features import durable_files, partitions
 from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import run_gates
-from pipelines.registry import model_card, refit
+from pipelines.registry import model_card, refit, version_files
 from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
 from pipelines.training import lineage, mlflow_tracking
 from pipelines.training.train import probabilities
@@ -124,7 +126,7 @@ def metric_intervals(
 def _create_version(
     settings: Settings, files: TrainingFiles, verdicts: list[dict[str, Any]], tags: dict[str, str]
 ) -> str:
-    winner, made = tags["candidate"], files.path / "refit"
+    winner = tags["candidate"]
     use_case_card = model_card.read_use_case_card()
     tags = tags | {"data_until": tags["as_of"]}
     facts = {
@@ -133,24 +135,20 @@ def _create_version(
         "measured": files.metrics, "verdicts": files.gates["verdicts"][winner] + verdicts,
         "slices": files.gates["slices"],
     }  # fmt: skip
-    card = model_card.render_model_card(use_case_card, facts)
-    reference = made / "reference.parquet"
-    partitions.write_partition(reference_cases(files.holdout, files.scores[winner]), reference)
     client = mlflow_tracking.mlflow_client(settings)
-    with mlflow_tracking.start_run(
-        settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
-    ) as run:
+    with (
+        mlflow_tracking.start_run(
+            settings, f"refit {tags['as_of'][:10]}", tags | {"refit": "true"}
+        ) as run,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         run_id = run.info.run_id
-        model = skops_file.load_skops((made / "model.skops").read_bytes())
+        model = skops_file.load_skops((files.path / "refit" / "model.skops").read_bytes())
         example = files.holdout[FEATURES].tail(5)
         logged = mlflow_tracking.log_model(settings, model, example, run_id)
-        client.log_dict(run_id, facts, "facts.json")
-        client.log_text(run_id, card, "card.md")
-        page = model_card.render_model_card_page(card, facts, files.scores)
-        client.log_text(run_id, page, "card.html")
-        client.log_artifacts(run_id, str(made / "served"), "served")
-        for file in (files.path / "usecase" / "params.yaml", reference):
-            client.log_artifact(run_id, str(file))
+        _write_version_files(files, facts, Path(folder))
+        version_files.sign_files(settings, Path(folder), tags["digest"])
+        client.log_artifacts(run_id, folder)
     if find_registered_model(client) is None:
         client.create_registered_model(REGISTERED_MODEL)
     # Last, in one call with its tags: a kill before leaves no incomplete version.
@@ -159,3 +157,17 @@ def _create_version(
         description=model_card.render_registry_description(use_case_card, facts),
     )  # fmt: skip
     return str(version.version)
+
+
+def _write_version_files(files: TrainingFiles, facts: dict[str, Any], folder: Path) -> None:
+    """Write the files of the version. MLflow's own copy of the model is not among them."""
+    winner = facts["candidate"]
+    card = model_card.render_model_card(model_card.read_use_case_card(), facts)
+    durable_files.write_json(folder / "facts.json", facts, default=str)
+    durable_files.write_file(folder / "card.md", card)
+    page = model_card.render_model_card_page(card, facts, files.scores)
+    durable_files.write_file(folder / "card.html", page)
+    reference = reference_cases(files.holdout, files.scores[winner])
+    partitions.write_partition(reference, folder / "reference.parquet")
+    shutil.copytree(files.path / "refit" / "served", folder / "served")
+    shutil.copyfile(files.path / "usecase" / "params.yaml", folder / "params.yaml")

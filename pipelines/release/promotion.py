@@ -9,12 +9,12 @@ from typing import Any, Unpack
 
 from pydantic import ValidationError
 
-from pipelines.registry.download import download_version
 from pipelines.release import approvals
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import BARRED, LIFTS_BAR, RefusedError
 from pipelines.release.audit.recorder import EntryFields, RecordedRelease, open_release
 from pipelines.release.audit.release_document import ReleaseDocument
+from pipelines.release.audit.vouched_files import download_vouched
 from pipelines.release.staging_checks import check_in_staging
 from serving.release.document import Challenger, ServedModel, Stage, first_fault
 from settings import Settings, UserError
@@ -32,7 +32,7 @@ def promote(
     """
     entry["at"] = at = entry.get("at") or datetime.now(UTC)
     check_in_staging(settings, version)
-    served = download_version(settings, version)
+    served = download_vouched(settings, version)
     with open_release(settings, entry) as (recorded, change):
         document, before = recorded.document, recorded.document.champion
         if before is None or replace(before, path=served.path) != served:
@@ -56,7 +56,7 @@ def challenge(
     challenger.
     """
     entry["at"] = at = entry.get("at") or datetime.now(UTC)
-    served = download_version(settings, version)
+    served = download_vouched(settings, version)
     try:
         wanted = Challenger(served, stage, percent, at, name)
     except ValidationError as error:

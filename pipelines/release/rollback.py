@@ -69,7 +69,7 @@ def freeze_unrecorded(settings: Settings) -> Release:
     records the freeze. Raises `LoopError` if nothing is served.
     """
     with release_lock(settings):
-        current = release.read_release(settings.release_file)
+        current = release.read_release(settings)
         if current is None:
             raise LoopError("Nothing is served, so there is nothing to freeze.")
         if current.frozen:
@@ -78,7 +78,7 @@ def freeze_unrecorded(settings: Settings) -> Release:
             current, generation=current.generation + 1, challenger=None, frozen=True,
             changed_at=datetime.now(UTC),
         )  # fmt: skip
-        release.write_release(settings.release_file, frozen)
+        release.write_release(settings, frozen)
         return frozen
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from features import durable_files
-from pipelines.registry.download import download_version
+from pipelines.release.audit.vouched_files import download_vouched
 from pipelines.runtime.waiting import wait_until
 from serving.http.access import bearer_header
 from serving.release import document
@@ -42,16 +42,16 @@ def put_in_staging(settings: Settings, version: str) -> ServedModel:
     from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training.mlflow_tracking import mlflow_client
 
-    served = download_version(settings, version)
+    served = download_vouched(settings, version)
     mlflow_client(settings).set_registered_model_alias(REGISTERED_MODEL, STAGING_ALIAS, version)
     try:
-        current = document.read_release(settings.staging_file)
-    except LoopError:  # malformed: it is written again
+        current = document.read_release(settings, settings.staging_file)
+    except LoopError:  # malformed or not signed: replaced by the version that was just checked
         current = None
     if current is None or current.champion != served:
         generation = current.generation + 1 if current else 1
         staged = document.Release(generation, served, datetime.now(UTC))
-        document.write_release(settings.staging_file, staged)
+        document.write_release(settings, staged, settings.staging_file)
     return served
 
 
@@ -139,7 +139,7 @@ def request_prediction(client: httpx.Client, body: dict[str, Any]) -> httpx.Resp
 
 def staged_model(settings: Settings) -> ServedModel:
     """Return the version in staging. Raises `UserError` if there is none."""
-    current = document.read_release(settings.staging_file)
+    current = document.read_release(settings, settings.staging_file)
     if current is None:
         raise UserError("No version is in staging. Run `mlops stage VERSION` first.")
     return current.champion

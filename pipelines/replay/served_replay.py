@@ -148,7 +148,7 @@ def claim_stack(settings: Settings, first: datetime) -> None:
     """
     claim = {"from": first.isoformat(), "params": policies.params_digest(settings.params())}
     note = settings.var / "replay" / "stack.json"
-    existing, served = durable_files.read_json(note), document.read_release(settings.release_file)
+    existing, served = durable_files.read_json(note), document.read_release(settings)
     day = first + len(served_record.read_day_records(served_record.records_folder(settings))) * DAY
     problem = ""
     if existing is None and served:

@@ -33,7 +33,7 @@ def monitor_champion(
     Raise `LoopError` if nothing is served, or if the champion has no predictions in the window.
     Raise `UserError` if the champion was trained on data up to `as_of` or later.
     """
-    release = document.read_release(settings.release_file)
+    release = document.read_release(settings)
     if release is None:
         raise LoopError("There is no model to monitor. Run `mlops run`.")
     champion = release.champion

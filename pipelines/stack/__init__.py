@@ -2,6 +2,7 @@
 
 addresses.py: prints the address of each service (`make up`)
 env.py: writes `.env` with new secrets
+keys.py: creates and rotates the keys that sign releases
 healthy.py: the health check of the containers
 schema.py: migrates MLflow's database, checks Prefect's, then starts the server
 databases.sh, databases-healthy.sh: create and check the databases in Postgres

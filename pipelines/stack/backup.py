@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runtime import interrupts
-from pipelines.stack import backup_folder, docker_engine
+from pipelines.stack import backup_folder, docker_engine, keys
 from pipelines.stack.backup_folder import StackError
 from pipelines.stack.docker_engine import Stack, compose, run_command
 
@@ -55,6 +55,7 @@ def back_up(target: Path) -> dict[str, Any]:
             "version": labels.get(f"{IMAGE_LABEL_PREFIX}version", "unknown"),
             "commit": labels.get(f"{IMAGE_LABEL_PREFIX}revision", "unknown"),
             "contents": contents,
+            "trusted_keys": keys.trusted_file(stack.keys).read_text(),
             "files": files,
         }
         backup_folder.finish_backup(draft, target, manifest)
@@ -107,7 +108,8 @@ def main() -> None:
     print(f"{target}: {backup_folder.summarise_contents(contents)}.")
     if contents["champion"] != contents["released"]:
         print(f"MLflow's champion differs from the release ({contents['released']}): mlops doctor.")
-    print("It leaves out .env with the passwords, and the data of Prometheus and Grafana.")
+    print("It leaves out .env with the passwords, the key that signs releases (keys/), and the")
+    print("data of Prometheus and Grafana.")
     print(f"Next: copy it to another machine. To restore it: make restore FROM={target}")
 
 

@@ -1,4 +1,4 @@
-"""The engine's commands for backup and restore, with clear errors and safe interruption."""
+"""The engine's commands for backup, restore and keys, with clear errors and safe interruption."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Stack:
     network: str
     image: str
     redis: str  # image of Redis
+    keys: Path  # the folder of the keys that sign releases
 
 
 def compose(*command: str) -> list[str]:
@@ -79,8 +80,14 @@ def describe_stack() -> Stack:
     """Return the stack's names from Compose; raise `StackError` without an engine or .env."""
     config = json.loads(run_command(compose("--profile", "*", "config", "--format", "json")))
     volumes = {name: volume["name"] for name, volume in config["volumes"].items()}
-    images = [config["services"][name]["image"] for name in ("api", "redis")]
-    return Stack(config["name"], volumes, config["networks"]["default"]["name"], *images)
+    image, redis = (config["services"][name]["image"] for name in ("api", "redis"))
+    network = config["networks"]["default"]["name"]
+    keys = Path(config["secrets"]["signing-key"]["file"]).parent
+    return Stack(config["name"], volumes, network, image, redis, keys)
+
+
+def existing_volumes() -> list[str]:
+    return run_command(["docker", "volume", "ls", "--quiet"]).split()
 
 
 def require_no_user_command(stack: Stack) -> None:
@@ -106,7 +113,7 @@ def count_contents(stack: Stack, image: str, archived: Path | None = None) -> di
 
 
 def run_script(script: Callable[[], None], *, interrupted: str, failed: str = "") -> int:
-    """Run a backup or restore, only one in this checkout at a time; return the exit code.
+    """Run a script of the stack, only one in this checkout at a time; return the exit code.
 
     Print its error with the text `failed`. A signal that ends it prints `interrupted`.
     """
@@ -117,7 +124,7 @@ def run_script(script: Callable[[], None], *, interrupted: str, failed: str = ""
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StackError(
-                    "Another backup or restore is running. Wait until it has ended."
+                    "A backup, a restore or a change of the keys is running. Wait for its end."
                 ) from error
             script()
     except StackError as problem:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runtime import interrupts
-from pipelines.stack import backup_folder, docker_engine
+from pipelines.stack import backup_folder, docker_engine, keys
 from pipelines.stack.backup_folder import StackError
 from pipelines.stack.docker_engine import Stack, compose, container, run_command
 
@@ -44,11 +44,13 @@ def restore(folder: Path, force: bool) -> dict[str, Any]:
     run_command(["docker", "image", "inspect", "--format", "ok", stack.image, stack.redis])
     docker_engine.require_no_user_command(stack)
     ours = [stack.volumes[name] for name in ("postgres", "redis", *backup_folder.VOLUMES)]
-    existing = _existing_volumes()
+    existing = docker_engine.existing_volumes()
     taken = [name for name in ours if name in existing]
     if taken and not force:
         confirm_removal(taken, folder)
-    restore_data(stack, folder, taken, contents)
+    if added := keys.trust_also(stack.keys, manifest.get("trusted_keys", "")):
+        print(f"Trusting {added} more keys, which signed the releases of the backup.", flush=True)
+    restore_data(stack, folder, taken, contents, signed="trusted_keys" in manifest)
     start_stack(contents["released"])
     return contents
 
@@ -65,9 +67,12 @@ def confirm_removal(taken: list[str], folder: Path) -> None:
         raise StackError("Nothing was changed.")
 
 
-def restore_data(stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any]) -> None:
+def restore_data(
+    stack: Stack, folder: Path, taken: list[str], contents: dict[str, Any], *, signed: bool
+) -> None:
     """Replace the stack's data by the backup's; at the end only its databases and MLflow run.
 
+    A backup that is not `signed` is from before signatures: its release is verified and signed.
     Raises `StackError` if a step fails, or unless all counts equal those of the backup.
     """
     done: list[str] = []
@@ -77,6 +82,9 @@ def restore_data(stack: Stack, folder: Path, taken: list[str], contents: dict[st
             print(f"{title} ...", flush=True)
             run_command(command, stdin=source)
             done.append(title[0].lower() + title[1:])
+        if not signed:
+            title = "Signing the release of an older version"
+            keys.sign_older_release(stack)
         title = "Counting the restored data"
         print(f"{title} ...", flush=True)
         restored = docker_engine.count_contents(stack, stack.image)
@@ -133,7 +141,7 @@ def stop_and_mark(stack: Stack, *, begun: bool) -> str:
         return "The data are unchanged: make up starts the stack again."
     try:
         run_command(compose("--profile", "*", "stop"))
-        if stack.volumes[MARKED_VOLUME] in _existing_volumes():
+        if stack.volumes[MARKED_VOLUME] in docker_engine.existing_volumes():
             run_command(mark_command(stack, "touch"))
     except StackError as problem:
         return f"The stack is incomplete and could not be marked ({problem}): don't start it."
@@ -162,10 +170,6 @@ def start_stack(released: str | None) -> None:
 
 def _up(*services: str) -> list[str]:
     return compose("up", "--detach", "--wait", *services)
-
-
-def _existing_volumes() -> list[str]:
-    return run_command(["docker", "volume", "ls", "--quiet"]).split()
 
 
 def main() -> None:

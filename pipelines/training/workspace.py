@@ -73,7 +73,7 @@ def require_newer_than_champion(
     """
     from serving.release.document import read_release
 
-    release = read_release(settings.release_file)
+    release = read_release(settings)
     if release is None:
         return None
     folder = settings.var / "models" / release.champion.version

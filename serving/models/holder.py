@@ -8,9 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from serving.models.evaluator import Evaluator
-from serving.release.document import Release, ServedModel, read_release
+from serving.release.document import (
+    Release,
+    ServedModel,
+    last_good_file,
+    parse_release,
+    read_release,
+)
 from serving.remedies import describe_error
-from settings import LoopError
+from settings import LoopError, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +49,20 @@ class LoadedRelease:
 class ModelHolder:
     """Holds the served release. A request reads `current` once and keeps that object.
 
+    The release document is the one that the settings follow; only a signed one is served.
     `features` are the columns that the service can provide; a model that needs others is refused.
     `packaged` is the release document that came with the code, if any. It is served until the first
     release can be loaded, and never again. `on_change` receives each newly served release.
     """
 
     def __init__(
-        self, release_file: Path, *, features: Collection[str] | None = None,
+        self, settings: Settings, *, features: Collection[str] | None = None,
         packaged: Path | None = None, on_change: Callable[[LoadedRelease], object] = bool,
     ) -> None:  # fmt: skip
         self.current: LoadedRelease | None = None
         self.problem: str | None = None  # why the released models are not served
-        self._file = release_file
+        self._settings = settings
+        self._file = settings.followed_file
         self._packaged = packaged
         self._features = features
         self._on_change = on_change
@@ -108,16 +116,33 @@ class ModelHolder:
 
     def _load(self) -> LoadedRelease:
         try:
-            return self._load_document(self._file)
+            return self._load_models(read_release(self._settings, self._file), self._file)
         except LoopError as error:
-            if self._packaged is None or (self.current and not self.current.fallback):
+            if self.current and not self.current.fallback:
+                raise
+            if (last_good := self._load_last_good(error)) is not None:
+                return last_good
+            if self._packaged is None:
                 raise
             packaged = "The packaged version answers, since no release is available."
             problem = f"{packaged} {describe_error(error)}"
-            return replace(self._load_document(self._packaged), problem=problem, fallback=True)
+            # It came with the code and needs no signature: who changes it can change the code.
+            release = parse_release(self._packaged.read_bytes())
+            loaded = self._load_models(release, self._packaged)
+            return replace(loaded, problem=problem, fallback=True)
 
-    def _load_document(self, file: Path) -> LoadedRelease:
-        release = read_release(file)
+    def _load_last_good(self, error: LoopError) -> LoadedRelease | None:
+        """Return the second copy of a document that is damaged; None if it can't be served."""
+        if not self._file.exists():
+            return None
+        try:
+            release = read_release(self._settings, last_good_file(self._file))
+            loaded = self._load_models(release, self._file)
+        except LoopError:
+            return None
+        return replace(loaded, problem=f"The last good release answers. {describe_error(error)}")
+
+    def _load_models(self, release: Release | None, file: Path) -> LoadedRelease:
         if release is None:
             raise LoopError(
                 f"No model is released yet: {file} is missing.", code="nothing_released"

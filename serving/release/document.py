@@ -22,8 +22,9 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from features import durable_files
+from serving.release import signatures
 from serving.remedies import remedy_command
-from settings import LoopError
+from settings import LoopError, Settings
 
 Arm = Literal["champion", "challenger"]
 Stage = Literal["shadow", "canary", "experiment"]
@@ -100,9 +101,13 @@ class Release:
         return self
 
 
-def document_json(document: Any) -> str:
-    """Return the JSON of a release, or of another dataclass with such fields."""
-    return json.dumps(asdict(document), indent=2, default=datetime.isoformat)
+RELEASE_ADAPTER = TypeAdapter(Release)
+
+
+def document_fields(document: Any) -> dict[str, Any]:
+    """Return a release, or another dataclass with such fields, as values of JSON."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(document), default=datetime.isoformat))
+    return fields
 
 
 def first_fault(error: ValidationError) -> str:
@@ -111,26 +116,67 @@ def first_fault(error: ValidationError) -> str:
     return f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
 
 
-def read_release(path: Path) -> Release | None:
-    """Return the release at `path`; None if missing. Raises `LoopError` if it is malformed."""
+def describe_fault(error: Exception) -> str:
+    """Return why a document can't be read, in one line."""
+    return first_fault(error) if isinstance(error, ValidationError) else str(error)
+
+
+def read_release(settings: Settings, file: Path | None = None) -> Release | None:
+    """Return the release in `file`, by default that of production; None if it is missing.
+
+    Raises `LoopError` if it is malformed, and `SignatureError` if no trusted key signed it.
+    """
+    file = file or settings.release_file
     try:
-        return TypeAdapter(Release).validate_json(path.read_bytes())
+        text = file.read_bytes()
+        return parse_release(signatures.read_signed_json(settings, _purpose(file), text))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        staged = path.stem == "staging"
-        code = "staging_file_malformed" if staged else "release_file_malformed"
-        fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
+    except signatures.SignatureError as error:
+        code = "staging_file_malformed" if _is_staged(file) else "not_signed"
+        raise signatures.SignatureError(
+            f"The release document {file} is not followed: {error}. The service keeps its models. "
+            f"`{remedy_command(code)}` writes the document again. If a version without signatures "
+            "wrote it, or the keys were lost: `mlops repair --adopt`.",
+            code=code,
+        ) from error
+    except (OSError, ValueError) as error:
+        code = "staging_file_malformed" if _is_staged(file) else "release_file_malformed"
         raise LoopError(
-            f"The release document {path} is malformed ({fault}). The service keeps its models. "
-            f"`{remedy_command(code)}` writes the document again.",
+            f"The release document {file} is malformed ({describe_fault(error)}). The service "
+            f"keeps its models. `{remedy_command(code)}` writes the document again.",
             code=code,
         ) from error
 
 
-def write_release(path: Path, release: Release) -> None:
-    """Replace the document atomically: a reader sees the old one or the new one."""
-    durable_files.write_file(path, document_json(release))
+def parse_release(text: str | bytes) -> Release:
+    """Return the release of JSON without a signature. Raises `ValidationError`."""
+    return RELEASE_ADAPTER.validate_json(text)
+
+
+def write_release(settings: Settings, release: Release, file: Path | None = None) -> None:
+    """Sign the document and replace it atomically: a reader sees the old one or the new one.
+
+    `file` is by default that of production. A second copy is for services that start while the
+    file is damaged. Raises `LoopError` without the signing key.
+    """
+    file = file or settings.release_file
+    signed = signatures.sign_json(settings, _purpose(file), document_fields(release))
+    for each in (last_good_file(file), file):
+        durable_files.write_file(each, signed)
+
+
+def last_good_file(file: Path) -> Path:
+    """Return the second copy of the release document `file`."""
+    return file.with_name(f"{file.stem}.last-good.json")
+
+
+def _purpose(file: Path) -> signatures.Purpose:
+    return "staging" if _is_staged(file) else "release"
+
+
+def _is_staged(file: Path) -> bool:
+    return file.name.startswith("staging")
 
 
 def assign_arm(key: str, release: Release) -> Arm:

@@ -114,7 +114,7 @@ class Home:
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
-        served = document.read_release(self.settings.release_file)
+        served = document.read_release(self.settings)
         assert served is not None
         log = reader.read_predictions(self.settings.predictions)
         return {

@@ -77,20 +77,18 @@ class Service:
         _, digest = self.exported[version]
         self.generation += 1
         champion = ServedModel(version, digest, f"../models/{version}", 0.5)
-        write_release(
-            self.settings.release_file, Release(self.generation, champion, datetime.now(UTC))
-        )
+        write_release(self.settings, Release(self.generation, champion, datetime.now(UTC)))
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def challenge(self, challenger: ServedModel, stage: Any, percent: float = 0) -> None:
         """Add an exported challenger to the release and wait until the service has it."""
-        current = read_release(self.settings.release_file)
+        current = read_release(self.settings)
         assert current is not None
         self.generation += 1
         now = datetime.now(UTC)
         second = Challenger(challenger, stage, percent, now)
         release = Release(self.generation, current.champion, now, second)
-        write_release(self.settings.release_file, release)
+        write_release(self.settings, release)
         self.wait("/release", lambda r: r.json()["generation"] == self.generation)
 
     def worker(self) -> psutil.Process:

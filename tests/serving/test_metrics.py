@@ -101,15 +101,15 @@ def test_a_prediction_is_counted_with_its_score_its_features_and_its_fallback(
 def test_release_freeze_and_challenger_are_exported(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     parts = service_parts(settings)
-    first = read_release(settings.release_file)
+    first = read_release(settings)
     assert first is not None
     challenger = Challenger(replace(first.champion, version="2"), "canary", 5, datetime.now(UTC))
-    write_release(settings.release_file, replace(first, generation=2, challenger=challenger))
+    write_release(settings, replace(first, generation=2, challenger=challenger))
     parts.models.refresh()
     canary = {"model_version": "2", "stage": "canary", "percent": "5", "loaded": "yes"}
     assert (value_of("release_generation"), value_of("release_frozen")) == (2, 0)
     assert value_of("release_challenger", **canary) == 1
-    write_release(settings.release_file, replace(first, generation=3, frozen=True))
+    write_release(settings, replace(first, generation=3, frozen=True))
     parts.models.refresh()
     parts.close()
     assert value_of("release_frozen") == 1

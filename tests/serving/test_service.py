@@ -23,7 +23,9 @@ from typer.testing import CliRunner
 from pipelines.cli.main import app
 from serving.models.evaluator import Evaluator, export_model
 from serving.prediction_log.reader import read_predictions
+from serving.release import signatures
 from serving.release.document import ServedModel
+from settings import Settings
 from tests import browser
 from tests.serving import scenarios
 from tests.serving.in_process import example_request, fitted_pipeline
@@ -322,7 +324,10 @@ def test_metrics_count_by_version_and_outcome(service: Service) -> None:
 def test_a_broken_release_is_not_served_but_reported(service: Service) -> None:
     before = service.client.get("/release").json()
     good = service.settings.release_file.read_text()
-    service.settings.release_file.write_text(good.replace(before["digest"], "0" * 64))
+    fields = json.loads(good.replace(before["digest"], "0" * 64))
+    del fields["signature"]
+    signed = signatures.sign_json(service.settings, "release", fields)
+    service.settings.release_file.write_text(signed)
     release = service.wait("/release", lambda response: response.json()["problem"]).json()
     assert release["digest"] == before["digest"]
     assert "digest" in release["problem"]
@@ -330,6 +335,32 @@ def test_a_broken_release_is_not_served_but_reported(service: Service) -> None:
     assert service.predict().status_code == 200
     service.settings.release_file.write_text(good)
     service.wait("/release", lambda response: response.json()["problem"] is None)
+
+
+def test_a_document_that_was_edited_by_hand_is_not_followed(service: Service) -> None:
+    before = service.client.get("/release").json()
+    file = service.settings.release_file
+    good = file.read_text()
+    fields = json.loads(good)
+    fields["champion"] |= {"threshold": 0.99, "version": "another"}
+    unsigned = {name: value for name, value in fields.items() if name != "signature"}
+    stranger = Settings(home=service.settings.home / "stranger")
+    for text, fault in (
+        (json.dumps(fields), "was changed after it was signed"),
+        (json.dumps(unsigned), "it is not signed"),
+        (signatures.sign_json(stranger, "release", unsigned), "key that is not trusted"),
+    ):
+        file.write_text(text)
+        ready = service.wait("/readyz", lambda r, f=fault: f in str(r.json()["problem"])).json()
+        assert "is not followed" in ready["problem"]
+        answer = service.predict()
+        assert (answer.status_code, answer.json()["model_version"]) == (200, before["version"])
+        assert service.client.get("/release").json()["threshold"] == before["threshold"]
+        assert "release_problem 1.0" in service.client.get("/metrics").text
+        assert fault in Path(service.output.name).read_text()
+    file.write_text(good)
+    service.wait("/release", lambda response: response.json()["problem"] is None)
+    assert "release_problem 0.0" in service.client.get("/metrics").text
 
 
 class Load(threading.Thread):

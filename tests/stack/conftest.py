@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.stack import env
+from pipelines.stack import env, keys
+from serving.release.keys import new_key_pair
 from tests import slice_params
 from tests.stack import project
 
@@ -36,6 +37,7 @@ class Stack:
         self.secrets = folder / ".env"
         (folder / ".env.example").write_text((ROOT / ".env.example").read_text())
         env.write_env_file(folder)
+        keys.write_pair(folder / "keys", "".join(pem.decode() for pem in new_key_pair()))
         self.environment = {
             "COMPOSE_PROJECT_NAME": f"test-{uuid.uuid4().hex[:8]}",
             "MLOPS_VERSION": "test",
@@ -44,6 +46,7 @@ class Stack:
             "COMPOSE_ENV_FILES": str(self.secrets),
             "COMPOSE_PROFILES": "staging",
             "MLOPS_STAGING_URL": "http://api-staging:3000",
+            "MLOPS_KEYS": str(folder / "keys"),
             "SLICE": str(folder / "params.yaml"),
         }
         (folder / "params.yaml").write_text(yaml.safe_dump(params or slice_params.slice_params()))

@@ -18,7 +18,7 @@ versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
 experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
-served = document.read_release(settings.release_file)
+served = document.read_release(settings)
 log = reader.read_predictions(settings.predictions)
 print(
     json.dumps(

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pipelines.stack import keys
 from tests.stack.conftest import ROOT, Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, yaml
 from features.feast_store import apply_definitions
 from pipelines.release import promotion
-from pipelines.registry import versions
+from pipelines.registry import version_files, versions
 from pipelines.training import mlflow_tracking
 from serving.prediction_log import compaction, writer
 from serving.models import evaluator
@@ -43,6 +44,7 @@ made = Path("/tmp/made")
 digest = evaluator.export_model(model, made / "served")
 pd.DataFrame(rows).to_parquet(made / "reference.parquet")
 (made / "facts.json").write_text(json.dumps({"candidate": "gradient_boosting"}))
+version_files.sign_files(settings, made, digest)
 with mlflow_tracking.start_run(settings, "seed", {"training_id": "seed"}) as run:
     client = mlflow_tracking.mlflow_client(settings)
     client.log_artifacts(run.info.run_id, str(made))
@@ -184,6 +186,10 @@ def test_its_manifest_counts_its_contents_and_only_its_owner_can_read_it(
     assert manifest["version"] == kept.stack.environment["MLOPS_VERSION"]
     assert manifest["commit"] == kept.stack.environment["MLOPS_COMMIT"]
     assert set(manifest["files"]) | {"manifest.json"} == {path.name for path in backup.iterdir()}
+    keys_folder = Path(kept.stack.environment["MLOPS_KEYS"])
+    assert manifest["trusted_keys"] == keys.trusted_file(keys_folder).read_text()
+    private = keys.signing_file(keys_folder).read_bytes().splitlines()[1]
+    assert not any(private in path.read_bytes() for path in backup.iterdir())
     assert {path.stat().st_mode & 0o777 for path in backup.iterdir()} == {0o600}
     assert backup.stat().st_mode & 0o777 == 0o700
 

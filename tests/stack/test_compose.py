@@ -69,6 +69,23 @@ def test_predictions_need_neither_mlflow_nor_prefect(stack: Stack) -> None:
     assert needed == {"proxy", "api", "postgres", "redis"}
 
 
+def test_only_the_worker_and_loop_get_the_key_that_signs(stack: Stack) -> None:
+    config = stack.config()
+    services = config["services"]
+    having = {name for name, service in services.items() if service.get("secrets")}
+    assert having == {"worker", "loop"}
+    private = Path(config["secrets"]["signing-key"]["file"])
+    assert private.is_file()
+    mounts = [
+        (name, mount) for name, service in services.items() for mount in service.get("volumes", [])
+    ]
+    for name, mount in mounts:
+        if mount["type"] == "bind":
+            assert not private.is_relative_to(mount["source"]), name
+        if mount["target"] == "/trusted":
+            assert mount["read_only"] is True, name
+
+
 def test_a_missing_secret_is_refused(stack: Stack, tmp_path: Path) -> None:
     kept = stack.secrets.read_text().splitlines()
     lacking = tmp_path / ".env"

@@ -181,7 +181,7 @@ def release_champion(settings: Settings) -> None:
     digest = export_model(model, folder / "served")
     (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
     served = ServedModel("1", digest, "../models/1/served", 0.2)
-    write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
+    write_release(settings, Release(1, served, datetime.now(UTC)))
 
 
 def write_loop_state(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Audit entries in MLflow: each entry is a run of the experiment `releases`."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -8,10 +9,12 @@ from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.approval_rules import version_tags
 from pipelines.release.audit.trail import AuditEntry, StoredEntry
 from pipelines.training import mlflow_tracking
+from serving.release import keys, signatures
 from settings import Settings
 
 AUDIT_EXPERIMENT = "releases"
 EVIDENCE_FILE = "evidence.json"
+SIGNATURE_TAG = "signature"
 
 
 def restore_experiment(settings: Settings) -> str:
@@ -20,11 +23,18 @@ def restore_experiment(settings: Settings) -> str:
 
 
 def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: str) -> str:
-    """Store the entry; return the id of its run. It counts once the document holds its digest."""
+    """Sign and store the entry; return the id of its run.
+
+    It counts once the document holds its digest.
+    """
     experiment = restore_experiment(settings)
+    signature = signatures.sign(settings, "entry", entry.body.encode())
     run = client.create_run(
         experiment, run_name=f"{entry.seq} {entry.action}",
-        tags={**entry.readable_tags(), "entry": entry.body, "digest": entry.digest},
+        tags={
+            **entry.readable_tags(), "entry": entry.body, "digest": entry.digest,
+            SIGNATURE_TAG: signature,
+        },
     )  # fmt: skip
     client.log_text(run.info.run_id, evidence, EVIDENCE_FILE)
     return str(run.info.run_id)
@@ -54,8 +64,14 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
         [experiment.experiment_id], run_view_type=ViewType.ALL, output_format="list"
     )
 
+    trusted = keys.read_trusted_keys(settings)
+
     def digest(run_id: str) -> str:
         return sha256(read_evidence(run_id).encode()).hexdigest()
+
+    def fault(tags: Mapping[str, str]) -> str | None:
+        body = tags.get("entry", "").encode()
+        return signatures.find_fault(trusted, "entry", body, tags.get(SIGNATURE_TAG))
 
     return [
         StoredEntry(
@@ -63,6 +79,7 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
             running=run.info.status == "RUNNING",
             deleted=run.info.lifecycle_stage == "deleted",
             evidence=digest(run.info.run_id) if evidence else None,
+            signature_fault=fault(run.data.tags),
         )
         for run in runs
     ]  # fmt: skip

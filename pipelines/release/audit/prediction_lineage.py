@@ -126,7 +126,7 @@ def _load_version(settings: Settings, version: str, digest: str) -> Evaluator:
     try:  # the local files may outlive a version that was deleted in the registry
         return Evaluator.load(files, digest)
     except LoopError:
-        download_version(settings, version)
+        download_version(settings, version, digest)
         return Evaluator.load(files, digest)
 
 

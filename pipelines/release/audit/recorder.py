@@ -149,7 +149,7 @@ def apply_change(
     )  # fmt: skip
     after = replace(after, changed_at=entry.at, history=HistoryHead(entry.seq, entry.digest))
     run_id = entry_store.append_entry(settings, client, entry, text)
-    write_release_document(client, after)
+    write_release_document(settings, client, after)
     # The lock covers one machine: another machine, or a person in MLflow's UI, may write as well.
     if (written := read_release_document(settings, client)) != after:
         raise SupersededError(

@@ -1,7 +1,8 @@
 """The audit trail: entries chained by digest, and the verification of the chain. Pure functions.
 
-Each entry holds the digest of the previous one. The release document holds the number of entries
-and the newest digest. docs/releases.md says which attacks this detects, and which it does not.
+Each entry is signed and holds the digest of the previous one. The release document is signed, too,
+and holds the number of entries and the newest digest. docs/releases.md says which attacks this
+detects, and which it does not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from serving.release.document import GENESIS, HistoryHead, first_fault
+from serving.release.signatures import CHANGED, UNSIGNED
 
 Arms = Mapping[str, Any]  # champion, challenger, frozen, generation: what was served
 
@@ -72,6 +74,7 @@ class StoredEntry:
     running: bool = False
     deleted: bool = False
     evidence: str | None = None  # sha256 of the current file; None if it was not read
+    signature_fault: str | None = None  # why the signature does not count; None if it does
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTr
     newest, head = unlinked.get(history.head), history.head
     entries: list[AuditEntry] = []
     problems: list[str] = []
+    # A trusted signature covers all older entries, by their digests: those from before signatures,
+    # and those of a key that is trusted no more. An unsigned entry after a signed one is a fault.
+    unsigned, is_covered = list[int](), False
     for seq in range(history.count, 0, -1):
         linked = unlinked.pop(head, None)
         if linked is not None and linked.deleted:
@@ -99,6 +105,14 @@ def verify_trail(stored: Iterable[StoredEntry], history: HistoryHead) -> AuditTr
             problems.append(f"{problem} Older entries can't be verified.")
             break
         problems += [problem] if problem else []
+        fault = linked.signature_fault if linked is not None else None
+        if fault is None:
+            problems += [f"Entry {each} is not signed, but entry {seq} is." for each in unsigned]
+            unsigned, is_covered = [], True
+        elif fault == UNSIGNED:
+            unsigned.append(seq)
+        elif not is_covered:
+            problems.append(f"Entry {seq} is not trusted: {fault}.")
         entries.append(entry)
         head = entry.previous
     else:
@@ -128,6 +142,8 @@ def _verify_entry(
         return None, f"Entry {seq} was changed: it can't be read ({first_fault(error)})."
     if sha256(body.encode()).hexdigest() != digest or entry.seq != seq:
         return None, f"Entry {seq} was changed: it does not match its digest {digest[:12]}."
+    if stored.signature_fault == CHANGED:
+        return None, f"Entry {seq} is not trusted: {CHANGED}."
     tags = entry.readable_tags()
     if changed := [name for name, text in tags.items() if stored.tags.get(name) != text]:
         return entry, f"Entry {seq} was changed: the tags {', '.join(changed)} contradict it."

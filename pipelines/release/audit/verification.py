@@ -1,16 +1,17 @@
 """Verification of the record (`mlops history --verify`), and repair of the release document.
 
-The repair rewrites a malformed, lost or outdated document from the services' release file, and that
-file from the document: each is the last good copy of the other. A repair of the document is an
-audit entry like any other change, and does not restore missing entries: the verification continues
-to report them.
+The repair rewrites a malformed, lost, unsigned or outdated document from the services' release
+file, and that file from the document: each is the last good copy of the other. A repair of the
+document is an audit entry like any other change, and does not restore missing entries: the
+verification continues to report them.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from pipelines.registry import download, versions
+from pipelines.registry import download, version_files, versions
 from pipelines.release.audit import entry_store, recorder
 from pipelines.release.audit.recorder import EntryFields
 from pipelines.release.audit.release_document import (
@@ -21,28 +22,65 @@ from pipelines.release.audit.release_document import (
     sync_file_and_aliases,
 )
 from pipelines.release.audit.trail import AuditTrail, verify_trail
+from serving.release import document as release
+from serving.release import keys
 from serving.release.document import Challenger, HistoryHead, Release, ServedModel
+from serving.release.signatures import SignatureError
 from settings import LoopError, Settings, UnreachableError, UserError
 
 
-def verify_release(settings: Settings) -> tuple[list[str], AuditTrail]:
-    """Return the problems, one sentence each, and the audit trail; evidence files are checked, too.
+def verify_release(settings: Settings, *, files: bool = True) -> tuple[list[str], AuditTrail]:
+    """Return the problems, one sentence each, and the audit trail.
 
-    Raises `LoopError` if the release document is malformed or MLflow is unavailable.
+    With `files`, those of the served versions are checked, too, also in the registry. Raises
+    `LoopError` if the release document is malformed or MLflow is unavailable.
     """
-    recorded = recorder.read_recorded_release(settings, evidence=True)
-    document, problems = recorded.document, list(recorded.trail.problems)
+    try:
+        recorded = recorder.read_recorded_release(settings, evidence=True)
+    except SignatureError as error:
+        return [str(error)], AuditTrail((), None, (), ())
+    problems = list(recorded.trail.problems)
     if not problems and not recorded.is_consistent:
         problems.append("The release document was changed by hand: its newest entry differs.")
-    served = read_served_release(settings)
-    if served is not None and (served.generation, served.history) != (
-        document.generation, document.history,
-    ):  # fmt: skip
-        problems.append(
+    if (problem := _problem_of_file(settings, recorded.document)) is not None:
+        problems.append(problem)
+    if files:
+        problems += _problems_of_files(settings, recorded.document)
+    return problems, recorded.trail
+
+
+def _problems_of_files(settings: Settings, document: ReleaseDocument) -> list[str]:
+    """Return which files of the served versions differ, in the registry and in their downloads."""
+    problems = []
+    for model in served_models(document):
+        folder = (settings.release_file.parent / model.path).resolve().parent
+        for where, check in (
+            ("the registry", partial(download.check_registered_files, settings, model.version)),
+            (str(folder), partial(version_files.verify_files, settings, folder)),
+        ):
+            try:
+                check(model.digest)
+            except UnreachableError:
+                raise
+            except LoopError as error:
+                problems.append(f"Version {model.version} was changed in {where}: {error}")
+    return problems
+
+
+def _problem_of_file(settings: Settings, document: ReleaseDocument) -> str | None:
+    """Return how the services' release file differs from the registry's document, if it does."""
+    try:
+        served = release.read_release(settings)
+    except LoopError as error:
+        return str(error)
+    if served is None or served == document:
+        return None  # a lost file is written again by the next change
+    if (served.generation, served.history) != (document.generation, document.history):
+        return (
             f"{settings.release_file} has generation {served.generation}, the registry "
             f"{document.generation}: a change was killed, or one of them was set back."
         )
-    return problems, recorded.trail
+    return f"{settings.release_file} and the registry contradict each other. Run `mlops repair`."
 
 
 def repair_release_document(
@@ -86,8 +124,11 @@ def _document_on_record(settings: Settings, client: Any, found: str) -> Release:
     newest = [each for each in stored if each.tags.get("seq") == str(max(numbers, default=0))]
     history = HistoryHead(max(numbers), newest[0].tags["digest"]) if newest else HistoryHead()
     trail = verify_trail(stored, history)
-    if trail.problems or not trail.entries or not trail.entries[-1].after["champion"]:
-        problem = next(iter(trail.problems), "The record has no champion.")
+    is_signed = keys.has_no_keys(settings) or not (newest and newest[0].signature_fault)
+    champion = trail.entries[-1].after["champion"] if trail.entries else None
+    if trail.problems or not is_signed or not champion:
+        default = "The record has no champion." if is_signed else "Its newest entry is not signed."
+        problem = next(iter(trail.problems), default)
         raise LoopError(
             f"{found} {settings.release_file} is unusable, too, and so is the record: {problem} "
             "Restore a backup (docs/stack.md), or remove the file and the tag "
@@ -98,7 +139,7 @@ def _document_on_record(settings: Settings, client: Any, found: str) -> Release:
     arms = entry.after
     challenger = arms["challenger"]
     return Release(
-        arms["generation"], _served_model(arms["champion"]), entry.at,
+        arms["generation"], _served_model(champion), entry.at,
         challenger and Challenger(
             _served_model(challenger), challenger["stage"], challenger["percent"], entry.at,
             challenger["name"],

@@ -90,10 +90,9 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     shutil.copytree(served, settings.var / "models" / "2", dirs_exist_ok=True)
     one, two = (ServedModel(n, digest, f"../models/{n}", 0.2) for n in ("1", "2"))
     now = datetime.now(UTC)
-    write_release(settings.release_file, Release(1, one, now))
-    write_release(
-        settings.staging_file, Release(1, one, now, challenger=Challenger(two, "shadow", 0, now))
-    )
+    write_release(settings, Release(1, one, now))
+    shadow = Challenger(two, "shadow", 0, now)
+    write_release(settings, Release(1, one, now, challenger=shadow), settings.staging_file)
     sample = cases[cases["decision_time"] >= AT].head(ROWS)
     rows = OnlineReader(settings).read(sample.to_dict("records"), list(sample["decision_time"]))
     values = [row.values for row in rows]

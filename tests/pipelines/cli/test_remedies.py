@@ -5,6 +5,7 @@ capitals are filled in. `NOT_PRODUCED` lists the other codes, with the reason.
 """
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -37,6 +38,7 @@ from pipelines.training import mlflow_tracking
 from serving import remedies
 from serving.errors import TOO_MANY
 from serving.models.holder import ModelHolder
+from serving.release import signatures
 from settings import LoopError, Settings
 from tests.released import served_release
 from tests.remedied import mlops, run_remedy
@@ -207,8 +209,22 @@ def set_document_back(settings: Settings) -> None:
 
 
 def change_document(settings: Settings) -> None:
+    """As a person who has the key, or in a home that has none yet."""
     tag = client(settings).get_registered_model(REGISTERED_MODEL).tags["release"]
-    write_document(settings, tag.replace('"threshold": 0.2', '"threshold": 0.9'))
+    fields = json.loads(tag.replace('"threshold": 0.2', '"threshold": 0.9'))
+    del fields["signature"]
+    write_document(settings, signatures.sign_json(settings, "release", fields))
+
+
+def edit_file(settings: Settings) -> None:
+    text = settings.release_file.read_text()
+    settings.release_file.write_text(text.replace('"threshold": 0.2', '"threshold": 0.9'))
+
+
+def remove_list(settings: Settings) -> None:
+    run = client(settings).get_model_version(REGISTERED_MODEL, "2").run_id
+    [file] = settings.var.rglob(f"{run}/artifacts/files.json")
+    file.unlink()
 
 
 def keep_older_files(settings: Settings) -> None:
@@ -258,7 +274,7 @@ def says(*command: str) -> Callable[[Settings], str]:
 
 def readyz(settings: Settings) -> str:
     """The code in the `problem` of `/readyz`, which is that of the holder."""
-    found = re.search(r"\[(\w+)\]", ModelHolder(settings.followed_file).problem or "")
+    found = re.search(r"\[(\w+)\]", ModelHolder(settings).problem or "")
     return found[1] if found else ""
 
 
@@ -274,6 +290,9 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
     ),
     "document_behind": (set_document_back, says("promote", "3"), {}),
     "document_contradicted": (change_document, says("promote", "3"), {}),
+    "not_signed": (edit_file, readyz, {}),
+    "signing_key_lost": (lambda s: s.signing_key_file.unlink(), says("promote", "2"), {}),
+    "version_not_signed": (remove_list, says("promote", "2"), {"VERSION": "2"}),
     "release_file_malformed": (lambda s: s.release_file.write_text("{"), readyz, {}),
     "release_file_lost": (
         lambda s: s.release_file.unlink(), failed_check(doctor.check_record), {}
@@ -295,11 +314,11 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
     # Alerts on a replica, whose holder is that of this process.
     "no_model_served": (
         lambda s: shutil.rmtree(s.var / "models" / "1" / "served"),
-        lambda s: "" if ModelHolder(s.followed_file).current else "no_model_served", {},
+        lambda s: "" if ModelHolder(s).current else "no_model_served", {},
     ),
     "release_not_taken_up": (
         lambda s: s.release_file.write_text("{"),
-        lambda s: "release_not_taken_up" if ModelHolder(s.followed_file).problem else "", {},
+        lambda s: "release_not_taken_up" if ModelHolder(s).problem else "", {},
     ),
     "registry_files_damaged": (damage_registry, lambda s: readyz(s) and says("repair")(s), {}),
 }  # fmt: skip

@@ -167,7 +167,7 @@ def test_a_service_without_a_model_gets_one(released: Settings) -> None:
     released.release_file.unlink()
     parts = LocalService(
         released, shared_metrics(), PredictionLog(released.predictions),
-        ModelHolder(released.release_file), FeatureLookup(None, shared_metrics()),  # type: ignore[arg-type]
+        ModelHolder(released), FeatureLookup(None, shared_metrics()),  # type: ignore[arg-type]
         api=None,  # type: ignore[arg-type]
     )  # fmt: skip
     parts = LocalService(**{**vars(parts), "api": Api(ROUTES, parts, AccessControl(released))})

@@ -3,6 +3,7 @@
 All processes are real: the command, Prefect's server and runner, the service.
 """
 
+import json
 import socket
 import subprocess
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipelines.registry import reproduce
+from pipelines.registry import reproduce, version_files
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.verification import verify_release
 from pipelines.retraining import monitor
@@ -109,13 +110,18 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
 
 def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None:
     home, _ = turned
-    served = document.read_release(home.settings.release_file)
+    served = document.read_release(home.settings)
     assert served is not None
     version = mlflow_tracking.mlflow_client(home.settings).get_model_version(
         REGISTERED_MODEL, served.champion.version
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
+    files = home.settings.var / "models" / version.version
+    listed = json.loads((files / version_files.LIST_FILE).read_text())["files"]
+    names = {each.relative_to(files).as_posix() for each in files.rglob("*") if each.is_file()}
+    assert names - set(listed) == {version_files.LIST_FILE, version_files.CARD_FILE}
+    assert {"facts.json", "reference.parquet", "params.yaml", "card.md"} < set(listed)
     problems, chain = verify_release(home.settings)
     assert problems == []
     moves = [(entry.action, entry.version) for entry in chain.entries]

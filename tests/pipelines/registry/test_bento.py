@@ -33,7 +33,7 @@ def home_with_a_release(home: Path) -> tuple[Settings, str]:
     digest = export_model(small_trees(), folder / "served")
     (folder / "card.json").write_text(json.dumps(CARD))
     champion = ServedModel("7", digest, "../models/7/served", 0.5)
-    write_release(settings.release_file, Release(3, champion, datetime.now(UTC)))
+    write_release(settings, Release(3, champion, datetime.now(UTC)))
     return settings, digest
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines.cli.release_history import approval_lines
+from pipelines.registry import version_files
 from pipelines.registry.download import download_version
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
@@ -65,7 +66,7 @@ def test_an_approval_applies_to_one_digest(released: Settings) -> None:
     third = client.get_model_version(REGISTERED_MODEL, "3")
     client.set_model_version_tag(REGISTERED_MODEL, "2", "digest", third.tags["digest"])
     download_version(released, "3")
-    (released.var / "models" / "3").rename(released.var / "models" / "2")
+    version_files.write_card((released.var / "models" / "3").rename(released.var / "models" / "2"))
     with pytest.raises(RefusedError, match="with the digest"):
         promotion.promote(released, "2", at=NOW, **ME)
     assert served_release(released).champion.version == "1"

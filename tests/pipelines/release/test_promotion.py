@@ -14,6 +14,7 @@ from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking, training_outcome
+from serving.models.evaluator import Evaluator
 from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
@@ -150,7 +151,7 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(released: Se
 def test_a_release_without_audit_trail_is_adopted(released: Settings) -> None:
     mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
     now = served_release(released)
-    write_release(released.release_file, Release(7, now.champion, now.changed_at))
+    write_release(released, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)
     assert served_release(released).generation == 8
     last = audit_entries(released)[-1]
@@ -181,4 +182,4 @@ def test_the_files_of_an_older_version_of_the_same_number_are_not_overwritten(
     with pytest.raises(LoopError, match="holds a model of the same number") as raised:
         promotion.promote(released, "2", **ME)
     assert raised.value.code == "model_folder_taken"
-    assert download.are_files_whole(folder, other.digest)
+    Evaluator.load(folder / "served", other.digest)

@@ -17,7 +17,7 @@ ME = {"by": "me", "why": "it is right"}
 
 def test_a_rollback_is_served_within_two_seconds(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
-    holder = ModelHolder(released.release_file)
+    holder = ModelHolder(released)
     holder.start()  # polls as often as the service does
     try:
         rollback.rollback(released, **ME)

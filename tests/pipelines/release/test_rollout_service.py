@@ -22,6 +22,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from pipelines.registry.version_files import sign_files
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollout_controller
 from pipelines.runtime import child_processes, server_health
@@ -61,6 +62,7 @@ def add_version(settings: Settings, version: str, model: Pipeline) -> None:
     digest = evaluator.export_model(model, made / "served")
     pd.DataFrame({"a": [0.0]}).to_parquet(made / "reference.parquet")
     (made / "facts.json").write_text(json.dumps({"candidate": version, "digest": digest}))
+    sign_files(settings, made, digest)
     client = mlflow_tracking.mlflow_client(settings)
     with mlflow_tracking.start_run(settings, f"refit {version}", {"training_id": version}) as run:
         client.log_artifacts(run.info.run_id, str(made))

@@ -34,7 +34,7 @@ def stack(tmp_path: Path) -> Settings:
 
 def release_version(settings: Settings) -> None:
     served = ServedModel("7", "0" * 64, "../models/7/served", 0.2)
-    write_release(settings.release_file, Release(1, served, datetime.now(UTC)))
+    write_release(settings, Release(1, served, datetime.now(UTC)))
 
 
 def trained(settings: Settings, as_of: str) -> None:

@@ -86,7 +86,7 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
     card = {"version": version, "data_until": data_until.isoformat(), "evaluation": expected}
     (folder / "card.json").write_text(json.dumps(card))
     served = document.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
-    document.write_release(settings.release_file, document.Release(1, served, datetime.now(UTC)))
+    document.write_release(settings, document.Release(1, served, datetime.now(UTC)))
 
 
 @pytest.fixture(scope="session")
@@ -111,10 +111,10 @@ def settings(template_home: Path, tmp_path: Path) -> Settings:
     """A copy of the template home, without pages."""
     shutil.copytree(template_home, tmp_path / "home")
     settings = Settings(home=tmp_path / "home", pages=False)
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     assert current is not None
     served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
-    document.write_release(settings.release_file, replace(current, champion=served))
+    document.write_release(settings, replace(current, champion=served))
     return settings
 
 
@@ -188,7 +188,7 @@ def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Setti
     rows["probability"] = (0.4 * rows["probability"] + 0.4 * rows["label"].fillna(0)).round(3)
     digest = export_model(small_trees(), settings.var / "models" / CHAMPION / "served")
     served = document.ServedModel(CHAMPION, digest, f"../models/{CHAMPION}/served", 0.2)
-    document.write_release(settings.release_file, document.Release(2, served, datetime.now(UTC)))
+    document.write_release(settings, document.Release(2, served, datetime.now(UTC)))
     clock.advance_to(settings, AS_OF)
     requests = payloads(rows["key"])
     asked_late = rows["key"][rows["decision_time"] < AS_OF - timedelta(hours=6)].iloc[-20:]
@@ -375,12 +375,12 @@ def test_a_shadow_holds_a_retraining_back_and_an_experiment_does_not(
     settings: Settings, stage: document.Stage
 ) -> None:
     log_predictions(settings, cases(seed=3)[::4])
-    current = document.read_release(settings.release_file)
+    current = document.read_release(settings)
     assert current is not None
     percent = 0.0 if stage == "shadow" else 50.0
     model = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
     challenger = document.Challenger(model, stage, percent, datetime.now(UTC), "a plan")
-    document.write_release(settings.release_file, replace(current, challenger=challenger))
+    document.write_release(settings, replace(current, challenger=challenger))
     result = monitor.monitor_champion(settings, AS_OF)
     assert result["retrain"] == (stage == "experiment")
     assert ("under_way" in result["codes"]) == (stage == "shadow")

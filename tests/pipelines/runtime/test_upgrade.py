@@ -57,7 +57,7 @@ def works(settings: Settings) -> None:
     """Use a home whose champion is version 2, after version 1: verify, roll back, serve."""
     problems, chain = verify_release(settings)  # including the evidence, an MLflow artefact
     assert (problems, len(chain.entries)) == ([], 2)
-    holder = ModelHolder(settings.release_file)
+    holder = ModelHolder(settings)
     assert holder.problem is None
     assert holder.current is not None
     shutil.rmtree(settings.var / "models" / "1")  # forces a new download

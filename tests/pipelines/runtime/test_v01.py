@@ -45,16 +45,16 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert "Retrain: yes" in run_command(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
     problems, chain = verify_release(settings)  # including the evidence in MLflow
-    assert (problems, len(chain.entries)) == ([], 4)
-    holder = ModelHolder(settings.release_file)
+    assert (problems, len(chain.entries)) == ([], 5)
+    holder = ModelHolder(settings)
     assert holder.problem is None
     shutil.rmtree(settings.var / "models" / "1")  # forces a download from its new path
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
-    assert doctor.check_model(settings).ok
+    assert doctor.check_models(settings).ok
     problems, chain = verify_release(settings)
-    assert (problems, len(chain.entries)) == ([], 6)
+    assert (problems, len(chain.entries)) == ([], 7)
 
 
 @pytest.mark.long

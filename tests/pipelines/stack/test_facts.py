@@ -59,6 +59,6 @@ def test_versions_champion_and_release_are_counted(tmp_path: Path) -> None:
     for _ in range(2):
         registry.create_model_version(REGISTERED_MODEL, str(tmp_path))
     first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
-    write_release_document(registry, Release(2, second, datetime.now(UTC)))
-    write_release(settings.release_file, Release(1, first, datetime.now(UTC)))
+    write_release_document(settings, registry, Release(2, second, datetime.now(UTC)))
+    write_release(settings, Release(1, first, datetime.now(UTC)))
     assert facts.registry_facts(settings) == {"versions": 2, "champion": "2", "released": "1"}

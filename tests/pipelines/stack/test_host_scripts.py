@@ -9,7 +9,7 @@ import pytest
 import pipelines.stack
 
 FOLDER = Path(pipelines.stack.__file__).parent
-HOST_SCRIPTS = ("addresses", "backup", "backup_folder", "docker_engine", "env", "restore")
+HOST_SCRIPTS = ("addresses", "backup", "backup_folder", "docker_engine", "env", "keys", "restore")
 SHARED = FOLDER.parent / "runtime" / "interrupts.py"
 
 

@@ -1,7 +1,9 @@
 """The holder serves the last good release, and swaps champion and challenger together."""
 
+import json
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,16 @@ from sklearn.pipeline import Pipeline
 
 from serving.models.evaluator import export_model
 from serving.models.holder import ModelHolder
-from serving.release.document import Challenger, Release, ServedModel, write_release
+from serving.release.document import (
+    Challenger,
+    Release,
+    ServedModel,
+    document_fields,
+    last_good_file,
+    write_release,
+)
+from serving.release.signatures import sign_json
+from settings import Settings
 
 FEATURES = ["region", "product", "amount", "age", "visits"]
 
@@ -21,8 +32,9 @@ class Releases:
     """Writes a release document over exported models; each release has the next generation."""
 
     def __init__(self, root: Path) -> None:
-        self.file = root / "release" / "release.json"
-        self.models = root / "models"
+        self.settings = Settings(home=root)
+        self.file = self.settings.release_file
+        self.models = self.settings.var / "models"
         self.generation = 0
 
     def export(self, model: Pipeline, version: str) -> ServedModel:
@@ -36,7 +48,7 @@ class Releases:
         now = datetime.now(UTC)
         canary = Challenger(challenger, "canary", 10, now) if challenger else None
         release = Release(self.generation, self.export(model, version), now, canary)
-        write_release(self.file, release)
+        write_release(self.settings, release)
         return release
 
 
@@ -50,7 +62,7 @@ def served(holder: ModelHolder) -> str | None:
 
 
 def test_without_a_release_there_is_no_model(releases: Releases, trees: Pipeline) -> None:
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
     assert served(holder) is None
     assert "No model is released yet" in str(holder.problem)
     releases.release(trees, "1")
@@ -62,7 +74,7 @@ def test_swaps_release_and_model_together(
     releases: Releases, trees: Pipeline, linear: Pipeline, accounts: pd.DataFrame
 ) -> None:
     releases.release(trees, "1")
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
     before = holder.current
     assert holder.refresh() is False
     assert holder.current is before
@@ -81,11 +93,13 @@ def test_swaps_release_and_model_together(
 def test_a_change_within_the_same_time_size_and_inode_is_noticed(
     releases: Releases, trees: Pipeline
 ) -> None:
-    releases.release(trees, "1")
-    holder = ModelHolder(releases.file)
-    document, before = releases.file.read_text(), releases.file.stat()
+    first = releases.release(trees, "1")
+    holder = ModelHolder(releases.settings)
+    before = releases.file.stat()
+    second = replace(first, champion=replace(first.champion, threshold=0.3))
+    text = sign_json(releases.settings, "release", document_fields(second))
     with releases.file.open("r+") as file:
-        file.write(document.replace('"threshold": 0.2', '"threshold": 0.3'))
+        file.write(text)
     os.utime(releases.file, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = releases.file.stat()
     assert (after.st_mtime_ns, after.st_size, after.st_ino) == (
@@ -98,7 +112,7 @@ def test_a_change_within_the_same_time_size_and_inode_is_noticed(
 
 def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pipeline) -> None:
     releases.release(trees, "1")
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
 
     releases.file.write_text("{")
     assert holder.refresh() is False
@@ -130,12 +144,33 @@ def test_broken_release_keeps_the_last_good_model(releases: Releases, trees: Pip
     assert (served(holder), holder.problem) == ("3", None)
 
 
+def test_a_service_that_starts_with_a_damaged_document_serves_the_last_good_one(
+    releases: Releases, trees: Pipeline
+) -> None:
+    releases.release(trees, "1")
+    signed = releases.file.read_text()
+    for damaged in ("{", signed.replace('"threshold": 0.2', '"threshold": 0.9')):
+        releases.file.write_text(damaged)
+        holder = ModelHolder(releases.settings)
+        assert holder.current is not None
+        assert holder.current.release.champion.threshold == 0.2
+        assert "The last good release answers" in str(holder.problem)
+        assert holder.refresh() is False
+        assert holder.problem is not None
+    last_good_file(releases.file).write_text(damaged)
+    assert "not followed: it was changed" in str(ModelHolder(releases.settings).problem)
+    assert served(ModelHolder(releases.settings)) is None
+    releases.file.write_text(signed)
+    assert holder.refresh() is True  # the same release, without the problem
+    assert holder.problem is None
+
+
 def test_a_model_of_other_features_is_refused(releases: Releases, trees: Pipeline) -> None:
     releases.release(trees, "1")
-    holder = ModelHolder(releases.file, features=FEATURES[:-1])
+    holder = ModelHolder(releases.settings, features=FEATURES[:-1])
     assert served(holder) is None
     assert "visits" in str(holder.problem)
-    assert served(ModelHolder(releases.file, features=[*FEATURES, "more"])) == "1"
+    assert served(ModelHolder(releases.settings, features=[*FEATURES, "more"])) == "1"
 
 
 def test_champion_and_challenger_change_together(
@@ -143,7 +178,7 @@ def test_champion_and_challenger_change_together(
 ) -> None:
     second = releases.export(linear, "2")
     releases.release(trees, "1", second)
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
     assert holder.current is not None
     first = holder.current
     assert first.challenger is not None
@@ -158,7 +193,7 @@ def test_a_challenger_that_cannot_be_used_is_reported_and_the_champion_answers_a
 ) -> None:
     second = releases.export(linear, "2")
     releases.release(trees, "1")
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
     file = releases.models / "2" / "model.skops"
     content = file.read_bytes()
     file.write_bytes(content[:-1])
@@ -183,14 +218,14 @@ def test_a_challenger_of_other_features_leaves_the_champion_alone(
     narrow = Pipeline([("boosting", HistGradientBoostingClassifier(max_iter=2))])
     narrow.fit(accounts[columns], accounts["label"])
     releases.release(narrow, "1", releases.export(trees, "2"))
-    holder = ModelHolder(releases.file, features=columns)
+    holder = ModelHolder(releases.settings, features=columns)
     assert holder.current is not None
     assert (served(holder), holder.current.challenger) == ("1", None)
     assert "region" in str(holder.problem)
 
 
 def test_polling_takes_up_a_release(releases: Releases, trees: Pipeline) -> None:
-    holder = ModelHolder(releases.file)
+    holder = ModelHolder(releases.settings)
     holder.start(every=0.02)
     try:
         releases.release(trees, "1")
@@ -209,17 +244,18 @@ def test_the_packaged_version_answers_until_a_release_is_available(
     tmp_path: Path, trees: Pipeline
 ) -> None:
     digest = export_model(trees, tmp_path / "packaged" / "served")
-    packaged, followed = tmp_path / "packaged" / "release.json", tmp_path / "release.json"
+    packaged, settings = tmp_path / "packaged" / "release.json", Settings(home=tmp_path)
     now = datetime.now(UTC)
-    write_release(packaged, Release(3, ServedModel("7", digest, "served", 0.5), now))
-    holder = ModelHolder(followed, packaged=packaged)
+    alone = Release(3, ServedModel("7", digest, "served", 0.5), now)
+    packaged.write_text(json.dumps(document_fields(alone)))
+    holder = ModelHolder(settings, packaged=packaged)
     assert holder.current is not None
     assert (holder.current.release.champion.version, holder.current.fallback) == ("7", True)
     assert "packaged version answers" in str(holder.problem)
     assert not holder.refresh(), "the same release is no change"
     path = str(tmp_path / "packaged" / "served")
-    write_release(followed, Release(4, ServedModel("8", digest, path, 0.5), now))
+    write_release(settings, Release(4, ServedModel("8", digest, path, 0.5), now))
     assert holder.refresh()
-    followed.unlink()
+    settings.release_file.unlink()
     holder.refresh()  # keeps a release once loaded, rather than the older package
     assert (holder.current.release.champion.version, holder.current.fallback) == ("8", False)

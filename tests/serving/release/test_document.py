@@ -1,6 +1,5 @@
 """The release document is read as written, and refused if it is malformed."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,15 +7,18 @@ from typing import Any
 
 import pytest
 
+from features import durable_files
 from serving.release.document import (
     Challenger,
     HistoryHead,
     Release,
     ServedModel,
+    document_fields,
     read_release,
     write_release,
 )
-from settings import LoopError
+from serving.release.signatures import sign_json
+from settings import LoopError, Settings
 
 CHAMPION = ServedModel(version="7", digest="a" * 64, path="../models/7", threshold=0.2)
 NOW = datetime(2013, 4, 1, 12, 30, 1, 250, tzinfo=UTC)
@@ -24,29 +26,38 @@ CANARY = Challenger(replace(CHAMPION, version="8", digest="b" * 64), "canary", 1
 RELEASE = Release(3, CHAMPION, NOW, CANARY, history=HistoryHead(2, "c" * 64))
 
 
+def signed(home: Path, fields: dict[str, Any]) -> Settings:
+    """Return a home whose release file holds these fields, signed by its key."""
+    settings = Settings(home=home)
+    durable_files.write_file(settings.release_file, sign_json(settings, "release", fields))
+    return settings
+
+
 def test_a_document_is_read_as_written(tmp_path: Path) -> None:
-    path = tmp_path / "release" / "release.json"
-    write_release(path, RELEASE)
-    assert read_release(path) == RELEASE
-    write_release(path, replace(RELEASE, generation=4))
-    assert read_release(path) == replace(RELEASE, generation=4)
+    settings = Settings(home=tmp_path)
+    write_release(settings, RELEASE)
+    assert read_release(settings) == RELEASE
+    write_release(settings, replace(RELEASE, generation=4))
+    assert read_release(settings) == replace(RELEASE, generation=4)
     alone = Release(5, CHAMPION, NOW, frozen=True)
-    write_release(path, alone)
-    assert read_release(path) == alone
-    assert [file.name for file in path.parent.iterdir()] == ["release.json"]
+    write_release(settings, alone)
+    assert read_release(settings) == alone
+    files = {file.name: file.read_text() for file in settings.release_file.parent.iterdir()}
+    assert set(files) == {"release.json", "release.last-good.json"}
+    assert len(set(files.values())) == 1
 
 
 def test_times_are_utc(tmp_path: Path) -> None:
     local = RELEASE.changed_at.astimezone(timezone(timedelta(hours=-4)))
-    write_release(tmp_path / "release.json", replace(RELEASE, changed_at=local))
-    document = read_release(tmp_path / "release.json")
+    write_release(Settings(home=tmp_path), replace(RELEASE, changed_at=local))
+    document = read_release(Settings(home=tmp_path))
     assert document is not None
     assert document.changed_at == RELEASE.changed_at
     assert document.changed_at.tzinfo is UTC
 
 
 def test_no_document_is_no_release(tmp_path: Path) -> None:
-    assert read_release(tmp_path / "release.json") is None
+    assert read_release(Settings(home=tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -101,31 +112,27 @@ def test_no_document_is_no_release(tmp_path: Path) -> None:
     ids=str,
 )
 def test_malformed_documents_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "release.json"
-    write_release(path, RELEASE)
-    fields = json.loads(path.read_text())
+    fields = document_fields(RELEASE)
     for name, value in change.items():
         parent, _, field = name.rpartition(".")
         (fields[parent] if parent else fields)[field] = value
-    path.write_text(json.dumps(fields))
-    with pytest.raises(LoopError, match="release document"):
-        read_release(path)
+    with pytest.raises(LoopError, match=r"release document .* is malformed"):
+        read_release(signed(tmp_path, fields))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "\xff"])
 def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "release.json"
-    path.write_text(content, encoding="latin-1")
-    with pytest.raises(LoopError, match="release document"):
-        read_release(path)
+    settings = Settings(home=tmp_path)
+    settings.release_file.parent.mkdir(parents=True)
+    settings.release_file.write_text(content, encoding="latin-1")
+    with pytest.raises(LoopError, match=r"release document .* is malformed"):
+        read_release(settings)
 
 
 def test_a_document_from_before_challengers_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "release.json"
-    write_release(path, RELEASE)
-    fields = json.loads(path.read_text())
-    path.write_text(json.dumps({n: fields[n] for n in ("generation", "champion", "changed_at")}))
-    assert read_release(path) == Release(3, CHAMPION, NOW)
+    fields = document_fields(RELEASE)
+    old = {name: fields[name] for name in ("generation", "champion", "changed_at")}
+    assert read_release(signed(tmp_path, old)) == Release(3, CHAMPION, NOW)
 
 
 def test_times_without_a_zone_are_refused() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines.registry import download
+from pipelines.registry import version_files
 from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder
 from pipelines.release.audit.release_document import served_models
 from pipelines.release.audit.verification import repair_release_document, verify_release
 from pipelines.training import mlflow_tracking
+from serving.release.signatures import SignatureError
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
 from tests.released import audit_entries, served_release
@@ -114,8 +115,8 @@ def test_a_write_without_the_lock_is_detected(
     real = recorder.write_release_document
     before = released.release_file.read_bytes()
 
-    def both(client: Any, state: Any) -> None:
-        real(client, state)
+    def both(settings: Settings, client: Any, state: Any) -> None:
+        real(settings, client, state)
         client.set_registered_model_tag(REGISTERED_MODEL, "release", before.decode())
 
     monkeypatch.setattr(recorder, "write_release_document", both)
@@ -182,8 +183,8 @@ def test_a_valid_edit_of_the_document_is_detected_and_not_served(
     mlflow_tracking.mlflow_client(released).set_registered_model_tag(
         REGISTERED_MODEL, "release", edited
     )
-    assert "changed by hand" in " ".join(verify_release(released)[0])
-    with pytest.raises(LoopError, match="changed by hand"):
+    assert "was changed after it was signed" in " ".join(verify_release(released)[0])
+    with pytest.raises(SignatureError, match="was changed after it was signed"):
         promotion.promote(released, "2", **ME)
     assert released.release_file.read_text() == good
     repair_release_document(released, **ME)
@@ -306,4 +307,4 @@ def test_damaged_files_of_served_versions_are_downloaded_again(
     assert repair_release_document(released, **ME) == good
     for each in served_models(good):
         folder = released.var / "models" / each.version
-        assert download.are_files_whole(folder, each.digest)
+        assert version_files.are_files_whole(released, folder, each.digest)
