@@ -63,8 +63,9 @@ def restore_output(settings: Settings, md5: str, target: Path) -> None:
         try:
             _dvc(settings, repo, "pull", "restored.dvc")
         except LoopError as error:
+            reason = str(error).rpartition("\n")[0]  # its last line names a log in this folder
             raise UserError(
-                f"No data with the md5 {md5} in the DVC remote, or damaged ones: {error}"
+                f"No data with the md5 {md5} in the DVC remote, or damaged ones: {reason}"
             ) from error
         (repo / "restored").rename(target)
 
