@@ -50,6 +50,16 @@ def test_redis_and_postgres_require_their_passwords(running: Stack) -> None:
     assert "permission denied" in running.compose("exec", "-T", "postgres", "sh", "-c", foreign)
 
 
+def test_no_database_depends_on_the_version_of_a_locale(running: Stack) -> None:
+    def ask(query: str) -> str:
+        return running.compose(
+            "exec", "-T", "postgres", "psql", "-U", "postgres", "-Atc", query
+        ).strip()  # fmt: skip
+
+    assert ask("SELECT datname FROM pg_database WHERE datcollversion IS NOT NULL") == ""
+    assert ask("SELECT x FROM unnest(ARRAY['ab', 'a-b', 'A']) x ORDER BY x") == "A\na-b\nab"
+
+
 def test_all_replicas_answer_and_a_killed_one_loses_no_request(running: Stack) -> None:
     running.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "api=3", "api")
     time.sleep(2)  # the proxy resolves the names every second
