@@ -67,10 +67,18 @@ def set_variables(folder: Path, chosen: list[str]) -> None:
     env = folder / ".env"
     names = tuple(each.split("=", 1)[0] + "=" for each in chosen)
     kept = [line for line in env.read_text().splitlines() if not line.startswith(names)]
-    number, draft = tempfile.mkstemp(dir=folder, prefix=".env.")
+    replace_file(env, "\n".join([*kept, *chosen]) + "\n", mode=0o600)
+
+
+def replace_file(target: Path, text: str, mode: int) -> None:
+    """Write the file durably: after a kill it is the old one or the new one."""
+    number, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     with os.fdopen(number, "w") as file:
-        file.write("\n".join([*kept, *chosen]) + "\n")
-    os.replace(draft, env)
+        file.write(text)
+        file.flush()
+        os.fsync(number)
+        os.chmod(draft, mode)
+    os.replace(draft, target)
 
 
 def digest_mounted_files(folder: Path) -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 import sys
-import tempfile
 from pathlib import Path
 
-from pipelines.stack import docker_engine
+from pipelines.stack import docker_engine, env
 from pipelines.stack.backup_folder import StackError
 from pipelines.stack.docker_engine import Stack, compose, run_command
 
@@ -64,8 +62,8 @@ def write_pair(folder: Path, pair: str) -> None:
     trusted.parent.mkdir(mode=0o755, exist_ok=True)
     known = trusted.read_text() if trusted.exists() else ""
     # In this order: after a kill between the two, the old key still signs what is trusted.
-    _replace(trusted, known + start + public)
-    _replace(signing_file(folder), private)
+    env.replace_file(trusted, known + start + public, 0o644)
+    env.replace_file(signing_file(folder), private, 0o644)
 
 
 def trust_also(folder: Path, text: str) -> int:
@@ -74,18 +72,8 @@ def trust_also(folder: Path, text: str) -> int:
     known = trusted.read_text()
     keys = [KEY_START + key for key in text.split(KEY_START)[1:]]
     if added := [key for key in keys if key not in known]:
-        _replace(trusted, "".join([*added, known]))
+        env.replace_file(trusted, "".join([*added, known]), 0o644)
     return len(added)
-
-
-def _replace(target: Path, text: str) -> None:
-    number, draft = tempfile.mkstemp(dir=target.parent, prefix=".")
-    with os.fdopen(number, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(number)
-        os.chmod(draft, 0o644)
-    os.replace(draft, target)
 
 
 def sign_older_release(stack: Stack) -> None:

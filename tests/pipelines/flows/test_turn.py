@@ -117,7 +117,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
-    files = home.settings.var / "models" / version.version
+    files = home.settings.var / "models" / str(version.version)
     listed = json.loads((files / version_files.LIST_FILE).read_text())["files"]
     names = {each.relative_to(files).as_posix() for each in files.rglob("*") if each.is_file()}
     assert names - set(listed) == {version_files.LIST_FILE, version_files.CARD_FILE}

@@ -89,7 +89,7 @@ def test_a_replay_uses_no_store_of_the_project(
 ) -> None:
     for name in ("MLOPS_REDIS", "MLOPS_TRACKING_URI", "MLOPS_SERVICE_URL", "PREFECT_API_URL",
                  "MLFLOW_TRACKING_URI", "BENTOML_HOME"):  # fmt: skip
-        monkeypatch.setenv(name, "http://somebody-elses")
+        monkeypatch.setenv(name, "somebody-elses:1" if "REDIS" in name else "http://somebody-elses")
     own = served_replay.replay_home(Settings(home=tmp_path), parse_time(FIRST), POLICY)
     assert "somebody-elses" not in json.dumps(served_replay.replay_environment(own))
     assert own.owns_service
