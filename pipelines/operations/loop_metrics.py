@@ -4,7 +4,6 @@ A reader takes the settings and yields samples. A missing thing, such as a champ
 training, has no sample. An unreadable one raises.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from pipelines.retraining.monitor import latest_result
 from pipelines.runtime import clock
 from pipelines.runtime.prefect_commands import FLOW_NAMES
 from pipelines.training import training_outcome
+from serving.models import served_form
 from serving.prediction_log import decisions
 from serving.release import document
 from settings import Settings
@@ -35,7 +35,7 @@ def champion_samples(settings: Settings) -> Iterator[MetricSample]:
     if current is not None:
         yield MetricSample("release_changed_timestamp_seconds", current.changed_at.timestamp())
         model = settings.release_file.parent / current.champion.path
-        card = json.loads((model.parent / "card.json").read_text())
+        card = served_form.read_card(model.parent)
         labels = {"version": current.champion.version, "candidate": card["candidate"]}
         yield MetricSample("champion_info", 1, labels)
 

@@ -4,7 +4,6 @@ A Bento that starts without a release file serves the packaged champion. Then ev
 entry says `fallback`.
 """
 
-import json
 import shutil
 import tempfile
 from dataclasses import replace
@@ -69,7 +68,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
             shutil.copy(source_code, folder / name)
     packaged = folder / PACKAGED_RELEASE.parent.name
     served_form.write_model_files(packaged / "served", files)
-    card = json.loads((source.parent / "card.json").read_text())
+    card = served_form.read_card(source.parent)
     durable_files.write_json(packaged / "card.json", card)
     alone = replace(
         current, champion=replace(champion, path="served"), challenger=None, frozen=False

@@ -12,6 +12,7 @@ from monitoring.measures import performance
 from pipelines.evaluation import evaluate
 from pipelines.release import rollout_controller
 from pipelines.training.training_files import TrainingFiles
+from serving.models import served_form
 from serving.prediction_log.decisions import read_decisions
 from serving.release.document import Release
 from settings import LoopError, Settings
@@ -108,7 +109,7 @@ def monitoring_fields(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def training_day_of(settings: Settings, version: str) -> str:
     """Return the day of a version's training; the fast replay has no version numbers."""
-    card = json.loads((settings.var / "models" / version / "card.json").read_text())
+    card = served_form.read_card(settings.var / "models" / version)
     return str(card["data_until"][:10])
 
 

@@ -1,6 +1,5 @@
 """Measure the champion in production as of a time, decide on a retraining, and store the result."""
 
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from monitoring import observation
 from monitoring.measures import performance
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.training import training_outcome
+from serving.models import served_form
 from serving.prediction_log import decisions, reader
 from serving.release import document
 from settings import LoopError, Settings, UserError
@@ -38,7 +38,7 @@ def monitor_champion(
         raise LoopError("There is no model to monitor. Run `mlops run`.")
     champion = release.champion
     folder = (settings.release_file.parent / champion.path).parent
-    card = json.loads((folder / "card.json").read_text())
+    card = served_form.read_card(folder)
     path = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
     stored = durable_files.read_json(path)
     if as_of <= datetime.fromisoformat(card["data_until"]):

@@ -5,7 +5,6 @@ DVC cache and remote, so its outputs can be restored from their md5.
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -71,13 +70,14 @@ def require_newer_than_champion(
     Raise `UserError` if the data end at or after `as_of`. No case would be left on which a
     challenger and the champion compare fairly.
     """
+    from serving.models.served_form import read_card
     from serving.release.document import read_release
 
     release = read_release(settings)
     if release is None:
         return None
     folder = settings.var / "models" / release.champion.version
-    card = json.loads((folder / "card.json").read_text())
+    card = read_card(folder)
     data_until = datetime.fromisoformat(card["data_until"])
     if as_of <= data_until:
         raise UserError(

@@ -1,6 +1,7 @@
 """The served form of a fitted pipeline: bare trees where exact, else the pipeline; its files."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -169,6 +170,18 @@ def read_model_files(folder: Path, digest: str) -> dict[str, bytes]:
             code="model_damaged",
         )
     return files
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the facts on the version in `folder`. Raise `LoopError` if they can't be read."""
+    try:
+        return dict(json.loads((folder / "card.json").read_bytes()))
+    except (OSError, ValueError) as error:
+        raise LoopError(
+            f"{folder / 'card.json'} is missing or damaged ({error}). `mlops repair` downloads it "
+            "again.",
+            code="model_damaged",
+        ) from error
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

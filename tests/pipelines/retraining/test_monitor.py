@@ -310,6 +310,15 @@ def test_a_measure_that_fails_is_a_problem_and_the_others_are_measured(settings:
     assert [judged[name] for name in ("slices", "labels", "drift", "missing")] == [None] * 4
 
 
+def test_a_damaged_card_of_the_champion_is_named_with_its_remedy(settings: Settings) -> None:
+    (settings.var / "models" / CHAMPION / "card.json").write_text('{"version": "1", "data_')
+    with pytest.raises(
+        LoopError, match=r"card\.json is missing or damaged.+`mlops repair`"
+    ) as found:
+        monitor.monitor_champion(settings, AS_OF)
+    assert found.value.code == "model_damaged"
+
+
 @pytest.mark.parametrize("error", [KeyError("2 frames"), RuntimeError("2 frames")], ids=repr)
 def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
     settings: Settings, error: Exception
