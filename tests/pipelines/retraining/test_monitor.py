@@ -85,7 +85,7 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
     expected = evaluation.metrics(label, rows["probability"], settings.params()["costs"])
     card = {"version": version, "data_until": data_until.isoformat(), "evaluation": expected}
     (folder / "card.json").write_text(json.dumps(card))
-    served = document.ServedModel(version, "0" * 64, str(folder / "served"), 0.2)
+    served = document.ServedModel(version, "0" * 64, f"../models/{version}/served", 0.2)
     document.write_release(settings, document.Release(1, served, datetime.now(UTC)))
 
 
@@ -110,12 +110,7 @@ def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(template_home: Path, tmp_path: Path) -> Settings:
     """A copy of the template home, without pages."""
     shutil.copytree(template_home, tmp_path / "home")
-    settings = Settings(home=tmp_path / "home", pages=False)
-    current = document.read_release(settings)
-    assert current is not None
-    served = replace(current.champion, path=str(settings.var / "models" / CHAMPION / "served"))
-    document.write_release(settings, replace(current, champion=served))
-    return settings
+    return Settings(home=tmp_path / "home", pages=False)
 
 
 def write_refused_training(settings: Settings, as_of: datetime) -> None:
