@@ -13,7 +13,10 @@ OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--no-first-run",
     "--disable-default-apps", "--disable-domain-reliability", "--no-pings", "--no-proxy-server",
-    "--disable-features=NetworkTimeServiceQuerying,AutofillServerCommunication,Translate",
+    "--disable-features=NetworkTimeServiceQuerying,AutofillServerCommunication,Translate,"
+    "OptimizationHints,OptimizationGuideModelDownloading",
+    f"--optimization-guide-service-get-hints-url={NOWHERE}",
+    f"--optimization-guide-service-get-models-url={NOWHERE}",
     f"--gaia-url={NOWHERE}", f"--component-updater=url-source={NOWHERE}",
     f"--apps-gallery-update-url={NOWHERE}", f"--variations-server-url={NOWHERE}",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
