@@ -133,7 +133,9 @@ def test_a_closed_terminal_ends_the_service(make_home: Callable[..., Home], tmp_
     assert_nothing_left(home)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_the_servers_of_the_pages(
     make_home: Callable[..., Home], a_free_port: Callable[[], int], tmp_path: Path, number: int
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_signal_ends_a_turn_in_a_flow(
         assert_ended(home, turn, number)
 
 
+@pytest.mark.long
 def test_a_signal_ends_a_replay_with_its_servers(
     make_home: Callable[..., Home], tmp_path: Path
 ) -> None:
