@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from monitoring.measures import curves
+
 MetricsByModel = Mapping[str, Mapping[str, float]]
 CANDIDATE_COLOURS = ("#2563eb", "#d97706", "#7c3aed", "#0d9488", "#be185d", "#65a30d", "#92400e")
 ROLE_COLOURS = {"baseline": "#94a3b8", "champion": "#0f172a"}
@@ -43,26 +45,6 @@ def model_colours(names: Sequence[str]) -> dict[str, str]:
     return {name: colours[name] for name in names}
 
 
-def roc_curve(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return at most 100 points: `false_positive_rate` and `true_positive_rate`."""
-    from sklearn import metrics
-
-    x, y, _ = metrics.roc_curve(scores["label"], scores[name])
-    at = np.unique(np.linspace(0, len(x) - 1, 100).astype(int))
-    return pd.DataFrame({"false_positive_rate": x[at], "true_positive_rate": y[at]})
-
-
-def calibration_curve(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return `predicted` and `observed` rates in ten bins of as many labelled cases each."""
-    from sklearn import calibration
-
-    known = scores[["label", name]].dropna()
-    observed, predicted = calibration.calibration_curve(
-        known["label"], known[name], n_bins=10, strategy="quantile"
-    )
-    return pd.DataFrame({"predicted": predicted, "observed": observed})
-
-
 def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Plot the share of alarms among cases of label 1 against that among cases of label 0."""
     figure, axes = new_axes("share of label 0 alarmed", "share of label 1 alarmed")
@@ -70,7 +52,7 @@ def roc_figure(measured: MetricsByModel, scores: pd.DataFrame, names: Sequence[s
     for name, colour in model_colours(names).items():
         auc = measured.get(name, {}).get("auc")
         label = _plain(name) if auc is None else f"{_plain(name)}, AUC {auc:.3f}"
-        curve = roc_curve(scores, name)
+        curve = curves.roc_curve(scores, name)
         axes.plot(
             curve["false_positive_rate"], curve["true_positive_rate"], color=colour, label=label
         )
@@ -84,7 +66,7 @@ def calibration_figure(scores: pd.DataFrame, names: Sequence[str]) -> Figure:
     figure, axes = new_axes("mean prediction", "observed rate")
     top = 0.0
     for name, colour in model_colours(names).items():
-        curve = calibration_curve(scores, name)
+        curve = curves.calibration_curve(scores, name)
         top = max(top, curve["predicted"].max(), curve["observed"].max())
         axes.plot(
             curve["predicted"], curve["observed"], color=colour, marker="o", markersize=4,

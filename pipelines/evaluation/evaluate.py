@@ -146,9 +146,9 @@ def metrics_by_slice(
 
 def write_curves(folder: Path, scores: pd.DataFrame, names: list[str]) -> None:
     """Write `roc.csv` and `calibration.csv` for `dvc plots`, one row per model and point."""
-    from monitoring.pages import charts
+    from monitoring.measures import curves
 
-    for file, curve in (("roc", charts.roc_curve), ("calibration", charts.calibration_curve)):
+    for file, curve in (("roc", curves.roc_curve), ("calibration", curves.calibration_curve)):
         points = pd.concat({name: curve(scores, name) for name in names}, names=["model"])
         points.droplevel(1).to_csv(folder / f"{file}.csv")
 

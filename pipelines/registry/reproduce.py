@@ -15,7 +15,7 @@ from pathlib import Path
 
 from features import durable_files, partitions
 from pipelines.registry.versions import require_registered_version, reraise_mlflow_errors
-from pipelines.runtime import child_processes
+from pipelines.runtime import run_command
 from pipelines.training import dvc_stages, lineage, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
@@ -140,7 +140,7 @@ def _fit(settings: Settings, path: Path, candidate: str) -> str:
     own = {"MLOPS_WORKSPACE": str(path), "PYTHONPATH": os.pathsep.join(places)}
     flat = not (path / "pipelines" / "registry" / "refit.py").exists()
     command = ["-c", FLAT_REFIT] if flat else ["-m", "pipelines.registry.refit"]
-    run = child_processes.run_to_end(
+    run = run_command.run_to_end(
         [sys.executable, *command, candidate],
         cwd=path,
         capture_output=True,

@@ -19,7 +19,7 @@ from features import durable_files
 from pipelines.replay import agreement, fast_replay, platform_figures, policies, served_record
 from pipelines.replay.served_record import DAY
 from pipelines.retraining import monitor
-from pipelines.runtime import child_processes, exclusive
+from pipelines.runtime import child_processes, exclusive, run_command
 from pipelines.training import training_outcome
 from serving.prediction_log.decisions import read_decisions
 from serving.release import document
@@ -78,7 +78,7 @@ def run_replay(
     `LoopError` if it stopped early.
     """
     period = [moment.isoformat() for moment in (first, end)]
-    done = child_processes.run_to_end(
+    done = run_command.run_to_end(
         # Importing DVC causes deprecation warnings in its own code.
         [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "pipelines.replay.served_days",
          *period], env=environment,

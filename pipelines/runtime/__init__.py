@@ -1,6 +1,7 @@
 """What all commands need to run: processes, locks, time, traffic and the state in `var/`.
 
 child_processes.py: start and end child processes
+run_command.py: run a command to its end, or end it
 interrupts.py: end a command on SIGTERM and SIGHUP as on Ctrl-C
 waiting.py: wait until a condition holds
 server_health.py: wait for servers, check child processes

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -25,7 +24,6 @@ from settings import LoopError, Settings
 
 MARK_VARIABLE = "MLOPS_CHILD"
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL
-COMMAND_GRACE_SECONDS = 60.0  # the same for a command that ends children of its own first
 # The children of this process by mark: it must reap them when they end.
 _started: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -116,36 +114,6 @@ def stop_children(settings: Settings) -> list[str]:
             records.pop()
             _write(settings, records)
     return names
-
-
-def run_to_end(
-    command: Sequence[str], *, capture_output: bool = False, **options: Any
-) -> subprocess.CompletedProcess[str]:
-    """Run a command as `subprocess.run` does; its output is text.
-
-    If this process is interrupted, first end the command with all processes of its session.
-    """
-    pipe, process = subprocess.PIPE if capture_output else None, None
-    try:
-        with interrupts.deferred():  # a process that is just starting is not yet known here
-            process = subprocess.Popen(
-                command, text=True, stdout=pipe, stderr=pipe, start_new_session=True, **options
-            )
-        output, errors = process.communicate()
-    finally:
-        if process is not None and process.returncode is None:
-            _end_session(process)
-    return subprocess.CompletedProcess(command, process.returncode, output, errors)
-
-
-def _end_session(process: subprocess.Popen[str]) -> None:
-    """Send SIGTERM to the session; SIGKILL once its leader has ended, or after its grace."""
-    with interrupts.ignored(), process:
-        os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(COMMAND_GRACE_SECONDS)
-        with suppress(ProcessLookupError):  # all have ended
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def end_descendants() -> None:

@@ -12,7 +12,7 @@ import psutil
 import yaml
 
 from features import durable_files, locks
-from pipelines.runtime import child_processes
+from pipelines.runtime import run_command
 from settings import LoopError, Settings, UserError
 
 
@@ -98,7 +98,7 @@ def _dvc(settings: Settings, path: Path, *command: str) -> str:
     }  # fmt: skip
     with locks.hold_lock(path / ".lock"):
         _clear_interrupted(path)
-        run = child_processes.run_to_end(
+        run = run_command.run_to_end(
             [sys.executable, "-m", "dvc", *command],
             cwd=path, env=environment, capture_output=True,
         )  # fmt: skip

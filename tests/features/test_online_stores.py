@@ -73,6 +73,14 @@ def opened(folder: Path, online: dict[str, Any]) -> FeatureStore:
     )
 
 
+def prepared(store: FeatureStore) -> tuple[Any, list[Any], list[Any]]:
+    """Return the store's provider, its views, and for each view the rows to write."""
+    provider = store._get_provider()
+    registered = [store.get_feature_view(name) for name in frames()]
+    convert = provider._prep_rows_to_write_for_ingestion
+    return provider, registered, [(each, convert(each, frames()[each.name])) for each in registered]
+
+
 @pytest.fixture
 def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Set the time zone of this process."""
@@ -95,10 +103,7 @@ def test_one_query_returns_the_values_of_the_sdk(
         online["path"] = str(tmp_path / "lean.db")
     store = opened(tmp_path / "lean", online)
     store.apply(views())
-    provider = store._get_provider()
-    registered = [store.get_feature_view(name) for name in frames()]
-    convert = provider._prep_rows_to_write_for_ingestion
-    batches = [(view, convert(view, frames()[view.name])) for view in registered]
+    provider, registered, batches = prepared(store)
     provider.online_store.withdraw(store.config)
     assert provider.online_store.reader(store.config, registered)(KEYS) is None
     assert not provider.online_store.write_views(store.config, batches, "another", "1")
@@ -157,10 +162,7 @@ def test_a_build_of_sqlite_with_few_variables_reads_the_same(
     online = {"type": "features.sqlite_store.LeanSqliteOnlineStore", "path": str(tmp_path / "a.db")}
     store = opened(tmp_path / "lean", online)
     store.apply(views())
-    provider = store._get_provider()
-    registered = [store.get_feature_view(name) for name in frames()]
-    convert = provider._prep_rows_to_write_for_ingestion
-    batches = [(view, convert(view, frames()[view.name])) for view in registered]
+    provider, registered, batches = prepared(store)
     provider.online_store.withdraw(store.config)
     assert provider.online_store.write_views(store.config, batches, "", "1")
     whole = provider.online_store.reader(store.config, registered)(KEYS)

@@ -6,7 +6,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,23 @@ APPLY = (
     "import settings; from features.feast_store import apply_definitions;"
     "apply_definitions(settings.load_settings())"
 )
+
+
+def hash_tokens(*clients: str) -> str:
+    """Return the setting of tokens with which each client may predict; its name is its token."""
+    return ",".join(f"predict:{sha256(name.encode()).hexdigest()}:{name}" for name in clients)
+
+
+@contextmanager
+def served(home: Path, **variables: str) -> Iterator["Service"]:
+    """Yield a service that has released a model."""
+    service = Service(home, **variables)
+    try:
+        service.wait("/livez", lambda response: True)
+        service.release("1")
+        yield service
+    finally:
+        service.stop()
 
 
 class Service:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from serving.http.connections import MAX_HEAD
 from serving.http.schemas import MAX_ROWS
 from tests.serving.in_process import JSON, example_request
 from tests.serving.raw_http import connect, post_head, read_refusal, read_to_end
-from tests.serving.service_process import Service
+from tests.serving.service_process import Service, hash_tokens, served
 
 pytestmark = pytest.mark.timeout(180)
 SECONDS = 3  # for a head, and for a body
@@ -28,18 +27,12 @@ BODY = json.dumps(example_request()).encode()
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    lines = (f"predict:{sha256(name.encode()).hexdigest()}:{name}" for name in ("greedy", "other"))
-    service = Service(
-        tmp_path_factory.mktemp("home"), MLOPS_TOKENS=",".join(lines),
+    with served(
+        tmp_path_factory.mktemp("home"), MLOPS_TOKENS=hash_tokens("greedy", "other"),
         MLOPS_RECEIVE_SECONDS=str(SECONDS), MLOPS_CONNECTIONS_AT_ONCE=str(CONNECTIONS),
         MLOPS_ROWS_AT_ONCE=str(2 * MAX_ROWS), MLOPS_REQUESTS_PER_SECOND="0",
-    )  # fmt: skip
-    try:
-        service.wait("/livez", lambda response: True)
-        service.release("1")
+    ) as service:  # fmt: skip
         yield service
-    finally:
-        service.stop()
 
 
 def send(service: Service, content: bytes) -> socket.socket:

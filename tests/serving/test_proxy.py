@@ -9,7 +9,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ import pytest
 from serving.http.schemas import MAX_ROWS
 from tests.serving.in_process import JSON, example_request
 from tests.serving.raw_http import connect, post_head, read_refusal, read_to_end
-from tests.serving.service_process import Service
+from tests.serving.service_process import Service, hash_tokens, served
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 STACK = Path(__file__).parents[2] / "serving" / "stack"
@@ -28,17 +27,11 @@ AT_ONCE = 4
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Return a replica with the limits of those of the stack."""
-    lines = (f"predict:{sha256(name.encode()).hexdigest()}:{name}" for name in ("greedy", "other"))
-    service = Service(
-        tmp_path_factory.mktemp("home"), MLOPS_TOKENS=",".join(lines),
+    with served(
+        tmp_path_factory.mktemp("home"), MLOPS_TOKENS=hash_tokens("greedy", "other"),
         MLOPS_REQUESTS_AT_ONCE="0", MLOPS_REQUESTS_PER_SECOND="0",
-    )  # fmt: skip
-    try:
-        service.wait("/livez", lambda response: True)
-        service.release("1")
+    ) as service:  # fmt: skip
         yield service
-    finally:
-        service.stop()
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A command that runs a shell with a child, and prints that child's pid.
 NESTED = """
 import sys
-from pipelines.runtime import child_processes, interrupts
+from pipelines.runtime import interrupts, run_command
 with interrupts.ended_by_signals("Done."):
-    child_processes.run_to_end(["sh", "-c", "sleep 60 & echo $!; wait"])
+    run_command.run_to_end(["sh", "-c", "sleep 60 & echo $!; wait"])
 """
 
 

@@ -103,7 +103,7 @@ def test_only_the_worker_and_loop_sign() -> None:
             assert "signing" not in str(service), name
 
 
-def test_whoever_follows_or_verifies_the_release_reads_the_trusted_keys() -> None:
+def test_a_service_that_follows_or_verifies_the_release_reads_the_trusted_keys() -> None:
     for name, service in SERVICES.items():
         mounts = [each for each in service.get("volumes", []) if "trusted" in str(each)]
         assert bool(mounts) == (name in READERS)
