@@ -126,7 +126,6 @@ restore:                ## restores the stack's data from FROM; asks before it r
 	@test -n "$(FROM)" || { echo "Which backup? make restore FROM=backups/<UTC time>"; exit 2; }
 	$(PYTHON) pipelines/stack/env.py .
 	docker compose build api
-	@$(PYTHON) -m pipelines.stack.keys
 	@$(PYTHON) -m pipelines.stack.restore $(if $(FORCE),--force) "$(FROM)"
 	@$(PYTHON) pipelines/stack/addresses.py
 

@@ -104,7 +104,7 @@ class ParameterSection(dict[str, Any]):
 yaml.SafeDumper.add_representer(ParameterSection, yaml.SafeDumper.represent_dict)
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml.CSafeLoader):
     """YAML in which no mapping has a key twice; a merge gone wrong leaves such a file."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

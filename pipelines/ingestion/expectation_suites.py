@@ -111,7 +111,10 @@ def write_data_docs(results: Sequence[Any], folder: Path) -> None:
         (draft / styles).write_text(DATA_DOCS_STYLE)
         context.build_data_docs()
         for page in draft.glob("gx/uncommitted/data_docs/**/*.html"):
-            page.write_text(page.read_text().replace("<head>", f"<head>{LOADS_NOTHING}", 1))
+            before, head, after = page.read_text().partition("<head>")
+            if not head:
+                raise LoopError(f"{page} has no <head> for the policy that it loads nothing.")
+            page.write_text(f"{before}{head}{LOADS_NOTHING}{after}")
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
 

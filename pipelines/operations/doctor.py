@@ -107,15 +107,11 @@ def check_record(settings: Settings) -> CheckResult:
 
 def check_models(settings: Settings) -> CheckResult:
     """Check the files of champion and challenger."""
-    from pipelines.registry.version_files import are_files_whole
+    from pipelines.registry.version_files import damaged_versions
 
     models = _served_models(settings)
-    folder = settings.release_file.parent
-    damaged = [
-        str((folder / each.path).resolve().parent) for each in models
-        if not are_files_whole(settings, (folder / each.path).parent, each.digest)
-    ]  # fmt: skip
-    message = f"missing or damaged: {', '.join(damaged)}" if damaged else f"whole: {len(models)}"
+    damaged = ", ".join(map(str, damaged_versions(settings, models)))
+    message = f"missing or damaged: {damaged}" if damaged else f"whole: {len(models)}"
     return CheckResult(not damaged, message, "model_damaged")
 
 

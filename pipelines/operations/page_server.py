@@ -68,7 +68,7 @@ def pages_app() -> ASGIApp:
     return PageGuard(Starlette(routes=routes), settings)
 
 
-async def show_index(settings: Settings, _: Request) -> Response:
+def show_index(settings: Settings, _: Request) -> Response:
     """GET /: list the pages by kind, the newest first, and the tools' servers."""
     html = render_page(
         "pipelines/operations/pages.html.j2", home=settings.home.resolve(),
@@ -81,7 +81,7 @@ async def show_index(settings: Settings, _: Request) -> Response:
     return HTMLResponse(html)
 
 
-async def show_page(settings: Settings, request: Request) -> Response:
+def show_page(settings: Settings, request: Request) -> Response:
     """GET a page by its path below `var/`."""
     path: str = request.path_params["path"]
     for kind in (*KINDS, *PARTS):

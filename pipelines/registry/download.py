@@ -81,14 +81,10 @@ def _require_no_other_model(folder: Path, digest: str) -> None:
 
 def fetch_damaged_files(settings: Settings, *served: ServedModel) -> list[str]:
     """Download the files of these versions again where they are damaged; return those versions."""
-    folder = settings.release_file.parent
-    damaged = [
-        each for each in served
-        if not version_files.are_files_whole(settings, (folder / each.path).parent, each.digest)
-    ]  # fmt: skip
-    for each in damaged:
+    damaged = version_files.damaged_versions(settings, served)
+    for each in damaged.values():
         download_version(settings, each.version, each.digest)
-    return [each.version for each in damaged]
+    return [each.version for each in damaged.values()]
 
 
 def check_registered_files(settings: Settings, version: str, digest: str) -> None:

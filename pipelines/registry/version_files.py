@@ -5,12 +5,14 @@ signed when the version is registered, so MLflow can't replace a file of it.
 """
 
 import json
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 from features import durable_files
 from serving.models.evaluator import Evaluator
 from serving.release import keys, signatures
+from serving.release.document import ServedModel
 from settings import LoopError, Settings
 
 LIST_FILE = "files.json"
@@ -78,6 +80,15 @@ def are_files_whole(
         return verify_files(settings, folder, digest) or is_vouched
     except LoopError:
         return False
+
+
+def damaged_versions(settings: Settings, served: Iterable[ServedModel]) -> dict[Path, ServedModel]:
+    """Return the served versions whose files are missing or damaged, by their folder."""
+    folders = {(settings.release_file.parent / each.path).resolve().parent: each for each in served}
+    return {
+        folder: each for folder, each in folders.items()
+        if not are_files_whole(settings, folder, each.digest)
+    }  # fmt: skip
 
 
 def _card_text(folder: Path) -> str:

@@ -10,6 +10,7 @@ from features import durable_files
 from pipelines.runtime import schema_revisions
 from settings import Settings, UnreachableError
 
+TOOLS = ("mlflow", "prefect")  # that have an embedded database
 # The columns in which MLflow stores paths of artefacts, always absolute.
 ARTEFACT_COLUMNS = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"),
@@ -41,7 +42,7 @@ def artefact_root_uri(settings: Settings) -> str:
 
 
 def existing_databases(
-    settings: Settings, tools: Collection[str] = ("mlflow", "prefect")
+    settings: Settings, tools: Collection[str] = TOOLS
 ) -> Iterator[tuple[Path, str, str]]:
     """Yield each existing embedded database with its tool and its folder of migrations."""
     mlflow, prefect = embedded_mlflow(settings), settings.var / "prefect" / "prefect.db"
@@ -137,12 +138,16 @@ def open_database(database: Path) -> Iterator[sqlite3.Connection]:
 
 def _wait_for_lock(connection: sqlite3.Connection, database: Path) -> None:
     probe = "SELECT 1 FROM sqlite_master"
+    patient = f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}"
     try:
         connection.execute(probe)
-    except sqlite3.OperationalError:  # another process writes
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
         print_notice(f"Waiting for the process that has locked {database} ...")
-        connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+        connection.execute(patient)
         connection.execute(probe)
+    connection.execute(patient)  # a reader may pass where a writer has to wait
 
 
 def moved_artefact_roots(settings: Settings) -> set[str]:

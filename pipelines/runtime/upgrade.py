@@ -15,10 +15,9 @@ from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
 STATE_FORMAT = 2  # of the files in var/; v0.1 wrote no number and counts as 1
-TOOLS = ("mlflow", "prefect")  # that have an embedded database
 
 
-def upgrade_home(settings: Settings, tools: Collection[str] = TOOLS) -> None:
+def upgrade_home(settings: Settings, tools: Collection[str] = embedded_databases.TOOLS) -> None:
     """Migrate the state below `var/`, with the databases of `tools`, if it is older or was moved.
 
     Does nothing without write access, such as in the stack's service. Raises `UserError`, and

@@ -21,7 +21,7 @@ KEY_START = "Key: "  # of each public key in the file of trusted keys
 
 
 def create_keys(stack: Stack) -> bool:
-    """Create the keys of a stack that has none; return whether it had none.
+    """Create and announce the keys of a stack that has none; return whether it had none.
 
     Raises `StackError` if only one of the two files is there.
     """
@@ -35,6 +35,7 @@ def create_keys(stack: Stack) -> bool:
             'sign with a new key: make rotate-key REASON="the key was lost".'
         )
     write_pair(stack.keys, draw_pair(stack))
+    print(f"Created the keys that sign releases: {stack.keys}. Keep a copy of this folder.")
     return True
 
 
@@ -57,9 +58,10 @@ def write_pair(folder: Path, pair: str) -> None:
     private, start, public = pair.partition(KEY_START)
     # The containers' user reads the files, whatever its number on the host. Only the folder keeps
     # other users of the host out; a mount passes it by.
-    folder.mkdir(mode=0o700, exist_ok=True)
     trusted = trusted_file(folder)
-    trusted.parent.mkdir(mode=0o755, exist_ok=True)
+    for each, mode in ((folder, 0o700), (trusted.parent, 0o755)):
+        each.mkdir(exist_ok=True)
+        each.chmod(mode)  # whatever the umask, and also if the user has made it
     known = trusted.read_text() if trusted.exists() else ""
     # In this order: after a kill between the two, the old key still signs what is trusted.
     env.replace_file(trusted, known + start + public, 0o644)
@@ -90,11 +92,12 @@ def rotate(stack: Stack, reason: str) -> None:
     write_pair(stack.keys, draw_pair(stack))
     print(f"{signing_file(stack.keys)} holds a new key. Keep a copy of {stack.keys}.", flush=True)
     running = run_command(compose("ps", "--services", "--status", "running")).split()
+    if "worker" in running:  # its mount still has the old key
+        print("Restarting the worker; an active flow gets time to end ...", flush=True)
+        run_command(compose("restart", "worker"))
     if not {"worker", "mlflow"} <= set(running):
-        print("The stack does not run. The next change of the release is signed with it.")
+        print("The stack does not run as a whole. The next change of the release has the new key.")
         return
-    print("Restarting the worker; an active flow gets time to end ...", flush=True)
-    run_command(compose("restart", "worker"))
     sign = ("mlops", "rotate-key", "--reason", reason, "--by", getpass.getuser())
     print(run_command(compose("run", "--rm", "-T", "--no-deps", "loop", *sign)))
 
@@ -109,7 +112,6 @@ def main() -> None:
             raise StackError('A new key needs a reason: make rotate-key REASON="a year has passed"')
         rotate(stack, reason)
     elif create_keys(stack):
-        print(f"Created the keys that sign releases: {stack.keys}. Keep a copy of this folder.")
         sign_older_release(stack)
 
 

@@ -48,6 +48,7 @@ def restore(folder: Path, force: bool) -> dict[str, Any]:
     taken = [name for name in ours if name in existing]
     if taken and not force:
         confirm_removal(taken, folder)
+    keys.create_keys(stack)
     if added := keys.trust_also(stack.keys, manifest.get("trusted_keys", "")):
         print(f"Trusting {added} more keys, which signed the releases of the backup.", flush=True)
     restore_data(stack, folder, taken, contents, signed="trusted_keys" in manifest)

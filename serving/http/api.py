@@ -136,8 +136,8 @@ class Api:
         with self._metrics.receiving.track_inprogress():  # it has no place yet
             seconds = self.settings.receive_seconds
             content = await read_body(headers, receive, route.limit, seconds)
-        # Each row is an object in the body: this counts at least as many, without parsing it.
-        rows = content.count(b"{") if route.many_rows else 1
+        # Each row is an object within the body's own: this counts at least as many, unparsed.
+        rows = max(content.count(b"{") - 1, 1) if route.many_rows else 1
         self.requests.take(client, 1)
         self.rows.take(client, rows)
         try:

@@ -47,7 +47,8 @@ def key_id(key: Ed25519PublicKey) -> str:
 def has_no_keys(settings: Settings) -> bool:
     """Return whether this is a home that has signed nothing yet. Quick: every command asks."""
     named = settings.signing_key or settings.trusted_keys
-    return not named and not settings.trusted_keys_file.exists()
+    files = (settings.trusted_keys_file, settings.signing_key_file)
+    return not named and not any(file.exists() for file in files)
 
 
 def write_new_key(settings: Settings) -> str:

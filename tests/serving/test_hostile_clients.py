@@ -3,7 +3,6 @@
 import json
 import socket
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -151,11 +150,12 @@ def test_one_clients_batches_leave_room_for_the_others(service: Service) -> None
             meanwhile.append(predict(service))
         answers = [future.result() for future in batches]
     assert set(meanwhile) == {200}
-    statuses = Counter(answer.status_code for answer in answers)
-    assert set(statuses) == {200, 429}
-    assert statuses[200] >= 2
+    # How many are answered depends on how many arrive while one is computed.
+    assert {answer.status_code for answer in answers} == {200, 429}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert (refused.json()["error"], refused.headers["retry-after"]) == ("overloaded", "1")
     page = service.client.get("/metrics").text
     assert "service_rows_under_way 0.0" in page
     assert "service_requests_under_way 0.0" in page
+    with ThreadPoolExecutor(2) as threads:  # alone, the client may take every place
+        assert [answer.status_code for answer in threads.map(batch, range(2))] == [200, 200]

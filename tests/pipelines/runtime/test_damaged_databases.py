@@ -60,10 +60,10 @@ def test_a_run_names_prefects_damaged_database_and_starts_nothing(
     assert not (released.var / "logs").exists()
 
 
-def holder(database: Path) -> sqlite3.Connection:
+def holder(database: Path, how: str = "EXCLUSIVE") -> sqlite3.Connection:
     """A program that has locked the database, such as a browser of SQLite files."""
     connection = sqlite3.connect(database, check_same_thread=False)
-    connection.execute("BEGIN EXCLUSIVE")
+    connection.execute(f"BEGIN {how}")
     return connection
 
 
@@ -78,6 +78,19 @@ def test_a_locked_database_is_waited_for(
         assert embedded_databases.moved_artefact_roots(released)  # it was copied
         timer.join()
     assert f"Waiting for the process that has locked {database}" in capsys.readouterr().err
+
+
+def test_a_writer_waits_for_another_writer_that_readers_do_not_notice(
+    released: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = embedded_databases.mlflow_database(released)
+    monkeypatch.setattr(embedded_databases, "SILENT", 0.01)
+    with closing(holder(database, "IMMEDIATE")) as other:
+        timer = threading.Timer(0.2, other.rollback)
+        timer.start()
+        with embedded_databases.open_database(database) as connection:
+            connection.execute("UPDATE experiments SET name = name")
+        timer.join()
 
 
 def test_a_database_that_stays_locked_is_named(

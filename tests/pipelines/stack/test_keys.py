@@ -1,5 +1,6 @@
 """The stack's keys are created and rotated on the host, and only two services can sign."""
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,12 @@ def test_the_newest_pair_signs_and_earlier_signatures_count(tmp_path: Path) -> N
 
 def test_other_users_of_the_host_reach_no_key_and_the_containers_user_does(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    keys.write_pair(folder, new_pair())
+    folder.mkdir(mode=0o755)
+    before = os.umask(0o077)  # that of the scripts
+    try:
+        keys.write_pair(folder, new_pair())
+    finally:
+        os.umask(before)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
     assert modes == {
         folder: 0o700, keys.signing_file(folder): 0o644, folder / "trusted": 0o755,

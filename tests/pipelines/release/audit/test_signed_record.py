@@ -244,6 +244,18 @@ def remove_signatures(settings: Settings) -> None:
     shutil.rmtree(settings.var / "keys")
 
 
+def test_a_home_that_lost_its_trusted_keys_is_not_an_older_one(released: Settings) -> None:
+    keys = released.var / "keys"
+    private = (keys / "signing.pem").read_bytes()
+    remove_signatures(released)
+    keys.mkdir()
+    (keys / "signing.pem").write_bytes(private)
+    result = CliRunner().invoke(app, ["status"], env={"MLOPS_HOME": str(released.home)})
+    assert "is signed" not in result.output
+    assert "it is not signed" in result.output or "[not_signed]" in result.output
+    assert all(each.signature_fault for each in stored_entries(released))
+
+
 def test_a_home_from_before_signatures_is_verified_and_signed(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     remove_signatures(released)
