@@ -68,16 +68,16 @@ lock: install           ## renews requirements.lock from pyproject.toml
 docs: install           ## writes docs/cli.md from the help texts of the commands and targets
 	$(BIN)/python -m pipelines.cli.reference
 
-BENCHES := tests/usecase/bench/source_figures.py tests/usecase/bench/fortnights.py tests/usecase/bench/healthy.py \
-	tests/usecase/bench/challengers.py tests/usecase/bench/retraining.py tests/usecase/bench/estimated.py tests/usecase/bench/headroom.py \
+BENCHES := tests/usecases/flights/bench/source_figures.py tests/usecases/flights/bench/fortnights.py tests/usecases/flights/bench/healthy.py \
+	tests/usecases/flights/bench/challengers.py tests/usecases/flights/bench/retraining.py tests/usecases/flights/bench/estimated.py tests/usecases/flights/bench/headroom.py \
 	tests/bench/one_row.py tests/bench/point_in_time.py tests/bench/imports.py \
 	tests/bench/audit_trail.py tests/bench/turn.py
 
-bench: export PYTHONPATH := tests/bench:tests/usecase/bench
+bench: export PYTHONPATH := tests/bench:tests/usecases/flights/bench
 bench: export OMP_NUM_THREADS := 1
 bench: install          ## measures the figures of documents and comments, to docs/benchmarks/loop.md
 	mkdir -p docs/benchmarks
-	$(BIN)/python tests/usecase/bench/year.py
+	$(BIN)/python tests/usecases/flights/bench/year.py
 	$(BIN)/python tests/bench/measure.py > docs/benchmarks/.loop.md
 	set -e; for script in $(BENCHES); do echo "$$script"; $(BIN)/python $$script >> docs/benchmarks/.loop.md; done
 	mv docs/benchmarks/.loop.md docs/benchmarks/loop.md

@@ -29,6 +29,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract import UseCase, load_use_case
+
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
 PARAMETER_SECTIONS = (
     "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
@@ -93,7 +95,7 @@ class UnreachableError(LoopError):
 
 
 class ParameterSection(dict[str, Any]):
-    """A mapping of `usecase/params.yaml`. A missing key raises `UserError` with its name."""
+    """A mapping of `params.yaml`. A missing key raises `UserError` with its name."""
 
     place = ""  # file and section, for messages
 
@@ -122,8 +124,9 @@ class Settings(BaseSettings):
         env_prefix="MLOPS_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
+    usecase: str = "flights"  # the default use case: a folder in usecases/
     home: Path = Field(default_factory=Path.cwd)  # the project, with var/ and .dvc/
-    workspace: Path | None = None  # with data/ and usecase/params.yaml; the project if unset
+    workspace: Path | None = None  # with data/ and usecases/; the project if unset
     tracking_uri: str | None = None  # URL of MLflow; SQLite in var/ if unset
     feast_registry: str | None = None  # SQLAlchemy URL of Feast's registry; SQLite if unset
     redis: str | None = None  # online store, as `host:port,password=…`; a SQLite file if unset
@@ -194,6 +197,14 @@ class Settings(BaseSettings):
         """Whether a run starts and stops the service."""
         return self._owns_service
 
+    @property
+    def use_case(self) -> UseCase:
+        """The use case; raises `UserError` if there is none of that name."""
+        try:
+            return load_use_case(self.usecase)
+        except LookupError as error:
+            raise UserError(f"{error.args[0]} Set MLOPS_USECASE to one of them.") from error
+
     @cached_property
     def root(self) -> Path:
         """The folder with data and parameters: the workspace, or the project."""
@@ -247,7 +258,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def params_file(self) -> Path:
-        return self.root / "usecase" / "params.yaml"
+        return self.root / "usecases" / self.usecase / "params.yaml"
 
     @cached_property
     def online_file(self) -> Path:
@@ -320,6 +331,7 @@ class Settings(BaseSettings):
             "MLOPS_FEAST_REGISTRY": self.feast_registry or f"sqlite:///{var}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
+            "MLOPS_USECASE": self.usecase,
             **self.proxy_exceptions(),
         }
 

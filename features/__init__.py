@@ -1,7 +1,7 @@
 """Features: defined once, built from validated batches, read alike by training and serving.
 
-How each feature is computed: `usecase/feature_tables.py`, one compute function per table. Feast's
-views of the tables: `usecase/feature_views.py`. This room builds, joins and publishes these tables.
+How each feature is computed: the use case's `tables`, one compute function per table. Feast's
+views of the tables: its `views`. This room builds, joins and publishes these tables.
 
 Build `data/features`:
 - `table_builder.py`: call the compute functions; write one file per table and day

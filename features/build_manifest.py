@@ -9,29 +9,24 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import usecase
-from features import durable_files, partitions
-from usecase.source import FEEDS
+from contract import UseCase
+from features import durable_files, partitions, used_code
 
 MANIFEST_FILE = "BUILT"
 PUBLICATIONS = ("raw", "publications")
-FEATURE_CODE = (
-    "columns.py", "feature_tables.py", "feature_views.py", "schema.py", "statements.py",
-    "target.py", "windows.py",
-)  # fmt: skip
+FEATURE_CODE = ("schema", "spine", "labels", "tables", "views")  # methods of a use case
 Spans = Mapping[str, tuple[str, str] | list[str]]  # by feed: first and last day, both included
 PartitionDigests = Mapping[str, Mapping[date, str]]  # by feed and day: of a validated partition
 
 
-def definitions_version() -> str:
+def definitions_version(use_case: UseCase) -> str:
     """Return a digest of the code that defines and computes the features."""
-    folder = Path(usecase.__file__).parent
-    return partitions.recipe_digest(*(folder / name for name in FEATURE_CODE))
+    return used_code.code_digest(use_case, FEATURE_CODE)
 
 
-def build_recipe(lag: timedelta) -> str:
+def build_recipe(use_case: UseCase, lag: timedelta) -> str:
     """Return a digest of the tables' code and of the lag."""
-    return partitions.recipe_digest(definitions_version(), str(lag))
+    return partitions.recipe_digest(definitions_version(use_case), str(lag))
 
 
 def read_manifest(data: Path) -> dict[str, Any]:
@@ -46,14 +41,14 @@ def write_manifest(data: Path, manifest: Mapping[str, Any]) -> None:
     durable_files.write_json(target, manifest, indent=None, sort_keys=True)
 
 
-def partition_digests(data: Path) -> PartitionDigests:
+def partition_digests(use_case: UseCase, data: Path) -> PartitionDigests:
     """Return the digest of each validated partition and each record of late publications."""
     return {
         table: {
             day: partitions.recipe_digest(partitions.partition_path(data, layer, table, day))
             for day in partitions.partition_days(data, layer, table)
         }
-        for layer, table in [*(("validated", feed) for feed in FEEDS), PUBLICATIONS]
+        for layer, table in [*(("validated", feed) for feed in use_case.feeds), PUBLICATIONS]
     }
 
 

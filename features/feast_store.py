@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import feast
-from feast import Entity, FeatureStore, FeatureView, Field, Project
+from feast import FeatureService, FeatureStore, FeatureView, Field, Project
 from feast.errors import ProjectObjectNotFoundException
 from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.repo_config import load_repo_config
 from feast.types import from_value_type
 
 import settings as configuration
+from contract import FeatureViews, UseCase
 from features import build_manifest, durable_files, locks
 from features.online_values import ReadOnline
-from usecase.feature_views import OBJECTS, VIEWS
 
 FEAST_CONFIG = Path(__file__).parent / "feature_store.yaml"
+LOOKUP = "lookup"  # the service of all stored features
 VERSION_TAG = "definitions"  # of the Feast project
 
 
@@ -44,7 +45,9 @@ def apply_definitions(settings: configuration.Settings) -> FeatureStore:
     registry = settings.var / "feast" / "registry.db"
     existed = registry.exists() and settings.feast_registry is None
     store = open_store(settings)
-    version = f"{build_manifest.definitions_version()[:16]} feast {feast.__version__}"
+    version = (
+        f"{build_manifest.definitions_version(settings.use_case)[:16]} feast {feast.__version__}"
+    )
     if _applied(store) == version:
         return store
     with locks.hold_lock(registry.with_name("lock"), what="Another registration"):
@@ -55,9 +58,17 @@ def apply_definitions(settings: configuration.Settings) -> FeatureStore:
                 registry.replace(registry.with_name(name))
                 durable_files.sync(registry.parent)
                 store = open_store(settings)
-            store.apply(OBJECTS)
+            store.apply(feast_objects(settings.use_case.views()))
             store.registry.apply_project(Project(name=store.project, tags={VERSION_TAG: version}))
     return store
+
+
+def feast_objects(definitions: FeatureViews) -> list[Any]:
+    """Return what Feast registers: the definitions, and the service that looks up all views."""
+    views = list(definitions.views)
+    on_demand = [definitions.on_demand] if definitions.on_demand else []
+    lookup = FeatureService(name=LOOKUP, features=views)
+    return [*definitions.entities, *views, *on_demand, lookup]
 
 
 def _applied(store: FeatureStore) -> str | None:
@@ -73,13 +84,14 @@ def open_online_values(settings: configuration.Settings) -> ReadOnline:
     (settings.var / "feast").mkdir(parents=True, exist_ok=True)
     config = load_repo_config(settings.root, FEAST_CONFIG)
     store: Any = get_online_store_from_config(config.online_store)
-    return store.reader(config, keyed_views())
+    return store.reader(config, keyed_views(settings.use_case))
 
 
-def keyed_views() -> list[FeatureView]:
+def keyed_views(use_case: UseCase) -> list[FeatureView]:
     """Return the views with their entity columns, which Feast sets only when it applies a view."""
-    entities = {each.name: each for each in OBJECTS if isinstance(each, Entity)}
-    views = [copy.copy(view) for view in VIEWS]
+    definitions = use_case.views()
+    entities = {each.name: each for each in definitions.entities}
+    views = [copy.copy(view) for view in definitions.views]
     for view in views:
         keys = [entities[name] for name in view.entities]
         view.entity_columns = [

@@ -14,14 +14,12 @@ from settings import Settings
 
 def loop_time(settings: Settings, at: datetime) -> datetime | None:
     """Return the loop's time (UTC) at the real time `at`; None if the clock was never started."""
-    from usecase import source
-
     try:
         stat = os.stat(settings.clock_file)
     except FileNotFoundError:
         return None
     started = _read_start(settings.clock_file, stat.st_ino, stat.st_mtime_ns)
-    return started and source.world_time(at, as_of=started[0], since=started[1])
+    return started and settings.use_case.world_time(at, as_of=started[0], since=started[1])
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,6 @@ from features import build_manifest, durable_files, locks, partitions
 from features.feast_store import apply_definitions, keyed_views
 from features.publication_record import published_until, record_text, store_place
 from features.table_builder import late_publications
-from usecase.feature_views import VIEWS
 
 # Beyond this gap, a rebuild by `materialize` is cheaper than publishing hour by hour.
 REBUILD_AFTER = timedelta(days=1)
@@ -68,7 +67,7 @@ def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> N
     (settings.var / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
     provider = store._get_provider()
     provider.online_store.withdraw(store.config)
-    views = keyed_views()
+    views = keyed_views(settings.use_case)
     for dropped, created in ((views, []), ([], views)):
         provider.update_infra(store.project, dropped, created, [], [], partial=False)
     # `materialize` ignores when a row was published. So it stops before the first unpublished row,
@@ -78,7 +77,7 @@ def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> N
     ends = [as_of - lag, *(late[late > as_of].index - timedelta(microseconds=1))]
     end = max(min(ends), as_of - MAX_DELAY)
     with redirect_stdout(io.StringIO()):  # Feast prints a page for each view
-        for view in VIEWS:
+        for view in views:
             store.materialize(as_of - MAX_DELAY - view.ttl, end, feature_views=[view.name])
     Publisher(settings, as_of - MAX_DELAY, as_of, expected_record="").step(as_of)
 
@@ -102,15 +101,15 @@ class Publisher:
         tables = build_manifest.tables_version(settings.data, until.astimezone(UTC).date())
         # The last list holds the same rows as Feast stores them.
         self._new: list[tuple[FeatureView, pd.DataFrame, list[Any]]] = []
-        for view in keyed_views():
-            rows = self._read(view.name, view.entities[0], since, until)
+        for view in keyed_views(settings.use_case):
+            rows = self._read(view.name, view.join_keys, since, until)
             if len(rows):
                 stored = self._provider._prep_rows_to_write_for_ingestion(view, rows)
                 self._new.append((view, rows, stored))
         # Before the rows: after a kill in between, the next publication rebuilds the store.
         durable_files.write_json(settings.var / TABLES_FILE, tables)
 
-    def _read(self, table: str, key: str, since: datetime, until: datetime) -> pd.DataFrame:
+    def _read(self, table: str, keys: list[str], since: datetime, until: datetime) -> pd.DataFrame:
         """Return the rows published after `since` and by `until`, in order of publication."""
         days = [moment.astimezone(UTC).date() for moment in (since - MAX_DELAY, until)]
         rows = partitions.read_days(self._settings.data, "features", table, days[0], days[1])
@@ -118,7 +117,7 @@ class Publisher:
             return rows
         rows = rows.sort_values(["created", "event_timestamp"], kind="stable")
         # Feast would let a late row of an earlier hour replace a newer row.
-        newest = rows.groupby(key, sort=False)["event_timestamp"].cummax()
+        newest = rows.groupby(keys, sort=False)["event_timestamp"].cummax()
         in_span = (rows["created"] > since) & (rows["created"] <= until)
         return rows[(rows["event_timestamp"] >= newest) & in_span].reset_index(drop=True)
 
@@ -136,7 +135,7 @@ class Publisher:
         for view, rows, stored in self._new:
             start, end = rows["created"].searchsorted([self._published, until], side="right")
             # Only the newest row of each key: older ones would be overwritten.
-            new = rows[view.entities[0]].iloc[start:end].drop_duplicates(keep="last").index
+            new = rows[view.join_keys].iloc[start:end].drop_duplicates(keep="last").index
             if len(new):
                 batches.append((view, [stored[number] for number in new]))
         online, config = self._provider.online_store, self._store.config

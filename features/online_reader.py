@@ -11,17 +11,6 @@ from typing import Any
 import settings as configuration
 from features.feast_store import open_online_values
 from features.online_values import NO_VALUES, ReadOnline, StoredValues
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.feature_views import VIEWS, on_demand
-
-# For each view: its time to live in seconds, and its columns.
-VIEW_COLUMNS = [
-    (
-        view.ttl.total_seconds() if view.ttl else float("inf"),
-        [field.name for field in view.features],
-    )
-    for view in VIEWS
-]
 
 
 class IncompleteError(configuration.LoopError):
@@ -52,7 +41,16 @@ class OnlineReader:
 
     def __init__(self, settings: configuration.Settings) -> None:
         self._settings = settings
-        self._transform = on_demand.feature_transformation.udf
+        self._features, views = settings.use_case.features, settings.use_case.views()
+        # For each view: its time to live in seconds, and its columns.
+        self._views = [
+            (
+                view.ttl.total_seconds() if view.ttl else float("inf"),
+                [field.name for field in view.features],
+            )
+            for view in views.views
+        ]
+        self._on_demand = views.on_demand
         with suppress(sqlite3.Error, OSError):  # the store may be unavailable for now
             _ = self._read  # import its libraries now, so that no request waits for them
 
@@ -88,33 +86,35 @@ class OnlineReader:
 
     def read_without_store(self, entity_rows: Sequence[Mapping[str, Any]]) -> list[OnlineRow]:
         """Return the same rows for an empty store: only the features of the request itself."""
-        empty = [[NO_VALUES] * len(entity_rows)] * len(VIEW_COLUMNS)
+        empty = [[NO_VALUES] * len(entity_rows)] * len(self._views)
         return self._assemble(entity_rows, [0.0] * len(entity_rows), empty)
 
     def _assemble(
         self, entity_rows: Sequence[Mapping[str, Any]], times: Sequence[float],
         stored: Sequence[Sequence[StoredValues]], published: datetime | None = None,
     ) -> list[OnlineRow]:  # fmt: skip
-        columns: dict[str, list[Any]] = {}
-        for (ttl, names), of_view in zip(VIEW_COLUMNS, stored, strict=True):
+        # What the request states: categories, and what features on demand are computed from.
+        columns: dict[str, list[Any]] = {
+            name: [row[name] for row in entity_rows] for name in (entity_rows or [{}])[0]
+        }
+        for (ttl, names), of_view in zip(self._views, stored, strict=True):
             fresh = [
                 row.values if time - ttl <= row.event_time else {}
                 for row, time in zip(of_view, times, strict=True)
             ]
             for name in names:
                 columns[name] = [values.get(name) for values in fresh]
-        columns["sched_dep_epoch"] = [row["sched_dep_epoch"] for row in entity_rows]
-        columns |= self._transform(columns)
-        for name in CATEGORIES:
-            columns[name] = [row[name] for row in entity_rows]
+        if self._on_demand is not None:
+            columns |= self._on_demand.feature_transformation.udf(columns)
         newest = [max(row.event_time for row in of_case) for of_case in zip(*stored, strict=True)]
         # NaN is the only value that differs from itself.
         clean = [
-            [None if value != value else value for value in columns[name]] for name in FEATURES
+            [None if value != value else value for value in columns[name]]
+            for name in self._features
         ]
         return [
             OnlineRow(
-                dict(zip(FEATURES, values, strict=True)),
+                dict(zip(self._features, values, strict=True)),
                 datetime.fromtimestamp(time, UTC) if time else None,
                 published,
             )

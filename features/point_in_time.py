@@ -3,15 +3,13 @@
 import pandas as pd
 
 import settings as configuration
-from features.feast_store import apply_definitions
-from usecase.columns import CATEGORIES, FEATURES, NUMBERS
-from usecase.feature_views import LOOKUP, on_demand
+from features.feast_store import LOOKUP, apply_definitions
 
 
 def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.DataFrame:
     """Join the features to `spine` (n_cases rows); return one row per case, in its order.
 
-    Return `key`, `decision_time` and the columns of `FEATURES`: numbers as float64, NaN where
+    Return `key`, `decision_time` and the model's columns: numbers as float64, NaN where
     unknown. A row of a feature table is used only if its event and its publication (`created`) are
     both at or before the decision time.
 
@@ -22,11 +20,17 @@ def training_frame(settings: configuration.Settings, spine: pd.DataFrame) -> pd.
     store = apply_definitions(settings)
     joined = store.get_historical_features(
         entity_df=spine.rename(columns={"decision_time": "event_timestamp"}),
-        features=store.get_feature_service(LOOKUP.name),
+        features=store.get_feature_service(LOOKUP),
         filter_by_created_timestamp=True,
     ).to_df()
-    stored = {name: joined[name].tolist() for name in joined.columns}
-    times = joined["event_timestamp"].astype("datetime64[us, UTC]")
-    computed = on_demand.feature_transformation.udf(stored)
-    frame = joined.assign(decision_time=times, **computed)[["key", "decision_time", *FEATURES]]
-    return frame.astype(dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(CATEGORIES, "object"))
+    times, computed = joined["event_timestamp"].astype("datetime64[us, UTC]"), {}
+    use_case = settings.use_case
+    if (on_demand := use_case.views().on_demand) is not None:
+        stored = {name: joined[name].tolist() for name in joined.columns}
+        computed = on_demand.feature_transformation.udf(stored)
+    frame = joined.assign(decision_time=times, **computed)
+    frame = frame[["key", "decision_time", *use_case.features]]
+    types = dict.fromkeys(use_case.numbers, "float64") | dict.fromkeys(
+        use_case.categories, "object"
+    )
+    return frame.astype(types)

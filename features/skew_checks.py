@@ -8,28 +8,28 @@ from pathlib import Path
 import pandas as pd
 
 import settings as configuration
+from contract import Tables, UseCase
 from features import partitions
 from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
 from features.publication_record import published_until
-from features.table_builder import Tables, late_publications, publication_times
-from usecase.columns import FEATURES, NUMBERS
-from usecase.feature_tables import TABLES
-from usecase.feature_views import VIEWS
+from features.table_builder import late_publications, publication_times
 
 DAY = timedelta(days=1)
 
 
 def recompute_without_future(
-    settings: configuration.Settings, cases: pd.DataFrame, moment: datetime, tables: Tables = TABLES
-) -> pd.DataFrame:
+    settings: configuration.Settings, cases: pd.DataFrame, moment: datetime,
+    tables: Tables | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Return `training_frame` of `cases` (of the spine, decided at `moment`) without later rows.
 
     Delete every validated row known after `moment`, build the tables from the rest with the use
     case's code, and join them as for a training. `settings` are those of the workspace with the
     validated batches.
     """
-    params = settings.params()
+    params, use_case = settings.params(), settings.use_case
+    tables = use_case.tables() if tables is None else tables
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     first, until = date.fromisoformat(str(params["first_day"])), moment.date()
     late = late_publications(settings.data)
@@ -40,7 +40,7 @@ def recompute_without_future(
 
     # The join changes to the temporary folder: change back before that folder is removed.
     with tempfile.TemporaryDirectory(prefix="recomputed-") as folder, contextlib.chdir("."):
-        for view in VIEWS:
+        for view in use_case.views().views:
             start = max(first, until - DAY - view.ttl) if view.ttl else first
             rows = tables[view.name][0](read_known, start, until).drop(columns="day")
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
@@ -74,16 +74,21 @@ def online_and_offline_rows(
             "The online store changes during every comparison. Another command is publishing. "
             "Try again when it has finished."
         )
-    return pd.DataFrame([row.values for row in online])[FEATURES], offline[FEATURES]
+    columns = settings.use_case.features
+    return pd.DataFrame([row.values for row in online])[columns], offline[columns]
 
 
-def count_differing_rows(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, int]:
+def count_differing_rows(
+    use_case: UseCase, left: pd.DataFrame, right: pd.DataFrame
+) -> dict[str, int]:
     """Return the number of differing rows for each column that differs; NaN equals NaN.
 
     Raise `ValueError` if the frames have different numbers of rows.
     """
     a, b = (
-        frame[FEATURES].astype(dict.fromkeys(NUMBERS, "float64")).reset_index(drop=True)
+        frame[use_case.features]
+        .astype(dict.fromkeys(use_case.numbers, "float64"))
+        .reset_index(drop=True)
         for frame in (left, right)
     )
     counts = ((a != b) & ~(a.isna() & b.isna())).sum()

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from contract import ComputeTable, Read, Tables, UseCase
 from features import build_manifest, partitions
 from features.build_manifest import PUBLICATIONS
-from usecase.feature_tables import TABLES, ComputeTable, Read
+from settings import Settings
 
 DAY = timedelta(days=1)
-Tables = Mapping[str, tuple[ComputeTable, str]]
 DaysRead = dict[str, tuple[date, date]]  # by feed: first and last day, both included
 
 
 def build_tables(
-    data: Path, first: date, as_of: datetime, lag: timedelta, tables: Tables = TABLES
-) -> dict[str, int]:
+    settings: Settings, first: date, as_of: datetime, lag: timedelta,
+    tables: Tables | None = None,
+) -> dict[str, int]:  # fmt: skip
     """Build the days of each table before `as_of` that are missing or have changed inputs.
 
     Return the number of days built by table. A row's `created` is its time of publishing: its
@@ -30,10 +31,13 @@ def build_tables(
     interrupted build starts the unfinished days again. Raise `LoopError` for a file in a table that
     is not named after a day.
     """
-    manifest = _current_manifest(data, lag)
-    inputs, late = build_manifest.partition_digests(data), late_publications(data)
+    use_case, data = settings.use_case, settings.data
+    manifest = _current_manifest(use_case, data, lag)
+    inputs = build_manifest.partition_digests(use_case, data)
+    late = late_publications(data)
     until = as_of.astimezone(UTC).date()
     n_built = {}
+    tables = use_case.tables() if tables is None else tables
     for table, (compute, feed) in tables.items():
         partitions.partition_days(data, "features", table)  # raises for a copy, which Feast reads
         entries = manifest["tables"].setdefault(table, {})
@@ -67,9 +71,10 @@ def build_tables(
     return n_built
 
 
-def _current_manifest(data: Path, lag: timedelta) -> dict[str, Any]:
+def _current_manifest(use_case: UseCase, data: Path, lag: timedelta) -> dict[str, Any]:
     """Return the manifest; if another recipe made the tables, remove them and start empty."""
-    manifest, recipe = build_manifest.read_manifest(data), build_manifest.build_recipe(lag)
+    manifest = build_manifest.read_manifest(data)
+    recipe = build_manifest.build_recipe(use_case, lag)
     if manifest["recipe"] == recipe:
         return manifest
     for path in partitions.files_below(data / "features"):

@@ -1,28 +1,28 @@
 """Cases and labels in the validated batches of a range of days."""
 
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 
 from features import partitions
-from usecase.schema import SCHEMA
-from usecase.target import LABEL_FEED, SPINE_FEED, labels, spine
+from settings import Settings
 
 
-def read_cases(data: Path, first_day: date, last_day: date) -> pd.DataFrame:
-    """Return the cases that `usecase.target.spine` makes of the batches; both days are included.
+def read_cases(settings: Settings, first_day: date, last_day: date) -> pd.DataFrame:
+    """Return the cases that the use case's `spine` makes of the batches; both days are included.
 
     The spine lists a case some time before its decision. How long before differs.
     """
-    return spine(_read(data, SPINE_FEED, first_day, last_day))
+    use_case = settings.use_case
+    return use_case.spine(_read(settings, use_case.spine_feed, first_day, last_day))
 
 
-def read_labels(data: Path, first_day: date, last_day: date) -> pd.DataFrame:
+def read_labels(settings: Settings, first_day: date, last_day: date) -> pd.DataFrame:
     """Return `key`, `label` and `known_at` (UTC) of the batches; both days are included."""
-    return labels(_read(data, LABEL_FEED, first_day, last_day))
+    use_case = settings.use_case
+    return use_case.labels(_read(settings, use_case.label_feed, first_day, last_day))
 
 
-def _read(data: Path, feed: str, first_day: date, last_day: date) -> pd.DataFrame:
-    rows = partitions.read_days(data, "validated", feed, first_day, last_day)
-    return rows if len(rows) else SCHEMA[feed].empty_table().to_pandas()
+def _read(settings: Settings, feed: str, first_day: date, last_day: date) -> pd.DataFrame:
+    rows = partitions.read_days(settings.data, "validated", feed, first_day, last_day)
+    return rows if len(rows) else settings.use_case.schema(feed).empty_table().to_pandas()

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from contract import UseCase
 from monitoring.measures import drift, performance, slices
 from monitoring.retraining_decision import check_policy, decide_retraining
 from monitoring.retraining_triggers import MonitoringEvidence, MonitoringFinding
 from settings import LoopError
-from usecase.columns import CATEGORIES, FEATURES
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ EXPECTED_ERRORS = (LoopError, ValueError)  # their message says enough
 
 
 def observe_production(
-    known: MonitoringEvidence, joined: pd.DataFrame, features: pd.DataFrame,
+    use_case: UseCase, known: MonitoringEvidence, joined: pd.DataFrame, features: pd.DataFrame,
     reference: pd.DataFrame, params: dict[str, Any], policy: Mapping[str, Any], as_of: datetime,
     publish: Callable[[list[pd.DataFrame]], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -54,13 +54,13 @@ def observe_production(
 
     note("coverage_low", performance.describe_missing_labels(joined, params, as_of))
     live = measure("performance", performance.live_metrics, joined, params["costs"], params["seed"])
-    sliced = measure("slices", slices.measure_slices, joined, features, params, as_of)
+    sliced = measure("slices", slices.measure_slices, use_case, joined, features, params, as_of)
     if sliced is not None:
-        note("slices_unmeasured", slices.describe_empty_slices(features))
+        note("slices_unmeasured", slices.describe_empty_slices(use_case, features))
     drifted = measure(
         "drift", drift.measure_drift, reference,
         features.assign(probability=joined["probability"], label=joined["label"]),
-        features=FEATURES, categories=CATEGORIES, limits=params["monitoring"]["drift"],
+        features=use_case.features, categories=use_case.categories, limits=params["monitoring"]["drift"],
         seed=params["seed"],
     )  # fmt: skip
     if drifted is not None:

@@ -61,7 +61,7 @@ class Predictor:
         from serving.http.access import AccessControl
         from serving.http.api import Api
         from serving.http.connections import BoundedProtocol
-        from serving.http.routes import ROUTES
+        from serving.http.routes import build_routes
         from serving.metrics import Metrics
         from serving.wiring import wire_service
 
@@ -70,7 +70,7 @@ class Predictor:
         access = AccessControl(settings)  # first, since it may raise
         metrics = Metrics()
         self.parts = wire_service(settings, metrics)
-        BoundedProtocol.api = Api(ROUTES, self.parts, access)
+        BoundedProtocol.api = Api(build_routes(settings.use_case), self.parts, access)
         self.parts.models.start()
         gc.collect()
         gc.freeze()  # loaded objects stay: collecting them again and again delays requests

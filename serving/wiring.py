@@ -9,7 +9,6 @@ from serving.metrics import Metrics
 from serving.models.holder import ModelHolder
 from serving.prediction_log.writer import PredictionLog
 from settings import Settings
-from usecase.columns import FEATURES
 
 #: The release document that `mlops bento` puts next to the code.
 PACKAGED_RELEASE = Path(__file__).resolve().parents[1] / "packaged" / "release.json"
@@ -35,7 +34,7 @@ def wire_service(settings: Settings, metrics: Metrics) -> ServiceParts:
     log = PredictionLog(settings.predictions)
     models = ModelHolder(
         settings,
-        features=FEATURES,
+        features=settings.use_case.features,
         packaged=PACKAGED_RELEASE if PACKAGED_RELEASE.exists() else None,
         on_change=metrics.record_release,
     )

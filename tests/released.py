@@ -25,8 +25,8 @@ VERDICTS = [{"gate": "beats the baseline", "passed": True, "told": "cost per 1,0
 
 def make_registry(home: Path) -> Settings:
     """Return a home whose registry holds the unreleased versions 1, 2 and 3."""
-    (home / "usecase").mkdir(parents=True)
-    shutil.copy(ROOT / "usecase" / "params.yaml", home / "usecase")
+    (home / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", home / "usecases" / "flights")
     settings = Settings(home=home)
     client = mlflow_tracking.mlflow_client(settings)
     client.create_registered_model(REGISTERED_MODEL)

@@ -7,7 +7,7 @@ import yaml
 
 FIRST, END = "2013-01-19", "2013-02-18"  # of the month; it ends at the start of the last day
 POLICY = "often"
-SHIPPED = Path(__file__).parents[1] / "usecase" / "params.yaml"
+SHIPPED = Path(__file__).parents[1] / "usecases" / "flights" / "params.yaml"
 
 
 def shipped_params() -> dict[str, Any]:

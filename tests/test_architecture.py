@@ -12,7 +12,7 @@ import pytest
 from tests import conftest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("pipelines", "monitoring", "serving", "features", "usecase")
+PACKAGES = ("pipelines", "monitoring", "serving", "features", "usecases")
 MODULES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 ROOMS = sorted(
     file.parent for file in MODULES if file.name == "__init__.py" and file.parent.parent != ROOT

@@ -23,8 +23,8 @@ from pipelines.training import build_features
 from settings import Settings
 from tests.serving.in_process import post_json, service_parts
 from tests.slice_params import slice_params
-from usecase.request import payload
-from usecase.source import FEEDS, FIRST_DAY, fetch
+from usecases.flights.request import payload
+from usecases.flights.source import FEEDS, FIRST_DAY, fetch
 
 # First day and change of summer time of each window: New York on 10 March 2013, Berlin on 31 March.
 WINDOWS = (

@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from monitoring.measures import sequential
+from monitoring.measures import scores, sequential
 from monitoring.measures.sequential import Interval
 from serving.release import document
-from usecase import evaluation
 
 Floats = sequential.Floats
 PerCase = Callable[[pd.Series, pd.Series, dict[str, float]], Floats]
@@ -27,7 +26,7 @@ POWER = 0.8
 
 # Per 1,000 cases; less is better.
 EXPERIMENT_METRICS: dict[str, PerCase] = {
-    "cost": lambda y, p, costs: 1000 * evaluation.case_costs(y, p, costs),
+    "cost": lambda y, p, costs: 1000 * scores.case_costs(y, p, costs),
     "brier": lambda y, p, costs: 1000 * (p - y).to_numpy(dtype="float64") ** 2,
 }
 

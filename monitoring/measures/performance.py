@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usecase import evaluation
-from usecase.statements import newest
+from features.statements import newest
+from monitoring.measures import scores
 
 ESTIMATION_WINDOW = timedelta(days=7)  # a week: the cases of one day share that day's conditions
 
@@ -89,13 +89,13 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
         )
     y, p = known["label"].to_numpy(dtype="float64"), known["probability"].to_numpy()
     days = known["decision_time"].dt.floor("D")
-    case_costs = evaluation.case_costs(y, p, costs)
+    case_costs = scores.case_costs(y, p, costs)
     # The saving is against the better of the two constant answers, which need no model.
-    constant = evaluation.constant_costs(y, costs)
+    constant = scores.constant_costs(y, costs)
     cost_without = float(constant.mean())
     saved = (constant - case_costs) / cost_without
     return {
-        **evaluation.metrics(y, p, costs),
+        **scores.metrics(y, p, costs),
         "mean_prediction": float(p.mean()), "coverage": label_coverage(joined),
         "cost_without": 1000 * cost_without,
         "bias": float(np.mean(p - y)), "saving": float(saved.mean()),
@@ -104,11 +104,9 @@ def live_metrics(joined: pd.DataFrame, costs: dict[str, float], seed: int) -> di
     }  # fmt: skip
 
 
-def day_interval(
-    name: str, values: evaluation.Floats, days: pd.Series, seed: int
-) -> dict[str, float]:
+def day_interval(name: str, values: scores.Floats, days: pd.Series, seed: int) -> dict[str, float]:
     """Return `<name>_low` and `<name>_high`: the 90% interval of the mean, over days."""
-    low, high = evaluation.day_bootstrap(values, days, seed)
+    low, high = scores.day_bootstrap(values, days, seed)
     return {f"{name}_low": low, f"{name}_high": high}
 
 
@@ -121,7 +119,7 @@ def estimated_cost(joined: pd.DataFrame, costs: dict[str, float], as_of: datetim
     last_week = joined[joined["decision_time"] >= as_of - ESTIMATION_WINDOW]
     if last_week.empty:
         return None
-    return float(1000 * evaluation.expected_costs(last_week["probability"], costs).mean())
+    return float(1000 * scores.expected_costs(last_week["probability"], costs).mean())
 
 
 def daily_performance(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataFrame:
@@ -129,7 +127,7 @@ def daily_performance(joined: pd.DataFrame, costs: dict[str, float]) -> pd.DataF
     known = joined[joined["label"].notna()]
     frame = known.assign(
         day=known["decision_time"].dt.floor("D"),
-        cost=1000 * evaluation.case_costs(known["label"], known["probability"], costs),
+        cost=1000 * scores.case_costs(known["label"], known["probability"], costs),
     )
     return frame.groupby("day", as_index=False).agg(
         n=("label", "size"), cost_per_1000=("cost", "mean"),

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from usecase import evaluation
+from monitoring.measures import scores
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,8 +71,8 @@ def daily_paired_difference(
     than `min_labels` labels are left out as noise.
     """
     label = paired["label"]
-    champion = evaluation.case_costs(label, paired["probability"], costs)
-    challenger = evaluation.case_costs(label, paired["challenger"], costs)
+    champion = scores.case_costs(label, paired["probability"], costs)
+    challenger = scores.case_costs(label, paired["challenger"], costs)
     cases = paired[["label"]].assign(
         day=paired["decision_time"].dt.floor("D"), cost=1000 * (challenger - champion)
     )

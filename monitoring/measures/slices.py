@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.measures import performance
-from usecase import evaluation
+from contract import UseCase
+from monitoring.measures import performance, scores
 
 NO_VALUE = ("nan", "None", "NaT", "<NA>")  # missing values as pandas turns them into text
 MEASURES = (
@@ -20,8 +20,9 @@ MEASURES = (
 
 
 def measure_slices(
-    joined: pd.DataFrame, features: pd.DataFrame, params: dict[str, Any], as_of: datetime
-) -> list[dict[str, Any]]:
+    use_case: UseCase, joined: pd.DataFrame, features: pd.DataFrame, params: dict[str, Any],
+    as_of: datetime,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return a row per slice of the use case: cases, cost and bias with 90% intervals over days.
 
     `features` are the served model columns, in the rows of `joined`; `params` are all parameters.
@@ -35,7 +36,7 @@ def measure_slices(
     due = newest_due.to_numpy()
     measured = joined[["decision_time", "label", "probability"]]  # copies no features per slice
     rows = []
-    for kind, values in evaluation.slices(features).items():
+    for kind, values in use_case.slices(features).items():
         if _is_empty(values):
             continue
         for value, at in joined.groupby(values.to_numpy()).indices.items():
@@ -48,9 +49,9 @@ def measure_slices(
     return rows
 
 
-def describe_empty_slices(features: pd.DataFrame) -> str | None:
+def describe_empty_slices(use_case: UseCase, features: pd.DataFrame) -> str | None:
     """Return a message with the kinds of slices whose feature has no value, or None."""
-    empty = [kind for kind, values in evaluation.slices(features).items() if _is_empty(values)]
+    empty = [kind for kind, values in use_case.slices(features).items() if _is_empty(values)]
     return f"slices by {', '.join(empty)} (no value in the log)" if empty else None
 
 
@@ -64,7 +65,7 @@ def _slice_metrics(cases: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any
     if known.empty:
         return {"n": 0, "enough": False, **dict.fromkeys(MEASURES)}
     y, p = known["label"].to_numpy(dtype="float64"), known["probability"].to_numpy()
-    costs = 1000 * evaluation.case_costs(y, p, params["costs"])
+    costs = 1000 * scores.case_costs(y, p, params["costs"])
     days, seed = known["decision_time"].dt.floor("D"), params["seed"]
     bias = performance.day_interval("bias", p - y, days, seed)
     return {

@@ -52,7 +52,7 @@ class LoopGroup(TyperGroup):
 
 def require_own_modules() -> None:
     """Exit with code 2 if another folder's module would be imported in place of one of ours."""
-    for name in ("settings", "features", "serving", "monitoring", "usecase"):
+    for name in ("settings", "features", "serving", "monitoring", "contract", "usecases"):
         found = find_spec(name)
         place = Path(module_from_spec(found).__file__ or "") if found else Path()
         if ROOT not in place.resolve().parents:
@@ -74,7 +74,7 @@ def deciding_user() -> str:
 
 AsOf = Annotated[
     str | None,
-    typer.Option(help="Work as of this day or UTC time; default: as_of in usecase/params.yaml."),
+    typer.Option(help="Work as of this day or UTC time; default: as_of in params.yaml."),
 ]
 Moment = Annotated[
     str | None,

@@ -78,7 +78,7 @@ def clean(as_of: Moment = None) -> None:
     typer.echo(
         f"Removed reports: {removed['reports']:,}, flow results: {removed['results']:,}, "
         f"predictions: {removed['predictions']:,}. Ages: `retention` and "
-        "`monitoring.keep_days` in usecase/params.yaml. Prefect's server removes old runs."
+        "`monitoring.keep_days` in params.yaml. Prefect's server removes old runs."
     )
     if removed["open"]:
         typer.echo(f"Log segments still written to, not cleaned: {removed['open']}")

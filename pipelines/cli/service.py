@@ -88,7 +88,7 @@ def compact() -> None:
     from serving.prediction_log.compaction import compact_log
 
     settings = home_settings()
-    done = compact_log(settings.predictions)
+    done = compact_log(settings.use_case, settings.predictions)
     typer.echo(
         f"Compacted in {settings.predictions}: segments {done['segments']}, files "
         f"{done['files']}, records {done['records']:,}. Dropped: duplicates "
@@ -105,7 +105,7 @@ def expire(as_of: AsOf = None) -> None:
 
     settings, moment = home_as_of(as_of)
     before = moment - timedelta(days=settings.params()["monitoring"]["keep_days"])
-    removed = erasure.expire_predictions(settings.predictions, before)
+    removed = erasure.expire_predictions(settings.use_case, settings.predictions, before)
     _report_removal(removed, f"decided before {before:%Y-%m-%d}")
 
 
@@ -117,7 +117,8 @@ def forget(
     """Remove one entity's predictions for good."""
     from serving.prediction_log import erasure
 
-    removed = erasure.forget_predictions(home_settings().predictions, column, value)
+    settings = home_settings()
+    removed = erasure.forget_predictions(settings.use_case, settings.predictions, column, value)
     _report_removal(removed, f"with {column} {value}")
 
 

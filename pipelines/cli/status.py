@@ -107,5 +107,5 @@ def _serving_cost(settings: Settings) -> str:
         return "no predictions since the service started"
     return (
         f"{cost.per_1000:.2g} per 1,000 predictions, at {cost.cpu_ms:.2f} ms of CPU each "
-        f"({cost.predictions:,} since the service started; price: usecase/params.yaml)"
+        f"({cost.predictions:,} since the service started; price: params.yaml)"
     )

@@ -24,7 +24,6 @@ from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 
 REPORT_FORMAT = 1  # of report.json: the report to compare with may be older
-SLICE_FILE = workspace.SOURCE_ROOT / "usecase" / "slice.yaml"
 
 
 class Measurement(NamedTuple):
@@ -39,7 +38,7 @@ def overlay_params(params: dict[str, Any], over: dict[str, Any], at: str = "") -
     merged = dict(params)
     for name, value in over.items():
         if name not in params:
-            raise UserError(f"The slice sets {at}{name}, which usecase/params.yaml does not have.")
+            raise UserError(f"The slice sets {at}{name}, which params.yaml does not have.")
         nested = isinstance(params[name], dict) and isinstance(value, dict)
         merged[name] = overlay_params(params[name], value, f"{at}{name}.") if nested else value
     return merged
@@ -78,14 +77,14 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         for name in dvc_stages.recipe_stages(path):
             print(f"  {name}", flush=True)
             dvc_stages.run_stage(settings, path, name)
-        files = TrainingFiles(path)
+        files = TrainingFiles(path, settings.use_case)
         report = {
             "format": REPORT_FORMAT, "commit": lineage.git_commit(), "params": params,
             "measured": files.metrics, **files.gates, "artefact": [],
         }  # fmt: skip
         if report["winner"] is not None:
             print("  refit", flush=True)
-            _, report["artefact"] = refit.refit_training(path)
+            _, report["artefact"] = refit.refit_training(files)
         shutil.copyfile(path / "data/evaluation/report.html", folder / "evaluation.html")
         predictions = path / "data/candidates/predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")

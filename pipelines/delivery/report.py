@@ -10,15 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from features import durable_files
 from pipelines.delivery import measurement, report_markdown
 from pipelines.delivery.report_markdown import ChangeReport
 from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates import champion_and_baseline, verdict
-from settings import LoopError
+from settings import LoopError, Settings
 
 COMPARISON_GATES = (
     champion_and_baseline.not_worse_than_the_champion,
@@ -42,13 +39,13 @@ def compare_with_main(
     inputs = verdict.GateInputs(
         frame=both, candidate=both[winner].to_numpy(), baseline=both["baseline"].to_numpy(),
         champion=both["champion"].to_numpy(), predict=_refuse_to_predict, slices={}, manifest={},
-        costs=params["costs"], seed=params["seed"],
+        costs=params["costs"], seed=params["seed"], behaviours=_refuse_to_predict,
     )  # fmt: skip
     verdicts = verdict.run_gates(inputs, params["gates"], COMPARISON_GATES)
     return [each | {"n_cases": len(both)} for each in verdicts]
 
 
-def _refuse_to_predict(rows: pd.DataFrame) -> np.ndarray:
+def _refuse_to_predict(*_: object) -> Any:
     """Fail a gate that calls the model: two commits are compared by their scores only."""
     raise LoopError("This comparison has no model. Only gates that compare scores can run.")
 
@@ -109,11 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", help="commit to compare with, or the folder of its report")
     parser.add_argument("--head", type=Path, help="folder of a report, instead of this checkout")
     parser.add_argument(
-        "--slice", type=Path, default=measurement.SLICE_FILE, help="differences from params.yaml"
+        "--slice",
+        type=Path,
+        help="differences from params.yaml; default: slice.yaml of the use case",
     )
     options = parser.parse_args(arguments)
     base = None
     try:
+        options.slice = options.slice or Settings().use_case.folder / "slice.yaml"
         if options.base:  # first: it may be the report that this one replaces
             base = read_or_measure(options.base, options.out / "base", options.slice)
         if options.head is None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract import UseCase
 from features import durable_files
+from monitoring.measures import scores as measures
 from pipelines.evaluation.gates import champion_and_baseline as compared
 from pipelines.evaluation.gates import soundness
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates
@@ -18,8 +20,6 @@ from pipelines.runtime import stage_command
 from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
-from usecase import evaluation
-from usecase.columns import FEATURES
 
 Verdicts = dict[str, list[dict[str, Any]]]  # by candidate
 Metrics = dict[str, dict[str, float]]  # by model
@@ -46,7 +46,7 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     """Write metrics, verdicts, curves and the report to `data/evaluation/`; return the verdicts."""
     from pipelines.evaluation import evaluation_page
 
-    params, files = settings.params(), TrainingFiles(settings.root)
+    params, files = settings.params(), TrainingFiles(settings.root, settings.use_case)
     holdout, scores = files.holdout, files.scores
     if not scores["key"].equals(holdout["key"]):
         raise LoopError("Candidates and training set do not match. Run `dvc repro train`.")
@@ -54,11 +54,15 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
     if champion is not None:
         scores["champion"] = champion
     models = {name: files.model(name) for name in files.candidates}
-    metrics, verdicts = judge_candidates(models, holdout, scores, files.manifest, params)
+    metrics, verdicts = judge_candidates(
+        settings.use_case, models, holdout, scores, files.manifest, params
+    )
     result = {
         "winner": choose_winner(verdicts, metrics), "verdicts": verdicts,
         "manifest": files.manifest,
-        "slices": metrics_by_slice(holdout, scores, list(metrics), params["costs"]),
+        "slices": metrics_by_slice(
+            settings.use_case, holdout, scores, list(metrics), params["costs"]
+        ),
     }  # fmt: skip
     folder = settings.data / "evaluation"
     durable_files.write_json(folder / "metrics.json", metrics)
@@ -70,7 +74,7 @@ def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
 
 
 def judge_candidates(
-    models: dict[str, Any], holdout: pd.DataFrame, scores: pd.DataFrame,
+    use_case: UseCase, models: dict[str, Any], holdout: pd.DataFrame, scores: pd.DataFrame,
     manifest: dict[str, Any], params: dict[str, Any],
 ) -> tuple[Metrics, Verdicts]:  # fmt: skip
     """Return the metrics of all models and the gate verdicts on the candidates, by name.
@@ -79,7 +83,7 @@ def judge_candidates(
     column per candidate, `baseline` and, if there is a champion, `champion`.
     """
     metrics = {
-        name: evaluation.metrics(holdout["label"], scores[name], params["costs"])
+        name: measures.metrics(holdout["label"], scores[name], params["costs"])
         for name in ("baseline", *models, "champion")
         if name in scores
     }
@@ -87,7 +91,7 @@ def judge_candidates(
     verdicts = {}
     for name, model in models.items():
         inputs = gate_inputs(
-            model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(), champion,
+            use_case, model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(), champion,
             manifest, params,
         )  # fmt: skip
         verdicts[name] = run_gates(inputs, params["gates"], CANDIDATE_GATES)
@@ -95,14 +99,14 @@ def judge_candidates(
 
 
 def gate_inputs(
-    model: Any, holdout: pd.DataFrame, candidate: np.ndarray, baseline: np.ndarray,
-    champion: np.ndarray | None, manifest: dict[str, Any], params: dict[str, Any],
+    use_case: UseCase, model: Any, holdout: pd.DataFrame, candidate: np.ndarray,
+    baseline: np.ndarray, champion: np.ndarray | None, manifest: dict[str, Any], params: dict[str, Any],
 ) -> GateInputs:  # fmt: skip
     """Return what the gates on a candidate need; the arrays are probabilities on the holdout."""
     return GateInputs(
         frame=holdout, candidate=candidate, baseline=baseline, champion=champion,
-        predict=partial(probabilities, model), slices=evaluation.slices(holdout),
-        manifest=manifest, costs=params["costs"], seed=params["seed"], columns=FEATURES,
+        predict=partial(probabilities, model), slices=use_case.slices(holdout),
+        behaviours=use_case.behaviours, manifest=manifest, costs=params["costs"], seed=params["seed"], columns=use_case.features,
     )  # fmt: skip
 
 
@@ -129,16 +133,17 @@ def champion_scores(folder: Path, holdout: pd.DataFrame) -> np.ndarray | None:
 
 
 def metrics_by_slice(
-    holdout: pd.DataFrame, scores: pd.DataFrame, names: list[str], costs: dict[str, float]
-) -> list[dict[str, Any]]:
+    use_case: UseCase, holdout: pd.DataFrame, scores: pd.DataFrame, names: list[str],
+    costs: dict[str, float],
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the cases and base rate of each slice, and each model's cost per 1,000 and mean."""
     rows = []
-    for kind, values in evaluation.slices(holdout).items():
+    for kind, values in use_case.slices(holdout).items():
         for value, part in scores.groupby(values.to_numpy()):
             row = {"slice": kind, "value": str(value), "n": len(part)}
             row["base_rate"] = float(part["label"].mean())
             for name in names:
-                row[f"{name}_cost"] = evaluation.cost_per_1000(part["label"], part[name], costs)
+                row[f"{name}_cost"] = measures.cost_per_1000(part["label"], part[name], costs)
                 row[f"{name}_mean"] = float(part[name].mean())
             rows.append(row)
     return rows

@@ -94,8 +94,6 @@ def run_worker(settings: Settings) -> None:
 
 def build_deployments(settings: Settings, *, schedules_active: bool) -> list[RunnerDeployment]:
     """Return a deployment for each flow: schedule (cron, in the use case's zone) and limit."""
-    from usecase.target import TIME_ZONE
-
     fields = ("as_of", "reason", "codes", "decision_id")
     retrain_trigger = DeploymentEventTrigger(
         name="retrain when wanted",
@@ -103,7 +101,7 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
         parameters={name: f"{{{{ event.payload.{name} }}}}" for name in fields},
     )  # fmt: skip
     schedules = {
-        name: Cron(line, timezone=TIME_ZONE, active=schedules_active)
+        name: Cron(line, timezone=settings.use_case.time_zone, active=schedules_active)
         for name, line in read_schedules(settings).items()
     }
     return [

@@ -96,7 +96,7 @@ def write_outcome(
     path: Path, registered: dict[str, Any], entered: dict[str, Any] | None, reason: str,
     codes: list[str],
 ) -> dict[str, Any]:  # fmt: skip
-    return training_outcome.write_outcome(path, registered, entered, reason, codes)
+    return training_outcome.write_outcome(load_settings(), path, registered, entered, reason, codes)
 
 
 @task(**NETWORK_RETRIES)
@@ -151,7 +151,8 @@ def request_retraining(decision: dict[str, Any]) -> str:
 def compact_log() -> dict[str, int]:
     from serving.prediction_log import compaction
 
-    return compaction.compact_log(load_settings().predictions)
+    settings = load_settings()
+    return compaction.compact_log(settings.use_case, settings.predictions)
 
 
 @task

@@ -25,7 +25,7 @@ def run_ingestion(
         for feed, summary in result["validated"].items():
             if summary["batches"]:
                 journal.say(f"  {validate.format_feed_summary(feed, summary)}")
-        quarantined = accepted_batches.count_quarantined(settings.data).total()
+        quarantined = accepted_batches.count_quarantined(settings).total()
         row.ran = "Great Expectations on every daily batch"
         row.decided = f"{quarantined:,} rows quarantined, no batch refused"
         row.evidence = "data/quarantine, var/gx"
@@ -83,7 +83,7 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
     """Report the metrics, the gates and the registered version of a training."""
     from pipelines.evaluation import formatting
 
-    files = TrainingFiles(settings.var / "training" / outcome["training_id"])
+    files = TrainingFiles(settings.var / "training" / outcome["training_id"], settings.use_case)
     with journal.component("4 Evaluation and gates") as row:
         for line in formatting.metric_lines(files.metrics):
             journal.say(line)

@@ -11,5 +11,5 @@ expectation_suites.py: all calls of Great Expectations, and its data docs
 accepted_batches.py: storing accepted batches, refusing batches, keeping replaced ones, and
 counting rows that repeat a key of an earlier batch
 
-The rules themselves are in usecase/expectations.py, the source in usecase/source.py.
+rules.py: rules of every feed, and helpers for those of a use case
 """

@@ -13,21 +13,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import column_types, durable_files, partitions
+from contract import UseCase
+from features import column_types, durable_files, partitions, used_code
 from settings import Settings
-from usecase import source
-from usecase.schema import KEYS
 
 # By row number: the rules that a row breaks, each with the row's values.
 RowReasons = dict[int, dict[str, str]]
 REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
+RULE_CODE = ("schema", "checks", "row_rules")  # methods of a use case
 RESTATEMENTS_FILE = "restated.json"  # in var/
 
 
-def rules_digest() -> str:
+def rules_digest(use_case: UseCase) -> str:
     """Return a digest of the code that decides which rows are accepted, and in which types."""
-    code = Path(source.__file__).parent
-    return partitions.recipe_digest(code / "schema.py", code / "expectations.py")
+    return used_code.code_digest(use_case, RULE_CODE)
 
 
 def days_to_recheck(
@@ -113,24 +112,26 @@ def keep_replaced(data: Path, feed: str, day: date, *layers: str) -> None:
             durable_files.write_file(copy, old.read_bytes())
 
 
-def count_quarantined(data: Path) -> Counter[tuple[str, date]]:
+def count_quarantined(settings: Settings) -> Counter[tuple[str, date]]:
     """Count the quarantined rows of each batch, by feed and day."""
     counts = Counter[tuple[str, date]]()
-    for feed in source.FEEDS:
+    data = settings.data
+    for feed in settings.use_case.feeds:
         for day in partitions.partition_days(data, "quarantine", feed):
             path = partitions.partition_path(data, "quarantine", feed, day)
             counts[feed, day] = partitions.n_rows(path)
     return counts
 
 
-def count_restatements(data: Path, feed: str, days: Collection[date]) -> int:
+def count_restatements(settings: Settings, feed: str, days: Collection[date]) -> int:
     """Count the validated rows of `days` whose key a batch of an earlier day also has."""
+    data, key = settings.data, list(settings.use_case.feeds[feed])
     until = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
     paths = [partitions.partition_path(data, "validated", feed, day) for day in until]
-    tables = [pq.read_table(path, columns=KEYS[feed], use_threads=False) for path in paths]
+    tables = [pq.read_table(path, columns=key, use_threads=False) for path in paths]
     keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     batch = np.repeat(np.arange(len(until)), [table.num_rows for table in tables])
-    key_ids = keys.groupby(KEYS[feed], sort=False).ngroup().to_numpy()  # -1: no key
+    key_ids = keys.groupby(key, sort=False).ngroup().to_numpy()  # -1: no key
     first = pd.Series(batch).groupby(key_ids).transform("min").to_numpy()
     requested = np.isin(batch, [number for number, day in enumerate(until) if day in set(days)])
     return int((requested & (batch > first) & (key_ids >= 0)).sum())
@@ -140,7 +141,7 @@ def record_restatements(settings: Settings, feed: str, days: Collection[date]) -
     """Count the restatements of `days` and store the number for the metrics, if there are days."""
     if not days:
         return 0
-    count = count_restatements(settings.data, feed, days)
+    count = count_restatements(settings, feed, days)
     counts = read_restatements(settings) | {feed: count}
     durable_files.write_json(settings.var / RESTATEMENTS_FILE, counts)
     return count

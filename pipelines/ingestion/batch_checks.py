@@ -1,6 +1,6 @@
 """Row and batch rules, evaluated with Great Expectations: broken rows and refused batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -9,34 +9,37 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from contract import UseCase
 from features import column_types
-from pipelines.ingestion import batch_facts, expectation_suites
+from pipelines.ingestion import batch_facts, expectation_suites, rules
 from pipelines.ingestion.accepted_batches import RowReasons
 from settings import UserError
-from usecase import expectations, facts, schema
 
 
 @dataclass(frozen=True)
 class FeedRules:
-    """The use case's rules for a feed, from its `schema`, `expectations` and `facts`."""
+    """The rules for a feed: those of every feed, and the use case's own."""
 
     schema: pa.Schema
     key: list[str]
     checks: Callable[[pd.DataFrame], pd.DataFrame]
     rows: list[Any]
     batches: list[Any]
-    facts: Callable[[pd.DataFrame], dict[str, float]] = lambda rows: {}  # besides the general ones
+    facts: Callable[[pd.DataFrame], Mapping[str, float]] = (
+        lambda rows: {}
+    )  # besides the general ones
 
 
-def feed_rules(feed: str) -> FeedRules:
-    """Return the rules of the use case for `feed`."""
+def feed_rules(use_case: UseCase, feed: str) -> FeedRules:
+    """Return all rules for `feed`."""
+    key = list(use_case.feeds[feed])
     return FeedRules(
-        schema=schema.SCHEMA[feed],
-        key=schema.KEYS[feed],
-        checks=lambda rows: schema.checks(feed, rows),
-        rows=expectations.row_rules(feed),
-        batches=expectations.batch_rules(feed),
-        facts=lambda rows: facts.facts(feed, rows),
+        schema=use_case.schema(feed),
+        key=key,
+        checks=lambda rows: use_case.checks(feed, rows),
+        rows=[*rules.key_rules(key), *use_case.row_rules(feed)],
+        batches=rules.between({**rules.EVERY_BATCH, **use_case.batch_bounds(feed)}),
+        facts=lambda rows: use_case.facts(feed, rows),
     )
 
 
@@ -71,7 +74,7 @@ def check_batches(
             general = batch_facts.compute_batch_facts(
                 rows, day, key=rules.key, n_quarantined=len(broken), history=history[day]
             )
-            measured.append(general | rules.facts(rows))
+            measured.append({**general, **rules.facts(rows)})
         accepted = _days_before_refusal(
             checked, rules.batches, days, pd.DataFrame(measured), f"{feed}_batches"
         )
@@ -91,7 +94,7 @@ def recheck_accepted(feed: str, tables: dict[date, pa.Table], rules: FeedRules) 
             parts.append(column_types.widen(table, rules.schema))
         except ValueError as error:
             raise UserError(
-                f"The accepted batch of {feed} for {day} does not fit usecase/schema.py: {error}. "
+                f"The accepted batch of {feed} for {day} does not fit the declared schema: {error}. "
                 "The batch is unchanged. Declare a type that holds the old values, or rename the "
                 "column. Then run `mlops ingest` again."
             ) from error

@@ -14,8 +14,6 @@ from features import column_types, locks, partitions
 from pipelines.ingestion import accepted_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
-from usecase import source
-from usecase.schema import SCHEMA
 
 FetchBatch = Callable[[str, date], pd.DataFrame]
 
@@ -29,8 +27,8 @@ def fetch_due_batches(
 ) -> list[str]:
     """Store every missing raw partition that was due before the UTC day of `as_of`.
 
-    Stored days are fetched again if they are in `again` (`<feed>/<day>`), or if the source's
-    optional function `restated(feed, as_of)` names them. The rows that they replace are kept.
+    Stored days are fetched again if they are in `again` (`<feed>/<day>`), or if the use
+    case's `restated` names them. The rows that they replace are kept.
     Proofs pass another `fetch`.
 
     Return the names of the stored batches, without days that came again with the same rows. A feed
@@ -38,11 +36,11 @@ def fetch_due_batches(
     a `LoopError` at the end names each feed and day. Raise `UserError` if a day in `again` is not
     due.
     """
-    fetch = fetch or source.fetch
+    fetch = fetch or settings.use_case.fetch
     refetch = _requested_again(settings, as_of, again) | _restated_by_source(settings, as_of)
     stored: list[str] = []
     failures: list[tuple[str, date, Exception]] = []
-    for feed in source.FEEDS:
+    for feed in settings.use_case.feeds:
         present = set(partitions.partition_days(settings.data, "raw", feed))
         for day in due_days(settings, feed, as_of):
             name = f"{feed}/{day}"
@@ -79,26 +77,32 @@ def due_days(settings: Settings, feed: str, as_of: datetime) -> list[date]:
     """Return the UTC days, over at `as_of` (aware), on which `feed` publishes a batch."""
     first_day = stage_command.parse_time(settings.params().get("first_day"), "first_day").date()
     until = as_of.astimezone(UTC).date()
-    return [day for day in partitions.day_range(first_day, until) if source.due(feed, day)]
+    return [
+        day for day in partitions.day_range(first_day, until) if settings.use_case.due(feed, day)
+    ]
 
 
 def _requested_again(settings: Settings, as_of: datetime, again: Collection[str]) -> set[str]:
     if not again:
         return set()
-    due = {f"{feed}/{day}" for feed in source.FEEDS for day in due_days(settings, feed, as_of)}
+    due = {
+        f"{feed}/{day}"
+        for feed in settings.use_case.feeds
+        for day in due_days(settings, feed, as_of)
+    }
     if unknown := sorted(set(again) - due):
         raise UserError(
             f"No batch {', '.join(unknown)} is due before {as_of:%Y-%m-%d %H:%M} UTC. "
-            f"The feeds are {', '.join(source.FEEDS)}. Write `--again FEED/YYYY-MM-DD`."
+            f"The feeds are {', '.join(settings.use_case.feeds)}. Write `--again FEED/YYYY-MM-DD`."
         )
     return set(again)
 
 
 def _restated_by_source(settings: Settings, as_of: datetime) -> set[str]:
-    restated = getattr(source, "restated", None)  # optional: most sources do not know
-    if settings.workspace or not restated:  # a training works on a frozen copy
+    if settings.workspace:  # a training works on a frozen copy
         return set()
-    return {f"{feed}/{day}" for feed in source.FEEDS for day in restated(feed, as_of)}
+    use_case = settings.use_case
+    return {f"{feed}/{day}" for feed in use_case.feeds for day in use_case.restated(feed, as_of)}
 
 
 def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> bool:
@@ -106,10 +110,11 @@ def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> 
 
     Columns take their declared types here, so that an empty column has the type of other days.
     """
-    table = column_types.conform(column_types.to_arrow(rows), SCHEMA[feed])
+    schema = settings.use_case.schema(feed)
+    table = column_types.conform(column_types.to_arrow(rows), schema)
     target = partitions.partition_path(settings.data, "raw", feed, day)
     with suppress(LoopError):  # missing or unreadable: store it
-        if column_types.conform(partitions.read_partition(target), SCHEMA[feed]).equals(table):
+        if column_types.conform(partitions.read_partition(target), schema).equals(table):
             return False
     accepted_batches.keep_replaced(settings.data, feed, day, "raw")
     partitions.write_partition(table, target)

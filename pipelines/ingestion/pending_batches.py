@@ -42,7 +42,7 @@ def check_pending(
         return
     from pipelines.ingestion import batch_checks
 
-    of_feed = batch_checks.feed_rules(feed)
+    of_feed = batch_checks.feed_rules(settings.use_case, feed)
     length = settings.params()["validation"]["history_batches"]
 
     def check(page: str, days: list[date]) -> CheckedBatches:

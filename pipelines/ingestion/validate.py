@@ -16,13 +16,12 @@ from features import locks, partitions
 from pipelines.ingestion import accepted_batches, pending_batches
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
-from usecase import source
 
 ADVICE = {
     "new": (
         "Later batches of the feed wait. All other batches are stored, and no data is lost. Fix "
         "the source and run `mlops ingest`: it fetches the batch again. If the batch is right and "
-        "its rule is wrong, change usecase/expectations.py."
+        "its rule is wrong, change the use case's rule."
     ),
     "restated": (
         "The accepted batches of these days stay, and no data is lost. If they are right, remove "
@@ -44,14 +43,14 @@ def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[
 
     Raise `LoopError` if a batch is refused or missing, after everything accepted is stored.
     """
-    rules = accepted_batches.rules_digest()
+    rules = accepted_batches.rules_digest(settings.use_case)
     # An older version stored one digest for the whole folder.
     (settings.data / "validated" / partitions.RECIPE).unlink(missing_ok=True)
     (settings.data / "quarantine").mkdir(parents=True, exist_ok=True)
     summary: dict[str, dict[str, Any]] = {}
     results: list[Any] = []
     problems: dict[str, list[str]] = {kind: [] for kind in ADVICE}
-    for feed in source.FEEDS:
+    for feed in settings.use_case.feeds:
         summary[feed] = _validate_feed(settings, feed, as_of, rules, results, problems)
     if results and settings.pages:
         from pipelines.ingestion.expectation_suites import write_data_docs

@@ -24,7 +24,6 @@ from serving.models import served_form
 from serving.prediction_log import decisions
 from serving.release import document
 from settings import Settings
-from usecase import source
 
 SampleReader = Callable[[Settings], Iterator[MetricSample]]
 
@@ -53,8 +52,8 @@ def online_store_samples(settings: Settings) -> Iterator[MetricSample]:
 
 
 def batch_samples(settings: Settings) -> Iterator[MetricSample]:
-    quarantined = accepted_batches.count_quarantined(settings.data)
-    for feed in source.FEEDS if clock.is_started(settings) else ():
+    quarantined = accepted_batches.count_quarantined(settings)
+    for feed in settings.use_case.feeds if clock.is_started(settings) else ():
         n_missing = ingest.count_missing_batches(settings, feed, clock.now(settings))
         yield MetricSample("batches_missing", n_missing, {"feed": feed})
         days = partitions.partition_days(settings.data, "validated", feed)

@@ -47,7 +47,7 @@ LOOP_METRIC_HELP = {
     "alert_event_age_seconds": "Age of the oldest alert without a Prefect event; 0 if none",
     "prediction_log_bytes": "Size of all files of the prediction log",
     "prediction_log_segments": "Files of the prediction log",
-    "price_per_cpu_hour": "Price of one core for an hour, from usecase/params.yaml",
+    "price_per_cpu_hour": "Price of one core for an hour, from params.yaml",
     "disk_free_bytes": "Free space on the disk of a volume",
     "disk_size_bytes": "Size of the disk of a volume",
 }

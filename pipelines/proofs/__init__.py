@@ -2,10 +2,10 @@
 
 Gates:
 - `gate_proofs.py`: all cases, the gates they run through, and what proves one
-- `bad_candidates.py`, `bad_sources.py`: the cases, with the faults of `usecase.faults`
+- `bad_candidates.py`, `bad_sources.py`: the cases, with those of the use case
 
 Monitoring:
-- `monitoring_proofs.py`: the faults of `usecase.feed_faults`, and what proves one
+- `monitoring_proofs.py`: the use case's faults of feeds, and what proves one
 - `fault_simulation.py`: the loop on feeds with a fault
 
 Rollout:

@@ -16,7 +16,6 @@ from features import durable_files
 from pipelines.evaluation.gates.champion_and_baseline import cost_difference
 from pipelines.proofs.base_training import BaseTraining, GateCase, Subject
 from pipelines.training import assemble
-from usecase.columns import FEATURES, NUMBERS
 
 
 def stale_labels(training: BaseTraining) -> Iterator[Subject]:
@@ -73,9 +72,11 @@ def leaked_label(training: BaseTraining, wrong: float) -> Iterator[Subject]:
     """Leak the label into a column, except in a share `wrong` of the cases."""
     rng = np.random.default_rng(training.seed)
 
+    name = training.settings.use_case.numbers[0]
+
     def leaking(rows: pd.DataFrame) -> pd.DataFrame:
         leak = rows["label"].where(rng.random(len(rows)) > wrong, rng.integers(0, 2, len(rows)))
-        return rows.assign(**{NUMBERS[0]: rows[NUMBERS[0]].mean() + leak * 10.0})
+        return rows.assign(**{name: rows[name].mean() + leak * 10.0})
 
     model = training.fit(leaking(training.known))
     yield training.gate_inputs(model, leaking(training.holdout))
@@ -91,7 +92,7 @@ def tampered_refit(training: BaseTraining) -> Iterator[Subject]:
 
 
 def swapped_between_training_and_serving(training: BaseTraining) -> Iterator[Subject]:
-    one, other = NUMBERS[8:10]
+    one, other = training.settings.use_case.numbers[8:10]
     swapped = training.fit(training.frame.rename(columns={one: other, other: one}))
     yield replace(training.refit_model(swapped, "swapped"), model=training.refit)
 
@@ -110,7 +111,9 @@ def slow_refit(training: BaseTraining) -> Iterator[Subject]:
     rows = training.frame.tail(5000)
     model = training.fit(rows, model__max_iter=500, model__max_leaf_nodes=15)
     steps = [model.steps[0], ("scale", MaxAbsScaler()), model.steps[-1]]
-    yield training.refit_model(Pipeline(steps).fit(rows[FEATURES], rows["label"]), "slow")
+    yield training.refit_model(
+        Pipeline(steps).fit(rows[training.settings.use_case.features], rows["label"]), "slow"
+    )
 
 
 def not_refitted(training: BaseTraining) -> Iterator[Subject]:
@@ -120,12 +123,14 @@ def not_refitted(training: BaseTraining) -> Iterator[Subject]:
 def other_columns(training: BaseTraining) -> Iterator[Subject]:
     """Fit without one column, so that the model does not match the service's columns."""
     model, rows = training.fit(training.frame), training.frame
+    use_case = training.settings.use_case
+    dropped = use_case.numbers[0]
     parts = [
-        (name, part, [c for c in columns if c != NUMBERS[0]])
+        (name, part, [c for c in columns if c != dropped])
         for name, part, columns in model[0].transformers
     ]
     model.set_params(encode=ColumnTransformer(parts))
-    kept = rows[FEATURES].drop(columns=NUMBERS[0])
+    kept = rows[use_case.features].drop(columns=dropped)
     yield training.refit_model(model.fit(kept, rows["label"]), "columns")
 
 

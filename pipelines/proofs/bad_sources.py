@@ -1,6 +1,6 @@
 """Bad data, tables and stores that the source gates must refuse; the faults of the use case.
 
-A fault of `usecase.faults` strikes where its kind says, so it may spoil the model instead.
+A fault of the use case strikes where its kind says, so it may spoil the model instead.
 """
 
 import shutil
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from contract import UseCase
 from features import partitions
 from features.online_publisher import Publisher, publish_features
 from features.publication_record import record_text
@@ -29,8 +30,6 @@ from pipelines.replay.replay_world import home_environment
 from pipelines.training import assemble
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
-from usecase.faults import FAULTS
-from usecase.feature_tables import TABLES
 
 
 def data_of_another_md5(training: BaseTraining) -> Iterator[Subject]:
@@ -66,7 +65,7 @@ def lost_publication(training: BaseTraining) -> Iterator[Subject]:
 
 def fault_in_rows(kind: str, change: Any, training: BaseTraining) -> Iterator[Subject]:
     """Put a fault into the rows of the fit, of the fit and the evaluation, or of the refit."""
-    extra = read_cases(training.settings.data, date.min, training.as_of.date())
+    extra = read_cases(training.settings, date.min, training.as_of.date())
     if kind == "refit":
         yield training.refit_model(training.fit(change(training.frame, extra)), "refit")
     else:
@@ -84,10 +83,10 @@ def fault_in_tables(change: Any, training: BaseTraining) -> Iterator[Subject]:
     own = _rebuilt_home(training, "tables", change)
     with home_environment(own):
         assemble.assemble_training_set(own, training.as_of)
-    leaking = replace(training, frame=TrainingFiles(own.home).frame)
+    leaking = replace(training, frame=TrainingFiles(own.home, own.use_case).frame)
     yield leaking.gate_inputs(leaking.healthy)
     yield training.training_sources(
-        path=own.home, tables=TABLES | _changed_tables(change),
+        path=own.home, tables={**own.use_case.tables(), **_changed_tables(own, change)},
         md5s={name: folder_md5(own.home / name) for name in RECORDED_FOLDERS},
     )  # fmt: skip
 
@@ -102,8 +101,9 @@ def fault_online(change: Any, training: BaseTraining) -> Iterator[Subject]:
     yield training.training_sources(settings=own)
 
 
-def _changed_tables(change: Any) -> Any:
-    return {table: (compute, TABLES[table][1]) for table, compute in change.items()}
+def _changed_tables(own: Settings, change: Any) -> Any:
+    tables = own.use_case.tables()
+    return {table: (compute, tables[table][1]) for table, compute in change.items()}
 
 
 def _rebuilt_home(training: BaseTraining, name: str, change: Any) -> Settings:
@@ -113,7 +113,7 @@ def _rebuilt_home(training: BaseTraining, name: str, change: Any) -> Settings:
         shutil.rmtree(own.data / "features" / table)
     first = pd.Timestamp(training.params["first_day"]).date()
     lag = timedelta(seconds=training.params["features"]["publish_lag_seconds"])
-    build_tables(own.data, first, training.as_of, lag, _changed_tables(change))
+    build_tables(own, first, training.as_of, lag, _changed_tables(own, change))
     return own
 
 
@@ -125,6 +125,12 @@ BAD_SOURCES: tuple[GateCase, ...] = (
     GateCase("data of another md5", "data are those recorded", data_of_another_md5),
     GateCase("online features of days ago", "online as offline", stale_online),
     GateCase("a lost publication", "online as offline", lost_publication),
-    *(GateCase(fault.told, fault.gate, partial(KINDS[fault.kind], fault.change))
-      for fault in FAULTS),
 )  # fmt: skip
+
+
+def use_case_faults(use_case: UseCase) -> list[GateCase]:
+    """Return a case for each fault that the use case states."""
+    return [
+        GateCase(fault.told, fault.gate, partial(KINDS[fault.kind], fault.change))
+        for fault in use_case.gate_faults()
+    ]

@@ -27,7 +27,6 @@ from pipelines.training import assemble, workspace
 from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
-from usecase.columns import FEATURES
 
 
 @dataclass(frozen=True)
@@ -77,26 +76,23 @@ class BaseTraining:
         return self.fit(self.frame)
 
     def fit(self, rows: pd.DataFrame, **settings: Any) -> Any:
-        """Fit the candidate on `rows`, with settings drawn from its search space by the seed."""
+        """Fit the last candidate on `rows`, with settings drawn from its search space by the seed."""
         from sklearn.model_selection import ParameterSampler
 
-        from usecase.faults import CANDIDATE
-        from usecase.model import build_candidates
-
-        model, space = build_candidates(self.params)[CANDIDATE]
+        use_case = self.settings.use_case
+        *_, (model, space) = use_case.candidates(self.params).values()
         [drawn] = ParameterSampler(space, 1, random_state=self.seed)
-        return model.set_params(**drawn | settings).fit(rows[FEATURES], rows["label"])
+        return model.set_params(**drawn | settings).fit(rows[use_case.features], rows["label"])
 
     def gate_inputs(
         self, model: Any, rows: pd.DataFrame | None = None, scores: np.ndarray | None = None
     ) -> GateInputs:
         """Return the inputs of the candidate gates; `rows` and `scores` replace the holdout's."""
-        from usecase.model import baseline
-
+        use_case = self.settings.use_case
         rows = self.holdout if rows is None else rows
         return evaluate.gate_inputs(
-            model, rows, probabilities(model, rows) if scores is None else scores,
-            baseline(self.known, rows), probabilities(self.champion, rows),
+            use_case, model, rows, probabilities(model, rows) if scores is None else scores,
+            use_case.baseline(self.known, rows), probabilities(self.champion, rows),
             assemble.training_manifest(self.frame, self.as_of, self.start),
             self.params | {"seed": self.seed},
         )  # fmt: skip
@@ -109,7 +105,7 @@ class BaseTraining:
         if not running.exists():
             export_model(self.champion, running)
         return RefitModel(
-            model=refit, folder=folder, digest=export_model(refit, folder), frame=self.holdout,
+            use_case=self.settings.use_case, model=refit, folder=folder, digest=export_model(refit, folder), frame=self.holdout,
             evaluated=probabilities(self.healthy, self.holdout), seed=self.seed, running=running,
         )  # fmt: skip
 
@@ -149,8 +145,9 @@ def open_base_training(settings: Settings) -> BaseTraining:
 @cache
 def read_base_training(home: Path) -> BaseTraining:
     """Return the base training in `home`."""
-    own = Settings.isolated(home)
-    files = TrainingFiles(home)
+    [params] = (home / "usecases").glob("*/params.yaml")
+    own = Settings.isolated(home, usecase=params.parent.name)
+    files = TrainingFiles(home, own.use_case)
     as_of, start = (
         stage_command.parse_time(files.manifest[name]) for name in ("as_of", "holdout_start")
     )
@@ -159,9 +156,9 @@ def read_base_training(home: Path) -> BaseTraining:
 
 def copy_home(source: Settings, folder: Path) -> Settings:
     """Return a home with the data of `source` and an online store of its own."""
-    own = Settings.isolated(folder)
+    own = Settings.isolated(folder, usecase=source.usecase)
     shutil.copytree(source.home / "data", own.home / "data", copy_function=link_or_copy_file)
-    shutil.copytree(source.home / "usecase", own.home / "usecase")
+    shutil.copytree(source.home / "usecases", own.home / "usecases")
     return own
 
 

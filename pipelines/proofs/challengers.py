@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from contract import UseCase
 from features import partitions
+from features.statements import newest
 from serving.release.document import Stage
 from settings import LoopError
 
@@ -74,7 +76,7 @@ def challenger_cases(policy: dict[str, Any]) -> list[ChallengerCase]:
 
 
 def draw_scored_cases(
-    start: datetime, days: int, params: dict[str, Any]
+    use_case: UseCase, start: datetime, days: int, params: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the source's cases with scores drawn by their label, and the labels.
 
@@ -82,16 +84,14 @@ def draw_scored_cases(
 
     Raises `LoopError` if the source has no labelled case.
     """
-    from usecase import source, statements, target
-
     end = start + timedelta(days=days)
     since, until = (start - timedelta(days=2)).date(), (end + timedelta(days=1)).date()
     schedule, outcomes = (
-        pd.concat([source.fetch(feed, day) for day in partitions.day_range(since, until)])
-        for feed in (target.SPINE_FEED, target.LABEL_FEED)
+        pd.concat([use_case.fetch(feed, day) for day in partitions.day_range(since, until)])
+        for feed in (use_case.spine_feed, use_case.label_feed)
     )
-    labels = statements.newest(target.labels(outcomes), ["key"])
-    spine = target.spine(schedule)[["key", "decision_time"]]
+    labels = newest(use_case.labels(outcomes), ["key"])
+    spine = use_case.spine(schedule)[["key", "decision_time"]]
     rows = spine.merge(labels[["key", "label"]], on="key")
     rows = rows[(rows["decision_time"] >= start) & (rows["decision_time"] < end)]
     rows = rows.sort_values(["decision_time", "key"], ignore_index=True)

@@ -17,8 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from contract import FeedFault
 from features import partitions
+from features.statements import newest
 from features.validated_cases import read_labels
+from monitoring.measures import scores as measures
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.proofs.base_training import BaseTraining, copy_home
 from pipelines.replay.replay_world import ReplayWorld, TrainedModel, home_environment
@@ -28,9 +31,6 @@ from pipelines.runtime import traffic
 from pipelines.training import assemble, build_features
 from pipelines.training.train import probabilities
 from settings import LoopError, Settings
-from usecase import evaluation, source
-from usecase.feed_faults import FeedFault
-from usecase.statements import newest
 
 WATCHER_BY_TRIGGER = {
     "calibration": "performance", "performance": "performance", "saving": "performance",
@@ -84,10 +84,12 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
 def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list[Notice]:
     """Fetch and validate; return the notices that stop a feed."""
 
+    publish = own.use_case.fetch
+
     def fetch(feed: str, day: date) -> pd.DataFrame:
         if day < since:
-            return source.fetch(feed, day)
-        return fault.change(source.fetch, feed, day, since).reset_index(drop=True)
+            return publish(feed, day)
+        return fault.change(publish, feed, day, since).reset_index(drop=True)
 
     stops, reason = [], ""
     for step in (
@@ -99,7 +101,7 @@ def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list
         except LoopError as error:  # the first feed's problem, without the path and the advice
             line = str(error).splitlines()[0]
             reason = reason or line.partition(f"{partitions.SUFFIX}: ")[2] or line
-    for feed in source.FEEDS:
+    for feed in own.use_case.feeds:
         if refused := partitions.partition_days(own.data, "quarantine", f"refused/{feed}"):
             stops.append(Notice("validation", _batch_time(refused[0]), reason))
         elif ingest.count_missing_batches(own, feed, end):
@@ -112,8 +114,8 @@ def _ingest(own: Settings, fault: FeedFault, since: date, end: datetime) -> list
 def _quarantine_notices(own: Settings, since: date) -> list[Notice]:
     """Return a notice for each feed, of its first batch with too many rows in quarantine."""
     limit, notices = own.params()["validation"]["max_quarantined"], []
-    quarantined = accepted_batches.count_quarantined(own.data)
-    for feed in source.FEEDS:
+    quarantined = accepted_batches.count_quarantined(own)
+    for feed in own.use_case.feeds:
         for day in partitions.partition_days(own.data, "quarantine", feed):
             n_rows = quarantined[feed, day]
             if day >= since and n_rows > limit:
@@ -130,7 +132,7 @@ def _batch_time(day: date) -> datetime:
 
 def _labelled_cases(own: Settings, first: datetime, end: datetime) -> pd.DataFrame:
     """Return the cases decided from `first` on, with the newest label of each."""
-    labels = read_labels(own.data, (first - 2 * DAY).date(), end.date())
+    labels = read_labels(own, (first - 2 * DAY).date(), end.date())
     cases = traffic.cases_between(own, first, end)
     return cases.merge(newest(labels, ["key"]), on="key", how="left", validate="1:1")
 
@@ -150,13 +152,15 @@ def _monitor(
     scores = probabilities(training.healthy, training.holdout)
     champion = TrainedModel(
         "champion", training.as_of, training.holdout.assign(probability=scores),
-        evaluation.metrics(training.holdout["label"], scores, params["costs"]), [],
+        measures.metrics(training.holdout["label"], scores, params["costs"]), [],
         probabilities(training.refit, frame),
     )  # fmt: skip
     labels = frame[["key", "label", "known_at"]].dropna()
     no_baseline = np.full(len(frame), np.nan)
     models = training.scratch / "models"
-    world = ReplayWorld(frame, labels, no_baseline, params, models, training.as_of)
+    world = ReplayWorld(
+        training.settings.use_case, frame, labels, no_baseline, params, models, training.as_of,
+    )  # fmt: skip
     state = ReplayState.start(world, champion)
     predict_cases(world, state, world.rows(training.as_of, end))
     notices: dict[str, Notice] = {}

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from contract import UseCase
 from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import GateInputs, Verdict, run_gates
 from pipelines.proofs import proof_runs
 from pipelines.proofs.bad_candidates import BAD_CANDIDATES
-from pipelines.proofs.bad_sources import BAD_SOURCES
+from pipelines.proofs.bad_sources import BAD_SOURCES, use_case_faults
 from pipelines.proofs.base_training import BaseTraining, GateCase, Subject, read_base_training
 from pipelines.proofs.proof_runs import Proof
 from pipelines.replay.replay_world import home_environment
@@ -35,11 +36,10 @@ def healthy(seed: int, training: BaseTraining) -> Iterator[Subject]:
         yield training.training_sources()
 
 
-CASES = (
-    *BAD_CANDIDATES,
-    *BAD_SOURCES,
-    *(GateCase(f"healthy, seed {seed}", None, partial(healthy, seed)) for seed in range(5)),
-)  # fmt: skip
+def gate_cases(use_case: UseCase) -> list[GateCase]:
+    """Return all cases: bad ones of every use case, its own, and healthy ones."""
+    seeds = (GateCase(f"healthy, seed {seed}", None, partial(healthy, seed)) for seed in range(5))
+    return [*BAD_CANDIDATES, *BAD_SOURCES, *use_case_faults(use_case), *seeds]
 
 
 def prove_gates(settings: Settings, only: str | None = None) -> Iterator[Proof]:
@@ -48,7 +48,7 @@ def prove_gates(settings: Settings, only: str | None = None) -> Iterator[Proof]:
     Without `only`, a gate that no case proves is a failed proof, too. Raises `UserError` if there
     is no such case.
     """
-    numbers = proof_runs.choose_cases([case.name for case in CASES], only)
+    numbers = proof_runs.choose_cases([case.name for case in gate_cases(settings.use_case)], only)
     proven = set()
     for proof in proof_runs.run_in_processes(_prove_case, settings, numbers):
         yield proof
@@ -61,8 +61,10 @@ def prove_gates(settings: Settings, only: str | None = None) -> Iterator[Proof]:
 
 def _prove_case(home: Path, number: int) -> Proof:
     started = time.monotonic()
-    verdicts = judge_case(CASES[number], read_base_training(home))
-    return build_gate_proof(CASES[number], verdicts, time.monotonic() - started)
+    training = read_base_training(home)
+    case = gate_cases(training.settings.use_case)[number]
+    verdicts = judge_case(case, training)
+    return build_gate_proof(case, verdicts, time.monotonic() - started)
 
 
 def judge_case(case: GateCase, training: BaseTraining) -> list[dict[str, Any]]:

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+from contract import FeedFault
 from pipelines.proofs import proof_runs
 from pipelines.proofs.base_training import read_base_training
 from pipelines.proofs.fault_simulation import FaultOutcome, simulate_fault
 from pipelines.proofs.proof_runs import Proof
 from settings import Settings
-from usecase.feed_faults import BENIGN, FAULTS, FeedFault
-
-ALL_FAULTS = (*FAULTS, *BENIGN)
 
 
 def prove_monitoring(settings: Settings, only: str | None = None) -> Iterator[Proof]:
@@ -22,13 +20,16 @@ def prove_monitoring(settings: Settings, only: str | None = None) -> Iterator[Pr
 
     Raises `UserError` if there is no such fault.
     """
-    numbers = proof_runs.choose_cases([fault.told for fault in ALL_FAULTS], only)
+    numbers = proof_runs.choose_cases(
+        [fault.told for fault in settings.use_case.feed_faults()], only
+    )
     yield from proof_runs.run_in_processes(_prove_fault, settings, numbers)
 
 
 def _prove_fault(home: Path, number: int) -> Proof:
-    fault = ALL_FAULTS[number]
-    return build_fault_proof(fault, simulate_fault(read_base_training(home), fault))
+    training = read_base_training(home)
+    fault = training.settings.use_case.feed_faults()[number]
+    return build_fault_proof(fault, simulate_fault(training, fault))
 
 
 def build_fault_proof(fault: FeedFault, outcome: FaultOutcome) -> Proof:

@@ -50,7 +50,9 @@ def prove_rollout(
     cases = challenger_cases(policy)
     numbers = proof_runs.choose_cases([case.name for case in cases], only)
     start = stage_command.parse_time(params["as_of"])
-    rows, labels = draw_scored_cases(start, policy["shadow"]["max_days"] + 2, params)
+    rows, labels = draw_scored_cases(
+        settings.use_case, start, policy["shadow"]["max_days"] + 2, params
+    )
     for number in numbers:
         yield _prove_challenger(cases[number], rows, labels, policy, params["costs"], start)
 

@@ -19,7 +19,9 @@ from serving.wiring import PACKAGED_RELEASE
 from settings import Settings, UserError
 
 BENTO_NAME = "mlops-loop"
-BENTO_CODE = ("settings.py", "serving", "features", "usecase", "requirements.lock")
+BENTO_CODE = (
+    "settings.py", "contract.py", "serving", "features", "usecases", "requirements.lock",
+)  # fmt: skip
 
 
 def build_bento(settings: Settings, target: Path) -> str:
@@ -44,7 +46,7 @@ def build_bento(settings: Settings, target: Path) -> str:
             build_ctx=folder,
             labels=labels,
             include=["**"],
-            description=(Path(folder) / "usecase" / "card.md").read_text(),
+            description=(settings.use_case.folder / "card.md").read_text(),
             # The lock file has all packages with hashes; BentoML would resolve them again.
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
         )

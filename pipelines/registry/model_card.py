@@ -6,7 +6,6 @@ HTML page is the same Markdown with plots.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ import yaml
 from markdown_it import MarkdownIt
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
+from contract import UseCase
 from monitoring.pages import charts
 from monitoring.pages.layout import render_page
 from pipelines.evaluation.formatting import (
@@ -51,7 +51,7 @@ class Risk(BaseModel, extra="forbid"):
 
 
 class Governance(BaseModel, extra="forbid"):
-    """The front matter of `usecase/card.md`; every field is required."""
+    """The front matter of the use case's card; every field is required."""
 
     owner: NonEmptyText
     contact: NonEmptyText
@@ -62,9 +62,9 @@ class Governance(BaseModel, extra="forbid"):
     risks_approved_at: date
 
 
-def read_use_case_card() -> str:
-    """Return usecase/card.md: governance as front matter, then prose on use, data and limits."""
-    return (Path(__file__).resolve().parents[2] / "usecase" / "card.md").read_text()
+def read_use_case_card(use_case: UseCase) -> str:
+    """Return the use case's card.md: governance as front matter, then prose on use, data and limits."""
+    return (use_case.folder / "card.md").read_text()
 
 
 def parse_governance(text: str) -> tuple[Governance, str]:
@@ -83,11 +83,11 @@ def parse_governance(text: str) -> tuple[Governance, str]:
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
         raise LoopError(
-            f"The front matter of usecase/card.md is incomplete ({problems}). A version needs an "
+            f"The front matter of card.md is incomplete ({problems}). A version needs an "
             "owner, a contact, a purpose, a monitoring plan and approved risks. Add them."
         ) from error
     except (ValueError, yaml.YAMLError) as error:
-        raise LoopError(f"The front matter of usecase/card.md can't be read: {error}") from error
+        raise LoopError(f"The front matter of card.md can't be read: {error}") from error
 
 
 def render_model_card(text: str, facts: Mapping[str, Any], *, short: bool = False) -> str:
@@ -121,7 +121,7 @@ def render_registry_description(text: str, facts: Mapping[str, Any]) -> str:
     if (excess := len(card) - MAX_DESCRIPTION_LENGTH) > 0:
         raise LoopError(
             f"The model card has {len(card):,} characters, but the registry allows "
-            f"{MAX_DESCRIPTION_LENGTH:,}. Shorten usecase/card.md by {excess:,}."
+            f"{MAX_DESCRIPTION_LENGTH:,}. Shorten the use case's card.md by {excess:,}."
         )
     return card
 

@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract import UseCase
 from features import durable_files
 from pipelines.evaluation.gates.refit_gates import REFIT_GATES, RefitModel
 from pipelines.evaluation.gates.verdict import Limits, Verdict, run_gates
 from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
-from usecase.columns import FEATURES
 
 RefitGates = Sequence[Callable[[RefitModel, Limits], Verdict]]
 
 
-def refit_training(path: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Refit the winner of the training in `path`; return its digest and the verdicts on it."""
-    files, champion = TrainingFiles(path), path / "data" / "champion" / "served"
+def refit_training(files: TrainingFiles) -> tuple[str, list[dict[str, Any]]]:
+    """Refit the winner of the training; return its digest and the verdicts on it."""
+    path, champion = files.path, files.path / "data" / "champion" / "served"
     winner = files.gates["winner"]
     digest = refit_model(files.model(winner), files.frame, path / "refit")
     verdicts = refit_verdicts(
-        path / "refit", files.holdout, files.scores[winner].to_numpy(), files.params,
+        files.use_case, path / "refit", files.holdout, files.scores[winner].to_numpy(), files.params,
         champion if champion.exists() else None,
     )  # fmt: skip
     return digest, verdicts
@@ -45,7 +45,7 @@ def refit_model(fitted: Any, frame: pd.DataFrame, folder: Path) -> str:
     from sklearn.base import clone
 
     if not folder.exists():
-        model = clone(fitted).fit(frame[FEATURES], frame["label"])
+        model = clone(fitted).fit(frame[list(fitted.feature_names_in_)], frame["label"])
         draft = folder.with_name(f".{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         digest = evaluator.export_model(model, draft / "served")
@@ -56,8 +56,8 @@ def refit_model(fitted: Any, frame: pd.DataFrame, folder: Path) -> str:
 
 
 def refit_verdicts(
-    folder: Path, holdout: pd.DataFrame, evaluated: np.ndarray, params: dict[str, Any],
-    running: Path | None, gates: RefitGates = REFIT_GATES,
+    use_case: UseCase, folder: Path, holdout: pd.DataFrame, evaluated: np.ndarray,
+    params: dict[str, Any], running: Path | None, gates: RefitGates = REFIT_GATES,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the verdicts of `gates` on the refit in `folder`.
 
@@ -65,7 +65,7 @@ def refit_verdicts(
     champion, if there is one.
     """
     subject = RefitModel(
-        model=skops_file.load_skops((folder / "model.skops").read_bytes()),
+        use_case=use_case, model=skops_file.load_skops((folder / "model.skops").read_bytes()),
         folder=folder / "served", digest=(folder / "digest").read_text(), frame=holdout,
         evaluated=evaluated, seed=params["seed"], running=running,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def main() -> None:
 
     workspace = settings.load_settings()
     train.train_candidates(workspace, stage_command.parse_time(workspace.params()["as_of"]))
-    files = TrainingFiles(workspace.root)
+    files = TrainingFiles(workspace.root, workspace.use_case)
     print("digest", refit_model(files.model(sys.argv[1]), files.frame, files.path / "refit"))
 
 

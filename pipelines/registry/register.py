@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from features import durable_files, partitions
+from monitoring.measures import scores as measures
 from pipelines.evaluation.formatting import describe_refusal
 from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
@@ -23,8 +24,6 @@ from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
 from serving.models import skops_file
 from settings import Settings
-from usecase import evaluation
-from usecase.columns import FEATURES
 
 CARD_CASES = 1000  # more cases change the importance in the third digit only
 
@@ -35,7 +34,7 @@ def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> di
     Return `version` (None if the gates refused every candidate or the refit), `why`, and the
     `verdicts` on the refit. A training that is already registered is found by its tag.
     """
-    files = TrainingFiles(path)
+    files = TrainingFiles(path, settings.use_case)
     winner = files.gates["winner"]
     if winner is None:
         why = describe_refusals(files.gates["verdicts"])
@@ -44,13 +43,13 @@ def register_version(settings: Settings, path: Path, md5s: dict[str, str]) -> di
     if existing is not None:
         return {"version": existing, "why": "registered before", "verdicts": []}
     # Fails before the expensive refit if the card has no owner or approved risks.
-    model_card.parse_governance(model_card.read_use_case_card())
-    digest, on_refit = refit.refit_training(path)
+    model_card.parse_governance(model_card.read_use_case_card(files.use_case))
+    digest, on_refit = refit.refit_training(files)
     verdicts = source_verdicts(settings, files, md5s) + on_refit
     if not all(verdict["passed"] for verdict in verdicts):
         why = describe_refusals({f"refit of {winner}": verdicts})
         return {"version": None, "why": why, "verdicts": verdicts}
-    tags = lineage.lineage_tags(path, md5s) | {"candidate": winner, "digest": digest}
+    tags = lineage.lineage_tags(files, md5s) | {"candidate": winner, "digest": digest}
     version = _create_version(settings, files, verdicts, tags)
     return {"version": version, "why": "passed every gate", "verdicts": verdicts}
 
@@ -90,20 +89,26 @@ def explanation_facts(files: TrainingFiles, winner: str) -> dict[str, Any]:
     from sklearn.inspection import permutation_importance
 
     params, holdout, model = files.params, files.holdout, files.model(winner)
+    columns = files.use_case.features
     scores, seed = files.scores[winner].to_numpy(), params["seed"]
     sample = holdout.sample(min(len(holdout), CARD_CASES), random_state=seed)
     rises = permutation_importance(
-        model, sample[FEATURES], sample["label"], scoring="neg_log_loss", n_repeats=2,
+        model, sample[columns], sample["label"], scoring="neg_log_loss", n_repeats=2,
         random_state=seed,
     ).importances_mean  # fmt: skip
-    importance = zip(FEATURES, map(float, rises), strict=True)
+    importance = zip(columns, map(float, rises), strict=True)
     return {
         "tried": {
             name: {"draws": max(1, len(each["trials"])), "params": each["params"]}
             for name, each in files.candidates.items()
         },
         "intervals": metric_intervals(holdout, scores, params["costs"], seed),
-        "behaviours": evaluation.behaviours(partial(probabilities, model), sample, params["gates"]),
+        "behaviours": {
+            name: {"value": each.value, "limit": each.limit, "passed": each.passed}
+            for name, each in files.use_case.behaviours(
+                partial(probabilities, model), sample, params["gates"]
+            ).items()
+        },
         "importance": dict(sorted(importance, key=lambda pair: -pair[1])),
     }
 
@@ -116,18 +121,18 @@ def metric_intervals(
     cases = {
         "log_loss": case_log_losses(y, scores),
         "brier": (scores - y) ** 2,
-        "cost_per_1000": 1000 * evaluation.case_costs(y, scores, costs),
+        "cost_per_1000": 1000 * measures.case_costs(y, scores, costs),
         "positive_rate": (scores >= costs["threshold"]).astype(float),
         "base_rate": y.astype(float),
     }
-    return {name: evaluation.day_bootstrap(values, days, seed) for name, values in cases.items()}
+    return {name: measures.day_bootstrap(values, days, seed) for name, values in cases.items()}
 
 
 def _create_version(
     settings: Settings, files: TrainingFiles, verdicts: list[dict[str, Any]], tags: dict[str, str]
 ) -> str:
     winner = tags["candidate"]
-    use_case_card = model_card.read_use_case_card()
+    use_case_card = model_card.read_use_case_card(files.use_case)
     tags = tags | {"data_until": tags["as_of"]}
     facts = {
         **tags, **explanation_facts(files, winner),
@@ -144,7 +149,7 @@ def _create_version(
     ):
         run_id = run.info.run_id
         model = skops_file.load_skops((files.path / "refit" / "model.skops").read_bytes())
-        example = files.holdout[FEATURES].tail(5)
+        example = files.holdout[files.use_case.features].tail(5)
         logged = mlflow_tracking.log_model(settings, model, example, run_id)
         _write_version_files(files, facts, Path(folder))
         version_files.sign_files(settings, Path(folder), tags["digest"])
@@ -162,7 +167,7 @@ def _create_version(
 def _write_version_files(files: TrainingFiles, facts: dict[str, Any], folder: Path) -> None:
     """Write the files of the version. MLflow's own copy of the model is not among them."""
     winner = facts["candidate"]
-    card = model_card.render_model_card(model_card.read_use_case_card(), facts)
+    card = model_card.render_model_card(model_card.read_use_case_card(files.use_case), facts)
     durable_files.write_json(folder / "facts.json", facts, default=str)
     durable_files.write_file(folder / "card.md", card)
     page = model_card.render_model_card_page(card, facts, files.scores)
@@ -170,4 +175,4 @@ def _write_version_files(files: TrainingFiles, facts: dict[str, Any], folder: Pa
     reference = reference_cases(files.holdout, files.scores[winner])
     partitions.write_partition(reference, folder / "reference.parquet")
     shutil.copytree(files.path / "refit" / "served", folder / "served")
-    shutil.copyfile(files.path / "usecase" / "params.yaml", folder / "params.yaml")
+    shutil.copyfile(files.params_file, folder / "params.yaml")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features import durable_files, partitions
+from monitoring.measures import scores
 from pipelines.registry.versions import require_registered_version, reraise_mlflow_errors
 from pipelines.runtime import run_command
 from pipelines.training import dvc_stages, lineage, workspace
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
-from usecase import evaluation
 
 REQUIRED_TAGS = (
     "candidate", "dvc_md5_training", "git_commit", "code_sha256", "lock_sha256",
@@ -89,14 +89,14 @@ def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
 
 def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -> Reproduction:
     """Refit the recorded candidate in the empty folder `path` and compare."""
-    tags, files = record.tags, TrainingFiles(path)
+    tags, files = record.tags, TrainingFiles(path, settings.use_case)
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
     dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
-    durable_files.write_file(path / workspace.PARAMS_FILE, record.params)
+    durable_files.write_file(path / workspace.params_file(settings), record.params)
     digest = _fit(settings, path, tags["candidate"])
     prob, costs = files.scores[tags["candidate"]], files.params["costs"]
-    rebuilt = evaluation.metrics(files.scores["label"], prob, costs)
+    rebuilt = scores.metrics(files.scores["label"], prob, costs)
     differing = {
         name: (value, rebuilt[name])
         for name, value in record.metrics.items()

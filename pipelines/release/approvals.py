@@ -70,7 +70,7 @@ def override(
         raise UserError(
             f"'{gate}' can't be overridden, only {', '.join(OVERRIDABLE_GUARDS)}. A model that "
             "fails a gate before registration has no version. Its limits are in "
-            "usecase/params.yaml."
+            "params.yaml."
         )
     if until <= at:
         ends = f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

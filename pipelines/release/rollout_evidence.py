@@ -25,7 +25,7 @@ def gather_evidence(
     rows = rows[rows["model_version"] == document.champion.version]
     since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
     return arms.shadow_evidence(
-        rows, read_labels(settings.data, since.date(), as_of.date()), policy, params["costs"], as_of
+        rows, read_labels(settings, since.date(), as_of.date()), policy, params["costs"], as_of
     )
 
 

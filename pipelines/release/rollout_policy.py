@@ -1,7 +1,7 @@
 """Rollout policy: the next step of a challenger in shadow, canary or experiment. Pure functions.
 
 The path: registered → shadow (scores every request, answers none) → canary (answers some keys) →
-champion. Each guard withdraws the challenger; limits are in `rollout` of usecase/params.yaml:
+champion. Each guard withdraws the challenger; limits are in `rollout` of params.yaml:
 
     guard   withdraws after                                        stages
     errors  `max_errors` failed scores (the champion answers)      all
@@ -61,19 +61,17 @@ def require_rollout_policy(policy: dict[str, Any]) -> None:
     for part, names in POLICY_SETTINGS.items():
         if wrong := names ^ set(policy.get(part, {})):
             raise UserError(
-                f"`rollout.{part}` in usecase/params.yaml has missing or unknown settings: "
+                f"`rollout.{part}` in params.yaml has missing or unknown settings: "
                 f"{', '.join(sorted(wrong))}. Add or remove them."
             )
     for part in ("shadow", "canary"):
         if policy[part]["days"] > policy[part]["max_days"]:
             raise UserError(
-                f"`rollout.{part}.days` is greater than `max_days` in usecase/params.yaml, so "
+                f"`rollout.{part}.days` is greater than `max_days` in params.yaml, so "
                 "every challenger would be withdrawn. Raise `max_days` or lower `days`."
             )
     if not 0 < policy["canary"]["percent"] < 100:
-        raise UserError(
-            "`rollout.canary.percent` in usecase/params.yaml must be above 0, below 100."
-        )
+        raise UserError("`rollout.canary.percent` in params.yaml must be above 0, below 100.")
 
 
 def next_rollout_step(

@@ -92,19 +92,20 @@ def find_wrong_answers(
     """Return a description of each wrong answer to `cases`."""
     from features.online_reader import OnlineReader
     from serving.models.evaluator import Evaluator
-    from usecase.request import PredictRequest, decision_time, entity_row, payload
 
-    requests = [PredictRequest.model_validate(payload(case)) for case in cases]
+    use_case = settings.use_case
+    requests = [use_case.request().model_validate(use_case.payload(case)) for case in cases]
     if not requests:
         return []
     rows = OnlineReader(settings).read(
-        [entity_row(each) for each in requests], [decision_time(each) for each in requests]
+        [use_case.entity_row(each) for each in requests],
+        [use_case.decision_time(each) for each in requests],
     )
     model = Evaluator.load(settings.staging_file.parent / served.path, served.digest)
     expected = model.predict([row.values for row in rows])
     wrong = []
     for case, probability in zip(cases, expected, strict=True):
-        answer = request_prediction(client, payload(case))
+        answer = request_prediction(client, use_case.payload(case))
         if problem := answer_problem(answer, served.version, float(probability)):
             wrong.append(f"{case['key']}: {problem}")
     return wrong

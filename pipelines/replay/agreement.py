@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from monitoring.measures import scores
 from pipelines.evaluation.gates.verdict import verdict_code
 from pipelines.replay import replay_world, served_record
 from serving.prediction_log.decisions import read_decisions
 from settings import LoopError, Settings
-from usecase import evaluation
 
 DECISION_COLUMNS = (
     "n", "trained", "released", "withdrawn", "champion", "challenger", "stage", "retrain", "fired",
@@ -97,8 +97,8 @@ def read_days_with_costs(
     return records.drop(columns="n").merge(
         pd.DataFrame({
             "day": cases["decision_time"].dt.strftime("%Y-%m-%d"), "n": 1,
-            "cost": evaluation.case_costs(cases["label"], cases["probability"], costs),
-            "baseline_cost": evaluation.case_costs(cases["label"], world.baseline[at], costs),
+            "cost": scores.case_costs(cases["label"], cases["probability"], costs),
+            "baseline_cost": scores.case_costs(cases["label"], world.baseline[at], costs),
         }).groupby("day", as_index=False).sum(),
         on="day", validate="1:1",
     )  # fmt: skip

@@ -8,8 +8,8 @@ import pandas as pd
 
 from features.partitions import recipe_digest
 from monitoring import retraining_decision
+from monitoring.measures.scores import day_bootstrap
 from settings import UserError
-from usecase.evaluation import day_bootstrap
 
 NEVER_POLICY = "never"
 IRRELEVANT_SECTIONS = ("replay", "retention", "schedules", "turn")  # they do not affect a replay

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract import UseCase
 from features import build_manifest, durable_files, partitions
 from features.validated_cases import read_labels
 from pipelines.evaluation import evaluate
@@ -26,8 +27,6 @@ from pipelines.training import assemble, train
 from pipelines.training.training_files import TrainingFiles
 from serving.models.evaluator import Evaluator
 from settings import Settings
-from usecase.columns import FEATURES
-from usecase.model import baseline
 
 BASELINE_REFRESH = timedelta(days=7)  # interval at which the no-model baseline gets new labels
 REPEATABLE_GATES = [each for each in refit_gates.REFIT_GATES if each is not refit_gates.fast_enough]
@@ -41,6 +40,7 @@ class ReplayWorld:
     the folder of the fitted models.
     """
 
+    use_case: UseCase
     frame: pd.DataFrame
     labels: pd.DataFrame
     baseline: np.ndarray
@@ -81,19 +81,23 @@ def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWor
     params, folder = settings.params(), settings.var / "replay"
     until = stage_command.parse_time(params["replay"]["until"], "replay.until")
     home = build_home(settings, folder / "world", until)
-    frame, labels = TrainingFiles(home.root).frame, read_labels(home.data, date.min, date.max)
-    scores = baseline_scores(frame, first, end)
-    return ReplayWorld(frame, labels, scores, params, folder / "models", first)
+    use_case = settings.use_case
+    frame = TrainingFiles(home.root, use_case).frame
+    labels = read_labels(home, date.min, date.max)
+    scores = baseline_scores(use_case, frame, first, end)
+    return ReplayWorld(use_case, frame, labels, scores, params, folder / "models", first)
 
 
-def baseline_scores(frame: pd.DataFrame, first: datetime, end: datetime) -> np.ndarray:
+def baseline_scores(
+    use_case: UseCase, frame: pd.DataFrame, first: datetime, end: datetime
+) -> np.ndarray:
     """Return the no-model score of each case, from all labels known before its week."""
     scores = np.full(len(frame), np.nan)
     decided = frame["decision_time"]
     for start in pd.date_range(first, end, freq=BASELINE_REFRESH, inclusive="left"):
         rows = np.flatnonzero((decided >= start) & (decided < start + BASELINE_REFRESH))
         if len(rows):
-            scores[rows] = baseline(frame[frame["known_at"] < start], frame.iloc[rows])
+            scores[rows] = use_case.baseline(frame[frame["known_at"] < start], frame.iloc[rows])
     return scores
 
 
@@ -109,15 +113,17 @@ def train_model(world: ReplayWorld, as_of: datetime, champion: TrainedModel | No
     manifest = assemble.training_manifest(frame, as_of, start)
     known, holdout = assemble.split_holdout(frame, manifest)
     path = _training_folder(world, as_of, start)
-    files, stored = TrainingFiles(path), path / "data" / "candidates"
+    files, stored = TrainingFiles(path, world.use_case), path / "data" / "candidates"
     if not (stored / "candidates.json").exists():
-        train.fit_candidates(known, holdout, params, stored)
+        train.fit_candidates(world.use_case, known, holdout, params, stored)
     scores = files.scores
     if champion is not None:
         rows = (world.frame["known_at"] < as_of) & (world.frame["decision_time"] >= start)
         scores["champion"] = champion.scores[rows.to_numpy()]
     models = {name: files.model(name) for name in files.candidates}
-    metrics, verdicts = evaluate.judge_candidates(models, holdout, scores, manifest, params)
+    metrics, verdicts = evaluate.judge_candidates(
+        world.use_case, models, holdout, scores, manifest, params
+    )
     best = evaluate.best_candidate(verdicts, metrics)
     judged, served, digest = verdicts[best], None, ""
     later = np.full(len(world.frame), np.nan)
@@ -125,7 +131,8 @@ def train_model(world: ReplayWorld, as_of: datetime, champion: TrainedModel | No
         made = path / f"refit-{best}"
         digest, served = refit.refit_model(models[best], frame, made), made / "served"
         judged = judged + refit.refit_verdicts(
-            made, holdout, scores[best].to_numpy(), params, running, REPEATABLE_GATES,
+            world.use_case, made, holdout, scores[best].to_numpy(), params, running,
+            REPEATABLE_GATES,
         )  # fmt: skip
         if all(each["passed"] for each in judged):
             rows = world.frame["decision_time"] >= as_of
@@ -145,7 +152,7 @@ def _training_folder(world: ReplayWorld, as_of: datetime, start: datetime) -> Pa
 
 def _scores(path: Path, frame: pd.DataFrame, served: Path, digest: str) -> np.ndarray:
     if not path.exists():
-        scores = Evaluator.load(served, digest).predict_frame(frame[FEATURES])
+        scores = Evaluator.load(served, digest).predict_frame(frame)
         durable_files.write_file(path, np.asarray(scores).astype("float64").tobytes())
     return np.frombuffer(path.read_bytes(), dtype="float64")
 
@@ -155,11 +162,11 @@ def build_home(settings: Settings, home: Path, until: datetime) -> Settings:
 
     Nothing is done if nothing has changed since the last run.
     """
-    own, params = Settings.isolated(home), settings.params()
+    own, params = settings.isolated(home, usecase=settings.usecase), settings.params()
     durable_files.write_file(own.params_file, settings.params_file.read_bytes())
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     note = own.data / "training" / "RECIPE"
-    recipe = f"{build_manifest.build_recipe(lag)} {until.isoformat()}"
+    recipe = f"{build_manifest.build_recipe(own.use_case, lag)} {until.isoformat()}"
     if note.exists() and note.read_text() == recipe:
         return own
     from pipelines.ingestion import ingest, validate

@@ -8,7 +8,7 @@ from typing import Any
 
 from features import durable_files
 from features.validated_cases import read_labels
-from monitoring.measures import performance
+from monitoring.measures import performance, scores
 from pipelines.evaluation import evaluate
 from pipelines.release import rollout_controller
 from pipelines.training.training_files import TrainingFiles
@@ -16,7 +16,6 @@ from serving.models import served_form
 from serving.prediction_log.decisions import read_decisions
 from serving.release.document import Release
 from settings import LoopError, Settings
-from usecase import evaluation
 
 DAY = timedelta(days=1)
 DAYS_FILE = "days.jsonl"
@@ -50,9 +49,9 @@ def build_day_record(
         steps.append(f"stay: {rollout['told'].partition(': ')[2]}")
     # The cost of the day before, by the labels known at the end of `day`.
     log = read_decisions(settings, since=day - DAY, until=day)
-    labels = read_labels(settings.data, (day - DAY).date(), (day + DAY).date())
+    labels = read_labels(settings, (day - DAY).date(), (day + DAY).date())
     known = performance.join_labels(log, labels, day + DAY).dropna(subset="label")
-    costs = evaluation.case_costs(known["label"], known["probability"], settings.params()["costs"])
+    costs = scores.case_costs(known["label"], known["probability"], settings.params()["costs"])
     challenger = release.challenger
     return {
         "day": day.date().isoformat(), "n": n,
@@ -60,7 +59,7 @@ def build_day_record(
         "released": sum(each.action == "promote" for each in entries),
         "withdrawn": sum(each.action == "withdraw" for each in entries),
         "rollout": "; ".join(steps),
-        **training_fields(outcome), **(monitoring_fields(decision) if decision else {}),
+        **training_fields(settings, outcome), **(monitoring_fields(decision) if decision else {}),
         "champion": training_day_of(settings, release.champion.version),
         "challenger": challenger and training_day_of(settings, challenger.model.version),
         "stage": challenger and challenger.stage, "entries": release.history.count,
@@ -79,11 +78,11 @@ def describe_events(record: dict[str, Any]) -> list[str]:
     return events
 
 
-def training_fields(outcome: dict[str, Any] | None) -> dict[str, Any]:
+def training_fields(settings: Settings, outcome: dict[str, Any] | None) -> dict[str, Any]:
     """Return the record's fields of the training with this outcome."""
     if outcome is None:
         return {"trained": 0, "training": None, "verdicts": []}
-    files = TrainingFiles(Path(outcome["report"]).parents[2])
+    files = TrainingFiles(Path(outcome["report"]).parents[2], settings.use_case)
     best = evaluate.best_candidate(files.gates["verdicts"], files.metrics)
     # Without a winner the outcome has no verdicts on sources and refit.
     verdicts = files.gates["verdicts"][best] + outcome["verdicts"]

@@ -61,7 +61,7 @@ def replay_on_stack(
     fast_replay.check_period(settings.params(), first, end)
     if names:
         raise UserError(
-            f"A running stack has one policy, {POLICY_SETTING} in usecase/params.yaml. Leave out "
+            f"A running stack has one policy, {POLICY_SETTING} in params.yaml. Leave out "
             "--policy, or replay several policies without a stack."
         )
     days = run_replay(settings, settings, os.environ, POLICY_SETTING, first, end)

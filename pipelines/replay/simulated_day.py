@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from monitoring import observation
-from monitoring.measures import arms, performance
+from monitoring.measures import arms, performance, scores
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.release import rollout_policy
 from pipelines.replay import served_record
@@ -22,8 +22,6 @@ from pipelines.replay.served_record import DAY
 from serving.release import document
 from serving.release.document import Stage
 from settings import LoopError
-from usecase import evaluation
-from usecase.columns import FEATURES
 
 
 @dataclass
@@ -102,8 +100,8 @@ def simulate_day(
     labels, costs = world.frame["label"].to_numpy()[at], world.params["costs"]
     return record | {
         "n": len(labels),
-        "cost": float(evaluation.case_costs(labels, state.probability[at], costs).sum()),
-        "baseline_cost": float(evaluation.case_costs(labels, world.baseline[at], costs).sum()),
+        "cost": float(scores.case_costs(labels, state.probability[at], costs).sum()),
+        "baseline_cost": float(scores.case_costs(labels, world.baseline[at], costs).sum()),
         "champion": state.champion.name,
         "challenger": None if state.challenger is None else state.challenger.name,
         "stage": None if state.challenger is None else state.stage,
@@ -155,5 +153,12 @@ def observe_day(
         under_way=None if state.challenger is None else state.challenger.name,
     )  # fmt: skip
     return observation.observe_production(
-        known, joined, joined[FEATURES], champion.reference, world.params, policy, day
+        world.use_case,
+        known,
+        joined,
+        joined[world.use_case.features],
+        champion.reference,
+        world.params,
+        policy,
+        day,
     )

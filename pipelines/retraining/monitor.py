@@ -16,7 +16,6 @@ from serving.models import served_form
 from serving.prediction_log import decisions, reader
 from serving.release import document
 from settings import LoopError, Settings, UserError
-from usecase.columns import CATEGORIES, FEATURES
 
 
 def monitor_champion(
@@ -68,10 +67,10 @@ def measure_window(
     under_way = challenger if challenger and challenger.stage != "experiment" else None
     data_until = datetime.fromisoformat(card["data_until"])
     since = as_of - timedelta(days=params["monitoring"]["window_days"])
-    log = reader.read_predictions(settings.predictions, since=since, until=as_of)
+    log = reader.read_predictions(settings.use_case, settings.predictions, since=since, until=as_of)
     counted, uncounted = decisions.split_decisions(log, params)
     predictions = label_decisions(settings, counted, champion, since, as_of)
-    labels = read_labels(settings.data, data_until.date(), as_of.date())
+    labels = read_labels(settings, data_until.date(), as_of.date())
     trainings = [
         datetime.fromisoformat(each["as_of"]) for each in training_outcome.list_outcomes(settings)
     ]
@@ -90,13 +89,13 @@ def measure_window(
 
         drift_report.publish_drift_report(
             samples, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
-            categories=CATEGORIES, limits=params["monitoring"]["drift"],
+            categories=settings.use_case.categories, limits=params["monitoring"]["drift"],
             name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
         )  # fmt: skip
 
     result = observation.observe_production(
-        known, predictions, logged_features(predictions), reference, params, policy, as_of,
-        publish if settings.pages else None,
+        settings.use_case, known, predictions, logged_features(settings, predictions), reference,
+        params, policy, as_of, publish if settings.pages else None,
     )  # fmt: skip
     if settings.pages:
         from monitoring.pages import monitoring_page
@@ -128,7 +127,7 @@ def label_decisions(
             "the log as a decision on time. Send requests to the service (`mlops serve`), or run "
             "`mlops run`."
         )
-    truth = read_labels(settings.data, since.date(), as_of.date())
+    truth = read_labels(settings, since.date(), as_of.date())
     if truth.empty:
         raise LoopError(
             f"There are no validated labels since {since:%Y-%m-%d}. Run `mlops ingest`."
@@ -139,7 +138,7 @@ def label_decisions(
     return performance.join_labels(log, truth, as_of)
 
 
-def logged_features(predictions: pd.DataFrame) -> pd.DataFrame:
+def logged_features(settings: Settings, predictions: pd.DataFrame) -> pd.DataFrame:
     """Return the logged features of each prediction under the model's names; null if not logged."""
-    names = {f"features.{name}": name for name in FEATURES}
+    names = {f"features.{name}": name for name in settings.use_case.features}
     return predictions[list(names)].rename(columns=names)

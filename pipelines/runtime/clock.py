@@ -14,14 +14,12 @@ from settings import Settings
 
 def now(settings: Settings, at: datetime | None = None) -> datetime:
     """Return the simulated time (UTC) at the real time `at`, by default the current time."""
-    from usecase import source
-
     at = at or datetime.now(UTC)
     if (moment := loop_time(settings, at)) is not None:
         return moment
     start = parse_time(settings.params().get("as_of"))
     _write(settings, start, at)
-    return source.world_time(at, as_of=start, since=at)
+    return settings.use_case.world_time(at, as_of=start, since=at)
 
 
 def is_started(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""Remove what is past its retention, as set in `retention` of usecase/params.yaml.
+"""Remove what is past its retention, as set in `retention` of params.yaml.
 
 The age of a file is the real time since it was written. The age of a prediction is the simulated
 time since its decision. Prefect's server removes old runs
@@ -18,7 +18,7 @@ EXPIRING_FILES = {
         ("evidently", "*/snapshots/*.json"),
     ),
 }
-# By kind: section and name of its age in days in usecase/params.yaml.
+# By kind: section and name of its age in days in params.yaml.
 AGE_PARAMETERS = {
     "runs": ("retention", "runs_days"),
     "results": ("retention", "results_days"),
@@ -63,5 +63,7 @@ def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[s
         for path in old:
             path.unlink(missing_ok=True)
         counts[kind] = len(old)
-    expired = erasure.expire_predictions(settings.predictions, as_of - ages["predictions"])
+    expired = erasure.expire_predictions(
+        settings.use_case, settings.predictions, as_of - ages["predictions"]
+    )
     return {**counts, "predictions": expired["removed"], "open": expired["open"]}

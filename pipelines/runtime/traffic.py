@@ -15,13 +15,12 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
+from contract import UseCase
 from features.online_publisher import Publisher, publish_features
 from features.validated_cases import read_cases
 from pipelines.runtime import clock
 from serving.http.access import bearer_header
 from settings import LoopError, Settings
-from usecase.request import payload
-from usecase.target import SPINE_FEED
 
 ReportProgress = Callable[[datetime, int, int], None]  # simulated time, cases done, all cases
 PostRequest = Callable[..., BaseHTTPResponse]  # takes path, body and headers
@@ -55,10 +54,10 @@ def send_cases(
             clock.advance_to(settings, batch["decision_time"].iloc[-1].to_pydatetime())
             rows = batch.to_dict("records")
             if together:
-                done += _post_together(post, rows)
+                done += _post_together(post, settings.use_case, rows)
             else:
                 shares = (rows[number::clients] for number in range(clients))
-                done += sum(pool.map(partial(_post_each, post), shares))
+                done += sum(pool.map(partial(_post_each, post, settings.use_case), shares))
             report(moment, done, len(cases))
     publisher.step(until)
     return {"asked": len(new_cases), "logged_before": len(cases) - len(new_cases)}
@@ -94,9 +93,10 @@ def service_connection(settings: Settings, clients: int) -> Iterator[PostRequest
 def cases_between(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
     """Return the spine of the cases with a decision time in [since, until), sorted by it."""
     first = (since - timedelta(days=7)).astimezone(UTC).date()
-    cases = read_cases(settings.data, first, until.date())
+    cases = read_cases(settings, first, until.date())
     if cases.empty:
-        raise LoopError(f"No validated batches of {SPINE_FEED} up to {until}. Run `mlops ingest`.")
+        feed = settings.use_case.spine_feed
+        raise LoopError(f"No validated batches of {feed} up to {until}. Run `mlops ingest`.")
     chosen = cases[(cases["decision_time"] >= since) & (cases["decision_time"] < until)]
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
 
@@ -116,18 +116,18 @@ def _by_publication(
         yield starts[int(str(number))].to_pydatetime(), batch
 
 
-def _post_each(post: PostRequest, rows: list[dict[str, Any]]) -> int:
+def _post_each(post: PostRequest, use_case: UseCase, rows: list[dict[str, Any]]) -> int:
     for row in rows:
-        post_case(post, "/predict", payload(row), case_request_id(row["key"]), row["key"])
+        post_case(post, "/predict", use_case.payload(row), case_request_id(row["key"]), row["key"])
     return len(rows)
 
 
-def _post_together(post: PostRequest, rows: list[dict[str, Any]]) -> int:
+def _post_together(post: PostRequest, use_case: UseCase, rows: list[dict[str, Any]]) -> int:
     for start in range(0, len(rows), MAX_CASES_PER_REQUEST):
         batch = rows[start : start + MAX_CASES_PER_REQUEST]
         first = batch[0]["key"]
         # A request is logged whole or not at all, so its first case identifies it.
-        body = {"requests": [payload(row) for row in batch]}
+        body = {"requests": [use_case.payload(row) for row in batch]}
         label = f"{first} and {len(batch) - 1} more"
         post_case(post, "/predict_batch", body, case_request_id(first), label)
     return len(rows)

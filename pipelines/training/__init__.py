@@ -1,9 +1,9 @@
 """From validated batches to fitted candidates, in a workspace that DVC tracks and MLflow logs.
 
 build_features.py: the stage that builds feature tables. How each feature is computed:
-    usecase/windows.py and usecase/feature_tables.py, called by features/table_builder.py
+    the use case's `tables`, called by features/table_builder.py
 assemble.py: the training set by a point-in-time join (features/point_in_time.py), and the holdout
-train.py: fitting the candidates of usecase/model.py, with a time-ordered search
+train.py: fitting the use case's candidates, with a time-ordered search
 workspace.py: the frozen copy of code, data and parameters that a training runs in
 dvc_stages.py: running the stages of dvc.yaml there, pushing and restoring outputs
 mlflow_tracking.py: logging candidates to MLflow, and access to its client and runs

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files, partitions
+from features.statements import newest
 from features.validated_cases import read_cases, read_labels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
@@ -18,11 +19,9 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
     known by `as_of` counts, with its `known_at`. Return the manifest. Raise `LoopError` if there
     are no batches, or if training or holdout would be empty.
     """
-    from usecase.statements import newest
-
     params = settings.params()
     days = date.fromisoformat(str(params["first_day"])), as_of.date() - timedelta(days=1)
-    cases, labels = read_cases(settings.data, *days), read_labels(settings.data, *days)
+    cases, labels = read_cases(settings, *days), read_labels(settings, *days)
     if cases.empty or labels.empty:
         raise LoopError(
             f"There are no validated batches from {days[0]} to {days[1]} in {settings.data}. "

@@ -13,7 +13,7 @@ def build_feature_tables(settings: Settings, as_of: datetime) -> dict[str, int]:
     params = settings.params()
     lag = timedelta(seconds=params["features"]["publish_lag_seconds"])
     first_day = date.fromisoformat(str(params["first_day"]))
-    built = table_builder.build_tables(settings.data, first_day, as_of, lag)
+    built = table_builder.build_tables(settings, first_day, as_of, lag)
     return {table: days for table, days in built.items() if days}
 
 

@@ -13,9 +13,9 @@ from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
 
 
-def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
-    """Return the lineage of the training run in `path`; `md5s` are those of its outputs."""
-    files, lock = TrainingFiles(path), path / "requirements.lock"
+def lineage_tags(files: TrainingFiles, md5s: dict[str, str]) -> dict[str, str]:
+    """Return the lineage of the training run; `md5s` are those of its outputs."""
+    path, lock = files.path, files.path / "requirements.lock"
     return {
         "training_id": path.name,
         "as_of": files.manifest["as_of"],
@@ -26,7 +26,7 @@ def lineage_tags(path: Path, md5s: dict[str, str]) -> dict[str, str]:
         "code_sha256": workspace.code_digest(path),
         "lock_sha256": partitions.recipe_digest(lock) if lock.exists() else "none",
         "seed": str(files.params["seed"]),
-        "feast_registry_version": definitions_version(),
+        "feast_registry_version": definitions_version(files.use_case),
     }
 
 

@@ -27,7 +27,8 @@ def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[s
     """
     from pipelines.training import lineage
 
-    files, tags = TrainingFiles(path), lineage.lineage_tags(path, md5s)
+    files = TrainingFiles(path, settings.use_case)
+    tags = lineage.lineage_tags(files, md5s)
     return {
         name: _find_candidate(settings, path.name, name)
         or _log_candidate(settings, files, name, tags)
@@ -111,7 +112,6 @@ def _log_candidate(
     settings: Settings, files: TrainingFiles, name: str, tags: dict[str, str]
 ) -> str:
     from monitoring.pages.charts import evaluation_figures
-    from usecase.columns import FEATURES
 
     mlflow = _mlflow(settings)
     summary, metrics = files.candidates.get(name, {}), files.metrics[name]
@@ -129,7 +129,8 @@ def _log_candidate(
         for artifact in ("gates.json", "report.html", "roc.csv", "calibration.csv"):
             mlflow.log_artifact(str(files.path / "data" / "evaluation" / artifact), "evaluation")
         if summary:
-            log_model(settings, files.model(name), files.frame[FEATURES].tail(5), run_id)
+            example = files.frame[settings.use_case.features].tail(5)
+            log_model(settings, files.model(name), example, run_id)
     return run_id
 
 

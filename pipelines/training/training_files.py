@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from contract import UseCase
 from pipelines.training import assemble
 from settings import LoopError
 
@@ -21,10 +22,15 @@ class TrainingFiles:
     """
 
     path: Path
+    use_case: UseCase
+
+    @property
+    def params_file(self) -> Path:
+        return self._file(f"usecases/{self.use_case.name}/params.yaml")
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        return yaml.safe_load(self._file("usecase/params.yaml").read_text())
+        return yaml.safe_load(self.params_file.read_text())
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from settings import Settings
 
 
 def write_outcome(
-    path: Path, registered: dict[str, Any], released: dict[str, Any] | None, reason: str,
-    codes: Sequence[str],
+    settings: Settings, path: Path, registered: dict[str, Any], released: dict[str, Any] | None,
+    reason: str, codes: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Write `outcome.json` of the training in `path`, with a sentence for people, and return it."""
     released = released or {}
     outcome = {
         "training_id": path.name,
-        "as_of": TrainingFiles(path).manifest["as_of"],
+        "as_of": TrainingFiles(path, settings.use_case).manifest["as_of"],
         "reason": reason,
         "codes": list(codes),  # from the decision to train
         "version": registered["version"],

@@ -18,10 +18,9 @@ from pipelines.training import assemble
 from pipelines.training.dvc_stages import init_dvc
 from settings import Settings, UserError
 
-CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecase")
-CODE_FILES = ("settings.py", "dvc.yaml", "requirements.lock")
+CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecases")
+CODE_FILES = ("settings.py", "contract.py", "dvc.yaml", "requirements.lock")
 GROWING_LAYERS = ("raw", "validated", "quarantine", "features")
-PARAMS_FILE = "usecase/params.yaml"
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,10 +55,15 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
         shutil.copyfile(folder / "card.json", copied / "card.json")
         start = assemble.holdout_start(params, as_of, data_until)
         params["training"]["holdout_start"] = start.isoformat()
-    durable_files.write_file(draft / PARAMS_FILE, yaml.safe_dump(params, sort_keys=False))
+    durable_files.write_file(draft / params_file(settings), yaml.safe_dump(params, sort_keys=False))
     init_dvc(settings, draft)
     durable_files.publish_folder(draft, path)
     return path
+
+
+def params_file(settings: Settings) -> Path:
+    """Return the parameters of the use case, below a workspace."""
+    return settings.params_file.relative_to(settings.root)
 
 
 def require_newer_than_champion(
@@ -95,7 +99,7 @@ def code_digest(root: Path) -> str:
     digest = hashlib.sha256()
     for path in _code_files(root):
         name = path.relative_to(root).as_posix()
-        if name != PARAMS_FILE:
+        if path.name != "params.yaml":
             digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from features import durable_files
 from serving.http.access import bearer_header
 from settings import LoopError, Settings, UserError
-from usecase.request import PredictRequest
 
 ROWS_PER_REQUEST = 500
 MAX_FAULTS = 10  # that an error names
@@ -28,8 +27,9 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
     rows done after each request. Writes `target` whole or not at all. Raises `UserError` with the
     line and the column of a mistake in `source`, before anything is sent.
     """
-    rows = _read_rows(source)
-    cases = _checked_cases(source, rows)
+    request = settings.use_case.request()
+    rows = _read_rows(request, source)
+    cases = _checked_cases(request, source, rows)
     with durable_files.atomic_replace(target) as draft, draft.open("w", newline="") as output:
         writer = csv.writer(output)
         for start in range(0, len(rows), ROWS_PER_REQUEST):
@@ -45,8 +45,8 @@ def predict_csv(settings: Settings, source: Path, target: Path) -> Iterator[int]
             yield start + len(answers)
 
 
-def _read_rows(source: Path) -> Rows:
-    required = PredictRequest.model_json_schema()["required"]
+def _read_rows(request: type[BaseModel], source: Path) -> Rows:
+    required = request.model_json_schema()["required"]
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:  # a byte-order mark may lead
             reader = csv.DictReader(file, strict=True)
@@ -73,15 +73,15 @@ def _read_rows(source: Path) -> Rows:
     return rows
 
 
-def _checked_cases(source: Path, rows: Rows) -> list[dict[str, Any]]:
+def _checked_cases(request: type[BaseModel], source: Path, rows: Rows) -> list[dict[str, Any]]:
     """Return the rows as the service gets them. Raises `UserError` if it would refuse one."""
-    fields: dict[str, dict[str, Any]] = PredictRequest.model_json_schema()["properties"]
+    fields: dict[str, dict[str, Any]] = request.model_json_schema()["properties"]
     cases, faults = [], list[str]()
     for line, row in rows:
         case = {name: _value(fields[name], row[name]) for name in fields.keys() & row.keys()}
         cases.append(case)
         try:
-            PredictRequest.model_validate_json(json.dumps(case))
+            request.model_validate_json(json.dumps(case))
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_context=False):
                 column = ".".join(map(str, fault["loc"]))

@@ -29,6 +29,7 @@ REFUSALS = {
     503: "A part of the service is unavailable.",
 }
 
+Mode = Literal["validation", "serialization"]
 ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 FOLDER = "bentoml/_internal/server/static_content"
 # Without `validatorUrl` the page would send its address to swagger.io.
@@ -55,17 +56,19 @@ PAGE = f"""<!doctype html>
 def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
     """Return the OpenAPI document of the routes that declare a response."""
     documented = {path: route for path, route in routes.items() if route.response}
-    types = {each: None for one in documented.values() for each in (one.request, one.response)}
-    mode: Literal["validation"] = "validation"
+    received: Mode = "validation"
+    sent: Mode = "serialization"
+    types = {(one.request, received) for one in documented.values() if one.request}
+    types |= {(one.response, sent) for one in documented.values() if one.response}
     schemas, definitions = TypeAdapter.json_schemas(
-        [(each, mode, TypeAdapter(each)) for each in (*types, Error) if each],
+        [(each, mode, TypeAdapter(each)) for each, mode in [*types, (Error, sent)]],
         ref_template="#/components/schemas/{model}",
     )
 
     def described(text: str, each: type) -> dict[str, Any]:
-        return {"description": text, "content": content(each)}
+        return {"description": text, "content": content(each, sent)}
 
-    def content(each: type) -> dict[str, Any]:
+    def content(each: type, mode: Mode) -> dict[str, Any]:
         return {"application/json": {"schema": schemas[each, mode]}}
 
     paths: dict[str, Any] = {}
@@ -78,7 +81,10 @@ def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
         }
         if route.request:
             operation["security"] = [{}, {"token": []}]
-            operation["requestBody"] = {"required": True, "content": content(route.request)}
+            operation["requestBody"] = {
+                "required": True,
+                "content": content(route.request, received),
+            }
         paths[path] = {route.method.lower(): operation}
     return {
         "openapi": "3.1.0",
@@ -98,7 +104,7 @@ def client_schema(routes: Mapping[str, Route]) -> dict[str, Any]:
             {
                 "name": path.removeprefix("/"), "route": path, "doc": route.summary,
                 "input": route.request.model_json_schema(),
-                "output": TypeAdapter[Any](route.response or dict).json_schema(),
+                "output": TypeAdapter[Any](route.response or dict).json_schema(mode="serialization"),
             }
             for path, route in routes.items() if route.request
         ]

@@ -4,38 +4,40 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from features.loop_time import loop_time
 from features.online_reader import OnlineRow
 from serving.errors import part_unavailable
+from serving.http.answer import Answer
 from serving.http.api import Request
-from serving.http.schemas import BatchResponse, ExplainResponse
+from serving.http.schemas import ExplainResponse, use_case_schemas
 from serving.models.explanation import explain_row
 from serving.models.holder import LoadedRelease
 from serving.models.scoring import score_cases
 from serving.prediction_log.records import prediction_id
 from serving.wiring import ServiceParts
 from settings import LoopError
-from usecase import request as use_case
-from usecase.request import PredictRequest, PredictResponse
 
 RELEASE_FIRST = "Release a model; the service takes it up within a second, with no restart."
 
 
-def predict(parts: ServiceParts, request: Request) -> PredictResponse:
+def predict(parts: ServiceParts, request: Request) -> Answer:
     """POST /predict: one case, with features from the online store."""
     [prediction] = _look_up_and_predict(parts, request, "/predict", [request.id], [request.body])
     return prediction
 
 
-def predict_batch(parts: ServiceParts, request: Request) -> BatchResponse:
+def predict_batch(parts: ServiceParts, request: Request) -> BaseModel:
     """POST /predict_batch: many cases, all answered and logged, or none."""
     bodies = request.body.requests
     ids = [f"{request.id}-{number}" for number in range(len(bodies))]
     predictions = _look_up_and_predict(parts, request, "/predict_batch", ids, bodies)
-    return BatchResponse(predictions=predictions)
+    schemas = use_case_schemas(parts.settings.use_case)
+    return schemas.batch_response(predictions=predictions)
 
 
-def score(parts: ServiceParts, request: Request) -> PredictResponse:
+def score(parts: ServiceParts, request: Request) -> Answer:
     """POST /score: one case with the features in the request. Looks nothing up."""
     decided_at = request.body.decision_time.astimezone(UTC)
     case = _case(request, "/score", request.id, request.body.key, decided_at, {})
@@ -52,6 +54,7 @@ def explain(parts: ServiceParts, request: Request) -> ExplainResponse:
     loaded = loaded_release(parts)
     champion, threshold = loaded.champion, loaded.release.champion.threshold
     # The changed cases get the features known at the given case's decision time.
+    use_case = parts.settings.use_case
     changes = use_case.alternatives(request.body)
     cases = [request.body, *(changed for _, changed in changes)]
     times = [use_case.decision_time(request.body)] * len(cases)
@@ -82,9 +85,10 @@ def loaded_release(parts: ServiceParts) -> LoadedRelease:
 
 def _look_up_and_predict(
     parts: ServiceParts, request: Request, route: str, ids: Sequence[str],
-    bodies: Sequence[PredictRequest],
-) -> list[PredictResponse]:  # fmt: skip
+    bodies: Sequence[Any],
+) -> list[Answer]:  # fmt: skip
     loaded_release(parts)  # without a release, no lookup
+    use_case = parts.settings.use_case
     times = [use_case.decision_time(body) for body in bodies]
     rows, degraded = parts.lookup.read([use_case.entity_row(body) for body in bodies], times)
     cases = [
@@ -112,8 +116,9 @@ def _case(
 def _predict(
     parts: ServiceParts, cases: Sequence[dict[str, Any]], rows: Sequence[OnlineRow], *,
     degraded: bool,
-) -> list[PredictResponse]:  # fmt: skip
+) -> list[Answer]:  # fmt: skip
     loaded, metrics = loaded_release(parts), parts.metrics
+    answer = use_case_schemas(parts.settings.use_case).response
     try:
         scores = score_cases(loaded, [case["key"] for case in cases], [row.values for row in rows])
         decided = [
@@ -121,9 +126,11 @@ def _predict(
             for case, row, scored in zip(cases, rows, scores, strict=True)
         ]
         responses = [
-            use_case.response(
-                case["prediction_id"], case["request_id"], scored.probability, decision,
-                scored.model.version, case["decision_time"], row.as_of, degraded, loaded.fallback,
+            answer(
+                prediction_id=case["prediction_id"], request_id=case["request_id"],
+                probability=scored.probability, decision=decision,
+                model_version=scored.model.version, decision_time=case["decision_time"],
+                features_as_of=row.as_of, degraded=degraded, fallback=loaded.fallback,
             )
             for case, row, scored, decision in decided
         ]  # fmt: skip

@@ -3,6 +3,7 @@
 from functools import cache, partial
 from typing import Any
 
+from contract import UseCase
 from serving.errors import Refusal
 from serving.http import documents, schemas
 from serving.http.api import Request, Response, Route
@@ -11,7 +12,6 @@ from serving.http.predict import RELEASE_FIRST, explain, predict, predict_batch,
 from serving.remedies import describe_error
 from serving.wiring import ServiceParts
 from settings import LoopError
-from usecase.request import PredictRequest, PredictResponse
 
 KIB = 1024
 
@@ -68,51 +68,55 @@ def prometheus_metrics(parts: ServiceParts, _request: Request) -> Response:
     return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
-@cache
-def openapi() -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    return documents.openapi_document(ROUTES)
-
-
-def _index(*_: object) -> dict[str, str]:
-    return {path: f"{route.method}: {route.summary}" for path, route in ROUTES.items()}
-
-
 _post = partial(Route, "POST", limit=64 * KIB, role="predict")
 _get = partial(Route, "GET")
 
-ROUTES: dict[str, Route] = {
-    "/predict": _post(
-        predict, "One prediction, from the online features", PredictResponse, PredictRequest
-    ),
-    "/predict_batch": _post(
-        predict_batch, "Many predictions: all are answered, or none", schemas.BatchResponse,
-        schemas.BatchRequest, limit=512 * KIB, heavy=True, many_rows=True,
-    ),
-    "/score": _post(
-        score, "One prediction, from features in the request", PredictResponse,
-        schemas.ScoreRequest,
-    ),
-    "/explain": _post(
-        explain, "An explanation of one prediction", schemas.ExplainResponse, PredictRequest,
-        heavy=True,
-    ),
-    "/feedback": _post(
-        feedback, "The outcome of a predicted case", schemas.FeedbackResponse,
-        schemas.FeedbackRequest, role="feedback", limit=4 * KIB, heavy=True,
-    ),
-    "/": _get(_index, "The routes", dict),
-    "/livez": _get(alive, "Whether the process answers", dict),
-    "/readyz": _get(ready, "Whether it can predict, and why a release is not served", dict),
-    "/release": _get(release, "The served release", dict),
-    "/metrics": _get(prometheus_metrics, "Metrics for Prometheus"),
-    "/docs": _get(documents.page, "A page to try the routes on"),
-    **{
-        f"/docs/{name}": _get(partial(documents.asset, name), "A file of this page")
-        for name in documents.ASSETS
-    },
-    "/docs.json": _get(lambda *_: openapi(), "The OpenAPI document"),
-    "/schema.json": _get(
-        lambda *_: documents.client_schema(ROUTES), "The routes for BentoML's client"
-    ),
-}  # fmt: skip
+
+@cache
+def build_routes(use_case: UseCase) -> dict[str, Route]:
+    """Return the routes of a service for this use case, by path."""
+    of = schemas.use_case_schemas(use_case)
+    routes: dict[str, Route] = {}
+    index: dict[str, str] = {}
+    routes |= {
+        "/predict": _post(
+            predict, "One prediction, from the online features", of.response, of.request
+        ),
+        "/predict_batch": _post(
+            predict_batch, "Many predictions: all are answered, or none", of.batch_response,
+            of.batch_request, limit=512 * KIB, heavy=True, many_rows=True,
+        ),
+        "/score": _post(
+            score, "One prediction, from features in the request", of.response, of.score_request
+        ),
+        "/explain": _post(
+            explain, "An explanation of one prediction", schemas.ExplainResponse, of.request,
+            heavy=True,
+        ),
+        "/feedback": _post(
+            feedback, "The outcome of a predicted case", schemas.FeedbackResponse,
+            schemas.FeedbackRequest, role="feedback", limit=4 * KIB, heavy=True,
+        ),
+        "/": _get(lambda *_: index, "The routes", dict),
+        "/livez": _get(alive, "Whether the process answers", dict),
+        "/readyz": _get(ready, "Whether it can predict, and why a release is not served", dict),
+        "/release": _get(release, "The served release", dict),
+        "/metrics": _get(prometheus_metrics, "Metrics for Prometheus"),
+        "/docs": _get(documents.page, "A page to try the routes on"),
+        **{
+            f"/docs/{name}": _get(partial(documents.asset, name), "A file of this page")
+            for name in documents.ASSETS
+        },
+        "/docs.json": _get(lambda *_: openapi(use_case), "The OpenAPI document"),
+        "/schema.json": _get(
+            lambda *_: documents.client_schema(routes), "The routes for BentoML's client"
+        ),
+    }  # fmt: skip
+    index |= {path: f"{route.method}: {route.summary}" for path, route in routes.items()}
+    return routes
+
+
+@cache
+def openapi(use_case: UseCase) -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    return documents.openapi_document(build_routes(use_case))

@@ -1,11 +1,12 @@
 """Request and response schemas of the routes, except the use case's own."""
 
-from typing import Annotated, Any, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.request import Moment, PredictRequest, PredictResponse
+from contract import UseCase
+from serving.http.answer import Answer, Moment
 
 MAX_ROWS = 1000
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -14,37 +15,50 @@ Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,68}$")]
 
 Category = Annotated[str, Field(max_length=64)] | None
 
-# The model's columns: all required, each nullable.
-COLUMNS: dict[str, Any] = {
-    name: (Category if name in CATEGORIES else float | None, ...) for name in FEATURES
-}
-Features = create_model("Features", __config__=STRICT, **COLUMNS)
-
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class BatchRequest(_Body):
-    """Cases to predict in one request."""
-
-    requests: list[PredictRequest] = Field(min_length=1, max_length=MAX_ROWS)
-
-
-class BatchResponse(BaseModel):
-    """The predictions, in the order of the requests."""
-
-    predictions: list[PredictResponse]
-
-
-class ScoreRequest(_Body):
+class _ScoreRequest(_Body):
     """A case with its features as of the decision time."""
 
     key: str = Field(
         pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="Joins the outcome to the prediction"
     )
     decision_time: Moment = Field(examples=["2013-04-01T12:15:00Z"])
-    features: Features
+
+
+class UseCaseSchemas(NamedTuple):
+    """The bodies that depend on the use case."""
+
+    request: type[BaseModel]
+    response: type[Answer]
+    batch_request: type[BaseModel]
+    batch_response: type[BaseModel]
+    score_request: type[BaseModel]
+
+
+@cache
+def use_case_schemas(use_case: UseCase) -> UseCaseSchemas:
+    """Build the bodies from the use case's request, answer and columns."""
+    request, response = use_case.request(), use_case.response()
+    # The model's columns: all required, each nullable.
+    columns: dict[str, Any] = {
+        name: (Category if name in use_case.categories else float | None, ...)
+        for name in use_case.features
+    }
+    features = create_model("Features", __config__=STRICT, **columns)
+    requests = (list[request], Field(min_length=1, max_length=MAX_ROWS))  # type: ignore[valid-type]
+    return UseCaseSchemas(
+        request, response,
+        create_model("BatchRequest", __base__=_Body, __doc__="Cases to predict in one request.",
+                     requests=requests),
+        create_model("BatchResponse", __doc__="The predictions, in the order of the requests.",
+                     predictions=(list[response], ...)),  # type: ignore[valid-type]
+        create_model("ScoreRequest", __base__=_ScoreRequest, __doc__=_ScoreRequest.__doc__,
+                     features=(features, ...)),
+    )  # fmt: skip
 
 
 class ExplainResponse(BaseModel):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from contract import UseCase
 from features import durable_files, locks
 from serving.prediction_log import parquet_files, records, segments
 from settings import LoopError, UserError
@@ -16,7 +17,7 @@ from settings import LoopError, UserError
 BATCH_BYTES = 128 << 20  # of segments that become one file; has to fit into memory
 
 
-def compact_log(folder: Path) -> dict[str, int]:
+def compact_log(use_case: UseCase, folder: Path) -> dict[str, int]:
     """Turn the closed segments in `folder` into Parquet files; return counts.
 
     Counts the removed `segments`, the new `files`, their `records`, and what was left out:
@@ -32,8 +33,8 @@ def compact_log(folder: Path) -> dict[str, int]:
     with compaction_lock(folder):
         durable_files.remove_unfinished(folder)
         done["segments"] += _remove_compacted(folder)
-        for batch in _batches(folder, broken):
-            done.update(_compact(folder, batch))
+        for batch in _batches(use_case, folder, broken):
+            done.update(_compact(use_case, folder, batch))
     if broken:
         raise LoopError(
             f"{len(broken)} of {len(broken) + done['segments']} segments in {folder} could not be "
@@ -52,7 +53,9 @@ def _remove_compacted(folder: Path) -> int:
     return len(left)
 
 
-def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRecords]]:
+def _batches(
+    use_case: UseCase, folder: Path, broken: list[str]
+) -> Iterator[list[records.SegmentRecords]]:
     """Yield the closed segments in batches; append the errors of malformed ones to `broken`."""
     batch, size = [], 0
     for path in sorted(folder.glob(f"*{segments.SEGMENT_SUFFIX}")):
@@ -60,7 +63,7 @@ def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRe
         if not content:
             continue  # still being written, or empty and now removed
         try:
-            batch.append(records.parse_segment(path, content))
+            batch.append(records.parse_segment(use_case, path, content))
         except LoopError as error:
             broken.append(str(error))
             continue
@@ -72,8 +75,10 @@ def _batches(folder: Path, broken: list[str]) -> Iterator[list[records.SegmentRe
         yield batch
 
 
-def _compact(folder: Path, batch: list[records.SegmentRecords]) -> dict[str, int]:
-    table, duplicates = records.merge_records(segment.table for segment in batch)
+def _compact(
+    use_case: UseCase, folder: Path, batch: list[records.SegmentRecords]
+) -> dict[str, int]:
+    table, duplicates = records.merge_records(use_case, (segment.table for segment in batch))
     torn_lines = sum(segment.torn for segment in batch)
     names = [segment.name for segment in batch]
     summary = parquet_files.FileSummary(names, torn_lines, duplicates)

@@ -22,7 +22,7 @@ def read_decisions(
     settings: Settings, *, since: datetime | None = None, until: datetime | None = None
 ) -> pd.DataFrame:
     """Return the decisions on time in the log, in the form of `reader.read_predictions`."""
-    log = reader.read_predictions(settings.predictions, since=since, until=until)
+    log = reader.read_predictions(settings.use_case, settings.predictions, since=since, until=until)
     return split_decisions(log, settings.params())[0]
 
 

@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contract import UseCase
 from serving.prediction_log import compaction, parquet_files, segments
 from settings import UserError
 
 
-def expire_predictions(folder: Path, before: datetime) -> dict[str, int]:
+def expire_predictions(use_case: UseCase, folder: Path, before: datetime) -> dict[str, int]:
     """Erase predictions decided before `before` (aware); count `removed` rows, `open` segments."""
     if not folder.is_dir():
         return {"removed": 0, "open": 0}
-    compaction.compact_log(folder)
+    compaction.compact_log(use_case, folder)
 
     def is_newer(_: Path, summary: parquet_files.FileSummary) -> bool:
         return summary.first is None or datetime.fromisoformat(summary.first) >= before
@@ -28,12 +29,12 @@ def expire_predictions(folder: Path, before: datetime) -> dict[str, int]:
     return _erase(folder, pc.field("decision_time") >= before, is_newer)
 
 
-def forget_predictions(folder: Path, column: str, value: str) -> dict[str, int]:
+def forget_predictions(use_case: UseCase, folder: Path, column: str, value: str) -> dict[str, int]:
     """Erase the rows whose `column` (`key`, or `request.<field>`) is `value`. Counts likewise.
 
     Raises `UserError` if no file has that column: a typing error must not look like success.
     """
-    compaction.compact_log(folder)  # first, closed segments become files
+    compaction.compact_log(use_case, folder)  # first, closed segments become files
 
     def lacks_column(path: Path, _: object) -> bool:
         return column not in pq.read_schema(path).names

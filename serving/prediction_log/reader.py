@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contract import UseCase
 from features import durable_files
 from serving.prediction_log import parquet_files, records, segments
 
@@ -21,8 +22,9 @@ MAX_FOUND = 20  # predictions that one search returns
 
 
 def read_predictions(
-    folder: Path, *, since: datetime | None = None, until: datetime | None = None
-) -> pd.DataFrame:
+    use_case: UseCase, folder: Path, *, since: datetime | None = None,
+    until: datetime | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Return the records in `folder`: one row per prediction, in the order of logging.
 
     The columns are the declared ones and all others that were logged, with the logged objects
@@ -35,11 +37,12 @@ def read_predictions(
     columns to those logged then: Parquet outside that range is not read.
     """
     # Segments first: one that is compacted meanwhile is then in the Parquet files.
-    logged = [records.parse_segment(*each) for each in segments.read_segments(folder)]
+    logged = [records.parse_segment(use_case, *each) for each in segments.read_segments(folder)]
     tables, summaries = parquet_files.read_parquet_files(folder, since, until)
     compacted = {name for summary in summaries for name in summary.segments}
     remaining = [segment for segment in logged if segment.name not in compacted]
-    table, duplicates = records.merge_records([*tables, *(each.table for each in remaining)])
+    tables = [*tables, *(each.table for each in remaining)]
+    table, duplicates = records.merge_records(use_case, tables)
     for is_within, limit in ((pc.greater_equal, since), (pc.less, until)):
         if limit is not None:
             table = table.filter(is_within(table["decision_time"], limit))
@@ -96,7 +99,7 @@ def outcomes_file(predictions: Path) -> Path:
 
 
 def reported_labels(predictions: Path) -> pd.DataFrame:
-    """Return the reported outcomes in the form of `usecase.target.labels`."""
+    """Return the reported outcomes in the form of the use case's `labels`."""
     lines = durable_files.read_json_lines(outcomes_file(predictions))
     frame = pd.DataFrame(lines, columns=["key", "label", "known_at"])
     known_at = pd.to_datetime(frame["known_at"], utc=True, format="ISO8601")

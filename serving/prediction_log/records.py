@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
+from contract import UseCase
 from settings import LoopError
-from usecase.columns import CATEGORIES, FEATURES
 
 TEXT, NUMBER, FLAG = pa.string(), pa.float64(), pa.bool_()
 JSON_TYPES = {"string": TEXT, "number": NUMBER, "integer": pa.int64(), "boolean": FLAG}
@@ -57,33 +57,31 @@ class SegmentRecords:
 
 
 @cache
-def declared_schema() -> pa.Schema:
+def declared_schema(use_case: UseCase) -> pa.Schema:
     """Return the columns of a record as written: the log's own, `request` and `features`."""
-    from usecase.request import PredictRequest
-
     request = {}
-    for name, field in PredictRequest.model_json_schema()["properties"].items():
+    for name, field in use_case.request().model_json_schema()["properties"].items():
         kinds = {each.get("type") for each in field.get("anyOf", [field])} - {"null"}
         if len(kinds) == 1 and kinds <= JSON_TYPES.keys():
             request[name] = JSON_TYPES[kinds.pop()]
-    features = {name: TEXT if name in CATEGORIES else NUMBER for name in FEATURES}
+    features = {name: TEXT if name in use_case.categories else NUMBER for name in use_case.features}
     nested = {"request": pa.struct(request.items()), "features": pa.struct(features.items())}
     return pa.schema((OWN | nested).items())
 
 
-def empty_table() -> pa.Table:
+def empty_table(use_case: UseCase) -> pa.Table:
     """Return a table with the declared columns, as `parse_segment` returns them, and no row."""
-    return _with_times(_flatten(declared_schema().empty_table()))
+    return _with_times(_flatten(declared_schema(use_case).empty_table()))
 
 
-def parse_segment(path: Path, content: bytes) -> SegmentRecords:
+def parse_segment(use_case: UseCase, path: Path, content: bytes) -> SegmentRecords:
     """Parse a segment, with a column `object.field` for each nested field.
 
     Raises `LoopError` if a whole line is not a record.
     """
     whole = content[: content.rfind(b"\n") + 1]
     try:
-        table = _parse_lines(whole) if whole else empty_table()
+        table = _parse_lines(use_case, whole) if whole else empty_table(use_case)
         if absent := [name for name in REQUIRED if table[name].null_count]:
             raise pa.ArrowInvalid(f"records without {absent}")
     except pa.ArrowInvalid as error:
@@ -94,9 +92,9 @@ def parse_segment(path: Path, content: bytes) -> SegmentRecords:
     return SegmentRecords(path.name, table, torn=len(whole) < len(content))
 
 
-def _parse_lines(content: bytes) -> pa.Table:
+def _parse_lines(use_case: UseCase, content: bytes) -> pa.Table:
     try:
-        table = _read_json(content, declared_schema())
+        table = _read_json(content, declared_schema(use_case))
     except pa.ArrowInvalid:  # not a record, or one of a version that declared other types
         table = _read_json(content, pa.schema(OWN.items()))
     return _with_times(_flatten(table))
@@ -127,14 +125,14 @@ def _with_times(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema([(f.name, types.get(f.name, f.type)) for f in table.schema]))
 
 
-def merge_records(tables: Iterable[pa.Table]) -> tuple[pa.Table, int]:
+def merge_records(use_case: UseCase, tables: Iterable[pa.Table]) -> tuple[pa.Table, int]:
     """Return each prediction's first record in the order of logging; and the number of later ones.
 
     Records of an older version have no `prediction_id`; theirs is their request id. The columns
     are the declared ones and all of the `tables`; null where a table lacks one. Types that have no
     common type (a code that was a number and became a text) become texts.
     """
-    tables = [empty_table(), *tables]
+    tables = [empty_table(use_case), *tables]
     types: dict[str, pa.DataType] = {}
     for field in (field for table in tables for field in table.schema):
         types[field.name] = _common_type(types.get(field.name, pa.null()), field.type)

@@ -10,8 +10,8 @@ from year import cases
 
 from serving.models import evaluator
 from serving.models.trees import Trees
-from usecase.columns import FEATURES
-from usecase.model import build_candidates
+from tests.use_case import FEATURES
+from usecases.flights.model import build_candidates
 
 N_ROWS = 30_000
 

@@ -21,9 +21,9 @@ from year import END, home
 
 from features import partitions
 from features.asof_store import AsofOfflineStoreConfig
-from usecase.feature_views import LOOKUP, OBJECTS
-from usecase.source import FIRST_DAY
-from usecase.target import SPINE_FEED, spine
+from usecases.flights.feature_views import LOOKUP, OBJECTS
+from usecases.flights.source import FIRST_DAY
+from usecases.flights.target import SPINE_FEED, spine
 
 STOCK, OURS = "duckdb", AsofOfflineStoreConfig().type
 COPIES = 10

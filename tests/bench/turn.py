@@ -31,9 +31,9 @@ def run_turn(tree: Path, command: list[str], *, small: bool) -> tuple[float, flo
     The CPU time is that of all processes of the turn, which have ended when it returns.
     """
     with tempfile.TemporaryDirectory(prefix="turn-") as home, socket.socket() as one:
-        params = Path(home) / "usecase" / "params.yaml"
+        params = Path(home) / "usecases" / "flights" / "params.yaml"
         params.parent.mkdir()
-        shipped = (tree / "usecase" / "params.yaml").read_text()
+        shipped = (tree / "usecases" / "flights" / "params.yaml").read_text()
         params.write_text(yaml.safe_dump(slice_params.slice_params(shipped)) if small else shipped)
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]

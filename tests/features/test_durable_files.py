@@ -208,7 +208,7 @@ ALLOWED = {
     "pipelines/stack/env.py": "runs on the system's Python, without packages",
     "pipelines/stack/backup_folder.py": "runs on the system's Python, without packages",
 }
-CODE = ("pipelines", "features", "serving", "monitoring", "usecase", "settings.py")
+CODE = ("pipelines", "features", "serving", "monitoring", "usecases", "settings.py")
 WRITES = {
     "write_text", "write_bytes", "to_parquet", "to_csv", "to_pickle", "write_table",
     "rename", "renames", "link", "ftruncate",

@@ -39,11 +39,11 @@ def test_only_feast_is_imported_without_typeguards_checks():
 
 def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: Path):
     copy = tmp_path / "copy"
-    for name in ("features", "usecase"):
+    for name in ("features", "usecases"):
         shutil.copytree(ROOT / name, copy / name)
     shutil.copy(ROOT / "settings.py", copy)
     assert version(copy) == version(ROOT)
-    views = copy / "usecase" / "feature_views.py"
+    views = copy / "usecases" / "flights" / "feature_views.py"
     views.write_text(views.read_text().replace("timedelta(hours=1)", "timedelta(hours=2)"))
     assert version(copy) != version(ROOT)
 

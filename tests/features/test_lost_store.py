@@ -17,11 +17,11 @@ from features.table_builder import build_tables
 from serving.lookup import FeatureLookup
 from settings import LoopError, Settings, UnreachableError
 from tests.serving.in_process import shared_metrics
-from usecase.source import FEEDS, due, fetch
-from usecase.target import SPINE_FEED, spine
+from usecases.flights.source import FEEDS, due, fetch
+from usecases.flights.target import SPINE_FEED, spine
 
 FIRST, END = date(2013, 1, 1), datetime(2013, 1, 4, tzinfo=UTC)
-PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
+PARAMS = Path(__file__).parents[2] / "usecases" / "flights" / "params.yaml"
 STACK_OPTIONS = ",socket_timeout=1,socket_connect_timeout=1,retry=null"
 STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
 
@@ -35,7 +35,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if due(feed, day):
                 target = partitions.partition_path(settings.data, "validated", feed, day)
                 partitions.write_partition(fetch(feed, day), target)
-    build_tables(settings.data, FIRST, END, timedelta(minutes=2))
+    build_tables(settings, FIRST, END, timedelta(minutes=2))
     settings.params_file.parent.mkdir()
     shutil.copy(PARAMS, settings.params_file)
     with pytest.MonkeyPatch.context() as patched:

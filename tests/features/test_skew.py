@@ -22,15 +22,15 @@ from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
 from features.table_builder import build_tables, record_late_publication
 from settings import Settings
-from tests.usecase.restating import restated
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.source import FEEDS, due, fetch
-from usecase.target import LABEL_FEED, SPINE_FEED, spine
+from tests.use_case import CATEGORIES, FEATURES
+from tests.usecases.flights.restating import restated
+from usecases.flights.source import FEEDS, due, fetch
+from usecases.flights.target import LABEL_FEED, SPINE_FEED, spine
 
 FIRST, DAYS = date(2013, 1, 1), 10
 END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
 LAG = timedelta(minutes=2)
-PARAMS = Path(__file__).parents[2] / "usecase" / "params.yaml"
+PARAMS = Path(__file__).parents[2] / "usecases" / "flights" / "params.yaml"
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
 Change = Callable[[str, pd.DataFrame], pd.DataFrame]
@@ -47,7 +47,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if due(feed, day):
                 target = partitions.partition_path(settings.data, "validated", feed, day)
                 partitions.write_partition(fetch(feed, day), target)
-    build_tables(settings.data, FIRST, END, LAG)
+    build_tables(settings, FIRST, END, LAG)
     with pytest.MonkeyPatch.context() as patched:
         use_home(settings, patched)
         feast_store.apply_definitions(settings)
@@ -76,8 +76,8 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
     ) -> Settings:  # fmt: skip
         root, changed = tmp_path / name, bool(change or late)
         settings = Settings(home=root)
-        (root / "usecase").mkdir(parents=True)
-        shutil.copy(PARAMS, root / "usecase")
+        (root / "usecases" / "flights").mkdir(parents=True)
+        shutil.copy(PARAMS, root / "usecases" / "flights")
         shutil.copytree(template / "var", root / "var")
         for layer in ("validated",) if changed else ("validated", "features"):
             shutil.copytree(template / "data" / layer, root / "data" / layer, copy_function=link)
@@ -91,7 +91,7 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
         for hour, published in (late or {}).items():
             record_late_publication(settings.data, hour, published)
         use_home(settings, monkeypatch)
-        build_tables(settings.data, FIRST, end, LAG)
+        build_tables(settings, FIRST, end, LAG)
         return settings
 
     return make
@@ -238,7 +238,7 @@ def test_the_online_store_follows_replaced_tables(home: Home) -> None:
     place = partitions.partition_path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
     rows = pd.read_parquet(place)
     partitions.write_partition(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
-    build_tables(settings.data, FIRST, END, LAG)
+    build_tables(settings, FIRST, END, LAG)
     publish_features(settings, moment + timedelta(seconds=1))
     after = online_frame(settings, case_rows, moment)
     assert_same(after, training_frame(settings, case_rows))
@@ -254,7 +254,7 @@ def test_later_statements_change_no_feature(home: Home) -> None:
     """The oracle deletes all rows known after the decision, and rebuilds the tables."""
     settings = home("restated", change=restated)
     params = yaml.safe_load(PARAMS.read_text()) | {"first_day": FIRST}
-    (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
+    (settings.root / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
     for hours in (53, 131, 199):
         moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
         case_rows = cases(settings, moment, moment + timedelta(hours=2))
@@ -270,7 +270,7 @@ def test_daily_builds_and_one_build_give_the_same_bytes(home: Home) -> None:
     for part in (by_day.data / "features").rglob("*.parquet"):
         part.unlink()
     for number in range(1, DAYS + 1):
-        build_tables(by_day.data, FIRST, datetime(2013, 1, 1 + number, tzinfo=UTC), LAG)
+        build_tables(by_day, FIRST, datetime(2013, 1, 1 + number, tzinfo=UTC), LAG)
     assert digests(by_day.data / "features") == digests(at_once.data / "features")
 
 

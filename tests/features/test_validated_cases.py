@@ -8,8 +8,8 @@ import pandas as pd
 from features import partitions
 from features.validated_cases import read_cases, read_labels
 from monitoring.measures import performance
-from usecase import source
-from usecase.target import LABEL_FEED, SPINE_FEED
+from usecases.flights import source
+from usecases.flights.target import LABEL_FEED, SPINE_FEED
 
 DAYS = [date(2013, 1, 3), date(2013, 1, 4), date(2013, 1, 5)]
 

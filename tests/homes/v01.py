@@ -13,7 +13,7 @@ from pathlib import Path
 
 from features import locks
 from pipelines.training import lineage
-from usecase.target import LABEL_FEED
+from usecases.flights.target import LABEL_FEED
 
 COMMIT = "ce026cd1d2ee5527f32b83cfc81581b2d0618c81"
 PACK = Path(__file__).with_name("v01.tar.xz")

@@ -25,6 +25,7 @@ from serving.release import document
 from settings import Settings
 from tests import slice_params
 from tests.released import make_registry
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[2]
 MLOPS = [sys.executable, "-m", "pipelines.cli.main"]
@@ -46,7 +47,7 @@ class Home:
         self.measured = measured  # by coverage; off for turns that repeat another's work
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
         params = slice_params.slice_params()
-        target = path / "usecase" / "params.yaml"
+        target = path / "usecases" / "flights" / "params.yaml"
         target.parent.mkdir(parents=True)
         target.write_text(yaml.safe_dump(params))
 
@@ -116,7 +117,7 @@ class Home:
         )
         served = document.read_release(self.settings)
         assert served is not None
-        log = reader.read_predictions(self.settings.predictions)
+        log = reader.read_predictions(USE_CASE, self.settings.predictions)
         return {
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions

@@ -17,14 +17,14 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from serving.http.access import AccessControl
 from serving.http.api import Api
-from serving.http.routes import ROUTES
+from serving.http.routes import build_routes
 from serving.metrics import Metrics
 from serving.models.evaluator import export_model
 from serving.release.document import Release, ServedModel, write_release
 from serving.wiring import ServiceParts, wire_service
 from settings import Settings
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.request import PredictRequest
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
+from usecases.flights.request import PredictRequest
 
 JSON = {"Content-Type": "application/json"}
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
@@ -78,7 +78,9 @@ def service_parts(settings: Settings) -> LocalService:
     champion = ServedModel("1", digest, "../models/1", 0.5)
     write_release(settings, Release(1, champion, datetime.now(UTC)), settings.followed_file)
     parts = wire_service(settings, shared_metrics())
-    return LocalService(**vars(parts), api=Api(ROUTES, parts, AccessControl(settings)))
+    return LocalService(
+        **vars(parts), api=Api(build_routes(USE_CASE), parts, AccessControl(settings))
+    )
 
 
 def send_request(parts: LocalService, method: str, path: str, **options: Any) -> httpx.Response:

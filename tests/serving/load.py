@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from serving.models.evaluator import Evaluator
 from serving.prediction_log.reader import read_predictions
 from tests.serving.service_process import Service
-from usecase.columns import CATEGORIES, FEATURES
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
 
 PAUSE_SECONDS = 0.05  # of a client after a request without a reply
 
@@ -149,7 +149,7 @@ def load_report(
     service: Service, replies: Sequence[Reply], probabilities: Mapping[str, Sequence[float]]
 ) -> LoadReport:
     """Compare each reply with its version's probability and with the service's log."""
-    frame = read_predictions(service.log)
+    frame = read_predictions(USE_CASE, service.log)
     loads = tuple({one.id.rsplit("-", 2)[0] for one in replies})
     logged = {
         name: (version, probability)

@@ -17,6 +17,7 @@ from serving.prediction_log import reader
 from settings import Settings, UserError
 from tests.serving.in_process import example_request
 from tests.serving.service_process import Service
+from tests.use_case import USE_CASE
 
 pytestmark = pytest.mark.timeout(180)
 TOKENS = ",".join(
@@ -68,7 +69,7 @@ def report(service: Service, answer: dict[str, Any], outcome: bool, **name: str)
 
 
 def logged(service: Service, column: str, *values: str) -> pd.DataFrame:
-    frame = reader.read_predictions(service.log)
+    frame = reader.read_predictions(USE_CASE, service.log)
     return frame[frame[column].isin(values)]
 
 
@@ -154,6 +155,6 @@ def test_a_retry_on_another_replica_after_a_kill_is_one_answer(replicas: list[Se
     assert [answer["prediction_id"] for answer in retried] == identities
     record = logged(other, "request_id", "retried-0", "retried-1")
     assert record["prediction_id"].tolist() == identities
-    assert reader.read_predictions(other.log).attrs["duplicates"] >= 2
+    assert reader.read_predictions(USE_CASE, other.log).attrs["duplicates"] >= 2
     told = report(other, answers[0], True, request_id="retried-0")
     assert told.json()["status"] == "recorded", told.text

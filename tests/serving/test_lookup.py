@@ -21,6 +21,7 @@ from tests.serving.in_process import (
     service_parts,
     shared_metrics,
 )
+from tests.use_case import USE_CASE
 
 BUDGET = 0.2
 
@@ -56,7 +57,7 @@ def test_a_store_that_hangs_costs_its_budget_once_and_the_response_is_degraded(
     assert {answer.json()["features_as_of"] for answer in answers} == {None}
     assert took < PAUSE_SECONDS
     assert fallbacks() == before + 5
-    logged = read_predictions(hanging.log.path.parent)
+    logged = read_predictions(USE_CASE, hanging.log.path.parent)
     assert logged["degraded"].all()
     assert send_request(hanging, "GET", "/readyz").status_code == 200
 

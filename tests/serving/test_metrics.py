@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitoring.measures.serving_cost import serving_cost, sum_samples
-from serving.http.routes import ROUTES
+from serving.http.routes import build_routes
 from serving.release.document import Challenger, read_release, write_release
 from settings import Settings
 from tests.serving.in_process import (
@@ -19,6 +19,7 @@ from tests.serving.in_process import (
     service_parts,
     shared_metrics,
 )
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[2]
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -68,7 +69,7 @@ def test_what_alerts_watch_is_exported_before_it_happens(tmp_path: Path) -> None
     }
     names = {name for name, _ in page()}
     assert watched <= names
-    for path in ROUTES:
+    for path in build_routes(USE_CASE):
         for status in ("500", "503"):
             labels = {"path": path, "status": status}
             assert ("service_requests_total", frozenset(labels.items())) in page()

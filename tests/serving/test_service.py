@@ -30,8 +30,8 @@ from tests import browser
 from tests.serving import scenarios
 from tests.serving.in_process import example_request, fitted_pipeline
 from tests.serving.service_process import Service
-from usecase.columns import FEATURES
-from usecase.request import PredictRequest, PredictResponse, key
+from tests.use_case import FEATURES, USE_CASE
+from usecases.flights.request import PredictRequest, PredictResponse, key
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def test_prediction_is_answered_and_logged_once(service: Service) -> None:
     assert (response.request_id, response.model_version) == ("first-1", "1")
     assert answer.headers["X-Request-Id"] == "first-1"
 
-    frame = read_predictions(service.log)
+    frame = read_predictions(USE_CASE, service.log)
     [record] = frame[frame["request_id"] == "first-1"].to_dict("records")
     request = PredictRequest.model_validate(example_request())
     assert record["key"] == key(request)
@@ -146,7 +146,7 @@ def test_faulty_field_is_named(name: str, fault: str, service: Service) -> None:
 
 
 def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
-    logged = len(read_predictions(service.log))
+    logged = len(read_predictions(USE_CASE, service.log))
     whole = json.dumps(example_request())
     bodies: dict[str, tuple[str | bytes, int, str]] = {
         "unknown": (json.dumps(example_request() | {"unknown": 1}), 400, "unknown"),
@@ -166,7 +166,7 @@ def test_other_faulty_bodies_are_the_clients_fault(service: Service) -> None:
     stream = iter([b"x" * 60_000] * 3)
     assert service.client.post("/predict", content=stream, headers=JSON).status_code == 413
     assert service.client.get("/predict").status_code == 405
-    assert len(read_predictions(service.log)) == logged
+    assert len(read_predictions(USE_CASE, service.log)) == logged
 
 
 def test_an_invalid_prediction_is_the_services_fault(service: Service) -> None:
@@ -186,7 +186,7 @@ def test_an_invalid_prediction_is_the_services_fault(service: Service) -> None:
 
 
 def logged(service: Service, request_id: str) -> dict[str, Any]:
-    frame = read_predictions(service.log)
+    frame = read_predictions(USE_CASE, service.log)
     [record] = frame[frame["request_id"] == request_id].to_dict("records")
     return record
 
@@ -242,7 +242,7 @@ def test_a_prediction_that_cannot_be_logged_is_refused_so_that_another_replica_g
 ) -> None:
     limit, unlimited = psutil.RLIMIT_FSIZE, psutil.RLIM_INFINITY
     workers = psutil.Process(service.process.pid).children(recursive=True)
-    before = len(read_predictions(service.log))
+    before = len(read_predictions(USE_CASE, service.log))
     for worker in workers:
         worker.rlimit(limit, (1, unlimited))
     try:
@@ -253,7 +253,7 @@ def test_a_prediction_that_cannot_be_logged_is_refused_so_that_another_replica_g
     assert answer.status_code == 503
     assert answer.json()["error"] == "unavailable"
     assert "cannot be written" in answer.json()["detail"]
-    assert len(read_predictions(service.log)) == before
+    assert len(read_predictions(USE_CASE, service.log)) == before
     assert service.predict().status_code == 200
 
 
@@ -398,7 +398,7 @@ def test_accepted_requests_are_answered_before_it_stops(service: Service) -> Non
         f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n"
     )
     load = Load(service)
-    before = set(read_predictions(service.log)["request_id"])
+    before = set(read_predictions(USE_CASE, service.log)["request_id"])
     with socket.create_connection(("127.0.0.1", service.settings.service_port)) as half:
         half.settimeout(10)
         half.sendall(head.encode() + body[:10])
@@ -416,7 +416,7 @@ def test_accepted_requests_are_answered_before_it_stops(service: Service) -> Non
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert {response.status_code for response in load.answers} == {200}
     answered = [response.json()["request_id"] for response in load.answers]
-    frame = read_predictions(service.log)
+    frame = read_predictions(USE_CASE, service.log)
     assert len(answered) > 10
     assert {"half-sent", *answered} == set(frame["request_id"]) - before
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}

@@ -18,7 +18,7 @@ from tests.serving.in_process import (
     send_request,
     service_parts,
 )
-from usecase.columns import FEATURES
+from tests.use_case import FEATURES
 
 SCORE = {
     "key": "a-case", "decision_time": "2013-04-01T12:15:00Z",

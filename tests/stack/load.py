@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import httpx
 
-from usecase import source
-from usecase.request import payload
-from usecase.target import SPINE_FEED, spine
+from usecases.flights import source
+from usecases.flights.request import payload
+from usecases.flights.target import SPINE_FEED, spine
 
 CLIENTS = 2
 

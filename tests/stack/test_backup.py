@@ -31,8 +31,8 @@ from pipelines.training import mlflow_tracking
 from serving.prediction_log import compaction, writer
 from serving.models import evaluator
 from settings import load_settings
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.model import build_candidates
+from tests.use_case import USE_CASE, CATEGORIES, FEATURES
+from usecases.flights.model import build_candidates
 
 settings = load_settings()
 rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def log(names):
     kept.close()
 
 log("abcde")
-assert compaction.compact_log(settings.predictions)["records"] == 5
+assert compaction.compact_log(USE_CASE, settings.predictions)["records"] == 5
 log("fgh")
 apply_definitions(settings)
 remote = Path("/dvc-remote/files/md5/12")

@@ -43,8 +43,8 @@ from serving.command import serve_command, serve_environment
 from serving.models.evaluator import export_model
 from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.request import PredictRequest
+from tests.use_case import CATEGORIES, FEATURES
+from usecases.flights.request import PredictRequest
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -100,8 +100,10 @@ class System:
         self.home, self.processes, self.containers = home, {}, []  # type: ignore[var-annotated]
         self.port = {name: free_port() for name in ("watch", "prometheus", "alertmanager")}
         self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
-        (home / "usecase").mkdir()
-        (home / "usecase" / "params.yaml").write_text((ROOT / "usecase/params.yaml").read_text())
+        (home / "usecases" / "flights").mkdir(parents=True)
+        (home / "usecases" / "flights" / "params.yaml").write_text(
+            (ROOT / "usecases/flights/params.yaml").read_text()
+        )
         names = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
         self.environment = {
             **names, **self.settings.environment(),

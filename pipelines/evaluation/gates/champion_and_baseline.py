@@ -4,8 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, at_most, could_not_run
-from usecase.evaluation import case_costs, cost_per_1000, day_bootstrap, day_means
+from monitoring.measures.scores import case_costs, cost_per_1000, day_bootstrap, day_means
+from pipelines.evaluation.gates.verdict import (
+    GateInputs,
+    Limits,
+    Verdict,
+    at_most,
+    could_not_run,
+    none_stated,
+)
 
 MIN_PROBABILITY = 1e-15  # scikit-learn clips probabilities at the same value
 
@@ -54,6 +61,8 @@ def no_slice_worse_than_the_champion(inputs: GateInputs, limits: Limits) -> Verd
     alpha = limits["slice_alpha"]
     if inputs.champion is None:
         return _no_champion(alpha)
+    if not inputs.slices:
+        return none_stated("slices")
     slices = []
     for name, rows, difference in _slice_differences(inputs, limits["min_slice"]):
         means = day_means(difference, inputs.days[rows], inputs.seed, draws=2000)
@@ -80,6 +89,8 @@ def no_slice_left_in_doubt(inputs: GateInputs, limits: Limits) -> Verdict:
     margin = limits["margin_slice_proof"]
     if inputs.champion is None:
         return _no_champion(margin)
+    if not inputs.slices:
+        return none_stated("slices")
     slices = [
         (day_bootstrap(difference, inputs.days[rows], inputs.seed)[1], name, difference.mean())
         for name, rows, difference in _slice_differences(inputs, limits["min_slice_compared"])

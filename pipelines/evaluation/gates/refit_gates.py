@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract import UseCase
 from pipelines.evaluation.gates.verdict import Limits, Verdict, at_most, judge_behaviours
 from serving.models import served_form
 from serving.models.evaluator import Evaluator
 from settings import LoopError
-from usecase.columns import CATEGORIES, FEATURES
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class RefitModel:
     form. `running` is the folder of the currently served form, if there is one.
     """
 
+    use_case: UseCase
     model: Any
     folder: Path
     digest: str
@@ -51,7 +52,7 @@ def digest_holds(refit: RefitModel, limits: Limits) -> Verdict:
 
 def served_as_fitted(refit: RefitModel, limits: Limits) -> Verdict:
     """The served evaluator equals scikit-learn, on real rows and on fuzzed ones."""
-    rows = pd.concat([refit.frame[FEATURES], fuzz_rows(refit)], ignore_index=True)
+    rows = pd.concat([refit.frame[refit.use_case.features], fuzz_rows(refit)], ignore_index=True)
     gap = np.abs(refit.evaluator.predict_frame(rows) - refit.model.predict_proba(rows)[:, 1])
     text = f"largest difference to scikit-learn on {len(rows):,} rows"
     return at_most(gap.max(), limits["max_parity_gap"], text)
@@ -60,7 +61,9 @@ def served_as_fitted(refit: RefitModel, limits: Limits) -> Verdict:
 def fuzz_rows(refit: RefitModel, n_rows: int = 500) -> pd.DataFrame:
     """Return real rows with a fifth of the values missing, unknown or extreme."""
     rng = np.random.default_rng(refit.seed)
-    rows = refit.frame[FEATURES].sample(n_rows, replace=True, random_state=refit.seed)
+    rows = refit.frame[refit.use_case.features].sample(
+        n_rows, replace=True, random_state=refit.seed
+    )
     rows = rows.reset_index(drop=True)
     for name in rows.columns:
         hit = rng.random(n_rows) < 0.2
@@ -79,7 +82,7 @@ def small_enough(refit: RefitModel, limits: Limits) -> Verdict:
 def fast_enough(refit: RefitModel, limits: Limits) -> Verdict:
     """One row is predicted fast enough, in this process and without the lookup of features."""
     seconds = []
-    for row in refit.frame[FEATURES].head(100).to_dict("records"):
+    for row in refit.frame[refit.use_case.features].head(100).to_dict("records"):
         started = time.perf_counter()
         refit.evaluator.predict([row])
         seconds.append(time.perf_counter() - started)
@@ -93,7 +96,8 @@ def signature_fits(refit: RefitModel, limits: Limits) -> Verdict:
     release of the service first.
     """
     needed = _form_columns(refit.folder)
-    provided = {name: "text" if name in CATEGORIES else "number" for name in FEATURES}
+    categories, columns = refit.use_case.categories, refit.use_case.features
+    provided = {name: "text" if name in categories else "number" for name in columns}
     text, differing = "", needed.items() ^ provided.items()
     if refit.running is not None:
         text = ", also compared with the running service"
@@ -121,7 +125,8 @@ def near_the_evaluated_model(refit: RefitModel, limits: Limits) -> Verdict:
 
 def behaves_when_served(refit: RefitModel, limits: Limits) -> Verdict:
     """The behaviours hold for the served form, too."""
-    return judge_behaviours(refit.evaluator.predict_frame, refit.frame, limits, refit.seed)
+    predict = refit.evaluator.predict_frame
+    return judge_behaviours(refit.use_case.behaviours, predict, refit.frame, limits, refit.seed)
 
 
 REFIT_GATES: tuple[Callable[[RefitModel, Limits], Verdict], ...] = (

@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from monitoring.measures.scores import calibration_gap, cost_per_1000, metrics
 from pipelines.evaluation.gates.verdict import (
     GateInputs,
     Limits,
     Verdict,
     at_most,
     judge_behaviours,
+    none_stated,
     worst_verdict,
 )
-from usecase.evaluation import calibration_gap, cost_per_1000, metrics
 
 
 def data_is_sound(inputs: GateInputs, limits: Limits) -> Verdict:
@@ -58,6 +59,8 @@ def calibrated(inputs: GateInputs, limits: Limits) -> Verdict:
 
 def calibrated_in_slices(inputs: GateInputs, limits: Limits) -> Verdict:
     """The same holds in every slice: errors of two halves may cancel in the mean."""
+    if not inputs.slices:
+        return none_stated("slices")
     return worst_verdict([
         at_most(calibration_gap(inputs.y[rows], inputs.candidate[rows]),
                 limits["max_slice_calibration_gap"], f"|mean prediction - rate| of {name}")
@@ -67,6 +70,8 @@ def calibrated_in_slices(inputs: GateInputs, limits: Limits) -> Verdict:
 
 def slices_hold(inputs: GateInputs, limits: Limits) -> Verdict:
     """In no slice with enough cases is the cost far above the baseline's."""
+    if not inputs.slices:
+        return none_stated("slices")
     verdicts = []
     for name, rows in inputs.pooled_slices(limits["min_slice"]):
         own, other = (
@@ -85,6 +90,8 @@ def errors_are_even(inputs: GateInputs, limits: Limits) -> Verdict:
     error rate is compared with its expected value if the probabilities of the slice are right.
     The rate of alarms is reported beside the base rate and not judged.
     """
+    if not inputs.slices:
+        return none_stated("slices")
     prob, y = inputs.candidate, inputs.y == 1
     alarm = prob >= inputs.costs["threshold"]
     kinds = (("false alarms", alarm, ~y, 1 - prob), ("misses", ~alarm, y, prob))
@@ -105,7 +112,7 @@ def errors_are_even(inputs: GateInputs, limits: Limits) -> Verdict:
 
 def behaves(inputs: GateInputs, limits: Limits) -> Verdict:
     """Every behaviour of the use case holds; `told` names the one that fails or passes narrowly."""
-    return judge_behaviours(inputs.predict, inputs.frame, limits, inputs.seed)
+    return judge_behaviours(inputs.behaviours, inputs.predict, inputs.frame, limits, inputs.seed)
 
 
 def not_too_good_to_be_true(inputs: GateInputs, limits: Limits) -> Verdict:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.table_builder import Tables
+from contract import Tables
 from features.validated_cases import read_cases
 from pipelines.evaluation.gates.verdict import (
     Limits,
@@ -22,7 +22,6 @@ from pipelines.evaluation.gates.verdict import (
 )
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
-from usecase.feature_tables import TABLES
 
 RECORDED_FOLDERS = ("data/training", "data/candidates")
 
@@ -38,11 +37,11 @@ class TrainingSources:
     path: Path
     md5s: Mapping[str, str]
     seed: int
-    tables: Tables = field(default_factory=lambda: TABLES)
+    tables: Tables | None = None  # of a proof; those of the use case if None
 
     @cached_property
     def files(self) -> TrainingFiles:
-        return TrainingFiles(self.path)
+        return TrainingFiles(self.path, self.settings.use_case)
 
     @cached_property
     def workspace(self) -> Settings:
@@ -67,13 +66,13 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
     frame, counts, n_cases = sources.files.frame, Counter[str](), 0
     for moment in moments:
         rows = frame[frame["decision_time"] == moment]
-        cases = read_cases(sources.workspace.data, date.min, moment.date())
+        cases = read_cases(sources.workspace, date.min, moment.date())
         cases = cases[cases["key"].isin(set(rows["key"]))].reset_index(drop=True)
         rebuilt = skew_checks.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
         trained = rows.set_index("key").loc[rebuilt["key"]].reset_index()
-        counts.update(skew_checks.count_differing_rows(rebuilt, trained))
+        counts.update(skew_checks.count_differing_rows(sources.settings.use_case, rebuilt, trained))
         n_cases += len(cases)
     if not n_cases:
         return could_not_run("no case")
@@ -94,14 +93,14 @@ def online_as_offline(sources: TrainingSources, limits: Limits) -> Verdict:
     if lag > limits["max_online_lag_hours"]:
         text = "hours by which the online store is older than the training"
         return Verdict(False, lag, limits["max_online_lag_hours"], text)
-    cases = read_cases(sources.settings.data, date.min, published.date())
+    cases = read_cases(sources.settings, date.min, published.date())
     distance = (cases["decision_time"] - pd.Timestamp(published)).abs()
     cases = cases[distance <= pd.Timedelta(days=1)]
     if cases.empty:
         return could_not_run(f"no case near {published}")
     cases = cases.sample(min(len(cases), limits["parity_rows"]), random_state=sources.seed)
     rows = skew_checks.online_and_offline_rows(sources.settings, cases)
-    counts = Counter(skew_checks.count_differing_rows(*rows))
+    counts = Counter(skew_checks.count_differing_rows(sources.settings.use_case, *rows))
     text = f"of {len(cases):,} cases as of {published:%Y-%m-%d %H:%M} UTC, values that differ"
     return at_most(counts.total(), 0.0, text + _top_counts(counts))
 

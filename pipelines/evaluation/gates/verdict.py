@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contract import Change, Predict
+
 Limits = Mapping[str, Any]
+# Measures what changes of the input do to the answers; `UseCase.behaviours`.
+Behaviours = Callable[[Predict, pd.DataFrame, Limits], Mapping[str, Change]]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class GateInputs:
     manifest: Mapping[str, Any]
     costs: dict[str, float]
     seed: int
+    behaviours: Behaviours
     columns: Sequence[str] = ()
 
     @property
@@ -81,6 +86,11 @@ def could_not_run(why: object) -> Verdict:
     return Verdict(False, None, None, f"could not run: {why}")
 
 
+def none_stated(what: str) -> Verdict:
+    """Return the verdict of a gate on what the use case does not state: it passes, and says so."""
+    return Verdict(True, None, None, f"none stated: the use case has no {what}")
+
+
 def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdict that fails most, or passes most narrowly; without any, the gate fails."""
 
@@ -92,16 +102,15 @@ def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def judge_behaviours(
-    predict: Callable[[pd.DataFrame], np.ndarray], frame: pd.DataFrame, limits: Limits, seed: int
+    behaviours: Behaviours, predict: Predict, frame: pd.DataFrame, limits: Limits, seed: int
 ) -> Verdict:
     """Return the verdict on the use case's behaviours; `told` names the weakest."""
-    from usecase.evaluation import behaviours
-
     sample = frame.sample(min(len(frame), limits["behaviour_rows"]), random_state=seed)
-    results = behaviours(predict, sample, dict(limits))
+    results = behaviours(predict, sample, limits)
+    if not results:
+        return none_stated("behaviours")
     return worst_verdict([
-        Verdict(bool(each["passed"]), each["value"], each["limit"], name)
-        for name, each in results.items()
+        Verdict(each.passed, each.value, each.limit, name) for name, each in results.items()
     ])  # fmt: skip
 
 

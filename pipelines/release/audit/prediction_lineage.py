@@ -44,7 +44,7 @@ def explain_prediction(settings: Settings, identity: str) -> dict[str, dict[str,
 
 
 def _find_logged(settings: Settings, identity: str) -> pd.Series:
-    log = reader.read_predictions(settings.predictions)
+    log = reader.read_predictions(settings.use_case, settings.predictions)
     rows = log[log["prediction_id"] == identity]
     if rows.empty:
         rows = log[log["request_id"] == identity]
@@ -157,12 +157,12 @@ def compare_with_feature_tables(settings: Settings, logged: Mapping[str, Any]) -
 
 def _join_features(settings: Settings, request: Mapping[str, Any]) -> dict[str, Any]:
     from features.point_in_time import training_frame
-    from usecase import request as cases
 
+    use_case = settings.use_case
     # A log column with missing values stores integers as floats.
-    case = cases.PredictRequest.model_validate(
+    case = use_case.request().model_validate(
         {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in request.items()}
     )
-    moment = pd.Timestamp(cases.decision_time(case)).as_unit("us")
-    row = {"key": cases.key(case), "decision_time": moment, **cases.entity_row(case)}
+    moment = pd.Timestamp(use_case.decision_time(case)).as_unit("us")
+    row = {"key": use_case.key(case), "decision_time": moment, **use_case.entity_row(case)}
     return _with_none(training_frame(settings, pd.DataFrame([row])).iloc[0])

@@ -16,8 +16,8 @@ def fastapi_app() -> Any:
 
     import settings as configuration
     from features.online_reader import OnlineReader
-    from usecase.columns import CATEGORIES, FEATURES
-    from usecase.request import PredictRequest, decision_time, entity_row
+    from tests.use_case import CATEGORIES, FEATURES
+    from usecases.flights.request import PredictRequest, decision_time, entity_row
 
     app, model = FastAPI(), joblib.load(os.environ["BENCH_MODEL"])
     reader = OnlineReader(configuration.load_settings())

@@ -18,7 +18,7 @@ from serving.http.api import Request
 from serving.http.schemas import Features, ScoreRequest
 from serving.metrics import Metrics
 from serving.wiring import ServiceParts, wire_service
-from usecase.request import Moment, PredictResponse
+from usecases.flights.request import Moment, PredictResponse
 
 OPTIONS: dict[str, Any] = {
     "workers": 1, "logging": {"access": {"enabled": False}}, "metrics": {"enabled": False},

@@ -22,6 +22,7 @@ from serving.prediction_log.reader import read_predictions
 from tests.serving import scenarios
 from tests.serving.load import LoadReport, random_rows
 from tests.serving.service_process import Service
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
 REQUESTS, SWAPS, KILLS = 100_000, 10, 5
@@ -88,7 +89,7 @@ def _measure_crowd(service: Service, clients: int, folder: Path) -> str:
     replies = pd.read_csv(StringIO(output))
     status, seconds = replies["status-code"], replies["response-time"]
     answered = seconds[status == 200]
-    logged = len(read_predictions(service.log))
+    logged = len(read_predictions(USE_CASE, service.log))
     middle, high = 1000 * answered.quantile([0.5, 0.99])
     return (
         f"| {clients} | {len(answered) / SECONDS:,.0f} | {middle:.0f} ms | {high:.0f} ms "

@@ -12,7 +12,7 @@ from prepare import AT, END, load_or_build, setup_home
 def main() -> None:
     from features.feast_store import open_online_values, open_store
     from pipelines.runtime.traffic import cases_between
-    from usecase.feature_views import LOOKUP, VIEWS
+    from usecases.flights.feature_views import LOOKUP, VIEWS
 
     load_or_build()
     settings = setup_home()

@@ -21,9 +21,9 @@ ROWS = 200  # the load sends these in turn
 
 def setup_home() -> configuration.Settings:
     """Return the settings of the benchmark's home, with today's parameters; set MLOPS_HOME."""
-    target = HOME / "usecase" / "params.yaml"
+    target = HOME / "usecases" / "flights" / "params.yaml"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "usecase" / "params.yaml", target)
+    shutil.copyfile(ROOT / "usecases" / "flights" / "params.yaml", target)
     os.environ["MLOPS_HOME"] = str(HOME)
     return configuration.load_settings()
 
@@ -58,10 +58,10 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     from pipelines.training import build_features
     from serving.models.evaluator import export_model
     from serving.release.document import Challenger, Release, ServedModel, write_release
-    from usecase.columns import CATEGORIES, FEATURES
-    from usecase.model import build_candidates
-    from usecase.request import payload
-    from usecase.target import LABEL_FEED, labels
+    from tests.use_case import CATEGORIES, FEATURES
+    from usecases.flights.model import build_candidates
+    from usecases.flights.request import payload
+    from usecases.flights.target import LABEL_FEED, labels
 
     for step in (
         ingest.fetch_due_batches,

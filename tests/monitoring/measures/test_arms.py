@@ -17,7 +17,7 @@ AT = pd.Timestamp(START)
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    shipped = Path(__file__).parents[3] / "usecase" / "params.yaml"
+    shipped = Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml"
     rollout: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
     return {**rollout, "shadow": {**rollout["shadow"], "day_labels": 2}}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from monitoring.measures import performance
-from usecase import evaluation
+from monitoring.measures import scores as evaluation
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=14)

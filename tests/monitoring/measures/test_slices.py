@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from monitoring.measures import performance, slices
+from monitoring.measures import scores as evaluation
 from tests import slice_params
-from usecase import evaluation
-from usecase.columns import CATEGORIES
+from tests.use_case import CATEGORIES, USE_CASE
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=10)
@@ -46,7 +46,9 @@ def test_only_the_biased_slice_shows_a_bias(params: dict[str, Any]) -> None:
     frame = joined()
     early = frame["hour"] <= 8
     biased = frame.assign(probability=frame["probability"].where(~early, frame["probability"] / 4))
-    good, bad = (slices.measure_slices(each, each, params, AS_OF) for each in (frame, biased))
+    good, bad = (
+        slices.measure_slices(USE_CASE, each, each, params, AS_OF) for each in (frame, biased)
+    )
     assert find_row(good, "until 8")["shown"] < 0.02
     shifted = find_row(bad, "until 8")
     assert shifted["bias_low"] < shifted["bias"] < shifted["bias_high"] < 0
@@ -57,7 +59,7 @@ def test_only_the_biased_slice_shows_a_bias(params: dict[str, Any]) -> None:
 
 def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
     frame = joined()
-    rows = slices.measure_slices(frame, frame, params, AS_OF)
+    rows = slices.measure_slices(USE_CASE, frame, frame, params, AS_OF)
     for kind in evaluation.slices(frame):
         assert sum(row["n"] for row in rows if row["slice"] == kind) == frame["label"].count()
 
@@ -66,7 +68,7 @@ def test_labels_that_stop_in_a_slice_show_after_a_day(params: dict[str, Any]) ->
     frame = joined()
     late = (frame["hour"] > 16) & (frame["decision_time"] >= AS_OF - timedelta(days=3))
     stopped = frame.assign(label=frame["label"].mask(late))
-    rows = slices.measure_slices(stopped, stopped, params, AS_OF)
+    rows = slices.measure_slices(USE_CASE, stopped, stopped, params, AS_OF)
     late_slice, early_slice = find_row(rows, "from 17"), find_row(rows, "until 8")
     assert (late_slice["missing"], early_slice["missing"]) == (1.0, 0.0)
     assert late_slice["due"] > params["monitoring"]["policy"]["min_labels_due"]
@@ -90,5 +92,7 @@ def test_labels_that_are_not_due_yet_are_not_missing(params: dict[str, Any]) -> 
 def test_a_slice_without_any_label_is_listed_and_not_judged(params: dict[str, Any]) -> None:
     frame = joined()
     unlabelled = frame.assign(label=frame["label"].mask(frame["hour"] > 16))
-    row = find_row(slices.measure_slices(unlabelled, unlabelled, params, AS_OF), "from 17")
+    row = find_row(
+        slices.measure_slices(USE_CASE, unlabelled, unlabelled, params, AS_OF), "from 17"
+    )
     assert (row["n"], row["enough"], row["bias"], row["missing"]) == (0, False, None, 1.0)

@@ -23,8 +23,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    (tmp_path / "usecase").mkdir()
-    shutil.copy(ROOT / "usecase" / "params.yaml", tmp_path / "usecase" / "params.yaml")
+    (tmp_path / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(
+        ROOT / "usecases" / "flights" / "params.yaml",
+        tmp_path / "usecases" / "flights" / "params.yaml",
+    )
     return tmp_path
 
 
@@ -88,7 +91,7 @@ def test_an_unknown_date(mlops: Run, command: str) -> None:
 
 
 def test_no_parameters(mlops: Run, home: Path) -> None:
-    (home / "usecase" / "params.yaml").unlink()
+    (home / "usecases" / "flights" / "params.yaml").unlink()
     assert_error(mlops("run"), "No parameters at", "MLOPS_HOME")
 
 
@@ -96,12 +99,12 @@ def test_no_parameters(mlops: Run, home: Path) -> None:
     ("text", "error"), [("as_of: [", "not valid YAML"), ("- a list", "must hold a mapping")]
 )
 def test_malformed_parameters(mlops: Run, home: Path, text: str, error: str) -> None:
-    (home / "usecase" / "params.yaml").write_text(text)
+    (home / "usecases" / "flights" / "params.yaml").write_text(text)
     assert_error(mlops("run"), error, "params.yaml")
 
 
 def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
-    (home / "usecase" / "params.yaml").write_text("as_of: 2013-04-01\n")
+    (home / "usecases" / "flights" / "params.yaml").write_text("as_of: 2013-04-01\n")
     assert_error(mlops("run"), "lacks", "turn")
 
 
@@ -147,7 +150,7 @@ def test_the_doctor_names_the_remedy(mlops: Run, home: Path) -> None:
     assert "release [nothing_released]: no version is released" in done.stdout
     assert done.stdout.rstrip().endswith(". mlops run")
     assert done.stdout.count("ok  ") >= 5
-    (home / "usecase" / "params.yaml").write_text("as_of: never\n")
+    (home / "usecases" / "flights" / "params.yaml").write_text("as_of: never\n")
     broken = mlops("doctor")
     assert "parameters [parameters_malformed]: could not be checked: " in broken.stdout
     assert "lacks first_day" in broken.stdout

@@ -42,7 +42,7 @@ from serving.release import signatures
 from settings import LoopError, Settings
 from tests.released import served_release
 from tests.remedied import mlops, run_remedy
-from usecase import source
+from usecases.flights import source
 
 # By reason: the remedies that no test runs.
 NOT_PRODUCED = {

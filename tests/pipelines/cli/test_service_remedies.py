@@ -19,7 +19,7 @@ from serving import remedies
 from serving.errors import Refusal
 from serving.http.access import AccessControl
 from serving.http.api import Api
-from serving.http.routes import ROUTES
+from serving.http.routes import build_routes
 from serving.lookup import FeatureLookup
 from serving.models.holder import ModelHolder
 from serving.prediction_log.writer import PredictionLog
@@ -33,6 +33,7 @@ from tests.serving.in_process import (
     shared_metrics,
 )
 from tests.serving.service_process import Service
+from tests.use_case import USE_CASE
 
 TOKENS = {role: f"secret-of-{role}" for role in ("predict", "feedback")}
 CASE = json.dumps(example_request())
@@ -170,7 +171,9 @@ def test_a_service_without_a_model_gets_one(released: Settings) -> None:
         ModelHolder(released), FeatureLookup(None, shared_metrics()),  # type: ignore[arg-type]
         api=None,  # type: ignore[arg-type]
     )  # fmt: skip
-    parts = LocalService(**{**vars(parts), "api": Api(ROUTES, parts, AccessControl(released))})
+    parts = LocalService(
+        **{**vars(parts), "api": Api(build_routes(USE_CASE), parts, AccessControl(released))}
+    )
     try:
         for expected in ("not_ready", "no_model_yet"):
             ready = send_request(parts, "GET", "/readyz")

@@ -215,6 +215,8 @@ def test_a_slice_may_only_set_existing_parameters(tmp_path: Path) -> None:
             measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
     settings = measurement.scratch_settings(home, measurement.SLICE_FILE)
-    own = yaml.safe_load((workspace.SOURCE_ROOT / "usecase" / "params.yaml").read_text())
+    own = yaml.safe_load(
+        (workspace.SOURCE_ROOT / "usecases" / "flights" / "params.yaml").read_text()
+    )
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from usecase.evaluation import day_bootstrap
+from monitoring.measures.scores import day_bootstrap
 
 
 def days(counts: list[int]) -> pd.Series:

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from monitoring.measures import scores as evaluation
 from pipelines.evaluation import evaluate
 from pipelines.training.train import train_candidates
 from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
-from usecase import evaluation
-from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS
 
 PROJECT = Path(__file__).resolve().parents[3]
 AS_OF = datetime(2020, 5, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def cases(seed: int = 0) -> pd.DataFrame:
 
 def write_parameters(home: Path) -> None:
     """Write the project's parameters, changed for a small search on few cases."""
-    params = yaml.safe_load((PROJECT / "usecase" / "params.yaml").read_text())
+    params = yaml.safe_load((PROJECT / "usecases" / "flights" / "params.yaml").read_text())
     params["as_of"] = AS_OF.isoformat()
     params["training"]["search"].update(
         n_iter=1, max_iter=[40], max_leaf_nodes=[7], min_samples_leaf=[20]
@@ -62,8 +62,8 @@ def write_parameters(home: Path) -> None:
         margin_slice_proof=1000.0,
         min_slice_compared=100,
     )
-    (home / "usecase").mkdir()
-    (home / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
+    (home / "usecases" / "flights").mkdir(parents=True)
+    (home / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_champion_is_measured_on_the_same_cases(own: Settings) -> None:
 def test_leaking_candidate_is_refused(own: Settings) -> None:
     """A candidate that knows the label scores best and is refused."""
     file = own.data / "candidates" / "predictions.parquet"
-    scores = TrainingFiles(own.root).scores
+    scores = TrainingFiles(own.root, own.use_case).scores
     names = candidates(own)
     scores[names[0]] = 0.1 + 0.7 * scores["label"]
     scores.to_parquet(file, index=False)
@@ -173,7 +173,7 @@ def test_leaking_candidate_is_refused(own: Settings) -> None:
 
 def test_candidates_of_another_training_set_are_refused(own: Settings) -> None:
     file = own.data / "candidates" / "predictions.parquet"
-    scores = TrainingFiles(own.root).scores
+    scores = TrainingFiles(own.root, own.use_case).scores
     scores.iloc[::-1].to_parquet(file, index=False)
     with pytest.raises(LoopError, match="do not match"):
         evaluate.evaluate_candidates(own, AS_OF)

@@ -248,7 +248,7 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
-    """`behaves` needs the use case's columns; its cases are in tests/usecase/test_evaluation.py."""
+    """`behaves` needs the use case's columns; its cases are in tests/usecases/flights/test_evaluation.py."""
     assert soundness.behaves in CANDIDATE_GATES
     generic = set(CANDIDATE_GATES) - {soundness.behaves}
     for outcome in (True, False):
@@ -393,7 +393,7 @@ def test_missing_probability_is_refused() -> None:
 
 
 def test_the_parameters_hold_every_limit_that_gates_read() -> None:
-    file = Path(__file__).resolve().parents[3] / "usecase" / "params.yaml"
+    file = Path(__file__).resolve().parents[3] / "usecases" / "flights" / "params.yaml"
     params = yaml.safe_load(file.read_text())
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)

@@ -16,10 +16,12 @@ from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import export_model
 from settings import Settings
-from usecase.columns import CATEGORIES, FEATURES, NUMBERS
-from usecase.model import build_candidates
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
+from usecases.flights.model import build_candidates
 
-PARAMS = yaml.safe_load((Path(__file__).parents[3] / "usecase" / "params.yaml").read_text())
+PARAMS = yaml.safe_load(
+    (Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml").read_text()
+)
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
 # Made-up cases have no directed effects; the use case's tests check directions.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
@@ -46,7 +48,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> refit_gates.RefitModel:
     folder = tmp_path_factory.mktemp("served")
     running = served(earlier, folder / "running")["folder"]
     return refit_gates.RefitModel(
-        model=model, frame=frame.assign(label=label), running=running, seed=7,
+        use_case=USE_CASE, model=model, frame=frame.assign(label=label), running=running, seed=7,
         evaluated=earlier.predict_proba(frame[FEATURES])[:, 1], **served(model, folder / "model"),
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import Settings, UserError
 from tests import slice_params
-from usecase import source
+from usecases.flights import source
 
 Home = Any  # of conftest.py
 

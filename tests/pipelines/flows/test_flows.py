@@ -112,8 +112,8 @@ class Loop:
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
-        (home / "usecase").mkdir()
-        shutil.copy(PROJECT / "usecase" / "params.yaml", home / "usecase")
+        (home / "usecases" / "flights").mkdir(parents=True)
+        shutil.copy(PROJECT / "usecases" / "flights" / "params.yaml", home / "usecases" / "flights")
         steps = home / "steps"
         for step in STEPS:
             path = steps / f"{step}.py"

@@ -22,6 +22,7 @@ from serving.models.evaluator import Evaluator
 from serving.prediction_log import decisions, reader
 from serving.release import document
 from settings import LoopError, UserError
+from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
 
@@ -49,7 +50,7 @@ def test_a_turn_prints_each_long_step_of_its_training(turned: tuple[Home, str]) 
 
 def test_every_prediction_of_a_turn_is_a_decision_on_time(turned: tuple[Home, str]) -> None:
     settings = turned[0].settings
-    log = reader.read_predictions(settings.predictions)
+    log = reader.read_predictions(USE_CASE, settings.predictions)
     counted, uncounted = decisions.split_decisions(log, settings.params())
     assert uncounted == {}
     assert len(counted) == counted["key"].nunique() > 0

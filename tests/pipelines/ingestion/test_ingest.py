@@ -13,8 +13,8 @@ import pytest
 from features import partitions
 from pipelines.ingestion import ingest
 from settings import LoopError, Settings, UserError
-from usecase import source
-from usecase.schema import SCHEMA
+from usecases.flights import source
+from usecases.flights.schema import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
@@ -22,8 +22,8 @@ LAST = source.FEEDS[-1]
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    (tmp_path / "usecase").mkdir()
-    shutil.copy(ROOT / "usecase" / "params.yaml", tmp_path / "usecase")
+    (tmp_path / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", tmp_path / "usecases" / "flights")
     return Settings(home=tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
     for n_days in (1, 2, 5):
         ingest.fetch_due_batches(settings, after(settings, n_days))
     full = Settings(home=tmp_path, workspace=tmp_path / "full")
-    shutil.copytree(tmp_path / "usecase", tmp_path / "full" / "usecase")
+    shutil.copytree(tmp_path / "usecases" / "flights", tmp_path / "full" / "usecases" / "flights")
     ingest.fetch_due_batches(full, after(settings, 5))
     assert files(full) == files(settings)
 

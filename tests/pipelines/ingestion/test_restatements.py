@@ -14,8 +14,8 @@ from features import locks, partitions
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
-from usecase import source
-from usecase.schema import KEYS
+from usecases.flights import source
+from usecases.flights.schema import KEYS
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
@@ -25,8 +25,8 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecase").mkdir(parents=True)
-    shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
+    (folder / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
     return Settings(home=folder, pages=False)
 
 
@@ -215,8 +215,8 @@ def test_rows_that_repeat_a_key_are_counted(full, copy):
     repeated = rows.copy()
     repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
     partitions.write_partition(repeated, path(copy, "validated", 5))
-    assert accepted_batches.count_restatements(copy.data, LAST, [day(5)]) == 4
-    assert accepted_batches.count_restatements(copy.data, LAST, [day(2)]) == 0
+    assert accepted_batches.count_restatements(copy, LAST, [day(5)]) == 4
+    assert accepted_batches.count_restatements(copy, LAST, [day(2)]) == 0
     assert accepted_batches.record_restatements(copy, LAST, [day(5), day(6)]) == 4
     samples = {
         s.labels["feed"]: s.value

@@ -15,8 +15,8 @@ from pipelines.ingestion import ingest, validate
 from pipelines.runtime.stage_command import parse_time
 from pipelines.training.workspace import copy_code
 from settings import Settings
-from usecase import source
-from usecase.schema import KEYS, SCHEMA
+from usecases.flights import source
+from usecases.flights.schema import KEYS, SCHEMA
 
 LAST = source.FEEDS[-1]
 N_DAYS = 4
@@ -81,7 +81,7 @@ def day(settings: Settings, number: int) -> date:
 
 
 def add(settings: Settings, file: str, code: str) -> None:
-    with (settings.home / "usecase" / file).open("a") as end:
+    with (settings.home / "usecases" / "flights" / file).open("a") as end:
         end.write(code)
 
 
@@ -166,7 +166,9 @@ def test_new_rules_check_rows_again_and_refuse_no_accepted_batch(project):
         content for name, content in sorted(validated.items()) if name.startswith(LAST)
     ]
     # Without the rule, the earlier state returns.
-    shutil.copy(Path(source.__file__).parent / "expectations.py", project.home / "usecase")
+    shutil.copy(
+        Path(source.__file__).parent / "expectations.py", project.home / "usecases" / "flights"
+    )
     mlops_ingest(project, N_DAYS)
     assert files(project, "validated") == validated
     assert not files(project, f"quarantine/{LAST}")

@@ -14,7 +14,7 @@ import pytest
 from features import durable_files, partitions
 from pipelines.ingestion import ingest, validate
 from settings import LoopError, Settings
-from usecase import source
+from usecases.flights import source
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = source.FEEDS[-1]
@@ -22,8 +22,8 @@ N_DAYS = 10  # more than a week of history
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecase").mkdir(parents=True)
-    shutil.copy(ROOT / "usecase" / "params.yaml", folder / "usecase")
+    (folder / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
     return Settings(home=folder)
 
 

@@ -80,9 +80,9 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecase").mkdir()
-    params = (ROOT / "usecase" / "params.yaml").read_text()
-    (tmp_path / "usecase" / "params.yaml").write_text(params)
+    (tmp_path / "usecases" / "flights").mkdir(parents=True)
+    params = (ROOT / "usecases" / "flights" / "params.yaml").read_text()
+    (tmp_path / "usecases" / "flights" / "params.yaml").write_text(params)
     return Settings(home=tmp_path)
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from contract import FeedFault
 from pipelines.proofs import monitoring_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
 from settings import Settings, UserError
-from usecase.feed_faults import BENIGN, FAULTS, FeedFault
+from usecases.flights.feed_faults import BENIGN, FAULTS
 
 BEGAN = datetime(2013, 4, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)

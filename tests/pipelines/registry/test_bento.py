@@ -22,6 +22,7 @@ from serving.prediction_log.reader import read_predictions
 from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
 from tests.serving.in_process import example_request, small_trees
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
 CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d" * 32 + ".dir"}
@@ -103,7 +104,7 @@ def test_a_bento_in_an_empty_home_serves_its_packaged_version(tmp_path: Path) ->
         process.wait(60)
     assert (answer["model_version"], answer["fallback"]) == ("7", True)
     assert "packaged version answers" in ready["problem"]
-    record = read_predictions(Settings(home=clean).predictions).iloc[0]
+    record = read_predictions(USE_CASE, Settings(home=clean).predictions).iloc[0]
     assert record["fallback"]
     # The logged features reproduce the answer.
     features = {name.removeprefix("features."): value for name, value in record.items()

@@ -10,6 +10,7 @@ import yaml
 
 from pipelines.registry import model_card
 from settings import LoopError
+from tests.use_case import USE_CASE
 
 GOVERNED: dict[str, Any] = {
     "owner": "the tests", "contact": "the tests' mail", "purpose": "To be tested.",
@@ -143,7 +144,7 @@ def test_the_shipped_card_fits_into_the_registry() -> None:
     measured = facts()["measured"] | {"champion": METRICS}
     slices = [slice_row(f"a long value {number}", number / 10) for number in range(9)]
     known = dict.fromkeys(METRICS, (123.4, 1234.5))
-    text = model_card.read_use_case_card()
+    text = model_card.read_use_case_card(USE_CASE)
     card = model_card.render_registry_description(
         text, facts(measured=measured, slices=slices, intervals=known)
     )

@@ -12,7 +12,7 @@ from pipelines.release import rollout_controller
 from settings import Settings
 from tests.pipelines.release.logged_cases import DAYS, ME, START, Cases
 from tests.released import make_registry
-from usecase import source, target
+from usecases.flights import source, target
 
 
 @pytest.fixture(scope="module")

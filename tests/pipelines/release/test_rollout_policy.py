@@ -17,7 +17,7 @@ from pipelines.release.audit import approval_rules
 from serving.release.document import Stage
 from settings import CODE_PATTERN, UserError
 
-SHIPPED = Path(__file__).parents[3] / "usecase" / "params.yaml"
+SHIPPED = Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
 GOOD_COST = Interval(2, 5.0, -130.0, 140.0)
 SHADOW = ArmEvidence(

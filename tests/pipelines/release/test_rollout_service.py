@@ -32,7 +32,7 @@ from serving.models import evaluator
 from settings import Settings
 from tests.released import make_registry
 from tests.serving.in_process import example_request
-from usecase.columns import CATEGORIES, FEATURES
+from tests.use_case import CATEGORIES, FEATURES
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]

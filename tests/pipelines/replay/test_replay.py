@@ -30,7 +30,7 @@ from pipelines.training import assemble, train
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings, UserError
 from tests import slice_params
-from usecase.columns import CATEGORIES, FEATURES, NUMBERS
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 FIRST = START + 14 * DAY
@@ -71,8 +71,8 @@ def cases(n_days: int = 30, per_day: int = PER_DAY, *, shifted_from: int = 99) -
 
 def make_world(folder: Path, frame: pd.DataFrame) -> ReplayWorld:
     labels = frame[["key", "label", "known_at"]]
-    scores = baseline_scores(frame, FIRST, END)
-    return ReplayWorld(frame, labels, scores, parameters(), folder / "models", FIRST)
+    scores = baseline_scores(USE_CASE, frame, FIRST, END)
+    return ReplayWorld(USE_CASE, frame, labels, scores, parameters(), folder / "models", FIRST)
 
 
 def policy(*triggers: str, **changes: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def stage_a_training(home: Path, frame: pd.DataFrame, champion: Any) -> Training
     durable_files.write_json(settings.data / "champion" / "card.json", card)
     train.train_candidates(settings, as_of)
     evaluate.evaluate_candidates(settings, as_of)
-    return TrainingFiles(settings.root)
+    return TrainingFiles(settings.root, settings.use_case)
 
 
 def test_a_replayed_training_has_the_results_of_a_training(tmp_path: Path) -> None:

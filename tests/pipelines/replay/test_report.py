@@ -35,8 +35,10 @@ def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]
 
 def settings_with(home: Path, replayed: dict[str, list[dict[str, Any]]]) -> Settings:
     settings = Settings(home=home)
-    (home / "usecase").mkdir()
-    (home / "usecase" / "params.yaml").write_text(json.dumps(slice_params.slice_params()))
+    (home / "usecases" / "flights").mkdir(parents=True)
+    (home / "usecases" / "flights" / "params.yaml").write_text(
+        json.dumps(slice_params.slice_params())
+    )
     for name, records in replayed.items():
         place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)

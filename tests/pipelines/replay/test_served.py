@@ -29,6 +29,7 @@ from serving.prediction_log import reader
 from settings import LoopError, Settings
 from tests import slice_params
 from tests.slice_params import END, FIRST, POLICY
+from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
 KILLED = "2013-01-22"
@@ -265,5 +266,5 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
         lambda verdicts: all(each["passed"] for each in verdicts)
     )
     assert len(mlflow_client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
-    log = reader.read_predictions(own.predictions)
+    log = reader.read_predictions(USE_CASE, own.predictions)
     assert log["key"].is_unique

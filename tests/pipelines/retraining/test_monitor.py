@@ -14,9 +14,11 @@ import pytest
 import yaml
 
 from features import partitions
+from features.statements import newest
 from features.validated_cases import read_labels
 from monitoring import observation
 from monitoring.measures import performance
+from monitoring.measures import scores as evaluation
 from monitoring.retraining_triggers import MonitoringEvidence
 from pipelines.operations import loop_metrics, metric_samples
 from pipelines.retraining import monitor
@@ -29,9 +31,8 @@ from settings import LoopError, Settings, UserError
 from tests.remedied import run_remedy
 from tests.serving.in_process import small_trees
 from tests.serving.service_process import Service
-from usecase import evaluation, request, source, target
-from usecase.columns import CATEGORIES, FEATURES
-from usecase.statements import newest
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
+from usecases.flights import request, source, target
 
 ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -93,11 +94,11 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
 def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion and labels, and no prediction yet."""
     settings = Settings(home=tmp_path_factory.mktemp("template"))
-    (settings.root / "usecase").mkdir()
-    params = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
+    (settings.root / "usecases" / "flights").mkdir(parents=True)
+    params = yaml.safe_load((ROOT / "usecases" / "flights" / "params.yaml").read_text())
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
-    (settings.root / "usecase" / "params.yaml").write_text(yaml.safe_dump(params))
+    (settings.root / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
     for day in partitions.day_range(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
         rows = source.fetch(target.LABEL_FEED, day)
         path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
@@ -178,7 +179,7 @@ def test_a_time_is_measured_once_and_its_result_kept(settings: Settings) -> None
 
 def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Settings) -> None:
     """A client scores invented features under real keys first, and asks after the event."""
-    known = newest(read_labels(settings.data, DATA_UNTIL.date(), AS_OF.date()), ["key"])
+    known = newest(read_labels(settings, DATA_UNTIL.date(), AS_OF.date()), ["key"])
     rows = cases(seed=3).merge(known[["key", "label"]], how="left", on="key")
     rows["probability"] = (0.4 * rows["probability"] + 0.4 * rows["label"].fillna(0)).round(3)
     digest = export_model(small_trees(), settings.var / "models" / CHAMPION / "served")
@@ -251,7 +252,7 @@ def test_predictions_of_other_versions_are_left_out(settings: Settings) -> None:
         return record | {"model_version": "6", "probability": 1.0}
 
     log_predictions(settings, rows, other)
-    log = reader.read_predictions(settings.predictions)
+    log = reader.read_predictions(USE_CASE, settings.predictions)
     result = monitor.label_decisions(settings, log, CHAMPION, DATA_UNTIL, AS_OF)
     assert set(result["key"]) == own
     assert result["probability"].max() < 1
@@ -328,7 +329,7 @@ def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
         raise error
 
     result = observation.observe_production(
-        MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES], reference,
+        USE_CASE, MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES], reference,
         params, params["monitoring"]["policy"], AS_OF, fail,
     )  # fmt: skip
     [problem] = result["problems"]

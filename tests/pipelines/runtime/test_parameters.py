@@ -1,4 +1,4 @@
-"""A mistake in `usecase/params.yaml` is named by file, key and bounds; nothing uses it."""
+"""A mistake in `usecases/flights/params.yaml` is named by file, key and bounds; nothing uses it."""
 
 import copy
 import shutil
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecase").mkdir()
-    shutil.copy(ROOT / "usecase" / "params.yaml", tmp_path / "usecase")
+    (tmp_path / "usecases" / "flights").mkdir(parents=True)
+    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", tmp_path / "usecases" / "flights")
     return Settings(home=tmp_path)
 
 

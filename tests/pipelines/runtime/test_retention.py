@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from pipelines.runtime import retention
 from serving.prediction_log import reader, writer
 from settings import Settings, UserError
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -27,9 +28,9 @@ KEPT = (
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecase").mkdir()
-    params = (ROOT / "usecase" / "params.yaml").read_text()
-    (tmp_path / "usecase" / "params.yaml").write_text(params)
+    (tmp_path / "usecases" / "flights").mkdir(parents=True)
+    params = (ROOT / "usecases" / "flights" / "params.yaml").read_text()
+    (tmp_path / "usecases" / "flights" / "params.yaml").write_text(params)
     return Settings(home=tmp_path)
 
 
@@ -83,7 +84,7 @@ def test_a_prediction_expires_by_simulated_time(settings: Settings) -> None:
         == 0
     )
     assert retention.remove_expired(settings, decided + keep, NOW)["predictions"] == 1
-    assert [*reader.read_predictions(settings.predictions)["request_id"]] == ["r1"]
+    assert [*reader.read_predictions(USE_CASE, settings.predictions)["request_id"]] == ["r1"]
 
 
 @pytest.mark.parametrize("days", [0, -1, None, "a week"])

@@ -16,7 +16,7 @@ from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import mlflow_client
 from serving.models.holder import ModelHolder
 from tests.homes import v01
-from usecase.target import LABEL_FEED
+from usecases.flights.target import LABEL_FEED
 
 ME = {"by": "me", "why": "it is right"}
 ANOTHER = "2013-01-24"  # day of a later training

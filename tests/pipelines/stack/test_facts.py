@@ -12,6 +12,7 @@ from pipelines.training.mlflow_tracking import mlflow_client
 from serving.prediction_log import compaction, reader, writer
 from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
+from tests.use_case import USE_CASE
 
 
 def _log(folder: Path, names: str) -> None:
@@ -37,13 +38,15 @@ def test_lines_and_compacted_records_are_counted_once(tmp_path: Path) -> None:
     _log(tmp_path, "abc")
     [segment] = tmp_path.glob("*.jsonl")
     content = segment.read_bytes()
-    compaction.compact_log(tmp_path)
+    compaction.compact_log(USE_CASE, tmp_path)
     segment.write_bytes(content)  # as if the compaction was killed before it removed the segment
     _log(tmp_path, "de")
     [other] = set(tmp_path.glob("*.jsonl")) - {segment}
     other.write_bytes(other.read_bytes() + b'{"torn')
     assert (
-        facts.count_predictions(_archive(tmp_path)) == len(reader.read_predictions(tmp_path)) == 5
+        facts.count_predictions(_archive(tmp_path))
+        == len(reader.read_predictions(USE_CASE, tmp_path))
+        == 5
     )
 
 

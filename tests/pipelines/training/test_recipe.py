@@ -26,11 +26,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    params = yaml.safe_load((folder / "usecase" / "params.yaml").read_text())
+    params = yaml.safe_load((folder / "usecases" / "flights" / "params.yaml").read_text())
     params["as_of"] = "2013-01-12T00:00:00Z"
     params["training"] |= {"holdout_days": 3}
     params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
-    (folder / "usecase" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (folder / "usecases" / "flights" / "params.yaml").write_text(
+        yaml.safe_dump(params, sort_keys=False)
+    )
     git(folder, "init", "-q")
     return folder
 

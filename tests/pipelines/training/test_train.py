@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.training.train import fit_candidates
 from settings import LoopError, Settings
-from usecase.columns import CATEGORIES, FEATURES
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 NUMBER = next(name for name in FEATURES if name not in CATEGORIES)
@@ -29,7 +29,7 @@ def fit(known: pd.DataFrame, folder: Path) -> dict[str, Any]:
     params = Settings(home=ROOT).params()
     params["training"]["folds"] = 3
     params["training"]["search"] |= {"n_iter": 1, "max_iter": [5]}
-    return fit_candidates(known, cases().tail(50), params, folder)
+    return fit_candidates(USE_CASE, known, cases().tail(50), params, folder)
 
 
 def test_a_column_that_is_new_in_the_source_leaves_out_the_folds_before_it(

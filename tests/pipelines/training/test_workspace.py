@@ -18,7 +18,7 @@ from dvc.repo import Repo
 from features import partitions
 from pipelines.registry import refit
 from pipelines.training import dvc_stages, training_outcome, workspace
-from usecase.target import LABEL_FEED
+from usecases.flights.target import LABEL_FEED
 
 Home = Any  # of conftest.py
 INGEST = """

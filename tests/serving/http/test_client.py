@@ -16,7 +16,7 @@ from tests.serving.in_process import (
     send_request,
     service_parts,
 )
-from usecase.request import PredictRequest
+from usecases.flights.request import PredictRequest
 
 CELLS = {name: "" if value is None else str(value) for name, value in example_request().items()}
 HEADER, ROW = ",".join(CELLS), ",".join(CELLS.values())

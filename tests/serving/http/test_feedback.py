@@ -11,6 +11,7 @@ from monitoring.measures.performance import join_labels
 from serving.prediction_log import compaction, reader
 from settings import Settings
 from tests.serving.in_process import LocalService, example_request, post_json, service_parts
+from tests.use_case import USE_CASE
 
 TWO_MONTHS = timedelta(days=60)
 
@@ -84,14 +85,14 @@ def test_monitoring_joins_an_outcome_after_compaction(
     parts = service_parts(settings)
     known = predict(parts, "before") + timedelta(hours=5)
     parts.close()
-    assert compaction.compact_log(settings.predictions)["records"] == 1
+    assert compaction.compact_log(USE_CASE, settings.predictions)["records"] == 1
     parts = service_parts(settings)
     try:
         assert report(parts, "before", True, known).json()["status"] == "recorded"
     finally:
         parts.close()
     log, labels = (
-        reader.read_predictions(settings.predictions),
+        reader.read_predictions(USE_CASE, settings.predictions),
         reader.reported_labels(settings.predictions),
     )
     joined = join_labels(log, labels, known + timedelta(seconds=1))

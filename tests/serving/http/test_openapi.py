@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 from serving.http.routes import openapi
 from settings import Settings
 from tests.serving.in_process import LocalService, service_parts
+from tests.use_case import USE_CASE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 CHECKS = [
@@ -40,7 +41,7 @@ def schema(parts: LocalService) -> Any:
 
 OPERATIONS = [
     (path, mode)
-    for path, methods in openapi()["paths"].items()
+    for path, methods in openapi(USE_CASE)["paths"].items()
     for mode in ((POSITIVE, NEGATIVE) if "post" in methods else (POSITIVE,))
 ]
 

@@ -20,7 +20,7 @@ from tests.serving.in_process import (
     service_parts,
     shared_metrics,
 )
-from usecase.columns import FEATURES
+from tests.use_case import FEATURES, USE_CASE
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "serving.md"
 TIME = next(
@@ -158,7 +158,7 @@ def test_no_mistake_is_logged_as_a_prediction_or_becomes_a_label(parts: LocalSer
         "/feedback", "/explain", "/", "/readyz", "/release", "/docs.json", "/docs",
         "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/schema.json",
     }  # fmt: skip
-    assert read_predictions(parts.log.path.parent).empty
+    assert read_predictions(USE_CASE, parts.log.path.parent).empty
 
 
 @pytest.mark.parametrize(

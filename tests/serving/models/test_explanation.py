@@ -16,7 +16,7 @@ from serving.models.evaluator import Evaluator, export_model
 from serving.models.explanation import explain_row
 from settings import Settings
 from tests.serving.in_process import example_request, post_json, service_parts
-from usecase.request import PredictRequest, alternatives
+from usecases.flights.request import PredictRequest, alternatives
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # from SHAP's imports
 

@@ -11,9 +11,10 @@ from serving.prediction_log.decisions import LIMITS, read_decisions, split_decis
 from serving.prediction_log.reader import read_predictions
 from settings import Settings, UserError
 from tests.serving.prediction_log.sample_records import NOON, record, write_log
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "usecase" / "params.yaml").read_text())
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "usecases" / "flights" / "params.yaml").read_text())
 HOUR = timedelta(hours=1)
 
 
@@ -29,7 +30,7 @@ def asked(name: str, clock: float | None, store: float | None, **changes: Any) -
 def split(folder: Path, *records: dict[str, Any], **limits: Any) -> tuple[set[str], dict[str, int]]:
     write_log(folder, *records)
     params = {"monitoring": {"decisions": PARAMS["monitoring"]["decisions"] | limits}}
-    counted, uncounted = split_decisions(read_predictions(folder), params)
+    counted, uncounted = split_decisions(read_predictions(USE_CASE, folder), params)
     return set(counted["request_id"]), uncounted
 
 

@@ -16,6 +16,7 @@ from tests.serving.prediction_log.sample_records import (
     same,
     write_log,
 )
+from tests.use_case import USE_CASE
 
 # Compacts copies of a folder. Each run dies one step later, as an audit hook sees them, until one
 # finishes. Forks, since a new process would spend its time on imports.
@@ -39,7 +40,7 @@ while status == signal.SIGKILL:
     child = os.fork()
     if not child:
         sys.addaudithook(step)
-        compact_log(folder)
+        compact_log(USE_CASE, folder)
         print(*steps, flush=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -59,7 +60,7 @@ def test_a_compaction_killed_at_any_step_and_repeated_loses_and_doubles_nothing(
     write_log(made)
     # A compaction was killed while it wrote this file:
     (made / f".{torn.stem}.parquet.1-0.tmp").write_bytes(b"PAR1 and no more")
-    before = read_predictions(made)
+    before = read_predictions(USE_CASE, made)
     assert list(before["request_id"]) == ["1", "2", "3", "4"]
     with child(DIES, str(made)) as dying:
         output, _ = dying.communicate()
@@ -69,9 +70,9 @@ def test_a_compaction_killed_at_any_step_and_repeated_loses_and_doubles_nothing(
     assert (steps.count("os.rename"), steps.count("fcntl.flock")) == (1, 6)
     for last in range(1, len(steps) + 2):
         folder = tmp_path / str(last)
-        assert same(read_predictions(folder), before), steps[:last]
-        compact_log(folder)
-        assert same(read_predictions(folder), before), steps[:last]
+        assert same(read_predictions(USE_CASE, folder), before), steps[:last]
+        compact_log(USE_CASE, folder)
+        assert same(read_predictions(USE_CASE, folder), before), steps[:last]
         assert names(folder, ".jsonl") == names(folder, ".tmp") == []
         assert parquet_rows(folder) == 4
 
@@ -85,7 +86,7 @@ from settings import UserError
 
 while True:
     try:
-        compact_log(Path(sys.argv[1]))
+        compact_log(USE_CASE, Path(sys.argv[1]))
     except UserError:
         pass
 """
@@ -137,12 +138,12 @@ def test_every_acknowledged_record_is_read_once_while_writers_and_compactions_ar
             for writer in writers:
                 assert writer.stdout is not None
                 acknowledged += [writer.stdout.readline().strip() for _ in range(300)]
-            frame = read_predictions(tmp_path)
+            frame = read_predictions(USE_CASE, tmp_path)
             assert set(acknowledged) <= set(frame["request_id"])
             assert frame.attrs["duplicates"] == 0
         acknowledged += kill([*writers, *compactions])
-    compact_log(tmp_path)
-    frame = read_predictions(tmp_path)
+    compact_log(USE_CASE, tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert len(acknowledged) >= 7200
     assert set(acknowledged) <= set(frame["request_id"])
     assert frame["request_id"].is_unique

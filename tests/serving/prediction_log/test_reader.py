@@ -14,12 +14,13 @@ from serving.prediction_log.records import TIME_COLUMNS, empty_table
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 from tests.serving.prediction_log.sample_records import NOON, numbered_record, record, write_log
+from tests.use_case import USE_CASE
 
 
 def test_the_reader_returns_the_logged_records(tmp_path: Path) -> None:
     nan = {"region": None, "amount": float("nan"), "age": float("inf")}
     write_log(tmp_path, record("1"), record("2", features=nan, features_as_of=None))
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
 
     assert list(frame["request_id"]) == ["1", "2"]
     assert list(frame["decision"]) == [True, True]
@@ -35,8 +36,8 @@ def test_the_reader_returns_the_logged_records(tmp_path: Path) -> None:
 def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
     PredictionLog(tmp_path).close()
     for folder in (tmp_path, tmp_path / "nowhere"):
-        frame = read_predictions(folder)
-        assert list(frame.columns) == empty_table().column_names
+        frame = read_predictions(USE_CASE, folder)
+        assert list(frame.columns) == empty_table(USE_CASE).column_names
         assert len(frame) == 0
         assert str(frame["logged_at"].dtype) == "datetime64[us, UTC]"
 
@@ -44,7 +45,7 @@ def test_no_log_is_an_empty_frame(tmp_path: Path) -> None:
 def test_first_record_of_a_request_counts(tmp_path: Path) -> None:
     write_log(tmp_path, record("1", probability=0.1), record("2"), record("1", probability=0.9))
     write_log(tmp_path, record("2", probability=0.9), record("3"))
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert list(frame["request_id"]) == ["1", "2", "3"]
     assert list(frame["probability"]) == [0.1, 0.25, 0.25]
     assert frame.attrs["duplicates"] == 2
@@ -53,7 +54,7 @@ def test_first_record_of_a_request_counts(tmp_path: Path) -> None:
 def test_segments_may_differ_in_their_features(tmp_path: Path) -> None:
     write_log(tmp_path, record("1", features={"amount": None}, request={"note": "2013-04-01"}))
     write_log(tmp_path, record("2", features={"amount": 2.5, "new": "x"}, request={"note": "text"}))
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert list(frame["features.new"].fillna("")) == ["", "x"]
     assert list(frame["features.amount"].fillna(-1)) == [-1, 2.5]
     assert list(frame["request.note"]) == ["2013-04-01", "text"]
@@ -65,7 +66,7 @@ def test_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
     early = [record(str(n), request={"note": None, "filler": filler}) for n in range(12)]
     late = [record(str(n), request={"note": "2013-04-01", "filler": ""}) for n in range(12, 15)]
     write_log(tmp_path, *early, *late)
-    notes = read_predictions(tmp_path)["request.note"]
+    notes = read_predictions(USE_CASE, tmp_path)["request.note"]
     assert list(notes[:12].isna()) == [True] * 12
     assert list(notes[12:]) == ["2013-04-01"] * 3
 
@@ -73,7 +74,7 @@ def test_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
 def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
     path = write_log(tmp_path, record("1"), record("2"))
     path.write_bytes(path.read_bytes()[:-20])
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert list(frame["request_id"]) == ["1"]
     assert frame.attrs["torn_lines"] == 1
 
@@ -82,7 +83,7 @@ def test_torn_last_line_is_left_out_and_counted(tmp_path: Path) -> None:
 def test_a_whole_line_that_is_not_a_record_is_refused(line: str, tmp_path: Path) -> None:
     (tmp_path / "20130401T120000.000000Z-1.jsonl").write_text(line + "\n")
     with pytest.raises(LoopError, match=r"Z-1\.jsonl"):
-        read_predictions(tmp_path)
+        read_predictions(USE_CASE, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +101,16 @@ def test_a_range_of_decision_times_equals_the_filtered_whole(
             *(numbered_record(n, features={f"of_{day}": n, "amount": 1.0}) for n in numbers),
         )
         if day < 3:
-            compact_log(tmp_path)
+            compact_log(USE_CASE, tmp_path)
     late = {"logged_at": NOON + timedelta(days=9), "probability": 0.9}
     write_log(tmp_path, numbered_record(5, **late), numbered_record(80, **late))
     start, end = (
         None if hours is None else NOON + timedelta(hours=hours) for hours in (since, until)
     )
-    whole, part = read_predictions(tmp_path), read_predictions(tmp_path, since=start, until=end)
+    whole, part = (
+        read_predictions(USE_CASE, tmp_path),
+        read_predictions(USE_CASE, tmp_path, since=start, until=end),
+    )
     assert len(whole) == 96
     times = whole["decision_time"]
     expected = whole[(times >= (start or NOON)) & (times < (end or NOON + timedelta(days=99)))]
@@ -120,13 +124,15 @@ def test_a_range_of_decision_times_equals_the_filtered_whole(
 def test_records_without_an_identity_have_their_request_id(tmp_path: Path) -> None:
     """Lines and files of an older version stay readable, and clients can report their outcomes."""
     path = write_log(tmp_path, record("1"), record("1"))
-    old = pa.table(read_predictions(tmp_path)).drop_columns(["prediction_id", "client", "route"])
+    old = pa.table(read_predictions(USE_CASE, tmp_path)).drop_columns(
+        ["prediction_id", "client", "route"]
+    )
     write_parquet_file(tmp_path / "old.parquet", old, FileSummary([path.name], 0, 1))
     path.unlink()
     later = NOON + timedelta(minutes=1)
     named = record("3", prediction_id="f" * 32, client="me", logged_at=later + timedelta(minutes=1))
     write_log(tmp_path, record("2", logged_at=later), named)
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert frame["prediction_id"].tolist() == ["1", "2", "f" * 32]
     assert frame["client"].isna().tolist() == [True, True, False]
     for identity in ("1", "2", "f" * 32):
@@ -135,5 +141,5 @@ def test_records_without_an_identity_have_their_request_id(tmp_path: Path) -> No
         assert found["decision_time"] == NOON
     assert find_predictions(tmp_path, "prediction_id", "3") == []
     assert [each["client"] for each in find_predictions(tmp_path, "request_id", "3")] == ["me"]
-    assert compact_log(tmp_path)["records"] == 2
-    pd.testing.assert_frame_equal(read_predictions(tmp_path), frame, check_like=True)
+    assert compact_log(USE_CASE, tmp_path)["records"] == 2
+    pd.testing.assert_frame_equal(read_predictions(USE_CASE, tmp_path), frame, check_like=True)

@@ -18,6 +18,7 @@ from serving.prediction_log.reader import read_predictions
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 from tests.serving.prediction_log.sample_records import record, wait_until, write_log
+from tests.use_case import USE_CASE
 
 
 def test_a_closed_log_takes_no_records(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     log.close()
-    assert read_predictions(tmp_path)["request_id"].nunique() == 800
+    assert read_predictions(USE_CASE, tmp_path)["request_id"].nunique() == 800
 
 
 def test_a_record_is_one_line_on_the_disk_when_append_returns(tmp_path: Path) -> None:
@@ -70,11 +71,11 @@ def test_a_large_or_old_segment_is_closed_and_another_one_begun(
         paths.append(log.path)
         log.append(record(str(number)))
         wait_until(lambda: log.path != paths[-1])
-        wait_until(lambda: compact_log(tmp_path)["records"] == 1)  # the old one is closed
+        wait_until(lambda: compact_log(USE_CASE, tmp_path)["records"] == 1)  # the old one is closed
     assert log.path.exists()
     time.sleep(0.1)  # many times the age: an empty one is not rotated
     assert [path.name for path in tmp_path.glob("*.jsonl")] == [log.path.name]
-    assert list(read_predictions(tmp_path)["request_id"]) == ["0", "1", "2"]
+    assert list(read_predictions(USE_CASE, tmp_path)["request_id"]) == ["0", "1", "2"]
     log.close()
 
 
@@ -118,7 +119,7 @@ def test_threads_lose_nothing_to_rotation(tmp_path: Path) -> None:
             rotated.set()
         acknowledged = sorted(one for ids in logged for one in ids)
     log.close()
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert sorted(frame["request_id"]) == acknowledged
     assert frame.attrs == {"torn_lines": 0, "duplicates": 0}
 

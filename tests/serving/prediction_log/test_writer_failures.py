@@ -15,6 +15,7 @@ from serving.prediction_log.reader import read_predictions
 from serving.prediction_log.writer import PredictionLog
 from settings import LoopError
 from tests.serving.prediction_log.sample_records import ROOT, record, wait_until
+from tests.use_case import USE_CASE
 
 # Logs records as fast as it can, and acknowledges each over the pipe.
 CHILD = """
@@ -51,7 +52,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path) -> None:
         child.stdin.close()
         child.stdout.close()
         assert child.wait() == -signal.SIGKILL
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert len(acknowledged) > 1500
     assert set(acknowledged) - {""} <= set(frame["request_id"])
     assert frame.attrs["duplicates"] == 0
@@ -88,7 +89,7 @@ def test_full_disk_refuses_and_leaves_no_half_record(tmp_path: Path) -> None:
         input=repr(record("")) + "\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
     acknowledged = done.stdout.split()
-    frame = read_predictions(tmp_path)
+    frame = read_predictions(USE_CASE, tmp_path)
     assert 2 < len(acknowledged) < 8
     assert list(frame["request_id"]) == acknowledged
     assert frame.attrs["torn_lines"] == 0
@@ -120,7 +121,7 @@ def test_a_full_file_system_refuses_and_leaves_no_half_record(tmp_path: Path) ->
         (mounted / "filler").unlink()
         log.append(record("after"))
         log.close()
-        frame = read_predictions(mounted)
+        frame = read_predictions(USE_CASE, mounted)
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
     assert list(frame["request_id"]) == [*acknowledged, "after"]
@@ -139,7 +140,7 @@ def test_if_no_new_segment_can_be_created_the_old_one_grows_on(
     log.append(record("2"))
     time.sleep(0.05)
     log.close()
-    assert list(read_predictions(tmp_path / "moved")["request_id"]) == ["1", "2"]
+    assert list(read_predictions(USE_CASE, tmp_path / "moved")["request_id"]) == ["1", "2"]
     assert caplog.text.count("grows on") == 1
 
 
@@ -213,7 +214,7 @@ def test_what_a_clean_up_by_another_program_removes_is_written_again(
     wait_until(lambda: "Its records are now in" in caplog.text)
     log.append(record("3"))
     log.close()
-    frame = read_predictions(folder)
+    frame = read_predictions(USE_CASE, folder)
     assert (list(frame["request_id"]), frame.attrs["torn_lines"]) == (["1", "2", "3"], 0)
 
 
@@ -227,4 +228,4 @@ def test_a_log_cut_short_by_another_program_is_reported(
     log.append(record("2"))
     log.close()
     assert log.path.read_bytes().count(b"\0") == 0
-    assert list(read_predictions(tmp_path)["request_id"]) == ["2"]
+    assert list(read_predictions(USE_CASE, tmp_path)["request_id"]) == ["2"]
