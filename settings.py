@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     stage: Literal["production", "staging"] = "production"  # the release that a service follows
     staging_url: str | None = None  # a service in staging; every release must then pass it
     service_home: Path | None = None  # of a service's metrics; each instance needs its own
-    prediction_log: Path | None = None  # a folder; var/log/predictions if unset
+    prediction_log: Path | None = None  # a folder; below the use case's state if unset
     tokens_file: Path | None = None  # the service's clients: a line `role sha256 name` per token
     tokens: SecretStr | None = None  # the same lines, separated by commas
     token: SecretStr | None = None  # of the project's own clients
@@ -212,12 +212,18 @@ class Settings(BaseSettings):
 
     @cached_property
     def data(self) -> Path:
-        return self.root / "data"
+        """The batches, tables and trainings' files of the use case."""
+        return self.root / "data" / self.usecase
 
     @cached_property
     def var(self) -> Path:
-        """The run state of all tools; remove it for a clean start."""
+        """The run state of all tools and use cases; remove it for a clean start."""
         return self.home.resolve() / "var"
+
+    @cached_property
+    def state(self) -> Path:
+        """The use case's own part of the run state: releases, models, trainings, log, reports."""
+        return self.var / "usecases" / self.usecase
 
     @cached_property
     def mlflow_uri(self) -> str:
@@ -225,16 +231,16 @@ class Settings(BaseSettings):
 
     @cached_property
     def predictions(self) -> Path:
-        return self.prediction_log or self.var / "log" / "predictions"
+        return self.prediction_log or self.state / "log" / "predictions"
 
     @cached_property
     def release_file(self) -> Path:
         """The release document of production: a release writes it, the service polls it."""
-        return self.var / "release" / "release.json"
+        return self.state / "release" / "release.json"
 
     @cached_property
     def staging_file(self) -> Path:
-        return self.var / "release" / "staging.json"
+        return self.state / "release" / "staging.json"
 
     @cached_property
     def followed_file(self) -> Path:
@@ -244,7 +250,7 @@ class Settings(BaseSettings):
     @cached_property
     def clock_file(self) -> Path:
         """The simulated clock, which a replay moves and the service reads."""
-        return self.var / "world.json"
+        return self.state / "world.json"
 
     @cached_property
     def signing_key_file(self) -> Path:
@@ -263,7 +269,7 @@ class Settings(BaseSettings):
     @cached_property
     def online_file(self) -> Path:
         """The SQLite file of the online store, if Redis is not set."""
-        return self.var / "feast" / "online.db"
+        return self.state / "feast" / "online.db"
 
     @cached_property
     def online_store(self) -> dict[str, str | float]:
@@ -328,7 +334,8 @@ class Settings(BaseSettings):
             "_MLFLOW_SERVER_ARTIFACT_ROOT": (var / "mlflow" / "artifacts").as_uri(),
             "PREFECT_HOME": str(var / "prefect"),
             "BENTOML_HOME": str(var / "bentoml"),
-            "MLOPS_FEAST_REGISTRY": self.feast_registry or f"sqlite:///{var}/feast/registry.db",
+            "MLOPS_FEAST_REGISTRY": self.feast_registry
+            or f"sqlite:///{self.state}/feast/registry.db",
             "MLOPS_FEAST_ONLINE": json.dumps(self.online_store),
             "MLOPS_HOME": str(self.home.resolve()),
             "MLOPS_USECASE": self.usecase,

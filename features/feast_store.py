@@ -30,7 +30,7 @@ def open_store(settings: configuration.Settings) -> FeatureStore:
     warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
     warnings.filterwarnings("ignore", message="fetch_arrow_table\\(\\) is deprecated")
     settings.apply_environment()  # the YAML names the stores by variables
-    (settings.var / "feast").mkdir(parents=True, exist_ok=True)
+    (settings.state / "feast").mkdir(parents=True, exist_ok=True)
     os.chdir(settings.root)  # the DuckDB store reads relative paths
     return FeatureStore(repo_path=str(settings.root), fs_yaml_file=FEAST_CONFIG)
 
@@ -42,7 +42,7 @@ def apply_definitions(settings: configuration.Settings) -> FeatureStore:
     and the version of Feast. An embedded registry with other definitions is created anew, because
     Feast keeps views that no longer exist. The old registry is kept under another name.
     """
-    registry = settings.var / "feast" / "registry.db"
+    registry = settings.state / "feast" / "registry.db"
     existed = registry.exists() and settings.feast_registry is None
     store = open_store(settings)
     version = (
@@ -81,7 +81,7 @@ def _applied(store: FeatureStore) -> str | None:
 def open_online_values(settings: configuration.Settings) -> ReadOnline:
     """Return a function that reads all views online; it needs no registry."""
     settings.apply_environment()
-    (settings.var / "feast").mkdir(parents=True, exist_ok=True)
+    (settings.state / "feast").mkdir(parents=True, exist_ok=True)
     config = load_repo_config(settings.root, FEAST_CONFIG)
     store: Any = get_online_store_from_config(config.online_store)
     return store.reader(config, keyed_views(settings.use_case))

@@ -32,7 +32,7 @@ def publish_features(settings: configuration.Settings, as_of: datetime) -> None:
     """
     current = published_until(settings)
     replaced = build_manifest.tables_replaced_since(
-        settings.data, durable_files.read_json(settings.var / TABLES_FILE)
+        settings.data, durable_files.read_json(settings.state / TABLES_FILE)
     )
     if current is None or current > as_of or as_of - current > REBUILD_AFTER or replaced:
         with _name_refused_writes(settings):
@@ -64,7 +64,7 @@ def rebuild_online_store(settings: configuration.Settings, as_of: datetime) -> N
     get no features.
     """
     store = apply_definitions(settings)
-    (settings.var / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
+    (settings.state / "feast" / "published").unlink(missing_ok=True)  # version 0.1 kept it there
     provider = store._get_provider()
     provider.online_store.withdraw(store.config)
     views = keyed_views(settings.use_case)
@@ -107,7 +107,7 @@ class Publisher:
                 stored = self._provider._prep_rows_to_write_for_ingestion(view, rows)
                 self._new.append((view, rows, stored))
         # Before the rows: after a kill in between, the next publication rebuilds the store.
-        durable_files.write_json(settings.var / TABLES_FILE, tables)
+        durable_files.write_json(settings.state / TABLES_FILE, tables)
 
     def _read(self, table: str, keys: list[str], since: datetime, until: datetime) -> pd.DataFrame:
         """Return the rows published after `since` and by `until`, in order of publication."""

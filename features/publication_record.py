@@ -15,7 +15,7 @@ from typing import Any
 
 from settings import Settings, UnreachableError, UserError
 
-RECORD = "published"  # a table of one row in SQLite, a hash in Redis
+RECORD = "published"  # a table of one row in SQLite; in Redis a hash, followed by the project
 FIELD = "until"  # an ISO time; empty while the store is being rebuilt
 TIMEOUT = 1.5  # seconds
 
@@ -27,7 +27,11 @@ def published_until(settings: Settings) -> datetime | None:
     `UnreachableError` if it does not answer.
     """
     try:
-        record = _in_redis(settings.redis) if settings.redis else _in_file(settings.online_file)
+        record = (
+            _in_redis(settings.redis, settings.usecase)
+            if settings.redis
+            else _in_file(settings.online_file)
+        )
     except (sqlite3.Error, OSError) as error:
         raise UnreachableError(
             f"The online store cannot be read ({type(error).__name__}: {error}). It is "
@@ -50,12 +54,12 @@ def record_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat()
 
 
-def _in_redis(address: str) -> str | None:
+def _in_redis(address: str, project: str) -> str | None:
     from redis.exceptions import RedisError
 
     try:
         with redis_client(address, TIMEOUT) as client:
-            stored = client.hget(RECORD, FIELD)
+            stored = client.hget(f"{RECORD} {project}", FIELD)
     except RedisError as error:
         raise ConnectionError(str(error)) from error
     return stored.decode() if stored else None

@@ -37,14 +37,15 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
 
         Return False and leave the record if it is not `expected` or changes meanwhile.
         """
+        name = _record(config)
         with self._get_client(config.online_store).pipeline() as record:
-            record.watch(RECORD)
-            if record.hget(RECORD, FIELD) != expected.encode():
+            record.watch(name)
+            if record.hget(name, FIELD) != expected.encode():
                 return False
             for view, rows in batches:
                 self.online_write_batch(config, view, list(rows), None)
             record.multi()
-            record.hset(RECORD, FIELD, until)
+            record.hset(name, FIELD, until)
             try:
                 record.execute()
             except WatchError:
@@ -53,7 +54,7 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
 
     def withdraw(self, config: RepoConfig) -> None:
         """Empty the record: from now on the store holds no complete publication."""
-        self._get_client(config.online_store).hset(RECORD, FIELD, "")
+        self._get_client(config.online_store).hset(_record(config), FIELD, "")
 
     def reader(self, config: RepoConfig, views: Sequence[FeatureView]) -> ReadOnline:
         """Return a function that reads all views of each row's entity, raising `RedisError`."""
@@ -76,7 +77,7 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
         ) -> tuple[str, list[list[StoredValues]]] | None:
             keys_by_view = [[key + project for key in serialize(rows)] for serialize in serializers]
             # Views of one entity share its hash: one command for all of them.
-            commands: dict[bytes, list[Any]] = {RECORD.encode(): [FIELD]}
+            commands: dict[bytes, list[Any]] = {_record(config).encode(): [FIELD]}
             for keys, of_view in zip(keys_by_view, fields, strict=True):
                 for key in dict.fromkeys(keys):
                     commands.setdefault(key, []).extend(of_view)
@@ -94,6 +95,10 @@ class LeanRedisOnlineStore(redis.RedisOnlineStore):
             return replies[0][0].decode(), values
 
         return read
+
+
+def _record(config: RepoConfig) -> str:
+    return f"{RECORD} {config.project}"
 
 
 def _decode(reply: Sequence[bytes | None], names: list[str]) -> StoredValues:

@@ -44,7 +44,7 @@ def recompute_without_future(
             start = max(first, until - DAY - view.ttl) if view.ttl else first
             rows = tables[view.name][0](read_known, start, until).drop(columns="day")
             rows["created"] = publication_times(rows["event_timestamp"], lag, late)
-            data = Path(folder) / "data"
+            data = Path(folder) / settings.data.relative_to(settings.root)
             target = partitions.partition_path(data, "features", view.name, until)
             partitions.write_partition(rows, target)
         own = {**settings.model_dump(), "workspace": Path(folder)}

@@ -60,8 +60,8 @@ def observe_production(
     drifted = measure(
         "drift", drift.measure_drift, reference,
         features.assign(probability=joined["probability"], label=joined["label"]),
-        features=use_case.features, categories=use_case.categories, limits=params["monitoring"]["drift"],
-        seed=params["seed"],
+        features=use_case.features, categories=use_case.categories,
+        limits=params["monitoring"]["drift"], seed=params["seed"],
     )  # fmt: skip
     if drifted is not None:
         note("feature_unmeasured", drift.describe_unmeasured(drifted[0]))

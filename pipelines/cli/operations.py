@@ -19,7 +19,7 @@ def monitor(as_of: AsOf = None) -> None:
     typer.echo("Measuring ...")
     decision = monitor_champion(settings, moment)
     typer.echo(f"Retrain: {'yes' if decision['retrain'] else 'no'}. {decision['reason']}")
-    typer.echo(f"Reports: {settings.var / 'reports'}. Next: `mlops status`.")
+    typer.echo(f"Reports: {settings.state / 'reports'}. Next: `mlops status`.")
 
 
 @app.command()

@@ -38,7 +38,7 @@ def prove(
     for kind in chosen:
         typer.echo(f"Proofs of {kind} ...")
         name = "prove.html" if kind == "gates" else f"prove-{kind}.html"
-        page = None if only else settings.var / "reports" / name
+        page = None if only else settings.state / "reports" / name
         proofs = kinds[kind](settings, only)
         if not proof_runs.report_proofs(proofs, f"Proofs of {kind}", page):
             raise typer.Exit(1)

@@ -39,7 +39,7 @@ def _deleted_lines(settings: Settings, recorded: RecordedRelease) -> list[str]:
     deleted = missing_versions(settings, *arm_versions(*arms))
     return [
         f"Deleted: version {version} is missing in the registry. Its entries and its files in "
-        f"{settings.var / 'models' / version} stay."
+        f"{settings.state / 'models' / version} stay."
         for version in deleted
     ]
 

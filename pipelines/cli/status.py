@@ -20,12 +20,12 @@ def print_gates(settings: Settings, as_of: datetime | None) -> bool:
     from rich.table import Table
 
     pattern = f"{as_of:%Y%m%dT%H%M}-*" if as_of else "*"
-    files = (settings.var / "training").glob(f"{pattern}/data/evaluation/gates.json")
+    files = (settings.state / "training").glob(f"{pattern}/data/*/evaluation/gates.json")
     newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         raise UserError("No training has been evaluated yet. Run `mlops train` or `mlops run`.")
     gates = json.loads(newest.read_text())
-    table = Table(title=f"Gates of {newest.parents[2].name}", title_justify="left")
+    table = Table(title=f"Gates of {newest.parents[3].name}", title_justify="left")
     for column in ("candidate", "gate", "verdict", "value", "limit", "what"):
         table.add_column(column, overflow="fold")
     for name, verdicts in gates["verdicts"].items():

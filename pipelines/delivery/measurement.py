@@ -74,7 +74,7 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         settings.apply_environment()
         params = settings.params()
         path = workspace.open_workspace(settings, stage_command.parse_time(params["as_of"]))
-        for name in dvc_stages.recipe_stages(path):
+        for name in dvc_stages.recipe_stages(settings, path):
             print(f"  {name}", flush=True)
             dvc_stages.run_stage(settings, path, name)
         files = TrainingFiles(path, settings.use_case)
@@ -85,8 +85,8 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         if report["winner"] is not None:
             print("  refit", flush=True)
             _, report["artefact"] = refit.refit_training(files)
-        shutil.copyfile(path / "data/evaluation/report.html", folder / "evaluation.html")
-        predictions = path / "data/candidates/predictions.parquet"
+        shutil.copyfile(files.data / "evaluation" / "report.html", folder / "evaluation.html")
+        predictions = files.data / "candidates" / "predictions.parquet"
         shutil.copyfile(predictions, folder / "predictions.parquet")
     durable_files.write_json(folder / "report.json", report)
 

@@ -6,6 +6,6 @@ gates/: the gates, by subject; gates/champion_and_baseline.py compares with the 
 evaluation_page.py: the HTML page of an evaluation
 formatting.py: numbers, limits, refusals and metrics as text, for pages and model cards
 
-Metrics, costs, slices and behaviours are in monitoring/measures/scores.py and the use case; limits are in the
-section `gates` of params.yaml.
+Metrics and costs are in monitoring/measures/scores.py, slices and behaviours in the use case,
+limits in the section `gates` of params.yaml.
 """

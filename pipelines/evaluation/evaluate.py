@@ -91,8 +91,8 @@ def judge_candidates(
     verdicts = {}
     for name, model in models.items():
         inputs = gate_inputs(
-            use_case, model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(), champion,
-            manifest, params,
+            use_case, model, holdout, scores[name].to_numpy(), scores["baseline"].to_numpy(),
+            champion, manifest, params,
         )  # fmt: skip
         verdicts[name] = run_gates(inputs, params["gates"], CANDIDATE_GATES)
     return metrics, verdicts
@@ -100,13 +100,15 @@ def judge_candidates(
 
 def gate_inputs(
     use_case: UseCase, model: Any, holdout: pd.DataFrame, candidate: np.ndarray,
-    baseline: np.ndarray, champion: np.ndarray | None, manifest: dict[str, Any], params: dict[str, Any],
+    baseline: np.ndarray, champion: np.ndarray | None, manifest: dict[str, Any],
+    params: dict[str, Any],
 ) -> GateInputs:  # fmt: skip
     """Return what the gates on a candidate need; the arrays are probabilities on the holdout."""
     return GateInputs(
         frame=holdout, candidate=candidate, baseline=baseline, champion=champion,
         predict=partial(probabilities, model), slices=use_case.slices(holdout),
-        behaviours=use_case.behaviours, manifest=manifest, costs=params["costs"], seed=params["seed"], columns=use_case.features,
+        behaviours=use_case.behaviours, manifest=manifest, costs=params["costs"],
+        seed=params["seed"], columns=use_case.features,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
 from pipelines.flows import flow_runs, flows, leftover_runs
-from pipelines.flows.tasks import RETRAIN_EVENT
+from pipelines.flows.tasks import RETRAIN_EVENT, model_resource
 from pipelines.runtime import child_processes, stage_command
 from pipelines.runtime.prefect_commands import (
     FLOW_NAMES,
@@ -96,8 +96,8 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
     """Return a deployment for each flow: schedule (cron, in the use case's zone) and limit."""
     fields = ("as_of", "reason", "codes", "decision_id")
     retrain_trigger = DeploymentEventTrigger(
-        name="retrain when wanted",
-        expect={RETRAIN_EVENT}, match={"prefect.resource.id": "mlops.model"},
+        name=f"retrain {settings.usecase} when wanted",
+        expect={RETRAIN_EVENT}, match={"prefect.resource.id": model_resource(settings)},
         parameters={name: f"{{{{ event.payload.{name} }}}}" for name in fields},
     )  # fmt: skip
     schedules = {
@@ -107,10 +107,12 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
     return [
         RunnerDeployment.from_flow(
             getattr(flows, f"{name}_flow"),
-            name=flow_runs.DEPLOYMENT_NAME,
+            name=settings.usecase,
             schedules=[schedules[name]] if name in schedules else [],
             triggers=[retrain_trigger] if name == EVENT_STARTED_FLOW else [],
             concurrency_limit=ONE_AT_A_TIME,
+            # A worker runs the flows of every use case.
+            job_variables={"env": {"MLOPS_USECASE": settings.usecase}},
             # By module name: a run's process can import it from any folder.
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
@@ -143,7 +145,7 @@ def delete_retired_deployments(settings: Settings) -> None:
     with flow_runs.prefect_client(settings) as client:
         for name in RETIRED_FLOWS:
             with suppress(ObjectNotFound):
-                deployment = client.read_deployment_by_name(f"{name}/{flow_runs.DEPLOYMENT_NAME}")
+                deployment = client.read_deployment_by_name(f"{name}/{settings.usecase}")
                 client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
                 client.delete_deployment(deployment.id)
 

@@ -20,7 +20,6 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from pipelines.runtime.prefect_commands import FLOW_NAMES
 from settings import LoopError, Settings, UnreachableError
 
-DEPLOYMENT_NAME = "loop"  # the only deployment of each flow, as in `train/loop`
 POLL_SECONDS = 1.0  # each poll takes CPU time from the run that it follows
 PAGE_SIZE = 200  # the maximum of Prefect's server
 AnyRun = TypeVar("AnyRun", FlowRun, TaskRun)
@@ -73,7 +72,7 @@ def wait_for_runner(
     """
     with prefect_client(settings) as client:
         for _ in _poll(timeout, "The runner does not take runs", check):
-            if all((_last_polled(client, flow) or since) > since for flow in FLOW_NAMES):
+            if all((_last_polled(settings, client, flow) or since) > since for flow in FLOW_NAMES):
                 return
 
 
@@ -132,7 +131,7 @@ def follow_retraining(
     """Follow the run that `decision` started; raise `LoopError` unless it completes."""
     state = yield from follow_run(settings, UUID(decision["run_id"]), timeout, check)
     if not state.is_completed():
-        log = settings.var / "logs" / "prefect-runner.log"
+        log = settings.state / "logs" / "prefect-runner.log"
         raise LoopError(f"The retraining ended {state.name}: {state.message} Its log is {log}.")
 
 
@@ -157,9 +156,9 @@ def read_all_pages(read: Callable[..., list[AnyRun]], **query: Any) -> Iterator[
             return
 
 
-def _last_polled(client: SyncPrefectClient, flow: str) -> datetime | None:
+def _last_polled(settings: Settings, client: SyncPrefectClient, flow: str) -> datetime | None:
     try:
-        return client.read_deployment_by_name(f"{flow}/{DEPLOYMENT_NAME}").last_polled
+        return client.read_deployment_by_name(f"{flow}/{settings.usecase}").last_polled
     except ObjectNotFound:
         return None
 

@@ -24,7 +24,7 @@ from pipelines.training import (
     training_outcome,
     workspace,
 )
-from settings import LoopError, UnreachableError, load_settings
+from settings import LoopError, Settings, UnreachableError, load_settings
 
 RETRAIN_EVENT = "mlops.retrain.wanted"
 
@@ -65,8 +65,9 @@ def publish_features(as_of: datetime) -> None:
 
 @task
 def open_workspace(as_of: datetime) -> dict[str, Any]:
-    path = workspace.open_workspace(load_settings(), as_of)
-    return {"path": str(path), "stages": dvc_stages.recipe_stages(path)}
+    settings = load_settings()
+    path = workspace.open_workspace(settings, as_of)
+    return {"path": str(path), "stages": dvc_stages.recipe_stages(settings, path)}
 
 
 @task(task_run_name="{stage}")
@@ -122,6 +123,11 @@ def monitor_champion(as_of: datetime, every_days: float | None = None) -> dict[s
     return monitor.monitor_champion(load_settings(), as_of, every_days)
 
 
+def model_resource(settings: Settings) -> str:
+    """Return the id by which events name the use case's model."""
+    return f"mlops.model.{settings.usecase}"
+
+
 # Prefect's client keeps an event for about ten seconds; these retries cover a server restart.
 @task(retries=6, retry_delay_seconds=10, retry_condition_fn=_is_transient)
 def request_retraining(decision: dict[str, Any]) -> str:
@@ -133,7 +139,7 @@ def request_retraining(decision: dict[str, Any]) -> str:
     payload["codes"] = ",".join(decision.get("codes", ()))
     # A fixed id: if this run emits the event twice, the server keeps one.
     identity = uuid5(NAMESPACE_URL, f"{flow_run.id}:{decision['decision_id']}")
-    resource = {"prefect.resource.id": "mlops.model"}
+    resource = {"prefect.resource.id": model_resource(load_settings())}
     event = emit_event(RETRAIN_EVENT, resource, payload=payload, id=identity)
     if event is None:
         raise LoopError(

@@ -77,7 +77,7 @@ def report_next_steps(settings: Settings, journal: Journal, first: dict[str, Any
 
     With servers in the settings, as on the stack, these are addresses: the files are in a volume.
     """
-    reports = sorted((settings.var / "reports").glob("*.html"))
+    reports = sorted((settings.state / "reports").glob("*.html"))
     addresses = browser_addresses(settings, first)
     journal.say("done. Look at:")
     for place in addresses or [first["report"], *map(str, reports)]:

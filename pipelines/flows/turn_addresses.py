@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.registry.versions import REGISTERED_MODEL
 from settings import Settings
 
 
@@ -13,7 +12,7 @@ def browser_addresses(settings: Settings, outcome: dict[str, Any]) -> list[str]:
     `outcome` is that of the turn's first training. A host without a dot is a service of the stack:
     its port is published on this machine, under the port in the settings.
     """
-    version = f"/#/models/{REGISTERED_MODEL}/versions/{outcome['version']}"
+    version = f"/#/models/{settings.usecase}/versions/{outcome['version']}"
     servers = (
         (settings.tracking_uri, settings.mlflow_port, version, "the version, its card and report"),
         (not settings.owns_prefect and settings.prefect_url, settings.prefect_port, "/", "flows"),

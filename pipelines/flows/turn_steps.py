@@ -28,13 +28,13 @@ def run_ingestion(
         quarantined = accepted_batches.count_quarantined(settings).total()
         row.ran = "Great Expectations on every daily batch"
         row.decided = f"{quarantined:,} rows quarantined, no batch refused"
-        row.evidence = "data/quarantine, var/gx"
+        row.evidence = f"data/{settings.usecase}/quarantine"
     with journal.component("2 Features and store") as row:
         published = f", published online as of {as_of:%d %B %Y}" if online else ""
         journal.say(f"{sum(result['built'].values())} days of feature tables built{published}")
         row.ran = f"Feast, {len(result['built'])} tables, offline and online"
         row.decided = f"features up to {as_of:%Y-%m-%d}"
-        row.evidence = "data/features, var/feast"
+        row.evidence = f"data/{settings.usecase}/features"
 
 
 def is_online_store_before(settings: Settings, moment: datetime) -> bool:
@@ -83,7 +83,7 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
     """Report the metrics, the gates and the registered version of a training."""
     from pipelines.evaluation import formatting
 
-    files = TrainingFiles(settings.var / "training" / outcome["training_id"], settings.use_case)
+    files = TrainingFiles(settings.state / "training" / outcome["training_id"], settings.use_case)
     with journal.component("4 Evaluation and gates") as row:
         for line in formatting.metric_lines(files.metrics):
             journal.say(line)
@@ -95,7 +95,7 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
         journal.say(outcome["told"])
         row.ran = "refit on all known data, artefact gates, MLflow registry"
         row.decided = outcome["told"].split(":")[0]
-        row.evidence = "models:/mlops-loop@champion"
+        row.evidence = f"models:/{settings.usecase}@champion"
 
 
 def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:

@@ -143,13 +143,13 @@ def record_restatements(settings: Settings, feed: str, days: Collection[date]) -
         return 0
     count = count_restatements(settings, feed, days)
     counts = read_restatements(settings) | {feed: count}
-    durable_files.write_json(settings.var / RESTATEMENTS_FILE, counts)
+    durable_files.write_json(settings.state / RESTATEMENTS_FILE, counts)
     return count
 
 
 def read_restatements(settings: Settings) -> dict[str, int]:
     """Return by feed the restatements in the batches that were validated last."""
-    return durable_files.read_json(settings.var / RESTATEMENTS_FILE) or {}
+    return durable_files.read_json(settings.state / RESTATEMENTS_FILE) or {}
 
 
 def _accepted_raw(data: Path, feed: str, day: date) -> Path | None:

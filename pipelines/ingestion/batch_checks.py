@@ -94,7 +94,7 @@ def recheck_accepted(feed: str, tables: dict[date, pa.Table], rules: FeedRules) 
             parts.append(column_types.widen(table, rules.schema))
         except ValueError as error:
             raise UserError(
-                f"The accepted batch of {feed} for {day} does not fit the declared schema: {error}. "
+                f"The accepted batch of {feed} for {day} does not fit its schema: {error}. "
                 "The batch is unchanged. Declare a type that holds the old values, or rename the "
                 "column. Then run `mlops ingest` again."
             ) from error

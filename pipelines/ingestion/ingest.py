@@ -12,6 +12,7 @@ import pandas as pd
 
 from features import column_types, locks, partitions
 from pipelines.ingestion import accepted_batches
+from pipelines.ingestion.recipe import write_recipe
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings, UserError
 
@@ -121,7 +122,11 @@ def _store_raw(settings: Settings, feed: str, day: date, rows: pd.DataFrame) -> 
     return True
 
 
+def ingest_stage(settings: Settings, as_of: datetime) -> None:
+    """Recipe stage: store the due batches, and write the recipe of the stages after it."""
+    write_recipe(settings)
+    print(len(fetch_due_batches(settings, as_of)), "new batches")
+
+
 if __name__ == "__main__":
-    stage_command.run_stage_command(
-        lambda settings, as_of: print(len(fetch_due_batches(settings, as_of)), "new batches")
-    )
+    stage_command.run_stage_command(ingest_stage)

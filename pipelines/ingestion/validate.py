@@ -55,7 +55,7 @@ def validate_new_batches(settings: Settings, as_of: datetime) -> dict[str, dict[
     if results and settings.pages:
         from pipelines.ingestion.expectation_suites import write_data_docs
 
-        write_data_docs(results, settings.var / "gx")
+        write_data_docs(results, settings.state / "gx")
     lines = [line for kind in ADVICE if problems[kind] for line in (*problems[kind], ADVICE[kind])]
     if lines:
         raise LoopError("\n".join(lines))
@@ -118,7 +118,7 @@ def _count_text(count: int, kind: str = "") -> str:
 
 def data_docs_index(settings: Settings) -> Path:
     """Return the index of Great Expectations' pages on the last run that checked a batch."""
-    return settings.var / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
+    return settings.state / "gx" / "gx" / "uncommitted" / "data_docs" / "local_site" / "index.html"
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ MIN_FREE_GB = 3
 MAX_PATH = 400  # bytes; SQLite opens no path of more than 504, and DVC's is 100 below the home
 # Files that are replaced atomically: a half-written one was copied, edited or is on a broken disk.
 STATE_FILES = (
-    "alerts/sent.json", "children.json", "format.json", "models/*/card.json", "monitoring/*.json",
-    "training/*/outcome.json", "world.json",
+    "alerts/sent.json", "format.json",
+    *(f"usecases/*/{name}" for name in (
+        "children.json", "models/*/card.json", "monitoring/*.json", "training/*/outcome.json",
+        "world.json",
+    )),
 )  # fmt: skip
 
 

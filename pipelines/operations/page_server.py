@@ -29,7 +29,7 @@ TOOL_PAGES = {  # what each server of `mlops ui` shows, and the setting of its p
 
 @dataclass(frozen=True)
 class PageKind:
-    """Pages of one kind: the files of the folder below `var/` that match the pattern."""
+    """Pages of one kind: the files of a use case's folder that match the pattern."""
 
     title: str
     about: str
@@ -45,7 +45,7 @@ KINDS = (
     PageKind("Drift", "Evidently's comparison of all columns", "reports", "drift-*.html"),
     PageKind(
         "Evaluations", "the candidates of a training, and the gates' verdicts on them",
-        "training", "*/data/evaluation/report.html",
+        "training", "*/data/*/evaluation/report.html",
     ),
     PageKind(
         "Data docs", "Great Expectations' results on the batches that were checked last",
@@ -95,13 +95,15 @@ def list_pages(var: Path, kind: PageKind) -> list[tuple[str, str, datetime]]:
 
     A link to a file elsewhere is no page; the folder itself may be one.
     """
-    folder = var / kind.folder
     pages = []
-    for file in folder.glob(kind.pattern):
-        if not file.resolve().is_relative_to(folder.resolve()):
-            continue
-        name = file.relative_to(folder)
-        written = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        label = name.parts[0] if kind.folder == "training" else file.stem
-        pages.append((f"{kind.folder}/{name.as_posix()}", label, written))
+    for state in var.glob("usecases/*"):
+        folder = state / kind.folder
+        for file in folder.glob(kind.pattern):
+            if not file.resolve().is_relative_to(folder.resolve()):
+                continue
+            name = file.relative_to(folder)
+            written = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+            label = name.parts[0] if kind.folder == "training" else file.stem
+            path = file.relative_to(var).as_posix()
+            pages.append((path, f"{state.name}: {label}", written))
     return sorted(pages, key=lambda page: (page[2], page[1]), reverse=True)

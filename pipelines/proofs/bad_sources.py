@@ -18,13 +18,13 @@ from features.online_publisher import Publisher, publish_features
 from features.publication_record import record_text
 from features.table_builder import build_tables
 from features.validated_cases import read_cases
-from pipelines.evaluation.gates.source_gates import RECORDED_FOLDERS, folder_md5
 from pipelines.proofs.base_training import (
     BaseTraining,
     GateCase,
     Subject,
     copy_home,
     link_or_copy_file,
+    recorded_md5s,
 )
 from pipelines.replay.replay_world import home_environment
 from pipelines.training import assemble
@@ -37,7 +37,7 @@ def data_of_another_md5(training: BaseTraining) -> Iterator[Subject]:
     path = copy_home(training.settings, training.scratch / "changed").home
     labels = training.frame["label"].to_numpy().copy()
     labels[0] = 1 - labels[0]
-    target = path / "data" / "training" / "training.parquet"
+    target = path / "data" / training.settings.usecase / "training" / "training.parquet"
     partitions.write_partition(training.frame.assign(label=labels), target)
     yield training.training_sources(path=path)
 
@@ -87,7 +87,7 @@ def fault_in_tables(change: Any, training: BaseTraining) -> Iterator[Subject]:
     yield leaking.gate_inputs(leaking.healthy)
     yield training.training_sources(
         path=own.home, tables={**own.use_case.tables(), **_changed_tables(own, change)},
-        md5s={name: folder_md5(own.home / name) for name in RECORDED_FOLDERS},
+        md5s=recorded_md5s(own),
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class BaseTraining:
     @cached_property
     def scratch(self) -> Path:
         """Folder for the files of this process's cases."""
-        folder = self.settings.var / "cases" / str(os.getpid())
+        folder = self.settings.state / "cases" / str(os.getpid())
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -76,7 +76,7 @@ class BaseTraining:
         return self.fit(self.frame)
 
     def fit(self, rows: pd.DataFrame, **settings: Any) -> Any:
-        """Fit the last candidate on `rows`, with settings drawn from its search space by the seed."""
+        """Fit the last candidate on `rows`, with settings drawn by the seed."""
         from sklearn.model_selection import ParameterSampler
 
         use_case = self.settings.use_case
@@ -105,7 +105,8 @@ class BaseTraining:
         if not running.exists():
             export_model(self.champion, running)
         return RefitModel(
-            use_case=self.settings.use_case, model=refit, folder=folder, digest=export_model(refit, folder), frame=self.holdout,
+            use_case=self.settings.use_case, model=refit, folder=folder,
+            digest=export_model(refit, folder), frame=self.holdout,
             evaluated=probabilities(self.healthy, self.holdout), seed=self.seed, running=running,
         )  # fmt: skip
 
@@ -135,7 +136,7 @@ def open_base_training(settings: Settings) -> BaseTraining:
     """Return the training of this code and these parameters, built below `var/prove` if missing."""
     params = settings.params()
     as_of = stage_command.parse_time(params["as_of"])
-    home = settings.var / "prove" / workspace.training_id(settings, as_of)
+    home = settings.state / "prove" / workspace.training_id(settings, as_of)
     if not (home / "md5s.json").exists():
         shutil.rmtree(home.parent, ignore_errors=True)
         _build(settings, home, as_of)
@@ -174,7 +175,11 @@ def _build(settings: Settings, home: Path, as_of: datetime) -> None:
     own = build_home(settings, home, as_of)
     with home_environment(own):
         publish_features(own, as_of)
-    (home / "data" / "candidates").mkdir()
-    durable_files.write_file(home / "data" / "candidates" / "candidates.json", "{}")
-    md5s = {name: folder_md5(home / name) for name in RECORDED_FOLDERS}
-    durable_files.write_json(home / "md5s.json", md5s)
+    durable_files.write_file(own.data / "candidates" / "candidates.json", "{}")
+    durable_files.write_json(home / "md5s.json", recorded_md5s(own))
+
+
+def recorded_md5s(own: Settings) -> dict[str, str]:
+    """Return the md5s of the training in a home, by path, as a push records them."""
+    folders = [own.data / name for name in RECORDED_FOLDERS]
+    return {each.relative_to(own.root).as_posix(): folder_md5(each) for each in folders}

@@ -65,7 +65,7 @@ def simulate_fault(training: BaseTraining, fault: FeedFault) -> FaultOutcome:
     retrained = False
     with TemporaryDirectory(dir=training.scratch) as folder:
         own = copy_home(training.settings, Path(folder))
-        shutil.copytree(training.settings.var / "feast", own.var / "feast")
+        shutil.copytree(training.settings.state / "feast", own.state / "feast")
         with home_environment(own):
             stops = _ingest(own, fault, began.date(), end)
             notices = _quarantine_notices(own, began.date())

@@ -45,7 +45,7 @@ def run_in_processes(
 ) -> Iterator[Proof]:
     """Prove the cases `numbers`, given the home of the base training; yield in their order."""
     own = open_base_training(settings).settings
-    shutil.rmtree(own.var / "cases", ignore_errors=True)
+    shutil.rmtree(own.state / "cases", ignore_errors=True)
     # Spawned: each case changes the folder and the environment, on which Feast depends.
     with ProcessPoolExecutor(
         N_WORKERS, mp_context=get_context("spawn"),
@@ -57,7 +57,7 @@ def run_in_processes(
         except KeyboardInterrupt:
             child_processes.end_descendants()  # or the pool waits for its cases
             raise
-    shutil.rmtree(own.var / "cases", ignore_errors=True)
+    shutil.rmtree(own.state / "cases", ignore_errors=True)
 
 
 def report_proofs(proofs: Iterable[Proof], title: str, page: Path | None = None) -> bool:

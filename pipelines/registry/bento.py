@@ -18,7 +18,6 @@ from serving.release import document
 from serving.wiring import PACKAGED_RELEASE
 from settings import Settings, UserError
 
-BENTO_NAME = "mlops-loop"
 BENTO_CODE = (
     "settings.py", "contract.py", "serving", "features", "usecases", "requirements.lock",
 )  # fmt: skip
@@ -42,12 +41,13 @@ def build_bento(settings: Settings, target: Path) -> str:
         labels = _fill(settings, current, Path(folder))
         bento: Any = bentoml.build(
             "serving.service:Predictor",
-            name=BENTO_NAME,
+            name=settings.usecase,
             build_ctx=folder,
             labels=labels,
             include=["**"],
             description=(settings.use_case.folder / "card.md").read_text(),
             # The lock file has all packages with hashes; BentoML would resolve them again.
+            envs=[{"name": "MLOPS_USECASE", "value": settings.usecase}],
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
         )
         # BentoML chooses the format by the end of the name.

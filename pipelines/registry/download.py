@@ -27,9 +27,12 @@ def download_version(settings: Settings, version: str, recorded: str | None = No
     missing or differ from the registered or recorded ones.
     """
     with versions.reraise_mlflow_errors(settings) as client:
-        registered = versions.find_version(client, version)
-        digest = recorded or versions.require_registered_version(client, version).tags["digest"]
-    target = settings.var / "models" / version
+        registered = versions.find_version(settings, client, version)
+        digest = (
+            recorded
+            or versions.require_registered_version(settings, client, version).tags["digest"]
+        )
+    target = settings.state / "models" / version
     is_vouched = recorded is not None
     if not version_files.are_files_whole(settings, target, digest, is_vouched=is_vouched):
         if registered is None:
@@ -96,7 +99,7 @@ def check_registered_files(settings: Settings, version: str, digest: str) -> Non
         versions.reraise_mlflow_errors(settings) as client,
         tempfile.TemporaryDirectory() as folder,
     ):
-        if (registered := versions.find_version(client, version)) is not None:
+        if (registered := versions.find_version(settings, client, version)) is not None:
             target = Path(folder) / version
             _download(client, registered.run_id, target)
             version_files.verify_files(settings, target, digest)

@@ -63,7 +63,7 @@ class Governance(BaseModel, extra="forbid"):
 
 
 def read_use_case_card(use_case: UseCase) -> str:
-    """Return the use case's card.md: governance as front matter, then prose on use, data and limits."""
+    """Return card.md: governance as front matter, then prose on use, data and limits."""
     return (use_case.folder / "card.md").read_text()
 
 

@@ -26,12 +26,12 @@ RefitGates = Sequence[Callable[[RefitModel, Limits], Verdict]]
 
 def refit_training(files: TrainingFiles) -> tuple[str, list[dict[str, Any]]]:
     """Refit the winner of the training; return its digest and the verdicts on it."""
-    path, champion = files.path, files.path / "data" / "champion" / "served"
+    path, champion = files.path, files.data / "champion" / "served"
     winner = files.gates["winner"]
     digest = refit_model(files.model(winner), files.frame, path / "refit")
     verdicts = refit_verdicts(
-        files.use_case, path / "refit", files.holdout, files.scores[winner].to_numpy(), files.params,
-        champion if champion.exists() else None,
+        files.use_case, path / "refit", files.holdout, files.scores[winner].to_numpy(),
+        files.params, champion if champion.exists() else None,
     )  # fmt: skip
     return digest, verdicts
 

@@ -18,7 +18,7 @@ from pipelines.evaluation.gates.champion_and_baseline import case_log_losses
 from pipelines.evaluation.gates.source_gates import SOURCE_GATES, TrainingSources
 from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.registry import model_card, refit, version_files
-from pipelines.registry.versions import REGISTERED_MODEL, find_registered_model, version_of_training
+from pipelines.registry.versions import find_registered_model, version_of_training
 from pipelines.training import lineage, mlflow_tracking
 from pipelines.training.train import probabilities
 from pipelines.training.training_files import TrainingFiles
@@ -154,11 +154,11 @@ def _create_version(
         _write_version_files(files, facts, Path(folder))
         version_files.sign_files(settings, Path(folder), tags["digest"])
         client.log_artifacts(run_id, folder)
-    if find_registered_model(client) is None:
-        client.create_registered_model(REGISTERED_MODEL)
+    if find_registered_model(settings, client) is None:
+        client.create_registered_model(settings.usecase)
     # Last, in one call with its tags: a kill before leaves no incomplete version.
     version = client.create_model_version(
-        REGISTERED_MODEL, logged.model_uri, run_id, model_id=logged.model_id, tags=tags,
+        settings.usecase, logged.model_uri, run_id, model_id=logged.model_id, tags=tags,
         description=model_card.render_registry_description(use_case_card, facts),
     )  # fmt: skip
     return str(version.version)

@@ -62,7 +62,7 @@ def reproduce_version(settings: Settings, version: str) -> Reproduction:
     restored.
     """
     record = read_recorded_version(settings, version)
-    folder = settings.var / "reproduced"
+    folder = settings.state / "reproduced"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{version}-") as path:
         return refit_and_compare(settings, record, Path(path))
@@ -75,7 +75,7 @@ def read_recorded_version(settings: Settings, version: str) -> RecordedVersion:
     `UnreachableError` without MLflow.
     """
     with reraise_mlflow_errors(settings) as client, tempfile.TemporaryDirectory() as folder:
-        registered = require_registered_version(client, version)
+        registered = require_registered_version(settings, client, version)
         if missing := [name for name in REQUIRED_TAGS if name not in registered.tags]:
             raise UserError(
                 f"Version {version} can't be reproduced: its tags {', '.join(missing)} are missing."
@@ -92,7 +92,11 @@ def refit_and_compare(settings: Settings, record: RecordedVersion, path: Path) -
     tags, files = record.tags, TrainingFiles(path, settings.use_case)
     with recorded_code(tags["git_commit"], tags["code_sha256"]) as tree:
         workspace.copy_code(path, tree)
-    dvc_stages.restore_output(settings, tags["dvc_md5_training"], path / "data" / "training")
+        if (tree / "usecase").is_dir():  # an older version had one use case, without its name
+            for name, place in (("usecases", "../usecase"), ("data", ".")):
+                (path / name).mkdir()
+                (path / name / settings.usecase).symlink_to(place)
+    dvc_stages.restore_output(settings, tags["dvc_md5_training"], files.data / "training")
     durable_files.write_file(path / workspace.params_file(settings), record.params)
     digest = _fit(settings, path, tags["candidate"])
     prob, costs = files.scores[tags["candidate"]], files.params["costs"]

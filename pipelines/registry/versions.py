@@ -1,4 +1,7 @@
-"""Lookup of the registered model and its versions in MLflow's registry."""
+"""Lookup of the use case's registered model and its versions in MLflow's registry.
+
+The model has the name of the use case.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,14 +11,12 @@ from typing import Any
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UnreachableError, UserError
 
-REGISTERED_MODEL = "mlops-loop"
-
 
 def version_of_training(settings: Settings, training_id: str) -> str | None:
     """Return the version that this training registered; None if there is none."""
     client = mlflow_tracking.mlflow_client(settings)
     registered = client.search_model_versions(
-        f"name = '{REGISTERED_MODEL}' and tags.training_id = '{training_id}'"
+        f"name = '{settings.usecase}' and tags.training_id = '{training_id}'"
     )
     return str(registered[0].version) if registered else None
 
@@ -42,30 +43,30 @@ def reraise_mlflow_errors(settings: Settings) -> Iterator[Any]:
         ) from error
 
 
-def find_registered_model(client: Any) -> Any | None:
+def find_registered_model(settings: Settings, client: Any) -> Any | None:
     """Return the registered model with its tags and aliases; None before the first version."""
-    models = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
+    models = client.search_registered_models(f"name = '{settings.usecase}'")
     return models[0] if models else None
 
 
-def find_version(client: Any, version: str) -> Any | None:
+def find_version(settings: Settings, client: Any, version: str) -> Any | None:
     """Return the version; None if it does not exist or was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version(REGISTERED_MODEL, version)
+        return client.get_model_version(settings.usecase, version)
     except MlflowException as error:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         return None
 
 
-def require_registered_version(client: Any, version: str) -> Any:
+def require_registered_version(settings: Settings, client: Any, version: str) -> Any:
     """Return the version with its tag `digest`.
 
     Raises `UserError` if there is no such version, `LoopError` if it lost the tag.
     """
-    registered = find_version(client, version)
+    registered = find_version(settings, client, version)
     if registered is None:
         raise UserError(
             f"There is no version {version} in the registry: it was never registered, or it was "
@@ -85,4 +86,4 @@ def require_registered_version(client: Any, version: str) -> Any:
 def missing_versions(settings: Settings, *versions: str) -> list[str]:
     """Return those of `versions` that do not exist in the registry or were deleted."""
     with reraise_mlflow_errors(settings) as client:
-        return [each for each in versions if find_version(client, each) is None]
+        return [each for each in versions if find_version(settings, client, each) is None]

@@ -84,7 +84,7 @@ def _record_decision(
     expected: str = "",
 ) -> ReleaseDocument:  # fmt: skip
     with versions.reraise_mlflow_errors(settings) as client:
-        digest = versions.require_registered_version(client, version).tags["digest"]
+        digest = versions.require_registered_version(settings, client, version).tags["digest"]
     if not digest.startswith(expected):
         raise UserError(
             f"Nothing was recorded: you looked at the digest {expected[:12]}, but version "

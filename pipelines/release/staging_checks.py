@@ -39,11 +39,10 @@ def check_in_staging(settings: Settings, version: str) -> None:
 
 def put_in_staging(settings: Settings, version: str) -> ServedModel:
     """Make the staging service serve `version`; set the registry's alias `staging`."""
-    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training.mlflow_tracking import mlflow_client
 
     served = download_vouched(settings, version)
-    mlflow_client(settings).set_registered_model_alias(REGISTERED_MODEL, STAGING_ALIAS, version)
+    mlflow_client(settings).set_registered_model_alias(settings.usecase, STAGING_ALIAS, version)
     try:
         current = document.read_release(settings, settings.staging_file)
     except LoopError:  # malformed or not signed: replaced by the version that was just checked

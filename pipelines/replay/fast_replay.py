@@ -51,7 +51,7 @@ def check_period(params: dict[str, Any], first: datetime, end: datetime) -> None
 
 def replay_folder(settings: Settings, first: datetime, name: str) -> Path:
     """Return the folder of the replay's days; they do not depend on its end."""
-    return settings.var / "replay" / f"from-{first:%Y%m%d}" / name.replace(" ", "-")
+    return settings.state / "replay" / f"from-{first:%Y%m%d}" / name.replace(" ", "-")
 
 
 def replay_policy(

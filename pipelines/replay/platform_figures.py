@@ -57,12 +57,12 @@ class Meter:
 
 def flow_run_counts_path(settings: Settings) -> Path:
     """Return the file with the number of flow runs by state, which Prefect's server knows."""
-    return settings.var / "replay" / "runs.json"
+    return settings.state / "replay" / "runs.json"
 
 
 def meter_path(settings: Settings) -> Path:
     """Return the file with the meter's lines. A day run twice has two lines, and both count."""
-    return settings.var / "replay" / "meter.jsonl"
+    return settings.state / "replay" / "meter.jsonl"
 
 
 def platform_figures(settings: Settings, days: pd.DataFrame) -> dict[str, Any]:

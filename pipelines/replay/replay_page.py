@@ -51,7 +51,7 @@ def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Pat
         drift=("Drift by feature and week", "distance as a multiple of its limit; 1 has drifted",
                year_charts.drift_heatmap(own)),
     )  # fmt: skip
-    path = settings.var / "reports" / "year.html"
+    path = settings.state / "reports" / "year.html"
     durable_files.write_file(path, page)
     return path
 

@@ -78,7 +78,7 @@ class TrainedModel:
 
 def build_world(settings: Settings, first: datetime, end: datetime) -> ReplayWorld:
     """Build the world of a replay from `first` to `end`, with output on this terminal."""
-    params, folder = settings.params(), settings.var / "replay"
+    params, folder = settings.params(), settings.state / "replay"
     until = stage_command.parse_time(params["replay"]["until"], "replay.until")
     home = build_home(settings, folder / "world", until)
     use_case = settings.use_case
@@ -113,7 +113,8 @@ def train_model(world: ReplayWorld, as_of: datetime, champion: TrainedModel | No
     manifest = assemble.training_manifest(frame, as_of, start)
     known, holdout = assemble.split_holdout(frame, manifest)
     path = _training_folder(world, as_of, start)
-    files, stored = TrainingFiles(path, world.use_case), path / "data" / "candidates"
+    files = TrainingFiles(path, world.use_case)
+    stored = files.data / "candidates"
     if not (stored / "candidates.json").exists():
         train.fit_candidates(world.use_case, known, holdout, params, stored)
     scores = files.scores

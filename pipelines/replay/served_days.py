@@ -31,7 +31,7 @@ def run_days(settings: Settings, first: datetime, end: datetime) -> None:
     """
     from pipelines.flows import flow_runs
 
-    log = settings.var / "logs" / "replay.log"
+    log = settings.state / "logs" / "replay.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as lines, exclusive.run_lock(settings):
         journal = Journal(Console(file=lines, highlight=False, soft_wrap=True))

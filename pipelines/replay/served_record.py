@@ -82,7 +82,7 @@ def training_fields(settings: Settings, outcome: dict[str, Any] | None) -> dict[
     """Return the record's fields of the training with this outcome."""
     if outcome is None:
         return {"trained": 0, "training": None, "verdicts": []}
-    files = TrainingFiles(Path(outcome["report"]).parents[2], settings.use_case)
+    files = TrainingFiles(Path(outcome["report"]).parents[3], settings.use_case)
     best = evaluate.best_candidate(files.gates["verdicts"], files.metrics)
     # Without a winner the outcome has no verdicts on sources and refit.
     verdicts = files.gates["verdicts"][best] + outcome["verdicts"]
@@ -108,13 +108,13 @@ def monitoring_fields(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def training_day_of(settings: Settings, version: str) -> str:
     """Return the day of a version's training; the fast replay has no version numbers."""
-    card = served_form.read_card(settings.var / "models" / version)
+    card = served_form.read_card(settings.state / "models" / version)
     return str(card["data_until"][:10])
 
 
 def records_folder(settings: Settings) -> Path:
     """Return the folder of a served replay's records, in its home."""
-    return settings.var / "replay"
+    return settings.state / "replay"
 
 
 def read_day_records(folder: Path) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def run_replay(
         raise UserError(f"The replay of {name} did not start. See the output above.")
     if done.returncode:
         raise LoopError(
-            f"The replay of {name} stopped early. See the output above and {own.var / 'logs'}. "
+            f"The replay of {name} stopped early. See the output above and {own.state / 'logs'}. "
             "The same command continues from there."
         )
     days = agreement.read_days_with_costs(settings, own, first, end)
@@ -101,7 +101,7 @@ def replay_home(settings: Settings, first: datetime, name: str) -> Settings:
     """Return the settings of the home of a replay of `name` from `first` on, with our ports."""
     period = fast_replay.replay_folder(settings, first, name).parent.name
     return Settings.isolated(
-        settings.var / "replay" / "served" / period / name,
+        settings.state / "replay" / "served" / period / name,
         prefect_url="", service_url="", prefect_port=settings.prefect_port,
         service_port=settings.service_port,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def prepare_replay_home(
         with exclusive.run_lock(own):
             child_processes.stop_children(own)
         shutil.rmtree(own.home)
-    for folder in (own.params_file.parent, own.var):
+    for folder in (own.params_file.parent, own.state):
         folder.mkdir(parents=True, exist_ok=True)
     durable_files.write_file(own.params_file, yaml.safe_dump(params, sort_keys=False))
     return own
@@ -147,7 +147,7 @@ def claim_stack(settings: Settings, first: datetime) -> None:
     Raises `UserError` if the stack runs another replay, or was used without one.
     """
     claim = {"from": first.isoformat(), "params": policies.params_digest(settings.params())}
-    note = settings.var / "replay" / "stack.json"
+    note = settings.state / "replay" / "stack.json"
     existing, served = durable_files.read_json(note), document.read_release(settings)
     day = first + len(served_record.read_day_records(served_record.records_folder(settings))) * DAY
     problem = ""

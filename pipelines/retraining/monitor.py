@@ -38,7 +38,7 @@ def monitor_champion(
     champion = release.champion
     folder = (settings.release_file.parent / champion.path).parent
     card = served_form.read_card(folder)
-    path = settings.var / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
+    path = settings.state / "monitoring" / f"{as_of:%Y%m%dT%H%M}.json"
     stored = durable_files.read_json(path)
     if as_of <= datetime.fromisoformat(card["data_until"]):
         if stored is None:
@@ -82,13 +82,13 @@ def measure_window(
         uncounted=uncounted, uncounted_share=1 - len(counted) / len(log),
     )  # fmt: skip
     reference = pd.read_parquet(folder / "reference.parquet")
-    reports = settings.var / "reports"
+    reports = settings.state / "reports"
 
     def publish(samples: list[pd.DataFrame]) -> None:
         from monitoring.pages import drift_report
 
         drift_report.publish_drift_report(
-            samples, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.var / "evidently",
+            samples, reports / f"drift-{as_of:%Y-%m-%d}.html", settings.state / "evidently",
             categories=settings.use_case.categories, limits=params["monitoring"]["drift"],
             name=f"as of {as_of:%Y-%m-%d %H:%M}", as_of=as_of,
         )  # fmt: skip
@@ -108,7 +108,7 @@ def measure_window(
 
 def latest_result(settings: Settings) -> dict[str, Any] | None:
     """Return the newest stored result; None if there is none."""
-    stored = sorted((settings.var / "monitoring").glob("*.json"))
+    stored = sorted((settings.state / "monitoring").glob("*.json"))
     return durable_files.require_json(stored[-1]) if stored else None
 
 

@@ -59,7 +59,7 @@ def start_child(
 
     Raises `LoopError` if the command can't be started.
     """
-    log = settings.var / "logs" / f"{name}.log"
+    log = settings.state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     record = ChildRecord(name, f"{name}:{uuid.uuid4()}", home=str(settings.home.resolve()))
     own = {
@@ -92,7 +92,7 @@ def make_temporary_folder(settings: Settings, name: str) -> Path:
 
     The system's temporary folder is shared, and Prefect's runner uses a fixed name in it.
     """
-    folder = settings.var / "tmp" / name
+    folder = settings.state / "tmp" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     return folder
@@ -180,10 +180,12 @@ def read_child_records(settings: Settings) -> list[ChildRecord]:
     """Return the records of this home's children, oldest first, without those of a copied home."""
     records = [
         ChildRecord(**entry)
-        for entry in durable_files.read_json(settings.var / "children.json") or []
+        for entry in durable_files.read_json(settings.state / "children.json") or []
     ]
     return [each for each in records if each.home in (None, str(settings.home.resolve()))]
 
 
 def _write(settings: Settings, records: Sequence[ChildRecord]) -> None:
-    durable_files.write_json(settings.var / "children.json", [asdict(record) for record in records])
+    durable_files.write_json(
+        settings.state / "children.json", [asdict(record) for record in records]
+    )

@@ -11,13 +11,13 @@ from settings import Settings, UserError
 
 def run_lock(settings: Settings) -> AbstractContextManager[None]:
     """Hold `var/run.lock`; raise `UserError` with the holder's name if another run holds it."""
-    lock = settings.var / "run.lock"
+    lock = settings.state / "run.lock"
     return locks.hold_lock(lock, 0.0, refused=UserError, what="Another run")
 
 
 def is_run_active(settings: Settings) -> bool:
     """Whether a run holds the lock."""
-    return locks.is_locked(settings.var / "run.lock")
+    return locks.is_locked(settings.state / "run.lock")
 
 
 def is_port_free(port: int) -> bool:

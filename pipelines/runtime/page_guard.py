@@ -74,4 +74,4 @@ def evidently_app() -> ASGIApp:
     from evidently.ui.service.app import create_app, get_config
 
     settings = Settings()
-    return PageGuard(create_app(get_config(workspace=f"{settings.var}/evidently")), settings)
+    return PageGuard(create_app(get_config(workspace=f"{settings.state}/evidently")), settings)

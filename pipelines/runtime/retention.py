@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from settings import Settings, UserError
 
-# By kind: folder below `var` and pattern of the files.
+# By kind: folder below `var` or the use case's state, and pattern of the files.
 EXPIRING_FILES = {
     "results": (("prefect/storage", "*"),),
     "reports": (
@@ -58,7 +58,12 @@ def remove_expired(settings: Settings, as_of: datetime, now: datetime) -> dict[s
     counts = {}
     for kind, places in EXPIRING_FILES.items():
         limit = (now - ages[kind]).timestamp()
-        paths = [path for folder, names in places for path in (settings.var / folder).glob(names)]
+        paths = [
+            path
+            for folder, names in places
+            for root in (settings.var, settings.state)
+            for path in (root / folder).glob(names)
+        ]
         old = [path for path in paths if path.is_file() and path.stat().st_mtime < limit]
         for path in old:
             path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ changes it; a second call changes nothing. docs/upgrade.md is the guide for user
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from features import durable_files, locks
 from pipelines.runtime import embedded_databases
 from settings import Settings, UserError
 
-STATE_FORMAT = 2  # of the files in var/; v0.1 wrote no number and counts as 1
+STATE_FORMAT = 3  # of the files in var/; v0.1 wrote no number and counts as 1
+OLDER_MODEL, OLDER_AUDIT = "mlops-loop", "releases"  # names in MLflow up to format 2
 
 
 def upgrade_home(settings: Settings, tools: Collection[str] = embedded_databases.TOOLS) -> None:
@@ -47,8 +49,8 @@ def stored_format(settings: Settings) -> int:
     if written is None:
         files_of_v01 = (
             embedded_databases.mlflow_database(settings),
+            *_older_release_files(settings),
             settings.release_file,
-            settings.staging_file,
         )
         return 1 if any(path.exists() for path in files_of_v01) else STATE_FORMAT
     stored = int(written["format"])
@@ -76,7 +78,7 @@ def _due(settings: Settings, tools: Collection[str]) -> bool:
 
 def make_release_paths_relative(settings: Settings) -> None:
     """Migrate format 1 to 2: the paths of models become relative to the folder of the release."""
-    for file in (settings.release_file, settings.staging_file):
+    for file in _older_release_files(settings):
         text = file.read_text() if file.exists() else None
         if text is not None and (changed := _relative(text)) != text:
             embedded_databases.keep_copy(file, "format-1")
@@ -107,4 +109,43 @@ def _relative(text: str) -> str:
     return json.dumps(document, indent=2)
 
 
-MIGRATIONS: tuple[Callable[[Settings], None], ...] = (make_release_paths_relative,)
+def _older_release_files(settings: Settings) -> list[Path]:
+    return [settings.var / "release" / name for name in ("release.json", "staging.json")]
+
+
+def name_the_use_case(settings: Settings) -> None:
+    """Migrate format 2 to 3: what belongs to the only use case so far stands under its name.
+
+    It is the default of the settings. The online store is rebuilt by the next publication.
+    """
+    own = settings.model_copy(update={"usecase": Settings.model_fields["usecase"].default})
+    moved = [(settings.var / name, own.state / name) for name in OLDER_STATE]
+    moved += [(settings.root / "data" / name, own.data / name) for name in OLDER_DATA]
+    for old, new in moved:
+        if old.exists() and not new.exists():
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(old, new)
+    shutil.rmtree(settings.var / "feast", ignore_errors=True)
+    if settings.tracking_uri is None and embedded_databases.embedded_mlflow(settings) is None:
+        return
+    from mlflow import MlflowClient
+
+    client = MlflowClient(settings.mlflow_uri)
+    if client.search_registered_models(f"name = '{OLDER_MODEL}'"):
+        client.rename_registered_model(OLDER_MODEL, own.usecase)
+    for name, renamed in ((OLDER_MODEL, own.usecase), (OLDER_AUDIT, f"{own.usecase} releases")):
+        if (experiment := client.get_experiment_by_name(name)) is not None:
+            client.rename_experiment(experiment.experiment_id, renamed)
+
+
+OLDER_STATE = (
+    "children.json", "evidently", "gx", "log", "logs", "models", "monitoring", "prove", "release",
+    "replay", "reports", "restated.json", "training", "world.json",
+)  # fmt: skip
+OLDER_DATA = (
+    "candidates", "champion", "evaluation", "features", "quarantine", "raw", "replaced", "training",
+    "validated",
+)  # fmt: skip
+MIGRATIONS: tuple[Callable[[Settings], None], ...] = (
+    make_release_paths_relative, name_the_use_case,
+)  # fmt: skip

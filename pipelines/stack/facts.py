@@ -39,16 +39,15 @@ def count_predictions(archive: IO[bytes]) -> int:
 
 def registry_facts(settings: Settings) -> dict[str, Any]:
     """Return the number of registered versions, the champion and the released version."""
-    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.release.audit import release_document
     from pipelines.training.mlflow_tracking import mlflow_client
 
     client = mlflow_client(settings)
-    versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
+    versions = client.search_model_versions(f"name = '{settings.usecase}'")
     file = settings.release_file
     return {
         "versions": len(versions),
-        "champion": _champion(release_document.read_document_text(client)),
+        "champion": _champion(release_document.read_document_text(settings, client)),
         "released": _champion(file.read_text() if file.exists() else None),
     }
 

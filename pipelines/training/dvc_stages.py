@@ -16,15 +16,16 @@ from pipelines.runtime import run_command
 from settings import LoopError, Settings, UserError
 
 
-def recipe_stages(path: Path) -> list[str]:
-    """Return the names of the stages in DVC's order, each after those that it depends on."""
+def recipe_stages(settings: Settings, path: Path) -> list[str]:
+    """Return the use case's stages in DVC's order, each after those that it depends on."""
     import networkx as nx
     from dvc.repo import Repo
 
     with warnings.catch_warnings(), Repo(str(path)) as repo:
         # DVC's prefix trees use a deprecated interface of pygtrie.
         warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)
-        return [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
+        names = [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
+        return [name for name in names if name.endswith(f"@{settings.usecase}")]
 
 
 def run_stage(settings: Settings, path: Path, stage: str) -> dict[str, Any]:

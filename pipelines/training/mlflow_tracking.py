@@ -16,7 +16,6 @@ from pipelines.runtime import embedded_databases, upgrade
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 
-EXPERIMENT_NAME = "mlops-loop"
 PINNED_PACKAGES = ("scikit-learn", "skops", "numpy", "pandas")
 
 
@@ -71,7 +70,7 @@ def start_run(settings: Settings, name: str, tags: dict[str, str]) -> Any:
 
     It is a context manager of the run, which becomes FAILED if the block raises.
     """
-    experiment = experiment_id(settings, EXPERIMENT_NAME)
+    experiment = experiment_id(settings, settings.usecase)
     os.environ.pop("MLFLOW_RUN_ID", None)  # of another project: MLflow would continue that run
     return _mlflow(settings).start_run(run_name=name, tags=tags, experiment_id=experiment)
 
@@ -104,7 +103,7 @@ def _find_candidate(settings: Settings, training_id: str, name: str) -> str | No
 
 def _search_runs(settings: Settings, query: str) -> list[Any]:
     return _mlflow(settings).search_runs(
-        experiment_names=[EXPERIMENT_NAME], filter_string=query, output_format="list"
+        experiment_names=[settings.usecase], filter_string=query, output_format="list"
     )
 
 
@@ -127,7 +126,7 @@ def _log_candidate(
         for title, figure in evaluation_figures({name: metrics}, files.scores, name).items():
             mlflow.log_figure(figure, f"plots/{title}.png")
         for artifact in ("gates.json", "report.html", "roc.csv", "calibration.csv"):
-            mlflow.log_artifact(str(files.path / "data" / "evaluation" / artifact), "evaluation")
+            mlflow.log_artifact(str(files.data / "evaluation" / artifact), "evaluation")
         if summary:
             example = files.frame[settings.use_case.features].tail(5)
             log_model(settings, files.model(name), example, run_id)
@@ -159,7 +158,7 @@ def _mlflow(settings: Settings) -> Any:
             # A half-created database would look like that of an older version.
             with locks.hold_lock(upgrade.state_lock_file(settings)):
                 if not database.exists():  # made by another process meanwhile
-                    _create_experiment(settings, EXPERIMENT_NAME)
+                    _create_experiment(settings, settings.usecase)
     return mlflow
 
 

@@ -31,7 +31,7 @@ def write_outcome(
     }
     outcome["told"] = describe_outcome(outcome)
     durable_files.write_json(path / "outcome.json", outcome)
-    return _with_report(path, outcome)
+    return _with_report(settings, path, outcome)
 
 
 def describe_outcome(outcome: dict[str, Any]) -> str:
@@ -55,11 +55,18 @@ def find_outcome(settings: Settings, as_of: datetime) -> dict[str, Any] | None:
 
 def list_outcomes(settings: Settings) -> list[dict[str, Any]]:
     """Return the outcomes of all concluded trainings, the oldest first."""
-    files = (settings.var / "training").glob("*/outcome.json")
-    outcomes = (_with_report(file.parent, durable_files.require_json(file)) for file in files)
+    files = (settings.state / "training").glob("*/outcome.json")
+    outcomes = (
+        _with_report(settings, file.parent, durable_files.require_json(file)) for file in files
+    )
     return sorted(outcomes, key=lambda outcome: outcome["concluded_at"])
 
 
-def _with_report(path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
+def report_file(settings: Settings, path: Path) -> Path:
+    """Return the report of the training in `path`."""
+    return path / "data" / settings.usecase / "evaluation" / "report.html"
+
+
+def _with_report(settings: Settings, path: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     """Add the current path of the report; it is not stored, because the home may be moved."""
-    return {**outcome, "report": str(path / "data" / "evaluation" / "report.html")}
+    return {**outcome, "report": str(report_file(settings, path))}

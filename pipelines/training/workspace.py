@@ -18,7 +18,8 @@ from pipelines.training import assemble
 from pipelines.training.dvc_stages import init_dvc
 from settings import Settings, UserError
 
-CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecases")
+# Older versions had one use case, in `usecase`, and no contract.
+CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecases", "usecase")
 CODE_FILES = ("settings.py", "contract.py", "dvc.yaml", "requirements.lock")
 GROWING_LAYERS = ("raw", "validated", "quarantine", "features")
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
 
     It holds a copy of the current champion, if there is one, for comparison.
     """
-    path = settings.var / "training" / training_id(settings, as_of)
+    path = settings.state / "training" / training_id(settings, as_of)
     if path.exists():
         init_dvc(settings, path)  # again: the home may have been moved
         return path
@@ -46,7 +47,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
     with locks.hold_data_lock(settings):  # partitions, tables and manifests of one moment
         _link_data(settings, draft, as_of)
     params = settings.params() | {"as_of": as_of.isoformat()}
-    copied = draft / "data" / "champion"
+    copied = draft / settings.data.relative_to(settings.root) / "champion"
     copied.mkdir(parents=True)
     (copied / ".gitkeep").touch()
     if champion is not None:
@@ -80,7 +81,7 @@ def require_newer_than_champion(
     release = read_release(settings)
     if release is None:
         return None
-    folder = settings.var / "models" / release.champion.version
+    folder = settings.state / "models" / release.champion.version
     card = read_card(folder)
     data_until = datetime.fromisoformat(card["data_until"])
     if as_of <= data_until:
@@ -115,14 +116,16 @@ def copy_code(target: Path, root: Path = SOURCE_ROOT) -> None:
 def _code_files(root: Path) -> list[Path]:
     files = [path for name in CODE_FOLDERS for path in (root / name).rglob("*") if path.is_file()]
     code = [path for path in files if path.suffix in {".py", ".yaml", ".md", ".j2"}]
-    return sorted(code) + [root / name for name in CODE_FILES]
+    return sorted(code) + [root / name for name in CODE_FILES if (root / name).exists()]
 
 
 def _link_data(settings: Settings, draft: Path, as_of: datetime) -> None:
     # Partitions are replaced and never edited, so a hard link freezes them at no cost.
     until = as_of.astimezone(UTC).date()
     for layer in GROWING_LAYERS:
-        (draft / "data" / layer).mkdir(parents=True, exist_ok=True)
+        (draft / settings.data.relative_to(settings.root) / layer).mkdir(
+            parents=True, exist_ok=True
+        )
         for path in partitions.files_below(settings.data / layer):
             if path.name in {partitions.RECIPE, MANIFEST_FILE} or (
                 path.suffix == partitions.SUFFIX and partitions.partition_day(path) < until

@@ -58,10 +58,12 @@ def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
     documented = {path: route for path, route in routes.items() if route.response}
     received: Mode = "validation"
     sent: Mode = "serialization"
-    types = {(one.request, received) for one in documented.values() if one.request}
-    types |= {(one.response, sent) for one in documented.values() if one.response}
+    types: dict[tuple[type, Mode], None] = {(Error, sent): None}
+    for route in documented.values():
+        types |= {(route.request, received): None} if route.request else {}
+        types |= {(route.response or dict, sent): None}
     schemas, definitions = TypeAdapter.json_schemas(
-        [(each, mode, TypeAdapter(each)) for each, mode in [*types, (Error, sent)]],
+        [(each, mode, TypeAdapter(each)) for each, mode in types],
         ref_template="#/components/schemas/{model}",
     )
 
@@ -104,7 +106,9 @@ def client_schema(routes: Mapping[str, Route]) -> dict[str, Any]:
             {
                 "name": path.removeprefix("/"), "route": path, "doc": route.summary,
                 "input": route.request.model_json_schema(),
-                "output": TypeAdapter[Any](route.response or dict).json_schema(mode="serialization"),
+                "output": TypeAdapter[Any](route.response or dict).json_schema(
+                    mode="serialization"
+                ),
             }
             for path, route in routes.items() if route.request
         ]

@@ -35,7 +35,7 @@ def _view(table: str, entity: str, columns: list[str], ttl: timedelta) -> Featur
         schema=[Field(name=column, dtype=Float64) for column in columns],
         source=FileSource(
             name=f"{table}_source",
-            path=f"data/features/{table}/*.parquet",
+            path=f"data/flights/features/{table}/*.parquet",
             timestamp_field="event_timestamp",
             created_timestamp_column="created",
         ),

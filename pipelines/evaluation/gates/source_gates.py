@@ -23,7 +23,7 @@ from pipelines.evaluation.gates.verdict import (
 from pipelines.training.training_files import TrainingFiles
 from settings import Settings
 
-RECORDED_FOLDERS = ("data/training", "data/candidates")
+RECORDED_FOLDERS = ("training", "candidates")  # of the use case's data
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ def data_are_those_recorded(sources: TrainingSources, limits: Limits) -> Verdict
     """Training set and candidates have the recorded md5, by which they can be restored."""
     verdicts = []
     for name in RECORDED_FOLDERS:
-        md5, recorded = folder_md5(sources.path / name), sources.md5s.get(name)
+        path = sources.files.data / name
+        recorded = sources.md5s.get(path.relative_to(sources.path).as_posix())
+        md5 = folder_md5(path)
         text = f"folders with another md5: {name} has {md5}, recorded is {recorded}"
         verdicts.append(at_most(float(md5 != recorded), 0.0, text))
     return worst_verdict(verdicts)

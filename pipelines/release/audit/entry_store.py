@@ -1,25 +1,28 @@
-"""Audit entries in MLflow: each entry is a run of the experiment `releases`."""
+"""Audit entries in MLflow: each is a run of the use case's experiment of releases."""
 
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 from pipelines.registry import versions
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.approval_rules import version_tags
 from pipelines.release.audit.trail import AuditEntry, StoredEntry
 from pipelines.training import mlflow_tracking
 from serving.release import keys, signatures
 from settings import Settings
 
-AUDIT_EXPERIMENT = "releases"
 EVIDENCE_FILE = "evidence.json"
 SIGNATURE_TAG = "signature"
 
 
+def audit_experiment(settings: Settings) -> str:
+    """Return the name of the experiment with the entries."""
+    return f"{settings.usecase} releases"
+
+
 def restore_experiment(settings: Settings) -> str:
     """Return the id of the experiment of all entries, which is restored if it was deleted."""
-    return mlflow_tracking.experiment_id(settings, AUDIT_EXPERIMENT)
+    return mlflow_tracking.experiment_id(settings, audit_experiment(settings))
 
 
 def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: str) -> str:
@@ -40,15 +43,15 @@ def append_entry(settings: Settings, client: Any, entry: AuditEntry, evidence: s
     return str(run.info.run_id)
 
 
-def conclude_entry(client: Any, entry: AuditEntry, run_id: str) -> None:
+def conclude_entry(settings: Settings, client: Any, entry: AuditEntry, run_id: str) -> None:
     """Tag the version with the decision, then mark the entry as concluded.
 
     A version that was deleted in the registry gets no tags; the entry has all facts.
     """
     for version, tags in version_tags(entry).items():
-        if versions.find_version(client, version) is not None:
+        if versions.find_version(settings, client, version) is not None:
             for name, text in tags.items():
-                client.set_model_version_tag(REGISTERED_MODEL, version, name, text)
+                client.set_model_version_tag(settings.usecase, version, name, text)
     client.set_terminated(run_id, status="FINISHED")
 
 
@@ -57,7 +60,7 @@ def read_entries(settings: Settings, client: Any, *, evidence: bool = False) -> 
     import mlflow
     from mlflow.entities import ViewType
 
-    experiment = client.get_experiment_by_name(AUDIT_EXPERIMENT)
+    experiment = client.get_experiment_by_name(audit_experiment(settings))
     if experiment is None:
         return []
     runs = mlflow.search_runs(

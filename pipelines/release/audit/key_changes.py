@@ -89,7 +89,7 @@ def _present_document(settings: Settings, client: Any) -> tuple[ReleaseDocument,
 
     Raises `UserError` without either, `LoopError` if the two contradict each other.
     """
-    text = release_document.read_document_text(client)
+    text = release_document.read_document_text(settings, client)
     file = settings.release_file.read_text() if settings.release_file.exists() else None
     if text is None and file is None:
         raise UserError("Nothing is released yet, so there is nothing to adopt.")

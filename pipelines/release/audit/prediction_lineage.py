@@ -29,7 +29,7 @@ def explain_prediction(settings: Settings, identity: str) -> dict[str, dict[str,
     version = str(logged["model_version"])
     entries = recorder.read_recorded_release(settings).trail.entries
     with versions.reraise_mlflow_errors(settings) as client:
-        registered = versions.find_version(client, version)
+        registered = versions.find_version(settings, client, version)
         gates = _read_gates(client, registered.run_id) if registered else VERSION_DELETED
     return {
         "Prediction": {name: value for name, value in known.items() if "." not in name},
@@ -122,7 +122,7 @@ def rescore_prediction(settings: Settings, logged: Mapping[str, Any]) -> dict[st
 
 
 def _load_version(settings: Settings, version: str, digest: str) -> Evaluator:
-    files = settings.var / "models" / version / "served"
+    files = settings.state / "models" / version / "served"
     try:  # the local files may outlive a version that was deleted in the registry
         return Evaluator.load(files, digest)
     except LoopError:

@@ -157,7 +157,7 @@ def apply_change(
             "this change. The services did not change. Run `mlops history --verify`."
         )
     sync_file_and_aliases(settings, client, after)
-    entry_store.conclude_entry(client, entry, run_id)
+    entry_store.conclude_entry(settings, client, entry, run_id)
     return after
 
 
@@ -182,7 +182,7 @@ def _complete_killed_change(settings: Settings, client: Any, recorded: RecordedR
     if document.generation:
         sync_file_and_aliases(settings, client, document)
     if trail.newest is not None and not trail.newest.concluded and trail.entries:
-        entry_store.conclude_entry(client, trail.entries[-1], trail.newest.run_id)
+        entry_store.conclude_entry(settings, client, trail.entries[-1], trail.newest.run_id)
     for each in trail.unfinished:
         if each.running and not each.deleted:  # the run is kept, and shown as unfinished
             client.set_terminated(each.run_id, status="KILLED")

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from pipelines.registry import versions
-from pipelines.registry.versions import REGISTERED_MODEL
 from serving.release import document as release
 from serving.release import keys, signatures
 from serving.release.document import HistoryHead, Release, ServedModel, UtcTime
@@ -35,7 +34,7 @@ class Unreleased:
 
 ReleaseDocument = Release | Unreleased
 DOCUMENT_ADAPTER: TypeAdapter[ReleaseDocument] = TypeAdapter(ReleaseDocument)
-WHERE = f"(tag `{RELEASE_TAG}` of the registered model {REGISTERED_MODEL})"
+WHERE = f"(tag `{RELEASE_TAG}` of the registered model)"
 
 
 def next_document(document: ReleaseDocument, **changed: Any) -> ReleaseDocument:
@@ -70,7 +69,7 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
 
     Raises `LoopError` if the document is malformed or lost, `SignatureError` if it is not signed.
     """
-    text = read_document_text(client)
+    text = read_document_text(settings, client)
     if text is not None:
         document, fault = parse_document(settings, text)
         if fault is not None and not _is_from_before_signatures(settings, document, fault):
@@ -91,9 +90,9 @@ def read_release_document(settings: Settings, client: Any) -> ReleaseDocument:
     return served or Unreleased(0, datetime.fromtimestamp(0, UTC), champion=None)
 
 
-def read_document_text(client: Any) -> str | None:
+def read_document_text(settings: Settings, client: Any) -> str | None:
     """Return the text of the document in the registry; None if there is none."""
-    model = versions.find_registered_model(client)
+    model = versions.find_registered_model(settings, client)
     return model.tags.get(RELEASE_TAG) if model else None
 
 
@@ -139,10 +138,10 @@ def write_release_document(settings: Settings, client: Any, document: ReleaseDoc
 
     A registered model that was deleted with all its versions is created again.
     """
-    if versions.find_registered_model(client) is None:
-        client.create_registered_model(REGISTERED_MODEL)
+    if versions.find_registered_model(settings, client) is None:
+        client.create_registered_model(settings.usecase)
     signed = signatures.sign_json(settings, "release", release.document_fields(document))
-    client.set_registered_model_tag(REGISTERED_MODEL, RELEASE_TAG, signed)
+    client.set_registered_model_tag(settings.usecase, RELEASE_TAG, signed)
 
 
 def sync_file_and_aliases(settings: Settings, client: Any, document: ReleaseDocument) -> None:
@@ -152,17 +151,17 @@ def sync_file_and_aliases(settings: Settings, client: Any, document: ReleaseDocu
     """
     if isinstance(document, Release) and read_served_release(settings) != document:
         release.write_release(settings, document)
-    model = versions.find_registered_model(client)
+    model = versions.find_registered_model(settings, client)
     aliases = model.aliases if model else {}
     arms = recorded_arms(document)
     for alias in ("champion", "challenger"):
         version = arms[alias] and arms[alias]["version"]
         if version is not None and str(aliases.get(alias)) == version:
             continue
-        if version is not None and versions.find_version(client, version) is not None:
-            client.set_registered_model_alias(REGISTERED_MODEL, alias, version)
+        if version is not None and versions.find_version(settings, client, version) is not None:
+            client.set_registered_model_alias(settings.usecase, alias, version)
         elif alias in aliases:
-            client.delete_registered_model_alias(REGISTERED_MODEL, alias)
+            client.delete_registered_model_alias(settings.usecase, alias)
 
 
 def read_served_release(settings: Settings) -> Release | None:
