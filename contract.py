@@ -10,13 +10,17 @@ imports what it needs. Times are in UTC, days are UTC days.
 
 from __future__ import annotations
 
+import copy
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import yaml
 
 if TYPE_CHECKING:
     import great_expectations.expectations as gxe
@@ -188,6 +192,20 @@ class UseCase(ABC):
 
     @property
     @abstractmethod
+    def cadence(self) -> timedelta:
+        """The time between the decisions on one entity, such as an hour or a week."""
+
+    @property
+    @abstractmethod
+    def horizon(self) -> timedelta:
+        """The time from a decision until its label counts, in training and monitoring alike.
+
+        Set it to the time by which every label is known, if one value may be known before the
+        other: a yes at once and a no at the end. 0: a label counts as soon as it is known.
+        """
+
+    @property
+    @abstractmethod
     def spine_feed(self) -> str:
         """The feed that lists the cases."""
 
@@ -317,6 +335,72 @@ class UseCase(ABC):
     def feed_faults(self) -> Sequence[FeedFault]:
         """Return faults in its feeds, and harmless changes (watcher "none"). Default: none."""
         return ()
+
+
+def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults with the use case's `own` parameters, and what follows from them.
+
+    Raise `ValueError` for a name that the defaults lack, and for a required value that is missing.
+    """
+    text = (FOLDER / "defaults.yaml").read_text()
+    params = _overlay(yaml.load(text, yaml.CSafeLoader), own)
+    day, week = max(use_case.cadence / timedelta(days=1), 1.0), 7.0
+    horizon, false_alarm, miss = use_case.horizon, params["costs"]["false_alarm"], 0.0
+    if missing := [name for name in REQUIRED if _at(params, name) is None]:
+        raise ValueError(f"{', '.join(missing)}: missing. State what holds for the use case.")
+    miss = params["costs"]["miss"]
+    late = math.ceil(horizon / timedelta(days=1))
+    follows: dict[str, Callable[[], Any]] = {
+        "costs.threshold": lambda: false_alarm / (false_alarm + miss),
+        "training.holdout_days": lambda: 2 * week * day,
+        "gates.max_label_age_days": lambda: 2 * day,
+        "gates.margin_cost": lambda: 0.05 * 1000 * 0.2 * miss,
+        "gates.margin_slice_cost": lambda: 1.25 * params["gates"]["margin_cost"],
+        "gates.margin_slice_proof": lambda: 3 * params["gates"]["margin_cost"],
+        "monitoring.window_days": lambda: 2 * week * day + late,
+        "monitoring.label_hours": lambda: max(horizon / timedelta(hours=1), 1.0),
+        "monitoring.policy.cool_down_days": lambda: params["monitoring"]["window_days"],
+        "rollout.shadow.days": lambda: week * day + late,
+        "rollout.shadow.label_hours": lambda: max(horizon / timedelta(hours=1), 1.0),
+        "rollout.shadow.margin_cost": lambda: 0.625 * params["gates"]["margin_cost"],
+        "rollout.shadow.spread": lambda: 1.5 * params["gates"]["margin_cost"],
+        "rollout.shadow.max_days": lambda: 2 * params["rollout"]["shadow"]["days"],
+        "rollout.canary.days": lambda: day,
+        "rollout.canary.max_days": lambda: 3 * params["rollout"]["canary"]["days"],
+        "replay.until": lambda: params["as_of"],
+    }
+    for name, value in follows.items():
+        if _at(params, name) is None:
+            *sections, last = name.split(".")
+            _at(params, ".".join(sections))[last] = value()
+    return params
+
+
+REQUIRED = ("as_of", "first_day", "costs.miss", "gates.max_auc", "gates.max_column_auc")
+# Sections to which a use case may add names: its own limits, spaces and policies.
+OPEN_SECTIONS = ("training.search", "gates", "replay.policies")
+
+
+def _at(params: Mapping[str, Any], name: str) -> Any:
+    for part in name.split("."):
+        params = params[part]
+    return params
+
+
+def _overlay(defaults: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """Return `defaults` with the values of `own`; a mapping within is overlaid in turn."""
+    merged = copy.copy(dict(defaults))
+    for name, value in own.items():
+        inner, default = f"{at}.{name}" if at else name, defaults.get(name)
+        if name not in defaults and at not in OPEN_SECTIONS:
+            raise ValueError(f"{inner}: no parameter has this name.")
+        if not isinstance(default, Mapping) or inner == "replay.policies":
+            merged[name] = value
+        elif isinstance(value, Mapping):
+            merged[name] = _overlay(default, value, inner)
+        else:
+            raise ValueError(f"{inner}: must be a mapping.")
+    return merged
 
 
 @cache

@@ -29,14 +29,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract import UseCase, load_use_case
+from contract import UseCase, complete_parameters, load_use_case
 
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
-PARAMETER_SECTIONS = (
-    "as_of", "first_day", "seed", "turn", "validation", "features", "training", "costs", "gates",
-    "rollout", "serving", "monitoring", "release", "replay", "retention",
-    "schedules",
-)  # fmt: skip
 # Bounds of parameters that would be obeyed silently although they make no sense.
 PARAMETER_BOUNDS = {
     "costs.threshold": (0, 1), "costs.false_alarm": (0, math.inf), "costs.miss": (0, math.inf),
@@ -292,7 +287,9 @@ class Settings(BaseSettings):
         )  # fmt: skip
 
     def params(self) -> dict[str, Any]:
-        """Return the parameters, as `ParameterSection` in each level.
+        """Return the parameters: the use case's own, and the defaults of `usecases/defaults.yaml`.
+
+        Each level is a `ParameterSection`.
 
         Raise `UserError` if the file is missing or malformed, or a value is out of its bounds.
         """
@@ -309,9 +306,11 @@ class Settings(BaseSettings):
         if not isinstance(loaded, dict):
             message = f"{self.params_file} must hold a mapping, not {type(loaded).__name__}."
             raise UserError(message, code="parameters_malformed")
-        if absent := [name for name in PARAMETER_SECTIONS if name not in loaded]:
-            message = f"{self.params_file} lacks {', '.join(absent)}. Add them."
-            raise UserError(message, code="parameters_malformed")
+        try:
+            loaded = complete_parameters(self.use_case, loaded)
+        except ValueError as error:
+            message = f"{self.params_file}: {error}"
+            raise UserError(message, code="parameters_malformed") from error
         for name, (low, high) in PARAMETER_BOUNDS.items():
             value = reduce(_below, name.split("."), loaded)
             if value is not None and not (isinstance(value, int | float) and low <= value <= high):

@@ -31,7 +31,8 @@ def observe_production(
 
     `known` holds the facts on the champion. `joined` are its predictions in the window with labels
     (`performance.join_labels`), `features` the model's columns in the same rows. `reference` has
-    features, `probability` and `label` of the evaluation. `publish`, if given, reports on the
+    features, `probability` and `label` of the evaluation. As long as no label is due, nothing that
+    needs labels is measured, and that is no problem. `publish`, if given, reports on the
     rows that the drift was measured on. A measure that fails is None, and a problem. Raises
     `UserError` for an incomplete policy, before it measures.
     """
@@ -53,8 +54,15 @@ def observe_production(
             note(f"{name}_unmeasured", f"{name.replace('_', ' ')} ({text})")
 
     note("coverage_low", performance.describe_missing_labels(joined, params, as_of))
-    live = measure("performance", performance.live_metrics, joined, params["costs"], params["seed"])
-    sliced = measure("slices", slices.measure_slices, use_case, joined, features, params, as_of)
+    live, sliced = None, None
+    if (
+        performance.due_label_coverage(joined, params, as_of) is not None
+        or joined["label"].notna().any()
+    ):
+        live = measure(
+            "performance", performance.live_metrics, joined, params["costs"], params["seed"]
+        )
+        sliced = measure("slices", slices.measure_slices, use_case, joined, features, params, as_of)
     if sliced is not None:
         note("slices_unmeasured", slices.describe_empty_slices(use_case, features))
     drifted = measure(

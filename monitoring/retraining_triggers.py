@@ -164,6 +164,10 @@ def _unjudged(
 ) -> dict[str, str]:  # fmt: skip
     """Return why a trigger is not judged, for those that were measured on too little."""
     reasons: dict[str, str] = {}
+    if evidence.live is None and "performance_unmeasured" not in {
+        p.code for p in evidence.problems
+    }:
+        return dict.fromkeys([*NEED_LABELS, "slices", "labels"], "not judged, no label is due yet")
     n, needed = evidence.n_labelled, policy["min_labelled"]
     if evidence.live is not None and n < needed:
         few = f"not judged, {n:,} labels known and {needed:,} needed"

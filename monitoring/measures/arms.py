@@ -48,7 +48,7 @@ def requests_in_stage(log: pd.DataFrame, version: str, stage: Stage) -> pd.DataF
 
 def shadow_evidence(
     rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any], costs: dict[str, float],
-    as_of: datetime,
+    as_of: datetime, *, horizon: timedelta,
 ) -> ArmEvidence:  # fmt: skip
     """Return the evidence of the mirrored requests `rows`, with the labels known by `as_of`."""
     shadow, harm = policy["shadow"], policy["harm"]
@@ -56,7 +56,7 @@ def shadow_evidence(
     moved = (scored["shadow_probability"] - scored["probability"]).to_numpy(dtype="float64")
     slower = scored["shadow_ms"] - scored["scoring_ms"]
     due = scored[_day_end(scored) <= as_of - timedelta(hours=shadow["label_hours"])]
-    joined = performance.join_labels(due, labels, as_of)
+    joined = performance.join_labels(due, labels, as_of, horizon=horizon)
     known = joined[joined["label"].notna()].rename(columns={"shadow_probability": "challenger"})
     days = sequential.daily_paired_difference(
         known.astype({"challenger": "float64"}), costs, min_labels=shadow["day_labels"]

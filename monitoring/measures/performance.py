@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.statements import newest
+from features.validated_cases import add_labels
 from monitoring.measures import scores
 
 ESTIMATION_WINDOW = timedelta(days=7)  # a week: the cases of one day share that day's conditions
 
 
-def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """Return a row per predicted case, with the label known before `as_of`; NaN if unknown.
+def join_labels(
+    log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime, *, horizon: timedelta
+) -> pd.DataFrame:
+    """Return a row per predicted case, with the label that counts before `as_of`, or NaN.
 
     `log` is the result of `serving.prediction_log.reader.read_predictions`; `labels` has `key`,
     `label` and `known_at` (UTC). A case predicted more than once counts with its first prediction,
@@ -21,8 +23,7 @@ def join_labels(log: pd.DataFrame, labels: pd.DataFrame, as_of: datetime) -> pd.
     exactly at `as_of` is left out: what becomes known at midnight is in the next batch.
     """
     first = log.sort_values("logged_at", kind="stable").drop_duplicates("key")
-    known = newest(labels, ["key"], before=as_of)
-    return first.merge(known[["key", "label", "known_at"]], on="key", how="left")
+    return add_labels(first, labels, horizon, as_of)
 
 
 def median_label_delay_hours(joined: pd.DataFrame) -> float | None:

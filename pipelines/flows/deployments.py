@@ -71,6 +71,8 @@ def register_deployments(settings: Settings) -> None:
     delete_retired_deployments(settings)
     with temporary_settings({PREFECT_API_URL: settings.prefect_url}):
         for deployment in build_deployments(settings, schedules_active=True):
+            # A worker runs the flows of every use case.
+            deployment.job_variables = {"env": {"MLOPS_USECASE": settings.usecase}}
             deployment.apply(work_pool_name=WORK_POOL)
 
 
@@ -111,8 +113,6 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
             schedules=[schedules[name]] if name in schedules else [],
             triggers=[retrain_trigger] if name == EVENT_STARTED_FLOW else [],
             concurrency_limit=ONE_AT_A_TIME,
-            # A worker runs the flows of every use case.
-            job_variables={"env": {"MLOPS_USECASE": settings.usecase}},
             # By module name: a run's process can import it from any folder.
             entrypoint_type=EntrypointType.MODULE_PATH,
         )

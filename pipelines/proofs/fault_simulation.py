@@ -19,8 +19,7 @@ import pandas as pd
 
 from contract import FeedFault
 from features import partitions
-from features.statements import newest
-from features.validated_cases import read_labels
+from features.validated_cases import add_labels, read_labels
 from monitoring.measures import scores as measures
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.proofs.base_training import BaseTraining, copy_home
@@ -134,7 +133,7 @@ def _labelled_cases(own: Settings, first: datetime, end: datetime) -> pd.DataFra
     """Return the cases decided from `first` on, with the newest label of each."""
     labels = read_labels(own, (first - 2 * DAY).date(), end.date())
     cases = traffic.cases_between(own, first, end)
-    return cases.merge(newest(labels, ["key"]), on="key", how="left", validate="1:1")
+    return add_labels(cases, labels, own.use_case.horizon, end + 2 * DAY)
 
 
 def _monitor(

@@ -53,13 +53,16 @@ def prove_rollout(
     rows, labels = draw_scored_cases(
         settings.use_case, start, policy["shadow"]["max_days"] + 2, params
     )
+    horizon = settings.use_case.horizon
     for number in numbers:
-        yield _prove_challenger(cases[number], rows, labels, policy, params["costs"], start)
+        yield _prove_challenger(
+            cases[number], rows, labels, policy, params["costs"], start, horizon
+        )
 
 
 def _prove_challenger(
     case: ChallengerCase, rows: pd.DataFrame, labels: pd.DataFrame, policy: dict[str, Any],
-    costs: dict[str, float], start: datetime,
+    costs: dict[str, float], start: datetime, horizon: timedelta,
 ) -> Proof:  # fmt: skip
     """Take the case through the stages until it is champion or withdrawn, or the days are over."""
     known = labels if case.labelled else labels[:0]
@@ -74,7 +77,7 @@ def _prove_challenger(
             n_sent += len(batch)
             frame = arms.requests_in_stage(pd.DataFrame(log), "2", stage)
             if stage == "shadow":
-                evidence = arms.shadow_evidence(frame, known, policy, costs, as_of)
+                evidence = arms.shadow_evidence(frame, known, policy, costs, as_of, horizon=horizon)
             else:
                 evidence = arms.canary_evidence(frame, policy, as_of)
             decision = rollout_policy.next_rollout_step(stage, entered, evidence, policy, as_of)

@@ -135,7 +135,8 @@ def read_experiment_plan(
 
 def _join_labels(settings: Settings, rows: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     first = rows["decision_time"].min() if len(rows) else as_of
-    return performance.join_labels(rows, read_labels(settings, first.date(), as_of.date()), as_of)
+    labels = read_labels(settings, first.date(), as_of.date())
+    return performance.join_labels(rows, labels, as_of, horizon=settings.use_case.horizon)
 
 
 def _require_valid_plan(metric: str, effect: float, days: int, percent: float) -> None:

@@ -24,8 +24,9 @@ def gather_evidence(
     # Requests that another champion answered are no pairs with today's champion.
     rows = rows[rows["model_version"] == document.champion.version]
     since = as_of - timedelta(days=policy["shadow"]["max_days"] + 1)
+    labels = read_labels(settings, since.date(), as_of.date())
     return arms.shadow_evidence(
-        rows, read_labels(settings, since.date(), as_of.date()), policy, params["costs"], as_of
+        rows, labels, policy, params["costs"], as_of, horizon=settings.use_case.horizon
     )
 
 

@@ -109,7 +109,7 @@ def train_model(world: ReplayWorld, as_of: datetime, champion: TrainedModel | No
     """
     params, frame = world.params, world.frame[world.frame["known_at"] < as_of]
     data_until, running = (champion.as_of, champion.served) if champion else (None, None)
-    start = assemble.holdout_start(params, as_of, data_until)
+    start = assemble.holdout_start(params, as_of, world.use_case.horizon, data_until)
     manifest = assemble.training_manifest(frame, as_of, start)
     known, holdout = assemble.split_holdout(frame, manifest)
     path = _training_folder(world, as_of, start)

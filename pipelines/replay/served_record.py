@@ -50,7 +50,9 @@ def build_day_record(
     # The cost of the day before, by the labels known at the end of `day`.
     log = read_decisions(settings, since=day - DAY, until=day)
     labels = read_labels(settings, (day - DAY).date(), (day + DAY).date())
-    known = performance.join_labels(log, labels, day + DAY).dropna(subset="label")
+    known = performance.join_labels(
+        log, labels, day + DAY, horizon=settings.use_case.horizon
+    ).dropna(subset="label")
     costs = scores.case_costs(known["label"], known["probability"], settings.params()["costs"])
     challenger = release.challenger
     return {

@@ -124,7 +124,9 @@ def _roll_out(
         evidence = arms.canary_evidence(log, params["rollout"], day)
     else:
         labels = world.labels_since(entered)
-        evidence = arms.shadow_evidence(log, labels, params["rollout"], params["costs"], day)
+        evidence = arms.shadow_evidence(
+            log, labels, params["rollout"], params["costs"], day, horizon=world.use_case.horizon
+        )
     decision = rollout_policy.next_rollout_step(
         state.stage, entered, evidence, params["rollout"], day, live=False
     )
@@ -146,7 +148,9 @@ def observe_day(
     own = state.answered_by[at] == champion.name
     cases = world.frame.iloc[at][own].drop(columns=["label", "known_at"])
     log = cases.assign(probability=state.probability[at][own], logged_at=cases["decision_time"])
-    joined = performance.join_labels(log, world.labels_since(since), day)
+    joined = performance.join_labels(
+        log, world.labels_since(since), day, horizon=world.use_case.horizon
+    )
     known = MonitoringEvidence(
         champion.name, champion.as_of, champion.expected, last_training=state.last_training,
         n_new=performance.count_new_labels(world.labels, champion.as_of, day),

@@ -135,7 +135,7 @@ def label_decisions(
     reported = reader.reported_labels(settings.predictions)  # sent to the service
     if len(reported):
         truth = pd.concat([truth, reported], ignore_index=True)
-    return performance.join_labels(log, truth, as_of)
+    return performance.join_labels(log, truth, as_of, horizon=settings.use_case.horizon)
 
 
 def logged_features(settings: Settings, predictions: pd.DataFrame) -> pd.DataFrame:

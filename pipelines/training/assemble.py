@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from features import durable_files, partitions
-from features.statements import newest
-from features.validated_cases import read_cases, read_labels
+from features.validated_cases import add_labels, read_cases, read_labels
 from pipelines.runtime import stage_command
 from settings import LoopError, Settings
 
@@ -27,9 +26,11 @@ def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]
             f"There are no validated batches from {days[0]} to {days[1]} in {settings.data}. "
             "Run `mlops ingest` first."
         )
-    cases = cases.merge(newest(labels, ["key"], before=as_of), on="key", validate="1:1")
+    horizon = settings.use_case.horizon
+    cases = add_labels(cases, labels, horizon, as_of).dropna(subset="label")
+    cases = cases.astype({"label": "int8"})
     frame = join_features(settings, cases.sort_values(["decision_time", "key"], ignore_index=True))
-    start = holdout_start(params, as_of)
+    start = holdout_start(params, as_of, horizon)
     manifest = training_manifest(frame, as_of, start)
     if not manifest["n_train"] or not manifest["n_holdout"]:
         raise LoopError(
@@ -61,19 +62,21 @@ def training_manifest(frame: pd.DataFrame, as_of: datetime, start: datetime) -> 
 
 
 def holdout_start(
-    params: dict[str, Any], as_of: datetime, data_until: datetime | None = None
-) -> datetime:
+    params: dict[str, Any], as_of: datetime, horizon: timedelta,
+    data_until: datetime | None = None,
+) -> datetime:  # fmt: skip
     """Return the time (UTC) from which on no candidate sees a case.
 
     If there is a champion, which knows the data before `data_until`, it is the middle of the time
-    since then: candidates train through the first half, and both are scored on the second.
+    since then: candidates train through the first half, and both are scored on the second. Labels
+    count from the horizon on, so both ends lie that far back.
     """
     if data_until is not None:
-        return data_until + (as_of - data_until) / 2
+        return data_until + (as_of - data_until) / 2 - horizon
     configured = params["training"].get("holdout_start")  # set in a workspace with a champion
     if configured:
         return stage_command.parse_time(configured, "training.holdout_start")
-    return as_of - timedelta(days=params["training"]["holdout_days"])
+    return as_of - horizon - timedelta(days=params["training"]["holdout_days"])
 
 
 def split_holdout(

@@ -54,7 +54,7 @@ def open_workspace(settings: Settings, as_of: datetime) -> Path:
         folder, data_until = champion
         shutil.copytree(folder / "served", copied / "served")
         shutil.copyfile(folder / "card.json", copied / "card.json")
-        start = assemble.holdout_start(params, as_of, data_until)
+        start = assemble.holdout_start(params, as_of, settings.use_case.horizon, data_until)
         params["training"]["holdout_start"] = start.isoformat()
     durable_files.write_file(draft / params_file(settings), yaml.safe_dump(params, sort_keys=False))
     init_dvc(settings, draft)

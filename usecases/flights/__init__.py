@@ -43,6 +43,8 @@ class Flights(UseCase):
         "planes": ["tailnum"], "schedule": columns.KEY, "outcomes": columns.KEY,
         "weather": ["origin", "time_hour"],
     }  # fmt: skip
+    cadence = timedelta(days=1)
+    horizon = timedelta(0)  # a label is known at arrival, whatever it is
     spine_feed = "schedule"
     label_feed = "outcomes"
     categories = columns.CATEGORIES

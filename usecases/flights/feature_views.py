@@ -1,13 +1,15 @@
 """Feast's definitions: a view of each table in `feature_tables.py`, and the features on demand."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from feast import Entity, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast import Field, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
 from contract import FeatureViews
+from features.views import entity, table_view
 from usecases.flights.columns import (
     BANDS,
     CARRIER,
@@ -21,36 +23,19 @@ from usecases.flights.columns import (
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
-ENTITIES = {
-    name: Entity(name=name, join_keys=[name], value_type=ValueType.STRING)
-    for name in ("origin", "carrier", "route", "tailnum")
-}
+ENTITIES = {name: entity(name) for name in ("origin", "carrier", "route", "tailnum")}
 
 
-def _view(table: str, entity: str, columns: list[str], ttl: timedelta) -> FeatureView:
-    return FeatureView(
-        name=table,
-        entities=[ENTITIES[entity]],
-        ttl=ttl,
-        schema=[Field(name=column, dtype=Float64) for column in columns],
-        source=FileSource(
-            name=f"{table}_source",
-            path=f"data/flights/features/{table}/*.parquet",
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created",
-        ),
-    )
-
-
+_view = partial(table_view, "flights")
 VIEWS = [
-    _view("weather", "origin", WEATHER, ttl=3 * HOUR),
-    _view("origin_delays", "origin", window_columns(ORIGIN), ttl=2 * HOUR),
-    _view("carrier_delays", "carrier", window_columns(CARRIER), ttl=2 * HOUR),
-    _view("route_delays", "route", window_columns(ROUTE), ttl=2 * DAY),
-    _view("tail_delays", "tailnum", window_columns(TAIL), ttl=2 * DAY),
-    _view("planes", "tailnum", BANDS, ttl=3650 * DAY),
-    _view("fleets", "carrier", ["fleet_size", "fleet_age"], ttl=3 * DAY),
-    _view("routes", "route", ["distance"], ttl=60 * DAY),
+    _view("weather", ENTITIES["origin"], WEATHER, ttl=3 * HOUR),
+    _view("origin_delays", ENTITIES["origin"], window_columns(ORIGIN), ttl=2 * HOUR),
+    _view("carrier_delays", ENTITIES["carrier"], window_columns(CARRIER), ttl=2 * HOUR),
+    _view("route_delays", ENTITIES["route"], window_columns(ROUTE), ttl=2 * DAY),
+    _view("tail_delays", ENTITIES["tailnum"], window_columns(TAIL), ttl=2 * DAY),
+    _view("planes", ENTITIES["tailnum"], BANDS, ttl=3650 * DAY),
+    _view("fleets", ENTITIES["carrier"], ["fleet_size", "fleet_age"], ttl=3 * DAY),
+    _view("routes", ENTITIES["route"], ["distance"], ttl=60 * DAY),
 ]
 VIEW = {view.name: view for view in VIEWS}
 

@@ -5,52 +5,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 
 from contract import Change, Predict
+from pipelines.training.estimators import boosted_trees, logistic_regression, search_space
 from usecases.flights.columns import CATEGORIES, NUMBERS
 
 
 def build_candidates(params: Mapping[str, Any]) -> dict[str, tuple[Pipeline, dict[str, Any]]]:
     """Return unfitted pipelines over a frame of `FEATURES`, each with its search space."""
-    search = {
-        f"model__{name}": values
-        for name, values in params["training"]["search"].items()
-        if name != "n_iter"
-    }
+    columns = CATEGORIES, NUMBERS, params["seed"]
     return {
-        "logistic_regression": (_linear(params["seed"]), {}),
-        "gradient_boosting": (_trees(params["seed"]), search),
+        "logistic_regression": (logistic_regression(*columns), {}),
+        "gradient_boosting": (boosted_trees(*columns), search_space(params)),
     }
-
-
-def _linear(seed: int) -> Pipeline:
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=100)
-    encode = ColumnTransformer(
-        [("categories", categories, CATEGORIES), ("numbers", numbers, NUMBERS)]
-    )
-    return Pipeline(
-        [("encode", encode), ("model", LogisticRegression(max_iter=300, random_state=seed))]
-    )
-
-
-def _trees(seed: int) -> Pipeline:
-    # Ordinal codes perform as well as native categories here. Tools that evaluate or explain the
-    # trees outside scikit-learn convert native categories wrongly, without an error.
-    ordinal = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
-    )
-    encode = ColumnTransformer(
-        [("categories", ordinal, CATEGORIES), ("numbers", "passthrough", NUMBERS)]
-    )
-    boosting = HistGradientBoostingClassifier(early_stopping=False, random_state=seed)
-    return Pipeline([("encode", encode), ("model", boosting)])
 
 
 def baseline(train: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
