@@ -23,8 +23,9 @@ from pipelines.training import build_features
 from settings import Settings
 from tests.serving.in_process import post_json, service_parts
 from tests.slice_params import slice_params
+from tests.use_case import USE_CASE
+from usecases.flights import FIRST_DAY
 from usecases.flights.request import payload
-from usecases.flights.source import FEEDS, FIRST_DAY, fetch
 
 # First day and change of summer time of each window: New York on 10 March 2013, Berlin on 31 March.
 WINDOWS = (
@@ -45,12 +46,12 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
     settings.params_file.write_text(yaml.safe_dump(params))
     ingest.fetch_due_batches(settings, end)
     validate.validate_new_batches(settings, end)
-    for feed in FEEDS:
+    for feed in USE_CASE.feeds:
         if not partitions.partition_days(
             settings.data, "validated", feed
         ):  # published once, before the window
             target = partitions.partition_path(settings.data, "validated", feed, FIRST_DAY)
-            partitions.write_partition(fetch(feed, FIRST_DAY), target)
+            partitions.write_partition(USE_CASE.fetch(feed, FIRST_DAY), target)
     settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
     build_features.build_feature_tables(settings, end)
     since = change - timedelta(hours=8)

@@ -75,6 +75,7 @@ def gate_inputs(**changes: Any) -> GateInputs:
         "manifest": MANIFEST,
         "costs": COSTS,
         "seed": 1,
+        "behaviours": lambda predict, rows, limits: {},
         "columns": ["x"],
     }
     for name, change in changes.pop("cells", {}).items():
@@ -248,7 +249,7 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
-    """`behaves` needs the use case's columns; its cases are in tests/usecases/flights/test_evaluation.py."""
+    """The cases of `behaves` are those of a use case: tests/usecases/flights/test_evaluation.py."""
     assert soundness.behaves in CANDIDATE_GATES
     generic = set(CANDIDATE_GATES) - {soundness.behaves}
     for outcome in (True, False):
