@@ -24,9 +24,8 @@ from settings import Settings
 from tests.serving.in_process import post_json, service_parts
 from tests.slice_params import slice_params
 from tests.use_case import USE_CASE
-from usecases.flights import FIRST_DAY
-from usecases.flights.request import payload
 
+FIRST_DAY = date(2013, 1, 1)  # of the source
 # First day and change of summer time of each window: New York on 10 March 2013, Berlin on 31 March.
 WINDOWS = (
     (date(2013, 3, 9), datetime(2013, 3, 10, 7, tzinfo=UTC)),
@@ -69,7 +68,9 @@ def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str
     for case in cases.to_dict("records"):
         number = moments.searchsorted(case["decision_time"], side="right") - 1
         publisher.step(moments[number].to_pydatetime())
-        answer = post_json(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
+        answer = post_json(
+            parts, "/predict", USE_CASE.payload(case), **{"X-Request-Id": case["key"]}
+        ).json()
         found.append(answer | {"stands_at": str(published_until(settings))})
     parts.close()
     return found

@@ -22,8 +22,8 @@ assert typeguard.typechecked is upstream
 assert "typeguard" not in feast.Entity.__init__.__code__.co_names
 """
 VERSION_CODE = (
-    "from contract import load_use_case; from features.build_manifest import definitions_version"
-    "; print(definitions_version(load_use_case('flights')))"
+    "from features.build_manifest import definitions_version; from settings import Settings"
+    "; print(definitions_version(Settings().use_case))"
 )
 
 
@@ -47,7 +47,7 @@ def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: 
     for name in ("settings.py", "contract.py"):
         shutil.copy(ROOT / name, copy)
     assert version(copy) == version(ROOT)
-    views = copy / "usecases" / "flights" / "feature_views.py"
+    views = copy / USE_CASE.folder.relative_to(ROOT) / "feature_views.py"
     views.write_text(views.read_text().replace("timedelta(hours=1)", "timedelta(hours=2)"))
     assert version(copy) != version(ROOT)
 

@@ -62,8 +62,9 @@ def write_parameters(home: Path) -> None:
         margin_slice_proof=1000.0,
         min_slice_compared=100,
     )
-    (home / "usecases" / "flights").mkdir(parents=True)
-    (home / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
+    target = Settings(home=home).params_file
+    target.parent.mkdir(parents=True)
+    target.write_text(yaml.safe_dump(params))
 
 
 @pytest.fixture(scope="module")

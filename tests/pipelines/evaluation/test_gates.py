@@ -21,6 +21,7 @@ from pipelines.evaluation.gates import (
 )
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates, verdict_code
 from settings import CODE_PATTERN
+from tests.use_case import PARAMS_FILE
 
 N, N_POSITIVE = 4000, 1000
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
@@ -249,7 +250,7 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
-    """The cases of `behaves` are those of a use case: tests/usecases/flights/test_evaluation.py."""
+    """`behaves` has its cases beside the tests of the use case, in its `test_evaluation.py`."""
     assert soundness.behaves in CANDIDATE_GATES
     generic = set(CANDIDATE_GATES) - {soundness.behaves}
     for outcome in (True, False):
@@ -394,8 +395,7 @@ def test_missing_probability_is_refused() -> None:
 
 
 def test_the_parameters_hold_every_limit_that_gates_read() -> None:
-    file = Path(__file__).resolve().parents[3] / "usecases" / "flights" / "params.yaml"
-    params = yaml.safe_load(file.read_text())
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)
     for inputs in (sound, replace(sound, champion=sound.candidate)):

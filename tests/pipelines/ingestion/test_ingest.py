@@ -13,7 +13,7 @@ import pytest
 from features import partitions
 from pipelines.ingestion import ingest
 from settings import LoopError, Settings, UserError
-from tests.use_case import USE_CASE
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = list(USE_CASE.feeds)[-1]
@@ -21,9 +21,10 @@ LAST = list(USE_CASE.feeds)[-1]
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", tmp_path / "usecases" / "flights")
-    return Settings(home=tmp_path)
+    settings = Settings(home=tmp_path)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def first_day(settings: Settings) -> date:
@@ -92,7 +93,7 @@ def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
     for n_days in (1, 2, 5):
         ingest.fetch_due_batches(settings, after(settings, n_days))
     full = Settings(home=tmp_path, workspace=tmp_path / "full")
-    shutil.copytree(tmp_path / "usecases" / "flights", tmp_path / "full" / "usecases" / "flights")
+    shutil.copytree(tmp_path / "usecases", tmp_path / "full" / "usecases")
     ingest.fetch_due_batches(full, after(settings, 5))
     assert files(full) == files(settings)
 

@@ -14,7 +14,7 @@ from features import locks, partitions
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
-from tests.use_case import USE_CASE
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = list(USE_CASE.feeds)[-1]
@@ -24,9 +24,10 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
-    return Settings(home=folder, pages=False)
+    settings = Settings(home=folder, pages=False)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def day(number: int) -> date:

@@ -81,7 +81,7 @@ def day(settings: Settings, number: int) -> date:
 
 
 def add(settings: Settings, file: str, code: str) -> None:
-    with (settings.home / "usecases" / "flights" / file).open("a") as end:
+    with (settings.params_file.parent / file).open("a") as end:
         end.write(code)
 
 
@@ -166,7 +166,7 @@ def test_new_rules_check_rows_again_and_refuse_no_accepted_batch(project):
         content for name, content in sorted(validated.items()) if name.startswith(LAST)
     ]
     # Without the rule, the earlier state returns.
-    shutil.copy(USE_CASE.folder / "rules.py", project.home / "usecases" / "flights")
+    shutil.copy(USE_CASE.folder / "rules.py", project.params_file.parent)
     mlops_ingest(project, N_DAYS)
     assert files(project, "validated") == validated
     assert not files(project, f"quarantine/{LAST}")

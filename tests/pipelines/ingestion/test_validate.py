@@ -14,7 +14,7 @@ import pytest
 from features import durable_files, partitions
 from pipelines.ingestion import ingest, validate
 from settings import LoopError, Settings
-from tests.use_case import USE_CASE
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = list(USE_CASE.feeds)[-1]
@@ -22,9 +22,10 @@ N_DAYS = 10  # more than a week of history
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
-    return Settings(home=folder)
+    settings = Settings(home=folder)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def after(n_days: int) -> datetime:

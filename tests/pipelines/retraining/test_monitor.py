@@ -31,7 +31,7 @@ from settings import LoopError, Settings, UserError
 from tests.remedied import run_remedy
 from tests.serving.in_process import small_trees
 from tests.serving.service_process import Service
-from tests.use_case import CATEGORIES, FEATURES, USE_CASE
+from tests.use_case import CATEGORIES, FEATURES, PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -93,11 +93,11 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
 def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion and labels, and no prediction yet."""
     settings = Settings(home=tmp_path_factory.mktemp("template"))
-    (settings.root / "usecases" / "flights").mkdir(parents=True)
-    params = yaml.safe_load((ROOT / "usecases" / "flights" / "params.yaml").read_text())
+    settings.params_file.parent.mkdir(parents=True)
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
-    (settings.root / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
+    settings.params_file.write_text(yaml.safe_dump(params))
     for day in partitions.day_range(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
         rows = USE_CASE.fetch(USE_CASE.label_feed, day)
         path = partitions.partition_path(settings.data, "validated", USE_CASE.label_feed, day)
