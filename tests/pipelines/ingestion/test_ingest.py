@@ -211,9 +211,7 @@ def test_days_restated_by_the_source_are_fetched_again(settings, monkeypatch):
     day = first_day(settings) + timedelta(days=1)
     fetch = USE_CASE.fetch
     monkeypatch.setattr(USE_CASE, "fetch", lambda feed, on: changed(fetch(feed, on)))
-    monkeypatch.setattr(
-        USE_CASE, "restated", lambda feed, as_of: [day] if feed == LAST else [], raising=False
-    )
+    monkeypatch.setattr(USE_CASE, "restated", lambda feed, as_of: [day] if feed == LAST else [])
     assert ingest.fetch_due_batches(settings, after(settings, 3)) == [f"{LAST}/{day}"]
     # A training works on a frozen copy.
     frozen = Settings(home=settings.home, workspace=settings.home)
