@@ -21,7 +21,7 @@ PartitionDigests = Mapping[str, Mapping[date, str]]  # by feed and day: of a val
 
 def definitions_version(use_case: UseCase) -> str:
     """Return a digest of the code that defines and computes the features."""
-    return used_code.code_digest(use_case, FEATURE_CODE)
+    return used_code.methods_digest(use_case, FEATURE_CODE)
 
 
 def build_recipe(use_case: UseCase, lag: timedelta) -> str:

@@ -12,7 +12,7 @@ from features import partitions
 ROOT = Path(__file__).parents[1]
 
 
-def code_digest(use_case: UseCase, methods: Sequence[str]) -> str:
+def methods_digest(use_case: UseCase, methods: Sequence[str]) -> str:
     """Return a digest of the use case's class, and of all project files that `methods` import."""
     own = Path(inspect.getfile(type(use_case)))
     found, waiting = {own}, [

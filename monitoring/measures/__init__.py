@@ -1,5 +1,6 @@
 """Measurements of production, from the prediction log and the labels known so far.
 
+- `scores.py`: metrics, costs and calibration of probabilities, and the bootstrap of days
 - `performance.py`: join of late labels, coverage, cost, calibration, estimated cost
 - `slices.py`: the same per slice, and labels that are missing in a slice
 - `drift.py`: drift of features, predictions and labels

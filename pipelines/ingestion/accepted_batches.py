@@ -26,7 +26,7 @@ RESTATEMENTS_FILE = "restated.json"  # in var/
 
 def rules_digest(use_case: UseCase) -> str:
     """Return a digest of the code that decides which rows are accepted, and in which types."""
-    return used_code.code_digest(use_case, RULE_CODE)
+    return used_code.methods_digest(use_case, RULE_CODE)
 
 
 def days_to_recheck(

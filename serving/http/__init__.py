@@ -6,6 +6,7 @@
 `shares.py`: what each client may use at once of a limit that all share.
 `routes.py`: the table of routes; health, readiness, the served release, metrics.
 `schemas.py`: the bodies of requests and responses.
+`answer.py`: what a use case builds its request and answer from.
 `documents.py`: describes the routes, for programs and on a page to try them.
 `predict.py`: /predict, /predict_batch, /score and /explain.
 `feedback.py`: /feedback.

@@ -10,8 +10,10 @@ import pytest
 
 from features import feast_store
 from settings import Settings
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[2]
+VIEWS = USE_CASE.views().views
 UNCHECKED_CODE = """
 import typeguard
 upstream = typeguard.typechecked
@@ -20,7 +22,8 @@ assert typeguard.typechecked is upstream
 assert "typeguard" not in feast.Entity.__init__.__code__.co_names
 """
 VERSION_CODE = (
-    "from features.build_manifest import definitions_version as version; print(version())"
+    "from features.build_manifest import definitions_version; from settings import Settings"
+    "; print(definitions_version(Settings().use_case))"
 )
 
 
@@ -41,9 +44,10 @@ def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: 
     copy = tmp_path / "copy"
     for name in ("features", "usecases"):
         shutil.copytree(ROOT / name, copy / name)
-    shutil.copy(ROOT / "settings.py", copy)
+    for name in ("settings.py", "contract.py"):
+        shutil.copy(ROOT / name, copy)
     assert version(copy) == version(ROOT)
-    views = copy / "usecases" / "flights" / "feature_views.py"
+    views = copy / USE_CASE.folder.relative_to(ROOT) / "feature_views.py"
     views.write_text(views.read_text().replace("timedelta(hours=1)", "timedelta(hours=2)"))
     assert version(copy) != version(ROOT)
 
@@ -53,7 +57,7 @@ def test_other_definitions_get_a_new_registry_and_the_old_one_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = Settings(home=tmp_path)
-    older = feast_store.apply_definitions(settings).get_feature_view(feast_store.VIEWS[0].name)
+    older = feast_store.apply_definitions(settings).get_feature_view(VIEWS[0].name)
     older.name = "gone_since"
     opened = feast_store.open_store(settings)
     opened.apply([older])
@@ -62,7 +66,7 @@ def test_other_definitions_get_a_new_registry_and_the_old_one_is_kept(
 
     views = feast_store.apply_definitions(settings).list_feature_views()
 
-    assert {view.name for view in views} == {view.name for view in feast_store.VIEWS}
+    assert {view.name for view in views} == {view.name for view in VIEWS}
     registry = tmp_path / "var" / "feast" / "registry.db"
     assert b"gone_since" in registry.with_name("registry.db.of-before.bak").read_bytes()
     before = registry.stat().st_ino

@@ -17,11 +17,9 @@ from features.table_builder import build_tables
 from serving.lookup import FeatureLookup
 from settings import LoopError, Settings, UnreachableError
 from tests.serving.in_process import shared_metrics
-from usecases.flights.source import FEEDS, due, fetch
-from usecases.flights.target import SPINE_FEED, spine
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 FIRST, END = date(2013, 1, 1), datetime(2013, 1, 4, tzinfo=UTC)
-PARAMS = Path(__file__).parents[2] / "usecases" / "flights" / "params.yaml"
 STACK_OPTIONS = ",socket_timeout=1,socket_connect_timeout=1,retry=null"
 STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
 
@@ -30,14 +28,14 @@ STORES = ["sqlite", pytest.param("redis", marks=pytest.mark.long)]
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a home with the first days, its SQLite online store published up to `END`."""
     settings = Settings(home=tmp_path_factory.mktemp("template"))
-    for feed in FEEDS:
+    for feed in USE_CASE.feeds:
         for day in partitions.day_range(FIRST, END.date()):
-            if due(feed, day):
+            if USE_CASE.due(feed, day):
                 target = partitions.partition_path(settings.data, "validated", feed, day)
-                partitions.write_partition(fetch(feed, day), target)
+                partitions.write_partition(USE_CASE.fetch(feed, day), target)
     build_tables(settings, FIRST, END, timedelta(minutes=2))
-    settings.params_file.parent.mkdir()
-    shutil.copy(PARAMS, settings.params_file)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
     with pytest.MonkeyPatch.context() as patched:
         use_home(settings, patched)
         publish_features(settings, END)
@@ -70,9 +68,9 @@ def home(
 
 @pytest.fixture
 def cases(home: Settings) -> tuple[list[dict[Any, Any]], list[datetime]]:
-    found = spine(partitions.read_days(home.data, "validated", SPINE_FEED, FIRST, END.date())).tail(
-        50
-    )
+    found = USE_CASE.spine(
+        partitions.read_days(home.data, "validated", USE_CASE.spine_feed, FIRST, END.date())
+    ).tail(50)
     return found.to_dict("records"), [END] * len(found)
 
 

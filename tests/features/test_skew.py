@@ -22,16 +22,12 @@ from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
 from features.table_builder import build_tables, record_late_publication
 from settings import Settings
-from tests.use_case import CATEGORIES, FEATURES
+from tests.use_case import CATEGORIES, NUMBERS, PARAMS_FILE, USE_CASE
 from tests.usecases.flights.restating import restated
-from usecases.flights.source import FEEDS, due, fetch
-from usecases.flights.target import LABEL_FEED, SPINE_FEED, spine
 
 FIRST, DAYS = date(2013, 1, 1), 10
 END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
 LAG = timedelta(minutes=2)
-PARAMS = Path(__file__).parents[2] / "usecases" / "flights" / "params.yaml"
-NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
 Change = Callable[[str, pd.DataFrame], pd.DataFrame]
 Home = Callable[..., Settings]
@@ -42,11 +38,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create, once, the first days validated, their features, and Feast's registry."""
     root = tmp_path_factory.mktemp("template")
     settings = Settings(home=root)
-    for feed in FEEDS:
+    for feed in USE_CASE.feeds:
         for day in partitions.day_range(FIRST, END.date()):
-            if due(feed, day):
+            if USE_CASE.due(feed, day):
                 target = partitions.partition_path(settings.data, "validated", feed, day)
-                partitions.write_partition(fetch(feed, day), target)
+                partitions.write_partition(USE_CASE.fetch(feed, day), target)
     build_tables(settings, FIRST, END, LAG)
     with pytest.MonkeyPatch.context() as patched:
         use_home(settings, patched)
@@ -76,8 +72,8 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
     ) -> Settings:  # fmt: skip
         root, changed = tmp_path / name, bool(change or late)
         settings = Settings(home=root)
-        (root / "usecases" / "flights").mkdir(parents=True)
-        shutil.copy(PARAMS, root / "usecases" / "flights")
+        settings.params_file.parent.mkdir(parents=True)
+        shutil.copy(PARAMS_FILE, settings.params_file)
         shutil.copytree(template / "var", root / "var")
         for layer in ("validated",) if changed else ("validated", "features"):
             shutil.copytree(template / "data" / layer, root / "data" / layer, copy_function=link)
@@ -98,7 +94,9 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 
 
 def cases(settings: Settings, since: datetime, until: datetime) -> pd.DataFrame:
-    found = spine(partitions.read_days(settings.data, "validated", SPINE_FEED, FIRST, END.date()))
+    found = USE_CASE.spine(
+        partitions.read_days(settings.data, "validated", USE_CASE.spine_feed, FIRST, END.date())
+    )
     moment = found["decision_time"]
     chosen = found[(moment >= since) & (moment < until)]
     return chosen.sort_values(["decision_time", "key"], ignore_index=True)
@@ -195,13 +193,13 @@ def test_a_row_that_became_known_too_late_is_not_used(home: Home) -> None:
         return (rows["known_at"] > noon - timedelta(hours=1)) & (rows["known_at"] <= noon)
 
     def delayed(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-        if feed != LABEL_FEED:
+        if feed != USE_CASE.label_feed:
             return rows
         known = rows["known_at"].where(~happened(rows), rows["known_at"] + timedelta(hours=5))
         return rows.assign(known_at=known)
 
     def deleted(feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[~happened(rows)].reset_index(drop=True) if feed == LABEL_FEED else rows
+        return rows[~happened(rows)].reset_index(drop=True) if feed == USE_CASE.label_feed else rows
 
     world = home("world")
     case_rows = cases(world, noon.to_pydatetime(), noon.to_pydatetime() + timedelta(hours=4))
@@ -235,7 +233,9 @@ def test_the_online_store_follows_replaced_tables(home: Home) -> None:
         decision_time=pd.Timestamp(moment)
     )
     before = online_frame(settings, case_rows, moment)
-    place = partitions.partition_path(settings.data, "validated", LABEL_FEED, date(2013, 1, 7))
+    place = partitions.partition_path(
+        settings.data, "validated", USE_CASE.label_feed, date(2013, 1, 7)
+    )
     rows = pd.read_parquet(place)
     partitions.write_partition(rows.assign(arr_delay=rows["arr_delay"] + 45), place)
     build_tables(settings, FIRST, END, LAG)
@@ -253,8 +253,8 @@ def online_frame(settings: Settings, case_rows: pd.DataFrame, moment: datetime) 
 def test_later_statements_change_no_feature(home: Home) -> None:
     """The oracle deletes all rows known after the decision, and rebuilds the tables."""
     settings = home("restated", change=restated)
-    params = yaml.safe_load(PARAMS.read_text()) | {"first_day": FIRST}
-    (settings.root / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
+    params = yaml.safe_load(PARAMS_FILE.read_text()) | {"first_day": FIRST}
+    settings.params_file.write_text(yaml.safe_dump(params))
     for hours in (53, 131, 199):
         moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
         case_rows = cases(settings, moment, moment + timedelta(hours=2))

@@ -1,4 +1,4 @@
-"""Disruptions: two hours before scheduled departure, will a flight from New York be disrupted?
+"""Disruptions: whether a flight from New York will be disrupted, asked two hours before departure.
 
 Disrupted is 15 or more minutes late, cancelled or diverted. The data are the flights of 2013.
 

@@ -1,4 +1,4 @@
-"""Facts of a raw batch, which the batch rules in `expectations.py` bound.
+"""Facts of a raw batch, which the batch rules in `rules.py` bound.
 
 Each row can be valid while the batch is wrong: a unit has changed, an instrument repeats its last
 value, or one sender leaves a column empty.

@@ -22,6 +22,8 @@ FIRST_DAY = date(2013, 1, 1)
 
 def fetch(feed: str, day: date) -> pd.DataFrame:
     """Return the rows of `feed` that became known on the UTC day `day`, ordered by `known_at`."""
+    if feed not in SCHEMA:
+        raise LookupError(f"There is no feed {feed!r}; the feeds are {', '.join(SCHEMA)}.")
     rows = _read(feed)
     start = pd.Timestamp(day, tz="UTC")
     known = rows["known_at"]

@@ -1,7 +1,6 @@
 """Evidence of a stage: only its own requests, complete days and due labels count."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pytest
 import yaml
 
 from monitoring.measures import arms
+from tests.use_case import PARAMS_FILE
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -17,8 +17,7 @@ AT = pd.Timestamp(START)
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    shipped = Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml"
-    rollout: dict[str, Any] = yaml.safe_load(shipped.read_text())["rollout"]
+    rollout: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())["rollout"]
     return {**rollout, "shadow": {**rollout["shadow"], "day_labels": 2}}
 
 

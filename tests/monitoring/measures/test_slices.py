@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from monitoring.measures import performance, slices
-from monitoring.measures import scores as evaluation
 from tests import slice_params
 from tests.use_case import CATEGORIES, USE_CASE
 
@@ -60,7 +59,7 @@ def test_only_the_biased_slice_shows_a_bias(params: dict[str, Any]) -> None:
 def test_slices_add_up_to_the_whole(params: dict[str, Any]) -> None:
     frame = joined()
     rows = slices.measure_slices(USE_CASE, frame, frame, params, AS_OF)
-    for kind in evaluation.slices(frame):
+    for kind in USE_CASE.slices(frame):
         assert sum(row["n"] for row in rows if row["slice"] == kind) == frame["label"].count()
 
 

@@ -17,7 +17,7 @@ from pipelines.training.train import train_candidates
 from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE, USE_CASE
 
 PROJECT = Path(__file__).resolve().parents[3]
 AS_OF = datetime(2020, 5, 1, tzinfo=UTC)
@@ -45,7 +45,7 @@ def cases(seed: int = 0) -> pd.DataFrame:
 
 def write_parameters(home: Path) -> None:
     """Write the project's parameters, changed for a small search on few cases."""
-    params = yaml.safe_load((PROJECT / "usecases" / "flights" / "params.yaml").read_text())
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     params["as_of"] = AS_OF.isoformat()
     params["training"]["search"].update(
         n_iter=1, max_iter=[40], max_leaf_nodes=[7], min_samples_leaf=[20]
@@ -62,8 +62,9 @@ def write_parameters(home: Path) -> None:
         margin_slice_proof=1000.0,
         min_slice_compared=100,
     )
-    (home / "usecases" / "flights").mkdir(parents=True)
-    (home / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
+    target = Settings(home=home).params_file
+    target.parent.mkdir(parents=True)
+    target.write_text(yaml.safe_dump(params))
 
 
 @pytest.fixture(scope="module")
@@ -221,9 +222,11 @@ def test_slices_add_up_to_the_whole() -> None:
     scores = frame[["key", "label"]].assign(
         model=np.random.default_rng(3).random(N), other=frame["label"] * 0.5 + 0.1
     )
-    rows = pd.DataFrame(evaluate.metrics_by_slice(frame, scores, ["model", "other"], COSTS))
+    rows = pd.DataFrame(
+        evaluate.metrics_by_slice(USE_CASE, frame, scores, ["model", "other"], COSTS)
+    )
     whole = evaluation.cost_per_1000(scores["label"], scores["model"], COSTS)
-    for kind, values in evaluation.slices(frame).items():
+    for kind, values in USE_CASE.slices(frame).items():
         part = rows[rows["slice"] == kind]
         assert set(part["value"]) == set(values.unique())
         assert part["n"].sum() == N

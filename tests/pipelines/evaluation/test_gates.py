@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from contract import Change
 from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.evaluation.gates import champion_and_baseline as compared
 from pipelines.evaluation.gates import (
@@ -21,6 +22,7 @@ from pipelines.evaluation.gates import (
 )
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates, verdict_code
 from settings import CODE_PATTERN
+from tests.use_case import PARAMS_FILE
 
 N, N_POSITIVE = 4000, 1000
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
@@ -42,6 +44,7 @@ MANIFEST = {
     "as_of": "2020-05-01T00:00:00+00:00", "newest_label": "2020-04-30T00:00:00+00:00",
     "n_train": 5000, "n_holdout": N,
 }  # fmt: skip
+NO_VALUE = {"side": pd.Series(np.nan, range(N), dtype=object)}  # a kind of slices, but no slice
 
 
 def scores(
@@ -75,6 +78,7 @@ def gate_inputs(**changes: Any) -> GateInputs:
         "manifest": MANIFEST,
         "costs": COSTS,
         "seed": 1,
+        "behaviours": lambda predict, rows, limits: {"some": Change(predict(rows).min(), 0.0)},
         "columns": ["x"],
     }
     for name, change in changes.pop("cells", {}).items():
@@ -182,7 +186,7 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("one slice in doubt", compared.no_slice_left_in_doubt,
      {"champion": scores(**FAIR), **alternating_in_the_south()}, False),
     ("no slice to compare", compared.no_slice_left_in_doubt,
-     {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": {}}, False),
+     {"champion": CHAMPION, "candidate": CHAMPION.copy(), "slices": NO_VALUE}, False),
     ("whole", soundness.data_is_valid, {}, True),
     ("a case twice", soundness.data_is_valid, cells(key=lambda key: key.clip(1)), False),
     ("a label of 2", soundness.data_is_valid,
@@ -230,7 +234,7 @@ CASES: list[tuple[str, Callable[..., Verdict], dict[str, Any], bool]] = [
     ("small ones pooled", soundness.slices_hold, sliced(999), True),
     ("small ones pooled, and bad", soundness.slices_hold,
      sliced(0) | {"candidate": constant(0.1)}, False),
-    ("no slice with enough cases", soundness.slices_hold, {"slices": {}}, False),
+    ("no slice with enough cases", soundness.slices_hold, {"slices": NO_VALUE}, False),
     ("a good model", soundness.not_too_good_to_be_true, {}, True),
     ("too good to be true", soundness.not_too_good_to_be_true,
      candidate(misses=100, false_alarms=100), False),
@@ -248,7 +252,7 @@ def test_gate(gate: Callable[..., Verdict], changes: dict[str, Any], passed: boo
 
 
 def test_every_gate_has_a_passing_and_a_failing_case() -> None:
-    """`behaves` needs the use case's columns; its cases are in tests/usecases/flights/test_evaluation.py."""
+    """`behaves` has its cases beside the tests of the use case, in its `test_evaluation.py`."""
     assert soundness.behaves in CANDIDATE_GATES
     generic = set(CANDIDATE_GATES) - {soundness.behaves}
     for outcome in (True, False):
@@ -343,6 +347,16 @@ def test_sound_training_passes_all_generic_gates() -> None:
     assert [verdict["passed"] for verdict in verdicts] == [True] * 14, verdicts
 
 
+def test_what_the_use_case_does_not_state_is_told() -> None:
+    inputs = gate_inputs(champion=CHAMPION, slices={}, behaviours=lambda *_: {})
+    stated = [each for each in run_gates(inputs, LIMITS, CANDIDATE_GATES) if each["limit"] is None]
+    assert {each["code"] for each in stated} == {
+        "calibrated_in_slices", "slices_hold", "errors_are_even", "behaves",
+        "no_slice_worse_than_the_champion", "no_slice_left_in_doubt",
+    }  # fmt: skip
+    assert all(each["told"].startswith("none stated: ") and each["passed"] for each in stated)
+
+
 def test_gate_that_raises_fails_with_its_error() -> None:
     def broken(rows: pd.DataFrame) -> np.ndarray:
         raise KeyError("a column that is gone")
@@ -393,8 +407,7 @@ def test_missing_probability_is_refused() -> None:
 
 
 def test_the_parameters_hold_every_limit_that_gates_read() -> None:
-    file = Path(__file__).resolve().parents[3] / "usecases" / "flights" / "params.yaml"
-    params = yaml.safe_load(file.read_text())
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)
     for inputs in (sound, replace(sound, champion=sound.candidate)):

@@ -16,12 +16,9 @@ from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import export_model
 from settings import Settings
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
-from usecases.flights.model import build_candidates
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE, USE_CASE
 
-PARAMS = yaml.safe_load(
-    (Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml").read_text()
-)
+PARAMS = yaml.safe_load(PARAMS_FILE.read_text())
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
 # Made-up cases have no directed effects; the use case's tests check directions.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
@@ -29,7 +26,7 @@ LIMITS |= {"early_calm": 1.0, "late_storm": 0.0}
 
 
 def fitted(frame: pd.DataFrame, label: np.ndarray) -> Any:
-    model, _ = build_candidates(PARAMS)["gradient_boosting"]
+    model, _ = USE_CASE.candidates(PARAMS)["gradient_boosting"]
     return model.set_params(model__max_iter=20).fit(frame[FEATURES], label)
 
 

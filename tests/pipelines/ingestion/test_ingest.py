@@ -13,18 +13,18 @@ import pytest
 from features import partitions
 from pipelines.ingestion import ingest
 from settings import LoopError, Settings, UserError
-from usecases.flights import source
-from usecases.flights.schema import SCHEMA
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
-LAST = source.FEEDS[-1]
+LAST = list(USE_CASE.feeds)[-1]
 
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", tmp_path / "usecases" / "flights")
-    return Settings(home=tmp_path)
+    settings = Settings(home=tmp_path)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def first_day(settings: Settings) -> date:
@@ -43,14 +43,14 @@ def files(settings: Settings) -> dict[str, bytes]:
 
 def fails_on(monkeypatch, feed: str, day: date, error: Exception) -> None:
     """Make the source raise for one day: the only part here that cannot run for real."""
-    fetch = source.fetch
+    fetch = USE_CASE.fetch
 
     def broken(requested: str, on: date) -> pd.DataFrame:
         if (requested, on) == (feed, day):
             raise error
         return fetch(requested, on)
 
-    monkeypatch.setattr(source, "fetch", broken)
+    monkeypatch.setattr(USE_CASE, "fetch", broken)
 
 
 def test_stores_whole_days_only(settings):
@@ -58,9 +58,9 @@ def test_stores_whole_days_only(settings):
     stored = ingest.fetch_due_batches(settings, after(settings, 3, hours=17))
     expected = {
         f"{feed}/{day}"
-        for feed in source.FEEDS
+        for feed in USE_CASE.feeds
         for day in partitions.day_range(first_day(settings), first_day(settings) + timedelta(3))
-        if source.due(feed, day)
+        if USE_CASE.due(feed, day)
     }
     assert set(stored) == expected
     assert set(files(settings)) == {f"raw/{name}.parquet" for name in expected}
@@ -72,18 +72,18 @@ def test_days_are_utc_in_any_zone_of_as_of(settings):
     assert {name.split("/")[1] for name in stored} == {str(first_day(settings))}
 
 
-@pytest.mark.parametrize("feed", source.FEEDS)
+@pytest.mark.parametrize("feed", USE_CASE.feeds)
 def test_stores_the_rows_of_the_source(settings, feed):
     ingest.fetch_due_batches(settings, after(settings, 1))
     day = first_day(settings)
     stored = partitions.read_partition(partitions.partition_path(settings.data, "raw", feed, day))
-    assert stored.equals(pa.Table.from_pandas(source.fetch(feed, day), preserve_index=False))
+    assert stored.equals(pa.Table.from_pandas(USE_CASE.fetch(feed, day), preserve_index=False))
 
 
 def test_stored_batches_are_not_fetched_again(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 2))
     before = files(settings)
-    for feed in source.FEEDS:
+    for feed in USE_CASE.feeds:
         fails_on(monkeypatch, feed, first_day(settings), AssertionError("fetched again"))
     assert ingest.fetch_due_batches(settings, after(settings, 2)) == []
     assert files(settings) == before
@@ -93,7 +93,7 @@ def test_incremental_gives_the_bytes_of_full(settings, tmp_path):
     for n_days in (1, 2, 5):
         ingest.fetch_due_batches(settings, after(settings, n_days))
     full = Settings(home=tmp_path, workspace=tmp_path / "full")
-    shutil.copytree(tmp_path / "usecases" / "flights", tmp_path / "full" / "usecases" / "flights")
+    shutil.copytree(tmp_path / "usecases", tmp_path / "full" / "usecases")
     ingest.fetch_due_batches(full, after(settings, 5))
     assert files(full) == files(settings)
 
@@ -108,7 +108,7 @@ def test_a_failing_feed_is_named_and_the_others_are_stored(settings, monkeypatch
     assert caught.value.__cause__ is error
     assert "mlops ingest" in str(caught.value)
     assert partitions.partition_days(settings.data, "raw", LAST) == [first_day(settings)]  # no gap
-    assert len(partitions.partition_days(settings.data, "raw", source.FEEDS[1])) == 4
+    assert len(partitions.partition_days(settings.data, "raw", list(USE_CASE.feeds)[1])) == 4
     before = files(settings)
     stored = ingest.fetch_due_batches(settings, after(settings, 4))
     assert stored == [f"{LAST}/{day + timedelta(days=more)}" for more in range(3)]
@@ -116,20 +116,22 @@ def test_a_failing_feed_is_named_and_the_others_are_stored(settings, monkeypatch
 
 
 def test_a_batch_that_cannot_be_stored_is_named(settings, monkeypatch):
-    mixed = source.fetch(LAST, first_day(settings)).astype(object)
+    mixed = USE_CASE.fetch(LAST, first_day(settings)).astype(object)
     mixed.iloc[0, 0] = 1.5
-    monkeypatch.setattr(source, "fetch", lambda feed, day: mixed)
+    monkeypatch.setattr(USE_CASE, "fetch", lambda feed, day: mixed)
     with pytest.raises(LoopError, match=f"{LAST} .*{first_day(settings)}"):
         ingest.fetch_due_batches(settings, after(settings, 1))
     assert not files(settings)
 
 
 def test_rows_of_another_day_are_stored_for_validation(settings, monkeypatch):
-    moved = source.fetch(LAST, first_day(settings))
+    moved = USE_CASE.fetch(LAST, first_day(settings))
     moved.loc[0, "known_at"] += timedelta(days=3)
     moved.loc[1, "known_at"] = pd.NaT
-    fetch = source.fetch
-    monkeypatch.setattr(source, "fetch", lambda feed, d: moved if feed == LAST else fetch(feed, d))
+    fetch = USE_CASE.fetch
+    monkeypatch.setattr(
+        USE_CASE, "fetch", lambda feed, d: moved if feed == LAST else fetch(feed, d)
+    )
     ingest.fetch_due_batches(settings, after(settings, 1))
     stored = partitions.read_days(settings.data, "raw", LAST, date.min, date.max)
     pd.testing.assert_frame_equal(stored, moved)
@@ -159,19 +161,19 @@ def test_the_stage_takes_as_of_from_the_parameters(settings):
 def test_a_column_without_values_has_its_declared_type(settings, monkeypatch):
     """SQL and JSON sources return such columns."""
     numbers = {
-        feed: [field.name for field in SCHEMA[feed] if field.type == pa.float64()]
-        for feed in source.FEEDS
+        feed: [field.name for field in USE_CASE.schema(feed) if field.type == pa.float64()]
+        for feed in USE_CASE.feeds
     }
-    fetch = source.fetch
+    fetch = USE_CASE.fetch
     monkeypatch.setattr(
-        source, "fetch", lambda feed, day: fetch(feed, day).assign(**dict.fromkeys(numbers[feed]))
+        USE_CASE, "fetch", lambda feed, day: fetch(feed, day).assign(**dict.fromkeys(numbers[feed]))
     )
     ingest.fetch_due_batches(settings, after(settings, 1))
-    for feed in source.FEEDS:
+    for feed in USE_CASE.feeds:
         stored = partitions.read_partition(
             partitions.partition_path(settings.data, "raw", feed, first_day(settings))
         )
-        assert stored.schema == SCHEMA[feed]
+        assert stored.schema == USE_CASE.schema(feed)
     assert any(numbers.values())
 
 
@@ -191,8 +193,8 @@ def test_a_requested_day_is_fetched_again_and_its_old_rows_are_kept(settings, mo
     assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == []
     assert not kept(settings)  # the same rows replace nothing
 
-    fetch = source.fetch
-    monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
+    fetch = USE_CASE.fetch
+    monkeypatch.setattr(USE_CASE, "fetch", lambda feed, on: changed(fetch(feed, on)))
     assert ingest.fetch_due_batches(settings, after(settings, 3), again=[f"{LAST}/{day}"]) == [
         f"{LAST}/{day}"
     ]
@@ -207,15 +209,13 @@ def test_a_requested_day_is_fetched_again_and_its_old_rows_are_kept(settings, mo
 def test_days_restated_by_the_source_are_fetched_again(settings, monkeypatch):
     ingest.fetch_due_batches(settings, after(settings, 3))
     day = first_day(settings) + timedelta(days=1)
-    fetch = source.fetch
-    monkeypatch.setattr(source, "fetch", lambda feed, on: changed(fetch(feed, on)))
-    monkeypatch.setattr(
-        source, "restated", lambda feed, as_of: [day] if feed == LAST else [], raising=False
-    )
+    fetch = USE_CASE.fetch
+    monkeypatch.setattr(USE_CASE, "fetch", lambda feed, on: changed(fetch(feed, on)))
+    monkeypatch.setattr(USE_CASE, "restated", lambda feed, as_of: [day] if feed == LAST else [])
     assert ingest.fetch_due_batches(settings, after(settings, 3)) == [f"{LAST}/{day}"]
     # A training works on a frozen copy.
     frozen = Settings(home=settings.home, workspace=settings.home)
-    monkeypatch.setattr(source, "fetch", fetch)
+    monkeypatch.setattr(USE_CASE, "fetch", fetch)
     assert ingest.fetch_due_batches(frozen, after(settings, 3)) == []
 
 

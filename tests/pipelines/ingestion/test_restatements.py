@@ -14,20 +14,20 @@ from features import locks, partitions
 from pipelines.ingestion import accepted_batches, ingest, validate
 from pipelines.operations import loop_metrics
 from settings import LoopError, Settings
-from usecases.flights import source
-from usecases.flights.schema import KEYS
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
-LAST = source.FEEDS[-1]
+LAST = list(USE_CASE.feeds)[-1]
 N_DAYS = 8  # a week of history and a day
 LAYERS = ("raw", "validated", "quarantine")
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
-    return Settings(home=folder, pages=False)
+    settings = Settings(home=folder, pages=False)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def day(number: int) -> date:
@@ -57,13 +57,13 @@ def kept(settings: Settings, layer: str, number: int, feed: str = LAST) -> list[
 
 def restates(monkeypatch: pytest.MonkeyPatch, number: int, change: Change) -> None:
     """Make the source return changed rows for one day of the last feed."""
-    fetch = source.fetch
+    fetch = USE_CASE.fetch
 
     def newest(feed: str, on: date) -> pd.DataFrame:
         rows = fetch(feed, on)
         return change(rows) if (feed, on) == (LAST, day(number)) else rows
 
-    monkeypatch.setattr(source, "fetch", newest)
+    monkeypatch.setattr(USE_CASE, "fetch", newest)
 
 
 def other_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +116,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(copy, tmp_path, monkey
 
 def test_a_raw_partition_replaced_by_hand_is_noticed_by_its_content(copy):
     before = path(copy, "validated", 3).read_bytes()
-    rows = other_rows(source.fetch(LAST, day(3)))
+    rows = other_rows(USE_CASE.fetch(LAST, day(3)))
     partitions.write_partition(rows, path(copy, "raw", 3))
     summary = validate.validate_new_batches(copy, after(N_DAYS))[LAST]
     assert (summary["restated"], summary["rows"], summary["quarantined"]) == (1, len(rows), 1)
@@ -138,7 +138,7 @@ def test_a_refused_restatement_keeps_the_accepted_batch(copy, monkeypatch):
     restates(monkeypatch, 3, too_few)
     fetch_again(copy, 3)
     # A later day is new and another is restated: neither waits.
-    rows = other_rows(source.fetch(LAST, day(5)))
+    rows = other_rows(USE_CASE.fetch(LAST, day(5)))
     partitions.write_partition(rows, path(copy, "raw", 5))
     path(copy, "validated", 7).unlink()
     with pytest.raises(LoopError) as caught:
@@ -162,7 +162,7 @@ def test_a_refused_restatement_keeps_the_accepted_batch(copy, monkeypatch):
 
 def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
     before = files(copy)
-    partitions.write_partition(too_few(source.fetch(LAST, day(3))), path(copy, "raw", 3))
+    partitions.write_partition(too_few(USE_CASE.fetch(LAST, day(3))), path(copy, "raw", 3))
     with pytest.raises(LoopError, match="is refused"):
         validate.validate_new_batches(copy, after(N_DAYS))
     assert path(copy, "validated", 3).read_bytes() == before[f"validated/{LAST}/{day(3)}.parquet"]
@@ -179,7 +179,7 @@ def test_a_refused_file_put_there_by_hand_is_fetched_anew(copy):
 def test_the_next_run_completes_a_killed_one(copy, tmp_path, monkeypatch, after_file):
     """The kill comes after `after_file` files of the two restated days are written."""
     for number in (3, 4):
-        rows = other_rows(source.fetch(LAST, day(number)))
+        rows = other_rows(USE_CASE.fetch(LAST, day(number)))
         partitions.write_partition(rows, path(copy, "raw", number))
     whole = Settings(home=shutil.copytree(copy.home, tmp_path / "whole"), pages=False)
     validate.validate_new_batches(whole, after(N_DAYS))
@@ -213,7 +213,7 @@ def test_rows_that_repeat_a_key_are_counted(full, copy):
     assert full[1][LAST]["rows_restated"] == 0
     earlier, rows = (partitions.read_partition(path(copy, "raw", n)).to_pandas() for n in (2, 5))
     repeated = rows.copy()
-    repeated.loc[:3, KEYS[LAST]] = earlier.loc[:3, KEYS[LAST]].to_numpy()
+    repeated.loc[:3, USE_CASE.feeds[LAST]] = earlier.loc[:3, USE_CASE.feeds[LAST]].to_numpy()
     partitions.write_partition(repeated, path(copy, "validated", 5))
     assert accepted_batches.count_restatements(copy, LAST, [day(5)]) == 4
     assert accepted_batches.count_restatements(copy, LAST, [day(2)]) == 0

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,15 +14,14 @@ from pipelines.ingestion import ingest, validate
 from pipelines.runtime.stage_command import parse_time
 from pipelines.training.workspace import copy_code
 from settings import Settings
-from usecases.flights import source
-from usecases.flights.schema import KEYS, SCHEMA
+from tests.use_case import USE_CASE
 
-LAST = source.FEEDS[-1]
+LAST = list(USE_CASE.feeds)[-1]
 N_DAYS = 4
 WHOLE = next(
     field.name
-    for field in SCHEMA[LAST]
-    if field.type == pa.int64() and field.name not in KEYS[LAST]
+    for field in USE_CASE.schema(LAST)
+    if field.type == pa.int64() and field.name not in USE_CASE.feeds[LAST]
 )
 ADDED_COLUMN = f"""
 from datetime import date
@@ -40,22 +38,24 @@ declared = declared.set(at, pa.field("{WHOLE}", pa.float64()))
 SCHEMA["{LAST}"] = declared.append(pa.field("added", pa.float64()))
 """
 GIVEN = f"""
+import great_expectations.expectations as gxe
 rules_before = row_rules
 def row_rules(feed):
     rule = gxe.ExpectColumnValuesToNotBeNull(column="added", meta={{"rule": "added is given"}})
     return [*rules_before(feed), rule] if feed == "{LAST}" else rules_before(feed)
 """
 STRICT = f"""
+import great_expectations.expectations as gxe
 rules_before = row_rules
 def row_rules(feed):
     unseen = gxe.ExpectColumnValuesToBeInSet(
-        column="{KEYS[LAST][0]}", value_set=["nothing"], meta={{"rule": "strict"}}
+        column="{USE_CASE.feeds[LAST][0]}", value_set=["nothing"], meta={{"rule": "strict"}}
     )
     return [*rules_before(feed), unseen] if feed == "{LAST}" else rules_before(feed)
 """
 TEXT_TO_NUMBER = f"""
-at = SCHEMA["{LAST}"].get_field_index("{KEYS[LAST][0]}")
-SCHEMA["{LAST}"] = SCHEMA["{LAST}"].set(at, pa.field("{KEYS[LAST][0]}", pa.float64()))
+at = SCHEMA["{LAST}"].get_field_index("{USE_CASE.feeds[LAST][0]}")
+SCHEMA["{LAST}"] = SCHEMA["{LAST}"].set(at, pa.field("{USE_CASE.feeds[LAST][0]}", pa.float64()))
 """
 
 
@@ -81,7 +81,7 @@ def day(settings: Settings, number: int) -> date:
 
 
 def add(settings: Settings, file: str, code: str) -> None:
-    with (settings.home / "usecases" / "flights" / file).open("a") as end:
+    with (settings.params_file.parent / file).open("a") as end:
         end.write(code)
 
 
@@ -108,11 +108,11 @@ def test_a_column_is_added_and_a_type_widened(project):
     )  # fmt: skip
     others = {
         feed: partitions.read_days(project.data, "validated", feed, date.min, date.max)
-        for feed in source.FEEDS[:-1]
+        for feed in list(USE_CASE.feeds)[:-1]
     }
     add(project, "source.py", ADDED_COLUMN.format(first=day(project, N_DAYS)))
     add(project, "schema.py", DECLARED_COLUMN)
-    add(project, "expectations.py", GIVEN)
+    add(project, "rules.py", GIVEN)
     output = mlops_ingest(project, N_DAYS + 1)
     assert f"{LAST}: 1 batch," in output
     assert f"{N_DAYS} accepted batches checked again" in output
@@ -126,7 +126,7 @@ def test_a_column_is_added_and_a_type_widened(project):
         )
         for number in range(N_DAYS + 1)
     ]
-    declared = SCHEMA[LAST]
+    declared = USE_CASE.schema(LAST)
     at = declared.get_field_index(WHOLE)
     declared = declared.set(at, pa.field(WHOLE, pa.float64())).append(
         pa.field("added", pa.float64())
@@ -154,7 +154,7 @@ def test_new_rules_check_rows_again_and_refuse_no_accepted_batch(project):
     """All rows break the new rule: the batches become empty, and none is moved."""
     raw, validated = files(project, "raw"), files(project, "validated")
     n_rows = len(partitions.read_days(project.data, "validated", LAST, date.min, date.max))
-    add(project, "expectations.py", STRICT)
+    add(project, "rules.py", STRICT)
     assert f"{N_DAYS} accepted batches checked again" in mlops_ingest(project, N_DAYS)
     assert files(project, "raw") == raw
     assert partitions.read_days(project.data, "validated", LAST, date.min, date.max).empty
@@ -166,9 +166,7 @@ def test_new_rules_check_rows_again_and_refuse_no_accepted_batch(project):
         content for name, content in sorted(validated.items()) if name.startswith(LAST)
     ]
     # Without the rule, the earlier state returns.
-    shutil.copy(
-        Path(source.__file__).parent / "expectations.py", project.home / "usecases" / "flights"
-    )
+    shutil.copy(USE_CASE.folder / "rules.py", project.params_file.parent)
     mlops_ingest(project, N_DAYS)
     assert files(project, "validated") == validated
     assert not files(project, f"quarantine/{LAST}")
@@ -179,7 +177,7 @@ def test_a_type_that_loses_values_is_a_user_error(project):
     add(project, "schema.py", TEXT_TO_NUMBER)
     output = mlops_ingest(project, N_DAYS, code=2)
     assert f"accepted batch of {LAST} for {day(project, 0)} does not fit" in output
-    assert f"column {KEYS[LAST][0]} does not convert from string to double" in output
+    assert f"column {USE_CASE.feeds[LAST][0]} does not convert from string to double" in output
     assert files(project, "raw") == before["raw"]
     assert files(project, "validated").keys() == before["validated"].keys()
     of_feed = {name for name in before["validated"] if name.startswith(LAST)}

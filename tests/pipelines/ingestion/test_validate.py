@@ -14,17 +14,18 @@ import pytest
 from features import durable_files, partitions
 from pipelines.ingestion import ingest, validate
 from settings import LoopError, Settings
-from usecases.flights import source
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).resolve().parents[3]
-LAST = source.FEEDS[-1]
+LAST = list(USE_CASE.feeds)[-1]
 N_DAYS = 10  # more than a week of history
 
 
 def home(folder: Path) -> Settings:
-    (folder / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
-    return Settings(home=folder)
+    settings = Settings(home=folder)
+    settings.params_file.parent.mkdir(parents=True)
+    shutil.copy(PARAMS_FILE, settings.params_file)
+    return settings
 
 
 def after(n_days: int) -> datetime:
@@ -74,7 +75,7 @@ def copy(full, tmp_path) -> Settings:
 
 def test_every_row_is_either_validated_or_quarantined(full):
     settings, summary = full
-    for feed in source.FEEDS:
+    for feed in USE_CASE.feeds:
         n_raw, n_good, n_bad = (
             len(partitions.read_days(settings.data, layer, feed, date.min, date.max))
             for layer in ("raw", "validated", "quarantine")
@@ -125,7 +126,7 @@ def test_nothing_new_changes_nothing(copy):
     before = files(copy)
     summary = validate.validate_new_batches(copy, after(N_DAYS))
     assert {feed: entry["batches"] for feed, entry in summary.items()} == dict.fromkeys(
-        source.FEEDS, 0
+        USE_CASE.feeds, 0
     )
     assert files(copy) == before
 
@@ -164,7 +165,7 @@ def test_a_rerun_after_a_crash_gives_the_same_bytes(copy):
 
 def test_a_refused_batch_leaves_the_last_good_state(copy):
     complete = files(copy)
-    for feed in source.FEEDS:
+    for feed in USE_CASE.feeds:
         for number in range(6, N_DAYS):
             partitions.partition_path(copy.data, "validated", feed, day(number)).unlink(
                 missing_ok=True
@@ -187,7 +188,9 @@ def test_a_refused_batch_leaves_the_last_good_state(copy):
     # Good batches stay; the feed stops before the gap, and the others continue.
     assert before.items() <= files(copy, "validated", "quarantine").items()
     assert partitions.partition_days(copy.data, "validated", LAST)[-1] == day(7)
-    assert partitions.partition_days(copy.data, "validated", source.FEEDS[1])[-1] == day(N_DAYS - 1)
+    assert partitions.partition_days(copy.data, "validated", list(USE_CASE.feeds)[1])[-1] == day(
+        N_DAYS - 1
+    )
 
     with pytest.raises(LoopError, match=f"no raw batch of {LAST} for {day(8)}"):
         validate.validate_new_batches(copy, after(N_DAYS))

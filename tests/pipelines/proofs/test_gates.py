@@ -12,12 +12,14 @@ import pytest
 from pipelines.proofs import gate_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining, GateCase
 from settings import Settings, UserError
+from tests.use_case import USE_CASE
 
 Stored = dict[str, Any]
 OWN = {"gate": "calibrated", "passed": False, "value": 0.2, "limit": 0.1, "told": "off"}
 OTHER = {"gate": "fast enough", "passed": False, "value": 9.0, "limit": 5.0, "told": "slow"}
 BROKEN = OWN | {"value": None, "limit": None, "told": "could not run: KeyError"}
 GOOD = OWN | {"passed": True, "value": 0.0, "told": "right"}
+CASES = gate_proofs.gate_cases(USE_CASE)
 # One of each kind; the long ones rebuild tables or stores.
 QUICK = (
     "labels of three days ago", "cases twice", "leaked label", "tampered with after evaluation",
@@ -25,7 +27,7 @@ QUICK = (
 )  # fmt: skip
 LONG = (
     "a lost publication", "healthy, seed 0",
-    *(each.name for each in gate_proofs.CASES if each.gate == "known at the decision"),
+    *(each.name for each in CASES if each.gate == "known at the decision"),
 )  # fmt: skip
 
 
@@ -55,12 +57,11 @@ def test_only_its_own_gate_proves_a_case(
 
 
 def test_every_gate_has_a_case_and_every_case_a_gate() -> None:
-    cases = gate_proofs.CASES
-    assert gate_proofs.unproven_gates({str(case.gate) for case in cases}) == []
+    assert gate_proofs.unproven_gates({str(case.gate) for case in CASES}) == []
     assert "calibrated" in gate_proofs.unproven_gates({"none"})
-    assert len({case.name for case in cases}) == len(cases)
-    assert sum(case.gate is None for case in cases) >= 5
-    assert {*QUICK, *LONG} <= {case.name for case in cases}
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert sum(case.gate is None for case in CASES) >= 5
+    assert {*QUICK, *LONG} <= {case.name for case in CASES}
 
 
 def test_a_failed_proof_is_on_the_page_and_fails_the_command(
@@ -101,6 +102,6 @@ def test_an_unknown_case_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)]
 )
 def test_real_case(slice_of_days: BaseTraining, name: str) -> None:
-    [case] = [each for each in gate_proofs.CASES if each.name == name]
+    [case] = [each for each in CASES if each.name == name]
     proof = gate_proofs.build_gate_proof(case, gate_proofs.judge_case(case, slice_of_days), 0.0)
     assert proof.holds, proof

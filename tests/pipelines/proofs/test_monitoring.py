@@ -14,15 +14,17 @@ from pipelines.proofs import monitoring_proofs, proof_runs
 from pipelines.proofs.base_training import BaseTraining
 from pipelines.proofs.fault_simulation import FaultOutcome, Notice, simulate_fault
 from settings import Settings, UserError
-from usecases.flights.feed_faults import BENIGN, FAULTS
+from tests.use_case import USE_CASE
 
+EVERY = USE_CASE.feed_faults()
+HARMLESS = next(each for each in EVERY if each.reaction == "nothing" and not each.why)
 BEGAN = datetime(2013, 4, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 EVERY_HOUR = pd.Series(pd.date_range(BEGAN - 10 * HOUR, periods=100, freq="h"))
 
 
 def fault(watcher: str = "validation", reaction: str = "refuse", hours: float = 24) -> FeedFault:
-    return FeedFault("a fault", watcher, reaction, hours, FAULTS[0].change)
+    return FeedFault("a fault", watcher, reaction, hours, EVERY[0].change)
 
 
 def outcome(
@@ -79,21 +81,13 @@ def test_a_failed_proof_is_on_the_page_and_fails_the_command(
     assert proof_runs.report_proofs([good], title)
 
 
-def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
-    assert all(each.why for each in FAULTS if each.watcher == "none")
-    every = monitoring_proofs.ALL_FAULTS
-    assert len({each.told for each in every}) == len(every)
-    assert {each.watcher for each in FAULTS} > {"validation", "freshness", "labels", "performance"}
-    assert {(each.watcher, each.reaction) for each in BENIGN} == {("none", "nothing")}
-
-
 def test_an_unknown_fault_is_a_mistake_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No case contains 'nonsense'"):
         list(monitoring_proofs.prove_monitoring(Settings(home=tmp_path), "nonsense"))
 
 
 def first_fault(watcher: str) -> FeedFault:
-    return next(each for each in FAULTS if each.watcher == watcher)._replace(begins=1, days=3)
+    return next(each for each in EVERY if each.watcher == watcher)._replace(begins=1, days=3)
 
 
 @pytest.mark.parametrize("watcher", ["validation", "freshness"])
@@ -113,5 +107,5 @@ def test_only_late_labels_of_a_slice_are_noticed(slice_of_days: BaseTraining) ->
     assert proof.after != "–", proof
     first = next(each for each in noticed.notices if each.watcher == "labels")
     assert first.at - noticed.began <= timedelta(hours=late.hours)
-    healthy = late._replace(told=BENIGN[0].told, change=BENIGN[0].change)
+    healthy = late._replace(told=HARMLESS.told, change=HARMLESS.change)
     assert "labels" not in {each.watcher for each in simulate_fault(slice_of_days, healthy).notices}

@@ -124,7 +124,7 @@ def test_a_replayed_training_has_the_results_of_a_training(tmp_path: Path) -> No
     winner = files.gates["winner"]
     assert replayed.passed
     assert replayed.expected == files.metrics[winner]
-    digest, verdicts = refit.refit_training(files.path)
+    digest, verdicts = refit.refit_training(files)
     assert replayed.digest == digest
     timed = [each for each in verdicts if each["code"] != "fast_enough"]
     assert len(timed) == len(verdicts) - 1

@@ -35,10 +35,8 @@ def days(cost: float, *, released_at: int | None = None) -> list[dict[str, Any]]
 
 def settings_with(home: Path, replayed: dict[str, list[dict[str, Any]]]) -> Settings:
     settings = Settings(home=home)
-    (home / "usecases" / "flights").mkdir(parents=True)
-    (home / "usecases" / "flights" / "params.yaml").write_text(
-        json.dumps(slice_params.slice_params())
-    )
+    settings.params_file.parent.mkdir(parents=True)
+    settings.params_file.write_text(json.dumps(slice_params.slice_params()))
     for name, records in replayed.items():
         place = fast_replay.replay_folder(settings, FIRST, name)
         place.mkdir(parents=True)

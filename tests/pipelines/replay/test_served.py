@@ -157,7 +157,7 @@ def test_the_record_contains_the_verdicts_on_the_refit(tmp_path: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps({"trees": {"cost_per_1000": 500.0}}))
     report = str(folder / "report.html")
     outcome = {"report": report, "training_id": "x", "verdicts": [refused]}
-    kept = served_record.training_fields(outcome)
+    kept = served_record.training_fields(Settings(home=tmp_path), outcome)
     assert kept == {"trained": 1, "training": "x", "verdicts": [passed, refused]}
 
 

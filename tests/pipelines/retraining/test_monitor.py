@@ -31,8 +31,7 @@ from settings import LoopError, Settings, UserError
 from tests.remedied import run_remedy
 from tests.serving.in_process import small_trees
 from tests.serving.service_process import Service
-from tests.use_case import CATEGORIES, FEATURES, USE_CASE
-from usecases.flights import request, source, target
+from tests.use_case import CATEGORIES, FEATURES, PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -45,7 +44,7 @@ def cases(seed: int) -> pd.DataFrame:
     """Return cases decided from the champion's training to `AS_OF`, with random features."""
     rng = np.random.default_rng(seed)
     days = partitions.day_range(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
-    spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
+    spine = USE_CASE.spine(pd.concat([USE_CASE.fetch(USE_CASE.spine_feed, day) for day in days]))
     inside = (spine["decision_time"] >= DATA_UNTIL) & (spine["decision_time"] < AS_OF)
     frame = spine.loc[inside, ["key", "decision_time"]].sort_values("decision_time")
     frame = frame.reset_index(drop=True)
@@ -94,14 +93,14 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
 def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion and labels, and no prediction yet."""
     settings = Settings(home=tmp_path_factory.mktemp("template"))
-    (settings.root / "usecases" / "flights").mkdir(parents=True)
-    params = yaml.safe_load((ROOT / "usecases" / "flights" / "params.yaml").read_text())
+    settings.params_file.parent.mkdir(parents=True)
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
-    (settings.root / "usecases" / "flights" / "params.yaml").write_text(yaml.safe_dump(params))
+    settings.params_file.write_text(yaml.safe_dump(params))
     for day in partitions.day_range(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
-        rows = source.fetch(target.LABEL_FEED, day)
-        path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
+        rows = USE_CASE.fetch(USE_CASE.label_feed, day)
+        path = partitions.partition_path(settings.data, "validated", USE_CASE.label_feed, day)
         partitions.write_partition(rows, path)
     crown(settings, CHAMPION, DATA_UNTIL)
     return settings.home
@@ -228,9 +227,9 @@ def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Setti
 def payloads(keys: pd.Series) -> dict[str, dict[str, Any]]:
     """Return the requests of these cases."""
     days = partitions.day_range(DATA_UNTIL.date() - timedelta(days=1), AS_OF.date())
-    spine = target.spine(pd.concat([source.fetch(target.SPINE_FEED, day) for day in days]))
+    spine = USE_CASE.spine(pd.concat([USE_CASE.fetch(USE_CASE.spine_feed, day) for day in days]))
     rows = spine[spine["key"].isin(keys)].to_dict("records")
-    return {row["key"]: request.payload(row) for row in rows}
+    return {row["key"]: USE_CASE.payload(row) for row in rows}
 
 
 def test_every_days_can_be_replaced_for_one_call(settings: Settings) -> None:
@@ -329,8 +328,8 @@ def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
         raise error
 
     result = observation.observe_production(
-        USE_CASE, MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES], reference,
-        params, params["monitoring"]["policy"], AS_OF, fail,
+        USE_CASE, MonitoringEvidence(CHAMPION, DATA_UNTIL, expected), joined, joined[FEATURES],
+        reference, params, params["monitoring"]["policy"], AS_OF, fail,
     )  # fmt: skip
     [problem] = result["problems"]
     assert problem["code"] == result["codes"][0] == "drift_report_unmeasured"
@@ -350,9 +349,9 @@ def test_an_incomplete_policy_is_refused_before_anything_is_measured(settings: S
 def test_labels_that_stopped_coming_are_an_alarm(settings: Settings) -> None:
     log_predictions(settings, cases(seed=3)[::4])
     stopped = AS_OF.date() - timedelta(days=2)
-    for day in partitions.partition_days(settings.data, "validated", target.LABEL_FEED):
+    for day in partitions.partition_days(settings.data, "validated", USE_CASE.label_feed):
         if day >= stopped:
-            partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day).unlink()
+            partitions.partition_path(settings.data, "validated", USE_CASE.label_feed, day).unlink()
     result = monitor.monitor_champion(settings, AS_OF)
     assert result["codes"][0] == "coverage_low"
     assert result["reason"].startswith("ALARM")
@@ -415,7 +414,7 @@ def test_slices_of_an_empty_feature_are_named_and_the_others_measured(settings: 
     kinds = {row["slice"] for row in result["slices"]}
     codes = {each["code"]: each["told"] for each in result["problems"]}
     assert set(codes) == {"slices_unmeasured", "feature_unmeasured"}
-    left_out = set(evaluation.slices(cases(seed=3))) - kinds
+    left_out = set(USE_CASE.slices(cases(seed=3))) - kinds
     assert kinds
     assert left_out
     assert all(kind in codes["slices_unmeasured"] for kind in left_out)
@@ -437,8 +436,8 @@ def test_missing_labels_and_a_missing_result_are_mended_by_their_remedies(
     monkeypatch.setenv("MLOPS_HOME", str(settings.home))
     monkeypatch.setenv("MLOPS_PAGES", "false")
     log_predictions(settings, cases(seed=3))
-    for day in partitions.partition_days(settings.data, "validated", target.LABEL_FEED)[1:]:
-        partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day).unlink()
+    for day in partitions.partition_days(settings.data, "validated", USE_CASE.label_feed)[1:]:
+        partitions.partition_path(settings.data, "validated", USE_CASE.label_feed, day).unlink()
 
     assert monitor.latest_result(settings) is None
     run_remedy("monitoring_stale", settings.home)

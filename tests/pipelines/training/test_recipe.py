@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.use_case import PARAMS_FILE
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -26,13 +28,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    params = yaml.safe_load((folder / "usecases" / "flights" / "params.yaml").read_text())
+    params_file = folder / PARAMS_FILE.relative_to(ROOT)
+    params = yaml.safe_load(params_file.read_text())
     params["as_of"] = "2013-01-12T00:00:00Z"
     params["training"] |= {"holdout_days": 3}
     params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
-    (folder / "usecases" / "flights" / "params.yaml").write_text(
-        yaml.safe_dump(params, sort_keys=False)
-    )
+    params_file.write_text(yaml.safe_dump(params, sort_keys=False))
     git(folder, "init", "-q")
     return folder
 

@@ -18,7 +18,8 @@ from dvc.repo import Repo
 from features import partitions
 from pipelines.registry import refit
 from pipelines.training import dvc_stages, training_outcome, workspace
-from usecases.flights.target import LABEL_FEED
+from pipelines.training.training_files import TrainingFiles
+from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
 INGEST = """
@@ -100,8 +101,10 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     assert ended["features"] < began < ended["assemble"]
     assert arrived < ended["evaluate"]
     for layer in ("raw", "validated"):
-        assert partitions.partition_days(home.settings.data, layer, LABEL_FEED)[-2:] == days
-        assert max(partitions.partition_days(path / "data", layer, LABEL_FEED)) < days[0]
+        assert (
+            partitions.partition_days(home.settings.data, layer, USE_CASE.label_feed)[-2:] == days
+        )
+        assert max(partitions.partition_days(path / "data", layer, USE_CASE.label_feed)) < days[0]
 
     before, after = recorded_md5s(undisturbed), recorded_md5s(path)
     assert {out for _, out in after} == {out for _, out in before} > TIMED
@@ -112,7 +115,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
         assert repo.status() == {}, "a stage would run again"
     predictions = Path("data", "candidates", "predictions.parquet")
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
-    digest, _ = refit.refit_training(path)
+    digest, _ = refit.refit_training(TrainingFiles(path, USE_CASE))
     assert digest == (undisturbed / "refit" / "digest").read_text()
     assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pandas as pd
 
-from usecases.flights.source import FIRST_DAY, fetch
+from usecases.flights import FIRST_DAY
+from usecases.flights.source import fetch
 
 
 def restated(feed: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,13 @@ import yaml
 from monitoring.measures import scores as evaluation
 from pipelines.evaluation.gates import soundness
 from pipelines.evaluation.gates.verdict import GateInputs, run_gates
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE
+from usecases.flights.model import behaviours, slices
 from usecases.flights.schema import CARRIERS, ORIGINS
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
-LIMITS: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).resolve().parents[2] / "usecases" / "flights" / "params.yaml").read_text()
-)["gates"]
+PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
+LIMITS: dict[str, Any] = PARAMS["gates"]
 Y, P = [1, 0, 1, 0], [0.8, 0.3, 0.25, 0.1]
 
 
@@ -66,10 +65,7 @@ def test_costs_come_from_the_parameters() -> None:
 
 
 def test_the_shipped_threshold_is_where_an_alarm_pays() -> None:
-    params = yaml.safe_load(
-        (Path(__file__).resolve().parents[2] / "usecases" / "flights" / "params.yaml").read_text()
-    )
-    costs = params["costs"]
+    costs = PARAMS["costs"]
     rate = costs["threshold"]
     assert rate * costs["miss"] == pytest.approx((1 - rate) * costs["false_alarm"])
 
@@ -108,7 +104,7 @@ def test_calibration_error_weighs_bins_by_their_cases() -> None:
 def test_every_flight_is_in_one_slice_of_each_kind() -> None:
     hours = [0.0, 8.0, 9.0, 12.0, 13.0, 16.0, 17.0, 23.0]
     frame = pd.DataFrame({"hour": hours, "carrier": "UA", "origin": ["EWR", "JFK"] * 4})
-    found = evaluation.slices(frame)
+    found = slices(frame)
     assert found["hour_band"].tolist() == [
         "until 8", "until 8", "9-12", "9-12", "13-16", "13-16", "from 17", "from 17",
     ]  # fmt: skip
@@ -154,8 +150,8 @@ MODELS: list[tuple[str, Callable[[pd.DataFrame], np.ndarray], str | None]] = [
     ("predict", "broken"), [each[1:] for each in MODELS], ids=[each[0] for each in MODELS]
 )
 def test_behaviours(predict: Callable[[pd.DataFrame], np.ndarray], broken: str | None) -> None:
-    found = evaluation.behaviours(predict, flights(), LIMITS)
-    failed = " ".join(name for name, each in found.items() if not each["passed"])
+    found = behaviours(predict, flights(), LIMITS)
+    failed = " ".join(name for name, each in found.items() if not each.passed)
     assert (broken in failed) if broken else not failed
 
 
@@ -168,7 +164,16 @@ def test_gate_on_behaviour(
     frame = flights()
     none = np.full(len(frame), 0.5)
     evidence = GateInputs(
-        frame, none, none, None, predict, evaluation.slices(frame), {}, COSTS, seed=1
+        frame,
+        none,
+        none,
+        None,
+        predict,
+        slices(frame),
+        {},
+        COSTS,
+        seed=1,
+        behaviours=behaviours,
     )
     verdict = run_gates(evidence, LIMITS, (soundness.behaves,))[0]
     assert verdict["passed"] is (broken is None)
@@ -183,11 +188,13 @@ def test_the_behaviour_gate_names_the_worst_or_the_closest_behaviour() -> None:
     none = np.full(len(frame), 0.5)
 
     def named_behaviour(predict: Callable[[pd.DataFrame], np.ndarray]) -> str:
-        evidence = GateInputs(frame, none, none, None, predict, {}, {}, COSTS, seed=1)
+        evidence = GateInputs(
+            frame, none, none, None, predict, {}, {}, COSTS, seed=1, behaviours=behaviours
+        )
         return soundness.behaves(evidence, LIMITS).told
 
-    found = evaluation.behaviours(risk, frame, LIMITS)
-    margins = {name: abs(each["value"] - each["limit"]) for name, each in found.items()}
+    found = behaviours(risk, frame, LIMITS)
+    margins = {name: abs(each.value - each.limit) for name, each in found.items()}
     assert named_behaviour(risk) == min(margins, key=lambda name: margins[name])
     assert "a calm day" in named_behaviour(only_storms)
     assert "a withheld tail number" in named_behaviour(trusts_the_tail_number)
@@ -202,7 +209,7 @@ def test_behaviours_change_only_columns_that_the_model_has() -> None:
 
     frame = flights()[FEATURES]
     kept = frame.copy()
-    evaluation.behaviours(remember, frame, LIMITS)
+    behaviours(remember, frame, LIMITS)
     assert len(seen) == 6
     for rows in seen:
         assert list(rows.columns) == FEATURES

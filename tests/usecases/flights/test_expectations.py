@@ -19,13 +19,13 @@ from pipelines.ingestion import (
     validate,
 )
 from pipelines.ingestion.batch_checks import RowReasons, check_batches
+from pipelines.ingestion.rules import key_rules
 from settings import LoopError, Settings
-from tests.use_case import USE_CASE
-from usecases.flights import facts, source
+from tests.use_case import PARAMS_FILE, USE_CASE
+from usecases.flights import facts
 from usecases.flights import rules as expectations
-from usecases.flights.schema import KEYS, SCHEMA
+from usecases.flights.schema import SCHEMA
 
-ROOT = Path(__file__).resolve().parents[2]
 AS_OF = datetime(2013, 4, 1, tzinfo=UTC)
 DAY = date(2013, 3, 31)
 NOON = pd.Timestamp("2013-03-31T12:00Z")
@@ -35,8 +35,8 @@ TWICE = "the row comes twice"
 # (feed, column, value or function of the old value, rule); all changed outcomes have landed.
 BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
     *((feed, column, None, f"{column} is given")
-      for feed in source.FEEDS for column in [*KEYS[feed], *expectations.GIVEN[feed]]),
-    *((feed, TWICE, None, "key is unique in its batch") for feed in source.FEEDS),
+      for feed in USE_CASE.feeds for column in [*USE_CASE.feeds[feed], *expectations.GIVEN[feed]]),
+    *((feed, TWICE, None, "key is unique in its batch") for feed in USE_CASE.feeds),
     *((feed, "tailnum", "n-1", "tailnum is a registration")
       for feed in ("planes", "schedule", "outcomes")),
     *((feed, "carrier", "XX", "carrier is known") for feed in ("schedule", "outcomes")),
@@ -80,18 +80,18 @@ BROKEN_CELLS: list[tuple[str, str, Any, str]] = [
     ("weather", "hour", lambda hour: (hour + 5) % 24, "local time agrees with UTC"),
     ("weather", "known_at", lambda at: at - timedelta(hours=2), "not known before it was observed"),
 ]  # fmt: skip
-DAY_OF = dict.fromkeys(source.FEEDS, DAY) | {"planes": date(2013, 1, 1)}
+DAY_OF = dict.fromkeys(USE_CASE.feeds, DAY) | {"planes": date(2013, 1, 1)}
 
 
 def batch(feed: str) -> pd.DataFrame:
     """Return a real batch; outcomes start with flights that landed."""
-    rows = source.fetch(feed, DAY_OF[feed])
+    rows = USE_CASE.fetch(feed, DAY_OF[feed])
     order = rows["arr_delay"].isna() if feed == "outcomes" else pd.Series(0, index=rows.index)
     first = order.sort_values(kind="stable").index
     return rows.loc[first].reset_index(drop=True)
 
 
-@pytest.fixture(scope="module", params=source.FEEDS)
+@pytest.fixture(scope="module", params=USE_CASE.feeds)
 def quarantined(request) -> tuple[str, dict[int, tuple[str, str]], RowReasons]:
     """Check a real batch with broken rows; return the expected and the found rules by row."""
     feed = request.param
@@ -157,25 +157,26 @@ def test_every_row_rule_has_a_case_that_it_must_refuse():
     cases = {(feed, rule) for feed, _, _, rule in BROKEN_CELLS}
     rules = {
         (feed, rule.meta["rule"])
-        for feed in source.FEEDS
-        for rule in expectations.row_rules(feed)
+        for feed in USE_CASE.feeds
+        for rule in [*key_rules(USE_CASE.feeds[feed]), *expectations.row_rules(feed)]
     }  # fmt: skip
     assert cases == rules
 
 
 def test_no_rule_tolerates_a_share_of_rows():
-    for feed in source.FEEDS:
-        for rule in [*expectations.row_rules(feed), *expectations.batch_rules(feed)]:
+    for feed in USE_CASE.feeds:
+        rules = batch_checks.feed_rules(USE_CASE, feed)
+        for rule in [*rules.rows, *rules.batches]:
             assert rule.mostly == 1
 
 
-@pytest.mark.parametrize("feed", source.FEEDS)
+@pytest.mark.parametrize("feed", USE_CASE.feeds)
 def test_every_batch_rule_refuses_on_both_sides_of_its_bounds(feed):
-    rules = expectations.batch_rules(feed)
+    rules = batch_checks.feed_rules(USE_CASE, feed).batches
     day = DAY_OF[feed]
-    rows = source.fetch(feed, day)
+    rows = USE_CASE.fetch(feed, day)
     good = batch_facts.compute_batch_facts(
-        rows, day, key=KEYS[feed], n_quarantined=0, history=[len(rows)] * 7
+        rows, day, key=USE_CASE.feeds[feed], n_quarantined=0, history=[len(rows)] * 7
     )
     good |= facts.facts(feed, rows)
     frames, expected = [good], {}
@@ -193,7 +194,7 @@ def quarter(tmp_path_factory) -> tuple[Settings, dict[str, dict[str, Any]]]:
     """Validate January to March; return the settings and the summary."""
     folder = tmp_path_factory.mktemp("quarter")
     (folder / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", folder / "usecases" / "flights")
+    shutil.copy(PARAMS_FILE, folder / "usecases" / "flights")
     settings = Settings(home=folder)
     ingest.fetch_due_batches(settings, AS_OF)
     return settings, validate.validate_new_batches(settings, AS_OF)
@@ -216,7 +217,7 @@ def test_all_real_rows_but_two_pass(quarter):
 
 def test_a_weather_feed_that_stops_within_the_day_is_refused():
     last = date(2013, 12, 30)
-    table = pa.Table.from_pandas(source.fetch("weather", last).head(3), preserve_index=False)
+    table = pa.Table.from_pandas(USE_CASE.fetch("weather", last).head(3), preserve_index=False)
     verdict = check_batches(
         "weather", {last: table}, {last: [72] * 28}, batch_checks.feed_rules(USE_CASE, "weather")
     )
@@ -288,7 +289,7 @@ def test_a_broken_batch_is_refused_and_the_last_good_state_remains(quarter, feed
     refused = partitions.partition_path(data, "quarantine", f"refused/{feed}", day)
     good, done = raw.read_bytes(), validated.read_bytes()
     validated.unlink()
-    partitions.write_partition(change(source.fetch(feed, day)), raw)
+    partitions.write_partition(change(USE_CASE.fetch(feed, day)), raw)
     try:
         before = state(data)
         with pytest.raises(LoopError, match=f"{feed} for {day} is refused") as caught:

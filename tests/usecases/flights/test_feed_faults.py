@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from contract import FeedFault
-from usecases.flights import source
+from tests.use_case import USE_CASE
 from usecases.flights.feed_faults import BENIGN, FAULTS
 
 SINCE, DAY = date(2013, 4, 4), date(2013, 4, 5)
@@ -15,7 +15,7 @@ SINCE, DAY = date(2013, 4, 4), date(2013, 4, 5)
 
 @cache
 def real(feed: str, day: date) -> pd.DataFrame:
-    return source.fetch(feed, day)
+    return USE_CASE.fetch(feed, day)
 
 
 def publish(feed: str, day: date) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def published(fault: FeedFault, feed: str) -> pd.DataFrame:
 
 
 def feeds(day: date) -> list[str]:
-    return [feed for feed in source.FEEDS if source.due(feed, day)]
+    return [feed for feed in USE_CASE.feeds if USE_CASE.due(feed, day)]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.told)
@@ -57,3 +57,12 @@ def test_benign_changes_keep_or_add_rows() -> None:
             other_order.sort_values(columns, ignore_index=True),
             rows.sort_values(columns, ignore_index=True),
         )
+
+
+def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
+    assert all(each.why for each in FAULTS if each.watcher == "none")
+    every = USE_CASE.feed_faults()
+    assert list(every) == [*FAULTS, *BENIGN]
+    assert len({each.told for each in every}) == len(every)
+    assert {each.watcher for each in FAULTS} > {"validation", "freshness", "labels", "performance"}
+    assert {(each.watcher, each.reaction) for each in BENIGN} == {("none", "nothing")}

@@ -1,6 +1,5 @@
 """The baseline matches rates by hand; candidates fit, are reproducible and accept gaps."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,11 @@ import pytest
 import yaml
 
 from serving.models import skops_file
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE
 from usecases.flights.model import baseline, behaviours, build_candidates
 from usecases.flights.schema import CARRIERS, ORIGINS
 
-PARAMS: dict[str, Any] = yaml.safe_load(
-    (Path(__file__).resolve().parents[2] / "usecases" / "flights" / "params.yaml").read_text()
-)
+PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
 NAMES = ["logistic_regression", "gradient_boosting"]
 
 
@@ -121,7 +118,7 @@ def test_candidate_behaves(fitted: Any) -> None:
     # The rows' hours are random, so only real rows test the cases early and late.
     limits = PARAMS["gates"] | {"early_calm": 1.0, "late_storm": 0.0}
     found = behaviours(lambda r: fitted.predict_proba(r[FEATURES])[:, 1], rows, limits)
-    assert [name for name, each in found.items() if not each["passed"]] == []
+    assert [name for name, each in found.items() if not each.passed] == []
 
 
 def test_candidate_can_be_stored(fitted: Any) -> None:

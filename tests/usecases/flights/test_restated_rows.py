@@ -23,9 +23,10 @@ from serving.prediction_log import writer
 from settings import Settings
 from tests import released as registries
 from tests import slice_params
-from usecases.flights import source
+from tests.use_case import USE_CASE
+from usecases.flights.columns import KEY
 from usecases.flights.request import payload
-from usecases.flights.target import KEY, LABEL_FEED, SPINE_FEED, disrupted, key
+from usecases.flights.target import disrupted, key
 
 END = datetime(2013, 1, 8, tzinfo=UTC)
 RESTATED = date(2013, 1, 5)  # the day on which earlier outcomes are restated
@@ -34,7 +35,7 @@ CHANGED = date(2013, 1, 6)  # the day on which flights get another plane
 
 def corrected_rows() -> pd.DataFrame:
     """Return corrections, known on the fifth, of late outcomes known on the third."""
-    rows = source.fetch(LABEL_FEED, date(2013, 1, 3))
+    rows = USE_CASE.fetch(USE_CASE.label_feed, date(2013, 1, 3))
     rows = rows[rows["arr_delay"].between(15, 60)][:40]
     known = rows["known_at"] + timedelta(days=2)
     # By an hour, which keeps the minute of arrival.
@@ -42,22 +43,22 @@ def corrected_rows() -> pd.DataFrame:
 
 
 def unchanged_rows() -> pd.DataFrame:
-    rows = source.fetch(LABEL_FEED, date(2013, 1, 4))[:40]
+    rows = USE_CASE.fetch(USE_CASE.label_feed, date(2013, 1, 4))[:40]
     return rows.assign(known_at=rows["known_at"] + timedelta(days=1))
 
 
 def changed_planes() -> pd.DataFrame:
-    rows = source.fetch(SPINE_FEED, CHANGED - timedelta(days=1))
+    rows = USE_CASE.fetch(USE_CASE.spine_feed, CHANGED - timedelta(days=1))
     rows = rows[rows["sched_dep"] >= pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=20)][:40]
     known = pd.Timestamp(CHANGED, tz="UTC") + timedelta(hours=5)
     return rows.assign(tailnum="N1ANEW", known_at=known.as_unit("us"))
 
 
 def fetch(feed: str, day: date) -> pd.DataFrame:
-    rows, more = source.fetch(feed, day), []
-    if (feed, day) == (LABEL_FEED, RESTATED):
+    rows, more = USE_CASE.fetch(feed, day), []
+    if (feed, day) == (USE_CASE.label_feed, RESTATED):
         more = [corrected_rows(), unchanged_rows()]
-    elif (feed, day) == (SPINE_FEED, CHANGED):
+    elif (feed, day) == (USE_CASE.spine_feed, CHANGED):
         more = [changed_planes()]
     return pd.concat([rows, *more], ignore_index=True)
 
@@ -100,7 +101,9 @@ def test_monitoring_and_rollout_use_the_newest_known_label(world: Settings) -> N
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
     since = datetime(2013, 1, 4, tzinfo=UTC)
-    rows = partitions.read_days(world.data, "validated", LABEL_FEED, since.date(), END.date())
+    rows = partitions.read_days(
+        world.data, "validated", USE_CASE.label_feed, since.date(), END.date()
+    )
     assert (
         performance.count_new_labels(read_labels(world, since.date(), END.date()), since, END)
         == rows[KEY].drop_duplicates().shape[0]
@@ -150,7 +153,9 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
         prediction_lineage.explain_prediction(world, "forged")["Recomputed"]["reproduced"] == "no"
     )
 
-    place = partitions.partition_path(world.data, "validated", LABEL_FEED, date(2013, 1, 6))
+    place = partitions.partition_path(
+        world.data, "validated", USE_CASE.label_feed, date(2013, 1, 6)
+    )
     rows = pd.read_parquet(place)
     partitions.write_partition(
         rows.assign(arr_delay=np.minimum(rows["arr_delay"] + 60, 600)), place

@@ -12,25 +12,30 @@ import pytest
 
 from features import build_manifest, partitions, table_builder
 from features.table_builder import build_tables, record_late_publication
-from settings import LoopError
+from settings import LoopError, Settings
+from tests.use_case import USE_CASE
 from usecases.flights.feature_tables import TABLES
-from usecases.flights.source import FEEDS, due, fetch
 
 FIRST, DAYS = date(2013, 1, 1), 6
 END = datetime(2013, 1, 1 + DAYS, tzinfo=UTC)
 LAG = timedelta(minutes=2)
 
 
+def build(data: Path, as_of: datetime = END) -> dict[str, int]:
+    return build_tables(Settings(home=data.parent), FIRST, as_of, LAG)
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("template")
-    for feed in FEEDS:
+    data = tmp_path_factory.mktemp("template") / "data"
+    for feed in USE_CASE.feeds:
         for day in partitions.day_range(FIRST, END.date()):
-            if due(feed, day):
+            if USE_CASE.due(feed, day):
                 partitions.write_partition(
-                    fetch(feed, day), partitions.partition_path(data, "validated", feed, day)
+                    USE_CASE.fetch(feed, day),
+                    partitions.partition_path(data, "validated", feed, day),
                 )
-    build_tables(data, FIRST, END, LAG)
+    build(data)
     return data
 
 
@@ -74,7 +79,7 @@ def rebuilt(data: Path, folder: Path) -> dict[str, bytes]:
     """Return the tables of the same batches, built at once in a fresh folder."""
     fresh = link_copy(data, folder)
     shutil.rmtree(fresh / "features")
-    build_tables(fresh, FIRST, END, LAG)
+    build(fresh)
     return tables(fresh)
 
 
@@ -84,8 +89,8 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     replace(data, "outcomes", 5, fewer)
     replace(data, "weather", 2, fewer)
     replace(data, "schedule", 4, fewer)
-    done = build_tables(data, FIRST, END, LAG)
-    assert tables(data) == rebuilt(data, tmp_path / "fresh") != before
+    done = build(data)
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data") != before
     # Outcomes affect the next day too, so four of six days depend on the two replaced ones.
     assert done == {
         "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
@@ -93,33 +98,33 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     }  # fmt: skip
     manifest = data / "features" / build_manifest.MANIFEST_FILE
     written = manifest.stat().st_ino
-    assert set(build_tables(data, FIRST, END, LAG).values()) == {0}
+    assert set(build(data).values()) == {0}
     assert manifest.stat().st_ino == written, "nothing was built, so nothing is written"
 
 
 def test_tables_from_a_fixed_day_on_depend_on_all_days_since(data: Path, tmp_path: Path) -> None:
     replace(data, "planes", 1, fewer)
-    done = build_tables(data, FIRST, END, LAG)
+    done = build(data)
     assert (done["planes"], done["fleets"], done["routes"]) == (1, DAYS, 0)
-    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
 
 
 def test_days_built_one_by_one_record_their_inputs(data: Path, tmp_path: Path) -> None:
     shutil.rmtree(data / "features")
     for number in range(1, DAYS + 1):
-        build_tables(data, FIRST, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number), LAG)
+        build(data, datetime(2013, 1, 1, tzinfo=UTC) + timedelta(days=number))
     replace(data, "outcomes", 2, fewer)
     replace(data, "planes", 1, fewer)
-    assert build_tables(data, FIRST, END, LAG)["route_delays"] == 2
-    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+    assert build(data)["route_delays"] == 2
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
 
 
 def test_a_day_that_lost_all_its_rows_loses_its_partition(data: Path, tmp_path: Path) -> None:
     replace(data, "schedule", 3, lambda rows: rows[:0])
-    build_tables(data, FIRST, END, LAG)
+    build(data)
     assert date(2013, 1, 3) not in partitions.partition_days(data, "features", "routes")
-    assert tables(data) == rebuilt(data, tmp_path / "fresh")
-    assert set(build_tables(data, FIRST, END, LAG).values()) == {0}
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
+    assert set(build(data).values()) == {0}
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
@@ -128,7 +133,7 @@ def test_a_killed_rebuild_ends_in_the_same_bytes(
 ) -> None:
     """A rebuild is killed after some partitions; then the original batch comes back."""
     before = tables(data)
-    kept = link_copy(data, tmp_path / "kept")
+    kept = link_copy(data, tmp_path / "kept" / "data")
     replace(data, "outcomes", 3, later)
     written: list[Path] = []
 
@@ -142,11 +147,11 @@ def test_a_killed_rebuild_ends_in_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(table_builder.partitions, "write_partition", killed_write)
         with pytest.raises(KeyboardInterrupt):
-            build_tables(data, FIRST, END, LAG)
+            build(data)
     place = partitions.partition_path(data, "validated", "outcomes", date(2013, 1, 3))
     place.unlink()
     os.link(partitions.partition_path(kept, "validated", "outcomes", date(2013, 1, 3)), place)
-    build_tables(data, FIRST, END, LAG)
+    build(data)
     assert tables(data) == before
 
 
@@ -155,8 +160,8 @@ def test_a_late_publication_recorded_after_the_build_changes_the_tables(
 ) -> None:
     hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
     record_late_publication(data, hour, hour + timedelta(hours=1))
-    assert set(build_tables(data, FIRST, END, LAG).values()) > {0}
-    assert tables(data) == rebuilt(data, tmp_path / "fresh")
+    assert set(build(data).values()) > {0}
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
 
 
 @pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])
@@ -164,7 +169,7 @@ def test_a_manifest_of_another_form_counts_as_unknown(data: Path, note: str) -> 
     before = tables(data)
     (data / "features" / build_manifest.MANIFEST_FILE).write_text(note)
     (data / "features" / partitions.RECIPE).write_text("0f3a")
-    done = build_tables(data, FIRST, END, LAG)
+    done = build(data)
     assert (done["weather"], done["planes"]) == (DAYS, 1)
     assert tables(data) == before
     assert set(done) == set(TABLES)
@@ -176,12 +181,12 @@ def test_a_publication_detects_replaced_tables(data: Path) -> None:
     assert published["day"] == "2013-01-04"
     assert not build_manifest.tables_replaced_since(data, published)
     replace(data, "outcomes", 5, later)
-    build_tables(data, FIRST, END, LAG)
+    build(data)
     assert not build_manifest.tables_replaced_since(data, published), (
         "the days up to the fourth are unchanged"
     )
     replace(data, "outcomes", 4, later)
-    build_tables(data, FIRST, END, LAG)
+    build(data)
     assert build_manifest.tables_replaced_since(data, published)
     assert build_manifest.tables_replaced_since(data, None)
 
@@ -192,4 +197,4 @@ def test_a_copy_in_a_feature_table_is_refused(data: Path) -> None:
     copy = built.with_stem(f"{built.stem} (conflicted copy)")
     copy.write_bytes(b"older rows")
     with pytest.raises(LoopError, match="is not named after a day"):
-        build_tables(data, FIRST, END, LAG)
+        build(data)

@@ -1,7 +1,7 @@
 """How soon a shadow stops a bad challenger, and whether it stops a healthy one.
 
 At each moment of January to March, the champion was trained on data known a fortnight before. Every
-challenger is mirrored on the fortnight after. The limits of `rollout` in `usecases/flights/params.yaml` are
+challenger is mirrored on the fortnight after. The limits of `rollout` in `params.yaml` are
 set by these figures.
 """
 

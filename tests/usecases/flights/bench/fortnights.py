@@ -1,6 +1,6 @@
 """Differences between healthy fortnights of January to March.
 
-The limits of `usecases/flights/params.yaml` are set above these differences, and from these months alone. At
+The limits of `params.yaml` are set above these differences, and from these months alone. At
 each moment a model is evaluated on the fortnight before, refitted on all data, and monitored for a
 fortnight.
 """

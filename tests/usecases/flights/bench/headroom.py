@@ -17,8 +17,8 @@ from retraining import STARTS
 from year import END, cases
 
 from monitoring.measures import scores as evaluation
-from tests.use_case import FEATURES
-from usecases.flights import model, source, target
+from tests.use_case import FEATURES, USE_CASE
+from usecases.flights import FIRST_DAY, LAST_DAY, model, target
 
 HOUR = timedelta(hours=1)
 LATE, SHORTEST, LONGEST = 15, -30, 240  # minutes
@@ -81,8 +81,10 @@ def _predict_with(
 
 def departure_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the added columns for the rows of `frame`, as known at their decision times."""
-    days = pd.date_range(source.FIRST_DAY, source.LAST_DAY).date
-    flights = pd.concat([source.fetch(target.LABEL_FEED, day) for day in days], ignore_index=True)
+    days = pd.date_range(FIRST_DAY, LAST_DAY).date
+    flights = pd.concat(
+        [USE_CASE.fetch(USE_CASE.label_feed, day) for day in days], ignore_index=True
+    )
     at = _hour(frame["decision_time"] - timedelta(minutes=2))
     pairs = {
         "origin": (flights["origin"], frame["origin"]),

@@ -1,4 +1,4 @@
-"""Values that healthy models reach at each gate; the limits of `usecases/flights/params.yaml` are wider.
+"""Values that healthy models reach at each gate; the limits of `params.yaml` are wider.
 
 At each moment a challenger is compared with a champion that is a week or a fortnight older, on the
 week or fortnight after the challenger's data. The candidate and the data are those of
@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring.measures import scores as evaluation
 from pipelines.evaluation import evaluate
 from pipelines.evaluation.gates.verdict import run_gates
 from pipelines.proofs import base_training
 from settings import Settings
+from usecases.flights import model
 
 WEEK = timedelta(days=7)
 MOMENTS = [datetime(2013, 2, 18, tzinfo=UTC) + week * WEEK for week in range(7)]
@@ -26,7 +26,7 @@ MOMENTS = [datetime(2013, 2, 18, tzinfo=UTC) + week * WEEK for week in range(7)]
 def main() -> None:
     for name in [name for name in os.environ if name.startswith("MLOPS_")]:
         del os.environ[name]
-    training = base_training.open_base_training(Settings(home=Path(__file__).parents[3]))
+    training = base_training.open_base_training(Settings(home=Path(__file__).parents[4]))
     found: dict[str, list[float]] = {}
     refused: list[str] = []
     for moment in MOMENTS:
@@ -69,9 +69,9 @@ def behaviours(training: base_training.BaseTraining) -> dict[str, list[float]]:
         then = replace(training, frame=frame, as_of=moment, start=moment - 2 * WEEK)
         evidence = then.gate_inputs(then.healthy)
         rows = then.holdout.sample(2000, random_state=training.seed)
-        measured = evaluation.behaviours(evidence.predict, rows, training.params["gates"])
+        measured = model.behaviours(evidence.predict, rows, training.params["gates"])
         for name, each in measured.items():
-            found.setdefault(name, []).append(each["value"])
+            found.setdefault(name, []).append(each.value)
     return found
 
 

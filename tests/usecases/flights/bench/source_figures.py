@@ -5,15 +5,15 @@ from datetime import date
 from year import END, cases
 
 from features import partitions
+from tests.use_case import USE_CASE
 from usecases.flights.source import FIRST_DAY
-from usecases.flights.target import LABEL_FEED, SPINE_FEED
 
 
 def main() -> None:
     settings, frame = cases()
     days: tuple[date, date] = (FIRST_DAY, END.date())
-    schedule = partitions.read_days(settings.data, "raw", SPINE_FEED, *days)
-    outcomes = partitions.read_days(settings.data, "raw", LABEL_FEED, *days)
+    schedule = partitions.read_days(settings.data, "raw", USE_CASE.spine_feed, *days)
+    outcomes = partitions.read_days(settings.data, "raw", USE_CASE.label_feed, *days)
     absent = schedule[schedule["tailnum"].isna()]
     known = outcomes[outcomes["tailnum"].isna()]
     print("\n## The source (`tests/usecases/flights/bench/source_figures.py`)\n")
