@@ -19,7 +19,7 @@ from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import Settings, UserError
 from tests import slice_params
-from usecases.flights import source
+from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
 
@@ -79,8 +79,8 @@ def test_the_schedule_starts_an_ingest_that_catches_up(scheduled: Home) -> None:
     assert datetime.fromisoformat(done["start_time"]) > due - timedelta(seconds=1)
 
     days = [date(2013, 1, 1), date(2013, 1, 2)]
-    for feed in source.FEEDS:
-        wanted = [day for day in days if source.due(feed, day)]
+    for feed in USE_CASE.feeds:
+        wanted = [day for day in days if USE_CASE.due(feed, day)]
         for layer in ("raw", "validated"):
             assert partitions.partition_days(scheduled.settings.data, layer, feed) == wanted
     published_until = publication_record.published_until(scheduled.settings)

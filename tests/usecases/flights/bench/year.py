@@ -14,7 +14,7 @@ import pandas as pd
 
 import settings as configuration
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 HOME = ROOT / "var" / "bench"
 END = datetime(2014, 1, 1, tzinfo=UTC)
 
