@@ -104,7 +104,9 @@ def client_schema(routes: Mapping[str, Route]) -> dict[str, Any]:
             {
                 "name": path.removeprefix("/"), "route": path, "doc": route.summary,
                 "input": route.request.model_json_schema(),
-                "output": TypeAdapter[Any](route.response or dict).json_schema(mode="serialization"),
+                "output": TypeAdapter[Any](route.response or dict).json_schema(
+                    mode="serialization"
+                ),
             }
             for path, route in routes.items() if route.request
         ]

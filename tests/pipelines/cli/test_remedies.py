@@ -414,7 +414,7 @@ def commit(settings: Settings) -> None:
 def edit_parameters(settings: Settings) -> dict[str, object]:
     commit(settings)
     settings.params_file.write_text("as_of: [")
-    return {}
+    return {"FILE": settings.params_file}
 
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
