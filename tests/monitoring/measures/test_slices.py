@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from monitoring.measures import performance, slices
 from monitoring.measures import scores as evaluation
@@ -20,7 +19,7 @@ COLUMN = "hour_band"
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    shipped: dict[str, Any] = yaml.safe_load(slice_params.SHIPPED.read_text())
+    shipped = slice_params.shipped_params()
     return shipped
 
 
