@@ -19,8 +19,7 @@ COLUMN = "hour_band"
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    shipped = slice_params.shipped_params()
-    return shipped
+    return slice_params.shipped_params()
 
 
 def joined(n_rows: int = 9000) -> pd.DataFrame:
