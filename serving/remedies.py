@@ -102,9 +102,7 @@ HOME = {
     "locked": Remedy("Another process holds the lock; wait, or end it", "kill PID"),
     "owner_other": Remedy("Folders belong to another user", "sudo chown -R USER FOLDER"),
     "packages_differ": Remedy("Packages differ from requirements.lock", "make install"),
-    "parameters_malformed": Remedy(
-        "They are malformed", "git stash push usecases/flights/params.yaml"
-    ),
+    "parameters_malformed": Remedy("They are malformed", "git stash push FILE"),
     "path_unusable": Remedy("The path is too long, or a tool can't read it", "mv FOLDER SHORTER"),
     "port_taken": Remedy("A port is taken", "kill PID"),
     "proxy_catches_loopback": Remedy("A proxy gets requests to this machine", NO_PROXY),

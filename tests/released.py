@@ -1,7 +1,6 @@
 """A registry with three tiny versions, for tests of releases."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,14 @@ from pipelines.training import mlflow_tracking
 from serving.models import evaluator
 from serving.release.document import Release, read_release
 from settings import Settings
+from tests.use_case import copy_params
 
-ROOT = Path(__file__).parents[1]
 VERDICTS = [{"gate": "beats the baseline", "passed": True, "told": "cost per 1,000"}]
 
 
 def make_registry(home: Path) -> Settings:
     """Return a home whose registry holds the unreleased versions 1, 2 and 3."""
-    (home / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", home / "usecases" / "flights")
-    settings = Settings(home=home)
+    settings = copy_params(Settings(home=home))
     client = mlflow_tracking.mlflow_client(settings)
     client.create_registered_model(REGISTERED_MODEL)
     for seed in (1, 2, 3):

@@ -1,18 +1,18 @@
 """The parameters of a turn and of a month on a few of the shipped days, for tests of whole runs."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.use_case import PARAMS_FILE
+
 FIRST, END = "2013-01-19", "2013-02-18"  # of the month; it ends at the start of the last day
 POLICY = "often"
-SHIPPED = Path(__file__).parents[1] / "usecases" / "flights" / "params.yaml"
 
 
 def shipped_params() -> dict[str, Any]:
     """Return the shipped parameters."""
-    params: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    params: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
     return params
 
 

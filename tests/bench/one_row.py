@@ -10,8 +10,7 @@ from year import cases
 
 from serving.models import evaluator
 from serving.models.trees import Trees
-from tests.use_case import FEATURES
-from usecases.flights.model import build_candidates
+from tests.use_case import FEATURES, USE_CASE
 
 N_ROWS = 30_000
 
@@ -22,7 +21,7 @@ def main() -> None:
     known = frame.head(N_ROWS)
     row = known[FEATURES].tail(1)
     record = row.to_dict("records")
-    for name, (model, _) in build_candidates(settings.params()).items():
+    for name, (model, _) in USE_CASE.candidates(settings.params()).items():
         model.fit(known[FEATURES], known["label"])
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "served"

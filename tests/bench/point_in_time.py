@@ -21,9 +21,8 @@ from year import END, home
 
 from features import partitions
 from features.asof_store import AsofOfflineStoreConfig
-from usecases.flights.feature_views import LOOKUP, OBJECTS
-from usecases.flights.source import FIRST_DAY
-from usecases.flights.target import SPINE_FEED, spine
+from features.feast_store import LOOKUP, feast_objects
+from tests.use_case import USE_CASE
 
 STOCK, OURS = "duckdb", AsofOfflineStoreConfig().type
 COPIES = 10
@@ -31,8 +30,10 @@ COPIES = 10
 
 def year_cases(copies: int) -> pd.DataFrame:
     """Return all cases of the year, each `copies` times with another key, a second apart."""
-    rows = partitions.read_days(home().data, "validated", SPINE_FEED, FIRST_DAY, END.date())
-    cases = spine(rows).rename(columns={"decision_time": "event_timestamp"})
+    data, feed = home().data, USE_CASE.spine_feed
+    first = partitions.partition_days(data, "validated", feed)[0]
+    rows = partitions.read_days(data, "validated", feed, first, END.date())
+    cases = USE_CASE.spine(rows).rename(columns={"decision_time": "event_timestamp"})
     repeated = [
         cases.assign(
             key=cases["key"] + f"#{copy}",
@@ -55,8 +56,8 @@ def join(kind: str, copies: int, target: Path) -> None:
             offline_store={"type": kind}, entity_key_serialization_version=3,
         )
     )  # fmt: skip
-    store.apply(OBJECTS)
-    service = store.get_feature_service(LOOKUP.name)
+    store.apply(feast_objects(USE_CASE.views()))
+    service = store.get_feature_service(LOOKUP)
     frames: list[pd.DataFrame] = []
     before, started = _peak(), time.monotonic()
     spent = cpu_seconds(

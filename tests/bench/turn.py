@@ -19,6 +19,7 @@ from measure import cpu_seconds, spread
 from pipelines.training import lineage
 from tests import slice_params
 from tests.homes import v01
+from tests.use_case import PARAMS_FILE
 
 ROOT = Path(__file__).parents[2]
 V01 = 'import sys; sys.argv = ["mlops", "run"]; from pipelines.cli import app; app()'
@@ -31,9 +32,10 @@ def run_turn(tree: Path, command: list[str], *, small: bool) -> tuple[float, flo
     The CPU time is that of all processes of the turn, which have ended when it returns.
     """
     with tempfile.TemporaryDirectory(prefix="turn-") as home, socket.socket() as one:
-        params = Path(home) / "usecases" / "flights" / "params.yaml"
-        params.parent.mkdir()
-        shipped = (tree / "usecases" / "flights" / "params.yaml").read_text()
+        place = PARAMS_FILE.relative_to(ROOT) if tree == ROOT else v01.PARAMS
+        params = Path(home) / place
+        params.parent.mkdir(parents=True)
+        shipped = (tree / place).read_text()
         params.write_text(yaml.safe_dump(slice_params.slice_params(shipped)) if small else shipped)
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]

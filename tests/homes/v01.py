@@ -13,9 +13,10 @@ from pathlib import Path
 
 from features import locks
 from pipelines.training import lineage
-from usecases.flights.target import LABEL_FEED
+from tests.use_case import USE_CASE
 
 COMMIT = "ce026cd1d2ee5527f32b83cfc81581b2d0618c81"
+PARAMS = "usecase/params.yaml"
 PACK = Path(__file__).with_name("v01.tar.xz")
 FIRST_DAY = "2013-01-18"  # of the batches in the pack
 PACKED = (
@@ -25,11 +26,11 @@ PACKED = (
 OF_A_TRAINING = ("outcome.json", "data/evaluation/gates.json", "data/evaluation/metrics.json")
 LEFT_OUT = ("plots", "evaluation", "artifacts/models")  # MLflow artefacts
 # Runs in a child process: the code of that commit with the installed packages.
-TURN = """
+TURN = f"""
 import sys, yaml
 from pathlib import Path
 from tests import sliced
-params = Path("usecase/params.yaml")
+params = Path("{PARAMS}")
 params.parent.mkdir()
 params.write_text(yaml.safe_dump(sliced.parameters()))
 sys.argv = ["mlops", "run"]
@@ -85,7 +86,7 @@ def pack(home: Path, target: Path = PACK) -> None:
     for path in (home / "var" / "training").glob("[!.]*"):
         names += [str((path / each).relative_to(home)) for each in OF_A_TRAINING]
     for layer in ("raw", "validated"):
-        files = (home / "data" / layer / LABEL_FEED).glob("*.parquet")
+        files = (home / "data" / layer / USE_CASE.label_feed).glob("*.parquet")
         names += [str(each.relative_to(home)) for each in files if each.stem >= FIRST_DAY]
     with tarfile.open(target, "w:xz", preset=9) as archive:
         for name in sorted(names):

@@ -46,10 +46,8 @@ class Home:
     def __init__(self, path: Path, *, measured: bool = True) -> None:
         self.measured = measured  # by coverage; off for turns that repeat another's work
         self.settings = Settings(home=path, prefect_port=free_port(), service_port=free_port())
-        params = slice_params.slice_params()
-        target = path / "usecases" / "flights" / "params.yaml"
-        target.parent.mkdir(parents=True)
-        target.write_text(yaml.safe_dump(params))
+        self.settings.params_file.parent.mkdir(parents=True)
+        self.settings.params_file.write_text(yaml.safe_dump(slice_params.slice_params()))
 
     def environment(self) -> dict[str, str]:
         names = {

@@ -23,11 +23,9 @@ from serving.models.evaluator import export_model
 from serving.release.document import Release, ServedModel, write_release
 from serving.wiring import ServiceParts, wire_service
 from settings import Settings
-from tests.use_case import CATEGORIES, FEATURES, USE_CASE
-from usecases.flights.request import PredictRequest
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
 
 JSON = {"Content-Type": "application/json"}
-NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
 
 # Prometheus' registry accepts each name once in a process.
 shared_metrics = cache(Metrics)
@@ -36,7 +34,7 @@ shared_metrics = cache(Metrics)
 def example_request() -> dict[str, Any]:
     """Return a valid request, made of the schema's examples."""
     body = {}
-    for name, field in PredictRequest.model_json_schema()["properties"].items():
+    for name, field in USE_CASE.request().model_json_schema()["properties"].items():
         values = field.get("examples") or field.get("enum")
         body[name] = values[0] if values else None
     return body

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from features.online_reader import VIEW_COLUMNS
 from features.online_values import NO_VALUES
 from serving.lookup import PAUSE_SECONDS
 from serving.prediction_log.reader import read_predictions
@@ -81,9 +80,10 @@ def test_a_store_that_is_available_again_is_read_again(
             assert post_json(parts, "/predict", example_request()).json()["degraded"]
         assert len(reads) == 1
         monkeypatch.setattr(lookup, "_paused_until", 0.0)
+        views = len(USE_CASE.views().views)
         monkeypatch.setattr(
             lookup._reader, "_read",
-            lambda rows: ("2013-04-01T00:00:00Z", [[NO_VALUES] * len(rows)] * len(VIEW_COLUMNS)),
+            lambda rows: ("2013-04-01T00:00:00Z", [[NO_VALUES] * len(rows)] * views),
         )  # fmt: skip
         assert not post_json(parts, "/predict", example_request()).json()["degraded"]
     finally:

@@ -31,7 +31,6 @@ from tests.serving import scenarios
 from tests.serving.in_process import example_request, fitted_pipeline
 from tests.serving.service_process import Service
 from tests.use_case import FEATURES, USE_CASE
-from usecases.flights.request import PredictRequest, PredictResponse, key
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -105,14 +104,16 @@ def test_prediction_is_answered_and_logged_once(service: Service) -> None:
     assert service.client.get("/readyz").status_code == 200
     answer = service.predict(headers={"X-Request-Id": "first-1"})
     assert answer.status_code == 200
-    response = PredictResponse.model_validate_json(answer.text)
+    schema = USE_CASE.response()
+    names = {field.serialization_alias or name: name for name, field in schema.model_fields.items()}
+    response = schema.model_validate({names[sent]: v for sent, v in answer.json().items()})
     assert (response.request_id, response.model_version) == ("first-1", "1")
     assert answer.headers["X-Request-Id"] == "first-1"
 
     frame = read_predictions(USE_CASE, service.log)
     [record] = frame[frame["request_id"] == "first-1"].to_dict("records")
-    request = PredictRequest.model_validate(example_request())
-    assert record["key"] == key(request)
+    request = USE_CASE.request().model_validate(example_request())
+    assert record["key"] == USE_CASE.key(request)
     assert record["probability"] == response.probability
     assert record["decision"] == (response.probability >= 0.5)
     assert record["model_digest"] == service.client.get("/release").json()["digest"]
@@ -133,7 +134,7 @@ def test_a_request_without_a_valid_id_gets_one(given: str | None, service: Servi
     assert re.fullmatch("[0-9a-f]{32}", answer.json()["request_id"])
 
 
-@pytest.mark.parametrize("name", PredictRequest.model_fields)
+@pytest.mark.parametrize("name", USE_CASE.request().model_fields)
 @pytest.mark.parametrize("fault", ["missing", "wrong type"])
 def test_faulty_field_is_named(name: str, fault: str, service: Service) -> None:
     body = example_request() | {name: [1]}

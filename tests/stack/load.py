@@ -9,9 +9,7 @@ from typing import Any, Self
 
 import httpx
 
-from usecases.flights import source
-from usecases.flights.request import payload
-from usecases.flights.target import SPINE_FEED, spine
+from tests.use_case import USE_CASE
 
 CLIENTS = 2
 
@@ -20,8 +18,8 @@ def cases(first: date, days: int = 3) -> list[dict[str, Any]]:
     """Return the request bodies of real cases that became known on these days."""
     found: list[dict[str, Any]] = []
     for number in range(days):
-        rows = spine(source.fetch(SPINE_FEED, first + timedelta(days=number)))
-        found += [payload(row) for row in rows.to_dict("records")]
+        rows = USE_CASE.fetch(USE_CASE.spine_feed, first + timedelta(days=number))
+        found += [USE_CASE.payload(row) for row in USE_CASE.spine(rows).to_dict("records")]
     return found
 
 

@@ -10,7 +10,6 @@ from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
 from serving.release import document
 from settings import load_settings
-from tests.use_case import USE_CASE
 
 settings = load_settings()
 client = mlflow_tracking.mlflow_client(settings)
@@ -20,7 +19,7 @@ experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = document.read_release(settings)
-log = reader.read_predictions(USE_CASE, settings.predictions)
+log = reader.read_predictions(settings.use_case, settings.predictions)
 print(
     json.dumps(
         {

@@ -31,15 +31,14 @@ from pipelines.training import mlflow_tracking
 from serving.prediction_log import compaction, writer
 from serving.models import evaluator
 from settings import load_settings
-from tests.use_case import USE_CASE, CATEGORIES, FEATURES
-from usecases.flights.model import build_candidates
 
 settings = load_settings()
+use_case = settings.use_case
 rng = np.random.default_rng(0)
-rows = {name: rng.choice(["AA", "BB"], 300) if name in CATEGORIES else rng.normal(size=300)
-        for name in FEATURES}
-model, _ = build_candidates(settings.params())["gradient_boosting"]
-model.set_params(model__max_iter=3).fit(pd.DataFrame(rows)[FEATURES], rng.integers(0, 2, 300))
+rows = {name: rng.choice(["AA", "BB"], 300) if name in use_case.categories else rng.normal(size=300)
+        for name in use_case.features}
+model, _ = use_case.candidates(settings.params())["gradient_boosting"]
+model.set_params(model__max_iter=3).fit(pd.DataFrame(rows), rng.integers(0, 2, 300))
 made = Path("/tmp/made")
 digest = evaluator.export_model(model, made / "served")
 pd.DataFrame(rows).to_parquet(made / "reference.parquet")
@@ -64,7 +63,7 @@ def log(names):
     kept.close()
 
 log("abcde")
-assert compaction.compact_log(USE_CASE, settings.predictions)["records"] == 5
+assert compaction.compact_log(use_case, settings.predictions)["records"] == 5
 log("fgh")
 apply_definitions(settings)
 remote = Path("/dvc-remote/files/md5/12")

@@ -43,8 +43,7 @@ from serving.command import serve_command, serve_environment
 from serving.models.evaluator import export_model
 from serving.release.document import Release, ServedModel, write_release
 from settings import Settings
-from tests.use_case import CATEGORIES, FEATURES
-from usecases.flights.request import PredictRequest
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE, copy_params
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -100,10 +99,7 @@ class System:
         self.home, self.processes, self.containers = home, {}, []  # type: ignore[var-annotated]
         self.port = {name: free_port() for name in ("watch", "prometheus", "alertmanager")}
         self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
-        (home / "usecases" / "flights").mkdir(parents=True)
-        (home / "usecases" / "flights" / "params.yaml").write_text(
-            (ROOT / "usecases/flights/params.yaml").read_text()
-        )
+        copy_params(self.settings)
         names = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
         self.environment = {
             **names, **self.settings.environment(),
@@ -198,8 +194,8 @@ def write_loop_state(settings: Settings) -> None:
     manifest = path / "data" / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training_outcome.write_outcome(
-        path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None}, "first",
-        ["first_model"],
+        settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
+        "first", ["first_model"],
     )  # fmt: skip
     live = {"cost_per_1000": 400.0, "calibration_gap": 0.01, "coverage": 0.98,
             "cost_without": 700.0, "cost_low": 380.0, "cost_high": 420.0, "bias": 0.01,
@@ -352,7 +348,7 @@ def test_the_same_notification_again_makes_no_other_event_or_line(system: System
 def test_every_query_of_the_dashboards_is_answered_with_data(system: System) -> None:
     body = {
         name: (field.get("examples") or field.get("enum") or [None])[0]
-        for name, field in PredictRequest.model_json_schema()["properties"].items()
+        for name, field in USE_CASE.request().model_json_schema()["properties"].items()
     }
     # This run fails, because no prediction has a label here.
     of_monitor = {"flows": {"name": {"any_": ["monitor"]}}}

@@ -16,20 +16,19 @@ def fastapi_app() -> Any:
 
     import settings as configuration
     from features.online_reader import OnlineReader
-    from tests.use_case import CATEGORIES, FEATURES
-    from usecases.flights.request import PredictRequest, decision_time, entity_row
 
     app, model = FastAPI(), joblib.load(os.environ["BENCH_MODEL"])
-    reader = OnlineReader(configuration.load_settings())
+    settings = configuration.load_settings()
+    reader, use_case = OnlineReader(settings), settings.use_case
+    numbers = list(use_case.numbers)
 
-    def predict(request: PredictRequest) -> dict[str, float]:
-        [row] = reader.read([entity_row(request)], [decision_time(request)])
-        frame = pd.DataFrame([row.values], columns=FEATURES)
-        numbers = [name for name in FEATURES if name not in CATEGORIES]
+    def predict(request: Any) -> dict[str, float]:
+        [row] = reader.read([use_case.entity_row(request)], [use_case.decision_time(request)])
+        frame = pd.DataFrame([row.values], columns=use_case.features)
         frame[numbers] = frame[numbers].astype("float64")
         return {"probability": float(model.predict_proba(frame)[0, 1])}
 
-    predict.__annotations__["request"] = PredictRequest  # a local name, which FastAPI can't resolve
+    predict.__annotations__["request"] = use_case.request()
     app.post("/predict")(predict)
     return app
 

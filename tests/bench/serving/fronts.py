@@ -14,17 +14,20 @@ from fastapi import FastAPI
 
 import settings as configuration
 from serving.http import predict
+from serving.http.answer import Moment
 from serving.http.api import Request
-from serving.http.schemas import Features, ScoreRequest
+from serving.http.schemas import use_case_schemas
 from serving.metrics import Metrics
 from serving.wiring import ServiceParts, wire_service
-from usecases.flights.request import Moment, PredictResponse
 
 OPTIONS: dict[str, Any] = {
     "workers": 1, "logging": {"access": {"enabled": False}}, "metrics": {"enabled": False},
     "tracing": {"excluded_urls": [".*"]},
 }  # fmt: skip
 fastapi = FastAPI()
+SCHEMAS = use_case_schemas(configuration.load_settings().use_case)
+Answer, ScoreRequest = SCHEMAS.response, SCHEMAS.score_request
+Features = ScoreRequest.model_fields["features"].annotation
 
 
 def start() -> ServiceParts:
@@ -35,7 +38,7 @@ def start() -> ServiceParts:
     return parts
 
 
-def answer(parts: ServiceParts, body: ScoreRequest) -> PredictResponse:
+def answer(parts: ServiceParts, body: ScoreRequest) -> Answer:
     return predict.score(parts, Request(uuid.uuid4().hex, "", body, ""))
 
 
@@ -45,7 +48,7 @@ class BentomlApi:
         self.parts = start()
 
     @bentoml.api
-    async def score(self, key: str, decision_time: Moment, features: Features) -> PredictResponse:  # type: ignore[valid-type]
+    async def score(self, key: str, decision_time: Moment, features: Features) -> Answer:  # type: ignore[valid-type]
         body = ScoreRequest.model_construct(
             key=key, decision_time=decision_time, features=features
         )  # fmt: skip
@@ -59,5 +62,5 @@ class FastapiFront:
         self.parts = start()
 
     @fastapi.post("/score")
-    async def score(self, body: ScoreRequest) -> PredictResponse:
+    async def score(self, body: ScoreRequest) -> Answer:
         return answer(self.parts, body)

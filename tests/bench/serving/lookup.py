@@ -10,16 +10,15 @@ from prepare import AT, END, load_or_build, setup_home
 
 
 def main() -> None:
-    from features.feast_store import open_online_values, open_store
+    from features.feast_store import LOOKUP, keyed_views, open_online_values, open_store
     from pipelines.runtime.traffic import cases_between
-    from usecases.flights.feature_views import LOOKUP, VIEWS
 
     load_or_build()
     settings = setup_home()
     store, read = open_store(settings), open_online_values(settings)
-    service = store.get_feature_service(LOOKUP.name)
+    service = store.get_feature_service(LOOKUP)
     rows = cases_between(settings, AT, END).head(100).to_dict("records")
-    names = {name for view in VIEWS for name in view.entities}
+    names = {key.name for view in keyed_views(settings.use_case) for key in view.entity_columns}
     keys = [{name: row[name] for name in names} for row in rows]
 
     def sdk(wanted: list[dict[str, str]]) -> None:

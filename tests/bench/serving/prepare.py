@@ -21,11 +21,11 @@ ROWS = 200  # the load sends these in turn
 
 def setup_home() -> configuration.Settings:
     """Return the settings of the benchmark's home, with today's parameters; set MLOPS_HOME."""
-    target = HOME / "usecases" / "flights" / "params.yaml"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "usecases" / "flights" / "params.yaml", target)
     os.environ["MLOPS_HOME"] = str(HOME)
-    return configuration.load_settings()
+    settings = configuration.load_settings()
+    settings.params_file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(settings.use_case.folder / "params.yaml", settings.params_file)
+    return settings
 
 
 def load_or_build() -> dict[str, Any]:
@@ -58,11 +58,8 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     from pipelines.training import build_features
     from serving.models.evaluator import export_model
     from serving.release.document import Challenger, Release, ServedModel, write_release
-    from tests.use_case import CATEGORIES, FEATURES
-    from usecases.flights.model import build_candidates
-    from usecases.flights.request import payload
-    from usecases.flights.target import LABEL_FEED, labels
 
+    use_case = settings.use_case
     for step in (
         ingest.fetch_due_batches,
         validate.validate_new_batches,
@@ -73,13 +70,13 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     apply_definitions(settings)
     publish()
     cases = traffic.cases_between(settings, first_day(), END)
-    outcomes = partitions.read_days(
-        settings.data, "validated", LABEL_FEED, first_day().date(), END.date()
-    )
-    frame = training_frame(settings, cases).merge(labels(outcomes), on="key")
-    model, _ = build_candidates(settings.params())["gradient_boosting"]
+    days = first_day().date(), END.date()
+    outcomes = partitions.read_days(settings.data, "validated", use_case.label_feed, *days)
+    columns = use_case.features
+    frame = training_frame(settings, cases).merge(use_case.labels(outcomes), on="key")
+    model, _ = use_case.candidates(settings.params())["gradient_boosting"]
     model.set_params(model__max_iter=100) if "model__max_iter" in model.get_params() else None
-    model.fit(frame[FEATURES], frame["label"])
+    model.fit(frame[columns], frame["label"])
     joblib.dump(model, HOME / "model.joblib")
     shutil.rmtree(HOME / "mlflow-model", ignore_errors=True)
     mlflow.sklearn.save_model(
@@ -96,11 +93,9 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     sample = cases[cases["decision_time"] >= AT].head(ROWS)
     rows = OnlineReader(settings).read(sample.to_dict("records"), list(sample["decision_time"]))
     values = [row.values for row in rows]
-    columns = list(FEATURES)
-    assert set(CATEGORIES) <= set(columns)
     return {
         "served": str(served), "digest": digest,
-        "predict": [json.dumps(payload(case)) for case in sample.to_dict("records")],
+        "predict": [json.dumps(use_case.payload(case)) for case in sample.to_dict("records")],
         "score": [
             json.dumps({"key": f"bench-{n}", "decision_time": AT.isoformat(), "features": value})
             for n, value in enumerate(values)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from monitoring.measures import performance, slices
 from tests import slice_params
@@ -19,8 +18,7 @@ COLUMN = "hour_band"
 
 @pytest.fixture(scope="module")
 def params() -> dict[str, Any]:
-    shipped: dict[str, Any] = yaml.safe_load(slice_params.SHIPPED.read_text())
-    return shipped
+    return slice_params.shipped_params()
 
 
 def joined(n_rows: int = 9000) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pipelines.cli.common import LoopGroup
 from pipelines.cli.main import GROUPS, app
 from pipelines.operations import package_checks
 from settings import Settings
+from tests.use_case import copy_params
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,12 +23,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(
-        ROOT / "usecases" / "flights" / "params.yaml",
-        tmp_path / "usecases" / "flights" / "params.yaml",
-    )
-    return tmp_path
+    return copy_params(Settings(home=tmp_path)).home
 
 
 @pytest.fixture
@@ -91,7 +86,7 @@ def test_an_unknown_date(mlops: Run, command: str) -> None:
 
 
 def test_no_parameters(mlops: Run, home: Path) -> None:
-    (home / "usecases" / "flights" / "params.yaml").unlink()
+    Settings(home=home).params_file.unlink()
     assert_error(mlops("run"), "No parameters at", "MLOPS_HOME")
 
 
@@ -99,12 +94,12 @@ def test_no_parameters(mlops: Run, home: Path) -> None:
     ("text", "error"), [("as_of: [", "not valid YAML"), ("- a list", "must hold a mapping")]
 )
 def test_malformed_parameters(mlops: Run, home: Path, text: str, error: str) -> None:
-    (home / "usecases" / "flights" / "params.yaml").write_text(text)
+    Settings(home=home).params_file.write_text(text)
     assert_error(mlops("run"), error, "params.yaml")
 
 
 def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
-    (home / "usecases" / "flights" / "params.yaml").write_text("as_of: 2013-04-01\n")
+    Settings(home=home).params_file.write_text("as_of: 2013-04-01\n")
     assert_error(mlops("run"), "lacks", "turn")
 
 
@@ -150,7 +145,7 @@ def test_the_doctor_names_the_remedy(mlops: Run, home: Path) -> None:
     assert "release [nothing_released]: no version is released" in done.stdout
     assert done.stdout.rstrip().endswith(". mlops run")
     assert done.stdout.count("ok  ") >= 5
-    (home / "usecases" / "flights" / "params.yaml").write_text("as_of: never\n")
+    Settings(home=home).params_file.write_text("as_of: never\n")
     broken = mlops("doctor")
     assert "parameters [parameters_malformed]: could not be checked: " in broken.stdout
     assert "lacks first_day" in broken.stdout

@@ -42,7 +42,7 @@ from serving.release import signatures
 from settings import LoopError, Settings
 from tests.released import served_release
 from tests.remedied import mlops, run_remedy
-from usecases.flights import source
+from tests.use_case import USE_CASE
 
 # By reason: the remedies that no test runs.
 NOT_PRODUCED = {
@@ -407,14 +407,14 @@ def give_away(settings: Settings) -> dict[str, object]:
 
 
 def commit(settings: Settings) -> None:
-    for command in ("init -q", "add usecase", "-c user.name=me -c user.email=me commit -qm x"):
+    for command in ("init -q", "add usecases", "-c user.name=me -c user.email=me commit -qm x"):
         subprocess.run(["git", *command.split()], cwd=settings.home, check=True)
 
 
 def edit_parameters(settings: Settings) -> dict[str, object]:
     commit(settings)
     settings.params_file.write_text("as_of: [")
-    return {}
+    return {"FILE": settings.params_file}
 
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
@@ -571,7 +571,7 @@ def test_missing_batches_and_a_lost_store_are_mended(
     run_remedy("data_stale", settings.home)
     assert not missing()
     refused = settings.data / "quarantine" / "refused"
-    [feed, *_] = source.FEEDS
+    [feed, *_] = USE_CASE.feeds
     day = next(iter(partitions.partition_days(settings.data, "validated", feed)))
     good = partitions.partition_path(settings.data, "validated", feed, day)
     raw = partitions.partition_path(settings.data, "raw", feed, day)

@@ -16,6 +16,7 @@ from pipelines.delivery import report as delivery
 from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.training import workspace
 from settings import UserError
+from tests.use_case import PARAMS_FILE
 
 pytestmark = pytest.mark.long  # runs the recipe with the code of another commit
 
@@ -205,18 +206,14 @@ def test_an_unusable_base_is_refused_before_anything_is_measured(
 
 def test_a_slice_may_only_set_existing_parameters(tmp_path: Path) -> None:
     (tmp_path / "slice.yaml").write_text("training: {fold: 3}")
-    with pytest.raises(
-        UserError, match=r"training\.fold, which usecase/params\.yaml does not have"
-    ):
+    with pytest.raises(UserError, match=r"training\.fold, which params\.yaml does not have"):
         measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     for content, problem in (("[[seed, 1]]", "must hold a mapping"), ("{", "can't be read")):
         (tmp_path / "slice.yaml").write_text(content)
         with pytest.raises(UserError, match=problem):
             measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
-    settings = measurement.scratch_settings(home, measurement.SLICE_FILE)
-    own = yaml.safe_load(
-        (workspace.SOURCE_ROOT / "usecases" / "flights" / "params.yaml").read_text()
-    )
+    settings = measurement.scratch_settings(home, PARAMS_FILE.with_name("slice.yaml"))
+    own = yaml.safe_load(PARAMS_FILE.read_text())
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]

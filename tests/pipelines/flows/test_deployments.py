@@ -19,8 +19,9 @@ from pipelines.replay import policies
 from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import Settings, UserError
 from tests import slice_params
-from usecases.flights import source
+from tests.use_case import USE_CASE
 
+DECISIONS = Path(__file__).parents[3] / "docs" / "decisions"
 Home = Any  # of conftest.py
 
 
@@ -79,8 +80,8 @@ def test_the_schedule_starts_an_ingest_that_catches_up(scheduled: Home) -> None:
     assert datetime.fromisoformat(done["start_time"]) > due - timedelta(seconds=1)
 
     days = [date(2013, 1, 1), date(2013, 1, 2)]
-    for feed in source.FEEDS:
-        wanted = [day for day in days if source.due(feed, day)]
+    for feed in USE_CASE.feeds:
+        wanted = [day for day in days if USE_CASE.due(feed, day)]
         for layer in ("raw", "validated"):
             assert partitions.partition_days(scheduled.settings.data, layer, feed) == wanted
     published_until = publication_record.published_until(scheduled.settings)
@@ -128,8 +129,6 @@ def test_deployments_replay_and_documents_have_one_policy() -> None:
     replayed = policies.find_policy(params, default)
     assert replayed == {**policy, "triggers": sorted(policy["triggers"])}
     assert params["replay"]["policies"][default] == {}, "it can't become another one"
-    decision = (
-        slice_params.SHIPPED.parents[1] / "docs/decisions/15-when-to-retrain.md"
-    ).read_text()
+    decision = (DECISIONS / "15-when-to-retrain.md").read_text()
     for name in ("every_days", "max_calibration_gap", "cool_down_days"):
         assert f"`{name}: {policy[name]:g}`" in decision

@@ -6,7 +6,6 @@ A stand-in logs its call and does what `PLAN` says for that day. Each scenario h
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -26,6 +25,7 @@ import pytest
 
 from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import LoopError, Settings
+from tests.use_case import copy_params
 
 BY_EVENT = "train"
 PROJECT = Path(__file__).parents[3]
@@ -112,8 +112,7 @@ class Loop:
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(home=home, prefect_port=free_port(), service_port=free_port())
-        (home / "usecases" / "flights").mkdir(parents=True)
-        shutil.copy(PROJECT / "usecases" / "flights" / "params.yaml", home / "usecases" / "flights")
+        copy_params(self.settings)
         steps = home / "steps"
         for step in STEPS:
             path = steps / f"{step}.py"

@@ -20,6 +20,7 @@ from pipelines.operations.metric_samples import MetricSample
 from pipelines.operations.watch import MAX_BODY_BYTES, WatchServer
 from pipelines.runtime import clock, prefect_commands
 from settings import LoopError, Settings, UserError
+from tests.use_case import copy_params
 
 ROOT = Path(__file__).parents[3]
 FIRING: dict[str, Any] = {
@@ -80,10 +81,7 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    params = (ROOT / "usecases" / "flights" / "params.yaml").read_text()
-    (tmp_path / "usecases" / "flights" / "params.yaml").write_text(params)
-    return Settings(home=tmp_path)
+    return copy_params(Settings(home=tmp_path))
 
 
 def ask(watch: WatchServer, method: str, path: str, **options: Any) -> httpx.Response:

@@ -22,7 +22,7 @@ PROSE = "## Data\nMade up."
 
 
 def use_case_card(governed: Any = GOVERNED, prose: str = PROSE) -> str:
-    """Return the text of a usecase/card.md."""
+    """Return the text of a use case's `card.md`."""
     return f"---\n{yaml.safe_dump(governed)}---\n{prose}\n"
 
 
@@ -136,7 +136,7 @@ def test_a_description_too_long_for_the_registry_is_refused() -> None:
         len(model_card.render_registry_description(use_case_card(prose="x" * room), facts()))
         == model_card.MAX_DESCRIPTION_LENGTH
     )
-    with pytest.raises(LoopError, match=r"usecase/card.md by 3\."):
+    with pytest.raises(LoopError, match=r"card\.md by 3\."):
         model_card.render_registry_description(use_case_card(prose="x" * (room + 3)), facts())
 
 

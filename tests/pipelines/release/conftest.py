@@ -12,7 +12,7 @@ from pipelines.release import rollout_controller
 from settings import Settings
 from tests.pipelines.release.logged_cases import DAYS, ME, START, Cases
 from tests.released import make_registry
-from usecases.flights import source, target
+from tests.use_case import USE_CASE
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     settings = make_registry(tmp_path_factory.mktemp("made") / "home")
     rollout_controller.start_rollout(settings, "1", **ME)
     for day in partitions.day_range(START.date(), (START + timedelta(days=DAYS)).date()):
-        rows = source.fetch(target.LABEL_FEED, day)
-        path = partitions.partition_path(settings.data, "validated", target.LABEL_FEED, day)
+        rows = USE_CASE.fetch(USE_CASE.label_feed, day)
+        path = partitions.partition_path(settings.data, "validated", USE_CASE.label_feed, day)
         partitions.write_partition(rows, path)
-    scored, _ = challengers.draw_scored_cases(START, DAYS, settings.params())
+    scored, _ = challengers.draw_scored_cases(USE_CASE, START, DAYS, settings.params())
     return settings, scored
 
 

@@ -16,8 +16,9 @@ from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules
 from serving.release.document import Stage
 from settings import CODE_PATTERN, UserError
+from tests.use_case import PARAMS_FILE
 
-SHIPPED = Path(__file__).parents[3] / "usecases" / "flights" / "params.yaml"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "rollout.md"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
 GOOD_COST = Interval(2, 5.0, -130.0, 140.0)
 SHADOW = ArmEvidence(
@@ -31,7 +32,7 @@ CANARY = ArmEvidence(
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())["rollout"]
+    found: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())["rollout"]
     rollout_policy.require_rollout_policy(found)
     found["shadow"]["days"] = 2  # as many as the evidence below has
     return found
@@ -85,16 +86,16 @@ def test_a_decision_claims_only_what_the_interval_shows(
 def test_every_decision_code_is_documented() -> None:
     codes = [*rollout_policy.CODES, *approval_rules.REFUSALS]
     assert len(set(codes)) == len(codes)
-    document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
+    document = DOCUMENT.read_text()
     for code in codes:
         assert re.fullmatch(CODE_PATTERN, code)
         assert f"`{code}`" in document
 
 
 def test_the_length_of_a_shadow_is_documented_and_a_turn_notes_a_shorter_one() -> None:
-    params = yaml.safe_load(SHIPPED.read_text())
+    params = yaml.safe_load(PARAMS_FILE.read_text())
     days, turn = params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]
-    document = (SHIPPED.parents[1] / "docs/rollout.md").read_text()
+    document = DOCUMENT.read_text()
     assert f"`rollout.shadow.days: {days}`" in document
     assert f"`turn.shadow_days: {turn}`" in document
     assert turn_rollout.turn_shadow_days(params) == turn < days

@@ -286,7 +286,7 @@ def test_a_period_without_data_is_refused(first: datetime, end: datetime) -> Non
 
 
 def test_the_default_policy_of_the_replay_is_the_shipped_one() -> None:
-    params = yaml.safe_load(slice_params.SHIPPED.read_text())
+    params = slice_params.shipped_params()
     rule = params["monitoring"]["policy"]
     assert policies.find_policy(params, params["replay"]["default"]) == rule
     # A model that passes the gates must not trigger a retraining at once.

@@ -11,11 +11,11 @@ HOUR = timedelta(hours=1)
 
 
 def home(path: Path) -> Settings:
-    (path / "usecases" / "flights").mkdir(parents=True)
     settings = Settings(home=path)
+    settings.params_file.parent.mkdir(parents=True)
     others = [f"{name}: {{}}" for name in PARAMETER_SECTIONS if name != "as_of"]
     lines = [f"as_of: {START.isoformat()!r}", *others]
-    (path / "usecases" / "flights" / "params.yaml").write_text("\n".join(lines))
+    settings.params_file.write_text("\n".join(lines))
     return settings
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from features import durable_files, partitions, table_builder
-from settings import UserError, load_settings
+from settings import Settings, UserError, load_settings
 
 Home = Any  # of conftest.py
 ODD = "my, project #1 'ü\" 100% &;x"
@@ -76,7 +76,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
     assert (disk / ODD / "var" / "feast" / "registry.db").exists()
     assert sorted(os.listdir(disk)) == [ODD]
     assert sorted(os.listdir(tmp_path)) == ["data, #2", "linked"]
-    expected = {"data", "looked_up", "restored", "usecase", "var"}
+    expected = {"data", "looked_up", "restored", "usecases", "var"}
     assert set(os.listdir(disk / ODD)) <= expected
 
 
@@ -114,13 +114,13 @@ def test_a_second_name_is_a_link_or_on_another_disk_a_copy(disk: Path, tmp_path:
 
 
 def test_partitions_behind_links_are_found_and_follow_their_recipe(tmp_path: Path) -> None:
-    (tmp_path / "disk" / "table").mkdir(parents=True)
-    (tmp_path / "disk" / "table" / "2013-01-01.parquet").touch()
-    (tmp_path / "features").mkdir()
-    (tmp_path / "features" / "table").symlink_to(tmp_path / "disk" / "table")
-    assert [each.name for each in partitions.files_below(tmp_path / "features")] == [
-        "2013-01-01.parquet"
-    ]
+    settings, disk = Settings(home=tmp_path), tmp_path / "disk"
+    (disk / "table").mkdir(parents=True)
+    (disk / "table" / "2013-01-01.parquet").touch()
+    features = settings.data / "features"
+    features.mkdir(parents=True)
+    (features / "table").symlink_to(disk / "table")
+    assert [each.name for each in partitions.files_below(features)] == ["2013-01-01.parquet"]
     as_of = datetime(2013, 1, 2, tzinfo=UTC)
-    table_builder.build_tables(tmp_path, as_of.date(), as_of, timedelta(0), tables={})
-    assert os.listdir(tmp_path / "disk" / "table") == []
+    table_builder.build_tables(settings, as_of.date(), as_of, timedelta(0), tables={})
+    assert os.listdir(disk / "table") == []

@@ -1,7 +1,6 @@
-"""A mistake in `usecases/flights/params.yaml` is named by file, key and bounds; nothing uses it."""
+"""A mistake in `params.yaml` is named by file, key and bounds; nothing uses it."""
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,12 @@ import yaml
 
 from pipelines.runtime.stage_command import parse_time
 from settings import PARAMETER_BOUNDS, ParameterSection, Settings, UserError
-
-ROOT = Path(__file__).parents[3]
+from tests.use_case import copy_params
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    shutil.copy(ROOT / "usecases" / "flights" / "params.yaml", tmp_path / "usecases" / "flights")
-    return Settings(home=tmp_path)
+    return copy_params(Settings(home=tmp_path))
 
 
 def leaves(section: dict[str, Any], *above: str) -> list[tuple[str, ...]]:

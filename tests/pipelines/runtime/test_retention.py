@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 from pipelines.runtime import retention
 from serving.prediction_log import reader, writer
 from settings import Settings, UserError
-from tests.use_case import USE_CASE
+from tests.use_case import USE_CASE, copy_params
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 AS_OF = datetime(2013, 4, 15, tzinfo=UTC)
 MONITORED = (
@@ -28,10 +27,7 @@ KEPT = (
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "usecases" / "flights").mkdir(parents=True)
-    params = (ROOT / "usecases" / "flights" / "params.yaml").read_text()
-    (tmp_path / "usecases" / "flights" / "params.yaml").write_text(params)
-    return Settings(home=tmp_path)
+    return copy_params(Settings(home=tmp_path))
 
 
 def write(settings: Settings, name: str, age: timedelta) -> Path:

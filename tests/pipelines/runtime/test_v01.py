@@ -16,7 +16,7 @@ from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import mlflow_client
 from serving.models.holder import ModelHolder
 from tests.homes import v01
-from usecases.flights.target import LABEL_FEED
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 ANOTHER = "2013-01-24"  # day of a later training
@@ -71,7 +71,7 @@ def test_the_loop_runs_in_it_and_writes_nothing_to_the_original(
 
     run_command(made, "ingest", "--as-of", ANOTHER)
     run_command(made, "features", "--as-of", ANOTHER)
-    assert (settings.data / "validated" / LABEL_FEED / "2013-01-23.parquet").exists()
+    assert (settings.data / "validated" / USE_CASE.label_feed / "2013-01-23.parquet").exists()
     run_command(made, "rollback", "--reason", "its predictions are in the log")
     assert "Retrain:" in run_command(made, "monitor", "--as-of", "2013-01-22")
     run_command(made, "train", "--as-of", ANOTHER, "--reason", "another one")

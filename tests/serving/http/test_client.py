@@ -16,13 +16,13 @@ from tests.serving.in_process import (
     send_request,
     service_parts,
 )
-from usecases.flights.request import PredictRequest
+from tests.use_case import USE_CASE
 
 CELLS = {name: "" if value is None else str(value) for name, value in example_request().items()}
 HEADER, ROW = ",".join(CELLS), ",".join(CELLS.values())
 INTEGER = next(
     name
-    for name, schema in PredictRequest.model_json_schema()["properties"].items()
+    for name, schema in USE_CASE.request().model_json_schema()["properties"].items()
     if schema.get("type") == "integer"
 )
 

@@ -16,7 +16,7 @@ from serving.models.evaluator import Evaluator, export_model
 from serving.models.explanation import explain_row
 from settings import Settings
 from tests.serving.in_process import example_request, post_json, service_parts
-from usecases.flights.request import PredictRequest, alternatives
+from tests.use_case import USE_CASE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # from SHAP's imports
 
@@ -95,6 +95,6 @@ def test_a_prediction_has_contributions_and_a_change_that_flips_it(tmp_path: Pat
     assert total == pytest.approx(
         math.log(explanation["probability"] / (1 - explanation["probability"]))
     )
-    request = PredictRequest.model_validate(example_request())
-    changes = {change for change, _ in alternatives(request)}
+    request = USE_CASE.request().model_validate(example_request())
+    changes = {change for change, _ in USE_CASE.alternatives(request)}
     assert explanation["flipped_by"] is None or explanation["flipped_by"] in changes

@@ -227,7 +227,7 @@ def test_a_foreign_parquet_file_is_refused(content: bytes | None, tmp_path: Path
     segment = write_log(tmp_path, numbered_record(1))
     for reader in (read_predictions, compact_log):
         with pytest.raises(LoopError, match=r"Z-host-1\.parquet can\'t be read"):
-            reader(tmp_path)
+            reader(USE_CASE, tmp_path)
     assert segment.exists()
 
 
@@ -235,6 +235,7 @@ def test_a_full_disk_keeps_the_segments(tmp_path: Path) -> None:
     limited = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from serving.prediction_log.compaction import compact_log\n"
+        "from tests.use_case import USE_CASE\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "try:\n    compact_log(USE_CASE, Path(sys.argv[1]))\n"

@@ -11,10 +11,9 @@ from serving.prediction_log.decisions import LIMITS, read_decisions, split_decis
 from serving.prediction_log.reader import read_predictions
 from settings import Settings, UserError
 from tests.serving.prediction_log.sample_records import NOON, record, write_log
-from tests.use_case import USE_CASE
+from tests.use_case import PARAMS_FILE, USE_CASE
 
-ROOT = Path(__file__).parents[3]
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "usecases" / "flights" / "params.yaml").read_text())
+PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
 HOUR = timedelta(hours=1)
 
 
@@ -78,7 +77,7 @@ def test_a_missing_setting_is_named(absent: str, tmp_path: Path) -> None:
     params["monitoring"]["decisions"] = {
         name: value for name, value in PARAMS["monitoring"]["decisions"].items() if name != absent
     }
-    settings.params_file.parent.mkdir()
+    settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(params))
     with pytest.raises(UserError, match=f"missing: {absent}"):
         read_decisions(settings)
