@@ -26,8 +26,8 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
         raise LookupError(f"There is no feed {feed!r}; the feeds are {', '.join(SCHEMA)}.")
     rows = _read(feed)
     start = pd.Timestamp(day, tz="UTC")
-    known = rows["known_at"]
-    return rows[(known >= start) & (known < start + timedelta(days=1))].reset_index(drop=True)
+    first, end = rows["known_at"].searchsorted([start, start + timedelta(days=1)])
+    return rows.iloc[first:end].reset_index(drop=True)
 
 
 def _folder() -> Path:
