@@ -137,6 +137,8 @@ def publication_times(
 ) -> pd.Series[pd.Timestamp]:
     """Return when rows with these event times were published: as planned, or later as in `late`."""
     planned = (events + lag).astype("datetime64[us, UTC]")
+    if late.empty:  # usually; the lookup takes as long as the tables
+        return planned
     actual = events.map(late)
     return planned.mask(actual > planned, actual)
 

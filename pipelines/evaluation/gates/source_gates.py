@@ -66,10 +66,10 @@ def known_at_the_decision(sources: TrainingSources, limits: Limits) -> Verdict:
 
     moments = sampled_moments(sources, limits["recomputed_moments"])
     frame, counts, n_cases = sources.files.frame, Counter[str](), 0
+    spine = read_cases(sources.workspace, date.min, max(moments).date())
     for moment in moments:
         rows = frame[frame["decision_time"] == moment]
-        cases = read_cases(sources.workspace, date.min, moment.date())
-        cases = cases[cases["key"].isin(set(rows["key"]))].reset_index(drop=True)
+        cases = spine[spine["key"].isin(set(rows["key"]))].reset_index(drop=True)
         rebuilt = skew_checks.recompute_without_future(
             sources.workspace, cases, moment.to_pydatetime(), sources.tables
         )
