@@ -4,16 +4,16 @@ from typing import Any
 
 import yaml
 
-from tests.use_case import PARAMS_FILE
+from contract import complete_parameters
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 FIRST, END = "2013-01-19", "2013-02-18"  # of the month; it ends at the start of the last day
 POLICY = "often"
 
 
 def shipped_params() -> dict[str, Any]:
-    """Return the shipped parameters."""
-    params: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
-    return params
+    """Return the shipped parameters, with all defaults."""
+    return complete_parameters(USE_CASE, yaml.safe_load(PARAMS_FILE.read_text()))
 
 
 def slice_params(shipped: str = "") -> dict[str, Any]:

@@ -74,9 +74,9 @@ def measure_checkout(folder: Path, slice_file: Path) -> None:
         settings.apply_environment()
         params = settings.params()
         path = workspace.open_workspace(settings, stage_command.parse_time(params["as_of"]))
-        for name in dvc_stages.recipe_stages(settings, path):
+        for name, before in dvc_stages.recipe_stages(settings, path).items():
             print(f"  {name}", flush=True)
-            dvc_stages.run_stage(settings, path, name)
+            dvc_stages.run_stage(settings, path, name, before)
         files = TrainingFiles(path, settings.use_case)
         report = {
             "format": REPORT_FORMAT, "commit": lineage.git_commit(), "params": params,

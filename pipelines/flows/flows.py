@@ -73,8 +73,8 @@ def train_flow(
         return _cancelled()
     opened = tasks.open_workspace(_parse_as_of(as_of))
     path = Path(opened["path"])
-    for stage in opened["stages"]:
-        tasks.run_stage(path, stage)
+    for stage, before in opened["stages"].items():
+        tasks.run_stage(path, stage, before)
     md5s = tasks.push_outputs(path)
     tasks.log_training(path, md5s)
     registered = tasks.register_version(path, md5s)

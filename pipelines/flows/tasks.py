@@ -4,6 +4,7 @@ A task calls a plain function of another module. Modules with slow imports are i
 task runs. `flows.py` sets the order.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ def open_workspace(as_of: datetime) -> dict[str, Any]:
 
 
 @task(task_run_name="{stage}")
-def run_stage(path: Path, stage: str) -> dict[str, Any]:
-    return dvc_stages.run_stage(load_settings(), path, stage)
+def run_stage(path: Path, stage: str, before: Sequence[str]) -> dict[str, Any]:
+    return dvc_stages.run_stage(load_settings(), path, stage, before)
 
 
 @task(**NETWORK_RETRIES)

@@ -19,7 +19,7 @@ STAGE_CODE = {
 def write_recipe(settings: Settings) -> None:
     """Write the recipe beside the use case's data; the stages of dvc.yaml depend on its parts."""
     code = {
-        stage: used_code.code_digest(settings.use_case, methods)
+        stage: used_code.methods_digest(settings.use_case, methods)
         for stage, methods in STAGE_CODE.items()
     }
     text = yaml.safe_dump({**settings.params(), "code": code}, sort_keys=False)

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,38 @@ from pipelines.runtime import run_command
 from settings import LoopError, Settings, UserError
 
 
-def recipe_stages(settings: Settings, path: Path) -> list[str]:
-    """Return the use case's stages in DVC's order, each after those that it depends on."""
+def recipe_stages(settings: Settings, path: Path) -> dict[str, list[str]]:
+    """Return the use case's stages in DVC's order: each after those that it depends on.
+
+    Stages whose outputs only grow have little to do in a workspace, and a start of DVC would cost
+    more than their work. So they are the values of the stage that is run together with them.
+    """
+    stages: dict[str, list[str]] = {}
+    before: list[str] = []
     import networkx as nx
     from dvc.repo import Repo
 
     with warnings.catch_warnings(), Repo(str(path)) as repo:
         # DVC's prefix trees use a deprecated interface of pygtrie.
         warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)
-        names = [str(stage.name) for stage in nx.dfs_postorder_nodes(repo.index.graph)]
-        return [name for name in names if name.endswith(f"@{settings.usecase}")]
+        for stage in nx.dfs_postorder_nodes(repo.index.graph):
+            if not stage.name.endswith(f"@{settings.usecase}"):
+                continue
+            if all(out.persist for out in stage.outs):
+                before.append(str(stage.name))
+            else:
+                stages[str(stage.name)], before = before, []
+    return stages
 
 
-def run_stage(settings: Settings, path: Path, stage: str) -> dict[str, Any]:
-    """Run one stage with DVC, which skips it if none of its dependencies changed.
+def run_stage(
+    settings: Settings, path: Path, stage: str, before: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run a stage, after the stages `before`, with DVC, which skips what has not changed.
 
-    Return whether it ran. Raise `LoopError` with the stage's own errors if it failed.
+    Return whether any of them ran. Raise `LoopError` with the stage's own errors if it failed.
     """
-    result = _dvc(settings, path, "repro", "--single-item", stage)
+    result = _dvc(settings, path, "repro", "--single-item", *before, stage)
     return {"stage": stage, "ran": "Running stage" in result, "log": str(path / "dvc.log")}
 
 

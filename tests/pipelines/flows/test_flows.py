@@ -82,7 +82,7 @@ def act(name, given):
         raise LoopError(f"{step} is refused")
     return {
         "open_workspace": given[0].isoformat() if name == "open_workspace" else None,
-        "recipe_stages": ["first", "second", "third"],
+        "recipe_stages": {"first": ["zeroth"], "second": [], "third": []},
         "register_version": {"version": "7", "why": "passed"},
         "monitor_champion": {
             "retrain": step.startswith(("2013-04-01", "2013-04-09")), "reason": "calibration 0.04",
