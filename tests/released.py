@@ -10,14 +10,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from pipelines.registry.version_files import sign_files
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit import recorder
 from pipelines.release.audit.trail import AuditEntry
 from pipelines.training import mlflow_tracking
 from serving.models import evaluator
 from serving.release.document import Release, read_release
 from settings import Settings
-from tests.use_case import copy_params
+from tests.use_case import USE_CASE, copy_params
 
 VERDICTS = [{"gate": "beats the baseline", "passed": True, "told": "cost per 1,000"}]
 
@@ -26,7 +25,7 @@ def make_registry(home: Path) -> Settings:
     """Return a home whose registry holds the unreleased versions 1, 2 and 3."""
     settings = copy_params(Settings(home=home))
     client = mlflow_tracking.mlflow_client(settings)
-    client.create_registered_model(REGISTERED_MODEL)
+    client.create_registered_model(USE_CASE.name)
     for seed in (1, 2, 3):
         _add_version(settings, home / "made" / str(seed), seed)
     return settings
@@ -51,7 +50,7 @@ def _add_version(settings: Settings, made: Path, seed: int) -> None:
     ) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
-        REGISTERED_MODEL, f"runs:/{run.info.run_id}/served", run.info.run_id,
+        USE_CASE.name, f"runs:/{run.info.run_id}/served", run.info.run_id,
         tags={"digest": digest, "dvc_md5_training": f"{seed:032d}"},
     )  # fmt: skip
 
@@ -69,5 +68,5 @@ def audit_entries(settings: Settings) -> tuple[AuditEntry, ...]:
 
 def release_aliases(settings: Settings) -> dict[str, str]:
     """The registry's aliases, such as champion, each with its version."""
-    model = mlflow_tracking.mlflow_client(settings).get_registered_model(REGISTERED_MODEL)
+    model = mlflow_tracking.mlflow_client(settings).get_registered_model(USE_CASE.name)
     return {alias: str(version) for alias, version in model.aliases.items()}

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from measure import compare
 
 import pipelines.release.audit as room
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import rollback
 from pipelines.release.audit import entry_store, recorder
 from pipelines.training import mlflow_tracking
 from settings import Settings
+from tests.use_case import USE_CASE
 
 ME = {"by": "bench", "why": "measured"}
 REPEATS = 20
@@ -60,8 +60,8 @@ def main() -> None:
             change, add_run, repeats=REPEATS, clock=wall_seconds,
         )  # fmt: skip
         for text in ("first", "second"):
-            client.set_registered_model_tag(REGISTERED_MODEL, "decision", text)
-        kept = client.get_registered_model(REGISTERED_MODEL).tags["decision"]
+            client.set_registered_model_tag(USE_CASE.name, "decision", text)
+        kept = client.get_registered_model(USE_CASE.name).tags["decision"]
         print(f"- a tag of the registry that was written twice holds: {kept}")
 
 

@@ -163,7 +163,7 @@ def test_a_store_that_is_being_rebuilt_holds_no_publication(
 def test_a_store_of_version_0_1_is_rebuilt(home: Settings, cases: tuple[Any, Any]) -> None:
     before = OnlineReader(home).read(*cases)
     lose(home)
-    marker = home.var / "feast" / "published"
+    marker = home.state / "feast" / "published"
     marker.write_text(END.isoformat())
     assert published_until(home) is None
     publish_features(home, END)
@@ -184,7 +184,7 @@ def test_an_empty_file_counts_as_no_store(home: Settings, cases: tuple[Any, Any]
 
 
 def test_a_lost_registry_is_recreated(home: Settings) -> None:
-    for file in (home.var / "feast").glob("registry.db*"):
+    for file in (home.state / "feast").glob("registry.db*"):
         file.unlink()
     publish_features(home, END + timedelta(hours=1))
     assert published_until(home) == END + timedelta(hours=1)

@@ -22,6 +22,7 @@ from features.online_reader import OnlineReader
 from features.point_in_time import training_frame
 from features.table_builder import build_tables, record_late_publication
 from settings import Settings
+from tests.slice_params import shipped_params
 from tests.use_case import CATEGORIES, NUMBERS, PARAMS_FILE, USE_CASE
 from tests.usecases.flights.restating import restated
 
@@ -76,8 +77,12 @@ def home(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
         shutil.copy(PARAMS_FILE, settings.params_file)
         shutil.copytree(template / "var", root / "var")
         for layer in ("validated",) if changed else ("validated", "features"):
-            shutil.copytree(template / "data" / layer, root / "data" / layer, copy_function=link)
-        for part in (root / "data" / "validated").rglob("*.parquet"):
+            shutil.copytree(
+                template / "data" / USE_CASE.name / layer,
+                root / "data" / USE_CASE.name / layer,
+                copy_function=link,
+            )
+        for part in (root / "data" / USE_CASE.name / "validated").rglob("*.parquet"):
             if date.fromisoformat(part.stem) >= end.date():
                 part.unlink()
             elif change:
@@ -253,7 +258,7 @@ def online_frame(settings: Settings, case_rows: pd.DataFrame, moment: datetime) 
 def test_later_statements_change_no_feature(home: Home) -> None:
     """The oracle deletes all rows known after the decision, and rebuilds the tables."""
     settings = home("restated", change=restated)
-    params = yaml.safe_load(PARAMS_FILE.read_text()) | {"first_day": FIRST}
+    params = shipped_params() | {"first_day": FIRST}
     settings.params_file.write_text(yaml.safe_dump(params))
     for hours in (53, 131, 199):
         moment = datetime(2013, 1, 1, tzinfo=UTC) + timedelta(hours=hours)

@@ -1,6 +1,6 @@
 """Cases and labels of a range of days: both days count, and no day gives an empty typed frame."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +35,8 @@ def test_days_without_batches_give_no_case_and_leave_predictions_unlabelled(tmp_
     at = pd.Timestamp(2013, 1, 4, tzinfo=UTC)
     log = pd.DataFrame({"key": ["a"], "logged_at": at, "decision_time": at})
     labels = read_labels(settings, DAYS[0], DAYS[2])
-    joined = performance.join_labels(log, labels, datetime(2013, 1, 6, tzinfo=UTC))
+    joined = performance.join_labels(
+        log, labels, datetime(2013, 1, 6, tzinfo=UTC), horizon=timedelta(0)
+    )
     assert joined["label"].isna().tolist() == [True]
     assert performance.count_new_labels(labels, at, datetime(2013, 1, 6, tzinfo=UTC)) == 0

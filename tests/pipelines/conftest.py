@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from pipelines.proofs import base_training
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion as releases
 from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
@@ -107,9 +106,9 @@ class Home:
         """Return what must be the same after any number of kills."""
         client = mlflow_tracking.mlflow_client(self.settings)
         versions = sorted(
-            client.search_model_versions(f"name = '{REGISTERED_MODEL}'"), key=lambda v: v.version
+            client.search_model_versions(f"name = '{USE_CASE.name}'"), key=lambda v: v.version
         )
-        experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
+        experiment = client.get_experiment_by_name(USE_CASE.name)
         running = client.search_runs(
             [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
         )
@@ -120,7 +119,7 @@ class Home:
             "versions": [
                 (str(v.version), v.tags["digest"], v.tags["dvc_md5_training"]) for v in versions
             ],
-            "champion": str(client.get_registered_model(REGISTERED_MODEL).aliases["champion"]),
+            "champion": str(client.get_registered_model(USE_CASE.name).aliases["champion"]),
             "running": len(running),
             "served": (served.champion.version, served.champion.digest),
             "predictions": sorted(log["key"]),

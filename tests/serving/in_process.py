@@ -72,7 +72,7 @@ class LocalService(ServiceParts):
 
 def service_parts(settings: Settings) -> LocalService:
     """Return the service's parts with `small_trees` released as version 1."""
-    digest = export_model(small_trees(), settings.var / "models" / "1")
+    digest = export_model(small_trees(), settings.state / "models" / "1")
     champion = ServedModel("1", digest, "../models/1", 0.5)
     write_release(settings, Release(1, champion, datetime.now(UTC)), settings.followed_file)
     parts = wire_service(settings, shared_metrics())

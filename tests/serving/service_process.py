@@ -84,7 +84,7 @@ class Service:
 
     def release(self, version: str, model: Pipeline | None = None) -> Path:
         """Release `model` (by default one fitted on random rows) and wait until it is served."""
-        folder = self.settings.var / "models" / version
+        folder = self.settings.state / "models" / version
         digest = export_model(
             model or fitted_pipeline(HistGradientBoostingClassifier(max_iter=5)), folder
         )

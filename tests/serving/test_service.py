@@ -122,7 +122,7 @@ def test_prediction_is_answered_and_logged_once(service: Service) -> None:
 
     # The logged features are those of the prediction: the model gives the same probability.
     features = {name: record[f"features.{name}"] for name in FEATURES}
-    evaluator = Evaluator.load(service.settings.var / "models" / "1", record["model_digest"])
+    evaluator = Evaluator.load(service.settings.state / "models" / "1", record["model_digest"])
     assert evaluator.predict([features])[0] == response.probability
 
 
@@ -196,10 +196,10 @@ def test_a_challenger_in_the_shadow_and_as_a_canary(service: Service) -> None:
     """A shadow does not answer, a canary does. If either breaks, the champion answers."""
     linear = fitted_pipeline(LogisticRegression(), make_pipeline(SimpleImputer()))
     good, broken = "challenger", "broken challenger"
-    digest = export_model(linear, service.settings.var / "models" / good)
+    digest = export_model(linear, service.settings.state / "models" / good)
     challenger = ServedModel(good, digest, f"../models/{good}", 0.5)
     linear[-1].coef_[:] = np.nan
-    digest = export_model(linear, service.settings.var / "models" / broken)
+    digest = export_model(linear, service.settings.state / "models" / broken)
     nan = ServedModel(broken, digest, f"../models/{broken}", 0.5)
     results = {}
     try:

@@ -2,7 +2,6 @@
 
 import json
 
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.verification import verify_release
 from pipelines.replay import served_record
 from pipelines.retraining import monitor
@@ -10,12 +9,13 @@ from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
 from serving.release import document
 from settings import load_settings
+from tests.use_case import USE_CASE
 
 settings = load_settings()
 client = mlflow_tracking.mlflow_client(settings)
-registered = client.search_registered_models(f"name = '{REGISTERED_MODEL}'")
-versions = client.search_model_versions(f"name = '{REGISTERED_MODEL}'")
-experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
+registered = client.search_registered_models(f"name = '{USE_CASE.name}'")
+versions = client.search_model_versions(f"name = '{USE_CASE.name}'")
+experiment = client.get_experiment_by_name(USE_CASE.name)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = document.read_release(settings)

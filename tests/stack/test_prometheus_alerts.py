@@ -175,7 +175,7 @@ def release_champion(settings: Settings) -> None:
     frame = pd.DataFrame(rng.normal(size=(200, 3)), columns=numbers)
     encode = make_column_transformer((SimpleImputer(), numbers))
     model = make_pipeline(encode, LogisticRegression()).fit(frame, rng.integers(0, 2, 200))
-    folder = settings.var / "models" / "1"
+    folder = settings.state / "models" / "1"
     digest = export_model(model, folder / "served")
     (folder / "card.json").write_text(json.dumps({"candidate": "logistic_regression"}))
     served = ServedModel("1", digest, "../models/1/served", 0.2)
@@ -189,9 +189,9 @@ def write_loop_state(settings: Settings) -> None:
     with contextlib.closing(sqlite3.connect(settings.online_file)) as store, store:
         store.execute(f"CREATE TABLE {publication_record.RECORD} ({publication_record.FIELD} TEXT)")
         store.execute(f"INSERT INTO {publication_record.RECORD} VALUES (?)", (AS_OF.isoformat(),))  # noqa: S608
-    path = settings.var / "training" / "20130401T0000-0"
-    (path / "data" / "training").mkdir(parents=True)
-    manifest = path / "data" / "training" / "manifest.json"
+    path = settings.state / "training" / "20130401T0000-0"
+    (path / "data" / USE_CASE.name / "training").mkdir(parents=True)
+    manifest = path / "data" / USE_CASE.name / "training" / "manifest.json"
     manifest.write_text(json.dumps({"as_of": AS_OF.isoformat()}))
     training_outcome.write_outcome(
         settings, path, {"version": "1", "why": "passed", "verdicts": []}, {"before": None},
@@ -215,8 +215,8 @@ def write_loop_state(settings: Settings) -> None:
         **decision, "live": live, "expected": live, "drift": drift, "problems": [],
         "label_coverage": 0.98, "delay_hours": 6.0, "slices": [], "estimated": 390.0,
     }  # fmt: skip
-    (settings.var / "monitoring").mkdir()
-    (settings.var / "monitoring" / "20130401T0000.json").write_text(json.dumps(result))
+    (settings.state / "monitoring").mkdir()
+    (settings.state / "monitoring" / "20130401T0000.json").write_text(json.dumps(result))
 
 
 def prometheus(system: System, far: int) -> dict[str, Any]:

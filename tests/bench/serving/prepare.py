@@ -82,9 +82,9 @@ def _build(settings: configuration.Settings) -> dict[str, Any]:
     mlflow.sklearn.save_model(
         model, HOME / "mlflow-model", pip_requirements=[], serialization_format="cloudpickle"
     )
-    served = settings.var / "models" / "1"
+    served = settings.state / "models" / "1"
     digest = export_model(model, served)
-    shutil.copytree(served, settings.var / "models" / "2", dirs_exist_ok=True)
+    shutil.copytree(served, settings.state / "models" / "2", dirs_exist_ok=True)
     one, two = (ServedModel(n, digest, f"../models/{n}", 0.2) for n in ("1", "2"))
     now = datetime.now(UTC)
     write_release(settings, Release(1, one, now))

@@ -5,10 +5,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 from monitoring.measures import arms
-from tests.use_case import PARAMS_FILE
+from tests.slice_params import shipped_params
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -17,7 +16,7 @@ AT = pd.Timestamp(START)
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    rollout: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())["rollout"]
+    rollout: dict[str, Any] = shipped_params()["rollout"]
     return {**rollout, "shadow": {**rollout["shadow"], "day_labels": 2}}
 
 
@@ -42,7 +41,7 @@ def labels(rows: pd.DataFrame, hours: float = 3.0) -> pd.DataFrame:
 def test_shadow_evidence_uses_complete_days_whose_labels_are_due(policy: dict[str, Any]) -> None:
     rows = mirrored(3)
     noon = START + timedelta(days=2, hours=12)
-    evidence = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon)
+    evidence = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon, horizon=timedelta(0))
     assert (evidence.requests, evidence.errors, evidence.days) == (12, 0, 2)
     assert evidence.cost is not None
     assert (evidence.cost.n, evidence.cost.mean, evidence.labels, evidence.coverage) == (
@@ -54,7 +53,9 @@ def test_shadow_evidence_uses_complete_days_whose_labels_are_due(policy: dict[st
     assert evidence.moved is not None
     assert evidence.moved.mean == pytest.approx(0.2)
     assert evidence.slower_ms == pytest.approx(0.5)
-    before = arms.shadow_evidence(rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1))
+    before = arms.shadow_evidence(
+        rows, labels(rows), policy, COSTS, noon - timedelta(minutes=1), horizon=timedelta(0)
+    )
     assert (before.cost and before.cost.n, before.labels) == (1, 4)
 
 
@@ -62,15 +63,21 @@ def test_late_labels_lower_the_coverage(policy: dict[str, Any]) -> None:
     rows = mirrored(1)
     late = labels(rows)
     late.loc[1:, "known_at"] = AT + timedelta(days=9)
-    evidence = arms.shadow_evidence(rows, late, policy, COSTS, START + timedelta(days=2))
+    evidence = arms.shadow_evidence(
+        rows, late, policy, COSTS, START + timedelta(days=2), horizon=timedelta(0)
+    )
     assert (evidence.coverage, evidence.labels, evidence.cost) == (0.25, 1, None)
-    none = arms.shadow_evidence(rows, late[:0], policy, COSTS, START + timedelta(days=2))
+    none = arms.shadow_evidence(
+        rows, late[:0], policy, COSTS, START + timedelta(days=2), horizon=timedelta(0)
+    )
     assert (none.coverage, none.labels, none.cost) == (0.0, 0, None)
 
 
 def test_a_challenger_that_never_answers_has_errors_and_no_scores(policy: dict[str, Any]) -> None:
     rows = mirrored(1).assign(shadow_probability=None, shadow_error="RuntimeError: no")
-    evidence = arms.shadow_evidence(rows, labels(rows), policy, COSTS, START + timedelta(days=2))
+    evidence = arms.shadow_evidence(
+        rows, labels(rows), policy, COSTS, START + timedelta(days=2), horizon=timedelta(0)
+    )
     assert (evidence.errors, evidence.moved, evidence.cost) == (4, None, None)
 
 
@@ -88,7 +95,12 @@ def test_requests_of_another_stage_or_version_do_not_count(policy: dict[str, Any
     old = log[["key", "decision_time", "logged_at", "probability", "model_version"]]
     assert arms.requests_in_stage(old, "2", "shadow").empty
     nothing = arms.shadow_evidence(
-        arms.requests_in_stage(old, "2", "shadow"), labels(shadow), policy, COSTS, START
+        arms.requests_in_stage(old, "2", "shadow"),
+        labels(shadow),
+        policy,
+        COSTS,
+        START,
+        horizon=timedelta(0),
     )
     assert (nothing.requests, nothing.days, nothing.cost, nothing.moved) == (0, 0, None, None)
     idle = arms.canary_evidence(arms.requests_in_stage(old, "2", "canary"), policy, START)

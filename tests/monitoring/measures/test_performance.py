@@ -53,7 +53,9 @@ def fortnight(n_rows: int = 4200, rate: float = 0.3, seed: int = 0) -> pd.DataFr
 def test_a_label_that_is_not_known_yet_is_no_label() -> None:
     # A label known exactly at the moment is in the next batch.
     labels = labels_of(a=(1, 10), b=(0, 14 * 24 - 0.1), c=(0, 14 * 24))
-    joined = performance.join_labels(log_of(["a", "b", "c", "d"]), labels, AS_OF)
+    joined = performance.join_labels(
+        log_of(["a", "b", "c", "d"]), labels, AS_OF, horizon=timedelta(0)
+    )
     assert joined["key"].tolist() == ["a", "b", "c", "d"]
     assert joined["label"].tolist()[:2] == [1, 0]
     assert joined["label"].isna().tolist() == [False, False, True, True]
@@ -74,7 +76,7 @@ def test_of_several_predictions_of_a_case_the_first_logged_counts() -> None:
 
 def test_of_several_labels_of_a_case_the_newest_known_counts() -> None:
     labels = pd.concat([labels_of(a=(0, 20)), labels_of(a=(1, 10)), labels_of(a=(1, 14 * 24 + 1))])
-    joined = performance.join_labels(log_of(["a"]), labels, AS_OF)
+    joined = performance.join_labels(log_of(["a"]), labels, AS_OF, horizon=timedelta(0))
     assert joined["label"].tolist() == [0]
 
 
@@ -82,9 +84,12 @@ def test_the_order_of_log_and_labels_changes_nothing() -> None:
     keys = [f"k{n}" for n in range(50)]
     log, labels = log_of(keys), labels_of(**{key: (1, 5.0 + n) for n, key in enumerate(keys[:30])})
     shuffled = performance.join_labels(
-        log.sample(frac=1, random_state=1), labels.sample(frac=1, random_state=2), AS_OF
+        log.sample(frac=1, random_state=1),
+        labels.sample(frac=1, random_state=2),
+        AS_OF,
+        horizon=timedelta(0),
     )
-    straight = performance.join_labels(log, labels, AS_OF)
+    straight = performance.join_labels(log, labels, AS_OF, horizon=timedelta(0))
     pd.testing.assert_frame_equal(straight, shuffled.reset_index(drop=True))
 
 

@@ -128,7 +128,7 @@ def test_a_prediction_is_traced_to_its_features_version_data_gates_and_approval(
 def test_status_without_the_champions_files_names_the_remedy(
     mlops: Run, released: Settings
 ) -> None:
-    shutil.rmtree(released.var / "models" / "1")
+    shutil.rmtree(released.state / "models" / "1")
     assert "Run `mlops repair`" in mlops("status")
     mlops("repair")
     assert "Run `mlops repair`" not in mlops("status")

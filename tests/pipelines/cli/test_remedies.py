@@ -30,7 +30,6 @@ from monitoring import retraining_decision
 from monitoring.retraining_triggers import TRIGGERS
 from pipelines.cli.main import app
 from pipelines.operations import doctor, home_checks, loop_metrics
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback, rollout_policy
 from pipelines.release.audit import recorder
 from pipelines.runtime import clock
@@ -189,7 +188,7 @@ def client(settings: Settings) -> Any:
 
 
 def write_document(settings: Settings, text: str) -> None:
-    client(settings).set_registered_model_tag(REGISTERED_MODEL, "release", text)
+    client(settings).set_registered_model_tag(USE_CASE.name, "release", text)
 
 
 def take_back(settings: Settings) -> None:
@@ -203,14 +202,14 @@ def require_approvals(settings: Settings) -> None:
 
 
 def set_document_back(settings: Settings) -> None:
-    before = client(settings).get_registered_model(REGISTERED_MODEL).tags["release"]
+    before = client(settings).get_registered_model(USE_CASE.name).tags["release"]
     promotion.promote(settings, "2", **ME)
     write_document(settings, before)
 
 
 def change_document(settings: Settings) -> None:
     """As a person who has the key, or in a home that has none yet."""
-    tag = client(settings).get_registered_model(REGISTERED_MODEL).tags["release"]
+    tag = client(settings).get_registered_model(USE_CASE.name).tags["release"]
     fields = json.loads(tag.replace('"threshold": 0.2', '"threshold": 0.9'))
     del fields["signature"]
     write_document(settings, signatures.sign_json(settings, "release", fields))
@@ -222,31 +221,31 @@ def edit_file(settings: Settings) -> None:
 
 
 def remove_list(settings: Settings) -> None:
-    run = client(settings).get_model_version(REGISTERED_MODEL, "2").run_id
+    run = client(settings).get_model_version(USE_CASE.name, "2").run_id
     [file] = settings.var.rglob(f"{run}/artifacts/files.json")
     file.unlink()
 
 
 def keep_older_files(settings: Settings) -> None:
     mlops("stage", "3")
-    (settings.var / "models" / "3").rename(settings.var / "models" / "2")
+    (settings.state / "models" / "3").rename(settings.state / "models" / "2")
 
 
 def lose_champion(settings: Settings) -> None:
     """Version 3 follows 2 and 1; 2 is lost with its files, so that a rollback must name 1."""
     for version in ("2", "3"):
         promotion.promote(settings, version, **ME)
-    client(settings).delete_model_version(REGISTERED_MODEL, "2")
-    shutil.rmtree(settings.var / "models" / "2")
+    client(settings).delete_model_version(USE_CASE.name, "2")
+    shutil.rmtree(settings.state / "models" / "2")
 
 
 def damage_registry(settings: Settings) -> None:
     """The files of version 2 are damaged here and in the registry, after 1 was champion."""
     promotion.promote(settings, "2", **ME)
-    run = client(settings).get_model_version(REGISTERED_MODEL, "2").run_id
+    run = client(settings).get_model_version(USE_CASE.name, "2").run_id
     for file in settings.var.rglob(f"{run}/artifacts/served/model.treelite"):
         file.write_bytes(b"")
-    (settings.var / "models" / "2" / "served" / "model.treelite").write_bytes(b"")
+    (settings.state / "models" / "2" / "served" / "model.treelite").write_bytes(b"")
 
 
 def failed_check(check: Callable[[Settings], doctor.CheckResult]) -> Callable[[Settings], str]:
@@ -285,7 +284,7 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
     "not_approved": (require_approvals, says("promote", "2"), {"VERSION": "2"}),
     "document_malformed": (lambda s: write_document(s, "{"), says("promote", "2"), {}),
     "document_lost": (
-        lambda s: client(s).delete_registered_model_tag(REGISTERED_MODEL, "release"),
+        lambda s: client(s).delete_registered_model_tag(USE_CASE.name, "release"),
         says("history"), {},
     ),
     "document_behind": (set_document_back, says("promote", "3"), {}),
@@ -298,13 +297,13 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
         lambda s: s.release_file.unlink(), failed_check(doctor.check_record), {}
     ),
     "model_damaged": (
-        lambda s: shutil.rmtree(s.var / "models" / "1" / "served"),
+        lambda s: shutil.rmtree(s.state / "models" / "1" / "served"),
         lambda s: readyz(s) or failed_check(doctor.check_models)(s), {},
     ),
     "model_folder_taken": (keep_older_files, says("promote", "2"), {"VERSION": "2"}),
     "served_version_deleted": (
         lambda s: (
-            promotion.promote(s, "2", **ME), client(s).delete_model_version(REGISTERED_MODEL, "2"),
+            promotion.promote(s, "2", **ME), client(s).delete_model_version(USE_CASE.name, "2"),
         ),
         failed_check(doctor.check_registry), {},
     ),
@@ -313,7 +312,7 @@ STATES: dict[str, tuple[Produce, Callable[[Settings], str], dict[str, str]]] = {
     ),
     # Alerts on a replica, whose holder is that of this process.
     "no_model_served": (
-        lambda s: shutil.rmtree(s.var / "models" / "1" / "served"),
+        lambda s: shutil.rmtree(s.state / "models" / "1" / "served"),
         lambda s: "" if ModelHolder(s).current else "no_model_served", {},
     ),
     "release_not_taken_up": (
@@ -366,12 +365,12 @@ def child(script: str, *arguments: str) -> Iterator[tuple[int, str]]:
 def test_a_held_lock_and_a_taken_port_name_the_process_to_end(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with child(HOLD, str(home.var / "run.lock")) as (pid, _):
+    with child(HOLD, str(home.state / "run.lock")) as (pid, _):
         output = mlops("ui")
         assert f"pid {pid}" in output
         assert "error [locked]" in output
         run_remedy("locked", home.home, PID=pid)
-        lock = home.var / "run.lock"
+        lock = home.state / "run.lock"
         deadline = time.monotonic() + 20
         while locks.is_locked(lock) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -402,7 +401,7 @@ def dangle(settings: Settings) -> dict[str, object]:
 
 
 def give_away(settings: Settings) -> dict[str, object]:
-    os.chown(settings.var / "models", 54321, -1)
+    os.chown(settings.state / "models", 54321, -1)
     return {"USER": os.geteuid(), "FOLDER": settings.var}
 
 
@@ -418,7 +417,7 @@ def edit_parameters(settings: Settings) -> dict[str, object]:
 
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
-    "file_damaged": (lambda s: put(s, "var/monitoring/x.json", "{"), home_checks.check_files),
+    "file_damaged": (lambda s: put(s, "var/usecases/flights/monitoring/x.json", "{"), home_checks.check_files),
     "lock_left": (
         lambda s: put(s, ".dvc/tmp/rwlock", '{"dvc.yaml": {"write": {"pid": 999999999'),
         home_checks.check_files,
@@ -472,7 +471,7 @@ def test_status_without_the_release_file_names_the_remedy(home: Settings) -> Non
 
 
 def test_a_full_disk_is_cleaned(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = home.var / "reports" / "drift-2013-01-01.html"
+    report = home.state / "reports" / "drift-2013-01-01.html"
     report.parent.mkdir(parents=True)
     report.touch()
     os.utime(report, (0, 0))
@@ -601,9 +600,9 @@ def test_missing_batches_and_a_lost_store_are_mended(
 def test_doctor_lists_what_to_do_in_order(home: Settings) -> None:
     mlops("status")
     promotion.promote(home, "2", **ME)
-    client(home).delete_model_version(REGISTERED_MODEL, "2")
-    file = put(home, "var/monitoring/x.json", "{")["FILE"]
-    shutil.rmtree(home.var / "models" / "2" / "served")
+    client(home).delete_model_version(USE_CASE.name, "2")
+    file = put(home, "var/usecases/flights/monitoring/x.json", "{")["FILE"]
+    shutil.rmtree(home.state / "models" / "2" / "served")
     put(home, "data/features/table/2013-01-01.parquet", "")
     output = mlops("doctor")
     for code in ("file_damaged", "model_damaged", "served_version_deleted", "features_lost"):

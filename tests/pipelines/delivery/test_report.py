@@ -16,6 +16,7 @@ from pipelines.delivery import report as delivery
 from pipelines.evaluation.evaluate import CANDIDATE_GATES
 from pipelines.training import workspace
 from settings import UserError
+from tests.slice_params import shipped_params
 from tests.use_case import PARAMS_FILE
 
 pytestmark = pytest.mark.long  # runs the recipe with the code of another commit
@@ -214,6 +215,6 @@ def test_a_slice_may_only_set_existing_parameters(tmp_path: Path) -> None:
             measurement.scratch_settings(tmp_path / "home", tmp_path / "slice.yaml")
     home = tmp_path / "other"
     settings = measurement.scratch_settings(home, PARAMS_FILE.with_name("slice.yaml"))
-    own = yaml.safe_load(PARAMS_FILE.read_text())
+    own = shipped_params()
     assert settings.params()["gates"] == own["gates"]
     assert settings.params()["as_of"] != own["as_of"]

@@ -17,7 +17,8 @@ from pipelines.training.train import train_candidates
 from pipelines.training.training_files import TrainingFiles
 from serving.models import evaluator, skops_file
 from settings import LoopError, Settings
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE, USE_CASE
+from tests.slice_params import shipped_params
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
 
 PROJECT = Path(__file__).resolve().parents[3]
 AS_OF = datetime(2020, 5, 1, tzinfo=UTC)
@@ -45,7 +46,7 @@ def cases(seed: int = 0) -> pd.DataFrame:
 
 def write_parameters(home: Path) -> None:
     """Write the project's parameters, changed for a small search on few cases."""
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = shipped_params()
     params["as_of"] = AS_OF.isoformat()
     params["training"]["search"].update(
         n_iter=1, max_iter=[40], max_leaf_nodes=[7], min_samples_leaf=[20]

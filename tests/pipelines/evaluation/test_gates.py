@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from contract import Change
 from pipelines.evaluation.evaluate import CANDIDATE_GATES
@@ -22,7 +21,7 @@ from pipelines.evaluation.gates import (
 )
 from pipelines.evaluation.gates.verdict import GateInputs, Limits, Verdict, run_gates, verdict_code
 from settings import CODE_PATTERN
-from tests.use_case import PARAMS_FILE
+from tests.slice_params import shipped_params
 
 N, N_POSITIVE = 4000, 1000
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
@@ -407,7 +406,7 @@ def test_missing_probability_is_refused() -> None:
 
 
 def test_the_parameters_hold_every_limit_that_gates_read() -> None:
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = shipped_params()
     sound = gate_inputs(manifest=MANIFEST | {"n_train": 100_000, "n_holdout": 100_000})
     generic = tuple(gate for gate in CANDIDATE_GATES if gate is not soundness.behaves)
     for inputs in (sound, replace(sound, champion=sound.candidate)):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from pipelines.evaluation.gates import refit_gates
 from pipelines.evaluation.gates.verdict import run_gates
@@ -16,9 +15,10 @@ from pipelines.registry import register
 from pipelines.training import mlflow_tracking
 from serving.models.evaluator import export_model
 from settings import Settings
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE, USE_CASE
+from tests.slice_params import shipped_params
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS, USE_CASE
 
-PARAMS = yaml.safe_load(PARAMS_FILE.read_text())
+PARAMS = shipped_params()
 LIMITS = {**PARAMS["gates"], **PARAMS["gates"]["artefact"]}
 # Made-up cases have no directed effects; the use case's tests check directions.
 LIMITS |= {"storm_raises": -1.0, "calm_lowers": -1.0, "tail_moves": 1.0, "max_latency_ms": 1000.0}
@@ -133,8 +133,8 @@ def test_nothing_is_registered_if_no_candidate_passed(tmp_path: Path) -> None:
                "margin": -0.12, "told": "|mean prediction - rate|"}  # fmt: skip
     result = {"winner": None, "verdicts": {"gradient_boosting": [verdict]}}
     path = tmp_path / "var" / "training" / "refused"
-    (path / "data" / "evaluation").mkdir(parents=True)
-    (path / "data" / "evaluation" / "gates.json").write_text(json.dumps(result))
+    (path / "data" / USE_CASE.name / "evaluation").mkdir(parents=True)
+    (path / "data" / USE_CASE.name / "evaluation" / "gates.json").write_text(json.dumps(result))
     outcome = register.register_version(settings, path, {})
     assert outcome["version"] is None
     assert outcome["why"] == (

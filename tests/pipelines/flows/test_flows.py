@@ -25,7 +25,7 @@ import pytest
 
 from pipelines.runtime import child_processes, prefect_commands, server_health
 from settings import LoopError, Settings
-from tests.use_case import copy_params
+from tests.use_case import USE_CASE, copy_params
 
 BY_EVENT = "train"
 PROJECT = Path(__file__).parents[3]
@@ -156,7 +156,7 @@ class Loop:
 
         parameters = {"as_of": f"{day}T00:00:00Z"} if day else {}
         with flow_runs.prefect_client(self.settings) as client:
-            deployment = client.read_deployment_by_name(f"{flow}/{flow_runs.DEPLOYMENT_NAME}")
+            deployment = client.read_deployment_by_name(f"{flow}/{USE_CASE.name}")
             return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
 
     def end(self, run_id: UUID) -> tuple[str, str]:
@@ -318,7 +318,7 @@ def wanted(day: str, decision: str) -> dict[str, Any]:
     return {
         "id": str(uuid4()), "event": "mlops.retrain.wanted",
         "occurred": datetime.now(UTC).isoformat(),
-        "resource": {"prefect.resource.id": "mlops.model"},
+        "resource": {"prefect.resource.id": "mlops.model.flights"},
         "payload": {
             "as_of": f"{day}T00:00:00Z", "reason": "drift", "codes": "drift",
             "decision_id": decision,
@@ -346,7 +346,7 @@ def test_an_event_sent_during_a_server_outage_is_not_lost(loop: Loop) -> None:
 
 def kill(loop: Loop, name: str = "") -> None:
     """Kill the child `name`, or all, with their descendants, so that the server gets no report."""
-    for record in json.loads((loop.settings.var / "children.json").read_text()):
+    for record in json.loads((loop.settings.state / "children.json").read_text()):
         if name in ("", record["name"]) and psutil.pid_exists(record["pid"]):
             process = psutil.Process(record["pid"])
             for each in [process, *process.children(recursive=True)]:
@@ -510,13 +510,13 @@ def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -
     trigger = DeploymentEventTrigger(name="record an alert", expect={"mlops.alert.firing"})
     of_old = flow(test_an_unreachable_server_is_reported_with_a_remedy, name="alert")
     with temporary_settings({PREFECT_API_URL: loop.settings.prefect_url}):
-        of_old.to_deployment(flow_runs.DEPLOYMENT_NAME, triggers=[trigger]).apply()
+        of_old.to_deployment(USE_CASE.name, triggers=[trigger]).apply()
     assert alerting()
     for _ in range(2):
         deployments.delete_retired_deployments(loop.settings)
         assert alerting() == []
     with flow_runs.prefect_client(loop.settings) as client, pytest.raises(ObjectNotFound):
-        client.read_deployment_by_name(f"alert/{flow_runs.DEPLOYMENT_NAME}")
+        client.read_deployment_by_name(f"alert/{USE_CASE.name}")
 
 
 def test_an_unreachable_server_is_reported_with_a_remedy() -> None:

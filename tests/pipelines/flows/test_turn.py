@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 from pipelines.registry import reproduce, version_files
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.verification import verify_release
 from pipelines.retraining import monitor
 from pipelines.training import mlflow_tracking
@@ -99,9 +98,16 @@ def test_the_md5_on_a_version_gives_its_training_set_back(
     home, _ = turned
     for version, _, md5 in home.state()["versions"]:
         found = mlflow_tracking.mlflow_client(home.settings).get_model_version(
-            REGISTERED_MODEL, version
+            USE_CASE.name, version
         )
-        made = home.settings.var / "training" / found.tags["training_id"] / "data" / "training"
+        made = (
+            home.settings.state
+            / "training"
+            / found.tags["training_id"]
+            / "data"
+            / USE_CASE.name
+            / "training"
+        )
         target = tmp_path / version
         done = home.run("restore", md5, str(target))
         assert done.returncode == 0, done.stderr
@@ -114,11 +120,11 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
     served = document.read_release(home.settings)
     assert served is not None
     version = mlflow_tracking.mlflow_client(home.settings).get_model_version(
-        REGISTERED_MODEL, served.champion.version
+        USE_CASE.name, served.champion.version
     )
     assert version.tags["digest"] == served.champion.digest
     assert "Model card" in version.description
-    files = home.settings.var / "models" / str(version.version)
+    files = home.settings.state / "models" / str(version.version)
     listed = json.loads((files / version_files.LIST_FILE).read_text())["files"]
     names = {each.relative_to(files).as_posix() for each in files.rglob("*") if each.is_file()}
     assert names - set(listed) == {version_files.LIST_FILE, version_files.CARD_FILE}
@@ -135,7 +141,7 @@ def test_what_is_served_is_what_was_registered(turned: tuple[Home, str]) -> None
 def test_every_candidate_is_a_run_with_its_lineage(turned: tuple[Home, str]) -> None:
     home, _ = turned
     client = mlflow_tracking.mlflow_client(home.settings)
-    experiment = client.get_experiment_by_name(mlflow_tracking.EXPERIMENT_NAME)
+    experiment = client.get_experiment_by_name(USE_CASE.name)
     runs = client.search_runs([experiment.experiment_id])
     named = {run.data.tags.get("candidate") for run in runs}
     assert {"baseline", "logistic_regression", "gradient_boosting"} <= named
@@ -185,7 +191,7 @@ def test_a_version_is_made_again_bit_for_bit(turned: tuple[Home, str]) -> None:
     reproduced = home.run("reproduce", "1")
     assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
     assert "Version 1 is the same bit for bit" in reproduced.stdout
-    assert not list((home.settings.var / "reproduced").iterdir())
+    assert not list((home.settings.state / "reproduced").iterdir())
     missing = home.run("reproduce", "99")
     assert missing.returncode == 2
     assert "There is no version 99" in missing.stderr
@@ -208,7 +214,7 @@ def test_a_version_that_can_not_be_reproduced_is_reported(
 def test_the_card_of_a_version_is_a_page(turned: tuple[Home, str]) -> None:
     home, _ = turned
     client = mlflow_tracking.mlflow_client(home.settings)
-    version = client.get_model_version(REGISTERED_MODEL, "1")
+    version = client.get_model_version(USE_CASE.name, "1")
     files = {each.path for each in client.list_artifacts(version.run_id)}
     assert {"card.html", "card.md", "params.yaml"} <= files
     page = Path(client.download_artifacts(version.run_id, "card.html")).read_text()

@@ -71,4 +71,4 @@ def test_without_servers_they_are_files(tmp_path: Path) -> None:
 
 def test_a_server_elsewhere_keeps_its_address(tmp_path: Path) -> None:
     output = end_of_turn(Settings(home=tmp_path, tracking_uri="https://mlflow.example.org/x"))
-    assert "https://mlflow.example.org/#/models/mlops-loop/versions/1" in output
+    assert "https://mlflow.example.org/#/models/flights/versions/1" in output

@@ -38,13 +38,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         file = settings.var / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(PAGE)
-    (settings.var / "reports" / "monitoring-link.html").symlink_to("../release/release.json")
+    (settings.state / "reports" / "monitoring-link.html").symlink_to("../release/release.json")
     rows = pd.DataFrame({"n": [1, 2, -1]})
     rule = gx.expectations.ExpectColumnValuesToBeBetween(
         column="n", min_value=0, meta={"rule": "n is no debt"}
     )
     _, result = expectation_suites.run_suite([rule], rows, "numbers_rows")
-    expectation_suites.write_data_docs([result], settings.var / "gx")
+    expectation_suites.write_data_docs([result], settings.state / "gx")
     return settings
 
 
@@ -102,7 +102,7 @@ def test_nothing_else_is_served(address: str) -> None:
 
 
 def test_a_page_that_is_written_later_appears(address: str, settings: Settings) -> None:
-    later = settings.var / "reports" / "monitoring-2013-04-16.html"
+    later = settings.state / "reports" / "monitoring-2013-04-16.html"
     later.write_text(PAGE)
     assert linked(address)[0] == "reports/monitoring-2013-04-16.html"
     assert httpx.get(f"{address}/reports/{later.name}").text == PAGE

@@ -30,7 +30,7 @@ CARD = {"candidate": "boosting", "git_commit": "c" * 40, "dvc_md5_training": "d"
 
 def home_with_a_release(home: Path) -> tuple[Settings, str]:
     settings = Settings(home=home)
-    folder = settings.var / "models" / "7"
+    folder = settings.state / "models" / "7"
     digest = export_model(small_trees(), folder / "served")
     (folder / "card.json").write_text(json.dumps(CARD))
     champion = ServedModel("7", digest, "../models/7/served", 0.5)
@@ -109,7 +109,7 @@ def test_a_bento_in_an_empty_home_serves_its_packaged_version(tmp_path: Path) ->
     # The logged features reproduce the answer.
     features = {name.removeprefix("features."): value for name, value in record.items()
                 if str(name).startswith("features.")}  # fmt: skip
-    evaluator = Evaluator.load(settings.var / "models" / "7" / "served", digest)
+    evaluator = Evaluator.load(settings.state / "models" / "7" / "served", digest)
     assert evaluator.predict([features])[0] == answer["probability"]
     started = next(line for line in log.read_text().splitlines() if "service started" in line)
     assert Path(json.loads(started)["code"]).is_relative_to(clean)  # not this checkout's code

@@ -8,13 +8,13 @@ import pytest
 from pipelines.cli.release_history import approval_lines
 from pipelines.registry import version_files
 from pipelines.registry.download import download_version
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import approval_rules
 from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 from tests.released import audit_entries, served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,10 +63,12 @@ def test_an_approval_applies_to_one_digest(released: Settings) -> None:
     approvals.approve(released, "2", at=NOW, **ME)
     # Another model under the same version number, with a matching digest tag.
     client = mlflow_tracking.mlflow_client(released)
-    third = client.get_model_version(REGISTERED_MODEL, "3")
-    client.set_model_version_tag(REGISTERED_MODEL, "2", "digest", third.tags["digest"])
+    third = client.get_model_version(USE_CASE.name, "3")
+    client.set_model_version_tag(USE_CASE.name, "2", "digest", third.tags["digest"])
     download_version(released, "3")
-    version_files.write_card((released.var / "models" / "3").rename(released.var / "models" / "2"))
+    version_files.write_card(
+        (released.state / "models" / "3").rename(released.state / "models" / "2")
+    )
     with pytest.raises(RefusedError, match="with the digest"):
         promotion.promote(released, "2", at=NOW, **ME)
     assert served_release(released).champion.version == "1"
@@ -97,7 +99,7 @@ def test_an_override_expires_and_is_shown(released: Settings) -> None:
     assert not approval_rules.active_overrides(entries, "1", "f" * 64, before)
     assert not approval_rules.active_overrides(entries, "2", digest, before)
     assert any("OVERRIDE" in line and "a holiday" in line for line in approval_lines(released))
-    tags = mlflow_tracking.mlflow_client(released).get_model_version(REGISTERED_MODEL, "1").tags
+    tags = mlflow_tracking.mlflow_client(released).get_model_version(USE_CASE.name, "1").tags
     assert "a holiday" in tags["override cost"]
     with pytest.raises(UserError, match="must end in the future"):
         approvals.override(released, "1", gate="cost", until=until, at=until, **ME)
@@ -118,7 +120,7 @@ def test_an_override_replaces_the_approval_until_it_expires(released: Settings) 
 
 
 def test_approval_and_freeze_work_before_the_first_champion(released: Settings) -> None:
-    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(USE_CASE.name, "release")
     released.release_file.unlink()
     set_manual_policy(released)
     approvals.approve(released, "2", **ME)

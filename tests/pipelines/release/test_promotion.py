@@ -8,7 +8,6 @@ from unittest.mock import patch
 import pytest
 
 from pipelines.registry import download
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit import recorder
 from pipelines.release.audit.approval_rules import RefusedError
@@ -18,6 +17,7 @@ from serving.models.evaluator import Evaluator
 from serving.release.document import Release, write_release
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 
@@ -46,9 +46,7 @@ def test_every_move_from_shadow_to_champion_and_back_is_an_entry(released: Setti
     assert recorder.read_recorded_release(released).document == served_release(released)
     assert verify_release(released)[0] == []
     barred = (
-        mlflow_tracking.mlflow_client(released)
-        .get_model_version(REGISTERED_MODEL, "2")
-        .tags["barred"]
+        mlflow_tracking.mlflow_client(released).get_model_version(USE_CASE.name, "2").tags["barred"]
     )
     assert "it is right" in barred
 
@@ -80,7 +78,7 @@ def test_a_withdrawn_version_returns_only_with_again(released: Settings) -> None
     assert (
         "no more"
         in mlflow_tracking.mlflow_client(released)
-        .get_model_version(REGISTERED_MODEL, "2")
+        .get_model_version(USE_CASE.name, "2")
         .tags["barred"]
     )
     rollback.rollback(released, **ME)
@@ -98,7 +96,7 @@ def test_an_ended_experiment_bars_no_version(released: Settings) -> None:
 def test_changed_model_files_are_downloaded_again_or_refused(released: Settings) -> None:
     promotion.challenge(released, "2", "shadow", **ME)
     promotion.withdraw(released, bar=False, **ME)
-    model = released.var / "models" / "2" / "served" / "model.treelite"
+    model = released.state / "models" / "2" / "served" / "model.treelite"
     good = model.read_bytes()
     model.write_bytes(b"x")
     promotion.challenge(released, "2", "shadow", **ME)
@@ -142,14 +140,14 @@ def test_a_second_challenger_and_one_without_a_champion_are_refused(released: Se
     with pytest.raises(UserError, match="Version 2 is the challenger"):
         promotion.challenge(released, "3", "shadow", **ME)
     client = mlflow_tracking.mlflow_client(released)
-    client.delete_registered_model_tag(REGISTERED_MODEL, "release")
+    client.delete_registered_model_tag(USE_CASE.name, "release")
     released.release_file.unlink()
     with pytest.raises(UserError, match="no champion to challenge"):
         promotion.challenge(released, "3", "shadow", **ME)
 
 
 def test_a_release_without_audit_trail_is_adopted(released: Settings) -> None:
-    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(REGISTERED_MODEL, "release")
+    mlflow_tracking.mlflow_client(released).delete_registered_model_tag(USE_CASE.name, "release")
     now = served_release(released)
     write_release(released, Release(7, now.champion, now.changed_at))
     promotion.promote(released, "2", **ME)
@@ -177,8 +175,8 @@ def test_the_files_of_an_older_version_of_the_same_number_are_not_overwritten(
     released: Settings,
 ) -> None:
     other = download.download_version(released, "3")
-    folder = released.var / "models" / "2"
-    (released.var / "models" / "3").rename(folder)
+    folder = released.state / "models" / "2"
+    (released.state / "models" / "3").rename(folder)
     with pytest.raises(LoopError, match="holds a model of the same number") as raised:
         promotion.promote(released, "2", **ME)
     assert raised.value.code == "model_folder_taken"

@@ -48,7 +48,7 @@ def test_a_rollback_to_a_version_without_files_is_refused(
 ) -> None:
     promotion.promote(released, "2", **ME)
     before = released.release_file.read_bytes()
-    shutil.rmtree(released.var / "models" / "1", ignore_errors=True)
+    shutil.rmtree(released.state / "models" / "1", ignore_errors=True)
 
     def gone(*_: object) -> None:
         raise OSError("no such artefact")

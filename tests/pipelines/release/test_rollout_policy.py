@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from monitoring.measures.arms import ArmEvidence
 from monitoring.measures.sequential import Interval
@@ -16,7 +15,7 @@ from pipelines.release import rollout_policy
 from pipelines.release.audit import approval_rules
 from serving.release.document import Stage
 from settings import CODE_PATTERN, UserError
-from tests.use_case import PARAMS_FILE
+from tests.slice_params import shipped_params
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "rollout.md"
 SINCE = datetime(2013, 4, 15, tzinfo=UTC)
@@ -32,7 +31,7 @@ CANARY = ArmEvidence(
 
 @pytest.fixture(scope="module")
 def policy() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())["rollout"]
+    found: dict[str, Any] = shipped_params()["rollout"]
     rollout_policy.require_rollout_policy(found)
     found["shadow"]["days"] = 2  # as many as the evidence below has
     return found
@@ -93,7 +92,7 @@ def test_every_decision_code_is_documented() -> None:
 
 
 def test_the_length_of_a_shadow_is_documented_and_a_turn_notes_a_shorter_one() -> None:
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = shipped_params()
     days, turn = params["rollout"]["shadow"]["days"], params["turn"]["shadow_days"]
     document = DOCUMENT.read_text()
     assert f"`rollout.shadow.days: {days}`" in document

@@ -23,7 +23,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 from pipelines.registry.version_files import sign_files
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollout_controller
 from pipelines.runtime import child_processes, server_health
 from pipelines.training import mlflow_tracking
@@ -32,7 +31,7 @@ from serving.models import evaluator
 from settings import Settings
 from tests.released import make_registry
 from tests.serving.in_process import example_request
-from tests.use_case import CATEGORIES, FEATURES
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = [name for name in FEATURES if name not in CATEGORIES]
@@ -67,7 +66,7 @@ def add_version(settings: Settings, version: str, model: Pipeline) -> None:
     with mlflow_tracking.start_run(settings, f"refit {version}", {"training_id": version}) as run:
         client.log_artifacts(run.info.run_id, str(made))
     client.create_model_version(
-        REGISTERED_MODEL,
+        USE_CASE.name,
         f"runs:/{run.info.run_id}/served",
         run.info.run_id,
         tags={"digest": digest},

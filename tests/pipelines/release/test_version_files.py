@@ -11,12 +11,12 @@ import pytest
 from pipelines.operations import doctor
 from pipelines.registry import version_files
 from pipelines.registry.download import UnsignedVersionError
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import approvals, promotion, rollback
 from pipelines.release.audit.verification import repair_release_document, verify_release
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings
 from tests.released import served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 
@@ -24,7 +24,7 @@ ME = {"by": "me", "why": "it is right"}
 def artefacts(settings: Settings, version: str) -> Path:
     """Return the folder with the version's files in the registry."""
     client = mlflow_tracking.mlflow_client(settings)
-    run = client.get_run(client.get_model_version(REGISTERED_MODEL, version).run_id)
+    run = client.get_run(client.get_model_version(USE_CASE.name, version).run_id)
     return Path(run.info.artifact_uri.removeprefix("file://"))
 
 
@@ -65,7 +65,7 @@ def test_a_version_with_another_file_is_not_released(
 def test_a_downloaded_version_with_another_file_is_downloaded_again(
     change: Callable[[Path], None], released: Settings
 ) -> None:
-    folder = released.var / "models" / "1"
+    folder = released.state / "models" / "1"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     change(folder)
     assert not doctor.check_models(released).ok
@@ -92,8 +92,8 @@ def test_another_model_with_its_digest_as_tag_is_not_released(released: Settings
         shutil.rmtree(theirs) if theirs.is_dir() else theirs.unlink()
         shutil.copytree(mine, theirs) if mine.is_dir() else shutil.copy(mine, theirs)
     client = mlflow_tracking.mlflow_client(released)
-    digest = client.get_model_version(REGISTERED_MODEL, "3").tags["digest"]
-    client.set_model_version_tag(REGISTERED_MODEL, "2", "digest", digest)
+    digest = client.get_model_version(USE_CASE.name, "3").tags["digest"]
+    client.set_model_version_tag(USE_CASE.name, "2", "digest", digest)
     with pytest.raises(LoopError, match="lists the files of another model"):
         promotion.promote(released, "2", **ME)
 
@@ -111,7 +111,7 @@ def test_a_version_that_no_trusted_key_signed_needs_its_digest_in_the_record(
         promotion.promote(released, "2", **ME)
     assert refused.value.code == "version_not_signed"
     client = mlflow_tracking.mlflow_client(released)
-    digest = client.get_model_version(REGISTERED_MODEL, "2").tags["digest"]
+    digest = client.get_model_version(USE_CASE.name, "2").tags["digest"]
     approvals.approve(released, "2", digest=digest, **ME)
     promotion.promote(released, "2", **ME)
     rollback.rollback(released, **ME)

@@ -71,7 +71,7 @@ def test_a_home_with_other_parameters_starts_over(tmp_path: Path) -> None:
     rule = policies.find_policy(settings.params(), POLICY)
     own = served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)
     assert (own.prefect_port, own.params()["as_of"][:10]) == (4999, FIRST)
-    assert own.var.is_relative_to(settings.var / "replay")
+    assert own.var.is_relative_to(settings.state / "replay")
     assert own.params()["monitoring"]["policy"] == rule
     served_record.append_day_record(served_record.records_folder(own), day(0))
     changed = slice_params.month_params() | {"schedules": {}}  # irrelevant for a replay
@@ -149,7 +149,7 @@ def test_cpu_and_failed_runs_are_reported(tmp_path: Path) -> None:
 def test_the_record_contains_the_verdicts_on_the_refit(tmp_path: Path) -> None:
     passed = {"gate": "calibrated", "passed": True}
     refused = {"gate": "behaves when served", "passed": False}
-    folder = tmp_path / "data" / "evaluation"
+    folder = tmp_path / "data" / USE_CASE.name / "evaluation"
     folder.mkdir(parents=True)
     (folder / "gates.json").write_text(
         json.dumps({"winner": "trees", "verdicts": {"trees": [passed]}})
@@ -265,6 +265,6 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda verdicts: all(each["passed"] for each in verdicts)
     )
-    assert len(mlflow_client(own).search_model_versions("name = 'mlops-loop'")) == 1 + passed.sum()
+    assert len(mlflow_client(own).search_model_versions("name = 'flights'")) == 1 + passed.sum()
     log = reader.read_predictions(USE_CASE, own.predictions)
     assert log["key"].is_unique

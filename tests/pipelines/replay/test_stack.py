@@ -38,14 +38,14 @@ def release_version(settings: Settings) -> None:
 
 
 def trained(settings: Settings, as_of: str) -> None:
-    path = settings.var / "training" / "some"
+    path = settings.state / "training" / "some"
     path.mkdir(parents=True)
     outcome = {"as_of": f"{as_of}T00:00:00+00:00", "concluded_at": "2026-01-01T00:00:00+00:00"}
     (path / "outcome.json").write_text(json.dumps(outcome))
 
 
 def monitored(settings: Settings, as_of: str) -> None:
-    path = settings.var / "monitoring" / "some.json"
+    path = settings.state / "monitoring" / "some.json"
     durable_files.write_json(path, {"as_of": f"{as_of}T05:30:00+00:00"})
 
 
@@ -90,7 +90,7 @@ def test_a_stack_used_without_a_replay_is_refused(stack: Settings) -> None:
     release_version(stack)
     with pytest.raises(UserError, match="Version 7 is released on this stack, but not by a replay"):
         served_replay.claim_stack(stack, FIRST)
-    assert not (stack.var / "replay").exists()
+    assert not (stack.state / "replay").exists()
 
 
 @pytest.mark.parametrize(

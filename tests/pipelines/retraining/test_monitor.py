@@ -31,7 +31,8 @@ from settings import LoopError, Settings, UserError
 from tests.remedied import run_remedy
 from tests.serving.in_process import small_trees
 from tests.serving.service_process import Service
-from tests.use_case import CATEGORIES, FEATURES, PARAMS_FILE, USE_CASE
+from tests.slice_params import shipped_params
+from tests.use_case import CATEGORIES, FEATURES, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 DATA_UNTIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -79,7 +80,7 @@ def crown(settings: Settings, version: str, data_until: datetime) -> None:
     """Release a champion with its card and reference."""
     rows = cases(seed=1)
     label = (np.random.default_rng(2).random(len(rows)) < rows["probability"]).astype("int8")
-    folder = settings.var / "models" / version
+    folder = settings.state / "models" / version
     folder.mkdir(parents=True)
     rows.assign(label=label).to_parquet(folder / "reference.parquet", index=False)
     expected = evaluation.metrics(label, rows["probability"], settings.params()["costs"])
@@ -94,7 +95,7 @@ def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion and labels, and no prediction yet."""
     settings = Settings(home=tmp_path_factory.mktemp("template"))
     settings.params_file.parent.mkdir(parents=True)
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = shipped_params()
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
     settings.params_file.write_text(yaml.safe_dump(params))
@@ -115,7 +116,7 @@ def settings(template_home: Path, tmp_path: Path) -> Settings:
 
 def write_refused_training(settings: Settings, as_of: datetime) -> None:
     """Write the outcome of a training that the gates refused."""
-    folder = settings.var / "training" / "refused"
+    folder = settings.state / "training" / "refused"
     folder.mkdir(parents=True)
     outcome = {"as_of": as_of.isoformat(), "concluded_at": as_of.isoformat(), "version": None}
     (folder / "outcome.json").write_text(json.dumps(outcome))
@@ -181,7 +182,7 @@ def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Setti
     known = newest(read_labels(settings, DATA_UNTIL.date(), AS_OF.date()), ["key"])
     rows = cases(seed=3).merge(known[["key", "label"]], how="left", on="key")
     rows["probability"] = (0.4 * rows["probability"] + 0.4 * rows["label"].fillna(0)).round(3)
-    digest = export_model(small_trees(), settings.var / "models" / CHAMPION / "served")
+    digest = export_model(small_trees(), settings.state / "models" / CHAMPION / "served")
     served = document.ServedModel(CHAMPION, digest, f"../models/{CHAMPION}/served", 0.2)
     document.write_release(settings, document.Release(2, served, datetime.now(UTC)))
     clock.advance_to(settings, AS_OF)
@@ -207,7 +208,10 @@ def test_scores_and_late_requests_do_not_change_what_is_measured(settings: Setti
     result = monitor.monitor_champion(settings, AS_OF)
     assert result["n_predictions"] == len(decided) + 1
     joined = performance.join_labels(
-        decided.drop(columns="label").assign(logged_at=decided["decision_time"]), known, AS_OF
+        decided.drop(columns="label").assign(logged_at=decided["decision_time"]),
+        known,
+        AS_OF,
+        horizon=timedelta(0),
     )
     expected = performance.live_metrics(joined, settings.params()["costs"], 0)
     assert result["live"]["auc"] == pytest.approx(expected["auc"], abs=0.001)
@@ -276,7 +280,7 @@ def test_a_feature_missing_from_the_log_is_an_alarm_until_it_returns(settings: S
                loop_metrics.monitoring_samples(settings)}  # fmt: skip
     assert samples["monitoring_problems",] == 1
     assert samples["monitoring_decision", "feature_unmeasured"] == result["retrain"]
-    [stored] = (settings.var / "monitoring").glob("*.json")
+    [stored] = (settings.state / "monitoring").glob("*.json")
     older = {name: value for name, value in result.items() if name != "codes"}
     stored.write_text(json.dumps(older | {"problems": ["drift (in words alone)"]}))
     counted = {each.name: each.value for each in loop_metrics.monitoring_samples(settings)}
@@ -306,7 +310,7 @@ def test_a_measure_that_fails_is_a_problem_and_the_others_are_measured(settings:
 
 
 def test_a_damaged_card_of_the_champion_is_named_with_its_remedy(settings: Settings) -> None:
-    (settings.var / "models" / CHAMPION / "card.json").write_text('{"version": "1", "data_')
+    (settings.state / "models" / CHAMPION / "card.json").write_text('{"version": "1", "data_')
     with pytest.raises(
         LoopError, match=r"card\.json is missing or damaged.+`mlops repair`"
     ) as found:
@@ -318,7 +322,7 @@ def test_a_damaged_card_of_the_champion_is_named_with_its_remedy(settings: Setti
 def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
     settings: Settings, error: Exception
 ) -> None:
-    folder = settings.var / "models" / CHAMPION
+    folder = settings.state / "models" / CHAMPION
     reference, params = pd.read_parquet(folder / "reference.parquet"), settings.params()
     expected = json.loads((folder / "card.json").read_text())["evaluation"]
     joined = reference.assign(known_at=reference["decision_time"] + timedelta(hours=5))
@@ -382,7 +386,9 @@ def test_a_shadow_holds_a_retraining_back_and_an_experiment_does_not(
     current = document.read_release(settings)
     assert current is not None
     percent = 0.0 if stage == "shadow" else 50.0
-    model = document.ServedModel("8", "1" * 64, str(settings.var / "models" / "8" / "served"), 0.2)
+    model = document.ServedModel(
+        "8", "1" * 64, str(settings.state / "models" / "8" / "served"), 0.2
+    )
     challenger = document.Challenger(model, stage, percent, datetime.now(UTC), "a plan")
     document.write_release(settings, replace(current, challenger=challenger))
     result = monitor.monitor_champion(settings, AS_OF)
@@ -420,9 +426,9 @@ def test_slices_of_an_empty_feature_are_named_and_the_others_measured(settings: 
     assert all(kind in codes["slices_unmeasured"] for kind in left_out)
     assert set(result["drift"]["unmeasured"]) == {absent, empty}
     assert result["drift"]["features"]
-    page = (settings.var / "reports" / f"monitoring-{AS_OF:%Y-%m-%d}.html").read_text()
+    page = (settings.state / "reports" / f"monitoring-{AS_OF:%Y-%m-%d}.html").read_text()
     assert f"{absent} (no value" in page
-    assert (settings.var / "reports" / f"drift-{AS_OF:%Y-%m-%d}.html").exists()
+    assert (settings.state / "reports" / f"drift-{AS_OF:%Y-%m-%d}.html").exists()
 
 
 @pytest.mark.long

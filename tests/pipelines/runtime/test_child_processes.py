@@ -77,7 +77,7 @@ def test_output_and_environment_reach_the_log(settings: Settings) -> None:
     code = "import os, sys; print(os.environ['MLOPS_HOME']); sys.stderr.write(os.environ['WORD'])"
     child = child_processes.start_child(settings, "teller", python(code), {"WORD": "said"})
     child.process.wait(20)
-    assert child.log == settings.var / "logs" / "teller.log"
+    assert child.log == settings.state / "logs" / "teller.log"
     assert child.log.read_text() == f"{settings.home}\nsaid"
 
 
@@ -85,7 +85,7 @@ def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> Non
     child = child_processes.start_child(
         settings, "sleeper", python("import time; time.sleep(60)"), {}
     )
-    (record,) = json.loads((settings.var / "children.json").read_text())
+    (record,) = json.loads((settings.state / "children.json").read_text())
     assert (record["name"], record["pid"]) == ("sleeper", child.pid)
     assert record["created"] == pytest.approx(psutil.Process(child.pid).create_time())
     assert os.getsid(child.pid) == child.pid != os.getsid(0)
@@ -94,7 +94,7 @@ def test_a_child_is_on_record_in_a_session_of_its_own(settings: Settings) -> Non
 def test_a_missing_command_is_reported_and_not_recorded(settings: Settings) -> None:
     with pytest.raises(LoopError, match=r"ghost can't be started.*no-such-command"):
         child_processes.start_child(settings, "ghost", ["no-such-command"], {})
-    assert json.loads((settings.var / "children.json").read_text()) == []
+    assert json.loads((settings.state / "children.json").read_text()) == []
 
 
 def test_healthy_once_it_answers_with_success(settings: Settings) -> None:
@@ -168,7 +168,7 @@ def test_children_of_a_run_killed_with_9_are_cleared_by_the_next(settings: Setti
     assert run.stdout is not None
     with run.stdout as output:
         assert output.readline() == b"started\n"
-        families = [family_of(settings.var / "logs" / f"{name}.log") for name in ("one", "two")]
+        families = [family_of(settings.state / "logs" / f"{name}.log") for name in ("one", "two")]
         run.kill()
         run.wait(20)
     # Of one family only the grandchild remains: an orphan in its own session.
@@ -185,7 +185,7 @@ def test_a_recycled_pid_is_left_alone(settings: Settings) -> None:
     try:
         child = child_processes.start_child(settings, "brief", python(""), {})
         child.process.wait(20)
-        path = settings.var / "children.json"
+        path = settings.state / "children.json"
         (record,) = json.loads(path.read_text())
         long_ago = {"pid": stranger.pid, "created": record["created"] - 60}
         path.write_text(json.dumps([{**record, **long_ago}]))
@@ -202,7 +202,7 @@ def test_a_child_killed_between_its_start_and_its_record_is_found_by_its_mark(
     child = child_processes.start_child(
         settings, "unrecorded", python("import time; time.sleep(60)"), {}
     )
-    path = settings.var / "children.json"
+    path = settings.state / "children.json"
     (record,) = json.loads(path.read_text())
     path.write_text(json.dumps([{**record, "pid": None, "created": None}]))
     assert child_processes.stop_children(settings) == ["unrecorded"]
@@ -217,7 +217,7 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
         )
         child.process.wait()
         folder = Path(child.log.read_text().strip())
-        assert folder == settings.var / "tmp" / "brief"
+        assert folder == settings.state / "tmp" / "brief"
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert os.listdir(folder) == []  # the files of the previous child are removed
         (folder / "runner_storage").mkdir()
@@ -227,6 +227,6 @@ def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path
     child = child_processes.start_child(settings, "one", python("import time; time.sleep(60)"), {})
     copy = Settings(home=tmp_path / "copy")
     copy.var.mkdir(parents=True)
-    (copy.var / "children.json").write_bytes((settings.var / "children.json").read_bytes())
+    (copy.state / "children.json").write_bytes((settings.state / "children.json").read_bytes())
     assert child_processes.stop_children(copy) == []
     server_health.require_alive(child)

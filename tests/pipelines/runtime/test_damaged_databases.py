@@ -57,7 +57,7 @@ def test_a_run_names_prefects_damaged_database_and_starts_nothing(
     done = mlops("run")
     assert done.exit_code == UnreachableError.exit_code
     assert f"error: {database} can't be used: file is not a database" in done.output
-    assert not (released.var / "logs").exists()
+    assert not (released.state / "logs").exists()
 
 
 def holder(database: Path, how: str = "EXCLUSIVE") -> sqlite3.Connection:

@@ -45,7 +45,7 @@ def test_a_second_run_is_refused_with_the_holder_and_its_start(tmp_path: Path) -
         assert exclusive.is_run_active(settings)
     assert not exclusive.is_run_active(settings)
     with exclusive.run_lock(settings):
-        assert str(os.getpid()) in (settings.var / "run.lock").read_text()
+        assert str(os.getpid()) in (settings.state / "run.lock").read_text()
 
 
 def test_the_lock_of_a_run_killed_with_9_is_free_though_its_child_lives(tmp_path: Path) -> None:

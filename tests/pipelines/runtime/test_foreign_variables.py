@@ -79,7 +79,7 @@ def test_dvc_uses_no_configuration_of_the_user(
     (tmp_path / ".config" / "dvc" / "config").write_text("[cache]\ntype = symlink")
     monkeypatch.setenv("HOME", str(tmp_path))
     home = Settings(home=tmp_path / "home")
-    place = home.var / "training" / "one"
+    place = home.state / "training" / "one"
     dvc_stages.init_dvc(home, place)
     stage = {"cmd": "echo made > made", "outs": ["made"]}
     (place / "dvc.yaml").write_text(json.dumps({"stages": {"make": stage}}))

@@ -14,6 +14,7 @@ import pytest
 
 from features import durable_files, partitions, table_builder
 from settings import Settings, UserError, load_settings
+from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
 ODD = "my, project #1 'ü\" 100% &;x"
@@ -31,7 +32,7 @@ build_features.build_feature_tables, publish_features):
 path = workspace.open_workspace(here, as_of)
 ran = dvc_stages.run_stage(here, path, "assemble")["ran"]
 md5s = dvc_stages.push_outputs(here, path)
-dvc_stages.restore_output(here, md5s["data/training"], here.home / "restored")
+dvc_stages.restore_output(here, md5s["data/flights/training"], here.home / "restored")
 with mlflow_tracking.start_run(here, "one", {}) as run:
     mlflow_tracking.mlflow_client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
 found = mlflow_tracking.mlflow_client(here).download_artifacts(run.info.run_id, "dvc.log",
@@ -70,7 +71,7 @@ def test_the_loop_works_there_and_writes_nothing_elsewhere(
     assert result["ran"]
     assert "dvc repro" in Path(result["logged"]).read_text()
     assert len(list((disk / ODD / "restored").iterdir()))
-    frozen = list(partitions.files_below(Path(result["path"]) / "data" / "raw"))
+    frozen = list(partitions.files_below(Path(result["path"]) / "data" / USE_CASE.name / "raw"))
     assert {path.stem for path in frozen} == {"2013-01-01", "2013-01-02", "2013-01-03"}
     assert all(path.stat().st_dev == disk.stat().st_dev for path in frozen)
     assert (disk / ODD / "var" / "feast" / "registry.db").exists()

@@ -60,7 +60,7 @@ def works(settings: Settings) -> None:
     holder = ModelHolder(settings)
     assert holder.problem is None
     assert holder.current is not None
-    shutil.rmtree(settings.var / "models" / "1")  # forces a new download
+    shutil.rmtree(settings.state / "models" / "1")  # forces a new download
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert holder.current.release.champion.version == "1"
@@ -101,7 +101,7 @@ def test_an_open_training_continues_in_the_moved_home(promoted: Settings, tmp_pa
     config.write_text(f"[cache]\n    dir = {promoted.var}/dvc/cache\n")  # as v0.1 wrote it
     moved = Settings(home=promoted.home.rename(tmp_path / "moved"))
     reopened = workspace.open_workspace(moved, as_of)
-    assert reopened == moved.var / "training" / opened.name
+    assert reopened == moved.state / "training" / opened.name
     assert (reopened / ".dvc" / "config").read_text() == wanted
     assert str(tmp_path) not in wanted
 
@@ -121,7 +121,7 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
 
 def as_the_first_version_left_it(settings: Settings) -> Settings:
     (settings.var / "format.json").unlink()
-    absolute = str(settings.var / "models" / "2" / "served")
+    absolute = str(settings.state / "models" / "2" / "served")
     text = settings.release_file.read_text().replace("../models/2/served", absolute)
     durable_files.write_file(settings.release_file, text)
     with sqlite3.connect(database(settings)) as connection:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipelines.operations import doctor
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit.verification import verify_release
 from pipelines.runtime import upgrade
@@ -48,7 +47,7 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert (problems, len(chain.entries)) == ([], 5)
     holder = ModelHolder(settings)
     assert holder.problem is None
-    shutil.rmtree(settings.var / "models" / "1")  # forces a download from its new path
+    shutil.rmtree(settings.state / "models" / "1")  # forces a download from its new path
     assert rollback.rollback(settings, **ME)["version"] == "1"
     assert holder.refresh()
     assert promotion.promote(settings, "2", again=True, **ME)["version"] == "2"
@@ -79,7 +78,7 @@ def test_the_loop_runs_in_it_and_writes_nothing_to_the_original(
     assert newest["as_of"].startswith(ANOTHER)
     assert Path(newest["report"]).is_relative_to(settings.home)
     assert newest["version"] == "3", newest["told"]
-    source = mlflow_client(settings).get_model_version(REGISTERED_MODEL, "3")
+    source = mlflow_client(settings).get_model_version(USE_CASE.name, "3")
     run = mlflow_client(settings).get_run(source.run_id)
     assert run.info.artifact_uri.startswith(settings.home.as_uri())
     assert "The record is whole" in run_command(made, "history", "--verify")

@@ -5,7 +5,6 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release.audit.release_document import write_release_document
 from pipelines.stack import facts
 from pipelines.training.mlflow_tracking import mlflow_client
@@ -58,9 +57,9 @@ def test_versions_champion_and_release_are_counted(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     assert facts.registry_facts(settings) == {"versions": 0, "champion": None, "released": None}
     registry = mlflow_client(settings)
-    registry.create_registered_model(REGISTERED_MODEL)
+    registry.create_registered_model(USE_CASE.name)
     for _ in range(2):
-        registry.create_model_version(REGISTERED_MODEL, str(tmp_path))
+        registry.create_model_version(USE_CASE.name, str(tmp_path))
     first, second = (ServedModel(name, "0" * 64, "elsewhere", 0.5) for name in "12")
     write_release_document(settings, registry, Release(2, second, datetime.now(UTC)))
     write_release(settings, Release(1, first, datetime.now(UTC)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.use_case import PARAMS_FILE
+from tests.use_case import PARAMS_FILE, USE_CASE
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,7 +59,7 @@ def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> 
     second = dvc(clone, "repro")
     assert "Running stage" not in second
     assert "up to date" in second
-    gates = json.loads((clone / "data" / "evaluation" / "gates.json").read_text())
+    gates = json.loads((clone / "data" / USE_CASE.name / "evaluation" / "gates.json").read_text())
     assert set(gates["verdicts"]) == {"logistic_regression", "gradient_boosting"}
     assert "evaluate" in dvc(clone, "dag")
     metrics = json.loads(dvc(clone, "metrics", "show", "--json"))

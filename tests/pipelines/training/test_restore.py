@@ -14,7 +14,7 @@ STAGE = {"cmd": "mkdir made && echo one > made/a && echo two > made/b", "outs": 
 
 def test_data_that_were_damaged_in_the_remote_are_not_restored(tmp_path: Path) -> None:
     home = Settings(home=tmp_path)
-    place = home.var / "training" / "one"
+    place = home.state / "training" / "one"
     dvc_stages.init_dvc(home, place)
     (place / "dvc.yaml").write_text(json.dumps({"stages": {"make": STAGE}}))
     dvc_stages.run_stage(home, place, "make")

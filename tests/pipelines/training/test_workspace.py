@@ -34,7 +34,7 @@ build_features.build_feature_tables):
     step(here, as_of)
 """
 # These hold the seconds of each fit; the predictions are compared instead.
-TIMED = {"data/candidates", "data/evaluation/report.html"}
+TIMED = {"data/flights/candidates", "data/flights/evaluation/report.html"}
 
 
 def train(home: Home, path: Path, arriving: Future[Any]) -> tuple[dict[str, float], dict[str, str]]:
@@ -83,10 +83,10 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     turned: tuple[Home, str], make_home: Callable[..., Home], tmp_path: Path
 ) -> None:
     first = training_outcome.list_outcomes(turned[0].settings)[0]
-    undisturbed = turned[0].settings.var / "training" / first["training_id"]
+    undisturbed = turned[0].settings.state / "training" / first["training_id"]
     home = make_home(tmp_path / "disturbed")
     for layer in workspace.GROWING_LAYERS:
-        shutil.copytree(undisturbed / "data" / layer, home.settings.data / layer)
+        shutil.copytree(undisturbed / "data" / USE_CASE.name / layer, home.settings.data / layer)
     as_of = datetime.fromisoformat(first["as_of"])
     path = workspace.open_workspace(home.settings, as_of)
     assert path.name == undisturbed.name, "code, parameters and moment are the same"
@@ -104,7 +104,12 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
         assert (
             partitions.partition_days(home.settings.data, layer, USE_CASE.label_feed)[-2:] == days
         )
-        assert max(partitions.partition_days(path / "data", layer, USE_CASE.label_feed)) < days[0]
+        assert (
+            max(
+                partitions.partition_days(path / "data" / USE_CASE.name, layer, USE_CASE.label_feed)
+            )
+            < days[0]
+        )
 
     before, after = recorded_md5s(undisturbed), recorded_md5s(path)
     assert {out for _, out in after} == {out for _, out in before} > TIMED
@@ -117,7 +122,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
     digest, _ = refit.refit_training(TrainingFiles(path, USE_CASE))
     assert digest == (undisturbed / "refit" / "digest").read_text()
-    assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/training"])
+    assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/flights/training"])
 
 
 def test_a_frozen_copy_has_the_templates_of_the_pages(tmp_path: Path) -> None:

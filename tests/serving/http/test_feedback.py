@@ -95,6 +95,6 @@ def test_monitoring_joins_an_outcome_after_compaction(
         reader.read_predictions(USE_CASE, settings.predictions),
         reader.reported_labels(settings.predictions),
     )
-    joined = join_labels(log, labels, known + timedelta(seconds=1))
+    joined = join_labels(log, labels, known + timedelta(seconds=1), horizon=timedelta(0))
     assert joined["label"].tolist() == [1]
-    assert join_labels(log, labels, known)["label"].isna().all()
+    assert join_labels(log, labels, known, horizon=timedelta(0))["label"].isna().all()

@@ -34,7 +34,7 @@ class Releases:
     def __init__(self, root: Path) -> None:
         self.settings = Settings(home=root)
         self.file = self.settings.release_file
-        self.models = self.settings.var / "models"
+        self.models = self.settings.state / "models"
         self.generation = 0
 
     def export(self, model: Pipeline, version: str) -> ServedModel:

@@ -11,9 +11,10 @@ from serving.prediction_log.decisions import LIMITS, read_decisions, split_decis
 from serving.prediction_log.reader import read_predictions
 from settings import Settings, UserError
 from tests.serving.prediction_log.sample_records import NOON, record, write_log
-from tests.use_case import PARAMS_FILE, USE_CASE
+from tests.slice_params import shipped_params
+from tests.use_case import USE_CASE
 
-PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
+PARAMS: dict[str, Any] = shipped_params()
 HOUR = timedelta(hours=1)
 
 

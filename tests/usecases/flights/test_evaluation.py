@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from monitoring.measures import scores as evaluation
 from pipelines.evaluation.gates import soundness
 from pipelines.evaluation.gates.verdict import GateInputs, run_gates
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE
+from tests.slice_params import shipped_params
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS
 from usecases.flights.model import behaviours, slices
 from usecases.flights.schema import CARRIERS, ORIGINS
 
 COSTS = {"false_alarm": 1.0, "miss": 4.0, "threshold": 0.2}
-PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
+PARAMS: dict[str, Any] = shipped_params()
 LIMITS: dict[str, Any] = PARAMS["gates"]
 Y, P = [1, 0, 1, 0], [0.8, 0.3, 0.25, 0.1]
 

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from serving.models import skops_file
-from tests.use_case import CATEGORIES, FEATURES, NUMBERS, PARAMS_FILE
+from tests.slice_params import shipped_params
+from tests.use_case import CATEGORIES, FEATURES, NUMBERS
 from usecases.flights.model import baseline, behaviours, build_candidates
 from usecases.flights.schema import CARRIERS, ORIGINS
 
-PARAMS: dict[str, Any] = yaml.safe_load(PARAMS_FILE.read_text())
+PARAMS: dict[str, Any] = shipped_params()
 NAMES = ["logistic_regression", "gradient_boosting"]
 
 

@@ -97,7 +97,7 @@ def test_monitoring_and_rollout_use_the_newest_known_label(world: Settings) -> N
     log = pd.DataFrame({"key": keys, "logged_at": at, "decision_time": at})
     for as_of, label in ((datetime(2013, 1, 5, tzinfo=UTC), 1.0), (END, 0.0)):
         known = read_labels(world, date(2013, 1, 2), as_of.date())
-        joined = performance.join_labels(log, known, as_of)
+        joined = performance.join_labels(log, known, as_of, horizon=timedelta(0))
         assert set(joined["label"]) == {label}
         assert len(joined) == len(keys)
     since = datetime(2013, 1, 4, tzinfo=UTC)
@@ -170,11 +170,8 @@ def test_an_answer_is_reproduced_after_its_rows_were_replaced(world: Settings) -
 
 def first_digest(settings: Settings) -> str:
     """Return the digest of version 1."""
-    from pipelines.registry.versions import REGISTERED_MODEL
     from pipelines.training import mlflow_tracking
 
     return str(
-        mlflow_tracking.mlflow_client(settings)
-        .get_model_version(REGISTERED_MODEL, "1")
-        .tags["digest"]
+        mlflow_tracking.mlflow_client(settings).get_model_version(USE_CASE.name, "1").tags["digest"]
     )

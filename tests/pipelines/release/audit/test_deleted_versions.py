@@ -7,7 +7,6 @@ import pytest
 from pipelines.cli.release_history import approval_lines, history_lines
 from pipelines.operations import doctor
 from pipelines.registry import download
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import approval_rules, recorder
 from pipelines.release.audit.trail import AuditEntry
@@ -15,12 +14,13 @@ from pipelines.release.audit.verification import repair_release_document, verify
 from pipelines.training import mlflow_tracking
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, release_aliases, served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 
 
 def delete(settings: Settings, version: str) -> None:
-    mlflow_tracking.mlflow_client(settings).delete_model_version(REGISTERED_MODEL, version)
+    mlflow_tracking.mlflow_client(settings).delete_model_version(USE_CASE.name, version)
 
 
 def newest(settings: Settings) -> AuditEntry:
@@ -65,7 +65,7 @@ def test_a_challenger_whose_version_was_deleted_can_be_withdrawn(released: Setti
 def test_a_rollback_to_a_deleted_version_needs_its_recorded_files(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
     delete(released, "1")
-    files = released.var / "models" / "1"
+    files = released.state / "models" / "1"
     spare = shutil.copytree(files, released.home / "spare")
     (files / "served" / "model.treelite").write_bytes(b"another model")
     with pytest.raises(LoopError, match="not those that were registered"):
@@ -91,7 +91,7 @@ def test_a_version_without_a_digest_allows_rollback_but_no_promotion(released: S
     promotion.promote(released, "2", **ME)
     for version in ("1", "3"):
         mlflow_tracking.mlflow_client(released).delete_model_version_tag(
-            REGISTERED_MODEL, version, "digest"
+            USE_CASE.name, version, "digest"
         )
     with pytest.raises(LoopError, match="lost its tag `digest`"):
         promotion.promote(released, "3", **ME)
@@ -100,7 +100,7 @@ def test_a_version_without_a_digest_allows_rollback_but_no_promotion(released: S
 
 def test_a_deleted_registered_model_is_repaired_from_the_release_file(released: Settings) -> None:
     promotion.promote(released, "2", **ME)
-    mlflow_tracking.mlflow_client(released).delete_registered_model(REGISTERED_MODEL)
+    mlflow_tracking.mlflow_client(released).delete_registered_model(USE_CASE.name)
     with pytest.raises(LoopError, match="mlops repair"):
         rollback.rollback(released, **ME)
     repair_release_document(released, **ME)
@@ -131,14 +131,14 @@ def test_a_deleted_experiment_of_the_record_is_restored_by_the_next_change(
     released: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     promotion.promote(released, "2", **ME)
-    delete_experiment(released, "releases")
+    delete_experiment(released, f"{USE_CASE.name} releases")
     assert verify_release(released)[0]  # told, and not restored by reading
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert (
         "The experiment releases was deleted in MLflow. It is restored" in capsys.readouterr().err
     )
     assert newest(released).seq == 3
-    delete_experiment(released, "releases")
+    delete_experiment(released, f"{USE_CASE.name} releases")
     rollback.freeze(released, **ME)
     assert newest(released).action == "freeze"
 
@@ -146,7 +146,7 @@ def test_a_deleted_experiment_of_the_record_is_restored_by_the_next_change(
 def test_a_deleted_experiment_of_trainings_is_restored_by_the_next_training(
     released: Settings,
 ) -> None:
-    delete_experiment(released, mlflow_tracking.EXPERIMENT_NAME)
+    delete_experiment(released, USE_CASE.name)
     with mlflow_tracking.start_run(released, "next", {"candidate": "next"}) as run:
         assert run.info.experiment_id
     assert download.download_version(released, "3").version == "3"  # its run is back, too

@@ -13,7 +13,6 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines.registry import version_files
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, recorder
 from pipelines.release.audit.release_document import served_models
@@ -23,6 +22,7 @@ from serving.release.signatures import SignatureError
 from settings import LoopError, Settings, UnreachableError, UserError
 from tests.killed import CLIENT, FORK, STEPS, run_killed
 from tests.released import audit_entries, served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 FAST_STEPS = {"after the entry", "after the document"}  # one per outcome; the rest is `long`
@@ -48,7 +48,7 @@ def test_a_killed_change_is_made_or_not_and_the_next_call_completes_it(
     assert served_release(released).champion.version == "2"
     assert [entry.version for entry in audit_entries(released)] == ["1", "2"]
     assert verify_release(released)[0] == []
-    model = mlflow_tracking.mlflow_client(released).get_registered_model(REGISTERED_MODEL)
+    model = mlflow_tracking.mlflow_client(released).get_registered_model(USE_CASE.name)
     assert str(model.aliases["champion"]) == "2"
     attempts = recorder.read_recorded_release(released).trail.unfinished
     assert len(attempts) == (step in {"after the entry", "after its evidence"})
@@ -117,7 +117,7 @@ def test_a_write_without_the_lock_is_detected(
 
     def both(settings: Settings, client: Any, state: Any) -> None:
         real(settings, client, state)
-        client.set_registered_model_tag(REGISTERED_MODEL, "release", before.decode())
+        client.set_registered_model_tag(USE_CASE.name, "release", before.decode())
 
     monkeypatch.setattr(recorder, "write_release_document", both)
     with pytest.raises(recorder.SupersededError, match="without the lock"):
@@ -136,7 +136,7 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
     edits = [*NONSENSE, good.replace('"threshold": 0.2', '"threshold": 7'),
              good.replace('"frozen": false', '"frozen": true, "canary": 5')]  # fmt: skip
     for text in edits:
-        client.set_registered_model_tag(REGISTERED_MODEL, "release", text)
+        client.set_registered_model_tag(USE_CASE.name, "release", text)
         with pytest.raises(LoopError, match="cannot be used"):
             promotion.promote(released, "2", **ME)
         with pytest.raises(LoopError, match="cannot be used"):
@@ -154,14 +154,14 @@ def test_a_malformed_document_is_refused_and_repaired_from_the_release_file(
 
 def test_a_lost_or_outdated_document_is_refused_and_repaired(released: Settings) -> None:
     client = mlflow_tracking.mlflow_client(released)
-    old = client.get_registered_model(REGISTERED_MODEL).tags["release"]
+    old = client.get_registered_model(USE_CASE.name).tags["release"]
     promotion.promote(released, "2", **ME)
     served_now = released.release_file.read_bytes()
 
-    client.delete_registered_model_tag(REGISTERED_MODEL, "release")
+    client.delete_registered_model_tag(USE_CASE.name, "release")
     with pytest.raises(LoopError, match="lost its release document"):
         promotion.promote(released, "3", **ME)
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", old)
+    client.set_registered_model_tag(USE_CASE.name, "release", old)
     with pytest.raises(LoopError, match="set back"):
         promotion.promote(released, "3", **ME)
     assert "set back" in " ".join(verify_release(released)[0])
@@ -181,7 +181,7 @@ def test_a_valid_edit_of_the_document_is_detected_and_not_served(
     if threshold == "0.2":
         edited = edited.replace('"version": "1"', '"version": "3"')
     mlflow_tracking.mlflow_client(released).set_registered_model_tag(
-        REGISTERED_MODEL, "release", edited
+        USE_CASE.name, "release", edited
     )
     assert "was changed after it was signed" in " ".join(verify_release(released)[0])
     with pytest.raises(SignatureError, match="was changed after it was signed"):
@@ -273,7 +273,7 @@ def test_document_and_file_are_repaired_from_the_record(released: Settings) -> N
     before = served_release(released)
     assert before.challenger is not None
     client = mlflow_tracking.mlflow_client(released)
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", "{")
+    client.set_registered_model_tag(USE_CASE.name, "release", "{")
     released.release_file.write_text("{")
     repair_release_document(released, **ME)
     after = served_release(released)
@@ -282,7 +282,7 @@ def test_document_and_file_are_repaired_from_the_record(released: Settings) -> N
     assert after.generation == before.generation + 1
     assert verify_release(released)[0] == []
 
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", "{")
+    client.set_registered_model_tag(USE_CASE.name, "release", "{")
     released.release_file.write_text("{")
     newest = entry_store.read_entries(released, client)[0]
     client.set_tag(newest.run_id, "entry", "{}")
@@ -297,7 +297,7 @@ def test_damaged_files_of_served_versions_are_downloaded_again(
     promotion.challenge(released, "2", "shadow", **ME)
     good = served_release(released)
     for version in ("1", "2"):
-        folder = released.var / "models" / version
+        folder = released.state / "models" / version
         if lost:
             (folder / lost).write_bytes(b"")
         else:
@@ -306,5 +306,5 @@ def test_damaged_files_of_served_versions_are_downloaded_again(
             (folder / lost).unlink()
     assert repair_release_document(released, **ME) == good
     for each in served_models(good):
-        folder = released.var / "models" / each.version
+        folder = released.state / "models" / each.version
         assert version_files.are_files_whole(released, folder, each.digest)

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from pipelines.operations import doctor
-from pipelines.registry.versions import REGISTERED_MODEL
 from pipelines.release import promotion, rollback
 from pipelines.release.audit import entry_store, key_changes, release_document
 from pipelines.release.audit.trail import AuditEntry, StoredEntry
@@ -22,6 +21,7 @@ from serving.release.document import GENESIS, HistoryHead
 from serving.release.signatures import SignatureError
 from settings import LoopError, Settings, UserError
 from tests.released import audit_entries, served_release
+from tests.use_case import USE_CASE
 
 ME = {"by": "me", "why": "it is right"}
 
@@ -108,7 +108,7 @@ def forge_record(settings: Settings, by: str, *, signed_by: Settings | None = No
         text = signatures.sign_json(signed_by, "release", fields)
     else:
         text = json.dumps(fields)
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", text)
+    client.set_registered_model_tag(USE_CASE.name, "release", text)
     settings.release_file.write_text(text)
 
 
@@ -239,7 +239,7 @@ def remove_signatures(settings: Settings) -> None:
     for each in stored_entries(settings):
         client.delete_tag(each.run_id, "signature")
     content, _ = signatures.split_signed_json(settings.release_file.read_bytes())
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", content.decode())
+    client.set_registered_model_tag(USE_CASE.name, "release", content.decode())
     settings.release_file.write_bytes(content)
     shutil.rmtree(settings.var / "keys")
 
@@ -277,7 +277,7 @@ def edit_document(settings: Settings) -> None:
     client = mlflow_tracking.mlflow_client(settings)
     text = str(release_document.read_document_text(client))
     text = text.replace('"threshold":0.2', '"threshold":0.99')
-    client.set_registered_model_tag(REGISTERED_MODEL, "release", text)
+    client.set_registered_model_tag(USE_CASE.name, "release", text)
 
 
 def edit_both(settings: Settings) -> None:
