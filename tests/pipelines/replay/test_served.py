@@ -66,7 +66,7 @@ def day(number: int, **changes: Any) -> dict[str, Any]:
 
 def test_a_home_with_other_parameters_starts_over(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, prefect_port=4999)
-    settings.params_file.parent.mkdir()
+    settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(slice_params.month_params()))
     rule = policies.find_policy(settings.params(), POLICY)
     own = served_replay.prepare_replay_home(settings, parse_time(FIRST), POLICY, rule)

@@ -27,7 +27,7 @@ def stack(tmp_path: Path) -> Settings:
     settings = Settings(
         home=tmp_path, prefect_url="http://prefect:4200/api", service_url="http://proxy:8080"
     )
-    settings.params_file.parent.mkdir()
+    settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(slice_params.month_params()))
     return settings
 
