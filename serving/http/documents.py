@@ -58,7 +58,9 @@ def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
     documented = {path: route for path, route in routes.items() if route.response}
     received: Mode = "validation"
     sent: Mode = "serialization"
-    types = {(one.request, received) for one in documented.values() if one.request}
+    types: set[tuple[Any, Mode]] = {
+        (one.request, received) for one in documented.values() if one.request
+    }
     types |= {(one.response, sent) for one in documented.values() if one.response}
     schemas, definitions = TypeAdapter.json_schemas(
         [(each, mode, TypeAdapter(each)) for each, mode in [*types, (Error, sent)]],
