@@ -58,12 +58,12 @@ def openapi_document(routes: Mapping[str, Route]) -> dict[str, Any]:
     documented = {path: route for path, route in routes.items() if route.response}
     received: Mode = "validation"
     sent: Mode = "serialization"
-    types: dict[tuple[type, Mode], None] = {(Error, sent): None}
-    for route in documented.values():
-        types |= {(route.request, received): None} if route.request else {}
-        types |= {(route.response or dict, sent): None}
+    types: set[tuple[Any, Mode]] = {
+        (one.request, received) for one in documented.values() if one.request
+    }
+    types |= {(one.response, sent) for one in documented.values() if one.response}
     schemas, definitions = TypeAdapter.json_schemas(
-        [(each, mode, TypeAdapter(each)) for each, mode in types],
+        [(each, mode, TypeAdapter(each)) for each, mode in [*types, (Error, sent)]],
         ref_template="#/components/schemas/{model}",
     )
 

@@ -203,12 +203,13 @@ ALLOWED = {
     "pipelines/runtime/child_processes.py": "the log of a child process, which writes it itself",
     "pipelines/ingestion/expectation_suites.py": "pages for people, rewritten by every validation",
     "pipelines/runtime/embedded_databases.py": "a copy within `atomic_replace`",
+    "pipelines/runtime/upgrade.py": "moves the state of an older version to its new place, once",
     "pipelines/training/dvc_stages.py": "DVC restores next to the target, then it is renamed",
     "pipelines/stack/docker_engine.py": "runs on the system's Python, without packages",
     "pipelines/stack/env.py": "runs on the system's Python, without packages",
     "pipelines/stack/backup_folder.py": "runs on the system's Python, without packages",
 }
-CODE = ("pipelines", "features", "serving", "monitoring", "usecases", "settings.py")
+CODE = ("pipelines", "features", "serving", "monitoring", "usecases", "settings.py", "contract.py")
 WRITES = {
     "write_text", "write_bytes", "to_parquet", "to_csv", "to_pickle", "write_table",
     "rename", "renames", "link", "ftruncate",

@@ -67,7 +67,7 @@ def test_other_definitions_get_a_new_registry_and_the_old_one_is_kept(
     views = feast_store.apply_definitions(settings).list_feature_views()
 
     assert {view.name for view in views} == {view.name for view in VIEWS}
-    registry = tmp_path / "var" / "feast" / "registry.db"
+    registry = settings.state / "feast" / "registry.db"
     assert b"gone_since" in registry.with_name("registry.db.of-before.bak").read_bytes()
     before = registry.stat().st_ino
     feast_store.apply_definitions(settings)

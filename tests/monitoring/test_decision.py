@@ -132,7 +132,12 @@ def test_a_value_at_the_limit_does_not_fire(evidence: MonitoringEvidence) -> Non
         ("labels", quiet(slices=slices(due=0)[1:]), "too few labels are due"),
         ("labels", quiet(slices=None), "could not be measured"),
         ("target", quiet(drift=drift(target=None)), "could not be measured"),
-        ("saving", quiet(live=None), "could not be measured"),
+        ("saving", quiet(live=None), "no label is due yet"),
+        (
+            "saving",
+            quiet(live=None, problems=[MonitoringFinding("performance_unmeasured", "")]),
+            "could not be measured",
+        ),
         ("saving", quiet(live=live() | {"cost_without": 0.0}), "could not be measured"),
         ("performance", quiet(expected={"cost_per_1000": 0.0}), "could not be measured"),
     ],

@@ -63,14 +63,16 @@ def test_a_label_that_is_not_known_yet_is_no_label() -> None:
 
 
 def test_the_delay_is_the_median_of_labels_known() -> None:
-    joined = performance.join_labels(log_of(["a", "b", "c"]), labels_of(a=(1, 10), b=(0, 5)), AS_OF)
+    joined = performance.join_labels(
+        log_of(["a", "b", "c"]), labels_of(a=(1, 10), b=(0, 5)), AS_OF, horizon=timedelta(0)
+    )
     assert performance.median_label_delay_hours(joined) == 7.0  # 10 - 0 and 5 - 1 hours
     assert performance.median_label_delay_hours(joined[joined["label"].isna()]) is None
 
 
 def test_of_several_predictions_of_a_case_the_first_logged_counts() -> None:
     log = log_of(["a", "a", "a"], logged_at=hours(3, 1, 2), probability=[0.3, 0.1, 0.2])
-    joined = performance.join_labels(log, labels_of(a=(1, 10)), AS_OF)
+    joined = performance.join_labels(log, labels_of(a=(1, 10)), AS_OF, horizon=timedelta(0))
     assert joined["probability"].tolist() == [0.1]
 
 

@@ -245,7 +245,7 @@ def test_curves_are_written_as_the_recipe_plots_them(tmp_path: Path) -> None:
     scores = pd.DataFrame({"label": label, "sharp": label * 0.6 + 0.2, "flat": 0.5})
     scores["flat"] += np.random.default_rng(1).random(N) / 10
     evaluate.write_curves(tmp_path, scores, ["sharp", "flat"])
-    recipe = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["evaluate"]["plots"]
+    recipe = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["evaluate"]["do"]["plots"]
     for plot in recipe:
         ((name, axes),) = plot.items()
         written = pd.read_csv(tmp_path / Path(name).name)

@@ -37,7 +37,7 @@ def after(settings: Settings, n_days: int, hours: int = 0) -> datetime:
 
 
 def files(settings: Settings) -> dict[str, bytes]:
-    paths = (path for path in settings.data.rglob("[!.]*") if path.is_file())
+    paths = (path for path in settings.data.rglob("*.parquet"))
     return {str(path.relative_to(settings.data)): path.read_bytes() for path in paths}
 
 

@@ -22,12 +22,12 @@ LAG = timedelta(minutes=2)
 
 
 def build(data: Path, as_of: datetime = END) -> dict[str, int]:
-    return build_tables(Settings(home=data.parent), FIRST, as_of, LAG)
+    return build_tables(Settings(home=data.parents[1]), FIRST, as_of, LAG)
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("template") / "data"
+    data = tmp_path_factory.mktemp("template") / "data" / "flights"
     for feed in USE_CASE.feeds:
         for day in partitions.day_range(FIRST, END.date()):
             if USE_CASE.due(feed, day):
@@ -42,7 +42,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(template: Path, tmp_path: Path) -> Path:
     """Return a copy, with links to the partitions, which are only ever replaced."""
-    return link_copy(template, tmp_path / "data")
+    return link_copy(template, tmp_path / "data" / "flights")
 
 
 def link_copy(one: Path, other: Path) -> Path:
@@ -90,7 +90,7 @@ def test_a_restated_day_gives_the_bytes_of_a_full_rebuild(data: Path, tmp_path: 
     replace(data, "weather", 2, fewer)
     replace(data, "schedule", 4, fewer)
     done = build(data)
-    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data") != before
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data" / "flights") != before
     # Outcomes affect the next day too, so four of six days depend on the two replaced ones.
     assert done == {
         "weather": 2, "origin_delays": 4, "carrier_delays": 4, "route_delays": 4,
@@ -106,7 +106,7 @@ def test_tables_from_a_fixed_day_on_depend_on_all_days_since(data: Path, tmp_pat
     replace(data, "planes", 1, fewer)
     done = build(data)
     assert (done["planes"], done["fleets"], done["routes"]) == (1, DAYS, 0)
-    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data" / "flights")
 
 
 def test_days_built_one_by_one_record_their_inputs(data: Path, tmp_path: Path) -> None:
@@ -116,14 +116,14 @@ def test_days_built_one_by_one_record_their_inputs(data: Path, tmp_path: Path) -
     replace(data, "outcomes", 2, fewer)
     replace(data, "planes", 1, fewer)
     assert build(data)["route_delays"] == 2
-    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data" / "flights")
 
 
 def test_a_day_that_lost_all_its_rows_loses_its_partition(data: Path, tmp_path: Path) -> None:
     replace(data, "schedule", 3, lambda rows: rows[:0])
     build(data)
     assert date(2013, 1, 3) not in partitions.partition_days(data, "features", "routes")
-    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data" / "flights")
     assert set(build(data).values()) == {0}
 
 
@@ -133,7 +133,7 @@ def test_a_killed_rebuild_ends_in_the_same_bytes(
 ) -> None:
     """A rebuild is killed after some partitions; then the original batch comes back."""
     before = tables(data)
-    kept = link_copy(data, tmp_path / "kept" / "data")
+    kept = link_copy(data, tmp_path / "kept" / "data" / "flights")
     replace(data, "outcomes", 3, later)
     written: list[Path] = []
 
@@ -161,7 +161,7 @@ def test_a_late_publication_recorded_after_the_build_changes_the_tables(
     hour = datetime(2013, 1, 4, 12, tzinfo=UTC)
     record_late_publication(data, hour, hour + timedelta(hours=1))
     assert set(build(data).values()) > {0}
-    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data")
+    assert tables(data) == rebuilt(data, tmp_path / "fresh" / "data" / "flights")
 
 
 @pytest.mark.parametrize("note", ["0f3a", json.dumps({"recipe": "?"}), '{"recipe'])

@@ -100,7 +100,7 @@ def forge_record(settings: Settings, by: str, *, signed_by: Settings | None = No
             tags["signature"] = signatures.sign(signed_by, "entry", entry.body.encode())
         for name, text in tags.items():
             client.set_tag(each.run_id, name, text)
-    text = release_document.read_document_text(client)
+    text = release_document.read_document_text(settings, client)
     fields = json.loads(text or "")
     fields["history"]["head"] = head
     if signed_by is not None:
@@ -275,7 +275,7 @@ def test_a_home_from_before_signatures_is_verified_and_signed(released: Settings
 
 def edit_document(settings: Settings) -> None:
     client = mlflow_tracking.mlflow_client(settings)
-    text = str(release_document.read_document_text(client))
+    text = str(release_document.read_document_text(settings, client))
     text = text.replace('"threshold":0.2', '"threshold":0.99')
     client.set_registered_model_tag(USE_CASE.name, "release", text)
 
