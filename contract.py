@@ -388,12 +388,14 @@ def _at(params: Mapping[str, Any], name: str) -> Any:
 
 
 def _overlay(defaults: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Return `defaults` with the values of `own`; a mapping within is overlaid in turn."""
+    """Return `defaults` with the values of `own`, except null; a mapping is overlaid in turn."""
     merged = copy.copy(dict(defaults))
     for name, value in own.items():
         inner, default = f"{at}.{name}" if at else name, defaults.get(name)
         if name not in defaults and at not in OPEN_SECTIONS:
             raise ValueError(f"{inner}: no parameter has this name.")
+        if value is None:
+            continue
         if not isinstance(default, Mapping) or inner == "replay.policies":
             merged[name] = value
         elif isinstance(value, Mapping):

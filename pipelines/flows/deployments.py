@@ -23,7 +23,7 @@ from pipelines.runtime.prefect_commands import (
     prefect_environment,
     prefect_worker_command,
 )
-from settings import Settings, UserError, load_settings
+from settings import Settings, load_settings
 
 WORK_POOL = "loop"
 # No schedule: only the event of `monitoring.retraining_decision` starts this flow.
@@ -104,7 +104,7 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
     )  # fmt: skip
     schedules = {
         name: Cron(line, timezone=settings.use_case.time_zone, active=schedules_active)
-        for name, line in read_schedules(settings).items()
+        for name, line in settings.params()["schedules"].items()
     }
     return [
         RunnerDeployment.from_flow(
@@ -118,26 +118,6 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
         )
         for name in FLOW_NAMES
     ]
-
-
-def read_schedules(settings: Settings) -> dict[str, str]:
-    """Return the cron line of each scheduled flow.
-
-    Raises `UserError` if a flow has none, or if a line names another flow.
-    """
-    schedules: dict[str, str] = settings.params()["schedules"]
-    where = f"`schedules` in {settings.params_file}"
-    scheduled_flows = set(FLOW_NAMES) - {EVENT_STARTED_FLOW}
-    if missing := sorted(scheduled_flows - set(schedules)):
-        raise UserError(
-            f"{where} lacks {', '.join(missing)}: they would never run. Add a cron line for each."
-        )
-    if unknown := sorted(set(schedules) - scheduled_flows):
-        raise UserError(
-            f"{where} names {', '.join(unknown)}, which can't be scheduled. Retraining is decided "
-            "by `monitoring.policy` alone, with `every_days` as its calendar. Remove these lines."
-        )
-    return schedules
 
 
 def delete_retired_deployments(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 build_features.py: the stage that builds feature tables. How each feature is computed:
     the use case's `tables`, called by features/table_builder.py
 assemble.py: the training set by a point-in-time join (features/point_in_time.py), and the holdout
+estimators.py: pipelines that a use case may take as candidates
 train.py: fitting the use case's candidates, with a time-ordered search
 workspace.py: the frozen copy of code, data and parameters that a training runs in
 dvc_stages.py: running the stages of dvc.yaml there, pushing and restoring outputs

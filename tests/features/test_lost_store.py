@@ -223,6 +223,7 @@ def test_a_redis_that_refuses_writes_is_named_and_continues_later(
 
 
 def damaged(settings: Settings) -> Settings:
+    settings.online_file.parent.mkdir(parents=True, exist_ok=True)
     settings.online_file.write_bytes(b"no database " * 1000)
     return settings
 

@@ -1,6 +1,7 @@
-"""Bad weather: will it rain, or be visible for less than ten miles, at an airport in three hours?
+"""Bad weather at the airports of New York: rain, or visibility below ten miles, in three hours.
 
-Each hour, for each airport of New York. The data are the observations of 2013.
+A decision an hour for each airport, on the observations of 2013. `source.py` reads them,
+`request.py` has the request, `feature_views.py` Feast's definitions.
 """
 
 from __future__ import annotations

@@ -417,7 +417,9 @@ def edit_parameters(settings: Settings) -> dict[str, object]:
 
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
-    "file_damaged": (lambda s: put(s, "var/usecases/flights/monitoring/x.json", "{"), home_checks.check_files),
+    "file_damaged": (
+        lambda s: put(s, "var/usecases/flights/monitoring/x.json", "{"), home_checks.check_files
+    ),
     "lock_left": (
         lambda s: put(s, ".dvc/tmp/rwlock", '{"dvc.yaml": {"write": {"pid": 999999999'),
         home_checks.check_files,

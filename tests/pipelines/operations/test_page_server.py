@@ -20,15 +20,23 @@ from settings import Settings
 from tests import browser
 
 PAGE = "<!doctype html><title>a page</title>"
-PAGES = (
-    "reports/monitoring-2013-04-15.html", "reports/drift-2013-04-15.html", "reports/prove.html",
-    "reports/year.html", "training/20130401T0000-ab/data/evaluation/report.html",
-)  # fmt: skip
-PRIVATE = (
-    "log/predictions/segment.jsonl", "release/release.json", "mlflow/mlflow.db", "children.json",
-    "reports/note.txt", "reports/other.html", "training/20130401T0000-ab/outcome.json",
-    "training/20130401T0000-ab/data/other/report.html", "gx/gx/great_expectations.yml",
-)  # fmt: skip
+STATE = "usecases/flights"
+PAGES = [
+    f"{STATE}/{name}" for name in (
+        "reports/monitoring-2013-04-15.html", "reports/drift-2013-04-15.html",
+        "reports/prove.html", "reports/year.html",
+        "training/20130401T0000-ab/data/flights/evaluation/report.html",
+    )
+]  # fmt: skip
+PRIVATE = [
+    "mlflow/mlflow.db",
+    *(f"{STATE}/{name}" for name in (
+        "log/predictions/segment.jsonl", "release/release.json", "children.json",
+        "reports/note.txt", "reports/other.html", "training/20130401T0000-ab/outcome.json",
+        "training/20130401T0000-ab/data/flights/other/report.html",
+        "gx/gx/great_expectations.yml",
+    )),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,7 @@ def linked(address: str) -> list[str]:
 def test_the_index_lists_every_page_and_says_what_it_is(address: str, settings: Settings) -> None:
     index = httpx.get(f"{address}/")
     assert index.status_code == 200
-    (docs,) = [link for link in linked(address) if link.startswith("gx/")]
+    (docs,) = [link for link in linked(address) if "/gx/" in link]
     assert docs.endswith("/numbers_rows.html")
     assert sorted(linked(address)) == sorted([*PAGES, docs])
     for link in linked(address):
@@ -87,9 +95,10 @@ def test_the_index_lists_every_page_and_says_what_it_is(address: str, settings: 
 
 def test_nothing_else_is_served(address: str) -> None:
     paths = [
-        *PRIVATE, "reports/monitoring-link.html", "reports/", "reports", "gx/", "training/",
-        "reports/../release/release.json", "reports/%2e%2e/release/release.json",
-        "reports/..%2frelease/release.json", "/etc/passwd", "%2fetc/passwd", "../data",
+        *PRIVATE, f"{STATE}/reports/monitoring-link.html", f"{STATE}/reports/", f"{STATE}/gx/",
+        f"{STATE}/reports/../release/release.json", f"{STATE}/reports/%2e%2e/release/release.json",
+        f"{STATE}/reports/..%2frelease/release.json", STATE, "/etc/passwd",
+        "%2fetc/passwd", "../data",
     ]  # fmt: skip
     found = {}
     for path in paths:
@@ -104,8 +113,8 @@ def test_nothing_else_is_served(address: str) -> None:
 def test_a_page_that_is_written_later_appears(address: str, settings: Settings) -> None:
     later = settings.state / "reports" / "monitoring-2013-04-16.html"
     later.write_text(PAGE)
-    assert linked(address)[0] == "reports/monitoring-2013-04-16.html"
-    assert httpx.get(f"{address}/reports/{later.name}").text == PAGE
+    assert linked(address)[0] == f"{STATE}/reports/monitoring-2013-04-16.html"
+    assert httpx.get(f"{address}/{STATE}/reports/{later.name}").text == PAGE
     later.unlink()
 
 
@@ -118,7 +127,7 @@ def test_a_foreign_host_gets_no_page(address: str) -> None:
 def test_the_data_docs_ask_no_other_machine_also_as_files(
     address: str, settings: Settings, tmp_path: Path
 ) -> None:
-    (docs,) = [link for link in linked(address) if link.startswith("gx/")]
+    (docs,) = [link for link in linked(address) if "/gx/" in link]
     for url in (f"{address}/{docs}", (settings.var / docs).as_uri()):
         asked, document = browser.visit(url, tmp_path)
         assert {httpx.URL(each).host for each in asked} <= {"", "127.0.0.1"}

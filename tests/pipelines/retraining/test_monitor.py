@@ -125,9 +125,9 @@ def write_refused_training(settings: Settings, as_of: datetime) -> None:
 def files(settings: Settings) -> dict[str, int]:
     """Return each file that monitoring writes, with its time of writing."""
     folders = ("monitoring", "reports", "evidently")
-    paths = [path for folder in folders for path in (settings.var / folder).rglob("*.*")]
+    paths = [path for folder in folders for path in (settings.state / folder).rglob("*.*")]
     return {
-        str(path.relative_to(settings.var)): path.stat().st_mtime_ns
+        str(path.relative_to(settings.state)): path.stat().st_mtime_ns
         for path in paths
         if path.is_file()
     }
@@ -341,12 +341,12 @@ def test_a_report_that_fails_is_a_problem_and_the_drift_is_measured(
     assert result["drift"]["share"] == 0
 
 
-def test_an_incomplete_policy_is_refused_before_anything_is_measured(settings: Settings) -> None:
+def test_a_misspelt_policy_is_refused_before_anything_is_measured(settings: Settings) -> None:
     log_predictions(settings, cases(seed=3)[::4])
     params = settings.params()
-    del params["monitoring"]["policy"]["min_labelled"]
+    params["monitoring"]["policy"]["min_labeled"] = 1
     settings.params_file.write_text(yaml.safe_dump(params))
-    with pytest.raises(UserError, match="min_labelled"):
+    with pytest.raises(UserError, match=r"policy\.min_labeled: no parameter has this name"):
         monitor.monitor_champion(settings, AS_OF)
 
 

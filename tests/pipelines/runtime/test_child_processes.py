@@ -226,7 +226,7 @@ def test_a_child_has_a_temporary_folder_of_its_own(settings: Settings) -> None:
 def test_a_copied_home_ends_nothing_of_the_original(settings: Settings, tmp_path: Path) -> None:
     child = child_processes.start_child(settings, "one", python("import time; time.sleep(60)"), {})
     copy = Settings(home=tmp_path / "copy")
-    copy.var.mkdir(parents=True)
+    copy.state.mkdir(parents=True)
     (copy.state / "children.json").write_bytes((settings.state / "children.json").read_bytes())
     assert child_processes.stop_children(copy) == []
     server_health.require_alive(child)

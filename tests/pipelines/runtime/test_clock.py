@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import yaml
+
 from pipelines.runtime import clock
-from settings import PARAMETER_SECTIONS, Settings
+from settings import Settings
+from tests.use_case import PARAMS_FILE
 
 START = datetime(2020, 5, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -12,10 +15,9 @@ HOUR = timedelta(hours=1)
 
 def home(path: Path) -> Settings:
     settings = Settings(home=path)
+    params = yaml.safe_load(PARAMS_FILE.read_text()) | {"as_of": START.isoformat()}
     settings.params_file.parent.mkdir(parents=True)
-    others = [f"{name}: {{}}" for name in PARAMETER_SECTIONS if name != "as_of"]
-    lines = [f"as_of: {START.isoformat()!r}", *others]
-    settings.params_file.write_text("\n".join(lines))
+    settings.params_file.write_text(yaml.safe_dump(params))
     return settings
 
 

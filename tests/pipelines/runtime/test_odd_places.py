@@ -30,7 +30,8 @@ for step in (ingest.fetch_due_batches, validate.validate_new_batches,
 build_features.build_feature_tables, publish_features):
     step(here, as_of)
 path = workspace.open_workspace(here, as_of)
-ran = dvc_stages.run_stage(here, path, "assemble")["ran"]
+stage, before = next(iter(dvc_stages.recipe_stages(here, path).items()))
+ran = dvc_stages.run_stage(here, path, stage, before)["ran"]
 md5s = dvc_stages.push_outputs(here, path)
 dvc_stages.restore_output(here, md5s["data/flights/training"], here.home / "restored")
 with mlflow_tracking.start_run(here, "one", {}) as run:

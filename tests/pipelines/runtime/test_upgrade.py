@@ -121,9 +121,12 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
 
 def as_the_first_version_left_it(settings: Settings) -> Settings:
     (settings.var / "format.json").unlink()
-    absolute = str(settings.state / "models" / "2" / "served")
-    text = settings.release_file.read_text().replace("../models/2/served", absolute)
-    durable_files.write_file(settings.release_file, text)
+    for folder in settings.state.iterdir():  # there was one use case
+        folder.rename(settings.var / folder.name)
+    absolute = str(settings.var / "models" / "2" / "served")
+    file = settings.var / "release" / "release.json"
+    text = file.read_text().replace("../models/2/served", absolute)
+    durable_files.write_file(file, text)
     with sqlite3.connect(database(settings)) as connection:
         connection.execute(
             "UPDATE registered_model_tags SET value = ? WHERE key = 'release'", (text,)
