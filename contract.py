@@ -116,6 +116,7 @@ class UseCase(ABC):
     kind: Literal["binary"] = "binary"  # of the prediction
     serving: Literal["online"] = "online"
     time_zone: str = "UTC"  # of its schedules
+    past_days: tuple[date, date] | None = None  # first and last day of past data; None: live
 
     @property
     def folder(self) -> Path:
@@ -146,8 +147,8 @@ class UseCase(ABC):
         """
 
     def due(self, feed: str, day: date) -> bool:
-        """Return whether the feed publishes a batch on `day`. Default: on every day."""
-        return True
+        """Return whether the feed publishes a batch on `day`. Default: on every day of the data."""
+        return self.past_days is None or self.past_days[0] <= day <= self.past_days[1]
 
     def restated(self, feed: str, as_of: datetime) -> Sequence[date]:
         """Return the days whose batch the source has published again by `as_of`. Default: none."""
@@ -156,9 +157,9 @@ class UseCase(ABC):
     def world_time(self, now: datetime, *, as_of: datetime, since: datetime) -> datetime:
         """Return the time of the data at `now`. At the real time `since` it was `as_of`.
 
-        Default: `now`, for a live source. A source of past data returns `as_of + (now - since)`.
+        Default: `now`, or for past data a clock that goes on from `as_of`.
         """
-        return now
+        return now if self.past_days is None else as_of + (now - since)
 
     def checks(self, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows with added columns, for rules that compare columns. Default: none.
@@ -174,19 +175,20 @@ class UseCase(ABC):
         """
         return {}
 
-    @abstractmethod
     def row_rules(self, feed: str) -> Sequence[gxe.Expectation]:
-        """Return new rules for every row; a row that breaks one goes to quarantine.
+        """Return new rules for every row; a row that breaks one goes to quarantine. Default: none.
 
-        `meta["rule"]` names a rule. The key is always checked.
+        `meta["rule"]` names a rule. Key and `known_at` are always checked.
         """
+        return ()
 
-    @abstractmethod
     def batch_bounds(self, feed: str) -> Bounds:
-        """Return bounds on the facts of a batch; a batch beyond one is refused.
+        """Return bounds on the facts of a batch; a batch beyond one is refused. Default: none.
 
-        The facts are those of `pipelines.ingestion.batch_facts` and of `facts`.
+        The facts are those of `pipelines.ingestion.batch_facts` and of `facts`; the project bounds
+        some of them for every feed (`pipelines.ingestion.rules`).
         """
+        return {}
 
     # --- Cases and labels ---
 
@@ -346,6 +348,8 @@ def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, 
     params = _overlay(yaml.load(text, yaml.CSafeLoader), own)
     day, week = max(use_case.cadence / timedelta(days=1), 1.0), 7.0
     horizon, false_alarm, miss = use_case.horizon, params["costs"]["false_alarm"], 0.0
+    if params["first_day"] is None and use_case.past_days is not None:
+        params["first_day"] = use_case.past_days[0].isoformat()
     if missing := [name for name in REQUIRED if _at(params, name) is None]:
         raise ValueError(f"{', '.join(missing)}: missing. State what holds for the use case.")
     miss = params["costs"]["miss"]

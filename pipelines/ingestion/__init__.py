@@ -10,6 +10,7 @@ batch_facts.py: the facts of a whole batch, such as row count and shares of miss
 expectation_suites.py: all calls of Great Expectations, and its data docs
 accepted_batches.py: storing accepted batches, refusing batches, keeping replaced ones, and
 counting rows that repeat a key of an earlier batch
+package_data.py: the folder of a package that holds data
 recipe.py: the recipe of a training in one file: parameters, and digests of the code by stage
 rules.py: rules of every feed, and helpers for those of a use case
 """

@@ -45,6 +45,12 @@ Moment = Annotated[
 ]
 
 
+class CaseRequest(BaseModel):
+    """A request; a field that it does not declare is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Answer(BaseModel):
     """The answer, with its ids, the model version, and the age of its features."""
 

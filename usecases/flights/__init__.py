@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from usecases.flights.request import PredictRequest, PredictResponse
 
-FIRST_DAY = date(2013, 1, 1)
-LAST_DAY = date(2013, 12, 31)
+FIRST_DAY, LAST_DAY = date(2013, 1, 1), date(2013, 12, 31)
 
 
 class Flights(UseCase):
@@ -43,6 +42,7 @@ class Flights(UseCase):
         "planes": ["tailnum"], "schedule": columns.KEY, "outcomes": columns.KEY,
         "weather": ["origin", "time_hour"],
     }  # fmt: skip
+    past_days = FIRST_DAY, LAST_DAY
     cadence = timedelta(days=1)
     horizon = timedelta(0)  # a label is known at arrival, whatever it is
     spine_feed = "schedule"
@@ -71,9 +71,6 @@ class Flights(UseCase):
                 f"{LAST_DAY} (planes: {FIRST_DAY} only; schedule and weather end a day earlier)."
             )
         return source.fetch(feed, day)
-
-    def world_time(self, now: datetime, *, as_of: datetime, since: datetime) -> datetime:
-        return as_of + (now - since)
 
     def checks(self, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
         from usecases.flights import schema

