@@ -5,6 +5,7 @@ killed training leaves no half-logged run in MLflow.
 """
 
 import os
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ def log_training(settings: Settings, path: Path, md5s: dict[str, str]) -> dict[s
 
     files = TrainingFiles(path, settings.use_case)
     tags = lineage.lineage_tags(files, md5s)
+    finished = _search_runs(
+        settings, f"tags.training_id = '{path.name}' and attributes.status = 'FINISHED'"
+    )
+    # The newest first, which may be the refit of a candidate.
+    logged = {run.data.tags["candidate"]: str(run.info.run_id) for run in finished}
     return {
-        name: _find_candidate(settings, path.name, name)
-        or _log_candidate(settings, files, name, tags)
+        name: logged.get(name) or _log_candidate(settings, files, name, tags)
         for name in ("baseline", *files.candidates)
     }
 
@@ -92,15 +97,6 @@ def log_model(settings: Settings, model: Any, example: pd.DataFrame, run_id: str
     )  # fmt: skip
 
 
-def _find_candidate(settings: Settings, training_id: str, name: str) -> str | None:
-    runs = _search_runs(
-        settings,
-        f"tags.training_id = '{training_id}' and tags.candidate = '{name}' "
-        "and attributes.status = 'FINISHED'",
-    )
-    return str(runs[0].info.run_id) if runs else None
-
-
 def _search_runs(settings: Settings, query: str) -> list[Any]:
     return _mlflow(settings).search_runs(
         experiment_names=[settings.usecase], filter_string=query, output_format="list"
@@ -110,6 +106,8 @@ def _search_runs(settings: Settings, query: str) -> list[Any]:
 def _log_candidate(
     settings: Settings, files: TrainingFiles, name: str, tags: dict[str, str]
 ) -> str:
+    from mlflow.entities import Metric, Param
+
     from monitoring.pages.charts import evaluation_figures
 
     mlflow = _mlflow(settings)
@@ -118,10 +116,17 @@ def _log_candidate(
     facts = {key: summary[key] for key in ("n_train", "seed", "seconds") if key in summary}
     with start_run(settings, f"{name} {tags['as_of'][:10]}", tags) as run:
         run_id = str(run.info.run_id)
-        mlflow.log_params(facts | summary.get("params", {}))
-        mlflow.log_metrics(metrics)
-        for step, trial in enumerate(summary.get("trials", [])):
-            mlflow.log_metric("search_log_loss", trial["log_loss"], step=step)
+        losses = [trial["log_loss"] for trial in summary.get("trials", [])]
+        values = [
+            *((key, value, 0) for key, value in metrics.items()),
+            *(("search_log_loss", loss, step) for step, loss in enumerate(losses)),
+        ]
+        at = int(time.time() * 1000)
+        mlflow.MlflowClient().log_batch(
+            run_id,
+            [Metric(key, value, at, step) for key, value, step in values],
+            [Param(key, str(value)) for key, value in (facts | summary.get("params", {})).items()],
+        )
         mlflow.log_dict(summary, "search.json")
         for title, figure in evaluation_figures({name: metrics}, files.scores, name).items():
             mlflow.log_figure(figure, f"plots/{title}.png")
