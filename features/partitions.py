@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -43,11 +43,14 @@ def write_partition(
     return target
 
 
-def read_partition(target: Path) -> pa.Table:
-    """Return one partition as an Arrow table. Raise `LoopError` if the file is damaged."""
+def read_partition(target: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return one partition, or some of its columns, as an Arrow table.
+
+    Raise `LoopError` if the file is damaged.
+    """
     with _readable(target), pq.ParquetFile(target) as file:
         # Without the note, so that tables of several days can be concatenated.
-        return file.read(use_threads=False).replace_schema_metadata()
+        return file.read(columns, use_threads=False).replace_schema_metadata()
 
 
 def partition_note(target: Path) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from contract import UseCase
 from features import column_types, durable_files, partitions, used_code
@@ -128,7 +127,7 @@ def count_restatements(settings: Settings, feed: str, days: Collection[date]) ->
     data, key = settings.data, list(settings.use_case.feeds[feed])
     until = [day for day in partitions.partition_days(data, "validated", feed) if day <= max(days)]
     paths = [partitions.partition_path(data, "validated", feed, day) for day in until]
-    tables = [pq.read_table(path, columns=key, use_threads=False) for path in paths]
+    tables = [partitions.read_partition(path, key) for path in paths]
     keys = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     batch = np.repeat(np.arange(len(until)), [table.num_rows for table in tables])
     key_ids = keys.groupby(key, sort=False).ngroup().to_numpy()  # -1: no key
