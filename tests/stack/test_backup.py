@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.stack import keys
 from tests.stack.conftest import ROOT, Stack
+from tests.use_case import USE_CASE
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
@@ -124,7 +125,9 @@ class Kept:
     def snapshot(self) -> dict[str, object]:
         """Return the data of every part that a restore must reproduce."""
         ask = self.stack.compose
-        mlflow = self.stack.url("MLFLOW", "/api/2.0/mlflow/registered-models/get?name=flights")
+        mlflow = self.stack.url(
+            "MLFLOW", f"/api/2.0/mlflow/registered-models/get?name={USE_CASE.name}"
+        )
         found = httpx.get(mlflow, trust_env=False).raise_for_status().json()["registered_model"]
         run = found["latest_versions"][0]["run_id"]
         artefact = self.stack.url("MLFLOW", f"/get-artifact?path=facts.json&run_id={run}")
