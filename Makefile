@@ -83,7 +83,7 @@ bench: install          ## measures the figures of documents and comments, to do
 	mv docs/benchmarks/.loop.md docs/benchmarks/loop.md
 
 clean:                  ## removes run state and data without asking; keeps .venv
-	rm -rf var .dvc/cache .dvc/tmp data/raw data/validated data/quarantine data/features data/training data/candidates data/evaluation
+	rm -rf var .dvc/cache .dvc/tmp data/*/*
 
 # Variables that another project may have exported: in Compose they win over .env. They would start
 # the stack with other passwords than its volumes have, or remove another project's containers.

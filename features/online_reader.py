@@ -73,7 +73,8 @@ class OnlineReader:
         except (RedisError, sqlite3.Error, OSError) as error:
             raise configuration.UnreachableError(
                 f"The online store does not answer ({type(error).__name__}: {error}). There are no "
-                "features to predict from. Check Redis, or the disk of var/feast."
+                "features to predict from. Check Redis, or the disk of "
+                f"{self._settings.online_file.parent}."
             ) from error
         if stored is None:
             raise IncompleteError(

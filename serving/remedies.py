@@ -21,11 +21,11 @@ class Remedy(NamedTuple):
 
 
 FEATURES = "mlops features"
-FILES = "var/models/VERSION"
+FILES = "var/usecases/USECASE/models/VERSION"
 INGEST_AGAIN = "mlops ingest --again FEED/DAY"
 NO_PROXY = "export NO_PROXY=127.0.0.1,localhost,::1"
 PREDICT = "mlops predict CASE"
-REBUILD = f"rm -f var/feast/online.db* && {FEATURES}"
+REBUILD = f"rm -f var/usecases/USECASE/feast/online.db* && {FEATURES}"
 REPAIR = "mlops repair"
 ROLLBACK = "mlops rollback --reason TEXT"
 RESTART = "docker compose up -d"
@@ -72,7 +72,7 @@ RELEASE = {
     "model_damaged": Remedy("The files of a served version are damaged", REPAIR),
     "model_folder_taken": Remedy(
         "A model of the same number is in its folder",
-        "mv var/models/VERSION var/models/VERSION.old",
+        f"mv {FILES} {FILES}.old",
     ),
     "not_approved": Remedy("It needs an approval", "mlops approve VERSION --by NAME --reason TEXT"),
     "not_signed": Remedy("No trusted key signed the release document", REPAIR),

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli.main import app
 from serving import remedies
+from tests.use_case import USE_CASE
 
 
 def mlops(*command: str) -> str:
@@ -22,7 +23,7 @@ def mlops(*command: str) -> str:
 def run_remedy(code: str, home: Path, **words: object) -> str:
     """Run the remedy of `code` in `home`, with words in capitals filled in; return the output."""
     command, output = remedies.remedy_command(code), ""
-    for word, text in {"TEXT": "mended", "NAME": "me", **words}.items():
+    for word, text in {"TEXT": "mended", "NAME": "me", "USECASE": USE_CASE.name, **words}.items():
         command = re.sub(rf"\b{word}\b(?!=)", lambda _, text=text: shlex.quote(str(text)), command)
     for part in command.split(" && "):
         given = shlex.split(part)

@@ -71,7 +71,7 @@ def wait_for_runner(
     Before that the automation may be missing, so that an event starts nothing.
     """
     with prefect_client(settings) as client:
-        for _ in _poll(timeout, "The runner does not take runs", check):
+        for _ in _poll(settings, timeout, "The runner does not take runs", check):
             if all((_last_polled(settings, client, flow) or since) > since for flow in FLOW_NAMES):
                 return
 
@@ -82,7 +82,9 @@ def wait_for_requested_run(
     """Wait for a run of `flow` with these parameters, due after `since`; return its id."""
     due = filters.FlowRunFilterExpectedStartTime(after_=since)
     with prefect_client(settings) as client:
-        for _ in _poll(timeout, f"No run of {flow} with {dict(parameters)} was requested"):
+        for _ in _poll(
+            settings, timeout, f"No run of {flow} with {dict(parameters)} was requested"
+        ):
             for run in read_all_pages(
                 client.read_flow_runs,
                 flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=[flow])),
@@ -105,7 +107,7 @@ def follow_run(
     seen: dict[UUID, str | None] = {}
     ended = 0
     with prefect_client(settings) as client:
-        for _ in _poll(timeout, f"The run {run_id} has not ended", check):
+        for _ in _poll(settings, timeout, f"The run {run_id} has not ended", check):
             run = client.read_flow_run(run_id)
             tasks = list(read_all_pages(client.read_task_runs, flow_run_filter=of_run))
             ended += run.state is not None and run.state.is_final()
@@ -163,11 +165,14 @@ def _last_polled(settings: Settings, client: SyncPrefectClient, flow: str) -> da
         return None
 
 
-def _poll(timeout: float, what: str, check: LivenessCheck = bool) -> Iterator[None]:
+def _poll(
+    settings: Settings, timeout: float, what: str, check: LivenessCheck = bool
+) -> Iterator[None]:
     """Yield every `POLL_SECONDS`; raise `LoopError` about `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         check()
         yield
         time.sleep(POLL_SECONDS)
-    raise LoopError(f"{what} within {timeout:.0f} s. See Prefect's pages or its log in var/logs.")
+    logs = settings.state / "logs"
+    raise LoopError(f"{what} within {timeout:.0f} s. See Prefect's pages or its log in {logs}.")

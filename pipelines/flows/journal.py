@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from settings import Settings
 
 
 @dataclass
@@ -17,6 +20,14 @@ class Row:
     decided: str = ""
     evidence: str = ""
     seconds: float = 0.0
+
+
+def place(settings: Settings, *paths: Path) -> str:
+    """Return the paths, relative to the home where they are below it."""
+    home = settings.home.resolve()
+    return ", ".join(
+        str(path.relative_to(home) if path.is_relative_to(home) else path) for path in paths
+    )
 
 
 @dataclass

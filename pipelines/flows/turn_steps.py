@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from pipelines.flows.journal import Journal
+from pipelines.flows.journal import Journal, place
 from pipelines.training import training_outcome
 from pipelines.training.training_files import TrainingFiles
 from settings import LoopError, Settings
@@ -28,13 +28,13 @@ def run_ingestion(
         quarantined = accepted_batches.count_quarantined(settings).total()
         row.ran = "Great Expectations on every daily batch"
         row.decided = f"{quarantined:,} rows quarantined, no batch refused"
-        row.evidence = f"data/{settings.usecase}/quarantine"
+        row.evidence = place(settings, settings.data / "quarantine")
     with journal.component("2 Features and store") as row:
         published = f", published online as of {as_of:%d %B %Y}" if online else ""
         journal.say(f"{sum(result['built'].values())} days of feature tables built{published}")
         row.ran = f"Feast, {len(result['built'])} tables, offline and online"
         row.decided = f"features up to {as_of:%Y-%m-%d}"
-        row.evidence = f"data/{settings.usecase}/features"
+        row.evidence = place(settings, settings.data / "features")
 
 
 def is_online_store_before(settings: Settings, moment: datetime) -> bool:
@@ -61,9 +61,10 @@ def train_first_model(settings: Settings, journal: Journal, as_of: datetime) -> 
             raise LoopError(f"The first training gave no model: {reason}")
         if outcome.get("refused") and not settings.release_file.exists():
             raise LoopError(f"{outcome['told']} Promote it, then run `mlops run` again.")
-        row.ran = "baseline, logistic regression, gradient boosting; an MLflow run for each"
+        files = _files(settings, outcome)
+        row.ran = f"{', '.join(files.metrics)}; an MLflow run for each"
         row.decided = f"winner of {as_of:%Y-%m-%d}: see the report"
-        row.evidence = f"var/training/{outcome['training_id']}"
+        row.evidence = place(settings, files.path)
     report_training(settings, journal, outcome)
     return outcome
 
@@ -83,19 +84,24 @@ def report_training(settings: Settings, journal: Journal, outcome: dict[str, Any
     """Report the metrics, the gates and the registered version of a training."""
     from pipelines.evaluation import formatting
 
-    files = TrainingFiles(settings.state / "training" / outcome["training_id"], settings.use_case)
+    files = _files(settings, outcome)
     with journal.component("4 Evaluation and gates") as row:
         for line in formatting.metric_lines(files.metrics):
             journal.say(line)
         passed = [each["passed"] for judged in files.gates["verdicts"].values() for each in judged]
         row.ran = f"{len(passed)} gates on candidates"
         row.decided = f"{sum(passed)} passed, {len(passed) - sum(passed)} refused"
-        row.evidence = f"var/training/{outcome['training_id']}/data/evaluation/report.html"
+        row.evidence = place(settings, files.data / "evaluation" / "report.html")
     with journal.component("5 Registry and versioning") as row:
         journal.say(outcome["told"])
         row.ran = "refit on all known data, artefact gates, MLflow registry"
         row.decided = outcome["told"].split(":")[0]
         row.evidence = f"models:/{settings.usecase}@champion"
+
+
+def _files(settings: Settings, outcome: Mapping[str, Any]) -> TrainingFiles:
+    path = settings.state / "training" / outcome["training_id"]
+    return TrainingFiles(path, settings.use_case)
 
 
 def send_traffic(settings: Settings, journal: Journal, start: datetime, end: datetime) -> None:
@@ -119,7 +125,7 @@ def send_traffic(settings: Settings, journal: Journal, start: datetime, end: dat
         journal.say(f"{asked:,} sent now, {logged_before:,} already in the prediction log")
         row.ran = "BentoML service, features from the online store"
         row.decided = f"{asked + logged_before:,} predictions, all logged"
-        row.evidence = "var/log/predictions"
+        row.evidence = place(settings, settings.predictions)
 
 
 def run_monitoring(
@@ -142,7 +148,7 @@ def run_monitoring(
         journal.say(f"{retrain}. {decision['reason']}")
         row.ran = "performance with late labels, Evidently drift report"
         row.decided = retrain
-        row.evidence = "var/reports, var/evidently"
+        row.evidence = place(settings, settings.state / "reports", settings.state / "evidently")
     return decision
 
 
@@ -171,5 +177,6 @@ def finish_retraining(
                 journal.say(f"  {line}")
             outcome = training_outcome.find_outcome(settings, as_of)
         if outcome is None:
-            raise LoopError("The retraining has no outcome. See var/logs/prefect-runner.log.")
+            log = settings.state / "logs" / "prefect-runner.log"
+            raise LoopError(f"The retraining has no outcome. See {log}.")
     report_training(settings, journal, outcome)

@@ -74,21 +74,25 @@ def check_disk(settings: Settings) -> CheckResult:
 
 def _folders(settings: Settings) -> list[Path]:
     """The folders with data and state: each may be a link to another disk."""
-    root = settings.home.resolve()
-    return [root, settings.data, root / "var", settings.predictions]
+    data, state = settings.data, settings.state
+    return [
+        settings.home.resolve(), data.parent, data, settings.var, state.parent, state,
+        settings.predictions,
+    ]  # fmt: skip
 
 
 def check_owner(settings: Settings) -> CheckResult:
     """Check that this user may write everywhere: a command by `sudo` leaves files of root."""
-    user, foreign = os.geteuid(), []
+    user, foreign = os.geteuid(), dict[str, None]()
     for folder in _folders(settings)[1:]:
         for parent, names, files in os.walk(folder):
             for path in (Path(parent, name) for name in ("", *names, *files)):
                 owner = path.lstat().st_uid
                 # Root may write everywhere, and what it writes here is closed to the owner.
                 if owner != user and (user == 0 or not os.access(path, os.W_OK)):
-                    foreign.append(f"{path} (user {owner})")
-    found = f"{len(foreign)} belong to another user, first {foreign[0]}" if foreign else "yours"
+                    foreign[f"{path} (user {owner})"] = None
+    first = next(iter(foreign), "")
+    found = f"{len(foreign)} belong to another user, first {first}" if foreign else "yours"
     return CheckResult(not foreign, found, "owner_other")
 
 

@@ -10,7 +10,7 @@ from settings import Settings, UserError
 
 
 def run_lock(settings: Settings) -> AbstractContextManager[None]:
-    """Hold `var/run.lock`; raise `UserError` with the holder's name if another run holds it."""
+    """Hold the use case's `run.lock`; raise `UserError` with the holder's name if another does."""
     lock = settings.state / "run.lock"
     return locks.hold_lock(lock, 0.0, refused=UserError, what="Another run")
 

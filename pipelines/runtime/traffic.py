@@ -67,7 +67,8 @@ def send_cases(
 def service_connection(settings: Settings, clients: int) -> Iterator[PostRequest]:
     """Yield a function that posts to the service, over up to `clients` connections.
 
-    Uses the proxy of the environment, if it applies to the service.
+    It raises `LoopError` without an answer. Uses the proxy of the environment, if it applies to the
+    service.
     """
     base = settings.service_url
     common = {"Content-Type": "application/json", **bearer_header(settings)}
@@ -80,9 +81,16 @@ def service_connection(settings: Settings, clients: int) -> Iterator[PostRequest
         connections = adapter.proxy_manager_for(prepend_scheme_if_needed(proxy, "http"))
 
     def post(path: str, body: Any, headers: dict[str, str]) -> BaseHTTPResponse:
-        return connections.request(
-            "POST", base + path, body=json.dumps(body), headers=common | headers, timeout=30
-        )
+        try:
+            return connections.request(
+                "POST", base + path, body=json.dumps(body), headers=common | headers, timeout=30
+            )
+        except HTTPError as error:
+            raise LoopError(
+                f"The service did not answer ({error!r}). See "
+                f"{settings.state / 'logs' / 'service.log'}. Run the same command again: it "
+                "continues from here."
+            ) from error
 
     try:
         yield post
@@ -134,14 +142,8 @@ def _post_together(post: PostRequest, use_case: UseCase, rows: list[dict[str, An
 
 
 def post_case(post: PostRequest, path: str, body: Any, request_id: str, label: str) -> None:
-    """Post one request; raise `LoopError`, naming the case by `label`, unless it succeeds."""
-    try:
-        answer = post(path, body, {"X-Request-Id": request_id})
-    except HTTPError as error:
-        raise LoopError(
-            f"The service did not answer ({error!r}). See var/logs/service.log. Run the "
-            "same command again: it continues from here."
-        ) from error
+    """Post one request; raise `LoopError`, naming the case by `label`, if it is refused."""
+    answer = post(path, body, {"X-Request-Id": request_id})
     if answer.status != 200:
         raise LoopError(
             f"The service refused the case {label} with {answer.status}: "

@@ -119,12 +119,9 @@ def name_the_use_case(settings: Settings) -> None:
     It is the default of the settings. The online store is rebuilt by the next publication.
     """
     own = settings.model_copy(update={"usecase": Settings.model_fields["usecase"].default})
-    moved = [(settings.var / name, own.state / name) for name in OLDER_STATE]
-    moved += [(settings.root / "data" / name, own.data / name) for name in OLDER_DATA]
-    for old, new in moved:
-        if old.exists() and not new.exists():
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(old, new)
+    _move(OLDER_STATE, settings.var, own.state)
+    for data in (settings.root / "data", *(own.state / "training").glob("[!.]*/data")):
+        _move(OLDER_DATA, data, data / own.usecase)
     shutil.rmtree(settings.var / "feast", ignore_errors=True)
     if settings.tracking_uri is None and embedded_databases.embedded_mlflow(settings) is None:
         return
@@ -136,6 +133,13 @@ def name_the_use_case(settings: Settings) -> None:
     for name, renamed in ((OLDER_MODEL, own.usecase), (OLDER_AUDIT, f"{own.usecase} releases")):
         if (experiment := client.get_experiment_by_name(name)) is not None:
             client.rename_experiment(experiment.experiment_id, renamed)
+
+
+def _move(names: Collection[str], old: Path, new: Path) -> None:
+    for name in names:
+        if (old / name).exists() and not (new / name).exists():
+            new.mkdir(parents=True, exist_ok=True)
+            shutil.move(old / name, new / name)
 
 
 OLDER_STATE = (

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.stack import keys
 from tests.stack.conftest import ROOT, Stack
+from tests.use_case import USE_CASE
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
@@ -71,7 +72,8 @@ remote.mkdir(parents=True)
 (remote / "34").write_bytes(bytes(100_000))
 """
 KEPT = """
-find /state/var/release /state/var/models /dvc-remote /predictions -type f -size +0 \
+cd /state/var/usecases
+find */release */models /dvc-remote /predictions -type f -size +0 \
   | sort | xargs sha256sum
 find /state /dvc-remote /predictions -not -user 1000
 """
@@ -123,7 +125,9 @@ class Kept:
     def snapshot(self) -> dict[str, object]:
         """Return the data of every part that a restore must reproduce."""
         ask = self.stack.compose
-        mlflow = self.stack.url("MLFLOW", "/api/2.0/mlflow/registered-models/get?name=mlops-loop")
+        mlflow = self.stack.url(
+            "MLFLOW", f"/api/2.0/mlflow/registered-models/get?name={USE_CASE.name}"
+        )
         found = httpx.get(mlflow, trust_env=False).raise_for_status().json()["registered_model"]
         run = found["latest_versions"][0]["run_id"]
         artefact = self.stack.url("MLFLOW", f"/get-artifact?path=facts.json&run_id={run}")

@@ -15,6 +15,7 @@ from tests import slice_params
 from tests.stack import conftest
 from tests.stack.load import cases
 from tests.stack.project import Stack
+from tests.use_case import USE_CASE
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(4500)]
 
@@ -181,7 +182,8 @@ def test_another_first_day_is_refused(lived: tuple[Stack, str]) -> None:
 def test_the_replay_keeps_its_state_in_the_stack_and_not_in_its_own_home(
     lived: tuple[Stack, str],
 ) -> None:
-    listed = lived[0].compose("exec", "-T", "worker", "find", "/state/var/replay", "-maxdepth", "1")
+    folder = f"/state/var/usecases/{USE_CASE.name}/replay"
+    listed = lived[0].compose("exec", "-T", "worker", "find", folder, "-maxdepth", "1")
     assert {Path(line).name for line in listed.split()} >= {
         "days.jsonl",
         "meter.jsonl",

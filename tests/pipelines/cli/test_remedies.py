@@ -396,6 +396,7 @@ def put(settings: Settings, name: str, text: str) -> dict[str, object]:
 
 def dangle(settings: Settings) -> dict[str, object]:
     folder = settings.home.parent / "a disk" / "data"
+    settings.data.parent.mkdir()
     settings.data.symlink_to(folder)
     return {"FOLDER": folder}
 
@@ -418,7 +419,8 @@ def edit_parameters(settings: Settings) -> dict[str, object]:
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
     "file_damaged": (
-        lambda s: put(s, "var/usecases/flights/monitoring/x.json", "{"), home_checks.check_files
+        lambda s: put(s, f"var/usecases/{USE_CASE.name}/monitoring/x.json", "{"),
+        home_checks.check_files,
     ),
     "lock_left": (
         lambda s: put(s, ".dvc/tmp/rwlock", '{"dvc.yaml": {"write": {"pid": 999999999'),
@@ -459,7 +461,7 @@ def test_a_part_that_is_down_is_named(
 
 @pytest.mark.parametrize("name", ["monitoring/x.json", "training/x/outcome.json"])
 def test_status_names_a_damaged_file(name: str, home: Settings) -> None:
-    file = put(home, f"var/{name}", "{")["FILE"]
+    file = put(home, f"var/usecases/{USE_CASE.name}/{name}", "{")["FILE"]
     assert says("status")(home) == "file_damaged"
     run_remedy("file_damaged", home.home, FILE=file)
     assert says("status")(home) == ""
@@ -532,10 +534,16 @@ def test_another_disk_is_named(home: Settings, monkeypatch: pytest.MonkeyPatch) 
     memory = Path("/dev/shm")  # noqa: S108
     if not memory.exists() or memory.stat().st_dev == home.home.stat().st_dev:
         pytest.skip("no other disk")
+    home.data.parent.mkdir()
     home.data.symlink_to(memory)
     result = home_checks.check_disk(home)
     assert result.ok
     assert f"{home.data} is on another disk" in result.message
+
+
+def test_a_link_of_all_data_that_leads_nowhere_is_named(home: Settings) -> None:
+    home.data.parent.symlink_to(home.home.parent / "a disk")
+    assert failed_check(home_checks.check_disk)(home) == "disk_missing"
 
 
 def test_a_deleted_recipe_is_restored(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -603,9 +611,9 @@ def test_doctor_lists_what_to_do_in_order(home: Settings) -> None:
     mlops("status")
     promotion.promote(home, "2", **ME)
     client(home).delete_model_version(USE_CASE.name, "2")
-    file = put(home, "var/usecases/flights/monitoring/x.json", "{")["FILE"]
+    file = put(home, f"var/usecases/{USE_CASE.name}/monitoring/x.json", "{")["FILE"]
     shutil.rmtree(home.state / "models" / "2" / "served")
-    put(home, "data/features/table/2013-01-01.parquet", "")
+    put(home, f"data/{USE_CASE.name}/features/table/2013-01-01.parquet", "")
     output = mlops("doctor")
     for code in ("file_damaged", "model_damaged", "served_version_deleted", "features_lost"):
         assert f"[{code}]" in output

@@ -13,6 +13,7 @@ from pipelines.release.audit.verification import verify_release
 from pipelines.runtime import upgrade
 from pipelines.training import training_outcome
 from pipelines.training.mlflow_tracking import mlflow_client
+from pipelines.training.training_files import TrainingFiles
 from serving.models.holder import ModelHolder
 from tests.homes import v01
 from tests.use_case import USE_CASE
@@ -43,6 +44,9 @@ def test_its_release_and_record_are_whole_and_accept_new_entries(home: Any) -> N
     assert upgrade.stored_format(home.settings) == upgrade.STATE_FORMAT
     assert "Retrain: yes" in run_command(home, "monitor", "--as-of", "2013-01-21")
     settings = home.settings
+    for outcome in training_outcome.list_outcomes(settings):
+        path = settings.state / "training" / outcome["training_id"]
+        assert TrainingFiles(path, USE_CASE).gates["verdicts"]
     problems, chain = verify_release(settings)  # including the evidence in MLflow
     assert (problems, len(chain.entries)) == ([], 5)
     holder = ModelHolder(settings)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.use_case import PARAMS_FILE, USE_CASE
+from contract import use_case_names
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,18 +23,19 @@ def git(folder: Path, *command: str) -> str:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with uncommitted changes, and parameters of a small slice."""
+    """A clone with uncommitted changes, and parameters of a few days for each use case."""
     folder = tmp_path_factory.mktemp("clone")
     for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    params_file = folder / PARAMS_FILE.relative_to(ROOT)
-    params = yaml.safe_load(params_file.read_text())
-    params["as_of"] = "2013-01-12T00:00:00Z"
-    params["training"] |= {"holdout_days": 3}
-    params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
-    params_file.write_text(yaml.safe_dump(params, sort_keys=False))
+    for name in use_case_names():
+        params_file = folder / "usecases" / name / "params.yaml"
+        params = yaml.safe_load(params_file.read_text())
+        params["as_of"] = "2013-01-12T00:00:00Z"
+        params["training"] |= {"holdout_days": 3}
+        params["training"]["search"] |= {"n_iter": 1, "max_iter": [20]}
+        params_file.write_text(yaml.safe_dump(params, sort_keys=False))
     git(folder, "init", "-q")
     return folder
 
@@ -55,7 +57,9 @@ def dvc(clone: Path, *command: str) -> str:
 def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> None:
     first = dvc(clone, "repro")
     stages = ["ingest", "validate", "features", "assemble", "train", "evaluate"]
-    assert [stage for stage in stages if f"Running stage '{stage}'" in first] == stages
+    for name in use_case_names():
+        ran = [stage for stage in stages if f"Running stage '{stage}@{name}'" in first]
+        assert ran == stages, name
     second = dvc(clone, "repro")
     assert "Running stage" not in second
     assert "up to date" in second
@@ -63,7 +67,8 @@ def test_the_recipe_rebuilds_a_clone_and_then_has_nothing_to_do(clone: Path) -> 
     assert set(gates["verdicts"]) == {"logistic_regression", "gradient_boosting"}
     assert "evaluate" in dvc(clone, "dag")
     metrics = json.loads(dvc(clone, "metrics", "show", "--json"))
-    measured = metrics[""]["data"]["data/evaluation/metrics.json"]["data"]
+    file = f"data/{USE_CASE.name}/evaluation/metrics.json"
+    measured = metrics[""]["data"][file]["data"]
     assert 0.5 < measured["gradient_boosting"]["auc"] < 0.9
     assert "index.html" in dvc(clone, "plots", "show")
     # Only the lock and the parameters changed above differ from the clone.
