@@ -28,7 +28,8 @@ from settings import Settings, load_settings
 WORK_POOL = "loop"
 # No schedule: only the event of `monitoring.retraining_decision` starts this flow.
 EVENT_STARTED_FLOW = "train"
-RETIRED_FLOWS = ("alert",)  # flows of earlier versions that a server may still hold
+# Of earlier versions, and a server may still hold them: a flow, and the deployments of all flows.
+RETIRED_FLOWS, RETIRED_DEPLOYMENT = ("alert",), "loop"
 # A second run would repeat the work of the first, on the same disk and CPU.
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
@@ -121,11 +122,11 @@ def build_deployments(settings: Settings, *, schedules_active: bool) -> list[Run
 
 
 def delete_retired_deployments(settings: Settings) -> None:
-    """Delete the deployments of `RETIRED_FLOWS` and the automations that start them."""
+    """Delete deployments without the name of a use case, and the automations that start them."""
     with flow_runs.prefect_client(settings) as client:
-        for name in RETIRED_FLOWS:
+        for name in (*RETIRED_FLOWS, *FLOW_NAMES):
             with suppress(ObjectNotFound):
-                deployment = client.read_deployment_by_name(f"{name}/{settings.usecase}")
+                deployment = client.read_deployment_by_name(f"{name}/{RETIRED_DEPLOYMENT}")
                 client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
                 client.delete_deployment(deployment.id)
 

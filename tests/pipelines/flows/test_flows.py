@@ -495,7 +495,8 @@ def test_a_crashed_run_is_found_behind_more_runs_than_a_page_holds(loop: Loop) -
     assert len(ended) < PAGE
 
 
-def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -> None:
+@pytest.mark.parametrize("of_flow", ["alert", "ingest"])
+def test_a_retired_deployment_goes_with_its_automation(loop: Loop, of_flow: str) -> None:
     from prefect import flow
     from prefect.events import DeploymentEventTrigger
     from prefect.exceptions import ObjectNotFound
@@ -508,15 +509,15 @@ def test_the_deployment_of_a_retired_flow_goes_with_its_automation(loop: Loop) -
         return [each for each in found if each["name"] == "record an alert"]
 
     trigger = DeploymentEventTrigger(name="record an alert", expect={"mlops.alert.firing"})
-    of_old = flow(test_an_unreachable_server_is_reported_with_a_remedy, name="alert")
+    of_old = flow(test_an_unreachable_server_is_reported_with_a_remedy, name=of_flow)
     with temporary_settings({PREFECT_API_URL: loop.settings.prefect_url}):
-        of_old.to_deployment(USE_CASE.name, triggers=[trigger]).apply()
+        of_old.to_deployment("loop", triggers=[trigger]).apply()
     assert alerting()
     for _ in range(2):
         deployments.delete_retired_deployments(loop.settings)
         assert alerting() == []
     with flow_runs.prefect_client(loop.settings) as client, pytest.raises(ObjectNotFound):
-        client.read_deployment_by_name(f"alert/{USE_CASE.name}")
+        client.read_deployment_by_name(f"{of_flow}/loop")
 
 
 def test_an_unreachable_server_is_reported_with_a_remedy() -> None:
