@@ -293,6 +293,7 @@ class Settings(BaseSettings):
 
         Raise `UserError` if the file is missing or malformed, or a value is out of its bounds.
         """
+        use_case = self.use_case
         try:
             loaded = yaml.load(self.params_file.read_text(), _UniqueKeys)  # noqa: S506 -- a SafeLoader
         except FileNotFoundError as error:
@@ -307,7 +308,7 @@ class Settings(BaseSettings):
             message = f"{self.params_file} must hold a mapping, not {type(loaded).__name__}."
             raise UserError(message, code="parameters_malformed")
         try:
-            loaded = complete_parameters(self.use_case, loaded)
+            loaded = complete_parameters(use_case, loaded)
         except ValueError as error:
             message = f"{self.params_file}: {error}"
             raise UserError(message, code="parameters_malformed") from error

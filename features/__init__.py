@@ -3,7 +3,7 @@
 How each feature is computed: the use case's `tables`, one compute function per table. Feast's
 views of the tables: its `views`. This room builds, joins and publishes these tables.
 
-Build `data/features`:
+Build `features` below `settings.data`:
 - `table_builder.py`: call the compute functions; write one file per table and day
 - `build_manifest.py`: record the inputs of each day; tell which days are out of date
 Read for training:

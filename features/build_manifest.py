@@ -1,6 +1,6 @@
 """The build manifest: the inputs of each day of each feature table, and whether they have changed.
 
-`data/features/BUILT` (JSON) holds for each day which days of which feeds it was computed from, and
+`features/BUILT` (JSON) holds for each day which days of which feeds it was computed from, and
 a digest of their content. This module does not import Feast. Days are ISO dates.
 """
 

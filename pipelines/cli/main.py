@@ -1,6 +1,8 @@
 """The command `mlops`: its groups of commands, in the order of the loop."""
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -29,6 +31,28 @@ for title, group in GROUPS:
     for subgroup in group.registered_groups:
         subgroup.rich_help_panel = title
     app.add_typer(group)
+
+
+@app.callback()
+def choose_use_case(
+    usecase: Annotated[
+        str | None,
+        typer.Option(
+            help="The use case: a folder in usecases/.",
+            show_default="MLOPS_USECASE, or the one in settings.py",
+        ),
+    ] = None,
+) -> None:
+    """Set the use case of the command and of the processes that it starts."""
+    if usecase is None:
+        return
+    from contract import use_case_names
+    from settings import UserError
+
+    if usecase not in (known := use_case_names()):
+        raise UserError(f"There is no use case {usecase!r}. There are: {', '.join(known)}.")
+    os.environ["MLOPS_USECASE"] = usecase
+
 
 if __name__ == "__main__":
     sys.exit(app())

@@ -25,7 +25,10 @@ INTRODUCTION = """\
 Written by `make docs` from the help texts; `mlops COMMAND --help` prints the same.
 
 Every command exits with 0 on success, 1 if something failed or was refused, and 2 for a mistake in
-its use."""
+its use.
+
+`mlops --usecase NAME COMMAND` runs a command for a use case, a folder in `usecases/`. Without the
+option it is `MLOPS_USECASE`, or the one in `settings.py`. An unknown name exits with 2."""
 
 REMEDIES_INTRODUCTION = """\
 # Codes and remedies

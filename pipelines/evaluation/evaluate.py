@@ -43,7 +43,7 @@ CANDIDATE_GATES: tuple[Callable[[GateInputs, Limits], Verdict], ...] = (
 
 
 def evaluate_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Write metrics, verdicts, curves and the report to `data/evaluation/`; return the verdicts."""
+    """Write metrics, verdicts, curves and the report to `evaluation/`; return the verdicts."""
     from pipelines.evaluation import evaluation_page
 
     params, files = settings.params(), TrainingFiles(settings.root, settings.use_case)

@@ -18,7 +18,7 @@ from settings import Settings
 
 # By row number: the rules that a row breaks, each with the row's values.
 RowReasons = dict[int, dict[str, str]]
-REPLACED_FOLDER = "replaced"  # data/replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
+REPLACED_FOLDER = "replaced"  # replaced/<UTC time>/<layer>/<feed>/<day>: the replaced file
 RULE_CODE = ("schema", "checks", "row_rules")  # methods of a use case
 RESTATEMENTS_FILE = "restated.json"  # in var/
 

@@ -133,7 +133,7 @@ class GateCase(NamedTuple):
 
 
 def open_base_training(settings: Settings) -> BaseTraining:
-    """Return the training of this code and these parameters, built below `var/prove` if missing."""
+    """Return the training of this code and these parameters, built below `prove/` if missing."""
     params = settings.params()
     as_of = stage_command.parse_time(params["as_of"])
     home = settings.state / "prove" / workspace.training_id(settings, as_of)

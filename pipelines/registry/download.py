@@ -19,7 +19,7 @@ class UnsignedVersionError(LoopError):
 
 
 def download_version(settings: Settings, version: str, recorded: str | None = None) -> ServedModel:
-    """Download the version's files to `var/models/<version>/` unless they are there and whole.
+    """Download the version's files to `models/<version>/` unless they are there and whole.
 
     With `recorded`, the digest in the audit trail, the version may be deleted in the registry, or
     be from before signatures: the files count if they have this digest. Raises `UserError` if there

@@ -1,7 +1,7 @@
 """The fast replay: simulated days by policy with the loop's steps only, without its servers.
 
 `served_replay.py` replays the same days through the servers. Each day's record is a line below
-`var/replay`; a stopped replay resumes after the last line.
+`replay/` of the use case's state; a stopped replay resumes after the last line.
 """
 
 import time

@@ -24,7 +24,7 @@ DAYS_AFTER_RELEASE = 7
 
 
 def write_replay_page(settings: Settings, first: datetime, end: datetime) -> Path:
-    """Write `var/reports/year.html`. Raises `UserError` without a replay of the period."""
+    """Write `reports/year.html`. Raises `UserError` without a replay of the period."""
     days, params = read_replayed_days(settings, first, end), settings.params()
     rows = policies.compare_policies(days, params["replay"]["prices"], params["seed"])
     default = params["replay"]["default"]

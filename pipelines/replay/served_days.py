@@ -27,7 +27,7 @@ from settings import Settings
 def run_days(settings: Settings, first: datetime, end: datetime) -> None:
     """Run the days from `first` to `end` without a record; print a line for each.
 
-    The output of the parts goes to `var/logs/replay.log`.
+    The output of the parts goes to `var/usecases/<name>/logs/replay.log`.
     """
     from pipelines.flows import flow_runs
 

@@ -1,8 +1,9 @@
 """The served replay: simulated days through flows, events, registry, release and service.
 
 Like `mlops run` with a simulated clock, day after day, in a home of its own below
-`var/replay/served`. No store, release or clock of the project is touched. If the settings name
-Prefect's server and a service, the replay uses that stack's stores, worker, release and policy.
+`replay/served` of the use case's state. No store, release or clock of the project is touched. If
+the settings name Prefect's server and a service, the replay uses that stack's stores, worker,
+release and policy.
 """
 
 import os

@@ -25,9 +25,9 @@ def monitor_champion(
 
     The policy is `monitoring.policy` of the parameters; `every_days`, if given, replaces its value.
 
-    Write the result to `var/monitoring`. Unless the settings turn pages off, write two pages to
-    `var/reports` and a run to Evidently's workspace. A second call with the same time and champion
-    returns the stored result, unless a check could not run.
+    Write the result to `monitoring/` of the use case's state. Unless the settings turn pages off,
+    write two pages to `reports/` and a run to Evidently's workspace. A second call with the same
+    time and champion returns the stored result, unless a check could not run.
 
     Raise `LoopError` if nothing is served, or if the champion has no predictions in the window.
     Raise `UserError` if the champion was trained on data up to `as_of` or later.

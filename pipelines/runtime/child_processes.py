@@ -1,7 +1,8 @@
 """Start and end the child processes of a run, also those of a killed run.
 
-Each child has its own session, an entry in `var/children.json`, and a mark in its environment that
-its descendants inherit. The mark identifies the processes of a killed run, even orphans.
+Each child has its own session, an entry in `children.json` of the use case's state, and a mark
+in its environment that its descendants inherit. The mark identifies the processes of a killed run,
+even orphans.
 """
 
 import os
@@ -30,7 +31,7 @@ _started: dict[str, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class ChildRecord:
-    """An entry of `var/children.json`; `pid` is None until the child has started."""
+    """An entry of the use case's `children.json`; `pid` is None until the child has started."""
 
     name: str
     mark: str

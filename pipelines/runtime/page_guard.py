@@ -70,7 +70,7 @@ def prefect_app() -> ASGIApp:
 
 
 def evidently_app() -> ASGIApp:
-    """Return Evidently's pages on `var/evidently`."""
+    """Return Evidently's pages on `var/usecases/<name>/evidently`."""
     from evidently.ui.service.app import create_app, get_config
 
     settings = Settings()

@@ -12,7 +12,7 @@ from settings import LoopError, Settings
 
 
 def assemble_training_set(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Write the cases whose label was known before `as_of` to `data/training/`.
+    """Write the cases whose label was known before `as_of` to `data/<name>/training/`.
 
     Each case has its features as of its decision time. If a case has several labels, the newest
     known by `as_of` counts, with its `known_at`. Return the manifest. Raise `LoopError` if there

@@ -18,7 +18,7 @@ from settings import LoopError, Settings
 
 
 def train_candidates(settings: Settings, as_of: datetime) -> dict[str, Any]:
-    """Write each fitted model and all predictions on the holdout to `data/candidates/`."""
+    """Write each fitted model and all predictions on the holdout to `data/<name>/candidates/`."""
     files = TrainingFiles(settings.root, settings.use_case)
     folder = settings.data / "candidates"
     known, holdout = assemble.split_holdout(files.frame, files.manifest)

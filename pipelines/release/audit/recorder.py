@@ -70,7 +70,7 @@ class RecordedRelease:
 def release_lock(
     settings: Settings, patience: float = LOCK_TIMEOUT_S
 ) -> AbstractContextManager[None]:
-    """Hold `var/release/lock`: one change at a time among all processes that share `var/`.
+    """Hold `release/lock`: one change at a time among all processes that share `var/`.
 
     Raises `LoopError` if another process holds it for `patience` seconds.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from contract import use_case_names
 from pipelines.cli.common import LoopGroup
 from pipelines.cli.main import GROUPS, app
 from pipelines.operations import package_checks
@@ -102,6 +103,18 @@ def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
     Settings(home=home).params_file.write_text("as_of: 2013-04-01\n")
     missing = "first_day, costs.miss, gates.max_auc, gates.max_column_auc: missing. State"
     assert_error(mlops("run"), str(Settings(home=home).params_file), missing)
+
+
+def test_the_option_chooses_the_use_case(mlops: Run, home: Path) -> None:
+    """Each use case has parameters of its own; the home has only those of the default one."""
+    first, second = use_case_names()[:2]
+    done = mlops("--usecase", second, "ingest", MLOPS_USECASE=first)
+    assert_error(done, f"No parameters at {home / 'usecases' / second / 'params.yaml'}")
+
+
+def test_an_unknown_use_case_is_refused_with_the_list(mlops: Run) -> None:
+    for done in (mlops("--usecase", "nope", "status"), mlops("ingest", MLOPS_USECASE="nope")):
+        assert_error(done, "There is no use case 'nope'", ", ".join(use_case_names()))
 
 
 def test_a_malformed_setting(mlops: Run) -> None:
