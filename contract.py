@@ -376,7 +376,9 @@ def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, 
     for name, value in follows.items():
         if _at(params, name) is None:
             *sections, last = name.split(".")
-            _at(params, ".".join(sections))[last] = value()
+            found = value()
+            whole = isinstance(found, float) and found.is_integer()
+            _at(params, ".".join(sections))[last] = int(found) if whole else found
     return params
 
 

@@ -14,15 +14,14 @@ from pipelines.release.audit.approval_rules import RefusedError
 from pipelines.training import mlflow_tracking
 from settings import Settings, UserError
 from tests.released import audit_entries, served_release
-from tests.use_case import USE_CASE
+from tests.use_case import USE_CASE, change_params
 
 ME = {"by": "me", "why": "it is right"}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def set_manual_policy(settings: Settings) -> None:
-    text = settings.params_file.read_text()
-    settings.params_file.write_text(text.replace("policy: auto", "policy: manual"))
+    change_params(settings, "release", policy="manual")
 
 
 def test_the_manual_policy_requires_an_active_approval(released: Settings) -> None:
@@ -83,8 +82,7 @@ def test_a_rejection_ends_an_approval(released: Settings) -> None:
 
 
 def test_an_unknown_release_policy_is_refused(released: Settings) -> None:
-    text = released.params_file.read_text()
-    released.params_file.write_text(text.replace("policy: auto", "policy: automatic"))
+    change_params(released, "release", policy="automatic")
     with pytest.raises(UserError, match="must be auto or manual"):
         promotion.promote(released, "2", **ME)
 

@@ -22,6 +22,7 @@ from tests.pipelines.release.logged_cases import (
     worse_score,
 )
 from tests.released import audit_entries, release_aliases, served_release
+from tests.use_case import change_params
 
 
 def test_a_healthy_version_moves_from_shadow_to_canary_to_champion(
@@ -128,8 +129,7 @@ def test_of_two_controllers_one_moves_and_the_other_is_superseded(
 def test_a_shadow_without_a_required_approval_does_not_advance(
     home: Settings, cases: Cases
 ) -> None:
-    text = home.params_file.read_text()
-    home.params_file.write_text(text.replace("policy: auto", "policy: manual"))
+    change_params(home, "release", policy="manual")
     rollout_controller.start_rollout(home, "2", **ME)
     serve(home, cases, 3)
     assert control(home, 3)["code"] == "not_approved"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from contract import complete_parameters
 from pipelines.runtime.stage_command import parse_time
 from settings import PARAMETER_BOUNDS, ParameterSection, Settings, UserError
 from tests.use_case import copy_params
@@ -27,7 +28,8 @@ def leaves(section: dict[str, Any], *above: str) -> list[tuple[str, ...]]:
 
 
 def test_every_key_that_is_read_and_missing_is_named(settings: Settings) -> None:
-    shipped = yaml.safe_load(settings.params_file.read_text())
+    own = yaml.safe_load(settings.params_file.read_text())
+    shipped = complete_parameters(settings.use_case, own)
     params = settings.params()
     assert params == shipped
     # Also in the copy of a workspace, which is written from what was read.
