@@ -418,7 +418,8 @@ def edit_parameters(settings: Settings) -> dict[str, object]:
 
 PLACES: dict[str, tuple[Callable[[Settings], dict[str, object]], Callable[..., Any]]] = {
     "file_damaged": (
-        lambda s: put(s, "var/usecases/flights/monitoring/x.json", "{"), home_checks.check_files
+        lambda s: put(s, f"var/usecases/{USE_CASE.name}/monitoring/x.json", "{"),
+        home_checks.check_files,
     ),
     "lock_left": (
         lambda s: put(s, ".dvc/tmp/rwlock", '{"dvc.yaml": {"write": {"pid": 999999999'),
@@ -603,7 +604,7 @@ def test_doctor_lists_what_to_do_in_order(home: Settings) -> None:
     mlops("status")
     promotion.promote(home, "2", **ME)
     client(home).delete_model_version(USE_CASE.name, "2")
-    file = put(home, "var/usecases/flights/monitoring/x.json", "{")["FILE"]
+    file = put(home, f"var/usecases/{USE_CASE.name}/monitoring/x.json", "{")["FILE"]
     shutil.rmtree(home.state / "models" / "2" / "served")
     put(home, "data/features/table/2013-01-01.parquet", "")
     output = mlops("doctor")
