@@ -138,9 +138,14 @@ def _replayed_period(
 ) -> tuple[datetime, datetime]:
     """Return first day and end; the default end leaves a day of the data for the last labels."""
     from pipelines.runtime.stage_command import parse_time
+    from settings import UserError
 
     last = parse_time(params["replay"]["until"], "replay.until") - timedelta(days=1)
-    return (
-        parse_time(since if since is not None else params["as_of"], "--from"),
-        parse_time(until, "--to") if until is not None else last,
-    )
+    first = parse_time(since if since is not None else params["as_of"], "--from")
+    end = parse_time(until, "--to") if until is not None else last
+    if end <= first:
+        raise UserError(
+            f"The replay from {first:%Y-%m-%d} to {end:%Y-%m-%d} has no day. Set replay.until in "
+            "params.yaml to the end of the data, or choose other days with --from and --to."
+        )
+    return first, end
