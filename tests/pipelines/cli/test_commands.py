@@ -83,7 +83,7 @@ def test_every_command_reports_errors() -> None:
 @pytest.mark.parametrize("command", ["ingest", "features", "train", "monitor", "log expire"])
 def test_an_unknown_date(mlops: Run, command: str) -> None:
     assert_error(
-        mlops(*command.split(), "--as-of", "2013-02-30"), "as_of is '2013-02-30'", "2013-04-01"
+        mlops(*command.split(), "--as-of", "2025-02-30"), "as_of is '2025-02-30'", "2025-04-01"
     )
 
 
