@@ -24,7 +24,7 @@ $(VENV)/installed: $(LOCK) pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-check: install          ## checks style, types, imports, the lock and the words of the use case
+check: install          ## checks style, types, imports, the lock and the words of use cases
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -132,8 +132,9 @@ restore:                ## restores the stack's data from FROM; asks before it r
 rotate-key:             ## signs the stack's releases with a new key from now on; REASON= says why
 	@$(PYTHON) -m pipelines.stack.keys --rotate "$(REASON)"
 
-replay-stack:           ## replays a month on the running stack, with its own parts; FROM= and TO= set other days
-	docker compose run --rm loop mlops replay --from $(or $(FROM),2013-04-01) --to $(or $(TO),2013-05-01)
+replay-stack:           ## replays the days from FROM= to TO= on the running stack, with its own parts
+	@test -n "$(FROM)" -a -n "$(TO)" || { echo "Which days? make replay-stack FROM=<day> TO=<day>"; exit 2; }
+	docker compose run --rm loop mlops replay --from "$(FROM)" --to "$(TO)"
 
 run-stack:              ## runs one full turn of the loop in the running stack
 	docker compose run --rm loop

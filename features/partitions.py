@@ -90,7 +90,7 @@ def partition_day(path: Path) -> date:
         day = date.fromisoformat(path.stem)
         if path.stem == day.isoformat():  # a second spelling would be a second file of that day
             return day
-    raise LoopError(f"{path} is not named after a day, such as 2013-01-31. Move it elsewhere.")
+    raise LoopError(f"{path} is not named after a day, such as 2025-01-31. Move it elsewhere.")
 
 
 def files_below(folder: Path) -> Iterator[Path]:

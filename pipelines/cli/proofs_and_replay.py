@@ -1,7 +1,9 @@
 """Commands that prove the guards, rebuild a version or its data, and replay months of days."""
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +12,16 @@ from pipelines.cli.common import Version, home_settings
 app = typer.Typer()
 replays = typer.Typer()
 
-FirstDay = Annotated[str, typer.Option("--from", help="First simulated day, UTC.")]
-EndDay = Annotated[str, typer.Option("--to", help="End: the day after the last one, UTC.")]
+FirstDay = Annotated[
+    str | None, typer.Option("--from", help="First simulated day, UTC; default: as_of.")
+]
+EndDay = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        help="End: the day after the last one, UTC; default: the day before replay.until.",
+    ),
+]
 
 
 @app.command()
@@ -75,8 +85,8 @@ def restore(
 
 @replays.command()
 def replay(
-    since: FirstDay = "2013-04-01",
-    until: EndDay = "2013-12-31",
+    since: FirstDay = None,
+    until: EndDay = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(help="A name in replay.policies, several joined by +, or all; repeatable."),
@@ -94,11 +104,10 @@ def replay(
     """
     settings = home_settings()  # first: it limits the threads of the imports below
     from pipelines.replay import fast_replay, policies, served_replay
-    from pipelines.runtime.stage_command import parse_time
     from settings import UserError
 
-    first, end = parse_time(since, "--from"), parse_time(until, "--to")
     params = settings.params()
+    first, end = _replayed_period(params, since, until)
     if sensitivity and not fast:
         raise UserError("--sensitivity works only in the fast replay. Add --fast.")
     if not fast and served_replay.uses_running_stack(settings):
@@ -115,10 +124,28 @@ def replay(
 
 
 @replays.command()
-def report(since: FirstDay = "2013-04-01", until: EndDay = "2013-12-31") -> None:
+def report(since: FirstDay = None, until: EndDay = None) -> None:
     """Write one page on the replayed policies: what monitoring noticed, what retraining saved."""
     from pipelines.replay.replay_page import write_replay_page
-    from pipelines.runtime.stage_command import parse_time
 
-    first, end = parse_time(since, "--from"), parse_time(until, "--to")
-    typer.echo(f"Written: {write_replay_page(home_settings(), first, end)}")
+    settings = home_settings()
+    first, end = _replayed_period(settings.params(), since, until)
+    typer.echo(f"Written: {write_replay_page(settings, first, end)}")
+
+
+def _replayed_period(
+    params: Mapping[str, Any], since: str | None, until: str | None
+) -> tuple[datetime, datetime]:
+    """Return first day and end; the default end leaves a day of the data for the last labels."""
+    from pipelines.runtime.stage_command import parse_time
+    from settings import UserError
+
+    last = parse_time(params["replay"]["until"], "replay.until") - timedelta(days=1)
+    first = parse_time(since if since is not None else params["as_of"], "--from")
+    end = parse_time(until, "--to") if until is not None else last
+    if end <= first:
+        raise UserError(
+            f"The replay from {first:%Y-%m-%d} to {end:%Y-%m-%d} has no day. Set replay.until in "
+            "params.yaml to the end of the data, or choose other days with --from and --to."
+        )
+    return first, end

@@ -28,7 +28,7 @@ def _parse_as_of(as_of: datetime | None) -> datetime:
     if as_of is None:
         return clock.now(load_settings())
     if as_of.tzinfo is None:
-        raise UserError(f"as_of {as_of} has no time zone. Write it as 2013-04-01T00:00:00Z.")
+        raise UserError(f"as_of {as_of} has no time zone. Write it as 2025-04-01T00:00:00Z.")
     return as_of.astimezone(UTC)
 
 

@@ -20,8 +20,8 @@ def parse_time(text: Any, name: str = "as_of") -> datetime:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError) as error:  # too early or too late for UTC
         raise UserError(
-            f"{name} is {text!r}, not a time. Write a date or a UTC time, such as 2013-04-01 or "
-            "2013-04-01T00:00:00Z."
+            f"{name} is {text!r}, not a time. Write a date or a UTC time, such as 2025-04-01 or "
+            "2025-04-01T00:00:00Z."
         ) from error
 
 

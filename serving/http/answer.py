@@ -23,7 +23,7 @@ def _require_iso_time(value: Any) -> Any:
     # pydantic also accepts a number, and guesses whether it is seconds or milliseconds.
     if isinstance(value, datetime) or (isinstance(value, str) and re.match(ISO_TIME, value)):
         return value
-    raise ValueError("must be a string such as 2013-04-01T14:15:00Z, with an offset from UTC")
+    raise ValueError("must be a string such as 2025-04-01T14:15:00Z, with an offset from UTC")
 
 
 def within(earliest: datetime, end: datetime) -> AfterValidator:

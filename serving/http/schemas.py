@@ -26,7 +26,7 @@ class _ScoreRequest(_Body):
     key: str = Field(
         pattern=r"^[A-Za-z0-9._:-]{1,128}$", description="Joins the outcome to the prediction"
     )
-    decision_time: Moment = Field(examples=["2013-04-01T12:15:00Z"])
+    decision_time: Moment = Field(examples=["2025-04-01T12:15:00Z"])
 
 
 class UseCaseSchemas(NamedTuple):
@@ -90,7 +90,7 @@ class FeedbackRequest(_Body):
     )
     outcome: bool = Field(strict=True, description="Whether the predicted event happened")
     known_at: Moment = Field(
-        description="When the outcome became known", examples=["2013-04-01T18:00:00Z"]
+        description="When the outcome became known", examples=["2025-04-01T18:00:00Z"]
     )
 
     @model_validator(mode="after")

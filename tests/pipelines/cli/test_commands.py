@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_every_command_reports_errors() -> None:
 @pytest.mark.parametrize("command", ["ingest", "features", "train", "monitor", "log expire"])
 def test_an_unknown_date(mlops: Run, command: str) -> None:
     assert_error(
-        mlops(*command.split(), "--as-of", "2013-02-30"), "as_of is '2013-02-30'", "2013-04-01"
+        mlops(*command.split(), "--as-of", "2025-02-30"), "as_of is '2025-02-30'", "2025-04-01"
     )
 
 
@@ -115,6 +116,12 @@ def test_the_option_chooses_the_use_case(mlops: Run, home: Path) -> None:
 def test_an_unknown_use_case_is_refused_with_the_list(mlops: Run) -> None:
     for done in (mlops("--usecase", "nope", "status"), mlops("ingest", MLOPS_USECASE="nope")):
         assert_error(done, "There is no use case 'nope'", ", ".join(use_case_names()))
+
+
+def test_a_report_covers_the_period_of_the_parameters(mlops: Run, home: Path) -> None:
+    params = Settings(home=home).params()
+    last = date.fromisoformat(params["replay"]["until"][:10]) - timedelta(days=1)
+    assert_error(mlops("report"), f"--from {params['as_of'][:10]} --to {last}")
 
 
 def test_a_malformed_setting(mlops: Run) -> None:

@@ -318,7 +318,7 @@ def wanted(day: str, decision: str) -> dict[str, Any]:
     return {
         "id": str(uuid4()), "event": "mlops.retrain.wanted",
         "occurred": datetime.now(UTC).isoformat(),
-        "resource": {"prefect.resource.id": "mlops.model.flights"},
+        "resource": {"prefect.resource.id": f"mlops.model.{USE_CASE.name}"},
         "payload": {
             "as_of": f"{day}T00:00:00Z", "reason": "drift", "codes": "drift",
             "decision_id": decision,

@@ -13,9 +13,11 @@ from rich.console import Console
 from pipelines.flows import turn
 from pipelines.flows.journal import Journal
 from settings import Settings
+from tests.use_case import USE_CASE
 
 ROOT = Path(__file__).parents[3]
-OUTCOME = {"version": "1", "report": "/app/var/training/x/data/evaluation/report.html"}
+REPORT = f"training/x/data/{USE_CASE.name}/evaluation/report.html"
+OUTCOME = {"version": "1", "report": f"/app/var/usecases/{USE_CASE.name}/{REPORT}"}
 PORTS = {
     "MLOPS_MLFLOW_PORT": "15000", "MLOPS_PREFECT_PORT": "14200", "MLOPS_EVIDENTLY_PORT": "18000",
     "MLOPS_SERVICE_PORT": "13000",
@@ -71,4 +73,4 @@ def test_without_servers_they_are_files(tmp_path: Path) -> None:
 
 def test_a_server_elsewhere_keeps_its_address(tmp_path: Path) -> None:
     output = end_of_turn(Settings(home=tmp_path, tracking_uri="https://mlflow.example.org/x"))
-    assert "https://mlflow.example.org/#/models/flights/versions/1" in output
+    assert f"https://mlflow.example.org/#/models/{USE_CASE.name}/versions/1" in output

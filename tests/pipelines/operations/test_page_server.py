@@ -18,14 +18,15 @@ from pipelines.ingestion import expectation_suites
 from pipelines.runtime.page_guard import guarded_server_command
 from settings import Settings
 from tests import browser
+from tests.use_case import USE_CASE
 
 PAGE = "<!doctype html><title>a page</title>"
-STATE = "usecases/flights"
+STATE = f"usecases/{USE_CASE.name}"
 PAGES = [
     f"{STATE}/{name}" for name in (
         "reports/monitoring-2013-04-15.html", "reports/drift-2013-04-15.html",
         "reports/prove.html", "reports/year.html",
-        "training/20130401T0000-ab/data/flights/evaluation/report.html",
+        f"training/20130401T0000-ab/data/{USE_CASE.name}/evaluation/report.html",
     )
 ]  # fmt: skip
 PRIVATE = [
@@ -33,7 +34,7 @@ PRIVATE = [
     *(f"{STATE}/{name}" for name in (
         "log/predictions/segment.jsonl", "release/release.json", "children.json",
         "reports/note.txt", "reports/other.html", "training/20130401T0000-ab/outcome.json",
-        "training/20130401T0000-ab/data/flights/other/report.html",
+        f"training/20130401T0000-ab/data/{USE_CASE.name}/other/report.html",
         "gx/gx/great_expectations.yml",
     )),
 ]  # fmt: skip

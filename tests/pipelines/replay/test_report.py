@@ -107,6 +107,7 @@ def test_the_table_has_a_row_for_each_policy() -> None:
         (["replay", "--from", "soon"], "--from is 'soon'"),
         (["replay", "--fast", "--policy", "weekly"], "weekly"),
         (["report"], "mlops replay"),
+        (["replay", "--from", "2013-05-01", "--to", "2013-05-01"], "has no day. Set replay.until"),
     ],
 )
 def test_mistakes_of_the_user_end_with_exit_code_2(

@@ -265,6 +265,7 @@ def test_both_replays_decide_release_and_cost_the_same_for_a_month(
     passed = quick.loc[quick["trained"] > 0, "verdicts"].map(
         lambda verdicts: all(each["passed"] for each in verdicts)
     )
-    assert len(mlflow_client(own).search_model_versions("name = 'flights'")) == 1 + passed.sum()
+    found = mlflow_client(own).search_model_versions(f"name = '{USE_CASE.name}'")
+    assert len(found) == 1 + passed.sum()
     log = reader.read_predictions(USE_CASE, own.predictions)
     assert log["key"].is_unique

@@ -33,7 +33,7 @@ path = workspace.open_workspace(here, as_of)
 stage, before = next(iter(dvc_stages.recipe_stages(here, path).items()))
 ran = dvc_stages.run_stage(here, path, stage, before)["ran"]
 md5s = dvc_stages.push_outputs(here, path)
-dvc_stages.restore_output(here, md5s["data/flights/training"], here.home / "restored")
+dvc_stages.restore_output(here, md5s["data/" + here.usecase + "/training"], here.home / "restored")
 with mlflow_tracking.start_run(here, "one", {}) as run:
     mlflow_tracking.mlflow_client(here).log_artifact(run.info.run_id, str(path / "dvc.log"))
 found = mlflow_tracking.mlflow_client(here).download_artifacts(run.info.run_id, "dvc.log",

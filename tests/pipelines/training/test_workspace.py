@@ -34,7 +34,7 @@ build_features.build_feature_tables):
     step(here, as_of)
 """
 # These hold the seconds of each fit; the predictions are compared instead.
-TIMED = {"data/flights/candidates", "data/flights/evaluation/report.html"}
+TIMED = {f"data/{USE_CASE.name}/{each}" for each in ("candidates", "evaluation/report.html")}
 
 
 def train(home: Home, path: Path, arriving: Future[Any]) -> tuple[dict[str, float], dict[str, str]]:
@@ -122,7 +122,7 @@ def test_data_that_arrive_during_a_training_change_nothing_in_it(
     assert (path / predictions).read_bytes() == (undisturbed / predictions).read_bytes()
     digest, _ = refit.refit_training(TrainingFiles(path, USE_CASE))
     assert digest == (undisturbed / "refit" / "digest").read_text()
-    assert turned[0].state()["versions"][0] == ("1", digest, md5s["data/flights/training"])
+    assert turned[0].state()["versions"][0] == ("1", digest, md5s[f"data/{USE_CASE.name}/training"])
 
 
 def test_a_frozen_copy_has_the_templates_of_the_pages(tmp_path: Path) -> None:

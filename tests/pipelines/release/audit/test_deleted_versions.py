@@ -135,7 +135,7 @@ def test_a_deleted_experiment_of_the_record_is_restored_by_the_next_change(
     assert verify_release(released)[0]  # told, and not restored by reading
     assert rollback.rollback(released, **ME)["version"] == "1"
     assert (
-        "The experiment flights releases was deleted in MLflow. It is restored"
+        f"The experiment {USE_CASE.name} releases was deleted in MLflow. It is restored"
         in capsys.readouterr().err
     )
     assert newest(released).seq == 3
