@@ -406,6 +406,8 @@ def _overlay(defaults: Mapping[str, Any], own: Mapping[str, Any], at: str = "") 
             merged[name] = value
         elif isinstance(value, Mapping):
             merged[name] = _overlay(default, value, inner)
+            if inner == "schedules":  # a flow that is left out has none
+                merged[name] = {flow: merged[name][flow] for flow in value}
         else:
             raise ValueError(f"{inner}: must be a mapping.")
     return merged

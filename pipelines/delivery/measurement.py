@@ -104,10 +104,11 @@ def measure_commit(name: str, folder: Path, slice_file: Path) -> None:
         room = tree / "pipelines" / "delivery"  # a file in older commits
         if not (room.is_dir() or room.with_suffix(".py").exists()):
             raise UserError(f"The commit {name} has no `make report`. Name a newer commit.")
-        # Without our settings, which name our commit, our home and our servers.
+        # Without our settings, which name our commit, our home and our servers, but with the use
+        # case.
         # It is imported from its own tree, the working folder.
-        named = ("MLOPS_", "PYTHONSAFEPATH")
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(named)}
+        named, kept = ("MLOPS_", "PYTHONSAFEPATH"), "MLOPS_USECASE"
+        environment = {k: v for k, v in os.environ.items() if k == kept or not k.startswith(named)}
         subprocess.run(
             [sys.executable, "-m", "pipelines.delivery", "--out", str(folder.resolve()),
              "--slice", str(slice_file.resolve())],

@@ -102,7 +102,7 @@ def replay_home(settings: Settings, first: datetime, name: str) -> Settings:
     """Return the settings of the home of a replay of `name` from `first` on, with our ports."""
     period = fast_replay.replay_folder(settings, first, name).parent.name
     return Settings.isolated(
-        settings.state / "replay" / "served" / period / name,
+        settings.state / "replay" / "served" / period / name, usecase=settings.usecase,
         prefect_url="", service_url="", prefect_port=settings.prefect_port,
         service_port=settings.service_port,
     )  # fmt: skip
@@ -135,7 +135,8 @@ def replay_environment(own: Settings) -> dict[str, str]:
     own_prefixes = ("MLOPS_", "PREFECT_", "MLFLOW_TRACKING", "BENTOML_HOME")
     names = {name: value for name, value in os.environ.items() if not name.startswith(own_prefixes)}
     return {
-        **names, "MLOPS_HOME": str(own.home), "MLOPS_PREFECT_PORT": str(own.prefect_port),
+        **names, "MLOPS_HOME": str(own.home), "MLOPS_USECASE": own.usecase,
+        "MLOPS_PREFECT_PORT": str(own.prefect_port),
         "MLOPS_SERVICE_PORT": str(own.service_port),
         "MLOPS_LOOKUP_SECONDS": "60",  # nor must the load of this machine decide
         "MLOPS_PAGES": "false",  # megabytes a day that nobody reads

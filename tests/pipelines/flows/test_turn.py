@@ -16,7 +16,8 @@ import pytest
 from pipelines.registry import reproduce, version_files
 from pipelines.release.audit.verification import verify_release
 from pipelines.retraining import monitor
-from pipelines.training import mlflow_tracking
+from pipelines.training import mlflow_tracking, training_outcome
+from pipelines.training.training_files import TrainingFiles
 from serving.models.evaluator import Evaluator
 from serving.prediction_log import decisions, reader
 from serving.release import document
@@ -41,10 +42,33 @@ def test_a_turn_covers_the_seven_components_and_closes_the_loop(turned: tuple[Ho
 
 
 def test_a_turn_prints_each_long_step_of_its_training(turned: tuple[Home, str]) -> None:
-    steps = ("assemble", "train", "evaluate", "log_training", "register_version")
+    stages = [f"{stage}@{USE_CASE.name}" for stage in ("assemble", "train", "evaluate")]
+    steps = [*stages, "log_training", "register_version"]
     lines = [line.split(maxsplit=1)[1:] for line in turned[1].splitlines()]
     at = [lines.index([step]) for step in steps]
     assert at == sorted(at)
+
+
+def test_the_table_of_a_turn_names_its_candidates_and_places_that_exist(
+    turned: tuple[Home, str],
+) -> None:
+    home, output = turned
+    rows: list[list[str]] = [[]]
+    for line in output.partition("Summary of this turn")[2].splitlines():
+        if line.startswith("│"):  # a further line of a row: cells are folded
+            cells = [cell.replace(" ", "") for cell in line.strip("│").split("│")]
+            rows[-1] = list(map("".join, zip(rows[-1] or [""] * len(cells), cells, strict=True)))
+        elif rows[-1]:
+            rows.append([])
+    table = {row[0][0]: row for row in rows if row}
+    outcome = training_outcome.list_outcomes(home.settings)[0]
+    path = home.settings.state / "training" / outcome["training_id"]
+    assert table["3"][1].startswith(",".join(TrainingFiles(path, USE_CASE).metrics))
+    places = [place for row in table.values() for place in row[-1].split(",")]
+    assert f"models:/{USE_CASE.name}@champion" in places
+    files = [home.settings.home / place for place in places if not place.startswith("models:/")]
+    assert len(files) == len(table)
+    assert [file for file in files if not file.exists()] == []
 
 
 def test_every_prediction_of_a_turn_is_a_decision_on_time(turned: tuple[Home, str]) -> None:

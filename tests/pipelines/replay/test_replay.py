@@ -95,14 +95,16 @@ def stage_a_training(home: Path, frame: pd.DataFrame, champion: Any) -> Training
     """Run the stages and the refit of a training as of a week after the champion's."""
     settings, as_of = Settings(home=home, workspace=None), FIRST + 7 * DAY
     params = parameters()
-    start = assemble.holdout_start(params, as_of, champion.as_of)
+    start = assemble.holdout_start(params, as_of, USE_CASE.horizon, champion.as_of)
     params["training"]["holdout_start"] = start.isoformat()
     known = frame[frame["known_at"] < as_of]
     durable_files.write_file(settings.params_file, yaml.safe_dump(params))
     partitions.write_partition(known, settings.data / "training" / "training.parquet")
     durable_files.write_json(
         settings.data / "training" / "manifest.json",
-        assemble.training_manifest(known, as_of, assemble.holdout_start(params, as_of)),
+        assemble.training_manifest(
+            known, as_of, assemble.holdout_start(params, as_of, USE_CASE.horizon)
+        ),
     )
     shutil.copytree(champion.served, settings.data / "champion" / "served")
     card = {"digest": champion.digest}

@@ -95,6 +95,10 @@ def test_a_replay_uses_no_store_of_the_project(
     assert "somebody-elses" not in json.dumps(served_replay.replay_environment(own))
     assert own.owns_service
     assert own.owns_prefect
+    other = served_replay.replay_home(
+        Settings(home=tmp_path, usecase="another"), parse_time(FIRST), POLICY
+    )
+    assert other.usecase == served_replay.replay_environment(other)["MLOPS_USECASE"] == "another"
     assert str(tmp_path) in own.mlflow_uri
 
 

@@ -81,4 +81,11 @@ def test_a_missing_setting_is_named(absent: str, tmp_path: Path) -> None:
     settings.params_file.parent.mkdir(parents=True)
     settings.params_file.write_text(yaml.safe_dump(params))
     with pytest.raises(UserError, match=f"missing: {absent}"):
+        split_decisions(read_predictions(USE_CASE, tmp_path), params)
+    assert read_decisions(settings).empty  # the file lacks it, so its default holds
+    shipped = PARAMS["monitoring"]["decisions"][absent]
+    assert settings.params()["monitoring"]["decisions"][absent] == shipped
+    params["monitoring"]["decisions"][f"{absent}s"] = shipped
+    settings.params_file.write_text(yaml.safe_dump(params))
+    with pytest.raises(UserError, match=rf"monitoring.decisions.{absent}s: no parameter has this"):
         read_decisions(settings)
