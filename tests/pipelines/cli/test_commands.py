@@ -102,7 +102,7 @@ def test_malformed_parameters(mlops: Run, home: Path, text: str, error: str) -> 
 
 def test_parameters_without_a_section(mlops: Run, home: Path) -> None:
     Settings(home=home).params_file.write_text("as_of: 2013-04-01\n")
-    missing = "first_day, costs.miss, gates.max_auc, gates.max_column_auc: missing. State"
+    missing = "costs.miss, gates.max_auc, gates.max_column_auc: missing. State"
     assert_error(mlops("run"), str(Settings(home=home).params_file), missing)
 
 
@@ -169,7 +169,7 @@ def test_the_doctor_names_the_remedy(mlops: Run, home: Path) -> None:
     Settings(home=home).params_file.write_text("as_of: never\n")
     broken = mlops("doctor")
     assert "parameters [parameters_malformed]: could not be checked: " in broken.stdout
-    assert "first_day, costs.miss, gates.max_auc, gates.max_column_auc: missing" in broken.stdout
+    assert "costs.miss, gates.max_auc, gates.max_column_auc: missing" in broken.stdout
 
 
 def test_the_doctor_knows_the_supported_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
