@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from contract import UseCase, complete_parameters, load_use_case, use_case_names
+from contract import UseCase, load_use_case, use_case_names
 
 ROOT = Path(__file__).parents[1]
 # Words of the shipped use cases that are no columns.
@@ -56,8 +56,8 @@ def words(use_case: UseCase) -> set[str]:
 def first_year(use_case: UseCase) -> str:
     """Return the pattern of a day in the use case's first year."""
     own = yaml.safe_load((use_case.folder / "params.yaml").read_text())
-    params = complete_parameters(use_case, own)
-    return rf"{str(params['first_day'])[:4]}(-\d|, ?\d)"
+    first = own.get("first_day") or (use_case.past_days or ["none"])[0]
+    return rf"{str(first)[:4]}(-\d|, ?\d)"
 
 
 def pattern(alternatives: Iterable[str]) -> re.Pattern[str]:

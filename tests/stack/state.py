@@ -9,13 +9,12 @@ from pipelines.training import mlflow_tracking, training_outcome
 from serving.prediction_log import reader
 from serving.release import document
 from settings import load_settings
-from tests.use_case import USE_CASE
 
 settings = load_settings()
 client = mlflow_tracking.mlflow_client(settings)
-registered = client.search_registered_models(f"name = '{USE_CASE.name}'")
-versions = client.search_model_versions(f"name = '{USE_CASE.name}'")
-experiment = client.get_experiment_by_name(USE_CASE.name)
+registered = client.search_registered_models(f"name = '{settings.usecase}'")
+versions = client.search_model_versions(f"name = '{settings.usecase}'")
+experiment = client.get_experiment_by_name(settings.usecase)
 ids = [experiment.experiment_id] if experiment else []
 running = client.search_runs(ids, filter_string="attributes.status = 'RUNNING'") if ids else []
 served = document.read_release(settings)
