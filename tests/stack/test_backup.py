@@ -48,9 +48,9 @@ version_files.sign_files(settings, made, digest)
 with mlflow_tracking.start_run(settings, "seed", {"training_id": "seed"}) as run:
     client = mlflow_tracking.mlflow_client(settings)
     client.log_artifacts(run.info.run_id, str(made))
-client.create_registered_model(USE_CASE.name)
+client.create_registered_model(use_case.name)
 client.create_model_version(
-    USE_CASE.name, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest":
+    use_case.name, f"runs:/{run.info.run_id}/served", run.info.run_id, tags={"digest":
     digest})
 promotion.promote(settings, "1", why="the seed", by="test")
 
