@@ -1,15 +1,18 @@
 """The command line and the environment that start the service as a process, and its conditions."""
 
 import ipaddress
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 from serving.http.access import require_tokens
 from serving.prediction_log.segments import make_log_folder
-from settings import Settings, UserError
+from settings import Settings, UserError, load_settings
 
 CODE = Path(__file__).resolve().parents[1]
+#: The name of the use case, which `mlops bento` puts next to the code.
+PACKAGED_USE_CASE = CODE / "packaged" / "usecase"
 
 
 def serve_command(settings: Settings) -> list[str]:
@@ -38,6 +41,13 @@ def serve_environment(settings: Settings) -> dict[str, str]:
             settings.service_home or settings.var / "bentoml" / f"service-{settings.service_port}"
         ),
     }
+
+
+def load_service_settings() -> Settings:
+    """Return the settings of the service. A Bento serves only the use case of its model."""
+    if PACKAGED_USE_CASE.exists():
+        os.environ["MLOPS_USECASE"] = PACKAGED_USE_CASE.read_text()
+    return load_settings()
 
 
 def require_startable(settings: Settings) -> None:

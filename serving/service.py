@@ -46,11 +46,11 @@ class Predictor:
 
         A worker that can't start for another reason sends SIGUSR1.
         """
-        from serving.command import require_startable
+        from serving.command import load_service_settings, require_startable
 
         signal.signal(signal.SIGUSR1, _end_as_failed)
         try:
-            require_startable(configuration.load_settings())
+            require_startable(load_service_settings())
         except configuration.LoopError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(error.exit_code)
@@ -58,6 +58,7 @@ class Predictor:
     def _start(self) -> None:
         # Imported here: BentoML's supervising process imports this module and needs none of it.
         from serving import service_logging
+        from serving.command import load_service_settings
         from serving.http.access import AccessControl
         from serving.http.api import Api
         from serving.http.connections import BoundedProtocol
@@ -66,7 +67,7 @@ class Predictor:
         from serving.wiring import wire_service
 
         service_logging.configure_logging()
-        settings = configuration.load_settings()
+        settings = load_service_settings()
         access = AccessControl(settings)  # first, since it may raise
         metrics = Metrics()
         self.parts = wire_service(settings, metrics)

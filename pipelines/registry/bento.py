@@ -13,6 +13,7 @@ from typing import Any
 from features import durable_files
 from pipelines.training import lineage
 from pipelines.training.workspace import SOURCE_ROOT
+from serving.command import PACKAGED_USE_CASE
 from serving.models import served_form
 from serving.release import document
 from serving.wiring import PACKAGED_RELEASE
@@ -47,7 +48,6 @@ def build_bento(settings: Settings, target: Path) -> str:
             include=["**"],
             description=(settings.use_case.folder / "card.md").read_text(),
             # The lock file has all packages with hashes; BentoML would resolve them again.
-            envs=[{"name": "MLOPS_USECASE", "value": settings.usecase}],
             python={"requirements_txt": "requirements.lock", "lock_packages": False},
         )
         # BentoML chooses the format by the end of the name.
@@ -70,6 +70,7 @@ def _fill(settings: Settings, current: document.Release, folder: Path) -> dict[s
             shutil.copy(source_code, folder / name)
     packaged = folder / PACKAGED_RELEASE.parent.name
     served_form.write_model_files(packaged / "served", files)
+    durable_files.write_file(packaged / PACKAGED_USE_CASE.name, settings.usecase)
     card = served_form.read_card(source.parent)
     durable_files.write_json(packaged / "card.json", card)
     alone = replace(

@@ -73,6 +73,7 @@ def test_a_bento_in_an_empty_home_serves_its_packaged_version(tmp_path: Path) ->
     log = tmp_path / "service.log"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "MLFLOW_"))}
     environment = kept | {
+        "MLOPS_USECASE": "another",
         "MLOPS_HOME": str(clean), "BENTOML_HOME": str(clean / "bentoml"),
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # unreachable
     }  # fmt: skip
