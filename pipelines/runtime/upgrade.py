@@ -123,7 +123,10 @@ def name_the_use_case(settings: Settings) -> None:
     for data in (settings.root / "data", *(own.state / "training").glob("[!.]*/data")):
         _move(OLDER_DATA, data, data / own.usecase)
     shutil.rmtree(settings.var / "feast", ignore_errors=True)
-    if settings.tracking_uri is None and embedded_databases.embedded_mlflow(settings) is None:
+    database = embedded_databases.embedded_mlflow(settings)
+    if database is not None:
+        embedded_databases.keep_copy(database, "format-2")
+    elif settings.tracking_uri is None:
         return
     from mlflow import MlflowClient
 

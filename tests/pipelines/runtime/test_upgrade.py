@@ -114,6 +114,8 @@ def test_a_moved_home_of_the_first_version_has_its_release_made_relative(
     works(moved)
     assert durable_files.read_json(moved.var / "format.json") == {"format": upgrade.STATE_FORMAT}
     assert durable_files.read_json(moved.release_file.with_name("release.json.format-1.bak"))
+    copies = [f"mlflow.db.format-{number}.bak" for number in (1, 2)]
+    assert all(database(moved).with_name(name).exists() for name in copies)
     state = recorder.read_recorded_release(moved).document
     assert state.champion is not None
     assert state.champion.path == "../models/1/served"
