@@ -354,6 +354,11 @@ def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, 
         raise ValueError(f"{', '.join(missing)}: missing. State what holds for the use case.")
     miss = params["costs"]["miss"]
     late = math.ceil(horizon / timedelta(days=1))
+
+    def shortest() -> float:
+        shadow, canary = params["rollout"]["shadow"], params["rollout"]["canary"]
+        return max(shadow["days"] + canary["days"], 2 * params["gates"]["min_days"] * day)
+
     follows: dict[str, Callable[[], Any]] = {
         "costs.threshold": lambda: false_alarm / (false_alarm + miss),
         "training.holdout_days": lambda: 2 * week * day,
@@ -371,6 +376,7 @@ def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, 
         "rollout.shadow.max_days": lambda: 2 * params["rollout"]["shadow"]["days"],
         "rollout.canary.days": lambda: day,
         "rollout.canary.max_days": lambda: 3 * params["rollout"]["canary"]["days"],
+        "monitoring.policy.every_days": lambda: max(4 * week, shortest()),
         "replay.until": lambda: params["as_of"],
     }
     for name, value in follows.items():
@@ -379,6 +385,13 @@ def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, 
             found = value()
             whole = isinstance(found, float) and found.is_integer()
             _at(params, ".".join(sections))[last] = int(found) if whole else found
+    every, least = params["monitoring"]["policy"]["every_days"], shortest()
+    if "schedule" in params["monitoring"]["policy"]["triggers"] and every < least:
+        raise ValueError(
+            f"monitoring.policy.every_days is {every:g}. A new version is in shadow and canary "
+            "until its labels count, and half of this time is the holdout: the shortest that works "
+            f"is {least:g}. State at least that, or a shorter rollout."
+        )
     return params
 
 

@@ -90,15 +90,24 @@ def test_what_follows_from_cadence_and_horizon_may_still_be_set() -> None:
             params["training"]["holdout_days"], params["gates"]["max_label_age_days"],
             monitoring["window_days"], monitoring["label_hours"],
             monitoring["policy"]["cool_down_days"], shadow["days"], shadow["max_days"],
-            params["rollout"]["canary"]["days"],
+            params["rollout"]["canary"]["days"], monitoring["policy"]["every_days"],
         ]  # fmt: skip
 
-    assert times(daily) == [14, 2, 14, 1, 14, 7, 14, 1]
-    assert times(weekly) == [98, 14, 126, 672, 98, 77, 154, 7]
+    assert times(daily) == [14, 2, 14, 1, 14, 7, 14, 1, 28]
+    assert times(weekly) == [98, 14, 126, 672, 98, 77, 154, 7, 84]
     own = {**STATED, "training": {"holdout_days": 3}, "rollout": {"shadow": {"days": 2}}}
     stated = complete_parameters(with_times(timedelta(days=7), timedelta(days=28)), own)
     assert (stated["training"]["holdout_days"], stated["rollout"]["shadow"]["days"]) == (3, 2)
     assert stated["rollout"]["shadow"]["max_days"] == 4
+
+
+def test_a_cadence_that_the_horizon_makes_impossible_is_refused_with_the_shortest() -> None:
+    monthly = {**STATED, "monitoring": {"policy": {"every_days": 28}}}
+    complete_parameters(with_times(timedelta(days=1), timedelta(days=14)), monthly)
+    with pytest.raises(ValueError, match=r"every_days is 28.*the shortest that works is 84"):
+        complete_parameters(with_times(timedelta(days=7), timedelta(days=28)), monthly)
+    by_need = {"monitoring": {"policy": {"every_days": 28, "triggers": ["calibration"]}}}
+    complete_parameters(with_times(timedelta(days=7), timedelta(days=28)), {**STATED, **by_need})
 
 
 def outcomes(early: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
