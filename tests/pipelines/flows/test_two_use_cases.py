@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 
 from contract import complete_parameters, load_use_case
@@ -51,6 +52,8 @@ def few_days() -> dict[str, Any]:
     return params
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1500)
 def test_a_second_use_case_turns_beside_the_first(
     turned: tuple[Home, str], make_home: Any, tmp_path: Path
 ) -> None:
