@@ -10,7 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from contract import complete_parameters, load_use_case
+from contract import complete_parameters, load_use_case, use_case_names
 from pipelines.training import mlflow_tracking
 from serving.release import document
 from settings import Settings
@@ -18,7 +18,7 @@ from tests.pipelines.conftest import MLOPS
 from tests.use_case import USE_CASE
 
 Home = Any  # of conftest.py
-OTHER = load_use_case("weather")
+[OTHER] = [load_use_case(name) for name in use_case_names() if name != USE_CASE.name]
 
 
 def few_days() -> dict[str, Any]:
