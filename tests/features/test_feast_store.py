@@ -42,7 +42,7 @@ def test_only_feast_is_imported_without_typeguards_checks():
 
 def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: Path):
     copy = tmp_path / "copy"
-    for name in ("features", "usecases"):
+    for name in ("features", "usecases", "pipelines"):
         shutil.copytree(ROOT / name, copy / name)
     for name in ("settings.py", "contract.py"):
         shutil.copy(ROOT / name, copy)

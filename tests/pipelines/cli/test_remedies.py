@@ -41,7 +41,7 @@ from serving.release import signatures
 from settings import LoopError, Settings
 from tests.released import served_release
 from tests.remedied import mlops, run_remedy
-from tests.use_case import USE_CASE
+from tests.use_case import USE_CASE, change_params
 
 # By reason: the remedies that no test runs.
 NOT_PRODUCED = {
@@ -197,8 +197,7 @@ def take_back(settings: Settings) -> None:
 
 
 def require_approvals(settings: Settings) -> None:
-    text = settings.params_file.read_text()
-    settings.params_file.write_text(text.replace("policy: auto", "policy: manual"))
+    change_params(settings, "release", policy="manual")
 
 
 def set_document_back(settings: Settings) -> None:

@@ -104,7 +104,7 @@ def test_a_second_use_case_turns_beside_the_first(
     client = mlflow_tracking.mlflow_client(other)
     models = {each.name: each for each in client.search_registered_models()}
     assert set(models) == {USE_CASE.name, OTHER.name}
-    assert models[OTHER.name].aliases["champion"] == release.champion.version
+    assert str(models[OTHER.name].aliases["champion"]) == release.champion.version
     own = {path.name for path in home.settings.var.glob("usecases/*")}
     assert own == {USE_CASE.name, OTHER.name}
     for name in (USE_CASE.name, OTHER.name):
