@@ -18,7 +18,6 @@ from pipelines.release.audit.verification import verify_release
 from pipelines.training import mlflow_tracking
 from serving.release import document as served
 from settings import Settings, load_settings
-from tests.use_case import USE_CASE
 
 # A forked child has the imports of this process and opens its own database connection.
 FORK = multiprocessing.get_context("fork")
@@ -78,7 +77,7 @@ def make_moves(settings: Settings) -> list[Move]:
     champion = recorder.read_recorded_release(settings).document.champion
     assert champion is not None
     found = mlflow_tracking.mlflow_client(settings).search_model_versions(
-        f"name = '{USE_CASE.name}'"
+        f"name = '{settings.usecase}'"
     )
     other = max((v.version for v in found if str(v.version) != champion.version), key=int)
     me: dict[str, Any] = {"by": "chaos", "why": "killed on purpose"}
