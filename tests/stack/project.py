@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.use_case import USE_CASE
+
 WITHIN = 180.0  # seconds until a part must be healthy again
 STATE = Path(__file__).with_name("state.py")
 ROOT = Path(__file__).parents[2]
@@ -104,7 +106,7 @@ def create_run(stack: Stack, flow: str, parameters: dict[str, Any]) -> str:
         "id"
     ]
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    made = httpx.post(f"{url}/deployments/{deployment}/create_flow_run", json=body, timeout=30)
+    made = httpx.post(f"{url}/deployments/{found['id']}/create_flow_run", json=body, timeout=30)
     made.raise_for_status()
     return str(made.json()["id"])
 
