@@ -102,9 +102,7 @@ def request_training(stack: Stack) -> str:
 
 def create_run(stack: Stack, flow: str, parameters: dict[str, Any]) -> str:
     url = stack.address("prefect", 4200) + "/api"
-    deployment = httpx.get(f"{url}/deployments/name/{flow}/{USE_CASE.name}", timeout=30).json()[
-        "id"
-    ]
+    found = httpx.get(f"{url}/deployments/name/{flow}/{USE_CASE.name}", timeout=30).json()
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
     made = httpx.post(f"{url}/deployments/{found['id']}/create_flow_run", json=body, timeout=30)
     made.raise_for_status()
