@@ -398,8 +398,9 @@ class Settings(BaseSettings):
         `NO_PROXY` is extended. The tools' addresses are those of the settings: variables of another
         project would lead to its registry.
         """
+        given = {name: text for name, text in os.environ.items() if text}  # empty counts as unset
         own = self.tool_addresses() | self.proxy_exceptions()
-        os.environ.update(self.environment() | dict(os.environ) | own)
+        os.environ.update(self.environment() | given | own)
 
 
 def _below(value: Any, name: str) -> Any:

@@ -85,3 +85,14 @@ def test_dvc_uses_no_configuration_of_the_user(
     (place / "dvc.yaml").write_text(json.dumps({"stages": {"make": stage}}))
     assert dvc_stages.run_stage(home, place, "make")["ran"]
     assert not (place / "made").is_symlink()  # it would be broken after the home is moved
+
+
+def test_an_empty_variable_counts_as_unset_also_for_the_tools(tmp_path: Path) -> None:
+    """Compose passes an unset variable as an empty one; Feast reads its project from this one."""
+    code = "import os, settings; settings.load_settings(); print(os.environ['MLOPS_USECASE'])"
+    environment = {**os.environ, "MLOPS_HOME": str(tmp_path), "MLOPS_USECASE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == Settings.model_fields["usecase"].default
