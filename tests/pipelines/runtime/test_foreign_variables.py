@@ -12,6 +12,7 @@ from pipelines.release import promotion, rollback
 from pipelines.release.audit.verification import verify_release
 from pipelines.runtime import upgrade
 from pipelines.training import dvc_stages, mlflow_tracking
+from pipelines.training.workspace import SOURCE_ROOT
 from settings import Settings
 
 PRINT_DATABASE = """
@@ -92,7 +93,7 @@ def test_an_empty_variable_counts_as_unset_also_for_the_tools(tmp_path: Path) ->
     code = "import os, settings; settings.load_settings(); print(os.environ['MLOPS_USECASE'])"
     environment = {**os.environ, "MLOPS_HOME": str(tmp_path), "MLOPS_USECASE": ""}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True,
-        check=True,
+        [sys.executable, "-c", code], cwd=SOURCE_ROOT, env=environment,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == Settings.model_fields["usecase"].default
