@@ -98,6 +98,8 @@ def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = shipped_params()
     params["monitoring"]["policy"] |= {"every_days": 4, "cool_down_days": 2, "min_labelled": 500}
     params["monitoring"]["drift"]["max_rows"] = 1000
+    params["gates"]["min_days"] = 2  # as few as four days between trainings allow
+    params["rollout"]["shadow"]["days"] = 3
     settings.params_file.write_text(yaml.safe_dump(params))
     for day in partitions.day_range(DATA_UNTIL.date(), AS_OF.date() + timedelta(days=1)):
         rows = USE_CASE.fetch(USE_CASE.label_feed, day)
