@@ -10,17 +10,13 @@ imports what it needs. Times are in UTC, days are UTC days.
 
 from __future__ import annotations
 
-import copy
 import importlib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import yaml
 
 if TYPE_CHECKING:
     import great_expectations.expectations as gxe
@@ -85,7 +81,7 @@ class GateFault(NamedTuple):
     `extra` has the columns of the cases that the model does not see, with their `key`.
     """
 
-    told: str
+    description: str
     gate: str
     kind: Literal["fit", "rows", "refit", "scores", "tables", "online"]
     change: Any
@@ -99,7 +95,7 @@ class FeedFault(NamedTuple):
     batch, then the feed, the day, and the first day of the fault; it returns the batch to publish.
     """
 
-    told: str
+    description: str
     watcher: Literal["validation", "freshness", "labels", "performance", "drift", "none"]
     reaction: Literal["refuse", "alarm", "retrain", "nothing"]
     hours: float
@@ -337,93 +333,6 @@ class UseCase(ABC):
     def feed_faults(self) -> Sequence[FeedFault]:
         """Return faults in its feeds, and harmless changes (watcher "none"). Default: none."""
         return ()
-
-
-def complete_parameters(use_case: UseCase, own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with the use case's `own` parameters, and what follows from them.
-
-    Raise `ValueError` for a name that the defaults lack, and for a required value that is missing.
-    """
-    text = (FOLDER / "defaults.yaml").read_text()
-    params = _overlay(yaml.load(text, yaml.CSafeLoader), own)
-    day, week = max(use_case.cadence / timedelta(days=1), 1.0), 7.0
-    horizon, false_alarm, miss = use_case.horizon, params["costs"]["false_alarm"], 0.0
-    if params["first_day"] is None and use_case.past_days is not None:
-        params["first_day"] = use_case.past_days[0].isoformat()
-    if missing := [name for name in REQUIRED if _at(params, name) is None]:
-        raise ValueError(f"{', '.join(missing)}: missing. State what holds for the use case.")
-    miss = params["costs"]["miss"]
-    late = math.ceil(horizon / timedelta(days=1))
-
-    def shortest() -> float:
-        shadow, canary = params["rollout"]["shadow"], params["rollout"]["canary"]
-        return max(shadow["days"] + canary["days"], 2 * params["gates"]["min_days"] * day)
-
-    follows: dict[str, Callable[[], Any]] = {
-        "costs.threshold": lambda: false_alarm / (false_alarm + miss),
-        "training.holdout_days": lambda: 2 * week * day,
-        "gates.max_label_age_days": lambda: 2 * day,
-        "gates.margin_cost": lambda: 0.05 * 1000 * 0.2 * miss,
-        "gates.margin_slice_cost": lambda: 1.25 * params["gates"]["margin_cost"],
-        "gates.margin_slice_proof": lambda: 3 * params["gates"]["margin_cost"],
-        "monitoring.window_days": lambda: 2 * week * day + late,
-        "monitoring.label_hours": lambda: max(horizon / timedelta(hours=1), 1.0),
-        "monitoring.policy.cool_down_days": lambda: 2 * week * day,
-        "rollout.shadow.days": lambda: week * day + late,
-        "rollout.shadow.label_hours": lambda: max(horizon / timedelta(hours=1), 1.0),
-        "rollout.shadow.margin_cost": lambda: 0.625 * params["gates"]["margin_cost"],
-        "rollout.shadow.spread": lambda: 1.5 * params["gates"]["margin_cost"],
-        "rollout.shadow.max_days": lambda: 2 * params["rollout"]["shadow"]["days"],
-        "rollout.canary.days": lambda: day,
-        "rollout.canary.max_days": lambda: 3 * params["rollout"]["canary"]["days"],
-        "monitoring.policy.every_days": lambda: max(4 * week, shortest()),
-        "replay.until": lambda: params["as_of"],
-    }
-    for name, value in follows.items():
-        if _at(params, name) is None:
-            *sections, last = name.split(".")
-            found = value()
-            whole = isinstance(found, float) and found.is_integer()
-            _at(params, ".".join(sections))[last] = int(found) if whole else found
-    every, least = params["monitoring"]["policy"]["every_days"], shortest()
-    if "schedule" in params["monitoring"]["policy"]["triggers"] and every < least:
-        raise ValueError(
-            f"monitoring.policy.every_days is {every:g}. A new version is in shadow and canary "
-            "until its labels count, and half of this time is the holdout: the shortest that works "
-            f"is {least:g}. State at least that, or a shorter rollout."
-        )
-    return params
-
-
-REQUIRED = ("as_of", "first_day", "costs.miss", "gates.max_auc", "gates.max_column_auc")
-# Sections to which a use case may add names: its own limits, spaces and policies.
-OPEN_SECTIONS = ("training.search", "gates", "replay.policies")
-
-
-def _at(params: Mapping[str, Any], name: str) -> Any:
-    for part in name.split("."):
-        params = params[part]
-    return params
-
-
-def _overlay(defaults: Mapping[str, Any], own: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Return `defaults` with the values of `own`, except null; a mapping is overlaid in turn."""
-    merged = copy.copy(dict(defaults))
-    for name, value in own.items():
-        inner, default = f"{at}.{name}" if at else name, defaults.get(name)
-        if name not in defaults and at not in OPEN_SECTIONS:
-            raise ValueError(f"{inner}: no parameter has this name.")
-        if value is None:
-            continue
-        if not isinstance(default, Mapping) or inner == "replay.policies":
-            merged[name] = value
-        elif isinstance(value, Mapping):
-            merged[name] = _overlay(default, value, inner)
-            if inner == "schedules":  # a flow that is left out has none
-                merged[name] = {flow: merged[name][flow] for flow in value}
-        else:
-            raise ValueError(f"{inner}: must be a mapping.")
-    return merged
 
 
 @cache

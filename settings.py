@@ -10,10 +10,9 @@ a Bento copy it, and the environment of the tools follows from the settings.
 
 import ipaddress
 import json
-import math
 import os
 import re
-from functools import cached_property, reduce
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -29,18 +28,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract import UseCase, complete_parameters, load_use_case
+from contract import UseCase, load_use_case
+from parameters import read_parameters
 
 CODE_PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"  # the form of every stable code
-# Bounds of parameters that would be obeyed silently although they make no sense.
-PARAMETER_BOUNDS = {
-    "costs.threshold": (0, 1), "costs.false_alarm": (0, math.inf), "costs.miss": (0, math.inf),
-    "training.holdout_days": (1, 3650), "validation.max_quarantined": (0, math.inf),
-    "rollout.shadow.alpha": (0, 1), "rollout.harm.alpha": (0, 1),
-    "rollout.canary.percent": (0, 100), "monitoring.window_days": (1, 3650),
-    "monitoring.min_coverage": (0, 1), "serving.price_per_cpu_hour": (0, math.inf),
-    "release.approval_days": (0, math.inf),
-}  # fmt: skip
 # In a path, the tools treat these as a pattern, an option or a variable, and use another path. A
 # folder `name=value` becomes a column in what Arrow and DuckDB read below it.
 UNUSABLE_IN_PATHS = frozenset("*[?$=")
@@ -99,17 +90,6 @@ class ParameterSection(dict[str, Any]):
 
 
 yaml.SafeDumper.add_representer(ParameterSection, yaml.SafeDumper.represent_dict)
-
-
-class _UniqueKeys(yaml.CSafeLoader):
-    """YAML in which no mapping has a key twice; a merge gone wrong leaves such a file."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        if repeated := [name for name in names if names.count(name) > 1]:
-            problem = f"the key {repeated[0]!r} is there twice"
-            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 class Settings(BaseSettings):
@@ -291,35 +271,19 @@ class Settings(BaseSettings):
 
         Each level is a `ParameterSection`.
 
-        Raise `UserError` if the file is missing or malformed, or a value is out of its bounds.
+        Raise `UserError` if the file is missing or malformed.
         """
         use_case = self.use_case
         try:
-            loaded = yaml.load(self.params_file.read_text(), _UniqueKeys)  # noqa: S506 -- a SafeLoader
+            loaded = read_parameters(self.params_file, use_case)
         except FileNotFoundError as error:
             raise UserError(
                 f"No parameters at {self.params_file}. Run this inside a checkout of the project, "
                 "or set MLOPS_HOME to one."
             ) from error
-        except yaml.YAMLError as error:
-            message = f"{self.params_file} is not valid YAML: {error}. Correct it."
-            raise UserError(message, code="parameters_malformed") from error
-        if not isinstance(loaded, dict):
-            message = f"{self.params_file} must hold a mapping, not {type(loaded).__name__}."
-            raise UserError(message, code="parameters_malformed")
-        try:
-            loaded = complete_parameters(use_case, loaded)
         except ValueError as error:
             message = f"{self.params_file}: {error}"
             raise UserError(message, code="parameters_malformed") from error
-        for name, (low, high) in PARAMETER_BOUNDS.items():
-            value = reduce(_below, name.split("."), loaded)
-            if value is not None and not (isinstance(value, int | float) and low <= value <= high):
-                raise UserError(
-                    f"{self.params_file}: {name} is {value!r}. It must be a number from {low} to "
-                    f"{high}.",
-                    code="parameters_malformed",
-                )
         return _as_sections(loaded, f"{self.params_file}: ")
 
     def environment(self) -> dict[str, str]:
@@ -401,10 +365,6 @@ class Settings(BaseSettings):
         given = {name: text for name, text in os.environ.items() if text}  # empty counts as unset
         own = self.tool_addresses() | self.proxy_exceptions()
         os.environ.update(self.environment() | given | own)
-
-
-def _below(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
 
 
 def _as_sections(value: dict[str, Any], place: str) -> ParameterSection:

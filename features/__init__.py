@@ -14,7 +14,7 @@ Publish and read online:
 - `online_publisher.py`: write new rows to the online store, or rebuild it
 - `publication_record.py`: the store's record of its newest complete publication
 - `online_reader.py`: look up features for requests, within their time to live
-- `online_values.py`, `sqlite_store.py`, `redis_store.py`: the stores themselves
+- `online_values.py`, `sqlite_store.py`, `sqlite_rows.py`, `redis_store.py`: the stores themselves
 - `feast_store.py`: open Feast and register the definitions
 The loop:
 - `loop_time.py`: its time, by the simulated clock

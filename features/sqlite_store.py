@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig
-from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores import sqlite
-from feast.infra.online_stores.helpers import extract_text_and_num
-from feast.utils import to_naive_utc
 
 from features.online_values import (
     NO_VALUES,
@@ -21,6 +18,7 @@ from features.online_values import (
     key_serializer,
 )
 from features.publication_record import FIELD, RECORD, connect_read_only, select_rows
+from features.sqlite_rows import table_name, write_rows
 
 
 class LeanSqliteOnlineStoreConfig(sqlite.SqliteOnlineStoreConfig):
@@ -72,7 +70,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
                 (until, expected),
             )
             for view, rows in batches if moved.rowcount else ():
-                _write_rows(connection, config, view, rows)
+                write_rows(connection, config, view, rows)
         return bool(moved.rowcount)
 
     def withdraw(self, config: RepoConfig) -> None:
@@ -87,7 +85,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
     ) -> None:  # fmt: skip
         """Write as Feast does, except that Feast treats naive UTC times as local time."""
         with self._get_conn(config) as connection:
-            _write_rows(connection, config, table, data)
+            write_rows(connection, config, table, data)
         if progress:
             progress(len(data))
 
@@ -106,7 +104,7 @@ class LeanSqliteOnlineStore(sqlite.SqliteOnlineStore):
         record = f"SELECT -1, NULL, NULL, {FIELD}, NULL FROM {RECORD}"  # noqa: S608
         selects = [
             f"SELECT {number}, entity_key, feature_name, value, event_ts "  # noqa: S608
-            f"FROM {_table(config, view)} WHERE entity_key IN "
+            f"FROM {table_name(config, view)} WHERE entity_key IN "
             for number, view in enumerate(views)
         ]
 
@@ -175,38 +173,3 @@ def _file_id(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _table(config: RepoConfig, view: FeatureView) -> str:
-    versioned = config.registry.enable_online_feature_view_versioning
-    return str(sqlite._quote_id(sqlite._table_id(config.project, view, versioned)))
-
-
-def _write_rows(
-    connection: sqlite3.Connection, config: RepoConfig, view: FeatureView, rows: RowsToWrite
-) -> None:
-    """Write one row per value, in the columns of Feast's tables."""
-    key_columns, columns = (
-        ("entity_key", "feature_name"),
-        ("value", "value_text", "event_ts", "created_ts"),
-    )
-    # Unlike REPLACE, this leaves the entries of known values in both indexes as they are.
-    upsert = (
-        f"INSERT INTO {_table(config, view)} ({', '.join((*key_columns, *columns))}) "  # noqa: S608
-        f"VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT ({', '.join(key_columns)}) DO UPDATE SET "
-        + ", ".join(f"{name} = excluded.{name}" for name in columns)
-    )
-    version = config.entity_key_serialization_version
-    for key, values, at, created in rows:
-        stored_key = serialize_entity_key(key, entity_key_serialization_version=version)
-        times = _epoch(at), None if created is None else _epoch(created)
-        connection.executemany(upsert, [
-            (stored_key, name, value.SerializeToString(), extract_text_and_num(value, False)[0],
-             *times)
-            for name, value in values.items()
-        ])  # fmt: skip
-
-
-def _epoch(moment: datetime) -> int:
-    """Return seconds since 1970; Feast treats naive times as UTC."""
-    return int(to_naive_utc(moment).replace(tzinfo=UTC).timestamp())

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from contract import complete_parameters
+from parameters import complete_parameters
 from tests.use_case import PARAMS_FILE, USE_CASE
 
 FIRST, END = "2013-01-19", "2013-02-18"  # of the month; it ends at the start of the last day

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from contract import UseCase, complete_parameters, load_use_case, use_case_names
+from contract import UseCase, load_use_case, use_case_names
 from features.validated_cases import add_labels
 from monitoring.measures import performance
+from parameters import complete_parameters
 
 ROOT = Path(__file__).parents[1]
 STATED: dict[str, Any] = {

@@ -52,7 +52,9 @@ class LoopGroup(TyperGroup):
 
 def require_own_modules() -> None:
     """Exit with code 2 if another folder's module would be imported in place of one of ours."""
-    for name in ("settings", "features", "serving", "monitoring", "contract", "usecases"):
+    for name in (
+        "settings", "features", "serving", "monitoring", "contract", "parameters", "usecases",
+    ):  # fmt: skip
         found = find_spec(name)
         place = Path(module_from_spec(found).__file__ or "") if found else Path()
         if ROOT not in place.resolve().parents:

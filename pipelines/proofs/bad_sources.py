@@ -131,6 +131,6 @@ BAD_SOURCES: tuple[GateCase, ...] = (
 def use_case_faults(use_case: UseCase) -> list[GateCase]:
     """Return a case for each fault that the use case states."""
     return [
-        GateCase(fault.told, fault.gate, partial(KINDS[fault.kind], fault.change))
+        GateCase(fault.description, fault.gate, partial(KINDS[fault.kind], fault.change))
         for fault in use_case.gate_faults()
     ]

@@ -21,7 +21,7 @@ def prove_monitoring(settings: Settings, only: str | None = None) -> Iterator[Pr
     Raises `UserError` if there is no such fault.
     """
     numbers = proof_runs.choose_cases(
-        [fault.told for fault in settings.use_case.feed_faults()], only
+        [fault.description for fault in settings.use_case.feed_faults()], only
     )
     yield from proof_runs.run_in_processes(_prove_fault, settings, numbers)
 
@@ -52,6 +52,6 @@ def build_fault_proof(fault: FeedFault, outcome: FaultOutcome) -> Proof:
             after, notices = f"{hours:g} h, {n_cases:,} cases", own
     watchers = ", ".join(dict.fromkeys(each.watcher for each in outcome.notices)) or "none"
     return Proof(
-        fault.told, expected, in_time and reaction == fault.reaction, f"{watchers}: {reaction}",
-        after, fault.why or (notices[0].text if notices else ""),
+        fault.description, expected, in_time and reaction == fault.reaction,
+        f"{watchers}: {reaction}", after, fault.why or (notices[0].text if notices else ""),
     )  # fmt: skip

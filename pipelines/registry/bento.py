@@ -20,7 +20,8 @@ from serving.wiring import PACKAGED_RELEASE
 from settings import Settings, UserError
 
 BENTO_CODE = (
-    "settings.py", "contract.py", "serving", "features", "usecases", "requirements.lock",
+    "settings.py", "contract.py", "parameters.py", "serving", "features", "usecases",
+    "requirements.lock",
 )  # fmt: skip
 
 

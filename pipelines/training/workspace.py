@@ -20,7 +20,7 @@ from settings import Settings, UserError
 
 # Older versions had one use case, in `usecase`, and no contract.
 CODE_FOLDERS = ("pipelines", "features", "serving", "monitoring", "usecases", "usecase")
-CODE_FILES = ("settings.py", "contract.py", "dvc.yaml", "requirements.lock")
+CODE_FILES = ("settings.py", "contract.py", "parameters.py", "dvc.yaml", "requirements.lock")
 GROWING_LAYERS = ("raw", "validated", "quarantine", "features")
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 

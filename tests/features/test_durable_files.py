@@ -209,7 +209,16 @@ ALLOWED = {
     "pipelines/stack/env.py": "runs on the system's Python, without packages",
     "pipelines/stack/backup_folder.py": "runs on the system's Python, without packages",
 }
-CODE = ("pipelines", "features", "serving", "monitoring", "usecases", "settings.py", "contract.py")
+CODE = (
+    "pipelines",
+    "features",
+    "serving",
+    "monitoring",
+    "usecases",
+    "settings.py",
+    "contract.py",
+    "parameters.py",
+)
 WRITES = {
     "write_text", "write_bytes", "to_parquet", "to_csv", "to_pickle", "write_table",
     "rename", "renames", "link", "ftruncate",

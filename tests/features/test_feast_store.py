@@ -44,7 +44,7 @@ def test_the_version_depends_on_the_definitions_and_not_on_the_folder(tmp_path: 
     copy = tmp_path / "copy"
     for name in ("features", "usecases", "pipelines"):
         shutil.copytree(ROOT / name, copy / name)
-    for name in ("settings.py", "contract.py"):
+    for name in ("settings.py", "contract.py", "parameters.py"):
         shutil.copy(ROOT / name, copy)
     assert version(copy) == version(ROOT)
     views = copy / USE_CASE.folder.relative_to(ROOT) / "feature_views.py"

@@ -10,7 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from contract import complete_parameters, load_use_case, use_case_names
+from contract import load_use_case, use_case_names
+from parameters import complete_parameters
 from pipelines.training import mlflow_tracking
 from serving.release import document
 from settings import Settings

@@ -71,7 +71,7 @@ def test_a_failed_proof_is_on_the_page_and_fails_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = monitoring_proofs.build_fault_proof(fault(), REFUSED)
-    bad = monitoring_proofs.build_fault_proof(fault()._replace(told="<b>missed"), outcome())
+    bad = monitoring_proofs.build_fault_proof(fault()._replace(description="<b>missed"), outcome())
     title = "Proofs of monitoring"
     assert not proof_runs.report_proofs([good, bad], title, tmp_path / "page.html")
     assert "NOT PROVEN" in capsys.readouterr().out
@@ -107,5 +107,5 @@ def test_only_late_labels_of_a_slice_are_noticed(slice_of_days: BaseTraining) ->
     assert proof.after != "–", proof
     first = next(each for each in noticed.notices if each.watcher == "labels")
     assert first.at - noticed.began <= timedelta(hours=late.hours)
-    healthy = late._replace(told=HARMLESS.told, change=HARMLESS.change)
+    healthy = late._replace(description=HARMLESS.description, change=HARMLESS.change)
     assert "labels" not in {each.watcher for each in simulate_fault(slice_of_days, healthy).notices}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from contract import complete_parameters
+from parameters import BOUNDS, complete_parameters
 from pipelines.runtime.stage_command import parse_time
-from settings import PARAMETER_BOUNDS, ParameterSection, Settings, UserError
+from settings import ParameterSection, Settings, UserError
 from tests.use_case import copy_params
 
 
@@ -54,10 +54,10 @@ def test_a_key_that_occurs_twice_is_refused(settings: Settings) -> None:
         settings.params()
 
 
-@pytest.mark.parametrize("name", PARAMETER_BOUNDS)
+@pytest.mark.parametrize("name", BOUNDS)
 def test_a_value_out_of_its_bounds_is_refused(name: str, settings: Settings) -> None:
     *above, key = name.split(".")
-    low, high = PARAMETER_BOUNDS[name]
+    low, high = BOUNDS[name]
     for wrong in (low - 1, high + 1, "high", None, float("nan"), [], True):
         if wrong in (float("inf"), None, True):
             continue

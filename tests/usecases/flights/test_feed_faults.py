@@ -35,7 +35,7 @@ def feeds(day: date) -> list[str]:
     return [feed for feed in USE_CASE.feeds if USE_CASE.due(feed, day)]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.told)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.description)
 def test_a_fault_changes_some_feeds(fault: FeedFault) -> None:
     changed = [
         feed for feed in feeds(DAY)
@@ -63,6 +63,6 @@ def test_an_accepted_miss_has_a_reason_and_every_fault_its_own_name() -> None:
     assert all(each.why for each in FAULTS if each.watcher == "none")
     every = USE_CASE.feed_faults()
     assert list(every) == [*FAULTS, *BENIGN]
-    assert len({each.told for each in every}) == len(every)
+    assert len({each.description for each in every}) == len(every)
     assert {each.watcher for each in FAULTS} > {"validation", "freshness", "labels", "performance"}
     assert {(each.watcher, each.reaction) for each in BENIGN} == {("none", "nothing")}
