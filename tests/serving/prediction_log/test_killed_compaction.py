@@ -24,6 +24,7 @@ DIES = """
 import os, shutil, signal, sys
 from pathlib import Path
 from serving.prediction_log.compaction import compact_log
+from tests.use_case import USE_CASE
 
 def step(event, args):
     if event in ("open", "os.rename", "os.remove", "fcntl.flock"):
@@ -83,6 +84,7 @@ import sys
 from pathlib import Path
 from serving.prediction_log.compaction import compact_log
 from settings import UserError
+from tests.use_case import USE_CASE
 
 while True:
     try:
