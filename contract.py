@@ -5,7 +5,8 @@ subclass of `UseCase`; beside it are `params.yaml` and `card.md`. What has no de
 stated. What has a default may be left out: the gates and the card then say "none stated".
 
 Commands import this file and `USE_CASE` to print their help, so neither may import a tool. A method
-imports what it needs. Times are in UTC, days are UTC days.
+imports what it needs. Times are in UTC, days are UTC days. The file has more lines than others
+because a use case is described in one place.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Every setting is an environment variable with the prefix `MLOPS_`, which only th
 defaults are the embedded mode, which needs only this checkout. An import of this module reads,
 creates and sets nothing.
 
-It has more lines than other files because it is the one module outside the packages: a training and
-a Bento copy it, and the environment of the tools follows from the settings.
+It has more lines than other files because the environment of the tools follows from the settings.
 """
 
 import ipaddress
